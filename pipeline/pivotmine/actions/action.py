@@ -1,0 +1,73 @@
+"""What a policy did in one turn: reasoning, message and tool calls, and whatever could not be read as either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pivotmine import jsonvalues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    name: str
+    """Name of the tool, as written."""
+    arguments: dict[str, Any]
+    """Arguments as JSON values, key order kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unparsed:
+    text: str
+    """The piece of output that announced a tool call and is none, whole."""
+    reason: str
+    """Why it could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One assistant turn. Every character of a policy's output ends up in one of the fields."""
+
+    message: str = ""
+    """Text outside of reasoning and tool calls, outer white space stripped."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls in the order in which they were written."""
+    reasoning: str = ""
+    """Text of the reasoning block, outer white space stripped."""
+    unparsed: tuple[Unparsed, ...] = ()
+    """Tool calls that could not be read: such an action is neither a message nor a call."""
+    truncated: bool = False
+    """The sample ended at its token budget, not at an end-of-turn token."""
+
+    @property
+    def kind(self) -> str:
+        """`tool_call` where there is at least one call (text beside it does not matter), else `message`."""
+        return "tool_call" if self.tool_calls else "message"
+
+
+def action_to_json(action: Action) -> str:
+    """The stored form: empty fields are left out."""
+    fields: dict[str, Any] = {}
+    if action.reasoning:
+        fields["reasoning"] = action.reasoning
+    if action.message:
+        fields["message"] = action.message
+    if action.tool_calls:
+        fields["tool_calls"] = [{"name": c.name, "arguments": c.arguments} for c in action.tool_calls]
+    if action.unparsed:
+        fields["unparsed"] = [{"text": u.text, "reason": u.reason} for u in action.unparsed]
+    if action.truncated:
+        fields["truncated"] = True
+    return jsonvalues.dumps(fields)
+
+
+def action_from_json(text: str) -> Action:
+    """Inverse of `action_to_json`, for text that it wrote."""
+    fields = jsonvalues.loads(text)
+    return Action(
+        message=fields.get("message", ""),
+        tool_calls=tuple(ToolCall(**call) for call in fields.get("tool_calls", ())),
+        reasoning=fields.get("reasoning", ""),
+        unparsed=tuple(Unparsed(**piece) for piece in fields.get("unparsed", ())),
+        truncated=fields.get("truncated", False),
+    )

@@ -1,0 +1,56 @@
+"""The words every verifier answers in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What became of a sample; beside the reward, so that a 0 always says why."""
+
+    CORRECT = "correct"
+    """Functionally the demonstration."""
+    WRONG_KIND = "wrong_kind"
+    """A message where a call was demonstrated, or a call where a message was."""
+    WRONG_TOOL = "wrong_tool"
+    """Another tool than the demonstrated one."""
+    WRONG_ARGUMENTS = "wrong_arguments"
+    """The right tool and argument names, with a value that differs."""
+    MISSING_ARGUMENTS = "missing_arguments"
+    """An argument that the schema requires or the demonstration gives is not there."""
+    UNKNOWN_ARGUMENTS = "unknown_arguments"
+    """An argument that the schema does not know, or, without a schema, the demonstration does not give."""
+    SURPLUS_CALLS = "surplus_calls"
+    """More calls than demonstrated."""
+    MISSING_CALLS = "missing_calls"
+    """Fewer calls than demonstrated."""
+    INVALID_CALL = "invalid_call"
+    """Something that announces a tool call and cannot be read as one."""
+    EMPTY = "empty"
+    """Neither text nor call."""
+    TRUNCATED = "truncated"
+    """The token budget ended the sample: reward 0, and an outcome of its own."""
+    ERROR = "error"
+    """The machinery failed: the reward is null, never a zero that nobody earned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    reward: float | None
+    """In [0, 1]; null where the machinery failed."""
+    outcome: Outcome
+    """Why."""
+    detail: str = ""
+    """One line for a person: which argument, which tool, which exception."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a verifier may know of the state: hostile text, to be compared and never executed."""
+
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tool definitions in OpenAI form (`{"type": "function", "function": {"name", "parameters"}}`)."""
+    messages: tuple[dict[str, Any], ...] = field(default=())
+    """The messages before the turn; empty where the verifier does not ask for them."""
