@@ -16,9 +16,7 @@ MAX_DEPTH = 100
 def loads(text: str) -> Any:
     """Parse strict JSON; raises ValueError (with the reason) on anything else."""
     try:
-        value = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
-        )
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if _depth_exceeds(value, MAX_DEPTH):

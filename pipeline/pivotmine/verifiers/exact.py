@@ -44,9 +44,7 @@ def _mismatch(demonstrated: tuple[ToolCall, ...], given: tuple[ToolCall, ...]) -
     in_number = mismatch.in_number(demonstrated, given)
     if in_number is not None:
         return in_number
-    wanted, found = next(
-        pair for pair in zip(demonstrated, given, strict=True) if _form(pair[0]) != _form(pair[1])
-    )
+    wanted, found = next(pair for pair in zip(demonstrated, given, strict=True) if _form(pair[0]) != _form(pair[1]))
     if wanted.name != found.name:
         return mismatch.wrong_tool(found.name, wanted.name)
     return mismatch.in_arguments(wanted, found, Schema(None), _value_form)

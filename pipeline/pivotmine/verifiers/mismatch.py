@@ -90,9 +90,7 @@ def shown_text(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
-def _differences(
-    demonstrated: Any, given: Any, schema: Schema, form: Form, path: str
-) -> Iterator[_Difference]:
+def _differences(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str) -> Iterator[_Difference]:
     if isinstance(demonstrated, dict) and isinstance(given, dict):
         yield from _in_objects(demonstrated, given, schema, form, path)
     elif isinstance(demonstrated, list) and isinstance(given, list) and len(demonstrated) == len(given):

@@ -32,9 +32,7 @@ class Verifier:
 
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
 VERIFIERS: dict[str, Verifier] = {
-    "exact": Verifier(
-        prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})
-    ),
+    "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,

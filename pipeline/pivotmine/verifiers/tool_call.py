@@ -123,9 +123,7 @@ def _default_form(schema: Schema, name: str, chain: int) -> Any:
     return default
 
 
-def _fault(
-    demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas: dict[str, Schema]
-) -> Verdict | None:
+def _fault(demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas: dict[str, Schema]) -> Verdict | None:
     """The verdict on whatever equals a demonstration that is wrong by the state's own tools."""
     for call in demonstrated:
         if parameters and call.name not in parameters:

@@ -1,0 +1,51 @@
+"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, keys as the flags.
+
+    [rollout]
+    num_samples = 16
+    template_options = { enable_thinking = false }
+
+    [verifiers.tool_call]
+    free_text = ["send_email.body"]
+
+Flags on the command line win.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pivotmine.errors import UserError
+
+COMMANDS = ("extract", "rollout", "score", "select")
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """The file's tables; UserError where it cannot be read or names a table that nothing reads."""
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config {path} cannot be read: {error}") from None
+    for name, table in tables.items():
+        if name not in (*COMMANDS, "verifiers") or not isinstance(table, dict):
+            raise UserError(
+                f"--config {path}: no table is called [{name}]; there are {', '.join(COMMANDS)} and verifiers.NAME"
+            )
+    return tables
+
+
+def command_options(tables: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:
+    """The options of one command, `-` and `_` alike; UserError for one that it does not have."""
+    options = {key.replace("-", "_"): value for key, value in tables.get(command, {}).items()}
+    if unknown := [key for key in options if key not in known]:
+        raise UserError(f"--config: [{command}] has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    return options
+
+
+def verifier_options(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The options of one verifier, from `[verifiers.NAME]`."""
+    return dict(tables.get("verifiers", {}).get(name, {}))

@@ -1,0 +1,156 @@
+"""OpenAI-style messages: what is allowed in one, what identifies it, and what identifies a state.
+
+A message is kept as its source has it. Its id hashes all of it. A state's id hashes only what the policy would see:
+content (outer white space aside), reasoning, calls and results, with call ids replaced by their position, so that the
+same state recorded twice is one state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from pivotmine import jsonvalues
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_TEXT_BLOCKS = ("text", "input_text", "output_text")
+_MEDIA = {
+    "image": "image",
+    "input_image": "image",
+    "image_url": "image",
+    "input_audio": "audio",
+    "audio": "audio",
+}
+# Keys of a message that no policy sees: bookkeeping of the source.
+_UNSEEN = ("weight", "is_demo", "id", "timestamp")
+
+
+def digest(text: str) -> str:
+    """128-bit hash, in hexadecimal."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def problem(message: Any) -> tuple[str, str] | None:
+    """Why a message cannot be part of a state: (reason, detail); None where it can."""
+    if not isinstance(message, dict):
+        return "bad_message", f"a message is a JSON object, not {type(message).__name__}"
+    role = message.get("role")
+    if role not in ROLES:
+        return "unknown_role", repr(role)[:100]
+    return _content_problem(message.get("content")) or _calls_problem(message.get("tool_calls"))
+
+
+def _content_problem(content: Any) -> tuple[str, str] | None:
+    if content is None or isinstance(content, str):
+        return None
+    if not isinstance(content, list):
+        return "bad_message", f"content is text, null or a list of blocks, not {type(content).__name__}"
+    for block in content:
+        kind = block.get("type") if isinstance(block, dict) else type(block).__name__
+        if kind in _MEDIA:
+            return _MEDIA[kind], "a content block"
+        if kind not in _TEXT_BLOCKS or not isinstance(block.get("text"), str):
+            return "bad_message", f"unknown content block {str(kind)[:60]!r}"
+    return None
+
+
+def _calls_problem(calls: Any) -> tuple[str, str] | None:
+    if calls is None:
+        return None
+    if not isinstance(calls, list):
+        return "bad_message", f"tool_calls is a list, not {type(calls).__name__}"
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            return "bad_message", "a tool call without a function name"
+    return None
+
+
+def text_of(content: Any) -> str:
+    """Content as one text: blocks are joined, null is empty."""
+    if isinstance(content, list):
+        return "".join(block["text"] for block in content)
+    return content or ""
+
+
+def message_id(message: dict[str, Any]) -> str:
+    """Hash of the whole message as a JSON value."""
+    return digest(jsonvalues.canonical(message))
+
+
+def tools_id(tools: list[Any]) -> str:
+    """Hash of the tool definitions as a JSON value."""
+    return digest(jsonvalues.canonical(tools))
+
+
+class StateHash:
+    """The id of the state after each message of a segment, in time linear in the segment."""
+
+    def __init__(self, tools: str | None) -> None:
+        self._hash = hashlib.blake2b((tools or "").encode(), digest_size=16)
+        self._calls: dict[str, int] = {}
+
+    def add(self, message: dict[str, Any]) -> None:
+        """Append a message to the state."""
+        seen = jsonvalues.canonical(self._seen(message)).encode()
+        self._hash.update(len(seen).to_bytes(8, "big") + seen)
+
+    def state_id(self) -> str:
+        """Id of the state made of the messages added so far."""
+        return self._hash.hexdigest()
+
+    def _seen(self, message: dict[str, Any]) -> dict[str, Any]:
+        seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
+        seen["content"] = text_of(message.get("content")).strip()
+        for key in ("reasoning_content", "reasoning"):
+            if isinstance(seen.get(key), str):
+                seen[key] = seen[key].strip()
+        if seen.get("tool_calls"):
+            seen["tool_calls"] = [self._call(call) for call in seen["tool_calls"]]
+        else:
+            seen.pop("tool_calls", None)
+        if "tool_call_id" in seen:
+            seen["tool_call_id"] = self._calls.get(str(seen["tool_call_id"]), str(seen["tool_call_id"]))
+        return seen
+
+    def _call(self, call: dict[str, Any]) -> list[Any]:
+        if call.get("id") is not None:
+            self._calls[str(call["id"])] = len(self._calls)
+        function = call["function"]
+        return [function["name"], argument_value(function.get("arguments"))]
+
+
+def argument_value(arguments: Any) -> Any:
+    """Arguments as a JSON value, whether the source wrote an object or its text; text that is no JSON stays text."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return jsonvalues.loads(arguments)
+    except ValueError:
+        return arguments
+
+
+def call_failed(reply: Iterable[dict[str, Any]]) -> bool:
+    """Whether a tool result among the messages that answer a turn reports a failure.
+
+    A result fails where its message says so (`is_error`), where its text begins with the word "error" or
+    "Traceback", or where it is a JSON object with a truthy `error` or `is_error`, or `status` "error".
+    """
+    return any(_result_failed(message) for message in reply if message.get("role") in ("tool", "function"))
+
+
+def _result_failed(message: dict[str, Any]) -> bool:
+    if message.get("is_error") is True or message.get("status") == "error":
+        return True
+    text = text_of(message.get("content")).lstrip()
+    if text[:5].lower() == "error" and not text[5:6].isalnum():
+        return True
+    if text.startswith("Traceback (most recent call last)"):
+        return True
+    if not text.startswith("{"):
+        return False
+    value = argument_value(text)
+    return isinstance(value, dict) and bool(
+        value.get("error") or value.get("is_error") or value.get("status") == "error"
+    )

