@@ -4,14 +4,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pivotmine import jsonvalues
 
-scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
-)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 
 
 @given(values)
@@ -60,9 +57,7 @@ def test_the_deepest_nesting_that_is_read() -> None:
 
 
 @given(st.text(max_size=5), values, st.text())
-def test_raw_loads_reads_what_starts_there_and_says_where_it_ends(
-    before: str, value: Any, after: str
-) -> None:
+def test_raw_loads_reads_what_starts_there_and_says_where_it_ends(before: str, value: Any, after: str) -> None:
     text = jsonvalues.dumps([value])
     assert jsonvalues.raw_loads(before + text + after, len(before)) == ([value], len(before + text))
 
@@ -76,9 +71,7 @@ def test_raw_loads_does_not_depend_on_its_window(value: Any, window: int, after:
 
 
 @given(values, st.integers(min_value=17, max_value=60), st.data())
-def test_broken_json_is_refused_alike_through_any_window(
-    value: Any, window: int, data: st.DataObject
-) -> None:
+def test_broken_json_is_refused_alike_through_any_window(value: Any, window: int, data: st.DataObject) -> None:
     text = json.dumps([value], indent=1)
     cut = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
     text = text[:cut] + "~" + text[cut + 1 :]
@@ -125,10 +118,6 @@ def test_many_broken_values_in_one_text_take_linear_time() -> None:
             jsonvalues.raw_loads(text, start)
 
 
-@pytest.mark.parametrize(
-    ("value", "depth"), [(1, 0), ([], 0), ([1], 1), ({"a": [1]}, 2), ([[], {"a": {"b": 1}}], 3)]
-)
+@pytest.mark.parametrize(("value", "depth"), [(1, 0), ([], 0), ([1], 1), ({"a": [1]}, 2), ([[], {"a": {"b": 1}}], 3)])
 def test_depth_counts_levels_that_hold_something(value: Any, depth: int) -> None:
-    assert [jsonvalues.exceeds_depth(value, limit) for limit in range(5)] == [
-        limit < depth for limit in range(5)
-    ]
+    assert [jsonvalues.exceeds_depth(value, limit) for limit in range(5)] == [limit < depth for limit in range(5)]

@@ -22,7 +22,7 @@ from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines import default_engine, open_engine
-from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.options import EngineOptions, require_model
 from pivotmine_stages.engines.protocol import Reply, Request
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.policies import PolicyRecord, describe_policy, remember_policy
@@ -84,9 +84,10 @@ def rollout(config: RolloutConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. Again, it samples only what is missing."""
     rundir.require_run(run)
     i, n = config.shard
-    if not 0 <= i < n:
-        raise UserError(f"--shard {i}/{n}: the first number goes from 0 to {n - 1}")
+    assert 0 <= i < n, config.shard
     engine = config.engine_name or default_engine()
+    if engine != "openai":
+        require_model(config.engine.model)
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,

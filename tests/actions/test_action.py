@@ -26,15 +26,11 @@ def test_kind_follows_the_calls() -> None:
 
 def test_the_deepest_arguments_that_are_read_can_be_stored_and_read_again() -> None:
     nested = "[" * 63 + "1" + "]" * 63
-    action = parse_action(
-        f'<tool_call>{{"name": "a", "arguments": {{"x": {nested}}}}}</tool_call>', parser="hermes"
-    )
+    action = parse_action(f'<tool_call>{{"name": "a", "arguments": {{"x": {nested}}}}}</tool_call>', parser="hermes")
     assert [call.name for call in action.tool_calls] == ["a"]
     assert action_from_json(action_to_json(action)) == action
 
 
 def test_the_exported_names() -> None:
-    assert actions.__all__ == sorted(
-        actions.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name)
-    )
+    assert actions.__all__ == sorted(actions.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert all(hasattr(actions, name) for name in actions.__all__)

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pivotmine.actions import (
     Action,
     ToolCall,
@@ -120,9 +121,7 @@ def test_truncation_is_kept() -> None:
     assert action_from_message({"content": "a"}, truncated=True) == Action(message="a", truncated=True)
 
 
-words = st.sampled_from(
-    ["", "a", "{}", '{"x": 1}', "<think>", "</think>", "<tool_call>", "type", "text", "\u00e9"]
-)
+words = st.sampled_from(["", "a", "{}", '{"x": 1}', "<think>", "</think>", "<tool_call>", "type", "text", "\u00e9"])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from pivotmine.actions import detect_parser
 
 
@@ -34,15 +35,11 @@ def test_the_convention_is_told_from_the_template(template: str, parser: str | N
     assert detect_parser(template) == parser
 
 
-@pytest.mark.skipif(
-    "PIVOTMINE_REAL_DATA" not in os.environ, reason="PIVOTMINE_REAL_DATA names no folder of real data"
-)
+@pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="PIVOTMINE_REAL_DATA names no folder of real data")
 def test_real_tokenizers() -> None:
     folder = Path(os.environ["PIVOTMINE_REAL_DATA"]) / "tokenizers"
     configs = sorted(folder.glob("*/tokenizer_config.json"))
-    assert {
-        path.parent.name: detect_parser(json.loads(path.read_text())["chat_template"]) for path in configs
-    } == {
+    assert {path.parent.name: detect_parser(json.loads(path.read_text())["chat_template"]) for path in configs} == {
         "minimind": "hermes",
         "qwen3": "hermes",
     }

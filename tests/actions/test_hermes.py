@@ -1,4 +1,5 @@
 import pytest
+
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
 
 
@@ -61,9 +62,7 @@ def test_tags_inside_strings_cut_nothing() -> None:
 )
 def test_what_cannot_be_read_is_kept_whole_with_the_reason(inside: str, reason: str) -> None:
     piece = f"<tool_call>{inside}</tool_call>"
-    assert parse(f"Text {piece} text") == Action(
-        message="Text\ntext", unparsed=(Unparsed(text=piece, reason=reason),)
-    )
+    assert parse(f"Text {piece} text") == Action(message="Text\ntext", unparsed=(Unparsed(text=piece, reason=reason),))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import pytest
+
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
 
 A = ToolCall(name="a", arguments={"x": 1})

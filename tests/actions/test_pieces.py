@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from pivotmine.actions import PARSERS, Action, parse_action
 from pivotmine.actions.parsing import split_text
 from pivotmine.actions.reasoning import END_TOKENS
@@ -35,9 +36,7 @@ MARKUP = [
 ]
 texts = st.lists(st.sampled_from(MARKUP) | st.text(max_size=5), max_size=20).map("".join)
 parsers = st.sampled_from(sorted(PARSERS))
-TOOLS = [
-    {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "object"}}}}}
-]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "object"}}}}}]
 TAGS = {"<think>", "</think>", "[THINK]", "[/THINK]"}
 
 
@@ -173,7 +172,5 @@ def test_rendered_calls_are_read_back(parser: str, calls: list[dict[str, Any]], 
     around, call_form = JSON_FORMS[parser]
     written = [call_form.format('"the tool"', json.dumps(call, ensure_ascii=ascii_only)) for call in calls]
     action = parse_action("\n".join(around.replace("{}", call) for call in written), parser=parser)
-    assert [(call.name, call.arguments) for call in action.tool_calls] == [
-        ("the tool", call) for call in calls
-    ]
+    assert [(call.name, call.arguments) for call in action.tool_calls] == [("the tool", call) for call in calls]
     assert (action.message, action.reasoning, action.unparsed) == ("", "", ())

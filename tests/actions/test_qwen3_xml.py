@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pivotmine import jsonvalues
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
 
@@ -104,9 +105,9 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-keys = st.text(
-    alphabet=st.characters(exclude_characters="<>\n", exclude_categories=["Cs"]), min_size=1
-).filter(lambda key: key == key.strip())
+keys = st.text(alphabet=st.characters(exclude_characters="<>\n", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda key: key == key.strip()
+)
 
 
 @given(st.dictionaries(keys, values))

@@ -1,4 +1,5 @@
 import pytest
+
 from pivotmine.actions import Action, ToolCall, parse_action
 from pivotmine.actions.reasoning import END_TOKENS
 

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from pivotmine.actions.schema_values import declared_types, schema_types, value_of
 
 

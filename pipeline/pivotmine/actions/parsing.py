@@ -34,9 +34,7 @@ def parse_action(
     reasoning block. `truncated`: the token budget ended the sample. `tools`: the state's definitions in
     OpenAI form; the qwen3_xml convention needs their types.
     """
-    return assemble(
-        split_text(text, parser=parser, opened_reasoning=opened_reasoning, tools=tools), truncated
-    )
+    return assemble(split_text(text, parser=parser, opened_reasoning=opened_reasoning, tools=tools), truncated)
 
 
 def split_text(

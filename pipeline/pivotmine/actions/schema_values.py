@@ -36,9 +36,7 @@ def schema_types(schema: Any) -> frozenset[str]:
     """Every type that a schema, its branches or its listed values allow; empty where it does not say."""
     fields = _object(schema)
     declared = fields.get("type")
-    types = {
-        name for name in (declared if isinstance(declared, list) else [declared]) if isinstance(name, str)
-    }
+    types = {name for name in (declared if isinstance(declared, list) else [declared]) if isinstance(name, str)}
     for branch in ("anyOf", "oneOf", "allOf"):
         for part in _list(fields.get(branch)):
             types |= schema_types(part)

@@ -1,0 +1,126 @@
+"""From flags to a stage: each function takes a command's options by their names and returns the stage's summary.
+
+An option that is left out has the default of the dataclass that it ends up in, whether it comes from the command line
+or from a TOML file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pivotmine.config import verifier_options
+from pivotmine.errors import UserError
+from pivotmine.readers import READERS
+from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine_stages.engines import ENGINES
+from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.protocol import Sampling
+from pivotmine_stages.extract import ExtractConfig
+from pivotmine_stages.extract import extract as extract_stage
+from pivotmine_stages.pivots import select as select_stage
+from pivotmine_stages.rollout import RolloutConfig
+from pivotmine_stages.rollout import rollout as rollout_stage
+from pivotmine_stages.score import ScoreConfig
+from pivotmine_stages.score import score as score_stage
+from pivotmine_stages.selection import SelectConfig
+
+Tables = Mapping[str, Any]
+"""The tables of `--config`."""
+APIS = ("completions", "chat")
+
+
+def extract(
+    tables: Tables, *, sources: Iterable[Path | str], run: Path | str, tools: Path | str | None = None, **options: Any
+) -> dict[str, Any]:
+    """`pivotmine extract`."""
+    _one_of("--format", options.get("format"), READERS)
+    files = tuple(Path(source) for source in sources)
+    tools_file = Path(tools) if tools is not None else None
+    return extract_stage(ExtractConfig(sources=files, tools_file=tools_file, **options), Path(run))
+
+
+def rollout(
+    tables: Tables,
+    *,
+    run: Path | str,
+    engine: str | None = None,
+    verifier: str = "tool_call",
+    shard: str = "0/1",
+    plan: Path | str | None = None,
+    base_url: Iterable[str] | None = None,
+    template_options: str | dict[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """`pivotmine rollout`."""
+    _one_of("--engine", engine, ENGINES)
+    _one_of("--api", options.get("api"), APIS)
+    engine_options = EngineOptions(
+        sampling=Sampling(**_pick(options, Sampling)),
+        base_urls=tuple(base_url or ()),
+        template_options=_template_options(template_options),
+        **_pick(options, EngineOptions),
+    )
+    config = RolloutConfig(
+        engine=engine_options,
+        engine_name=engine,
+        verifier=_verifier(tables, verifier),
+        shard=_shard(shard),
+        plan=Path(plan) if plan is not None else None,
+        **_pick(options, RolloutConfig),
+    )
+    assert not options, options
+    return rollout_stage(config, Path(run))
+
+
+def score(tables: Tables, *, run: Path | str, verifier: str = "tool_call", **options: Any) -> dict[str, Any]:
+    """`pivotmine score`."""
+    return score_stage(ScoreConfig(verifier=_verifier(tables, verifier), **options), Path(run))
+
+
+def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **options: Any) -> dict[str, Any]:
+    """`pivotmine select`; `--variance-share` alone means RAGEN-2's rule, which knows no bound on the mean."""
+    strategy = strategy or ("mixed" if options.get("variance_share") is not None else "pivots")
+    return select_stage(SelectConfig(strategy=strategy, **options), Path(run))
+
+
+STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "extract": extract,
+    "rollout": rollout,
+    "score": score,
+    "select": select,
+}
+
+
+def _pick(options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Take the options that are fields of a dataclass."""
+    return {field.name: options.pop(field.name) for field in dataclasses.fields(kind) if field.name in options}
+
+
+def _one_of(flag: str, value: str | None, known: Iterable[str]) -> None:
+    if value is not None and value not in known:
+        raise UserError(f"{flag} {value}: choose from {', '.join(known)}")
+
+
+def _verifier(tables: Tables, name: str) -> VerifierSpec:
+    return make_spec(name, verifier_options(tables, name))
+
+
+def _template_options(given: str | dict[str, Any] | None) -> dict[str, Any]:
+    try:
+        options = json.loads(given) if isinstance(given, str) else given or {}
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise UserError(f'--template-options {given}: a JSON object, for example {{"enable_thinking": false}}')
+    return options
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+        raise UserError(f"--shard {text}: i/n with i from 0 to n-1, for example 0/4")
+    return int(i), int(n)
