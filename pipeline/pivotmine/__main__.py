@@ -1,0 +1,5 @@
+"""`python -m pivotmine`."""
+
+from pivotmine.cli import main
+
+main()

@@ -1,0 +1,228 @@
+"""rollout with the transformers engine, for real: what it samples, what it leaves alone, what it survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from trajectories import TOOLS, call, order_trajectory, write_jsonl
+
+from pivotmine.errors import UserError
+from pivotmine.rundir import scan
+from pivotmine_stages.commands import extract, rollout
+
+NUM_ORDERS = 12
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve trajectories of two calls and a message: 24 states that tool_call verifies, 12 that it does not."""
+    folder = tmp_path_factory.mktemp("source")
+    return write_jsonl(folder / "orders.jsonl", [order_trajectory(f"B{i}", task_id=i) for i in range(NUM_ORDERS)])
+
+
+@pytest.fixture
+def run(source: Path, tmp_path: Path) -> Path:
+    extract({}, sources=[source], run=tmp_path / "run")
+    return tmp_path / "run"
+
+
+def sample(run: Path, model: Path, **options: Any) -> dict[str, Any]:
+    settings = {"engine": "transformers", "num_samples": 3, "max_new_tokens": 6, "batch_size": 16}
+    return rollout({}, run=run, model=str(model), **{**settings, **options})
+
+
+def rows(run: Path) -> pl.DataFrame:
+    return scan(run, "rollouts").collect().sort("state_id", "sample_index")
+
+
+def keys(run: Path) -> list[tuple[str, int]]:
+    return list(rows(run).select("state_id", "sample_index").iter_rows())
+
+
+def reject_counts(run: Path) -> dict[str, int]:
+    rejects = scan(run, "rejects").filter(pl.col("stage") == "rollout").collect()
+    return dict(rejects.group_by("reason").len().sort("reason").iter_rows())
+
+
+def calling_states(run: Path) -> set[str]:
+    turns = scan(run, "turns").filter(pl.col("kind") == "tool_call").collect()
+    return set(turns["state_id"])
+
+
+def test_every_state_that_the_verifier_can_judge_gets_its_samples(run: Path, tiny_policy: Path) -> None:
+    summary = sample(run, tiny_policy)
+    states = calling_states(run)
+    assert len(states) == 2 * NUM_ORDERS
+    assert keys(run) == [(state, index) for state in sorted(states) for index in range(3)]
+    assert reject_counts(run) == {"no_verifier": NUM_ORDERS}
+    assert summary["missing_samples"] == 0
+    found = rows(run)
+    assert found["num_tokens"].to_list() == found["token_ids"].list.len().to_list()
+    assert found["logprobs"].list.len().to_list() == found["token_ids"].list.len().to_list()
+    assert found["finish_reason"].is_in(["stop", "length"]).all()
+    assert found["policy_id"].unique().to_list() == [summary["policy_id"]]
+
+
+def test_started_again_it_samples_nothing_and_more_samples_add_only_the_new_ones(run: Path, tiny_policy: Path) -> None:
+    sample(run, tiny_policy)
+    before, parts = rows(run), sorted(run.glob("rollouts/*/*.parquet"))
+    assert sample(run, tiny_policy)["sampled"] == {}
+    assert sorted(run.glob("rollouts/*/*.parquet")) == parts
+    summary = sample(run, tiny_policy, num_samples=5)
+    assert summary["sampled"]["samples"] == 2 * 2 * NUM_ORDERS
+    after = rows(run)
+    assert after.filter(pl.col("sample_index") < 3).equals(before)
+    assert after["sample_index"].max() == 4
+
+
+def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
+    run: Path, source: Path, tiny_policy: Path, tmp_path: Path
+) -> None:
+    extract({}, sources=[source], run=tmp_path / "calm")
+    sample(tmp_path / "calm", tiny_policy, max_new_tokens=48)
+    # Parts of eight samples, so that some are written before the kill and some are not.
+    command = (
+        "import sys; import pivotmine_stages.rollout as stage; stage.SAMPLES_PER_PART = 8; "
+        "from pivotmine.cli import main; main()"
+    )
+    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 16".split()
+    process = subprocess.Popen([sys.executable, "-c", command, "rollout", str(run), *flags])
+    deadline = time.monotonic() + 120
+    while not list(run.glob("rollouts/*/part-*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    written = len(rows(run))
+    assert 0 < written < len(rows(tmp_path / "calm"))
+    sample(run, tiny_policy, max_new_tokens=48)
+    columns = ["policy_id", "state_id", "sample_index", "token_ids", "text", "finish_reason", "prompt_hash"]
+    assert rows(run).select(columns).equals(rows(tmp_path / "calm").select(columns))
+
+
+def test_a_torn_part_is_no_part(run: Path, tiny_policy: Path) -> None:
+    """What a kill leaves while a part is written is beside its place, and nobody reads it."""
+    summary = sample(run, tiny_policy, limit=2)
+    (run / "rollouts" / summary["policy_id"] / "part-0of1-000009.parquet.77.tmp").write_bytes(b"PAR1 torn")
+    assert sample(run, tiny_policy, limit=2)["missing_samples"] == 0
+    assert len(keys(run)) == 6
+
+
+def test_limit_takes_the_first_states_and_shards_share_out_whole_trajectories(run: Path, tiny_policy: Path) -> None:
+    sample(run, tiny_policy, limit=5)
+    assert len({state for state, _ in keys(run)}) == 5
+    for i in range(3):
+        sample(run, tiny_policy, shard=f"{i}/3")
+    assert sorted(set(keys(run))) == keys(run)
+    assert {state for state, _ in keys(run)} == calling_states(run)
+    turns = scan(run, "turns").select("state_id", "trajectory_id").collect()
+    for i in range(3):
+        part = pl.concat([pl.read_parquet(p) for p in run.glob(f"rollouts/*/part-{i}of3-*.parquet")])
+        others = pl.concat([pl.read_parquet(p) for p in run.glob("rollouts/*/part-*of3-*.parquet") if f"part-{i}of3" not in p.name])  # fmt: skip
+        mine = part.join(turns, on="state_id")["trajectory_id"].unique()
+        assert not set(mine) & set(others.join(turns, on="state_id")["trajectory_id"])
+
+
+def test_a_plan_gives_each_state_its_count(run: Path, tiny_policy: Path, tmp_path: Path) -> None:
+    first, second, third = sorted(calling_states(run))[:3]
+    plan = tmp_path / "plan.csv"
+    plan.write_text(f"state_id,num_samples\n{first},2\n{second},1\n{third},0\n")
+    sample(run, tiny_policy, plan=plan)
+    assert keys(run) == [(first, 0), (first, 1), (second, 0)]
+    plan.write_text(f"state_id,num_samples\n{first},2\nnobody,1\n")
+    with pytest.raises(UserError, match="1 states are none of the run's eligible ones, nobody"):
+        sample(run, tiny_policy, plan=plan)
+    plan.write_text("state,n\n1,2\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        sample(run, tiny_policy, plan=plan)
+
+
+def test_long_prompts_and_unverifiable_demonstrations_are_rejects(tmp_path: Path, tiny_policy: Path) -> None:
+    long = order_trajectory("C1")
+    long["messages"][0]["content"] += " please" * 2000
+    unknown = order_trajectory("C2")
+    unknown["messages"][1]["tool_calls"] = [call("delete_order", {"order_id": "C2"})]
+    source = write_jsonl(tmp_path / "s.jsonl", [long, unknown])
+    extract({}, sources=[source], run=tmp_path / "run")
+    sample(tmp_path / "run", tiny_policy)
+    assert reject_counts(tmp_path / "run") == {"no_verifier": 2, "prompt_too_long": 2, "unverifiable": 1}
+    details = scan(tmp_path / "run", "rejects").filter(pl.col("reason") == "prompt_too_long").collect()["detail"]
+    assert all(detail.endswith("and 6 new ones exceed 1024") for detail in details)
+    assert len(keys(tmp_path / "run")) == 3
+
+
+def test_what_the_template_refuses_is_a_reject(tmp_path: Path, tiny_policy: Path) -> None:
+    picky = tmp_path / "picky"
+    picky.mkdir()
+    for file in tiny_policy.iterdir():
+        os.link(file, picky / file.name)
+    refusing = "{% if messages | length > 1 %}{{ raise_exception('one message only') }}{% endif %}"
+    template = picky / "chat_template.jinja"
+    text = template.read_text()
+    template.unlink()
+    template.write_text(refusing + text)
+    source = write_jsonl(tmp_path / "s.jsonl", [order_trajectory("D1")])
+    extract({}, sources=[source], run=tmp_path / "run")
+    sample(tmp_path / "run", picky, parser="hermes")
+    rejects = scan(tmp_path / "run", "rejects").filter(pl.col("reason") == "template_error").collect()
+    assert rejects["detail"].to_list() == ["TemplateError: one message only"]
+    assert len(keys(tmp_path / "run")) == 3
+
+
+def test_another_temperature_is_another_policy_and_another_seed_is_an_error(run: Path, tiny_policy: Path) -> None:
+    one = sample(run, tiny_policy, limit=1)
+    two = sample(run, tiny_policy, limit=1, temperature=0.5)
+    assert one["policy_id"] != two["policy_id"]
+    assert len(rows(run)) == 6
+    with pytest.raises(UserError, match="was sampled with --seed 0, not 1"):
+        sample(run, tiny_policy, limit=1, seed=1)
+
+
+def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path: Path) -> None:
+    for options, words in (
+        ({"model": tmp_path / "none"}, "no such folder"),
+        ({"engine": "sglang"}, "--engine sglang: choose from vllm, openai, transformers"),
+        ({"parser": "yaml"}, "no parser 'yaml'"),
+        ({"verifier": "vibes"}, "no verifier"),
+        ({"shard": "3/3"}, "--shard 3/3"),
+        ({"template_options": "[1]"}, "a JSON object"),
+        ({"engine": "openai", "base_url": ["http://127.0.0.1:9/v1"]}, "--policy-name"),
+    ):
+        with pytest.raises(UserError, match=words):
+            sample(run, **{"model": tiny_policy, **options})
+    assert rows(run).is_empty()
+    with pytest.raises(UserError, match="is not a run"):
+        sample(tmp_path / "nowhere", tiny_policy)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_two_processes_never_sample_one_policy_at_once(run: Path, tiny_policy: Path) -> None:
+    from pivotmine.rundir import stage_lock
+
+    policy_id = sample(run, tiny_policy, limit=1)["policy_id"]
+    with stage_lock(run, f"rollout-{policy_id}-0of1"), pytest.raises(UserError, match="another process is at work"):
+        sample(run, tiny_policy, limit=2)
+    assert len(keys(run)) == 3
+
+
+def test_the_manifest_and_the_policy_record_say_what_was_done(run: Path, tiny_policy: Path) -> None:
+    summary = sample(run, tiny_policy, limit=2)
+    (manifest,) = [json.loads(path.read_text()) for path in run.glob("manifests/rollout-*.json")]
+    assert manifest["summary"] == summary
+    record = json.loads((run / "rollouts" / summary["policy_id"] / "policy.json").read_text())
+    assert record["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 6}
+    assert (record["engine"], record["parser"], record["seed"]) == ("transformers", "hermes", 0)
+
+
+def test_tools_without_a_schema_for_the_call_are_unverifiable_not_wrong(tmp_path: Path, tiny_policy: Path) -> None:
+    record = order_trajectory("E1")
+    record["tools"] = TOOLS[:1]
+    extract({}, sources=[write_jsonl(tmp_path / "s.jsonl", [record])], run=tmp_path / "run")
+    sample(tmp_path / "run", tiny_policy)
+    assert reject_counts(tmp_path / "run") == {"no_verifier": 1, "unverifiable": 1}
