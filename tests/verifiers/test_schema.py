@@ -89,12 +89,28 @@ def test_no_default_is_applied_beside_a_rule_about_which_arguments_are_there() -
         "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
     }
     assert outcome(schema, {"a": 1}, {}) == "missing_arguments"
+    schema = {"properties": {"a": {"default": 1}}, "minProperties": 1}
+    assert outcome(schema, {"a": 1}, {}) == "missing_arguments"
+
+
+def test_a_default_that_its_own_schema_refuses_is_still_the_same_as_nothing() -> None:
+    schema = {"properties": {"a": {"properties": {}, "default": {"z": 1}}}}
+    assert outcome(schema, {"a": {"z": 1}}, {}) == "correct"
+    assert outcome(schema, {}, {"a": {"z": 1}}) == "correct"
+
+
+def test_a_reference_that_leads_nowhere_does_not_lead_to_the_start() -> None:
+    schema = {"properties": {"a": {"$ref": "#nowhere"}, "n": {"default": 1}}}
+    assert outcome(schema, {"a": {}}, {"a": {"n": 1}}) == "unknown_arguments"
 
 
 def test_values_of_a_map_have_the_schema_of_its_rest() -> None:
     schema = {"additionalProperties": {"properties": {"n": {"default": 1}}}}
     assert outcome(schema, {"any": {}}, {"any": {"n": 1}}) == "correct"
     assert outcome(schema, {"any": {}}, {"other": {}}) == "missing_arguments"
+    # Which names a pattern takes out of the rest is not asked: a hostile pattern runs for ever.
+    schema["patternProperties"] = {"^a": {}}
+    assert outcome(schema, {"any": {}}, {"any": {"n": 1}}) == "unknown_arguments"
 
 
 def test_list_positions_with_schemas_of_their_own_compare_as_json() -> None:

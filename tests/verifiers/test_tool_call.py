@@ -141,6 +141,26 @@ def test_parallel_calls_are_a_multiset() -> None:
     )
 
 
+def test_of_parallel_calls_those_of_one_tool_are_held_against_each_other() -> None:
+    gold = calls(("order", {"item": "pen"}), ("cancel", {"id": 1}))
+    given = calls(("cancel", {"id": 2}), ("order", {"item": "ink"}))
+    assert verdict(gold, given).detail == "cancel.id: 2, demonstrated 1"
+
+
+def test_a_default_on_one_side_is_not_the_difference_that_is_told() -> None:
+    one = order(address={"city": "Ede"}, item="pen")
+    other = order(address={"city": "Ede", "country": "NL"}, item="Pen")
+    assert verdict(one, other).detail == 'order.item: "Pen", demonstrated "pen"'
+    assert verdict(other, one).detail == 'order.item: "pen", demonstrated "Pen"'
+
+
+def test_of_two_tools_with_one_name_the_first_counts() -> None:
+    state = State(
+        tools=(function("f", {"properties": {"a": {"default": 1}}}), function("f", {"properties": {}}))
+    )
+    assert verdict(calls(("f", {})), calls(("f", {"a": 1})), state) == CORRECT
+
+
 def test_a_message_is_not_the_call() -> None:
     said = Action(message="I would call order")
     assert verdict(order(item="pen"), said) == Verdict(
@@ -208,6 +228,8 @@ def test_free_text_reaches_through_lists_and_dotted_names() -> None:
     given = calls(("shop.order", {"parcels": [{"to.city": "den haag"}]}))
     assert verdict(gold, given, NO_TOOLS, free_text=["shop.order.parcels.to.city"]) == CORRECT
     assert verdict(gold, given, NO_TOOLS, free_text=["shop.order.parcels"]).reward == 0.0
+    unnamed, folded = calls(("f", {"a": {"": "X"}})), calls(("f", {"a": {"": "x"}}))
+    assert verdict(unnamed, folded, NO_TOOLS, free_text=["f.a"]).reward == 0.0
 
 
 def test_numbers_are_compared_by_value_exactly() -> None:
