@@ -124,7 +124,8 @@ def test_limit_takes_the_first_states_and_shards_share_out_whole_trajectories(ru
     turns = scan(run, "turns").select("state_id", "trajectory_id").collect()
     for i in range(3):
         part = pl.concat([pl.read_parquet(p) for p in run.glob(f"rollouts/*/part-{i}of3-*.parquet")])
-        others = pl.concat([pl.read_parquet(p) for p in run.glob("rollouts/*/part-*of3-*.parquet") if f"part-{i}of3" not in p.name])  # fmt: skip
+        elsewhere = [p for p in run.glob("rollouts/*/part-*of3-*.parquet") if f"part-{i}of3" not in p.name]
+        others = pl.concat([pl.read_parquet(path) for path in elsewhere])
         mine = part.join(turns, on="state_id")["trajectory_id"].unique()
         assert not set(mine) & set(others.join(turns, on="state_id")["trajectory_id"])
 

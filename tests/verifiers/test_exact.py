@@ -28,21 +28,15 @@ def test_key_order_is_free() -> None:
 )  # fmt: skip
 def test_values_differ_wherever_their_json_does(demonstrated: Any, given: Any, words: str | None) -> None:
     found = verdict(calls(("f", {"a": demonstrated})), calls(("f", {"a": given})))
-    assert found == Verdict(
-        0.0, Outcome.WRONG_ARGUMENTS, f"f.a: {words}" if words else "f.a[0]: 2, demonstrated 1"
-    )
+    assert found == Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"f.a: {words}" if words else "f.a[0]: 2, demonstrated 1")
 
 
 def test_every_mismatch_has_its_outcome() -> None:
     gold = calls(("f", {"a": 1}), ("g", {}))
-    assert verdict(gold, calls(("f", {"a": 1}))) == Verdict(
-        0.0, Outcome.MISSING_CALLS, "calls: 1, demonstrated 2"
-    )
+    assert verdict(gold, calls(("f", {"a": 1}))) == Verdict(0.0, Outcome.MISSING_CALLS, "calls: 1, demonstrated 2")
     assert verdict(gold, calls(("f", {"a": 1}), ("g", {}), ("g", {}))).outcome == Outcome.SURPLUS_CALLS
     assert verdict(gold, Action(message="f")) == Verdict(0.0, Outcome.WRONG_KIND, "a message, demonstrated f")
-    assert verdict(gold, calls(("g", {}), ("f", {"a": 1}))) == Verdict(
-        0.0, Outcome.WRONG_TOOL, "g, demonstrated f"
-    )
+    assert verdict(gold, calls(("g", {}), ("f", {"a": 1}))) == Verdict(0.0, Outcome.WRONG_TOOL, "g, demonstrated f")
     assert verdict(gold, calls(("f", {}), ("g", {}))) == Verdict(
         0.0, Outcome.MISSING_ARGUMENTS, "f.a: missing, demonstrated 1"
     )

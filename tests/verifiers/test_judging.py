@@ -87,9 +87,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, *by_demonstration: float | BaseExcep
         prepare=rewards(*by_demonstration), options=ExactOptions, version=1, kinds=frozenset({"tool_call"})
     )
     monkeypatch.setitem(VERIFIERS, "added", added)
-    golds = [
-        Action(tool_calls=(ToolCall(name="f", arguments={"a": i}),)) for i in range(len(by_demonstration))
-    ]
+    golds = [Action(tool_calls=(ToolCall(name="f", arguments={"a": i}),)) for i in range(len(by_demonstration))]
     return verify(VerifierSpec("added", ExactOptions()), State(), golds, GOLD)
 
 
@@ -112,9 +110,7 @@ def test_a_null_hides_every_reward_but_a_full_one(
         (ZeroDivisionError("x" * 500), "ZeroDivisionError: " + "x" * 61 + "..."),
     ],
 )
-def test_an_exception_is_a_null_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, detail: str
-) -> None:
+def test_an_exception_is_a_null_with_its_reason(monkeypatch: pytest.MonkeyPatch, error: Exception, detail: str) -> None:
     assert judged(monkeypatch, error) == Verdict(None, Outcome.ERROR, detail)
     assert judged(monkeypatch, error, 1.0).reward == 1.0
 

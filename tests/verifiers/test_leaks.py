@@ -76,10 +76,7 @@ def test_leak_the_same_words_in_another_order() -> None:
 
 def test_leak_a_similar_command() -> None:
     gold = call("bash", command="pytest tests/test_models.py -k test_save")
-    assert (
-        outcome(gold, call("bash", command="pytest tests/test_models.py -k test_load"))
-        == Outcome.WRONG_ARGUMENTS
-    )
+    assert outcome(gold, call("bash", command="pytest tests/test_models.py -k test_load")) == Outcome.WRONG_ARGUMENTS
 
 
 def test_leak_true_for_one() -> None:
@@ -121,10 +118,7 @@ def test_leak_an_unknown_tool_with_any_arguments() -> None:
 
 
 def test_leak_finish_with_another_text() -> None:
-    assert (
-        outcome(call("finish", message="Done: 3 files"), call("finish", message="ok"))
-        == Outcome.WRONG_ARGUMENTS
-    )
+    assert outcome(call("finish", message="Done: 3 files"), call("finish", message="ok")) == Outcome.WRONG_ARGUMENTS
 
 
 def test_leak_a_search_with_another_pattern() -> None:
@@ -137,12 +131,8 @@ def test_leak_another_tool_of_the_same_category() -> None:
 
 
 def test_leak_an_argument_with_null() -> None:
-    assert (
-        outcome(call("search", query="x"), call("search", query="x", limit=None)) == Outcome.WRONG_ARGUMENTS
-    )
-    assert (
-        outcome(call("search", query="x"), call("search", query="x", extra=None)) == Outcome.UNKNOWN_ARGUMENTS
-    )
+    assert outcome(call("search", query="x"), call("search", query="x", limit=None)) == Outcome.WRONG_ARGUMENTS
+    assert outcome(call("search", query="x"), call("search", query="x", extra=None)) == Outcome.UNKNOWN_ARGUMENTS
 
 
 def test_leak_extra_arguments_are_free() -> None:

@@ -164,9 +164,7 @@ def test_calls_that_do_the_same_pass(case: Case) -> None:
     assert_passes(state, arguments, padded(arguments))
     assert_passes(state, arguments, other_number_type(arguments))
     assert_passes(state, arguments, toggled_defaults(arguments, schema))
-    assert_passes(
-        state, arguments, padded(reversed_keys(other_number_type(toggled_defaults(arguments, schema))))
-    )
+    assert_passes(state, arguments, padded(reversed_keys(other_number_type(toggled_defaults(arguments, schema)))))
 
 
 # Mutations that do something else.
@@ -278,9 +276,7 @@ def test_deep_and_long_arguments_are_compared_like_any_other() -> None:
     for _ in range(49):
         deep = {"a": [deep], "b": 1}
     assert_passes(State(), {"d": deep}, {"d": reversed_keys(padded(deep))})
-    assert_fails(
-        State(), call({"d": deep}), call({"d": changed(deep, ("a", 0) * 49)}), Outcome.WRONG_ARGUMENTS
-    )
+    assert_fails(State(), call({"d": deep}), call({"d": changed(deep, ("a", 0) * 49)}), Outcome.WRONG_ARGUMENTS)
     long = "é" * 1_000_000
     assert_passes(State(), {"s": long}, {"s": f" {long} "})
     assert_fails(State(), call({"s": long}), call({"s": long + "x"}), Outcome.WRONG_ARGUMENTS)

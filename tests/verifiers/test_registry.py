@@ -29,9 +29,7 @@ def test_importing_the_verifiers_imports_the_standard_library_only() -> None:
         "print(sorted(new - sys.stdlib_module_names))"
     )
     paths = {"PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=paths, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=paths, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -84,8 +82,7 @@ def test_the_ids_of_stored_scores_stay() -> None:
         (
             "tool_call",
             {"free_text": ["query"]},
-            'verifier tool_call, option free_text: "query" names no argument: '
-            'write "tool.argument" or "*.argument"',
+            'verifier tool_call, option free_text: "query" names no argument: write "tool.argument" or "*.argument"',
         ),
     ],
 )

@@ -165,8 +165,7 @@ def test_a_default_that_contains_itself_ends() -> None:
 
 def test_references_that_multiply_at_every_level_cost_nothing() -> None:
     levels = {
-        f"l{i}": {"properties": {x: {"$ref": f"#/$defs/l{i + 1}", "default": {}} for x in "ab"}}
-        for i in range(60)
+        f"l{i}": {"properties": {x: {"$ref": f"#/$defs/l{i + 1}", "default": {}} for x in "ab"}} for i in range(60)
     }
     schema = {"$ref": "#/$defs/l0", "$defs": levels}
     assert outcome(schema, {}, {"a": {"b": {"a": {}}}}) == "correct"

@@ -133,12 +133,8 @@ def test_parallel_calls_are_a_multiset() -> None:
     assert verdict(calls(pen, ink), calls(pen, cancel)) == Verdict(
         0.0, Outcome.WRONG_TOOL, "cancel, demonstrated order"
     )
-    assert verdict(calls(pen, ink), calls(pen)) == Verdict(
-        0.0, Outcome.MISSING_CALLS, "calls: 1, demonstrated 2"
-    )
-    assert verdict(calls(pen), calls(pen, pen)) == Verdict(
-        0.0, Outcome.SURPLUS_CALLS, "calls: 2, demonstrated 1"
-    )
+    assert verdict(calls(pen, ink), calls(pen)) == Verdict(0.0, Outcome.MISSING_CALLS, "calls: 1, demonstrated 2")
+    assert verdict(calls(pen), calls(pen, pen)) == Verdict(0.0, Outcome.SURPLUS_CALLS, "calls: 2, demonstrated 1")
 
 
 def test_of_parallel_calls_those_of_one_tool_are_held_against_each_other() -> None:
@@ -155,17 +151,13 @@ def test_a_default_on_one_side_is_not_the_difference_that_is_told() -> None:
 
 
 def test_of_two_tools_with_one_name_the_first_counts() -> None:
-    state = State(
-        tools=(function("f", {"properties": {"a": {"default": 1}}}), function("f", {"properties": {}}))
-    )
+    state = State(tools=(function("f", {"properties": {"a": {"default": 1}}}), function("f", {"properties": {}})))
     assert verdict(calls(("f", {})), calls(("f", {"a": 1})), state) == CORRECT
 
 
 def test_a_message_is_not_the_call() -> None:
     said = Action(message="I would call order")
-    assert verdict(order(item="pen"), said) == Verdict(
-        0.0, Outcome.WRONG_KIND, "a message, demonstrated order"
-    )
+    assert verdict(order(item="pen"), said) == Verdict(0.0, Outcome.WRONG_KIND, "a message, demonstrated order")
 
 
 def test_text_and_reasoning_beside_the_call_do_not_matter() -> None:
@@ -193,9 +185,7 @@ def test_text_and_reasoning_beside_the_call_do_not_matter() -> None:
     ],
     ids=["tool not offered", "required missing", "unknown", "nested"],
 )
-def test_a_demonstration_that_is_wrong_by_its_own_tools_fails_its_gate(
-    demonstration: Action, verdict: Verdict
-) -> None:
+def test_a_demonstration_that_is_wrong_by_its_own_tools_fails_its_gate(demonstration: Action, verdict: Verdict) -> None:
     assert passes_gate(make_spec("tool_call", {}), STATE, demonstration) == verdict
 
 
