@@ -1,8 +1,10 @@
 """The command line as a person meets it: what it prints, where, and with which exit code."""
 
 import json
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.cli import main
 
+Command = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def pivotmine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def pivotmine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command; returns (exit code, standard output, standard error)."""
 
     def command(*arguments: object) -> tuple[int, str, str]:
@@ -48,11 +52,11 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {command} " in done.stdout
 
 
-def test_version(pivotmine) -> None:
+def test_version(pivotmine: Command) -> None:
     assert pivotmine("--version") == (0, "pivotmine 0.1.0\n", "")
 
 
-def test_extract_says_what_it_found(pivotmine, source: Path, tmp_path: Path) -> None:
+def test_extract_says_what_it_found(pivotmine: Command, source: Path, tmp_path: Path) -> None:
     code, out, err = pivotmine("extract", source, "--run", tmp_path / "run")
     lines = [line.strip() for line in out.splitlines()]
     assert (code, err) == (0, "")
@@ -62,7 +66,7 @@ def test_extract_says_what_it_found(pivotmine, source: Path, tmp_path: Path) -> 
     assert "rejects: low_outcome 9" in lines
 
 
-def test_json_summaries_are_for_programs(pivotmine, source: Path, tmp_path: Path) -> None:
+def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_path: Path) -> None:
     _, out, _ = pivotmine("extract", source, "--run", tmp_path / "run", "--json")
     summary = json.loads(out)
     assert (summary["turns"], summary["demonstrations"], summary["outcomes"]) == (18, 9, {"0.0": 3, "1.0": 3})
@@ -81,7 +85,12 @@ def test_json_summaries_are_for_programs(pivotmine, source: Path, tmp_path: Path
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(
-    pivotmine, source: Path, tmp_path: Path, monkeypatch, arguments, words
+    pivotmine: Command,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, err = pivotmine(*[source if a == "SOURCE" else a for a in arguments])
@@ -92,12 +101,12 @@ def test_bad_input_is_one_line_and_exit_code_1(
     assert not (tmp_path / "run").exists()
 
 
-def test_wrong_usage_is_exit_code_2(pivotmine) -> None:
+def test_wrong_usage_is_exit_code_2(pivotmine: Command) -> None:
     assert pivotmine("extract")[0] == 2
     assert pivotmine("select", "run", "--max-meen", "1")[0] == 2
 
 
-def test_stages_in_the_wrong_order_say_what_to_run_first(pivotmine, source: Path, tmp_path: Path) -> None:
+def test_stages_in_the_wrong_order_say_what_to_run_first(pivotmine: Command, source: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     pivotmine("extract", source, "--run", run)
     code, _, err = pivotmine("score", run)
@@ -105,7 +114,7 @@ def test_stages_in_the_wrong_order_say_what_to_run_first(pivotmine, source: Path
     assert pivotmine("select", run)[0] == 1
 
 
-def test_options_come_from_a_file_and_flags_win(pivotmine, source: Path, tmp_path: Path) -> None:
+def test_options_come_from_a_file_and_flags_win(pivotmine: Command, source: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(
         '[extract]\nmin-outcome = 0.0\ndomain = "orders"\n\n[verifiers.tool_call]\nfree_text = ["*.body"]\n'
@@ -126,7 +135,7 @@ def test_options_come_from_a_file_and_flags_win(pivotmine, source: Path, tmp_pat
         ("[extract\n", "cannot be read"),
     ],
 )
-def test_a_mistyped_file_is_an_error(pivotmine, source: Path, tmp_path: Path, text: str, words: str) -> None:
+def test_a_mistyped_file_is_an_error(pivotmine: Command, source: Path, tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "run.toml"
     file.write_text(text)
     code, _, err = pivotmine("extract", source, "--run", tmp_path / "run", "--config", file)
@@ -134,7 +143,9 @@ def test_a_mistyped_file_is_an_error(pivotmine, source: Path, tmp_path: Path, te
     assert words in err
 
 
-def test_run_goes_the_whole_road_and_says_what_next(pivotmine, source: Path, tmp_path: Path, tiny_policy: Path) -> None:
+def test_run_goes_the_whole_road_and_says_what_next(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+) -> None:
     run, file = tmp_path / "run", tmp_path / "run.toml"
     file.write_text("[rollout]\nbatch_size = 32\n[select]\nvalidation_share = 0.5\n")
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
@@ -147,12 +158,12 @@ def test_run_goes_the_whole_road_and_says_what_next(pivotmine, source: Path, tmp
     assert "cost: 12 samples, " in out
     for line in out.splitlines():
         if line.strip().startswith("pivotmine "):
-            import shlex
-
             assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
 
 
-def test_run_as_json_is_one_object_of_summaries(pivotmine, source: Path, tmp_path: Path, tiny_policy: Path) -> None:
+def test_run_as_json_is_one_object_of_summaries(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+) -> None:
     flags = (
         "--model",
         tiny_policy,
@@ -172,7 +183,9 @@ def test_run_as_json_is_one_object_of_summaries(pivotmine, source: Path, tmp_pat
     assert summaries["select"]["rejects"] == {"never": 2, "not_profiled": 7}
 
 
-def test_two_policies_and_none_named_is_an_error(pivotmine, source: Path, tmp_path: Path, tiny_policy: Path) -> None:
+def test_two_policies_and_none_named_is_an_error(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+) -> None:
     run, flags = tmp_path / "run", ("--engine", "transformers", "--num-samples", 1, "--limit", 1, "--max-new-tokens", 2)
     pivotmine("extract", source, "--run", run)
     for temperature in (1, 0.5):

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pivotmine_stages.rendering import Renderer, load_renderer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pivotmine.errors import UserError
+from pivotmine_stages.rendering import Renderer, load_renderer
 
 CALLS = """\
 {% for m in messages %}<{{ m.role }}>{{ m.content }}\
 {% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}\
 {% for c in m.tool_calls or [] %}[{{ c.id }} {{ c.function.name }} ARGUMENTS]{% endfor %}\
 {% if m.tool_call_id %}={{ m.tool_call_id }}{% endif %}\
-{{ '\\n' }}{% endfor %}{% if tools %}#{{ tools | length }}{% endif %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+{{ '\\n' }}{% endfor %}{% if tools %}#{{ tools | length }}{% endif %}\
+{% if add_generation_prompt %}<assistant>{% endif %}"""
 WITH_OBJECT = CALLS.replace("ARGUMENTS", "{{ c.function.arguments | tojson }}")
 WITH_TEXT = CALLS.replace("ARGUMENTS", "{{ c.function.arguments + '' }}")
 PRINTED = CALLS.replace("ARGUMENTS", "{{ c.function.arguments }}")
@@ -54,7 +55,7 @@ def test_arguments_in_the_form_that_the_template_wants(template: str) -> None:
     prompt = Renderer(tokenizer(template), {}).render(STATE, None)
     assert prompt.text == (
         "<system>Be brief.\n<user>Two parts\n"
-        f'<assistant>(hm)[call00000 find {{"id": "é7", "n": 1}}][call00001 list {{}}]\n'
+        '<assistant>(hm)[call00000 find {"id": "é7", "n": 1}][call00001 list {}]\n'
         "<tool>[]=call00001\n<tool>none=call00000\n<assistant>"
     )
 

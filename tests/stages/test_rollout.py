@@ -34,7 +34,7 @@ def run(source: Path, tmp_path: Path) -> Path:
 
 
 def sample(run: Path, model: Path, **options: Any) -> dict[str, Any]:
-    settings = {"engine": "transformers", "num_samples": 3, "max_new_tokens": 6, "batch_size": 16}
+    settings: dict[str, Any] = {"engine": "transformers", "num_samples": 3, "max_new_tokens": 6, "batch_size": 16}
     return rollout({}, run=run, model=str(model), **{**settings, **options})
 
 
@@ -186,7 +186,7 @@ def test_another_temperature_is_another_policy_and_another_seed_is_an_error(run:
 
 
 def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path: Path) -> None:
-    for options, words in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"model": tmp_path / "none"}, "no such folder"),
         ({"engine": "sglang"}, "--engine sglang: choose from vllm, openai, transformers"),
         ({"parser": "yaml"}, "no parser 'yaml'"),
@@ -194,7 +194,8 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
         ({"shard": "3/3"}, "--shard 3/3"),
         ({"template_options": "[1]"}, "a JSON object"),
         ({"engine": "openai", "base_url": ["http://127.0.0.1:9/v1"]}, "--policy-name"),
-    ):
+    )
+    for options, words in cases:
         with pytest.raises(UserError, match=words):
             sample(run, **{"model": tiny_policy, **options})
     assert rows(run).is_empty()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.verifiers import (
     VERIFIERS,

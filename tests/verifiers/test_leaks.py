@@ -7,6 +7,7 @@ demonstration itself.
 from typing import Any
 
 import pytest
+
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.verifiers import Outcome, State, make_spec, passes_gate, verify
 

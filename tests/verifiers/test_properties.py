@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import VERIFIERS, Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
 

@@ -7,8 +7,9 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import pivotmine.verifiers
 import pytest
+
+import pivotmine.verifiers
 from pivotmine.errors import UserError
 from pivotmine.verifiers import VERIFIERS, make_spec
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
 
