@@ -90,8 +90,14 @@ def test_a_malformed_call_is_kept_whole_with_the_reason(text: str, reason: str) 
     assert parse(text) == Action(unparsed=(Unparsed(text=text, reason=reason),))
 
 
-def test_an_unclosed_parameter_ends_with_its_call() -> None:
-    broken = "<tool_call><function=a><parameter=x>1</function></tool_call>"
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "<tool_call><function=a><parameter=x>1</function></tool_call>",
+        "<function=a><parameter=x>1</function>",
+    ],
+)
+def test_an_unclosed_parameter_ends_with_its_call(broken: str) -> None:
     good = "<tool_call><function=b><parameter=x>1</parameter></function></tool_call>"
     assert parse(broken + good) == Action(
         tool_calls=(ToolCall(name="b", arguments={"x": "1"}),),
