@@ -114,8 +114,18 @@ keys = st.text(
     alphabet=st.characters(exclude_characters="<>\n", exclude_categories=["Cs"]), min_size=1
 ).filter(lambda key: key == key.strip())
 
+tags = ("</parameter>", "<parameter=")
+writable = values.filter(lambda value: not (isinstance(value, str) and any(tag in value for tag in tags)))
 
-@given(st.dictionaries(keys, values))
+
+@pytest.mark.parametrize("tag", tags)
+def test_text_that_the_convention_cannot_hold_is_never_cut_to_fit(tag: str) -> None:
+    text = f"<function=a>\n<parameter=x>\nbefore {tag} after\n</parameter>\n</function>"
+    action = parse(text, tool("a", {"x": {"type": "string"}}))
+    assert (action.tool_calls, [piece.text for piece in action.unparsed]) == ((), [text])
+
+
+@given(st.dictionaries(keys, writable))
 def test_rendered_calls_are_read_back(arguments: dict[str, Any]) -> None:
     types = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     declared = {key: {"type": types.get(type(value), "null")} for key, value in arguments.items()}
