@@ -35,6 +35,7 @@ def test_tags_inside_strings_cut_nothing() -> None:
         ('{"name": "a", "name": "b", "arguments": {}}', "not JSON: an object repeats a key"),
         ('{"name": "a", "arguments": {"x": NaN}}', "not JSON: NaN is not JSON"),
         ('{"name": "a", "arguments": {}}}', "something between the JSON and </tool_call>"),
+        ('{"name": "a", "arguments": {"x": "</tool_call>"}}}', "something between the JSON and </tool_call>"),
         ('{"name": "a", "arguments": {}} or so', "something between the JSON and </tool_call>"),
         ('[{"name": "a", "arguments": {}}]', "the call is not an object"),
         ('"a"', "the call is not an object"),

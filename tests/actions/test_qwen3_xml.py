@@ -91,8 +91,14 @@ def test_a_malformed_call_is_kept_whole_with_the_reason(text: str, reason: str) 
     assert parse(text) == Action(unparsed=(Unparsed(text=text, reason=reason),))
 
 
-def test_an_unclosed_parameter_ends_with_its_call() -> None:
-    broken = "<tool_call><function=a><parameter=x>1</function></tool_call>"
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "<tool_call><function=a><parameter=x>1</function></tool_call>",
+        "<function=a><parameter=x>1</function>",
+    ],
+)
+def test_an_unclosed_parameter_ends_with_its_call(broken: str) -> None:
     good = "<tool_call><function=b><parameter=x>1</parameter></function></tool_call>"
     assert parse(broken + good) == Action(
         tool_calls=(ToolCall(name="b", arguments={"x": "1"}),),
@@ -109,8 +115,18 @@ keys = st.text(alphabet=st.characters(exclude_characters="<>\n", exclude_categor
     lambda key: key == key.strip()
 )
 
+tags = ("</parameter>", "<parameter=")
+writable = values.filter(lambda value: not (isinstance(value, str) and any(tag in value for tag in tags)))
 
-@given(st.dictionaries(keys, values))
+
+@pytest.mark.parametrize("tag", tags)
+def test_text_that_the_convention_cannot_hold_is_never_cut_to_fit(tag: str) -> None:
+    text = f"<function=a>\n<parameter=x>\nbefore {tag} after\n</parameter>\n</function>"
+    action = parse(text, tool("a", {"x": {"type": "string"}}))
+    assert (action.tool_calls, [piece.text for piece in action.unparsed]) == ((), [text])
+
+
+@given(st.dictionaries(keys, writable))
 def test_rendered_calls_are_read_back(arguments: dict[str, Any]) -> None:
     types = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     declared = {key: {"type": types.get(type(value), "null")} for key, value in arguments.items()}
