@@ -86,9 +86,7 @@ def test_broken_json_is_refused_alike_through_any_window(value: Any, window: int
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize(
-    "number", ["1234567890123456789012.5", "1234567890123456789e-5", "-123456789012345678"]
-)
+@pytest.mark.parametrize("number", ["1234567890123456789012.5", "1234567890123456789e-5", "-123456789012345678"])
 @pytest.mark.parametrize("window", range(17, 30))
 def test_raw_loads_cuts_no_number_at_its_window(number: str, window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
