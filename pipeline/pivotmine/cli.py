@@ -5,7 +5,9 @@ Heavy packages are imported inside the commands, so that `pivotmine --help` is q
 
 from __future__ import annotations
 
+import errno
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -267,11 +269,21 @@ def _options(
     pass
 
 
+_DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+
+
 def main() -> None:
     """Entry point: bad input or configuration is one line and exit code 1; a bug keeps its traceback."""
+    # A cluster that takes the machine back sends SIGTERM first: time to write what is sampled.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except UserError as error:
+        print(f"pivotmine: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
         print(f"pivotmine: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

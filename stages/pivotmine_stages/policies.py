@@ -85,10 +85,13 @@ def _local(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model))
+        folder = Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.json"]))
+        if not list(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(model, allow_patterns=["*.bin", "*.json"]))
     except Exception as error:  # the hub client raises a dozen kinds: no network, no such model, no right to it
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
+    return folder
 
 
 def remember_policy(run: Path, record: PolicyRecord) -> None:

@@ -228,3 +228,26 @@ def test_tools_without_a_schema_for_the_call_are_unverifiable_not_wrong(tmp_path
     extract({}, sources=[write_jsonl(tmp_path / "s.jsonl", [record])], run=tmp_path / "run")
     sample(tmp_path / "run", tiny_policy)
     assert reject_counts(tmp_path / "run") == {"no_verifier": 1, "unverifiable": 1}
+
+
+def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path) -> None:
+    """SIGTERM, as clusters send it: parts are large and young, yet nothing that was sampled is lost."""
+    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 3".split()
+    report = (
+        "import sys; import pivotmine_stages.rollout as stage; collect = stage._collect\n"
+        "def told(replies, work, shown):\n"
+        "    collect((print('got', flush=True) or reply for reply in replies), work, shown)\n"
+        "stage._collect = told\n"
+        "from pivotmine.cli import main; main()"
+    )
+    command = [sys.executable, "-c", report, "rollout", str(run), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(2):  # the first reply is taken in when the second one comes
+        assert process.stdout.readline() == "got\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    assert len(rows(run)) >= 3
+    assert sample(run, tiny_policy, max_new_tokens=48)["missing_samples"] == 0
+    assert sorted(set(keys(run))) == keys(run)
