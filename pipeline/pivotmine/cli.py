@@ -202,12 +202,18 @@ def run(
     """All four stages, then a summary; each stage's further options come from --config."""
     from pivotmine_stages.mine import mine
     from pivotmine_stages.reporting import closing
+    from pivotmine_stages.showing import show_pivot
 
     given = {key: value for key, value in context.params.items() if _is_given(context, key)}
     commands = {command.name or "": command for command in _group(context).commands.values()}
     known = {name: {parameter.name or "" for parameter in command.params} for name, command in commands.items()}
     summaries = mine(given, read_config(config), known, None if as_json else _print_report)
-    print(json.dumps(summaries) if as_json else closing(run, summaries))
+    if as_json:
+        print(json.dumps(summaries))
+        return
+    if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
+        print(pivot)
+    print(closing(run, summaries))
 
 
 def _group(context: typer.Context) -> Any:

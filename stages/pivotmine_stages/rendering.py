@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
@@ -141,6 +140,5 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
-        kind = "folder" if Path(tokenizer).exists() else "name (no such folder here)"
-        raise UserError(f"no tokenizer under the {kind} {tokenizer}: {first}") from None
+        raise UserError(f"no tokenizer under {tokenizer}: {first}; name its folder or hub id by --tokenizer") from None
     return Renderer(loaded, template_options)
