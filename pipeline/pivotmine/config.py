@@ -30,12 +30,19 @@ def read_config(path: Path | None) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from None
-    for name, table in tables.items():
-        if name not in (*COMMANDS, "verifiers") or not isinstance(table, dict):
-            raise UserError(
-                f"--config {path}: no table is called [{name}]; there are {', '.join(COMMANDS)} and verifiers.NAME"
-            )
+    _check_names(path, tables, (*COMMANDS, "verifiers"), "")
+    if verifiers := tables.get("verifiers"):
+        from pivotmine.verifiers import VERIFIERS
+
+        _check_names(path, verifiers, VERIFIERS, "verifiers.")
     return tables
+
+
+def _check_names(path: Path, tables: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
+    for name, table in tables.items():
+        if name not in known or not isinstance(table, dict):
+            listed = ", ".join(prefix + other for other in known)
+            raise UserError(f"--config {path}: no table is called [{prefix}{name}]; there are {listed}")
 
 
 def command_options(tables: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:

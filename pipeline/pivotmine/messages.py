@@ -8,6 +8,7 @@ same state recorded twice is one state.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,7 @@ _MEDIA = {
 }
 # Keys of a message that no policy sees: bookkeeping of the source.
 _UNSEEN = ("weight", "is_demo", "id", "timestamp")
+_FAILURE = re.compile(r"error\b|traceback \(most recent call last\)", re.IGNORECASE)
 
 
 def digest(text: str) -> str:
@@ -47,11 +49,19 @@ def _content_problem(content: Any) -> tuple[str, str] | None:
     if not isinstance(content, list):
         return "bad_message", f"content is text, null or a list of blocks, not {type(content).__name__}"
     for block in content:
-        kind = block.get("type") if isinstance(block, dict) else type(block).__name__
-        if kind in _MEDIA:
-            return _MEDIA[kind], "a content block"
-        if kind not in _TEXT_BLOCKS or not isinstance(block.get("text"), str):
-            return "bad_message", f"unknown content block {str(kind)[:60]!r}"
+        if problem := _block_problem(block):
+            return problem
+    return None
+
+
+def _block_problem(block: Any) -> tuple[str, str] | None:
+    kind = str(block.get("type")) if isinstance(block, dict) else type(block).__name__
+    if kind in _MEDIA:
+        return _MEDIA[kind], "a content block"
+    if kind not in _TEXT_BLOCKS:
+        return "bad_message", f"unknown content block {kind[:60]!r}"
+    if not isinstance(block.get("text"), str):
+        return "bad_message", f"a content block {kind!r} without text"
     return None
 
 
@@ -87,9 +97,10 @@ def tools_id(tools: list[Any]) -> str:
 class StateHash:
     """The id of the state after each message of a segment, in time linear in the segment."""
 
-    def __init__(self, tools: str | None) -> None:
-        self._hash = hashlib.blake2b((tools or "").encode(), digest_size=16)
-        self._calls: dict[str, int] = {}
+    def __init__(self, tools_id: str | None) -> None:
+        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=16)
+        self._places: dict[str, int] = {}
+        self._num_calls = 0
 
     def add(self, message: dict[str, Any]) -> None:
         """Append a message to the state."""
@@ -104,21 +115,34 @@ class StateHash:
         seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
         seen["content"] = text_of(message.get("content")).strip()
         for key in ("reasoning_content", "reasoning"):
-            if isinstance(seen.get(key), str):
-                seen[key] = seen[key].strip()
-        if seen.get("tool_calls"):
-            seen["tool_calls"] = [self._call(call) for call in seen["tool_calls"]]
-        else:
-            seen.pop("tool_calls", None)
+            if isinstance(text := seen.pop(key, None), str):
+                text = text.strip()
+            if text:
+                seen[key] = text
+        if calls := seen.pop("tool_calls", None):
+            seen["tool_calls"] = [self._call(call) for call in calls]
+        if isinstance(function := seen.get("function_call"), dict):
+            seen["function_call"] = _function(function)
         if "tool_call_id" in seen:
-            seen["tool_call_id"] = self._calls.get(str(seen["tool_call_id"]), str(seen["tool_call_id"]))
+            seen["tool_call_id"] = self._place(str(seen["tool_call_id"]))
         return seen
 
     def _call(self, call: dict[str, Any]) -> list[Any]:
-        if call.get("id") is not None:
-            self._calls[str(call["id"])] = len(self._calls)
-        function = call["function"]
-        return [function["name"], argument_value(function.get("arguments"))]
+        # A source may use an id again in a later turn: it then means the later call.
+        self._places.pop(str(call.get("id")), None)
+        self._place(str(call.get("id")))
+        return _function(call["function"])
+
+    def _place(self, call_id: str) -> int:
+        """Number of the call; the result of a call that is not in the state counts as one more."""
+        if call_id not in self._places:
+            self._places[call_id] = self._num_calls
+            self._num_calls += 1
+        return self._places[call_id]
+
+
+def _function(function: dict[str, Any]) -> list[Any]:
+    return [function.get("name"), argument_value(function.get("arguments"))]
 
 
 def argument_value(arguments: Any) -> Any:
@@ -144,13 +168,9 @@ def _result_failed(message: dict[str, Any]) -> bool:
     if message.get("is_error") is True or message.get("status") == "error":
         return True
     text = text_of(message.get("content")).lstrip()
-    if text[:5].lower() == "error" and not text[5:6].isalnum():
-        return True
-    if text.startswith("Traceback (most recent call last)"):
-        return True
     if not text.startswith("{"):
-        return False
+        return _FAILURE.match(text) is not None
     value = argument_value(text)
-    return isinstance(value, dict) and bool(
-        value.get("error") or value.get("is_error") or value.get("status") == "error"
-    )
+    if not isinstance(value, dict):
+        return False
+    return bool(value.get("error") or value.get("is_error") or value.get("status") == "error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -28,7 +29,9 @@ class Progress:
         now = time.monotonic()
         if self._terminal and now - self._started > DELAY_S and now - self._shown > _EVERY_S:
             self._shown = now
-            sys.stderr.write(f"\r\x1b[2K{self.line(now - self._started)}")
+            # A line that wraps could not be taken away again.
+            line = self.line(now - self._started)[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r\x1b[2K{line}")
             sys.stderr.flush()
 
     def line(self, elapsed_s: float) -> str:

@@ -25,6 +25,10 @@ from pivotmine.errors import UserError
 from pivotmine.tables import TABLES
 
 EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
+UNFINISHED = ".extract.tmp"
+"""Where extract writes until all of it is whole."""
+_LOCKS = ".locks"
+_EXTRACT_NAMES = {*EXTRACT_TABLES, "rejects", "manifests", "views.sql", UNFINISHED, _LOCKS}
 _GLOBS = {
     "rollouts": "rollouts/*/*.parquet",
     "scores": "scores/*/*/part-*.parquet",
@@ -56,6 +60,20 @@ def require_run(run: Path) -> None:
         raise UserError(
             f"{run} is not a run: no finished extract there; make one with `pivotmine extract SOURCE --run {run}`"
         )
+
+
+def check_new_run(run: Path) -> None:
+    """UserError unless extract may write there: into a run, into what it left unfinished, or into nothing."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file: name a folder")
+    if "\\" in str(run.resolve()):
+        raise UserError(f"--run {run}: DuckDB takes a backslash for a slash, name a path without one")
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set[str]()
+    if is_run(run) or not names:
+        return
+    # Folders called `messages` or `rejects` are only ours beside the lock that extract takes first.
+    if strange := sorted(names - _EXTRACT_NAMES if _LOCKS in names else names):
+        raise UserError(f"--run {run} holds {strange[0]!r} and is no run: name a new or an empty folder")
 
 
 def table_files(run: Path, table: str) -> list[Path]:
@@ -137,13 +155,23 @@ def versions() -> dict[str, str]:
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Which settings differ, as `key: theirs -> ours`, for an error that names the difference."""
     keys = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
-    return ", ".join(f"{key}: {theirs.get(key)!r} -> {ours.get(key)!r}" for key in keys)
+    return ", ".join(f"{key}: {_change(theirs.get(key), ours.get(key))}" for key in keys)
+
+
+def _change(theirs: Any, ours: Any) -> str:
+    """Of two lists only the entries that one of them lacks, and not more than a person reads."""
+    if not isinstance(theirs, list) or not isinstance(ours, list):
+        return f"{theirs!r} -> {ours!r}"
+    changed = [f"-{entry}" for entry in theirs if entry not in ours]
+    changed += [f"+{entry}" for entry in ours if entry not in theirs]
+    more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+    return (" ".join(changed[:4]) + more) or "the same in another order"
 
 
 @contextmanager
 def stage_lock(run: Path, name: str) -> Generator[None]:
     """Hold a stage's lock (one process at a time for one stage and policy); the kernel frees it at any death."""
-    folder = run / ".locks"
+    folder = run / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w") as file:
         try:

@@ -7,6 +7,7 @@ written anew by every stage (and by `pivotmine sql`, for a run that was moved).
 from __future__ import annotations
 
 import contextlib
+from itertools import count
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from pivotmine import rundir
 from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 from pivotmine.tables import TABLES
 
 _TYPES = {
@@ -25,18 +27,18 @@ _TYPES = {
     pa.bool_(): "BOOLEAN",
 }
 
-STATES = """\
+_STATES_VIEW = """\
 create or replace view states as
 select
     state_id,
     count(*)::INTEGER as num_turns,
     count(distinct trajectory_id)::INTEGER as num_trajectories,
     (count(*) filter (reject_reason is null))::INTEGER as num_demonstrations,
-    min_by(turn_id, turn_id) as turn_id,
-    min_by(segment_id, turn_id) as segment_id,
-    min_by("position", turn_id) as "position",
-    min_by(tools_id, turn_id) as tools_id,
-    min_by(domain, turn_id) as domain
+    min(turn_id) as turn_id,
+    first(segment_id order by turn_id) as segment_id,
+    first("position" order by turn_id) as "position",
+    first(tools_id order by turn_id) as tools_id,
+    first(domain order by turn_id) as domain
 from turns
 group by state_id;
 """
@@ -44,7 +46,7 @@ group by state_id;
 
 def views(run: Path) -> str:
     """SQL that creates a view a table, and `states`."""
-    return "\n".join([*(_view(run, name) for name in TABLES), STATES])
+    return "\n".join([*(_view(run, name) for name in TABLES), _STATES_VIEW])
 
 
 def _view(run: Path, name: str) -> str:
@@ -95,9 +97,22 @@ def query(run: Path, statement: str) -> pa.Table:
     rundir.require_run(run)
     with contextlib.suppress(OSError):  # a run on a read-only disk can be queried all the same
         write_views(run)
+    connection = connect(run)
     try:
-        return connect(run).sql(statement).to_arrow_table()
-    except AttributeError:
-        raise UserError("the statement gives no table: ask with select") from None
-    except duckdb.Error as error:
-        raise UserError(f"DuckDB: {error}") from None
+        answer = connection.sql(statement)
+        if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise UserError("the statement gives no table: ask with select")
+        table = answer.to_arrow_table()
+    except (duckdb.Error, pa.ArrowException) as error:
+        # DuckDB repeats the statement below its message, and a message may quote a cell.
+        raise UserError(f"DuckDB: {one_line(str(error).split(chr(10) * 2 + 'LINE ')[0])}") from None
+    return table.rename_columns(_distinct(table.column_names))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names, none twice: `select 1 as a, 2 as a` has `a` and `a_1`."""
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name}_{i}" for i in count(1))
+        found[name if name not in found else next(n for n in numbered if n not in found and n not in names)] = None
+    return list(found)

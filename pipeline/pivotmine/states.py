@@ -39,12 +39,12 @@ def tools_by_id(run: Path) -> dict[str | None, list[dict[str, Any]] | None]:
 
 
 def state_messages(run: Path, turns: pl.DataFrame) -> Iterator[StateMessages]:
-    """For each turn (columns `segment_id`, `position`, `tools_id`): its state, in the order given.
+    """For each turn (columns `segment_id`, `position`, `tools_id`): its state, segment by segment as they come.
 
     The prefix of a turn is never written out: each segment's messages are read once for all of its turns.
     """
     tools = tools_by_id(run)
-    grouped = turns.with_row_index("ordinal").group_by("segment_id", maintain_order=True)
+    grouped = turns.group_by("segment_id", maintain_order=True)
     pending: list[tuple[str, pl.DataFrame]] = []
     for (segment_id,), group in grouped:
         pending.append((str(segment_id), group))

@@ -165,16 +165,29 @@ PIVOTS = pa.schema(
         _column("reward_class", _STRING, "as in `profiles`; null: as above"),
         _column("policy_id", _STRING, "policy that was profiled"),
         _column("sampling", _STRING, "its sampling parameters: JSON object"),
-        _column("tokenizer", _STRING, "path or hub id of its tokenizer"),
+        _column("tokenizer", _STRING, "path or hub id of its tokenizer; null: a chat server rendered"),
         _column("template_options", _STRING, "options given to its chat template: JSON object"),
-        _column("weights_hash", _STRING, "hash of its weights and adapter; null: behind a server"),
-        _column("tokenizer_hash", _STRING, "hash of its tokenizer"),
-        _column("template_hash", _STRING, "hash of its chat template"),
+        _column("weights_hash", _STRING, "hash of its weights and adapter; null: they are behind a server"),
+        _column("tokenizer_hash", _STRING, "hash of its tokenizer; null: a chat server rendered"),
+        _column("template_hash", _STRING, "hash of its chat template; null: a chat server rendered"),
         _column("source", _STRING, "source of the first demonstration"),
         _column("source_index", _LONG, "record in that source, from 0"),
     ]
 )  # fmt: skip
 
+STATES = pa.schema(
+    [
+        _column("state_id", _STRING, "the state"),
+        _column("num_turns", _INT, "turns taken in it"),
+        _column("num_trajectories", _INT, "trajectories that met it"),
+        _column("num_demonstrations", _INT, "turns among them that are demonstrations"),
+        _column("turn_id", _STRING, "least turn_id taken in it; the columns below are that turn's"),
+        _column("segment_id", _STRING, "its segment"),
+        _column("position", _INT, "its position there: the state is the messages before it"),
+        _column("tools_id", _STRING, "tools offered; null: none"),
+        _column("domain", _STRING, "domain of its trajectory; null: none"),
+    ]
+)
 TABLES: dict[str, pa.Schema] = {
     "trajectories": TRAJECTORIES,
     "segments": SEGMENTS,
@@ -193,7 +206,7 @@ _HEADER = """\
 
 A run is a directory with everything mined from one set of trajectories. Each table is a set of Parquet files (zstd);
 `pivotmine sql RUN "select ..."` and plain `duckdb -init RUN/views.sql` see each by its name, the empty ones too, and
-`states` beside them: a view of `turns`, a row a state.
+`states` beside them, a view of `turns`. A column whose meaning does not speak of null is never null.
 
 | table | where | written by |
 |---|---|---|
@@ -205,17 +218,25 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
 
 Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
-rejects and how long. This file is written by `python -m pivotmine.tables`.
+rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
+what the verifier is, and `pivots/<name>/README.md` what was mined from what. The view `pivots` has a column more,
+`pivots_name`: the folder. This file is written by `python -m pivotmine.tables`.
 """
 
 
 def readme() -> str:
     """The text of `data/README.md`: one section a table, one line a column."""
-    sections = [_HEADER]
-    for name, schema in TABLES.items():
-        rows = [f"| `{f.name}` | {f.type} | {f.metadata[b'doc'].decode()} |" for f in schema]
-        sections.append("\n".join([f"## {name}", "", "| column | type | meaning |", "|---|---|---|", *rows, ""]))
-    return "\n".join(sections)
+    sections = [_section(name, schema) for name, schema in TABLES.items()]
+    return "\n".join([_HEADER, *sections, _section("states (a view, a row a state)", STATES)])
+
+
+def _section(title: str, schema: pa.Schema) -> str:
+    rows = [f"| `{f.name}` | {_type_name(f.type)} | {f.metadata[b'doc'].decode()} |" for f in schema]
+    return "\n".join([f"## {title}", "", "| column | type | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    return f"list of {kind.value_type}" if isinstance(kind, pa.ListType) else str(kind)
 
 
 if __name__ == "__main__":

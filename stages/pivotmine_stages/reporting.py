@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from pivotmine.inert import inert
 
 MAX_CELL = 80
 MAX_ROWS = 200
@@ -31,8 +34,9 @@ def extract_report(s: Mapping[str, Any]) -> str:
     return _block("extract", lines)
 
 
-def _rows_and_turns(count: Mapping[str, int]) -> str:
-    return f"{count['rows']:,}" if count["rows"] == count["turns"] else f"{count['rows']:,} ({count['turns']:,} turns)"
+def _rows_and_turns(count: Mapping[str, int | None]) -> str:
+    rows, turns = count["rows"], count["turns"]
+    return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({turns:,} turns)"
 
 
 def rollout_report(s: Mapping[str, Any]) -> str:
@@ -135,15 +139,11 @@ def _block(title: str, lines: list[str]) -> str:
     return "\n".join(f"{title if i == 0 else '':<9} {inert(line)}" for i, line in enumerate(shown))
 
 
-def inert(text: str) -> str:
-    """Text without control characters: what a trajectory holds never steers a terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def as_text_table(table: pa.Table) -> str:
     """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
-    names = [inert(name) for name in table.column_names]
-    rows = [[_cell(value) for value in row.values()] for row in table.slice(0, MAX_ROWS).to_pylist()]
+    names = [_cell(name) for name in table.column_names]
+    shown_rows = table.slice(0, MAX_ROWS)
+    rows = list(zip(*([_cell(value) for value in column.to_pylist()] for column in shown_rows.columns), strict=True))
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
@@ -162,7 +162,14 @@ def _cell(value: Any) -> str:
 
 
 def as_json_lines(table: pa.Table) -> str:
-    """One JSON object a row."""
-    return "\n".join(
-        json.dumps(row, ensure_ascii=True, default=str) for batch in table.to_batches() for row in batch.to_pylist()
-    )
+    """One JSON object a row; NaN and the infinities, which JSON has not, are null."""
+    rows = (row for batch in table.to_batches() for row in batch.to_pylist())
+    return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in rows)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -24,9 +24,8 @@ TASK_KEYS = ("task_id", "instance_id", "problem_id")
 
 
 def matches(record: Any) -> bool:
-    """A list of messages, or an object with one under `messages`."""
-    messages = record.get("messages") if isinstance(record, dict) else record
-    return isinstance(messages, list)
+    """A list, or an object with the key `messages`."""
+    return isinstance(record, list) or (isinstance(record, dict) and "messages" in record)
 
 
 def read(record: Any) -> Trajectory:
@@ -34,7 +33,7 @@ def read(record: Any) -> Trajectory:
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"messages": record}
     messages = fields.pop("messages", None)
     if not isinstance(messages, list):
-        raise BadTrajectory("no_messages", "no list of messages under `messages`")
+        raise BadTrajectory("no_messages", f"`messages` is no list but {type(messages).__name__}")
     tools = tool_definitions(fields.pop("tools", None) or fields.pop("functions", None))
     outcome = next((v for k in OUTCOME_KEYS if (v := outcome_label(fields.get(k))) is not None), None)
     return Trajectory(

@@ -51,8 +51,11 @@ class Reader(NamedTuple):
 
 
 def outcome_label(value: Any) -> float | None:
-    """A label as a number: true is 1, false is 0; anything but a number is no label."""
-    return float(value) if isinstance(value, bool | int | float) else None
+    """A label as a number: true is 1, false is 0; anything but a number that a double can hold is no label."""
+    try:
+        return float(value) if isinstance(value, bool | int | float) else None
+    except OverflowError:
+        return None
 
 
 def text_or_none(value: Any) -> str | None:

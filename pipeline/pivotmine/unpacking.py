@@ -1,0 +1,66 @@
+"""The bytes of a file as a stream, gz and zst unpacked, to where they break off."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+_PACKED_BYTES = 1 << 16
+"""Read at a time: what it unpacks to is held in memory."""
+
+
+def read_blocks(path: Path, trouble: list[str]) -> Iterator[bytes]:
+    """The file's bytes, unpacked (its first bytes say how); where they break off, `trouble` gets the reason."""
+    try:
+        with path.open("rb") as file:
+            blocks = iter(lambda: file.read(_PACKED_BYTES), b"")
+            unpacker = _unpacker(file.peek(4)[:4])
+            yield from _unpacked(blocks, unpacker) if unpacker else blocks
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+        trouble.append(f"{type(error).__name__}: {error}"[:300])
+
+
+def _unpacker(magic: bytes) -> Callable[[], Any] | None:
+    if magic[:2] == b"\x1f\x8b":
+        return lambda: zlib.decompressobj(wbits=31)
+    # A zst file may open with a frame that is to be skipped: pzstd writes one.
+    if magic == b"\x28\xb5\x2f\xfd" or (magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50):
+        return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
+    return None
+
+
+def _unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[bytes]:
+    """The contents of all frames, one after the other; EOFError where the last one is cut off."""
+    frame = None
+    for block in blocks:
+        while block := block if frame else block.lstrip(b"\0"):  # zeros may pad the end
+            frame = frame or unpacker()
+            yield frame.decompress(block)
+            block, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    if frame:
+        raise EOFError("the compressed data is cut off")
+
+
+class BlockStream(io.RawIOBase):
+    """Blocks of bytes as a file."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks, self._rest = blocks, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = memoryview(block)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size

@@ -1,0 +1,34 @@
+from typing import Any
+
+import pytest
+
+from pivotmine.readers import READERS, detect
+from pivotmine.readers.trajectory import BadTrajectory
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        ({"messages": []}, "openai"),
+        ([], "openai"),
+        ({"task_id": 1, "reward": 0, "traj": []}, "tau_bench"),
+        ({"task_id": 1, "reward": 0, "traj": [], "messages": []}, "tau_bench"),
+    ],
+)
+def test_the_more_particular_format_is_told_first(record: Any, name: str) -> None:
+    assert detect(record) == name
+
+
+@pytest.mark.parametrize(
+    ("record", "detail"),
+    [
+        ({"b": 1, "a": 2}, "no reader knows ['a', 'b']"),
+        ({"\x1b[2J": 1}, "no reader knows ['\\x1b[2J']"),
+        ("text", "no reader knows str"),
+        (None, "no reader knows NoneType"),
+    ],
+)
+def test_a_record_that_no_reader_knows(record: Any, detail: str) -> None:
+    with pytest.raises(BadTrajectory) as raised:
+        detect(record)
+    assert (raised.value.reason, raised.value.detail) == ("unknown_format", f"{detail}; known: {', '.join(READERS)}")

@@ -1,0 +1,104 @@
+import json
+from typing import Any
+
+import pytest
+
+from pivotmine.readers import openai_messages
+from pivotmine.readers.openai_messages import matches, read, tool_definitions
+from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+
+MESSAGES = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+FUNCTION: dict[str, Any] = {"name": "f", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": FUNCTION}
+
+
+def test_a_record_with_everything() -> None:
+    record = {"messages": MESSAGES, "tools": [TOOL], "reward": 1, "task_id": 7, "domain": "air", "split": "train"}
+    assert read(record) == Trajectory(
+        segments=(Segment(messages=MESSAGES, tools=[TOOL]),),
+        task_id="7",
+        domain="air",
+        outcome=1.0,
+        metadata={"reward": 1, "task_id": 7, "split": "train"},
+    )
+    assert record["messages"] is MESSAGES  # what was given is left as it was
+
+
+def test_a_bare_list_is_its_messages() -> None:
+    assert read(MESSAGES) == Trajectory(segments=(Segment(messages=MESSAGES),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({}, None),
+        ({"outcome": 0.5, "reward": 1}, 0.5),
+        ({"outcome": None, "score": 3}, 3.0),
+        ({"success": True}, 1.0),
+        ({"resolved": False}, 0.0),
+        ({"reward": "1.0"}, None),
+        ({"reward": {"a": 1}, "score": 2}, 2.0),
+        ({"reward": 10**400}, None),
+    ],
+)
+def test_the_first_label_that_is_a_number_is_the_outcome(fields: dict[str, Any], outcome: float | None) -> None:
+    assert read({"messages": MESSAGES, **fields}).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "task_id"),
+    [
+        ({}, None),
+        ({"instance_id": "i", "problem_id": "p"}, "i"),
+        ({"task_id": None, "problem_id": "p"}, "p"),
+        ({"task_id": 0}, "0"),
+    ],
+)
+def test_the_first_id_there_is_names_the_task(fields: dict[str, Any], task_id: str | None) -> None:
+    assert read({"messages": MESSAGES, **fields}).task_id == task_id
+
+
+@pytest.mark.parametrize("tools", [[TOOL], json.dumps([TOOL]), [FUNCTION], [{"type": "function", **FUNCTION}]])
+def test_tools_in_every_form_are_openai_tools(tools: Any) -> None:
+    assert tool_definitions(tools) == [TOOL]
+    assert read({"messages": MESSAGES, "tools": tools}).segments[0].tools == [TOOL]
+    assert read({"messages": MESSAGES, "functions": tools, "tools": None}).segments[0].tools == [TOOL]
+
+
+@pytest.mark.parametrize("tools", [None, [], "", "  ", "[]", "null"])
+def test_no_tools_are_none(tools: Any) -> None:
+    assert tool_definitions(tools) is None
+
+
+@pytest.mark.parametrize(
+    ("tools", "detail"),
+    [
+        ("{oops", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ({"f": 1}, "tools are a list, not dict"),
+        (5, "tools are a list, not int"),
+        ([5], "a tool without a name"),
+        ([{"function": {"parameters": {}}}], "a tool without a name"),
+        ([{"name": ["f"]}], "a tool without a name"),
+    ],
+)
+def test_tools_that_are_none_are_a_bad_trajectory(tools: Any, detail: str) -> None:
+    with pytest.raises(BadTrajectory) as raised:
+        tool_definitions(tools)
+    assert (raised.value.reason, raised.value.detail) == ("bad_tools", detail)
+
+
+@pytest.mark.parametrize("messages", [None, "[{", {"role": "user"}, 5])
+def test_messages_that_are_no_list_are_a_bad_trajectory(messages: Any) -> None:
+    record = {"messages": messages}
+    assert matches(record)
+    with pytest.raises(BadTrajectory) as raised:
+        read(record)
+    detail = f"`messages` is no list but {type(messages).__name__}"
+    assert (raised.value.reason, raised.value.detail) == ("no_messages", detail)
+
+
+def test_what_matches() -> None:
+    assert [openai_messages.READER.matches(r) for r in (MESSAGES, {"messages": []}, {"traj": []}, "x", None, 5)] == [
+        *(True, True),
+        *(False,) * 4,
+    ]

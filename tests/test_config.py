@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from pivotmine.config import command_options, read_config, verifier_options
+from pivotmine.errors import UserError
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "run.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_the_tables_of_a_file(tmp_path: Path) -> None:
+    text = '[rollout]\nnum-samples = 16\ntop_p = 0.9\n[verifiers.tool_call]\nfree_text = ["a.b"]\n'
+    tables = read_config(write(tmp_path, text))
+    assert command_options(tables, "rollout", ["num_samples", "top_p"]) == {"num_samples": 16, "top_p": 0.9}
+    assert command_options(tables, "score", []) == {}
+    assert verifier_options(tables, "tool_call") == {"free_text": ["a.b"]}
+    assert verifier_options(tables, "exact") == {}
+
+
+def test_no_file_has_no_tables() -> None:
+    assert read_config(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[rollouts]\n", "no table is called [rollouts]; there are extract, rollout, score, select, verifiers"),
+        ("limit = 3\n", "no table is called [limit]; there are extract, rollout, score, select, verifiers"),
+        ("rollout = 3\n", "no table is called [rollout]; there are extract, rollout, score, select, verifiers"),
+        ("verifiers = 3\n", "no table is called [verifiers]; there are extract, rollout, score, select, verifiers"),
+        (
+            "[verifiers.tool_cal]\n",
+            "no table is called [verifiers.tool_cal]; there are verifiers.exact, verifiers.tool_call",
+        ),
+        (
+            "[verifiers]\nexact = 3\n",
+            "no table is called [verifiers.exact]; there are verifiers.exact, verifiers.tool_call",
+        ),
+        ("[rollout\n", "cannot be read: "),
+        (b"\xff", "cannot be read: "),
+    ],
+)
+def test_a_file_that_says_what_nobody_reads_is_a_user_error(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UserError) as raised:
+        read_config(path)
+    assert str(raised.value).startswith(f"--config {path}")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be read: .*No such file"):
+        read_config(tmp_path / "run.toml")
+
+
+def test_an_option_that_the_command_has_not_is_a_user_error() -> None:
+    with pytest.raises(UserError, match=r"^--config: \[score\] has no option 'num_sample'; it has a, b$"):
+        command_options({"score": {"num-sample": 1}}, "score", ["b", "a"])
