@@ -75,7 +75,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl does not exist"),
+        (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
         (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, openai"),
         (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml cannot be read"),
         (("rollout", "nowhere", "--model", "m", "--engine", "openai"), "nowhere is not a run"),
