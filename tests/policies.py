@@ -132,6 +132,16 @@ def render(policy: Path, lesson: Lesson, **options: Any) -> list[int]:
     return _prompt(tokenizer, lesson, **options)
 
 
+def token_ids(policy: Path, text: str) -> list[int]:
+    """The text as the policy's tokens."""
+    return PreTrainedTokenizerFast.from_pretrained(policy)(text, add_special_tokens=False).input_ids
+
+
+def text(policy: Path, ids: list[int]) -> str:
+    """The tokens as text, special tokens kept."""
+    return PreTrainedTokenizerFast.from_pretrained(policy).decode(ids, skip_special_tokens=False)
+
+
 def _prompt(tokenizer: Any, lesson: Lesson, **options: Any) -> list[int]:
     text = tokenizer.apply_chat_template(
         lesson.messages, tools=lesson.tools, add_generation_prompt=True, tokenize=False, **options

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from pivotmine.errors import UserError
-from pivotmine_stages.engines.options import EngineOptions, require_model
+from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
 from pivotmine_stages.engines.protocol import Engine
 
 ENGINES = {
@@ -35,6 +35,8 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
         raise UserError(f"engine {name} needs the package {missing[0]}: {hint}")
     if name != "openai":
         require_model(options.model)
+        if options.adapter is not None:
+            adapter_config(options.adapter)
     module, function = ENGINES[name].split(":")
     return getattr(importlib.import_module(module), function)(options)
 

@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -26,6 +27,8 @@ from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import (
     EngineOptions,
     failed,
+    for_all_indices,
+    num_drawn,
     one_line,
     refusal,
     smaller,
@@ -115,12 +118,13 @@ class OpenAIEngine:
             return failed(request, "engine_error", f"{error}{cause}")
         try:
             # The lenient parser: one odd character in one sample must not cost the others.
-            return _reply(request, json.loads(body))
+            reply = _reply(request, json.loads(body))
+            return replace(reply, samples=for_all_indices(request, self._options.sampling, reply.samples))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return failed(request, "engine_error", f"the server's reply cannot be read: {error!r}")
 
     async def _post(self, client: Any, model: str, request: Request) -> str:
-        fields: dict[str, Any] = {"model": model, "n": len(request.sample_indices), **self._fields}
+        fields: dict[str, Any] = {"model": model, "n": num_drawn(request, self._options.sampling), **self._fields}
         if self._options.api == "completions":
             budget = token_budget(request, self._options.sampling, self.max_model_len)
             fields |= {"prompt": request.prompt_ids, "max_tokens": budget}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,18 @@ def token_budget(request: Request, sampling: Sampling, max_model_len: int | None
     if max_model_len is None:
         return sampling.max_new_tokens
     return min(sampling.max_new_tokens, max_model_len - len(request.prompt_ids))
+
+
+def num_drawn(request: Request, sampling: Sampling) -> int:
+    """Samples to ask a server or vLLM for: greedy ones are all alike, and vLLM refuses to draw two."""
+    return 1 if sampling.temperature == 0 else len(request.sample_indices)
+
+
+def for_all_indices(request: Request, sampling: Sampling, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """What was drawn, a greedy sample repeated for every index that was asked for."""
+    if sampling.temperature > 0:
+        return samples
+    return tuple(replace(sample, sample_index=index) for sample in samples[:1] for index in request.sample_indices)
 
 
 def derive_seed(*parts: object) -> int:

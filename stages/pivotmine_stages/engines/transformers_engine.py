@@ -20,7 +20,6 @@ from pivotmine_stages.engines.attention import use_grouped_attention
 from pivotmine_stages.engines.decoding import Draw, Drawn, decode
 from pivotmine_stages.engines.options import (
     EngineOptions,
-    adapter_config,
     derive_seed,
     failed,
     one_line,
@@ -123,7 +122,6 @@ def _load_model(options: EngineOptions) -> Any:
 def _merge_adapter(model: Any, adapter: str) -> Any:
     from peft import PeftModel
 
-    adapter_config(adapter)
     try:
         return PeftModel.from_pretrained(model, adapter).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:  # no weights, or weights of another model

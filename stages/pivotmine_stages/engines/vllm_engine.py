@@ -6,6 +6,7 @@ Prompts share their prefixes through vLLM's prefix cache. vLLM's own process hol
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from pivotmine_stages.engines.options import (
     adapter_config,
     derive_seed,
     failed,
+    for_all_indices,
+    num_drawn,
     one_line,
     refusal,
     sample_from_tokens,
@@ -34,6 +37,9 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
+CLOSE_TIMEOUT_S = 30.0
+"""vLLM's process is asked to end, and after this long it is killed."""
+
 
 def open_vllm(options: EngineOptions) -> VllmEngine:
     """Start vLLM and load the model; takes from 20 s to minutes."""
@@ -47,7 +53,9 @@ class VllmEngine:
         self._options = options
         self._alive = True
         self._lora = None if options.adapter is None else LoRARequest("adapter", 1, options.adapter)
+        earlier = set(multiprocessing.active_children())
         self._llm: Any = _start(options)
+        self._processes = set(multiprocessing.active_children()) - earlier
         config = self._llm.llm_engine.model_config
         self.max_model_len: int | None = config.max_model_len
         self._vocab_size: int = config.get_vocab_size()
@@ -78,8 +86,10 @@ class VllmEngine:
     def close(self) -> None:
         """End vLLM's process."""
         if self._llm is not None:
-            self._llm.llm_engine.engine_core.shutdown()
+            self._llm.llm_engine.engine_core.shutdown(timeout=CLOSE_TIMEOUT_S)
             self._llm = None
+            for process in self._processes:
+                process.join(CLOSE_TIMEOUT_S)
 
     def _step(self) -> list[Any]:
         try:
@@ -104,7 +114,7 @@ class VllmEngine:
         sampling = self._options.sampling
         seed = derive_seed(self._options.seed, request.state_id, request.sample_indices)
         return SamplingParams(
-            n=len(request.sample_indices),
+            n=num_drawn(request, sampling),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -131,6 +141,7 @@ class VllmEngine:
         if not samples:
             reasons = ", ".join(sorted({str(one.finish_reason) for one in output.outputs}))
             return failed(request, "engine_error", f"vLLM ended every sample with {reasons}")
+        samples = for_all_indices(request, self._options.sampling, samples)
         return Reply(request=request, samples=samples, num_cached_tokens=output.num_cached_tokens)
 
 

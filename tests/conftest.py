@@ -1,0 +1,46 @@
+"""Fixtures that need a policy: small real models, made once a session."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# Nothing in the tests is on a hub: a wrong path must fail at once, not after a search for it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# The models are so small that a second thread costs more than it gives, a busy machine's second core most of all.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def policies() -> ModuleType:
+    """The module `policies.py`, which import mode importlib keeps off the path."""
+    spec = importlib.util.spec_from_file_location("pivotmine_test_policies", Path(__file__).with_name("policies.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def coin_policy(policies: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Answers `policies.COIN` with the right call about 60 % of the time."""
+    return policies.train_coin_policy(tmp_path_factory.mktemp("policy") / "coin")
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(policies: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights."""
+    return policies.make_tiny_policy(tmp_path_factory.mktemp("policy") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def coin_adapter(policies: ModuleType, coin_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter for the coin policy that ruins it: every distribution is another."""
+    return policies.make_adapter(tmp_path_factory.mktemp("policy") / "adapter", coin_policy)

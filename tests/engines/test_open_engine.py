@@ -1,0 +1,105 @@
+"""What is refused before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pivotmine.errors import UserError
+from pivotmine_stages import engines
+from pivotmine_stages.engines.options import EngineOptions, derive_seed, one_line
+
+
+def test_importing_the_engines_loads_none_of_their_libraries() -> None:
+    heavy = "{'torch', 'transformers', 'vllm', 'openai', 'numpy', 'huggingface_hub'}"
+    program = f"import sys, pivotmine_stages.engines as e; e.default_engine(); print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_an_unknown_engine_is_told_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no engine is called 'tgi'; choose one of vllm, openai, transformers"):
+        engines.open_engine("tgi", EngineOptions(model="m"))
+
+
+@pytest.mark.parametrize("name", engines.ENGINES)
+def test_a_missing_package_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=rf"pip install 'pivotmine\[{name}\]'"):
+        engines.open_engine(name, EngineOptions(model="m"))
+
+
+def test_an_adapter_needs_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None if package == "peft" else package)
+    with pytest.raises(UserError, match="engine transformers needs the package peft"):
+        engines.open_engine("transformers", EngineOptions(model="m", adapter="a"))
+
+
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_a_model_that_is_not_there_is_one_line(name: str, tmp_path: Path) -> None:
+    for model, words in (
+        (str(tmp_path), "the folder has no config.json"),
+        (str(tmp_path / "gone"), "no such folder"),
+        ("no-such-owner/no-such-model", "the hub does not give it"),
+        ("not a name", "the hub does not give it"),
+    ):
+        with pytest.raises(UserError, match=f"^model {model}: .*{words}") as raised:
+            engines.open_engine(name, EngineOptions(model=model))
+        assert "\n" not in str(raised.value)
+
+
+def test_a_model_without_weights_is_one_line(tiny_policy: Path, tmp_path: Path) -> None:
+    for file in tiny_policy.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match=f"^model {tmp_path}: ") as raised:
+        engines.open_engine("transformers", EngineOptions(model=str(tmp_path)))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+def test_an_adapter_that_is_not_there_is_one_line(name: str, tiny_policy: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^adapter {tmp_path}: no readable adapter_config.json"):
+        engines.open_engine(name, EngineOptions(model=str(tiny_policy), adapter=str(tmp_path)))
+
+
+def test_the_default_engine_is_vllm_only_where_it_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_gpu(device: Path) -> bool:
+        return str(device) == "/dev/nvidiactl"
+
+    def without_gpu(device: Path) -> bool:
+        return False
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for there, exists, expected in (
+        (object(), with_gpu, "vllm"),
+        (object(), without_gpu, "transformers"),
+        (None, with_gpu, "transformers"),
+    ):
+        _pretend(monkeypatch, spec=there, exists=exists)
+        assert engines.default_engine() == expected
+    _pretend(monkeypatch, spec=object(), exists=with_gpu)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engines.default_engine() == "transformers"
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, *, spec: Any, exists: Any) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(Path, "exists", exists)
+
+
+def test_seeds_differ_wherever_a_part_differs() -> None:
+    seeds = [derive_seed(0, "a", 1), derive_seed(1, "a", 1), derive_seed(0, "b", 1), derive_seed(0, "a", 2)]
+    assert len(set(seeds)) == len(seeds)
+    assert derive_seed(0, "a", 1) == seeds[0]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_foreign_words_take_one_line() -> None:
+    assert one_line("a\n b\t\tc") == "a b c"
+    assert one_line("x" * 400) == "x" * 297 + "..."
