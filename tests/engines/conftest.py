@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,29 +71,43 @@ def vllm_engine(opened: Open) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(coin_policy: Path, coin_adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a vLLM server on loopback that serves `coin` and, with its adapter, `adapter`."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(coin_policy)]
-    command += ["--served-model-name", "coin", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", "float32", "--enforce-eager", "--enable-prompt-tokens-details"]
-    command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
-    command += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"adapter={coin_adapter}"]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[str]]:
+    """A vLLM server on loopback for the length of a `with` block, which gets its address."""
+
+    @contextlib.contextmanager
+    def server(model: Path, *flags: str) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        log = tmp_path_factory.mktemp("server") / "log"
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager", *flags]
+        with log.open("wb") as out:
+            environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    return server
+
+
+@pytest.fixture(scope="session")
+def vllm_server(
+    serve: Callable[..., AbstractContextManager[str]], coin_policy: Path, coin_adapter: Path
+) -> Iterator[str]:
+    """The address of a server of `coin` and, with its adapter, `adapter`."""
+    flags = ["--served-model-name", "coin", "--enable-prompt-tokens-details"]
+    flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    flags += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"adapter={coin_adapter}"]
+    with serve(coin_policy, *flags) as address:
+        yield address
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
