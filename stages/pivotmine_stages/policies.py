@@ -63,7 +63,8 @@ def describe_policy(
     name = policy_name or Path(options.model).name
     tokenizer = renderer.tokenizer.name_or_path if renderer else None
     return PolicyRecord(
-        **{**identity, "name": name},
+        **{key: value for key, value in identity.items() if key != "name"},
+        name=name,
         policy_id=policy.policy_id(name, identity),
         model=options.model,
         adapter=options.adapter,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
@@ -75,7 +75,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractCon
     """A vLLM server on loopback for the length of a `with` block, which gets its address."""
 
     @contextlib.contextmanager
-    def server(model: Path, *flags: str) -> Iterator[str]:
+    def server(model: Path, *flags: str) -> Generator[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         log = tmp_path_factory.mktemp("server") / "log"

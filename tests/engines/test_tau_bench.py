@@ -33,8 +33,8 @@ def random_qwen3(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("policy") / "qwen3"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 32}
-        heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "tie_word_embeddings": True}
+        sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 32}
+        heads: dict[str, Any] = {"num_attention_heads": 1, "num_key_value_heads": 1, "tie_word_embeddings": True}
         config = Qwen3Config(vocab_size=151936, max_position_embeddings=16384, eos_token_id=151645, **sizes, **heads)
         Qwen3ForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):

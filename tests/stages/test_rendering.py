@@ -107,7 +107,7 @@ def test_plain_text_does_not_double_the_first_token() -> None:
     assert prompt.text == "<s><user>x\n<assistant>"
     assert text == "<user>x\n<assistant>"
     assert adding(text)["input_ids"] == prompt.token_ids
-    assert prompt.token_ids.count(adding.convert_tokens_to_ids("<s>")) == 1
+    assert adding.convert_ids_to_tokens(prompt.token_ids).count("<s>") == 1
 
 
 def test_no_plain_text_where_the_tokenizer_adds_what_the_template_lacks() -> None:
