@@ -269,6 +269,15 @@ def test_a_legacy_function_call_is_a_call_and_its_result_is_judged(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("mark", "reason"),
+    [({"weight": 0}, "masked"), ({"is_demo": True}, "masked"), ({"weight": 1}, None), ({"is_demo": False}, None)],
+)
+def test_a_turn_that_the_source_excludes_is_masked(tmp_path: Path, mark: dict[str, Any], reason: str | None) -> None:
+    mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", [user("x"), assistant("y", **mark)]))
+    assert rows(tmp_path / "run", "turns", "reject_reason") == [{"reject_reason": reason}]
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["{oops"], "all 1 records were rejected; the first, {}, record 0: bad_json: Expecting property name"),
@@ -293,6 +302,11 @@ def test_everything_rejected_is_a_user_error(tmp_path: Path, lines: list[Any], m
     assert str(raised.value).isprintable()
     assert contents(run) == {".locks/extract": (run / ".locks" / "extract").stat().st_mtime_ns}
     mine(run, write_lines(source, GOOD))  # mended, the same command goes through
+
+
+def test_a_hostile_file_name_is_inert_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"/a\\x1b\[2J\.jsonl, record 0: bad_json: "):
+        mine(tmp_path / "run", write_lines(tmp_path / "a\x1b[2J.jsonl", "{oops"))
 
 
 def test_an_array_of_nothing_is_a_user_error(tmp_path: Path) -> None:
@@ -384,7 +398,7 @@ def test_an_interrupted_extract_is_redone(tmp_path: Path, *, moved_in: bool) -> 
     mine(run, source)
     (manifest,) = (run / "manifests").iterdir()
     manifest.unlink()  # it is written last
-    write_lines(run / ".extract.tmp" / "turns" / "part-00000.parquet", "half a file")
+    write_lines(run / ".extract.tmp" / "turns" / "part-00007.parquet", "half a file")
     if not moved_in:
         (run / "turns").rename(run / ".extract.tmp" / "messages")
     mine(run, source)
