@@ -105,6 +105,24 @@ def test_an_array_is_read_no_further_than_asked() -> None:
     assert endless.pieces < 5000
 
 
+def test_a_huge_element_is_tried_a_few_times_not_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    find_end = json_records._element_end  # pyright: ignore[reportPrivateUsage]
+
+    def count(text: str, start: int) -> int | None:
+        tried.append(len(text))
+        return find_end(text, start)
+
+    monkeypatch.setattr(json_records, "_element_end", count)
+    monkeypatch.setattr(json_records, "_CHUNK_CHARS", 16)
+    huge = {"text": "x" * 100_000}
+    assert list(json_records.read_array(io.BytesIO(json.dumps([huge, huge]).encode()))) == [
+        Record(0, huge),
+        Record(1, huge),
+    ]
+    assert len(tried) < 40
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -146,6 +164,7 @@ def test_one_bad_element_of_an_array_does_not_cost_the_others(tmp_path: Path) ->
         (b', {"b": 12', "it does not end"),
         (b', {"b" 1}, {"c": "' + b"x" * 50 + b'"}]', "Expecting ':' delimiter"),
         (b"] []", "text after its end"),
+        pytest.param(b"]" + b" " * 3_000_000 + b"x", "text after its end", id="text far after its end"),
         (b', {"b": ' + b"[" * 100_000, "nested too deeply"),
     ],
 )
@@ -161,6 +180,12 @@ def test_lines_after_a_list_on_the_first_line_are_lines(tmp_path: Path) -> None:
         Record(0, [{"role": "user"}]),
         Record(1, [{"role": "user"}]),
     ]
+
+
+def test_lines_under_another_name_are_lines_however_long_the_first_is(tmp_path: Path) -> None:
+    values = [{"text": "x" * 1_500_000}, {"text": "y"}]
+    data = "".join(json.dumps(value) + "\n" for value in values).encode()
+    assert read(tmp_path, "a.json", data) == [Record(0, values[0]), Record(1, values[1])]
 
 
 def test_parquet_columns_may_hold_json_text(tmp_path: Path) -> None:
@@ -300,6 +325,14 @@ def test_a_broken_parquet_file_never_raises_and_never_loses_silently(
         content[data.draw(st.integers(4, content.rindex(b"messages") // 2))] ^= 1 << data.draw(st.integers(0, 7))
     records = read(tmp_path_factory.mktemp("parquet"), "a.parquet", bytes(content))
     assert records == RECORDS or any(record.problem for record in records)
+
+
+def test_a_parquet_file_whose_pages_say_less_than_its_directory_is_a_problem(tmp_path: Path) -> None:
+    content = parquet(TRAJECTORIES)
+    for place in range(4, 100):  # the first page's head, which no checksum covers
+        flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        records = read(tmp_path, "a.parquet", flipped)
+        assert records == RECORDS or any(record.problem for record in records), place
 
 
 def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ class StateHash:
 
     def add(self, message: dict[str, Any]) -> None:
         """Append a message to the state."""
-        seen = jsonvalues.canonical(self._seen(message)).encode()
-        self._hash.update(len(seen).to_bytes(8, "big") + seen)
+        # One JSON object after the other: where each ends is plain.
+        self._hash.update(jsonvalues.canonical(self._seen(message)).encode())
 
     def state_id(self) -> str:
         """Id of the state made of the messages added so far."""

@@ -173,7 +173,7 @@ def stage_lock(run: Path, name: str) -> Generator[None]:
     """Hold a stage's lock (one process at a time for one stage and policy); the kernel frees it at any death."""
     folder = run / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as file:
+    with (folder / name).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

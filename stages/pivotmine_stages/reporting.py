@@ -19,7 +19,7 @@ MAX_ROWS = 200
 
 def extract_report(s: Mapping[str, Any]) -> str:
     """Summary of extract."""
-    needed = "no label reaches" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
+    needed = "no label makes" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
     labels = ", ".join(f"{'unlabelled' if k == 'None' else k}: {v:,}" for k, v in s["outcomes"].items())
     lines = [
         f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
@@ -67,7 +67,7 @@ def score_report(s: Mapping[str, Any]) -> str:
     lines = [
         f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
         f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
-        "outcomes " + ", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()),
+        "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()) or "none"),
         _rejects(s["rejects"]),
         f"{s['seconds']} s",
     ]
