@@ -92,8 +92,7 @@ def test_not_a_bit_depends_on_the_order_of_the_samples(
     ],
 )
 def test_classes(rewards: list[float | None], mean: Any, variance: Any, reward_class: str | None) -> None:
-    outcome = {None: Outcome.ERROR}
-    (row,) = profiles({"s": [(reward, outcome.get(reward, Outcome.CORRECT)) for reward in rewards]})
+    (row,) = profiles({"s": [(reward, Outcome.ERROR if reward is None else Outcome.CORRECT) for reward in rewards]})
     assert (row["mean"], row["variance"], row["reward_class"]) == (mean, variance, reward_class)
     assert row["num_scored"] == len(rewards) - rewards.count(None)
 
