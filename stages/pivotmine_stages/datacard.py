@@ -32,7 +32,7 @@ def data_card(
     """The card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
     return "\n".join(
         [
-            *_header(),
+            *_header(summary),
             f"# Pivots: {_cell(config.name)}",
             "",
             f"{summary['train']} training and {summary['validation']} validation rows",
@@ -67,9 +67,10 @@ def data_card(
     )
 
 
-def _header() -> list[str]:
-    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation")]
-    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""]
+def _header(summary: Mapping[str, Any]) -> list[str]:
+    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
+    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation") if summary[split]]
+    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
 
 
 def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:

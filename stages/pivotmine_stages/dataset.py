@@ -199,7 +199,7 @@ def write_splits(folder: Path, rows: Iterable[tuple[str, dict[str, Any]]]) -> di
         if len(pending[split]) == ROWS_PER_GROUP:
             flush(split)
     for split, writer in writers.items():
-        if pending[split]:
+        if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
             flush(split)
         writer.close()
     for split, path in beside.items():

@@ -18,7 +18,6 @@ from runs import (
     called,
     make_run,
     policy_record,
-    reject_counts,
     remember,
     rows,
     said,

@@ -90,7 +90,7 @@ SAME = {"never": "never", "always": "always", "constant": "constant"}
         ),
         (
             {"min_scored": 9},
-            {name: "too_few_scored" for name in ("below", "at", "above", *SAME, *FEW)} | GATED,
+            dict.fromkeys(("below", "at", "above", *SAME, *FEW), "too_few_scored") | GATED,
         ),
         ({"strategy": "mixed"}, {**SAME, **FEW, **GATED}),
         ({"strategy": "random"}, {**FEW, **GATED}),
