@@ -10,10 +10,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from pivotmine_stages.pivots import select
-from pivotmine_stages.rendering import load_renderer
-from pivotmine_stages.score import ScoreConfig, score
-from pivotmine_stages.selection import SelectConfig, is_validation
 from runs import (
     TOOLS,
     add_rollouts,
@@ -38,6 +34,10 @@ from pivotmine import policy, rundir
 from pivotmine.errors import UserError
 from pivotmine.tables import PIVOTS
 from pivotmine.verifiers import make_spec
+from pivotmine_stages.pivots import select
+from pivotmine_stages.rendering import load_renderer
+from pivotmine_stages.score import ScoreConfig, score
+from pivotmine_stages.selection import SelectConfig, is_validation
 
 TOOL_CALL = make_spec("tool_call", {})
 TEMPLATE = """\
@@ -303,7 +303,7 @@ def test_a_name_whose_folder_was_removed_is_free(run: Path) -> None:
     shutil.rmtree(run / "pivots" / "default")
     select(SelectConfig(max_mean=0.2), run)
     assert reject_counts(run, "select") == {"always": 1, "mean_too_high": 1, "not_profiled": 2}
-    with pytest.raises(UserError, match="max_mean: 0.2 -> 0.6"):
+    with pytest.raises(UserError, match=r"max_mean: 0.2 -> 0.6"):
         select(SelectConfig(), run)
 
 
@@ -327,7 +327,7 @@ def test_nothing_selected_writes_empty_files_and_a_card(run: Path) -> None:
 
 def test_a_changed_tokenizer_or_template_is_refused(run: Path, tokenizer: Path, tmp_path: Path) -> None:
     changed = save_tokenizer(tmp_path / "changed", TEMPLATE.replace("<user>", "<USER>") + " ")
-    with pytest.raises(UserError, match="the chat template in .* is not the one that was sampled with"):
+    with pytest.raises(UserError, match=r"the chat template in .* is not the one that was sampled with"):
         select(SelectConfig(tokenizer=str(changed)), run)
     with pytest.raises(UserError, match="no tokenizer under the name"):
         select(SelectConfig(tokenizer="/nowhere/at/all"), run)
@@ -396,7 +396,7 @@ def test_profiles_of_an_older_verifier_are_refused(run: Path) -> None:
 
 
 def test_bad_settings_and_places_are_one_line(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--max-mean 2: in"):
+    with pytest.raises(UserError, match=r"--max-mean 2: in \(0, 1\]"):
         select(SelectConfig(max_mean=2), run)
     with pytest.raises(UserError, match="is not a run"):
         select(SelectConfig(), tmp_path / "nothing")
@@ -446,7 +446,8 @@ def test_foreign_text_is_inert_in_the_card(tmp_path: Path, tokenizer: Path) -> N
     text = card(run)
     ((domain, kind, *numbers),) = card_table(text, "domain")
     assert domain.startswith(
-        "a\\|b \\# \\`x\\` &lt;img src=x&gt; \\[y\\](http&colon;//z) &commat;you \\*b\\* &amp;lt; www&period;z.org \\[2J\\\\\\|"
+        "a\\|b \\# \\`x\\` &lt;img src=x&gt; \\[y\\](http&colon;//z) "
+        "&commat;you \\*b\\* &amp;lt; www&period;z.org \\[2J\\\\\\|"
     )
     assert domain.endswith("...")
     assert (kind, numbers) == ("tool\\_call", ["1", "0", "none"])

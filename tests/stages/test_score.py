@@ -9,8 +9,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from pivotmine_stages import score as score_stage
-from pivotmine_stages.score import ScoreConfig, score
 from runs import (
     add_rollouts,
     answered,
@@ -29,6 +27,8 @@ from runs import (
 from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine_stages import score as score_stage
+from pivotmine_stages.score import ScoreConfig, score
 
 TOOL_CALL = make_spec("tool_call", {})
 RIGHT = call_text("find", id="A")
@@ -208,6 +208,21 @@ def test_a_run_without_demonstrations_can_be_scored(tmp_path: Path) -> None:
     assert score_run(run)["rejects"] == {"not_demonstrated": 1}
 
 
+def test_the_same_words_are_worth_another_thing_in_another_state(run: Path) -> None:
+    states = states_of(run)
+    add_rollouts(
+        run, {states[name]: [sample(RIGHT), sample(call_text("stop"))] for name in ("user: A, please", "user: no")}
+    )
+    score_run(run)
+    found = {(row["state_id"], row["sample_index"]): row["outcome"] for row in rows(run, "scores")}
+    assert found == {
+        (states["user: A, please"], 0): "correct",
+        (states["user: A, please"], 1): "wrong_tool",
+        (states["user: no"], 0): "wrong_tool",
+        (states["user: no"], 1): "correct",
+    }
+
+
 def test_another_parser_is_an_error_that_names_the_difference(run: Path) -> None:
     add_rollouts(run, {states_of(run)["user: A, please"]: [sample(RIGHT)]})
     score_run(run)
@@ -245,6 +260,10 @@ def test_which_policy_must_be_said_where_there_are_several(run: Path) -> None:
     with pytest.raises(UserError, match=r"no policy matches 'x': policy-1, policy-2"):
         score_run(run, policy="x")
     assert score_run(run, policy="2")["samples"] == 1
+    # A full id is itself, even where another begins with it.
+    remember(run, policy_record(policy_id="policy-22"))
+    assert score_run(run, policy="policy-2")["samples"] == 1
+    assert score_run(run, policy="22")["samples"] == 0
     with pytest.raises(UserError, match="is not a run"):
         score_run(run.parent)
 

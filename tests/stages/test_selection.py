@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pivotmine_stages.selection import SelectConfig, check, choose_states, is_validation
 
 SCHEMA = {
