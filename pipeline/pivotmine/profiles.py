@@ -22,7 +22,8 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
     scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples and gate of every sampled state,
     those that have no scores included. Order: state_id.
     """
-    reward = pl.col("reward")
+    # Sums of floats depend on their order, and polars' on the number of threads: sorted, they are the same everywhere.
+    reward = pl.col("reward").sort()
     statistics = scores.group_by("state_id").agg(
         reward.count().cast(pl.Int32).alias("num_scored"),
         reward.mean().alias("mean"),

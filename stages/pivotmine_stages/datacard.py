@@ -11,9 +11,15 @@ from typing import Any
 import polars as pl
 
 from pivotmine import rundir
+from pivotmine.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.policies import PolicyRecord
 from pivotmine_stages.selection import SelectConfig
+
+MAX_CELL = 1000
+"""Characters of one value that are shown."""
+_STAGES = pl.Enum(["extract", "rollout", "score", "select"])
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&commat;", "://": "&colon;//", "www.": "www&period;"}
 
 
 def data_card(
@@ -26,12 +32,14 @@ def data_card(
     """The card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
     return "\n".join(
         [
-            *_header(),
+            *_header(summary),
             f"# Pivots: {_cell(config.name)}",
             "",
             f"{summary['train']} training and {summary['validation']} validation rows",
             f"of {summary['candidates']} candidates.",
             "A row is one state of a recorded trajectory; columns as in the project's `data/README.md`.",
+            "",
+            *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, config)),
             "",
             "## Mined from",
             "",
@@ -39,10 +47,7 @@ def data_card(
             "",
             "## Policy",
             "",
-            *_table(
-                ("what", "value"),
-                [(k, json.dumps(v) if isinstance(v, dict) else v) for k, v in asdict(record).items()],
-            ),
+            *_table(("what", "value"), asdict(record).items()),
             "",
             "## Verifier",
             "",
@@ -50,21 +55,33 @@ def data_card(
             "",
             "## Rule",
             "",
-            *_table(("setting", "value"), list(asdict(config).items())),
+            *_table(("setting", "value"), asdict(config).items()),
             "",
             "Rows are split by task (by first state where a trajectory names no task), never one by one.",
             "",
             "## Rejected, by stage and reason",
             "",
-            *_table(("stage", "reason", "rows", "turns"), _rejects(run, config, record, verifier, summary)),
+            *_table(("stage", "reason", "rows", "turns"), _rejects(run, config, record, verifier)),
             "",
         ]
     )
 
 
-def _header() -> list[str]:
-    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation")]
-    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""]
+def _header(summary: Mapping[str, Any]) -> list[str]:
+    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
+    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation") if summary[split]]
+    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
+
+
+def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:
+    folder = run / "pivots" / config.name
+    splits = [
+        rundir.scan(run, "pivots", [folder / f"{split}.parquet"]).select("domain", "kind", "mean", split=pl.lit(split))
+        for split in ("train", "validation")
+    ]
+    grouped = pl.concat(splits).group_by("domain", "kind")
+    counts = [(pl.col("split") == split).sum().alias(split) for split in ("train", "validation")]
+    return grouped.agg(*counts, pl.col("mean").mean().round(4)).sort("domain", "kind").collect().rows()
 
 
 def _sources(run: Path) -> list[tuple[Any, ...]]:
@@ -82,29 +99,28 @@ def _verifier(verifier: VerifierSpec | None) -> list[str]:
 
 
 def _rejects(
-    run: Path,
-    config: SelectConfig,
-    record: PolicyRecord,
-    verifier: VerifierSpec | None,
-    summary: Mapping[str, Any],
+    run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None
 ) -> list[tuple[Any, ...]]:
-    """Counts of every reject of the stages that led here: of extract, and of this policy and verifier."""
-    identity = {"policy_id": record.policy_id, "verifier_id": verifier.verifier_id if verifier else None}
-    select = {**asdict(config), "policy": identity["policy_id"], "verifier": identity["verifier_id"]}
+    """Counts of every reject of the stages that led here: of extract, and of this policy, verifier and name.
+
+    A policy may have been sampled under several verifiers; what they all dropped is counted once.
+    """
+    verifiers = {
+        manifest["config"]["verifier_id"]
+        for manifest in rundir.read_manifests(run, "rollout")
+        if manifest["config"]["policy_id"] == record.policy_id
+    }
+    scored = {"policy_id": record.policy_id, "verifier_id": verifier.verifier_id if verifier else None}
     folders = [
         *(run / "rejects").glob("extract-*"),
-        rundir.rejects_dir(run, "rollout", identity),
-        rundir.rejects_dir(run, "score", identity),
-        rundir.rejects_dir(run, "select", select),
+        *(rundir.rejects_dir(run, "rollout", {**scored, "verifier_id": known}) for known in sorted(verifiers)),
+        rundir.rejects_dir(run, "score", scored),
+        rundir.rejects_dir(run, "select", {"name": config.name}),
     ]
     files = sorted(path for folder in folders for path in folder.glob("*.parquet"))
-    counted = (
-        rundir.scan(run, "rejects", files)
-        .group_by("stage", "reason")
-        .agg(pl.len().alias("rows"), pl.col("num_turns").sum())
-    )
-    order = pl.col("stage").replace_strict({"extract": 0, "rollout": 1, "score": 2, "select": 3}, return_dtype=pl.Int8)
-    return counted.sort(order, "reason").collect().rows()
+    distinct = rundir.scan(run, "rejects", files).unique(TABLES["rejects"].names)
+    counted = distinct.group_by("stage", "reason").agg(pl.len().alias("rows"), pl.col("num_turns").sum())
+    return counted.sort(pl.col("stage").cast(_STAGES), "reason").collect().rows()
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
@@ -113,11 +129,12 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """Foreign text as inert Markdown on one line."""
-    text = "" if value is None else str(value)
+    """A value as inert Markdown on one line: foreign text makes no markup, no link and no mention."""
+    if value is None:
+        return "none"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    for character in "\\`*_[]<>|#!":
-        text = text.replace(
-            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
-        )
-    return text[:300]
+    text = text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}..."
+    for plain, entity in _ENTITIES.items():
+        text = text.replace(plain, entity)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#!~$" else c for c in text)

@@ -20,8 +20,8 @@ NO_VERIFIER = "no_verifier"
 class Gate(NamedTuple):
     state: State
     """What the verifier sees of the state."""
-    usable: list[Action]
-    """The demonstrations that pass; empty where the gate fails."""
+    usable: dict[str, Action]
+    """The demonstrations that pass, by their stored form; empty where the gate fails."""
     gate: str
     """As in `profiles`: `correct`, the first demonstration's outcome, or `no_verifier`."""
     detail: str | None = None
@@ -36,25 +36,28 @@ class Gate(NamedTuple):
 def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str, Gate]:
     """The gate of each state of the demonstrated `turns`, in their order."""
     states = {key: State(tools=tuple(tools or ())) for key, tools in tools_by_id(run).items()}
+    grouped = turns.group_by("state_id", maintain_order=True).agg(
+        pl.col("tools_id").first(), pl.col("demonstration").unique(maintain_order=True)
+    )
     return {
-        str(state_id): usable_demonstrations(
-            spec, states[group["tools_id"][0]], group["demonstration"].unique(maintain_order=True).to_list()
-        )
-        for (state_id,), group in turns.group_by("state_id", maintain_order=True)
+        state_id: usable_demonstrations(spec, states[tools_id], demonstrations)
+        for state_id, tools_id, demonstrations in grouped.iter_rows()
     }
 
 
 def usable_demonstrations(spec: VerifierSpec, state: State, demonstrations: list[str]) -> Gate:
-    """Judge each of a state's demonstrations against itself."""
-    actions = [action_from_json(text) for text in demonstrations]
-    handled = [action for action in actions if spec.handles(action.kind)]
+    """Judge each of a state's demonstrations, given in their stored form, against itself."""
+    actions = {text: action_from_json(text) for text in demonstrations}
+    handled = {text: action for text, action in actions.items() if spec.handles(action.kind)}
     if not handled:
-        return Gate(state, [], NO_VERIFIER, f"{spec.name} does not verify {actions[0].kind} turns")
-    verdicts = [passes_gate(spec, state, action) for action in handled]
-    usable = [action for action, verdict in zip(handled, verdicts, strict=True) if verdict.reward == 1]
+        kind = actions[demonstrations[0]].kind
+        return Gate(state, {}, NO_VERIFIER, f"{spec.name} does not verify {kind} turns")
+    verdicts = {text: passes_gate(spec, state, action) for text, action in handled.items()}
+    usable = {text: action for text, action in handled.items() if verdicts[text].reward == 1}
     if usable:
         return Gate(state, usable, str(Outcome.CORRECT))
-    return Gate(state, [], str(verdicts[0].outcome), verdicts[0].detail)
+    first = next(iter(verdicts.values()))
+    return Gate(state, {}, str(first.outcome), first.detail or None)
 
 
 def as_reject(stage: str, reason: str, turn: dict[str, Any], detail: str | None) -> dict[str, Any]:

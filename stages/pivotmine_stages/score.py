@@ -17,26 +17,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
-from pivotmine import rundir, sql
-from pivotmine.actions import Action, action_from_message, action_to_json, parse_action
+from pivotmine import jsonvalues, rundir, sql
+from pivotmine.actions import PARSERS, Action, Unparsed, action_from_message, action_to_json, parse_action
 from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
 from pivotmine.states import demonstrated_turns
-from pivotmine.verifiers import Outcome, State, VerifierSpec, prepare
+from pivotmine.verifiers import Judge, Outcome, State, VerifierSpec, prepare
 from pivotmine_stages.gate import Gate, as_reject, gate_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
 
-STATES_PER_TASK = 256
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
-_SAMPLE = ("sample_index", "text", "message", "finish_reason", "opened_reasoning")
-_Task = list[tuple[str, Gate, list[dict[str, Any]]]]
+_SAMPLE = ("text", "message", "finish_reason", "opened_reasoning")
+"""Columns of `rollouts` that decide what the action is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +49,22 @@ class ScoreConfig:
     """None: one a core."""
 
 
+class _Part(NamedTuple):
+    """One part of `rollouts` on its way to a part of `scores`."""
+
+    source: Path
+    target: Path
+    gates: dict[str, Gate]
+    """Of the part's states, those that pass."""
+
+
 def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. Again, it scores only new parts."""
     rundir.require_run(run)
     record = choose_policy(run, config.policy)
     parser = config.parser or record.parser
+    if parser not in PARSERS:
+        raise UserError(f"no parser {parser!r}: choose from {', '.join(PARSERS)}")
     identity = {"policy_id": record.policy_id, "verifier_id": config.verifier.verifier_id}
     with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
         folder = run / "scores" / record.policy_id / config.verifier.verifier_id
@@ -65,17 +74,14 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
 
 def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
     """Scores under one verifier id are of one parser: it is written beside them, and another one is an error."""
-    path, ours = folder / "verifier.json", {
-        "verifier": config.verifier.name,
-        "options": json.loads(config.verifier.options_json),
-        "parser": parser,
-    }  # fmt: skip
+    path = folder / "verifier.json"
+    options = json.loads(config.verifier.options_json)
+    ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
         if theirs != ours:
-            raise UserError(
-                f"{folder} was scored with other settings ({rundir.difference(ours, theirs)}): remove it first"
-            )
+            difference = rundir.difference(ours, theirs)
+            raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
         return
     rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
 
@@ -86,121 +92,131 @@ def _score(
     started = time.monotonic()
     turns = demonstrated_turns(run)
     gates = gate_states(run, turns, config.verifier)
-    parts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
-    new = [path for path in parts if not (folder / path.name).exists()]
-    with _workers(config, parser, pl.scan_parquet(new).select(pl.len()).collect().item() if new else 0) as verdicts:
-        for path in track(new, "score", "parts", len(new)):
-            rundir.write_rows(folder / path.name, "scores", [{**identity, **row} for row in verdicts(path, gates)])
-    scores = rundir.scan(run, "scores", sorted(folder.glob("part-*.parquet"))).collect()
-    sampled = rundir.scan(run, "rollouts", parts).group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_samples"))
-    gate = pl.DataFrame([(k, g.gate) for k, g in gates.items()], schema=["state_id", "gate"], orient="row")
-    profiles = profile(scores, sampled.collect().join(gate, on="state_id", how="left"), **identity)
-    rundir.write_table(folder / "profiles.parquet", profiles)
-    return _finish(run, identity, gates, turns, scores, profiles, time.monotonic() - started)
+    rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    new = [path for path in rollouts if not (folder / path.name).exists()]
+    with _workers(config, _num_rows(run, new)) as over:
+        work = partial(_score_part, config.verifier, parser, identity)
+        for _ in track(over(work, _parts(new, folder, gates)), "score", "parts", len(new)):
+            pass
+    parts = [folder / path.name for path in rollouts]
+    scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
+    sampled = rundir.scan(run, "rollouts", rollouts).group_by("state_id").agg(num_samples=pl.len().cast(pl.Int32))
+    gate = pl.DataFrame(
+        {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
+        schema={"state_id": pl.String, "gate": pl.String},
+    )
+    table = profile(scores, sampled.collect().join(gate, on="state_id", how="left"), **identity)
+    rundir.write_table(folder / "profiles.parquet", table)
+    profiles = pl.DataFrame(table)
+    rejects = list(_rejects(turns, gates, profiles))
+    rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
+    reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
+    seconds = round(time.monotonic() - started, 2)
+    summary = {**identity, **_counts(scores, profiles), "rejects": reasons, "seconds": seconds}
+    rundir.write_manifest(run, "score", identity, {"summary": summary})
+    sql.write_views(run)
+    return summary
+
+
+def _num_rows(run: Path, parts: list[Path]) -> int:
+    return rundir.scan(run, "rollouts", parts).select(pl.len()).collect().item()
 
 
 @contextmanager
 def _workers(
-    config: ScoreConfig, parser: str, num_samples: int
-) -> Generator[Callable[[Path, dict[str, Gate]], Iterator[dict[str, Any]]]]:
-    """A function from a part of rollouts to its rows of scores, over all cores where that pays."""
-    work = partial(_score_states, config.verifier, parser)
+    config: ScoreConfig, num_samples: int
+) -> Generator[Callable[[Callable[[_Part], None], Iterable[_Part]], Iterator[None]]]:
+    """`map`, over all cores where that pays."""
     num_processes = config.num_processes or os.cpu_count() or 1
     if num_processes == 1 or num_samples < SAMPLES_WORTH_PROCESSES:
-        yield lambda path, gates: _chain(map(work, _tasks(path, gates)))
+        yield map
         return
     with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
-        yield lambda path, gates: _chain(pool.map(work, _tasks(path, gates)))
+        yield pool.map
 
 
-def _chain(batches: Iterable[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    return (row for batch in batches for row in batch)
+def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate]) -> Iterator[_Part]:
+    for path in paths:
+        states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
+        passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
+        yield _Part(path, folder / path.name, passing)
 
 
-def _tasks(path: Path, gates: dict[str, Gate]) -> Iterator[_Task]:
-    """The samples of one part, some states at a time; states that fail the gate have no verdicts."""
-    task: _Task = []
-    for (state_id,), samples in pl.read_parquet(path).group_by("state_id", maintain_order=True):
-        gate = gates.get(str(state_id))
-        if gate is not None and gate.usable:
-            task.append((str(state_id), gate, samples.select(_SAMPLE).to_dicts()))
-        if len(task) == STATES_PER_TASK:
-            yield task
-            task = []
-    yield task
-
-
-def _score_states(spec: VerifierSpec, parser: str, task: _Task) -> list[dict[str, Any]]:
-    """The rows of `scores` for some states, policy and verifier aside."""
+def _score_part(spec: VerifierSpec, parser: str, identity: dict[str, str], part: _Part) -> None:
+    """Score one part; states that fail the gate have no verdicts."""
+    samples = pl.read_parquet(part.source, columns=["state_id", "sample_index", *_SAMPLE], glob=False)
+    judges = {state_id: prepare(spec, gate.state, list(gate.usable.values())) for state_id, gate in part.gates.items()}
+    # A policy repeats itself: equal samples of a state are read and judged once.
+    known: dict[tuple[str, tuple[Any, ...]], dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    for state_id, gate, samples in task:
-        judge = prepare(spec, gate.state, gate.usable)
-        for sample in samples:
-            action = _action(sample, parser, gate.state)
-            verdict = judge(action)
-            rows.append(
-                {
-                    "state_id": state_id,
-                    "sample_index": sample["sample_index"],
-                    "outcome": str(verdict.outcome),
-                    "reward": verdict.reward,
-                    "detail": verdict.detail or None,
-                    "action": action_to_json(action),
-                }
-            )
-    return rows
+    for state_id, sample_index, *columns in samples.iter_rows():
+        if state_id not in judges:
+            continue
+        key = (state_id, tuple(columns))
+        if key not in known:
+            known[key] = _verdict_row(judges[state_id], _action(key[1], parser, part.gates[state_id].state))
+        rows.append({**identity, "state_id": state_id, "sample_index": sample_index, **known[key]})
+    rundir.write_rows(part.target, "scores", rows)
 
 
-def _action(sample: dict[str, Any], parser: str, state: State) -> Action:
-    """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
-    truncated = sample["finish_reason"] == "length"
-    if sample["message"] is None:
-        opened = sample["opened_reasoning"]
-        return parse_action(
-            sample["text"], parser=parser, opened_reasoning=opened, truncated=truncated, tools=state.tools
-        )
-    action = action_from_message(json.loads(sample["message"]))
-    # A server leaves a call that it could not parse in the text: there it is still no message.
-    left = parse_action(action.message, parser=parser, tools=state.tools)
-    return replace(
-        action,
-        message=left.message,
-        tool_calls=action.tool_calls + left.tool_calls,
-        unparsed=action.unparsed + left.unparsed,
-        truncated=truncated,
-    )
-
-
-def _finish(
-    run: Path,
-    identity: dict[str, str],
-    gates: dict[str, Gate],
-    turns: pl.DataFrame,
-    scores: pl.DataFrame,
-    profiles: pa.Table,
-    seconds: float,
-) -> dict[str, Any]:
-    counts = turns.group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_turns"))
-    failed = pl.DataFrame(profiles).filter(pl.col("gate").ne_missing(str(Outcome.CORRECT))).select("state_id")
-    lost = turns.unique("state_id", keep="first", maintain_order=True).join(failed, on="state_id", how="semi")
-    rejects = [
-        as_reject("score", gates[turn["state_id"]].reject_reason, turn, gates[turn["state_id"]].detail)
-        for turn in lost.join(counts, on="state_id", maintain_order="left").iter_rows(named=True)
-    ]
-    rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
-    table = pl.DataFrame(profiles)
-    classes = dict(table.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class").iter_rows())
-    summary = {
-        **identity,
-        "states": len(table),
-        "samples": int(table["num_samples"].sum()),
-        "scored": int(table["num_scored"].sum()),
-        "classes": classes,
-        "outcomes": dict(scores.group_by("outcome").len().sort("len", "outcome", descending=[True, False]).iter_rows()),
-        "mean": table["mean"].mean(),
-        "rejects": dict(Counter(row["reason"] for row in rejects)),
-        "seconds": round(seconds, 2),
+def _verdict_row(judge: Judge, action: Action) -> dict[str, Any]:
+    verdict = judge(action)
+    return {
+        "outcome": str(verdict.outcome),
+        "reward": verdict.reward,
+        "detail": verdict.detail or None,
+        "action": action_to_json(action),
     }
-    rundir.write_manifest(run, "score", identity, {"summary": summary})
-    sql.write_views(run)
-    return summary
+
+
+def _action(sample: tuple[Any, ...], parser: str, state: State) -> Action:
+    """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
+    text, message, finish_reason, opened_reasoning = sample
+    truncated = finish_reason == "length"
+    if message is not None:
+        return replace(_server_action(message, parser, state), truncated=truncated)
+    return parse_action(text, parser=parser, opened_reasoning=opened_reasoning, truncated=truncated, tools=state.tools)
+
+
+def _server_action(text: str, parser: str, state: State) -> Action:
+    """A server's message is as hostile as the model behind it."""
+    try:
+        message = jsonvalues.loads(text)
+    except ValueError as error:
+        return Action(unparsed=(Unparsed(text=text, reason=f"the server's message is not JSON: {error}"),))
+    given = action_from_message(message)
+    content = message.get("content")
+    if isinstance(content, str) and not any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
+        # A server without a tool-call parser leaves the calls in the text: they are read as raw text is.
+        written = parse_action(content, parser=parser, tools=state.tools)
+        if written.tool_calls or written.unparsed:
+            return replace(written, reasoning=given.reasoning)
+    return given
+
+
+def _rejects(turns: pl.DataFrame, gates: dict[str, Gate], profiles: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """The sampled states without verdicts, by the order of their first turns."""
+    failed = profiles.filter(pl.col("gate").ne_missing(str(Outcome.CORRECT))).select("state_id")
+    turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
+    lost = turns.join(failed, on="state_id", how="semi", maintain_order="left").unique(
+        "state_id", keep="first", maintain_order=True
+    )
+    for turn in lost.iter_rows(named=True):
+        gate = gates[turn["state_id"]]
+        yield as_reject("score", gate.reject_reason, turn, gate.detail)
+    for state_id in failed.join(turns, on="state_id", how="anti")["state_id"].sort():
+        detail = "sampled, though no turn of this run demonstrates it"
+        yield {"stage": "score", "reason": "not_demonstrated", "state_id": state_id, "num_turns": 0, "detail": detail}
+
+
+def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
+    classes = profiles.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class")
+    outcomes = scores.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
+    return {
+        "states": len(profiles),
+        "samples": int(profiles["num_samples"].sum()),
+        "scored": int(profiles["num_scored"].sum()),
+        "classes": dict(classes.iter_rows()),
+        "outcomes": dict(outcomes.iter_rows()),
+        "mean": profiles["mean"].mean(),
+    }

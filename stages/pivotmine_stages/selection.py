@@ -5,18 +5,22 @@ The paper's rule (PivotRL, arXiv 2603.21383, section 3): rewards differ and thei
 greatest variance that together carry a share of it.
 
 Order: greatest variance first, ties by smaller mean, then by state_id; `random`: by a salted hash of the state_id.
-Caps and limits take states in that order.
+In that order, one after the other: the variance's share, the caps per trajectory, per domain and on the share of
+message turns, the limit; each takes the first states that the one before it left.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
 
 import polars as pl
 
 STRATEGIES = ("pivots", "mixed", "random", "all")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class SelectConfig:
     max_mean: float = 0.6
     """The mean reward of a pivot is below it (the paper's lambda; 0.6 in its one known setting)."""
     min_scored: int = 2
-    """Least scored samples of a state."""
+    """Least scored samples of a state; `all` does not ask."""
     variance_share: float | None = None
     """Keep the states of greatest variance that together carry this share of it, in (0, 1]; None: keep all."""
     max_per_trajectory: int | None = None
@@ -57,32 +61,37 @@ class SelectConfig:
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """The candidates in the stated order with `reject_reason`: null for those that are kept.
 
-    candidates: state_id, turn_id, trajectory_id, domain, kind, and the profile's num_scored, mean, variance,
-    reward_class and gate (null where there is none); one row a state, with `all` one a turn.
+    candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
+    num_scored, mean, variance, reward_class and gate (null where there is none); one row a state, with `all` one a
+    turn.
     """
-    ordered = _ordered(candidates, config)
-    ruled = ordered.with_columns(reject_reason=_rule(config))
+    ruled = _ordered(candidates, config).with_columns(reject_reason=_rule(config))
+    if config.max_prompt_tokens is not None:
+        ruled = _reject(ruled, pl.col("num_prompt_tokens") > config.max_prompt_tokens, "prompt_too_long")
     if config.variance_share is not None:
-        ruled = _variance_share(ruled, config.variance_share)
-    for cap, column, reason in (
-        (config.max_per_trajectory, "trajectory_id", "trajectory_cap"),
-        (config.max_per_domain, "domain", "domain_cap"),
-    ):
-        if cap is not None:
-            ruled = _reject(ruled, pl.col("reject_reason").is_null().cum_sum().over(column) > cap, reason)
+        ruled = _reject(ruled, ~_carries_share(ruled, config.variance_share), "low_variance")
+    if config.max_per_trajectory is not None:
+        ruled = _reject(ruled, _KEPT.cum_sum().over("trajectory_id") > config.max_per_trajectory, "trajectory_cap")
+    if config.max_per_domain is not None:
+        ruled = _reject(ruled, _KEPT.cum_sum().over("domain") > config.max_per_domain, "domain_cap")
     if config.max_message_share is not None:
-        ruled = _cap_messages(ruled, config.max_message_share)
+        allowed = _allowed_messages(ruled, config.max_message_share, config.limit)
+        ruled = _reject(ruled, _IS_MESSAGE & ((_KEPT & _IS_MESSAGE).cum_sum() > allowed), "message_share")
     if config.limit is not None:
-        ruled = _reject(ruled, pl.col("reject_reason").is_null().cum_sum() > config.limit, "limit")
+        ruled = _reject(ruled, _KEPT.cum_sum() > config.limit, "limit")
     return ruled
+
+
+_KEPT = pl.col("reject_reason").is_null()
+_IS_MESSAGE = pl.col("kind") == "message"
 
 
 def _ordered(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     if config.strategy == "random":
-        salted = pl.col("state_id").map_elements(lambda text: salted_hash(text, config.seed), return_dtype=pl.UInt64)
-        return candidates.sort(salted, "turn_id")
-    by = [pl.col("variance"), -pl.col("mean")]
-    return candidates.sort(*by, "state_id", "turn_id", descending=[True, True, False, False], nulls_last=True)
+        salted = [salted_hash(state_id, config.seed) for state_id in candidates["state_id"]]
+        return candidates.sort(pl.Series(salted, dtype=pl.UInt64), "turn_id")
+    by = ("variance", "mean", "state_id", "turn_id")
+    return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
 
 
 def _rule(config: SelectConfig) -> pl.Expr:
@@ -107,33 +116,29 @@ def _rule(config: SelectConfig) -> pl.Expr:
     return differing.when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high")).otherwise(None)
 
 
-def _reject(ruled: pl.DataFrame, where: pl.Expr, reason: str) -> pl.DataFrame:
-    kept = pl.col("reject_reason").is_null()
-    return ruled.with_columns(reject_reason=pl.when(kept & where).then(pl.lit(reason)).otherwise("reject_reason"))
+def _reject(ruled: pl.DataFrame, where: pl.Expr | pl.Series, reason: str) -> pl.DataFrame:
+    return ruled.with_columns(reject_reason=pl.when(_KEPT & where).then(pl.lit(reason)).otherwise("reject_reason"))
 
 
-def _variance_share(ruled: pl.DataFrame, share: float) -> pl.DataFrame:
-    """RAGEN-2: sorted by variance, keep until the kept ones' sum reaches `share` of the whole."""
-    kept = pl.col("reject_reason").is_null()
-    variance = pl.when(kept).then(pl.col("variance")).otherwise(0.0).fill_null(0.0)
-    ranked = ruled.with_row_index("place").sort(variance, descending=True, maintain_order=True)
-    before = ranked.select(variance.alias("v"))["v"].cum_sum() - ranked.select(variance.alias("v"))["v"]
-    # A sum of floats may miss its own total by rounding: the last state is kept only where it is needed.
-    needed = before < share * ranked.select(variance.sum()).item() - 1e-12
-    return (
-        _reject(ranked.with_columns(needed=needed), ~pl.col("needed"), "low_variance")
-        .sort("place")
-        .drop("place", "needed")
+def _carries_share(ruled: pl.DataFrame, share: float) -> pl.Series:
+    """RAGEN-2: by falling variance, states are needed until their sum reaches `share` of the whole."""
+    ranked = (
+        ruled.select(v=pl.when(_KEPT).then(pl.col("variance")).otherwise(0.0).fill_null(0.0))
+        .with_row_index("place")
+        .sort("v", descending=True, maintain_order=True)
+        .with_columns(before=pl.col("v").cum_sum().shift(1, fill_value=0.0))
     )
+    # Sums of floats miss by a rounding; a share of 1 is meant to lose nothing by it.
+    enough = math.inf if share == 1 else share * float(ranked["v"].sum()) * (1 - 1e-9)
+    return ranked.with_columns(needed=(pl.col("v") > 0) & (pl.col("before") < enough)).sort("place")["needed"]
 
 
-def _cap_messages(ruled: pl.DataFrame, share: float) -> pl.DataFrame:
-    """Keep the first message turns that make at most `share` of everything kept."""
-    kept = pl.col("reject_reason").is_null()
-    calls = ruled.filter(kept & (pl.col("kind") != "message")).height
-    allowed = ruled.height if share >= 1 else int(calls * share / (1 - share) + 1e-9)
-    is_message = pl.col("kind") == "message"
-    return _reject(ruled, is_message & ((kept & is_message).cum_sum() > allowed), "message_share")
+def _allowed_messages(ruled: pl.DataFrame, share: float, limit: int | None) -> int:
+    """Most message turns that are at most `share` of everything kept, now and once the limit has cut."""
+    part = Fraction(str(share))
+    calls = ruled.filter(_KEPT & ~_IS_MESSAGE).height
+    allowed = ruled.height if part == 1 else int(calls * part / (1 - part))
+    return allowed if limit is None else min(allowed, int(limit * part))
 
 
 def salted_hash(text: str, salt: int) -> int:
@@ -148,14 +153,17 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
-    problems: dict[str, Any] = {
+    share, messages = config.variance_share, config.max_message_share
+    wrong = {
         f"--strategy {config.strategy}: choose from {', '.join(STRATEGIES)}": config.strategy not in STRATEGIES,
         f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
-        f"--variance-share {config.variance_share}: in (0, 1]": config.variance_share is not None
-        and not 0 < config.variance_share <= 1,
-        f"--max-message-share {config.max_message_share}: in [0, 1]": config.max_message_share is not None
-        and not 0 <= config.max_message_share <= 1,
+        f"--variance-share {share}: in (0, 1]": share is not None and not 0 < share <= 1,
+        f"--max-message-share {messages}: in [0, 1]": messages is not None and not 0 <= messages <= 1,
         f"--validation-share {config.validation_share}: in [0, 1)": not 0 <= config.validation_share < 1,
-        f"--name {config.name}: a folder's name, without slashes": "/" in config.name or config.name in ("", ".", ".."),
+        f"--name {config.name!r}: letters, digits, dots, - and _": not _NAME.fullmatch(config.name),
     }
-    return next((words for words, wrong in problems.items() if wrong), None)
+    least = {"min_scored": 1, "max_per_trajectory": 1, "max_per_domain": 1, "max_prompt_tokens": 1, "limit": 0}
+    for field, lowest in least.items():
+        value = getattr(config, field)
+        wrong[f"--{field.replace('_', '-')} {value}: at least {lowest}"] = value is not None and value < lowest
+    return next((words for words, is_wrong in wrong.items() if is_wrong), None)
