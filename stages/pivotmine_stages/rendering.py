@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
@@ -139,6 +140,7 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"no tokenizer under {tokenizer}: {first}; name its folder or hub id by --tokenizer") from None
+        is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
+        reason = "no such folder" if is_path else str(error).strip().splitlines()[0]
+        raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
     return Renderer(loaded, template_options)
