@@ -105,11 +105,7 @@ def _rejects(
 
     A policy may have been sampled under several verifiers; what they all dropped is counted once.
     """
-    verifiers = {
-        manifest["config"]["verifier_id"]
-        for manifest in rundir.read_manifests(run, "rollout")
-        if manifest["config"]["policy_id"] == record.policy_id
-    }
+    verifiers = {manifest["config"]["verifier_id"] for manifest in rundir.read_manifests(run, "rollout")}
     scored = {"policy_id": record.policy_id, "verifier_id": verifier.verifier_id if verifier else None}
     folders = [
         *(run / "rejects").glob("extract-*"),

@@ -429,9 +429,8 @@ def test_the_card_counts_what_the_rejects_hold(run: Path) -> None:
     assert counted == expected == {("select", "always"): (1, 1), ("select", "not\\_profiled"): (2, 2)}
     assert card_table(card(run), "domain") == [["none", "tool\\_call", "1", "0", "0.25"]]
     assert ["policy\\_id", "policy-1"] in card_table(card(run), "what")
-    assert card(run).startswith(
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n\n# Pivots"
-    )
+    header = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+    assert card(run).startswith(f"{header}\n# Pivots: default\n")
 
 
 def test_foreign_text_is_inert_in_the_card(tmp_path: Path, tokenizer: Path) -> None:
