@@ -35,6 +35,7 @@ EXPERTS: dict[str, Any] = {
 }
 ARCHITECTURES: dict[str, Any] = {
     "full attention": lambda: transformers.Qwen3Config(**SIZE, **ATTENTION, head_dim=8),
+    "absolute positions": lambda: transformers.GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=2),
     "sliding window": lambda: transformers.MistralConfig(**SIZE, **ATTENTION, head_dim=8, sliding_window=6),
     "linear and full attention": lambda: transformers.Qwen3NextConfig(
         **SIZE, **ATTENTION, **LINEAR, **EXPERTS, head_dim=8, layer_types=["linear_attention", "full_attention"]
@@ -94,10 +95,11 @@ def test_evenly_spread_numbers_draw_each_token_in_proportion() -> None:
     assert logprobs[0].item() == pytest.approx(np.log(0.5), abs=1e-6)
 
 
-def test_the_largest_number_draws_the_last_possible_token() -> None:
-    logits = torch.tensor([[0.0, 0.0, 0.0, -torch.inf]])
-    tokens, _ = pick(logits, np.array([np.nextafter(1.0, 0.0)]), Sampling())
-    assert tokens.tolist() == [2]
+@given(st.floats(-5, 5), st.floats(-5, 5))
+def test_the_extreme_numbers_draw_the_first_and_last_possible_token(first: float, last: float) -> None:
+    logits = torch.tensor([[-torch.inf, first, last, -torch.inf]]).expand(2, -1)
+    tokens, _ = pick(logits, np.array([0.0, np.nextafter(1.0, 0.0)]), Sampling())
+    assert tokens.tolist() == [1, 2]
 
 
 weights = st.lists(st.integers(1, 1000), min_size=2, max_size=12, unique=True)

@@ -53,9 +53,10 @@ def test_a_model_that_is_not_there_is_one_line(name: str, tmp_path: Path) -> Non
         assert "\n" not in str(raised.value)
 
 
-def test_a_model_without_weights_is_one_line(tiny_policy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", ["model.safetensors", "tokenizer"])
+def test_a_model_without_weights_or_tokenizer_is_one_line(absent: str, tiny_policy: Path, tmp_path: Path) -> None:
     for file in tiny_policy.iterdir():
-        if file.suffix != ".safetensors":
+        if not file.name.startswith(absent):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(UserError, match=f"^model {tmp_path}: ") as raised:
         engines.open_engine("transformers", EngineOptions(model=str(tmp_path)))

@@ -94,7 +94,7 @@ def pick(
         total_R1 = cumulated_RV[:, -1:]
         if not torch.isfinite(total_R1).all():
             raise UserError("the model returns NaN instead of probabilities; its weights or its dtype are broken")
-        places_R1 = torch.from_numpy(uniforms_R).to(total_R1.device)[:, None].clamp(max=1 - 2**-50) * total_R1
+        places_R1 = torch.from_numpy(uniforms_R).to(total_R1.device)[:, None] * total_R1
         tokens_R = torch.searchsorted(cumulated_RV, places_R1, right=True)[:, 0]
     return tokens_R, logprobs_RV.gather(-1, tokens_R[:, None])[:, 0]
 

@@ -12,6 +12,9 @@ from typing import Any
 from pivotmine.errors import UserError
 from pivotmine_stages.engines.protocol import Reply, Request, Sample, Sampling
 
+TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
+"""A folder with none of these has no tokenizer, and transformers would make up an empty one without a word."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
@@ -54,11 +57,13 @@ class EngineOptions:
 
 
 def require_model(model: str) -> None:
-    """UserError unless the model is a folder with a `config.json` or a hub id whose `config.json` can be had."""
+    """UserError unless the model is a folder with `config.json` and a tokenizer, or a hub id that can be had."""
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model {model}: the folder has no config.json; name a Hugging Face model folder")
+        if not any(True for pattern in TOKENIZER_FILES for _ in folder.glob(pattern)):
+            raise UserError(f"model {model}: the folder has no tokenizer; save the policy's own beside its weights")
     elif folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise UserError(f"model {model}: no such folder; name a Hugging Face model folder or a hub id")
     else:

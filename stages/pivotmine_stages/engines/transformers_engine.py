@@ -42,8 +42,7 @@ class TransformersEngine:
     def __init__(self, options: EngineOptions) -> None:
         logging.disable_progress_bar()
         self._options = options
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
-        self._model: Any = _load_model(options)
+        self._tokenizer, self._model = _load(options)
         config = self._model.config.get_text_config()
         self._vocab_size: int = config.vocab_size
         self._eos_ids = _eos_ids(self._model, self._tokenizer)
@@ -67,7 +66,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the model."""
-        self._model = None
+        self._model: Any = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -106,17 +105,18 @@ class TransformersEngine:
         return decode(self._model, prompts, draws, sampling=options.sampling, eos_ids=self._eos_ids)
 
 
-def _load_model(options: EngineOptions) -> Any:
+def _load(options: EngineOptions) -> tuple[Any, Any]:
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
     try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
         model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype)
-    except (OSError, ValueError) as error:  # no weights, an unknown architecture
+    except (OSError, ValueError) as error:  # no tokenizer, no weights, an unknown architecture
         raise UserError(f"model {options.model}: {one_line(str(error))}") from None
     if options.adapter is not None:
         model = _merge_adapter(model, options.adapter)
     use_grouped_attention(model)
-    return model.to("cuda" if on_gpu else "cpu").eval()
+    return tokenizer, model.to("cuda" if on_gpu else "cpu").eval()
 
 
 def _merge_adapter(model: Any, adapter: str) -> Any:
