@@ -7,6 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow or busy machine is no fault of the code: no deadline per example, none for the making of examples.
+settings.register_profile("pivotmine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pivotmine")
 
 # Nothing in the tests is on a hub: a wrong path must fail at once, not after a search for it.
 os.environ["HF_HUB_OFFLINE"] = "1"

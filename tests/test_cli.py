@@ -143,6 +143,14 @@ def test_a_mistyped_file_is_an_error(pivotmine: Command, source: Path, tmp_path:
     assert words in err
 
 
+def test_run_checks_a_files_values_as_it_checks_flags(pivotmine: Command, source: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    for text in ('[extract]\nmin_outcome = "x"\n', "[rollout]\nnum_samples = 0\n", '[select]\nmax_mean = "high"\n'):
+        file.write_text(text)
+        assert pivotmine("run", source, "--run", tmp_path / "run", "--model", "m", "--config", file)[0] == 2
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_goes_the_whole_road_and_says_what_next(
     pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
 ) -> None:

@@ -61,3 +61,9 @@ def test_a_file_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
 def test_an_option_that_the_command_has_not_is_a_user_error() -> None:
     with pytest.raises(UserError, match=r"^--config: \[score\] has no option 'num_sample'; it has a, b$"):
         command_options({"score": {"num-sample": 1}}, "score", ["b", "a"])
+
+
+def test_a_table_is_the_json_text_of_its_flag() -> None:
+    tables = {"rollout": {"template-options": {"enable_thinking": False}, "num_samples": 4}}
+    options = command_options(tables, "rollout", {"template_options", "num_samples"})
+    assert options == {"template_options": '{"enable_thinking": false}', "num_samples": 4}

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 from pivotmine import __version__
-from pivotmine.config import command_options, read_config
+from pivotmine.config import COMMANDS, command_options, read_config
 from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 
 app = typer.Typer(
     help="Mine the turns worth training on from recorded agent trajectories.",
@@ -205,9 +206,9 @@ def run(
     from pivotmine_stages.showing import show_pivot
 
     given = {key: value for key, value in context.params.items() if _is_given(context, key)}
-    commands = {command.name or "": command for command in _group(context).commands.values()}
-    known = {name: {parameter.name or "" for parameter in command.params} for name, command in commands.items()}
-    summaries = mine(given, read_config(config), known, None if as_json else _print_report)
+    tables = read_config(config)
+    from_file = {command: _table_options(context, tables, command) for command in COMMANDS}
+    summaries = mine(given, from_file, tables, None if as_json else _print_report)
     if as_json:
         print(json.dumps(summaries))
         return
@@ -216,9 +217,13 @@ def run(
     print(closing(run, summaries))
 
 
-def _group(context: typer.Context) -> Any:
+def _table_options(context: typer.Context, tables: dict[str, Any], command: str) -> dict[str, Any]:
+    """A stage's options from `--config`, checked and converted as its flags are."""
     assert context.parent is not None
-    return context.parent.command
+    group: Any = context.parent.command
+    parameters = {p.name: p for p in group.commands[command].params if p.name not in ("config", "as_json")}
+    options = command_options(tables, command, parameters)
+    return {name: parameters[name].process_value(context, value) for name, value in options.items()}
 
 
 def _is_given(context: typer.Context, key: str) -> bool:
@@ -285,12 +290,12 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"pivotmine: {error}", file=sys.stderr)
+        print(f"pivotmine: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise
-        print(f"pivotmine: {error}", file=sys.stderr)
+        print(f"pivotmine: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("pivotmine: stopped; the same command goes on from here", file=sys.stderr)

@@ -12,6 +12,7 @@ Flags on the command line win.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -46,8 +47,14 @@ def _check_names(path: Path, tables: Mapping[str, Any], known: Collection[str], 
 
 
 def command_options(tables: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:
-    """The options of one command, `-` and `_` alike; UserError for one that it does not have."""
-    options = {key.replace("-", "_"): value for key, value in tables.get(command, {}).items()}
+    """The options of one command, `-` and `_` alike, a table as the JSON text that its flag would hold.
+
+    UserError for one that the command does not have.
+    """
+    given: dict[str, Any] = tables.get(command, {})
+    options = {
+        key.replace("-", "_"): json.dumps(value) if isinstance(value, dict) else value for key, value in given.items()
+    }
     if unknown := [key for key in options if key not in known]:
         raise UserError(f"--config: [{command}] has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
     return options

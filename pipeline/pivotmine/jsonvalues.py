@@ -67,12 +67,12 @@ def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
 
 def dumps(value: Any) -> str:
     """Compact JSON, key order kept: what is stored."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def canonical(value: Any) -> str:
     """Compact JSON with sorted keys: what is hashed and compared."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _CANONICAL_ENCODER.encode(value)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -93,6 +93,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+# Made once: json.dumps would make one for each value.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_CANONICAL_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
 
 
@@ -103,7 +106,8 @@ def _skip_white_space(text: str, start: int) -> int:
 
 
 def _check(value: Any, source: str) -> None:
-    if exceeds_depth(value, MAX_DEPTH):
+    # Fewer brackets than levels: the walk is spared where it cannot find anything.
+    if source.count("[") + source.count("{") > MAX_DEPTH and exceeds_depth(value, MAX_DEPTH):
         raise ValueError("nested too deeply")
     if _MAYBE_SURROGATE.search(source):
         try:

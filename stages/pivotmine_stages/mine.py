@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pivotmine.config import COMMANDS, command_options
+from pivotmine.config import COMMANDS
 from pivotmine_stages.commands import STAGES
 
 # The flags of `run` that each stage takes. A flag that means something else to a stage is not handed to it.
@@ -22,29 +22,29 @@ FLAGS = {
 
 def mine(
     given: Mapping[str, Any],
+    from_file: Mapping[str, Mapping[str, Any]],
     tables: Mapping[str, Any],
-    known: Mapping[str, set[str]],
     report: Callable[[str, dict[str, Any]], None] | None,
 ) -> dict[str, Any]:
     """Run all stages; returns their summaries by name.
 
-    given: the flags of the command line that were set. tables: those of `--config`. known: the options that each
-    command has. report: called after each stage with its summary.
+    given: the flags of the command line that were set. from_file: each command's options of `--config`, which these
+    flags win over. tables: the file itself, for the verifiers' options. report: called after each stage.
     """
     summaries: dict[str, Any] = {}
-    options = {command: _options(command, given, tables, known[command]) for command in COMMANDS}
     for command in COMMANDS:
-        mined = {k: summaries["rollout"][k] for k in ("policy_id", "verifier_id")} if "rollout" in summaries else {}
-        if command in ("score", "select"):
-            options[command]["policy"] = mined["policy_id"]
-        if command == "select":
-            options[command]["verifier"] = summaries["score"]["verifier_id"]
-        summaries[command] = STAGES[command](tables, **options[command])
+        flags = {key: given[key] for key in FLAGS[command] if key in given}
+        options = {**from_file[command], **flags, **_mined(command, summaries)}
+        summaries[command] = STAGES[command](tables, **options)
         if report is not None:
             report(command, summaries[command])
     return summaries
 
 
-def _options(command: str, given: Mapping[str, Any], tables: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    flags = {key: given[key] for key in FLAGS[command] if key in given}
-    return {**command_options(tables, command, known - {"config", "as_json"}), **flags}
+def _mined(command: str, summaries: Mapping[str, Any]) -> dict[str, str]:
+    """Each stage goes on with what the stage before it made, whatever else the run holds."""
+    if command == "score":
+        return {"policy": summaries["rollout"]["policy_id"]}
+    if command == "select":
+        return {"policy": summaries["rollout"]["policy_id"], "verifier": summaries["score"]["verifier_id"]}
+    return {}

@@ -70,10 +70,10 @@ class Renderer:
         )
 
     def _prepared(self, messages: list[dict[str, Any]], *, as_text: bool) -> list[dict[str, Any]]:
-        ids: dict[str, str] = {}
+        ids = _CallIds()
         return [self._message(message, ids, as_text=as_text) for message in messages]
 
-    def _message(self, message: dict[str, Any], ids: dict[str, str], *, as_text: bool) -> dict[str, Any]:
+    def _message(self, message: dict[str, Any], ids: _CallIds, *, as_text: bool) -> dict[str, Any]:
         ready = {**message, "content": text_of(message.get("content"))}
         if ready["role"] == "developer" and not self._developer:
             ready["role"] = "system"
@@ -87,8 +87,7 @@ class Renderer:
         if calls:
             ready["tool_calls"] = [_call(call, ids, as_text=as_text) for call in calls]
         if "tool_call_id" in message:
-            known = ids.get(str(message["tool_call_id"]))
-            ready["tool_call_id"] = known or _position_id(len(ids))
+            ready["tool_call_id"] = ids.of_result(message["tool_call_id"])
         return ready
 
 
@@ -97,9 +96,24 @@ def _legacy_call(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"function": call}] if isinstance(call, dict) else []
 
 
-def _call(call: dict[str, Any], ids: dict[str, str], *, as_text: bool) -> dict[str, Any]:
-    identity = _position_id(len(ids))
-    ids[str(call.get("id", identity))] = identity
+class _CallIds:
+    """Call ids by position in the state; a source may use one id for several calls: a result is the last one's."""
+
+    def __init__(self) -> None:
+        self._number, self._by_source = 0, dict[str, str]()
+
+    def of_call(self, source_id: Any) -> str:
+        identity, self._number = _position_id(self._number), self._number + 1
+        self._by_source[str(source_id)] = identity
+        return identity
+
+    def of_result(self, source_id: Any) -> str:
+        """The call's; for a result without a call one that no call has so far."""
+        return self._by_source.get(str(source_id)) or _position_id(self._number)
+
+
+def _call(call: dict[str, Any], ids: _CallIds, *, as_text: bool) -> dict[str, Any]:
+    identity = ids.of_call(call.get("id"))
     function = call["function"]
     value = argument_value(function.get("arguments") or {})
     if as_text and not isinstance(value, str):
