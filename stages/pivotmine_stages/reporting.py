@@ -100,15 +100,16 @@ REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def closing(run: Path, s: Mapping[str, Mapping[str, Any]]) -> str:
     """The end of `pivotmine run`: what was found, what it cost, what to type next."""
-    classes, done = s["score"]["classes"], s["rollout"]["sampled"]
+    classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
     pivots = s["select"]["train"] + s["select"]["validation"]
     at, name = shlex.quote(str(run)), s["select"]["name"]
     lines = [
         f"{s['score']['states']:,} states: {_classes(classes)}",
         f"{pivots:,} pivots in {at}/pivots/{name}",
         *([] if pivots else [_why_none(classes)]),
-        f"cost: {done.get('samples', 0):,} samples, {done.get('tokens', 0):,} tokens generated, "
-        f"{done.get('prompt_tokens', 0):,} prompt tokens, {s['rollout']['sampling_s']:,} s of sampling",
+        f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
+        f"{stored['prompt_tokens']:,} prompt tokens",
+        f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
         f'  pivotmine sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
         f'  pivotmine sql {at} "select reason, count(*) as rows from rejects group by all order by all"',

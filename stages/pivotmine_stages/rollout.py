@@ -131,7 +131,7 @@ def _rollout(
     work = _Work(run, config, record, rejects)
     sampling_s = 0.0
     if not missing.is_empty():
-        engine = open_engine(engine_name, replace(config.engine, num_stored=_num_stored(run, record)))
+        engine = open_engine(engine_name, replace(config.engine, num_stored=_stored(run, record)["samples"]))
         opened = time.monotonic()
         try:
             with progress("rollout", len(missing)) as shown:
@@ -143,9 +143,16 @@ def _rollout(
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
 
 
-def _num_stored(run: Path, record: PolicyRecord) -> int:
+def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
+    """What all starts together have sampled of the policy; each prompt counts once."""
     parts = sorted((run / "rollouts" / record.policy_id).glob("*.parquet"))
-    return rundir.scan(run, "rollouts", parts).select(pl.len()).collect().item()
+    states = (
+        rundir.scan(run, "rollouts", parts)
+        .group_by("state_id")
+        .agg(pl.len(), pl.col("num_tokens").sum(), pl.col("num_prompt_tokens").first())
+    )
+    sums = states.select(pl.col("len", "num_tokens", "num_prompt_tokens").cast(pl.Int64).sum()).collect().row(0)
+    return dict(zip(("samples", "tokens", "prompt_tokens"), sums, strict=True))
 
 
 def _requests(
@@ -225,6 +232,7 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
         "wanted_samples": int(wanted["num_samples"].sum()),
         "missing_samples": int(left["missing"].list.len().sum()),
         "sampled": dict(work.counts),
+        "stored": _stored(run, work.record),
         "rejects": dict(Counter(row["reason"] for row in work.rejects)),
         "sampling_s": round(sampling_s, 2),
         "seconds": round(seconds, 2),

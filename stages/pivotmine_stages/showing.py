@@ -13,7 +13,8 @@ from pivotmine.actions import Action, action_from_json
 from pivotmine.messages import text_of
 from pivotmine_stages.reporting import inert
 
-WIDTH = 96
+WIDTH = 84
+LABEL = 28
 MAX_LINES = 8
 
 
@@ -33,7 +34,7 @@ def show_pivot(run: Path, name: str) -> str | None:
     lines = [
         f"pivot     state {pivot['state_id']}: {', '.join(facts)}",
         _line("sees", f"{last['role']}: {text_of(last.get('content')).strip()}"),
-        *[_line("shown", _said(action)) for action in _demonstrated(pivot)],
+        *[_line("demonstrated", _said(action)) for action in _demonstrated(pivot)],
         *_samples(run, pivot),
     ]
     return "\n".join(lines)
@@ -56,9 +57,7 @@ def _samples(run: Path, pivot: dict[str, Any]) -> list[str]:
         .collect()
     )
     lines = [
-        _line(
-            f"{row['len']} x {_reward(row['reward'])}", f"{row['outcome']:<18} {_said(action_from_json(row['action']))}"
-        )
+        _line(f"{row['len']} x {_reward(row['reward'])} {row['outcome']}", _said(action_from_json(row["action"])))
         for row in grouped.head(MAX_LINES).iter_rows(named=True)
     ]
     more = len(grouped) - MAX_LINES
@@ -82,4 +81,4 @@ def _arguments(arguments: dict[str, Any]) -> str:
 
 def _line(label: str, text: str) -> str:
     flat = inert(" ".join(text.split()))
-    return f"{'':<10}{label:>10}  {flat if len(flat) <= WIDTH else flat[: WIDTH - 3] + '...'}"
+    return f"{'':<10}{label:<{LABEL}}  {flat if len(flat) <= WIDTH else flat[: WIDTH - 3] + '...'}"

@@ -60,6 +60,7 @@ ROLLED: dict[str, Any] = {
     "wanted_samples": 80,
     "missing_samples": 80,
     "sampled": SAMPLED,
+    "stored": {"samples": 160, "tokens": 8000, "prompt_tokens": 9000},
     "sampling_s": 4.0,
     "rejects": {"no_verifier": 2},
     "seconds": 5.0,
@@ -137,7 +138,8 @@ def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
     assert lines == [
         "run       10 states: never 4, sometimes 5, always 1",
         "          5 pivots in 'my run'/pivots/default",
-        "          cost: 80 samples, 4,000 tokens generated, 9,000 prompt tokens, 4.0 s of sampling",
+        "          cost: 160 samples, 8,000 tokens generated, 9,000 prompt tokens",
+        "          sampled by this command: 80, in 4.0 s",
         "          next:",
         f"            pivotmine sql 'my run' \"{by_class}\"",
         "            pivotmine sql 'my run' \"select reason, count(*) as rows from rejects group by all order by all\"",

@@ -20,7 +20,7 @@ def test_a_pivot_is_shown_with_its_demonstration_and_its_samples(tmp_path: Path,
     right, wrong = summary["outcomes"]["correct"], summary["outcomes"]["wrong_tool"]
     assert lines[0][3:] == f"32 samples, mean reward {right / 32:.2f}, domain orders".split()
     assert lines[1] == ["sees", "user:", "Please", "cancel", "my", "order", "A17."]
-    assert lines[2] == ["shown", 'cancel_order(order_id="A17")']
+    assert lines[2] == ["demonstrated", 'cancel_order(order_id="A17")']
     assert lines[3] == [str(right), "x", "1.00", "correct", 'cancel_order(order_id="A17")']
     assert lines[4] == [str(wrong), "x", "0.00", "wrong_tool", 'find_order(order_id="A17")']
 
@@ -38,5 +38,5 @@ def test_hostile_text_is_shown_inert_and_nothing_where_there_is_no_pivot(tmp_pat
     shown = show_pivot(run, "random")
     assert shown is not None
     assert all(character.isprintable() or character == "\n" for character in shown)
-    assert max(map(len, shown.splitlines())) <= 10 + 10 + 2 + 96
+    assert max(map(len, shown.splitlines())) <= 10 + 28 + 2 + 84
     assert "\\x1b]0;owned\\x07 | <b>hi</b>xx" in shown

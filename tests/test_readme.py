@@ -1,0 +1,30 @@
+"""The README names what is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_file_tree_names_every_module_and_nothing_else() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text[text.index("pyproject.toml  constraints.txt") :]
+    named = set(re.findall(r"\b(\w+)(?:\.py)?\b", tree[: tree.index("```")]))
+    modules = [path.stem for root in ("pipeline", "stages") for path in (ROOT / root).rglob("*.py")]
+    assert [name for name in sorted(modules) if name not in named and name != "__init__"] == []
+    files = set(re.findall(r"\b(\w+)\.py\b", tree[: tree.index("```")]))
+    assert files <= set(modules)
+
+
+def test_every_command_and_flag_of_the_readme_exists() -> None:
+    from typer.main import get_command
+
+    from pivotmine.cli import app
+
+    commands = get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    used = re.findall(r"^pivotmine (\w+) (.*)$", text, flags=re.MULTILINE)
+    assert used
+    for command, rest in used:
+        flags = {flag for parameter in commands[command].params for flag in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--[\w-]+", rest)) <= flags, command
