@@ -1,4 +1,4 @@
-"""What a policy did in one turn: reasoning, message and tool calls, and whatever could not be read as either."""
+"""What a policy did in one turn: reasoning, message, tool calls, and what could be read as neither."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Outcome(StrEnum):
     WRONG_TOOL = "wrong_tool"
     """Another tool than the demonstrated one."""
     WRONG_ARGUMENTS = "wrong_arguments"
-    """The right tool and argument names, with a value that differs."""
+    """The right tool and known arguments, with a value that differs or that the demonstration leaves out."""
     MISSING_ARGUMENTS = "missing_arguments"
     """An argument that the schema requires or the demonstration gives is not there."""
     UNKNOWN_ARGUMENTS = "unknown_arguments"

@@ -1,0 +1,66 @@
+"""What makes a decoded JSON value a tool call: the same strict rule for every convention.
+
+A key that nobody reads is an argument that nobody checks, so a surplus key refuses the call. Only `id` (a
+string) and `type` (`function`) may stand beside the name and the arguments: both are common and say nothing
+about what is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pivotmine import jsonvalues
+from pivotmine.actions.action import ToolCall
+
+MAX_ARGUMENTS_DEPTH = 64
+"""Nesting of arguments, in levels: leaves room to store them inside other JSON (`jsonvalues` reads 100)."""
+
+
+def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) -> ToolCall:
+    """The call in an object `{"name": ..., "arguments": {...}}`; ValueError with the reason where it is none.
+
+    Exactly one of `argument_keys` holds the arguments: an object, or a JSON string that holds one.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("the call is not an object")
+    fields = cast("dict[str, Any]", value)
+    _check_fields(fields, argument_keys)
+    given = [key for key in argument_keys if key in fields]
+    if not given:
+        raise ValueError(f"no {argument_keys[0]}")
+    if len(given) > 1:
+        raise ValueError(f"both {given[0]} and {given[1]}")
+    return make_call(fields["name"], _decoded(fields[given[0]]))
+
+
+def make_call(name: str, arguments: Any) -> ToolCall:
+    """The call, if its name is not empty and its arguments are an object to be stored; else ValueError."""
+    if not name.strip():
+        raise ValueError("the name is empty")
+    if not isinstance(arguments, dict):
+        raise ValueError("the arguments are not an object")
+    if jsonvalues.exceeds_depth(arguments, MAX_ARGUMENTS_DEPTH):
+        raise ValueError("the arguments are nested too deeply")
+    return ToolCall(name=name, arguments=cast("dict[str, Any]", arguments))
+
+
+def _check_fields(fields: dict[str, Any], argument_keys: tuple[str, ...]) -> None:
+    if "name" not in fields:
+        raise ValueError("no name")
+    if not isinstance(fields["name"], str):
+        raise ValueError("the name is not a string")
+    if surplus := sorted(fields.keys() - {"name", "id", "type", *argument_keys}):
+        raise ValueError(f"surplus key {surplus[0][:80]!r}")
+    if fields.get("type", "function") != "function":
+        raise ValueError("the type is not function")
+    if not isinstance(fields.get("id", ""), str):
+        raise ValueError("the id is not a string")
+
+
+def _decoded(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return jsonvalues.loads(arguments)
+    except ValueError as error:
+        raise ValueError(f"the arguments are not JSON: {error}") from None

@@ -1,0 +1,125 @@
+"""OpenAI assistant messages as actions: recorded demonstrations and chat servers' replies.
+
+Keys beside a call's `function` (an index, a server's own fields) are about the transport and are ignored;
+inside `function` the strict rule of `calls` holds, null values aside. Text in which call markup is left is no
+message but a call that the server could not read: it goes to `unparsed`, or a broken call would pass as an
+answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from pivotmine import jsonvalues
+from pivotmine.actions import calls, llama3_json, pieces
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.actions.parsing import assemble
+from pivotmine.actions.pieces import Piece
+from pivotmine.actions.reasoning import split_reasoning
+
+_MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{llama3_json.MARKS.pattern}")
+
+
+def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> Action:
+    """The action in an assistant message; what cannot be read as text or call is `unparsed`, with the reason.
+
+    Read are `content` (text, null, or blocks), `reasoning_content` or `reasoning`, a `<think>` block that
+    opens the content, `refusal`, `tool_calls` and the older `function_call`. `truncated`: the finish reason
+    was `length`.
+    """
+    return assemble(_pieces(message), truncated)
+
+
+def _pieces(message: dict[str, Any]) -> Iterator[Piece]:
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if reasoning:
+        yield Piece(kind="reasoning", text=_text(reasoning))
+    yield from _content_pieces(message.get("content"))
+    if message.get("refusal"):
+        yield pieces.message(_text(message["refusal"]))
+    yield from _call_pieces(message)
+
+
+def _content_pieces(content: Any) -> Iterator[Piece]:
+    if isinstance(content, str):
+        reasoning, answer = split_reasoning(content)
+        yield from reasoning
+        yield _answer(answer)
+    elif isinstance(content, list):
+        for block in cast("list[Any]", content):
+            yield from _block_pieces(block)
+    elif content is not None:
+        yield pieces.unparsed(_text(content), "the content is neither text nor a list of blocks")
+
+
+def _block_pieces(block: Any) -> Iterator[Piece]:
+    fields = cast("dict[str, Any]", block) if isinstance(block, dict) else {}
+    kind = fields.get("type")
+    match kind, fields.get("text", fields.get(str(kind))):
+        case "text" | "output_text", str(text):
+            yield from _content_pieces(text)
+        case "refusal", str(text):
+            yield pieces.message(text)
+        case "thinking" | "reasoning", str(text):
+            yield Piece(kind="reasoning", text=text)
+        case _:
+            yield pieces.unparsed(_text(cast("Any", block)), f"a content block of type {str(kind)[:80]}")
+
+
+def _answer(text: str) -> Piece:
+    if found := _MARKUP.search(text):
+        return pieces.unparsed(text, f"call markup left in the content: {found[0][:80]}")
+    return pieces.message(text)
+
+
+def _call_pieces(message: dict[str, Any]) -> Iterator[Piece]:
+    tool_calls = message.get("tool_calls")
+    if isinstance(tool_calls, list):
+        for call in cast("list[Any]", tool_calls):
+            yield pieces.calls(_text(call), lambda call=call: (_read_tool_call(call),))
+    elif tool_calls is not None:
+        yield pieces.unparsed(_text(tool_calls), "tool_calls is not a list")
+    if message.get("function_call") is not None:
+        function = message["function_call"]
+        yield pieces.calls(_text(function), lambda: (_read_function(function),))
+
+
+def _read_tool_call(call: Any) -> ToolCall:
+    if not isinstance(call, dict):
+        raise ValueError("the call is not an object")
+    fields = cast("dict[str, Any]", call)
+    if fields.get("type") not in (None, "function"):
+        raise ValueError(f"a call of type {str(fields['type'])[:80]}")
+    if "function" not in fields:
+        raise ValueError("no function")
+    return _read_function(fields["function"])
+
+
+def _read_function(function: Any) -> ToolCall:
+    if not isinstance(function, dict):
+        raise ValueError("the function is not an object")
+    given = {key: value for key, value in cast("dict[str, Any]", function).items() if value is not None}
+    if isinstance(given.get("arguments"), dict):
+        # Decoded by somebody else, perhaps with a parser that lets NaN or a lone surrogate through.
+        given["arguments"] = _strict(given["arguments"])
+    return calls.read_call(given)
+
+
+def _strict(arguments: Any) -> Any:
+    try:
+        return jsonvalues.loads(jsonvalues.dumps(arguments))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the arguments are not JSON: {error}") from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return jsonvalues.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)
+    except RecursionError:
+        return "nested too deeply to be shown"

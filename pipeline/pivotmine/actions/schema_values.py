@@ -1,0 +1,101 @@
+"""JSON values from values written as plain text: the schema says whether `3` is a number or a word.
+
+- A parameter that the schema does not know, or whose tool it does not know: text.
+- Declared as string, also among other types: text.
+- Declared as anything else, or known without a declared type: the JSON value, if the text is strict JSON,
+  else the text, whose wrong type then shows in the verdict.
+- Before all that: `null` and `None` where null is declared, `True` and `False` where boolean is and string is
+  not. Chat templates of this convention write Python's words into the history that the policy imitates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pivotmine import jsonvalues
+from pivotmine.actions import pieces
+
+Types = Mapping[str, Mapping[str, frozenset[str]]]
+"""Tool name -> parameter name -> JSON schema types; an empty set: the parameter is known, its type is not."""
+
+_PYTHON_BOOLEANS = {"True": True, "False": False}
+
+
+def declared_types(tools: Sequence[dict[str, Any]]) -> Types:
+    """Types of every parameter of tools in OpenAI form; what does not have that form declares nothing."""
+    types: dict[str, dict[str, frozenset[str]]] = {}
+    for tool in tools:
+        function = _object(_object(tool).get("function"))
+        properties = _object(_object(function.get("parameters")).get("properties"))
+        types[str(function.get("name"))] = {name: schema_types(schema) for name, schema in properties.items()}
+    return types
+
+
+def schema_types(schema: Any) -> frozenset[str]:
+    """Every type that a schema, its branches or its listed values allow; empty where it does not say."""
+    fields = _object(schema)
+    declared = fields.get("type")
+    types = {
+        name for name in (declared if isinstance(declared, list) else [declared]) if isinstance(name, str)
+    }
+    for branch in ("anyOf", "oneOf", "allOf"):
+        for part in _list(fields.get(branch)):
+            types |= schema_types(part)
+    if not types:
+        values = [fields["const"]] if "const" in fields else _list(fields.get("enum"))
+        types = {_type_of(value) for value in values}
+    return frozenset(types)
+
+
+def value_of(text: str, declared: frozenset[str] | None) -> Any:
+    """The JSON value of a text under its declared types (None: the schema does not know it); never raises."""
+    word = text.strip()
+    if declared is None:
+        return text
+    if "null" in declared and word in ("null", "None"):
+        return None
+    if "string" in declared:
+        return text
+    if "boolean" in declared and word in _PYTHON_BOOLEANS:
+        return _PYTHON_BOOLEANS[word]
+    try:
+        return jsonvalues.loads(text)
+    except ValueError:
+        return text
+
+
+def json_before(text: str, start: int, closing: str) -> tuple[Any, int] | None:
+    """The array or object at `start` and the index behind `closing`, if that is all there is between them.
+
+    Tags inside its strings do not matter.
+    """
+    at = pieces.skip_white_space(text, start)
+    if not text.startswith(("[", "{"), at):
+        return None
+    try:
+        value, end = jsonvalues.raw_loads(text, at)
+    except ValueError:
+        return None
+    end = pieces.skip_white_space(text, end)
+    return (value, end + len(closing)) if text.startswith(closing, end) else None
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, int | float):
+        return "number"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

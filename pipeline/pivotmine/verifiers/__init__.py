@@ -1,0 +1,26 @@
+"""The reward: is an action functionally one of the demonstrations of its state?
+
+    spec = make_spec("tool_call", {"free_text": ["search.query"]})
+    judge = prepare(spec, State(tools=tools), demonstrations)
+    verdicts = [judge(action) for action in actions]
+
+The miner's `score` and the trainer call the same functions, so this package needs the standard library only.
+"""
+
+from pivotmine.verifiers.judging import passes_gate, prepare, verify
+from pivotmine.verifiers.registry import VERIFIERS, Judge, Verifier, VerifierSpec, make_spec
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+__all__ = [
+    "VERIFIERS",
+    "Judge",
+    "Outcome",
+    "State",
+    "Verdict",
+    "Verifier",
+    "VerifierSpec",
+    "make_spec",
+    "passes_gate",
+    "prepare",
+    "verify",
+]

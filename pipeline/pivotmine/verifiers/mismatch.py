@@ -1,0 +1,116 @@
+"""Why calls are not the demonstrated ones: asked only after a verifier said no, so it may take its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pivotmine import jsonvalues
+from pivotmine.actions.action import ToolCall
+from pivotmine.verifiers.schema import Schema
+from pivotmine.verifiers.verdict import Outcome, Verdict
+
+MAX_SHOWN = 80
+"""Characters of a name, a path or a value that a detail shows."""
+
+Form = Callable[[Any, Schema], Any]
+"""What a verifier compares in place of a value: two values are the same where their forms are equal."""
+
+_ABSENT: Any = object()
+
+
+class _Difference(NamedTuple):
+    outcome: Outcome
+    path: str
+    demonstrated: Any
+    given: Any
+
+
+# An argument that is not there or is not known says more than a value that differs.
+_TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
+
+
+def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
+    """The verdict where there is no call, or not as many as demonstrated."""
+    if not given:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a message, demonstrated {shown_text(demonstrated[0].name)}")
+    if len(given) == len(demonstrated):
+        return None
+    outcome = Outcome.SURPLUS_CALLS if len(given) > len(demonstrated) else Outcome.MISSING_CALLS
+    return Verdict(0.0, outcome, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
+
+
+def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
+    """The verdict where as many calls name other tools, whatever their order."""
+    names, wanted = [call.name for call in given], [call.name for call in demonstrated]
+    if names == wanted or Counter(names) == Counter(wanted):
+        return None
+    surplus, missing = Counter(names) - Counter(wanted), Counter(wanted) - Counter(names)
+    return wrong_tool(next(iter(surplus)), next(iter(missing)))
+
+
+def wrong_tool(name: str, demonstrated: str) -> Verdict:
+    """The verdict on a call of another tool."""
+    return Verdict(0.0, Outcome.WRONG_TOOL, f"{shown_text(name)}, demonstrated {shown_text(demonstrated)}")
+
+
+def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: Form) -> Verdict:
+    """The verdict on two calls of one tool whose arguments have different forms."""
+    found = min(
+        _differences(demonstrated.arguments, given.arguments, schema, form, ""),
+        key=lambda difference: _TOLD_FIRST.index(difference.outcome),
+    )
+    if found.given is _ABSENT:
+        words = f"missing, demonstrated {shown(found.demonstrated)}"
+    elif found.demonstrated is _ABSENT:
+        words = f"{shown(found.given)}, not demonstrated"
+    else:
+        words = f"{shown(found.given)}, demonstrated {shown(found.demonstrated)}"
+    return Verdict(0.0, found.outcome, f"{place(given.name, found.path)}: {words}")
+
+
+def place(tool: str, path: str) -> str:
+    """Tool and argument, as a detail names them; `path` as `argument_path` makes it."""
+    return f"{shown_text(tool)}{shown_text(path)}"
+
+
+def shown(value: Any) -> str:
+    """A JSON value on one line, cut where it is long, without a character that a terminal would obey."""
+    if isinstance(value, str):
+        value = value[: MAX_SHOWN + 1]
+    return shown_text(jsonvalues.dumps(value))
+
+
+def shown_text(text: str) -> str:
+    """Like `shown`, for words. A lone surrogate, too, would break every file it is written to."""
+    cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def _differences(
+    demonstrated: Any, given: Any, schema: Schema, form: Form, path: str
+) -> Iterator[_Difference]:
+    if isinstance(demonstrated, dict) and isinstance(given, dict):
+        yield from _in_objects(demonstrated, given, schema, form, path)
+    elif isinstance(demonstrated, list) and isinstance(given, list) and len(demonstrated) == len(given):
+        for index, pair in enumerate(zip(demonstrated, given, strict=True)):
+            yield from _differences(*pair, schema.items(), form, f"{path}[{index}]")
+    elif form(demonstrated, schema) != form(given, schema):
+        yield _Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given)
+
+
+def _in_objects(
+    demonstrated: dict[str, Any], given: dict[str, Any], schema: Schema, form: Form, path: str
+) -> Iterator[_Difference]:
+    for name, value in demonstrated.items():
+        if name in given:
+            yield from _differences(value, given[name], schema.argument(name), form, f"{path}.{name}")
+        elif form({name: value}, schema) != form({}, schema):
+            yield _Difference(Outcome.MISSING_ARGUMENTS, f"{path}.{name}", value, _ABSENT)
+    for name, value in given.items():
+        if name not in demonstrated and form({name: value}, schema) != form({}, schema):
+            outcome = Outcome.WRONG_ARGUMENTS if schema.knows(name) else Outcome.UNKNOWN_ARGUMENTS
+            yield _Difference(outcome, f"{path}.{name}", _ABSENT, value)

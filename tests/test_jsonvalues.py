@@ -1,0 +1,134 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pivotmine import jsonvalues
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+
+
+@given(values)
+def test_what_is_written_is_read_back(value: Any) -> None:
+    assert jsonvalues.loads(jsonvalues.dumps(value)) == value
+    assert jsonvalues.loads(jsonvalues.canonical(value)) == value
+
+
+@given(st.dictionaries(st.text(), scalars))
+def test_canonical_does_not_depend_on_key_order(value: dict[str, Any]) -> None:
+    backwards = dict(reversed(value.items()))
+    assert jsonvalues.canonical(backwards) == jsonvalues.canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("NaN", "NaN is not JSON"),
+        ('{"a": -Infinity}', "-Infinity is not JSON"),
+        ("1e999", "number out of range: 1e999"),
+        ('{"a": 1, "a": 1}', "an object repeats a key"),
+        ("[" * 101 + "1" + "]" * 101, "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ('"\\ud800"', "a string holds a lone surrogate"),
+        ('{"\\uDFFF": 1}', "a string holds a lone surrogate"),
+        ('["\ud83d"]', "a string holds a lone surrogate"),
+        ("9" * 5000, "Exceeds the limit (4300 digits)"),
+        ("", "Expecting value"),
+        ("[1] 2", "Extra data"),
+        ("'a'", "Expecting value"),
+    ],
+)
+def test_loads_refuses_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the reason is compared below
+        jsonvalues.loads(text)
+    assert str(caught.value).startswith(reason)
+
+
+def test_surrogate_pairs_are_ordinary_characters() -> None:
+    assert jsonvalues.loads('"\\ud83d\\ude00"') == "\U0001f600"
+
+
+def test_the_deepest_nesting_that_is_read() -> None:
+    text = "[" * 100 + "1" + "]" * 100
+    assert jsonvalues.dumps(jsonvalues.loads(text)) == text
+
+
+@given(st.text(max_size=5), values, st.text())
+def test_raw_loads_reads_what_starts_there_and_says_where_it_ends(
+    before: str, value: Any, after: str
+) -> None:
+    text = jsonvalues.dumps([value])
+    assert jsonvalues.raw_loads(before + text + after, len(before)) == ([value], len(before + text))
+
+
+@given(values, st.integers(min_value=17, max_value=60), st.text(alphabet=' \n}],"x'))
+def test_raw_loads_does_not_depend_on_its_window(value: Any, window: int, after: str) -> None:
+    text = json.dumps([value], indent=1) + after
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonvalues, "_WINDOW_CHARS", window)
+        assert jsonvalues.raw_loads(text) == ([value], len(text) - len(after))
+
+
+@given(values, st.integers(min_value=17, max_value=60), st.data())
+def test_broken_json_is_refused_alike_through_any_window(
+    value: Any, window: int, data: st.DataObject
+) -> None:
+    text = json.dumps([value], indent=1)
+    cut = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
+    text = text[:cut] + "~" + text[cut + 1 :]
+    results: list[Any] = []
+    for size in (window, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jsonvalues, "_WINDOW_CHARS", size)
+            try:
+                results.append(jsonvalues.raw_loads(text))
+            except ValueError as error:
+                results.append(str(error))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("number", ["123456.5", "12345e-5", "-1234567890123456"])
+def test_raw_loads_cuts_no_number_at_its_window(number: str) -> None:
+    for padding in range(1000, 1030):
+        text = " " * 3 + "[" + " " * padding + number + "]"
+        assert jsonvalues.raw_loads(text) == ([json.loads(number)], len(text))
+        bare = number + ";" * padding
+        assert jsonvalues.raw_loads(bare) == (json.loads(number), len(number))
+
+
+def test_raw_loads_names_the_position_within_the_value() -> None:
+    with pytest.raises(ValueError, match=r"^Expecting ':' delimiter at character 4$"):
+        jsonvalues.raw_loads("some text " * 1000 + '{"a"}', 10_000)
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": 1, "a": 2}', '{"a": "\\ud800"}', "[" * 5000])
+def test_raw_loads_is_as_strict_as_loads(text: str) -> None:
+    reasons: list[str] = []
+    for parse in (jsonvalues.loads, jsonvalues.raw_loads):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the reasons are compared
+            parse(text)
+        reasons.append(str(caught.value))
+    assert reasons[0] == reasons[1]
+
+
+def test_many_broken_values_in_one_text_take_linear_time() -> None:
+    """A hundred thousand errors in seven million characters: counting lines for each would take minutes."""
+    text = '{"a" 1}' * 1_000_000
+    for start in range(0, len(text), 70):
+        with pytest.raises(ValueError, match=r"delimiter at character 5$"):
+            jsonvalues.raw_loads(text, start)
+
+
+@pytest.mark.parametrize(
+    ("value", "depth"), [(1, 0), ([], 0), ([1], 1), ({"a": [1]}, 2), ([[], {"a": {"b": 1}}], 3)]
+)
+def test_depth_counts_levels_that_hold_something(value: Any, depth: int) -> None:
+    assert [jsonvalues.exceeds_depth(value, limit) for limit in range(5)] == [
+        limit < depth for limit in range(5)
+    ]
