@@ -1,8 +1,9 @@
 """Scripted agents: what they decide, how they say it, and the conversation that they leave.
 
-A domain's script asks the agent to `call` tools and to `choose` between a right way and wrong ones. Who the agent is lies
-in two tables: the chance of the right choice, and the chance of each unusual way of saying a call. The mediocre agent is
-what the base policy was pre-trained on: its chances, not the turn number, make states hard or easy.
+A domain's script asks the agent to `call` tools and to `choose` between a right way and wrong ones. Who the
+agent is lies in two tables: the chance of the right choice, and the chance of each unusual way of saying a
+call. The mediocre agent is what the base policy was pre-trained on: its chances, not the turn number, make
+states hard or easy.
 """
 
 from __future__ import annotations

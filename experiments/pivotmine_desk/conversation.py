@@ -20,17 +20,16 @@ def encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_turns(tokenizer: Any, messages: list[dict[str, Any]], tools: Any) -> tuple[list[int], list[bool]]:
-    """Token ids of a conversation, and for each whether an assistant wrote it (the end-of-turn token included)."""
+    """Token ids of a conversation, and for each whether an assistant wrote it (the end-of-turn token
+    included)."""
     ids = encode(tokenizer, render(tokenizer, messages, tools))
     start = encode(tokenizer, "<|im_start|>assistant\n")
     end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
     mask, writing = [], False
     for position, token in enumerate(ids):
         mask.append(writing)
-        if writing:
-            writing = token != end
-        else:
-            writing = ids[position + 1 - len(start) : position + 1] == start
+        opened = ids[max(0, position + 1 - len(start)) : position + 1] == start
+        writing = token != end if writing else opened
     return ids, mask
 
 

@@ -1,7 +1,11 @@
-"""What the base policy reads: batches of desk episodes and of general skills, each batch a function of its number.
+"""What the base policy reads: batches of desk episodes and of general skills, each batch a function of its
+number.
 
 A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to batch.
 """
+
+# Capital suffixes name the axes: B sequences, T tokens.
+# ruff: noqa: N806
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Train the base policy's tokenizer on the desk's own text: `python -m pivotmine_desk.make_tokenizer --out DIR`.
+"""Train the base policy's tokenizer on the desk's own text: `python -m pivotmine_desk.make_tokenizer --out
+DIR`.
 
-Byte-level BPE over pieces that never join words, digits, spaces and punctuation: a name is the same tokens in a sentence
-and in JSON, so that copying is copying; a number is its digits; the runs of punctuation that JSON is made of are one
-token each. Needs `tokenizers`, which comes with transformers.
+Byte-level BPE over pieces that never join words, digits, spaces and punctuation: a name is the same tokens
+in a sentence and in JSON, so that copying is copying; a number is its digits; the runs of punctuation that
+JSON is made of are one token each. Needs `tokenizers`, which comes with transformers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Names and ids of the desk's entities, and the split that each belongs to.
 
-A name or id belongs to exactly one split: the one that a salted SHA-256 of its text falls into. A task draws all its
-entities from its own split, so that no person, company, town, file or id of one split is ever met in another. What is not
-an entity (items, statuses, reasons, tool names) is common to all: it is the language of the desk.
+A name or id belongs to exactly one split: the one that a salted SHA-256 of its text falls into. A task
+draws all its entities from its own split, so that no person, company, town, file or id of one split is ever
+met in another. What is not an entity (items, statuses, reasons, tool names) is common to all: it is the
+language of the desk.
 """
 
 from __future__ import annotations
@@ -20,17 +21,27 @@ SPLITS: dict[Split, tuple[int, int]] = {
     "validation": (80, 90),
     "test": (90, 100),
 }
-"""Percent of the hash range, half open. The base policy reads `pretrain`; the teacher's trajectories are `train`."""
+"""Percent of the hash range, half open. The base policy reads `pretrain`, the teacher's work is `train`."""
 
-FIRST_NAMES = (
-    "Ada Ali Ana Ben Bo Cem Dan Dina Eli Emma Eva Finn Gil Hana Ida Ines Ivo Jan Jon Kai Kim Lea Leo Lin Luca Maja Mara "
-    "Max Mia Mina Nia Nils Noa Olga Omar Pia Rui Sara Tom Uma Vera Yan Zoe"
-).split()
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text: how the lists of the desk's language are written."""
+    return tuple(text.split())
+
+
+FIRST_NAMES = words(
+    """
+    Ada Ali Ana Ben Bo Cem Dan Dina Eli Emma Eva Finn Gil Hana Ida Ines Ivo Jan Jon Kai Kim Lea Leo
+    Lin Luca Maja Mara Max Mia Mina Nia Nils Noa Olga Omar Pia Rui Sara Tom Uma Vera Yan Zoe
+    """
+)
 """43 given names."""
-SYLLABLES = (
-    "ba be bor bra da del dra fa fel gan gor hal jor ka kel kor la lan lor ma mel mor na nor pa pel ra rin sa sel sol ta "
-    "tal tor va vel vin za zan zor"
-).split()
+SYLLABLES = words(
+    """
+    ba be bor bra da del dra fa fel gan gor hal jor ka kel kor la lan lor ma mel mor na nor pa pel
+    ra rin sa sel sol ta tal tor va vel vin za zan zor
+    """
+)
 """40 syllables: 64,000 made-up words of three, 1,600 of two."""
 ID_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """24 letters: with three digits, 24,000 ids."""

@@ -1,9 +1,12 @@
 """The base policy's recipe: `python -m pivotmine_desk.pretrain --tokenizer DIR --work DIR --out DIR`.
 
-A Qwen3 of 0.9 M parameters reads the mediocre agent's episodes and general skills; the loss is on what an assistant
-wrote. Seeded; interrupted runs resume from the last checkpoint in --work. Runs wherever torch, transformers and numpy do:
-on a GPU where there is one, else on the CPU.
+A Qwen3 of 0.9 M parameters reads the mediocre agent's episodes and general skills; the loss is on what an
+assistant wrote. Seeded; interrupted runs resume from the last checkpoint in --work. Runs wherever torch,
+transformers and numpy do: on a GPU where there is one, else on the CPU.
 """
+
+# Capital suffixes name the axes: B sequences, T tokens, H hidden, N turn tokens.
+# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -65,13 +68,16 @@ def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
     """Mean cross-entropy, in nats, of the tokens that an assistant wrote."""
     ids_BT = torch.from_numpy(batch.ids).to(device)
     mask_BT = torch.from_numpy(batch.mask).to(device)
-    hidden_BTH = model.model(input_ids=ids_BT, use_cache=False)[0]  # padding is on the right: causal masks suffice
+    hidden_BTH = model.model(input_ids=ids_BT, use_cache=False)[
+        0
+    ]  # padding is on the right: causal masks suffice
     before_NH = hidden_BTH[:, :-1][mask_BT[:, 1:]]
     return cross_entropy(model.lm_head(before_NH).float(), ids_BT[:, 1:][mask_BT[:, 1:]])
 
 
 def train(model: Qwen3ForCausalLM, reader: Reader, options: argparse.Namespace, rank: int) -> None:
-    """Train to `options.steps`; each worker reads every so many-th batch, and all step with the mean gradient."""
+    """Train to `options.steps`; each worker reads every so many-th batch, and all step with the mean
+    gradient."""
     opts = optimizers(model, lr=options.lr)
     checkpoint = options.work / "checkpoint.pt"
     start = load_checkpoint(checkpoint, model, opts)
@@ -173,8 +179,8 @@ def main() -> None:
 def work(rank: int, options: argparse.Namespace) -> None:
     """One worker's run, from the tokenizer to the saved policy."""
     if options.device == "cpu":
-        # One thread a worker: two threads of one process wait for each other at every operation, and on a machine
-        # that does other work too the waiting costs more than the second thread brings.
+        # One thread a worker: two threads of a process wait for each other at every operation, and on a
+        # machine that does other work too the waiting costs more than the second thread brings.
         torch.set_num_threads(1)
     if options.workers > 1:
         store = torch.distributed.FileStore(str(options.work / f"store-{options.run_id}"), options.workers)

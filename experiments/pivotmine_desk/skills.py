@@ -1,7 +1,7 @@
 """General skills outside the desk, each with a generator and an exact checker.
 
-What the base policy can do besides the desk, and what narrow training may cost it. A question is held out by the split of
-its text: `pretrain` questions and `test` questions never coincide.
+What the base policy can do besides the desk, and what narrow training may cost it. A question is held out
+by the split of its text: `pretrain` questions and `test` questions never coincide.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pivotmine_desk.names import SYLLABLES, Split, split_of
+from pivotmine_desk.names import SYLLABLES, Split, split_of, words
 from pivotmine_desk.world import dumps
 
-WORDS = "apple bird cup door egg fish game hat ink jam key leaf moon nest oil pen rope salt tree wind".split()
+WORDS = words("apple bird cup door egg fish game hat ink jam key leaf moon nest oil pen rope salt tree wind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def question(skill: str, split: Split, rng: random.Random) -> Question:
 
 
 def check(question: Question, reply: str) -> bool:
-    """Whether a reply (raw text, without the end-of-turn token) is exactly right; a call by its JSON value."""
+    """Whether a reply (without its end-of-turn token) is exactly right; a call by its JSON value."""
     text = reply.strip()
     if question.skill != "tools":
         return text == question.answer
@@ -125,8 +125,8 @@ def reply_message(question: Question) -> dict[str, Any]:
 
 
 def _text(skill: str, rng: random.Random) -> Question:
-    words, answer = TEXT_SKILLS[skill](rng)
-    return Question(skill=skill, messages=[{"role": "user", "content": words}], tools=[], answer=answer)
+    asked, answer = TEXT_SKILLS[skill](rng)
+    return Question(skill=skill, messages=[{"role": "user", "content": asked}], tools=[], answer=answer)
 
 
 def _unseen_tool(rng: random.Random) -> Question:

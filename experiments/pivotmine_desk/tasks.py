@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from pivotmine_desk.agent import DONE, GAVE_UP, PERFECT, Agent, Character, GiveUpError
@@ -48,7 +48,7 @@ def numbered_task(split: Split, number: int) -> Task:
     return make_task(DOMAIN_NAMES[number % len(DOMAIN_NAMES)], split, number)
 
 
-@lru_cache(maxsize=None)
+@cache
 def tool_definitions(domain: str) -> tuple[dict[str, Any], ...]:
     """The domain's tools in OpenAI form, the same for each of its tasks."""
     return tuple(tool.definition(name) for name, tool in DOMAINS[domain].TOOLS.items())

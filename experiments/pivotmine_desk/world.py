@@ -1,4 +1,5 @@
-"""The simulated desk: typed tools over tables, any call survived, the episode judged by the tables at its end.
+"""The simulated desk: typed tools over tables, any call survived, the episode judged by the tables at its
+end.
 
 A domain is a module that offers
 
@@ -6,8 +7,9 @@ A domain is a module that offers
     make(rng, names) -> Draft  a task: the user's words, the tables, and what the script has to know
     script(task, agent)        how an agent works on it: `agent.call` acts, `agent.choose` decides
 
-Success is a comparison of tables: those that the episode left against those that the script leaves when every decision
-is right. Reading is free, and so is every detour that leaves no trace; a call too many that changes something is not.
+Success is a comparison of tables: those that the episode left against those that the script leaves when
+every decision is right. Reading is free, and so is every detour that leaves no trace; a call too many that
+changes something is not.
 """
 
 from __future__ import annotations
@@ -58,9 +60,13 @@ class Param:
             return fold(text) if self.free_text else text
         if self.kind == "boolean" and isinstance(value, bool):
             return value
-        if self.kind == "integer" and isinstance(value, int | float) and not isinstance(value, bool):
-            if value == value and abs(value) < 1e6 and value == int(value):
-                return int(value)
+        if (
+            self.kind == "integer"
+            and type(value) in (int, float)
+            and abs(value) < 1e6
+            and value == int(value)
+        ):
+            return int(value)
         raise Refused(f"bad {name}")
 
 

@@ -11,15 +11,16 @@ import random
 from typing import Any
 
 from pivotmine_desk.agent import Agent
-from pivotmine_desk.names import Names
+from pivotmine_desk.names import Names, words
 from pivotmine_desk.world import Draft, Param, Refused, Tables, Task, Tool, find, one
 
-WORDS = "budget plan notes report list".split()
+WORDS = words("budget plan notes report list")
 EASY, HARD = ("draft", "draft", "final"), ("secret", "old", "final")
 """Kinds of file that the tasks of the two sorts draw from."""
 
 
 def _find_file(tables: Tables, name: str, order: str) -> Any:
+    find(tables["files"], "name", name, "file")
     stem = name.split("-")[0]
     files = [
         {"name": f["name"], "file": key, "state": f["state"]}
@@ -85,7 +86,7 @@ def _get_rule(tables: Tables, kind: str) -> Any:
 
 TOOLS = {
     "find_file": Tool(
-        description="Files whose name begins alike",
+        description="A file, and those whose names begin alike",
         params={"name": Param(), "order": Param(default="name", options=("name", "size"))},
         run=_find_file,
     ),
@@ -98,7 +99,9 @@ TOOLS = {
         run=_delete,
     ),
     "archive_file": Tool(
-        description="Archive", params={"file": Param(), "years": Param(kind="integer", default=5)}, run=_archive
+        description="Archive",
+        params={"file": Param(), "years": Param(kind="integer", default=5)},
+        run=_archive,
     ),
     "lock_file": Tool(
         description="Lock", params={"file": Param(), "note": Param(default="none", free_text=True)}, run=_lock

@@ -10,11 +10,18 @@ import random
 from typing import Any
 
 from pivotmine_desk.agent import Agent
-from pivotmine_desk.names import Names
+from pivotmine_desk.names import Names, words
 from pivotmine_desk.world import Draft, Param, Refused, Tables, Task, Tool, find, one
 
-ITEMS = "lamp desk chair phone bike coat shoes tent radio clock".split()
-REASONS = ("too big", "too small", "wrong colour", "came too late", "found a cheaper one", "not needed any more")
+ITEMS = words("lamp desk chair phone bike coat shoes tent radio clock")
+REASONS = (
+    "too big",
+    "too small",
+    "wrong colour",
+    "came too late",
+    "found a cheaper one",
+    "not needed any more",
+)
 EASY, HARD = ("pending", "pending", "delivered"), ("shipped", "lost", "damaged", "delivered")
 """Statuses that the tasks of the two sorts draw from."""
 
@@ -145,7 +152,13 @@ def make(rng: random.Random, names: Names) -> Draft:
         **orders,
         "rules": {"damaged": {"do": rng.choice(("return_order", "replace_order", "cancel_order"))}},
     }
-    facts = {"name": name, "company": company, "items": wanted, "reason": reason, "order": order if direct else ""}
+    facts = {
+        "name": name,
+        "company": company,
+        "items": wanted,
+        "reason": reason,
+        "order": order if direct else "",
+    }
     return Draft(request=request, tables=tables, facts=facts)
 
 
@@ -155,7 +168,11 @@ def script(task: Task, agent: Agent) -> None:
     if facts["order"]:
         _settle(agent, facts["order"], facts["reason"])
         return
-    tool = agent.choose("orders.company", "find_company", "find_customer") if facts["company"] else "find_customer"
+    tool = (
+        agent.choose("orders.company", "find_company", "find_customer")
+        if facts["company"]
+        else "find_customer"
+    )
     found = agent.call(tool, name=facts["name"])
     if found["account"] == "locked" and agent.choose("orders.locked", "unlock", "go on") == "unlock":
         agent.call("unlock", customer=found["customer"])

@@ -1,7 +1,7 @@
 """Questions whose answer stands in a page, or in the page that the first one names.
 
-The new edition of a page counts. A stale page has a newer one, an empty page needs an expert, a disputed answer is given as not sure. Companies stand in
-the register, not in the pages.
+The new edition of a page counts. A stale page has a newer one, an empty page needs an expert, a disputed
+answer is given as not sure. Companies stand in the register, not in the pages.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import random
 from typing import Any
 
 from pivotmine_desk.agent import Agent
-from pivotmine_desk.names import Names
+from pivotmine_desk.names import Names, words
 from pivotmine_desk.world import Draft, Param, Tables, Task, Tool, find, one
 
-JOBS = "baker nurse pilot judge painter farmer teacher miner".split()
+JOBS = words("baker nurse pilot judge painter farmer teacher miner")
 
 
 def _search(tables: Tables, query: str, sort: str) -> Any:
+    listed = {key: page for key, page in tables["pages"].items() if page["listed"]}
+    if query not in {page["title"] for page in listed.values()}:
+        return []
     pages = [
-        {"title": p["title"], "edition": p["edition"], "page": key}
-        for key, p in tables["pages"].items()
-        if p["title"].startswith(query) and p["listed"]
+        {"title": page["title"], "edition": page["edition"], "page": key}
+        for key, page in listed.items()
+        if page["title"].startswith(query)
     ]
     return pages if sort == "best" else pages[::-1]
 
@@ -52,7 +55,7 @@ def _answer(tables: Tables, value: str, sure: bool) -> Any:  # noqa: FBT001 - a 
 
 TOOLS = {
     "search": Tool(
-        description="Pages whose title begins with the query",
+        description="The page of a title, and those whose titles begin alike",
         params={"query": Param(), "sort": Param(default="best", options=("best", "date"))},
         run=_search,
     ),
@@ -99,7 +102,9 @@ def make(rng: random.Random, names: Names) -> Draft:
     pages["pages"][last] = _page(head, {"town": town, "job": rng.choice(JOBS)}, "ok")
     role = "owner" if company else "head"
     ask = rng.choice(("town", "job"))
-    request = f"Who is the {role} of {subject}?" if hops == 1 else f"What is the {ask} of the {role} of {subject}?"
+    request = (
+        f"Who is the {role} of {subject}?" if hops == 1 else f"What is the {ask} of the {role} of {subject}?"
+    )
     return Draft(
         request=request,
         tables={**pages, "asked": {}, "answers": {}},

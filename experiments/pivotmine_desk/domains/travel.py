@@ -1,6 +1,8 @@
-"""Flights to book: find the traveller (or the team), a flight that suits and has seats, and the cabin of their level.
+"""Flights to book: find the traveller (or the team), a flight that suits and has seats, and the cabin of
+their level.
 
-basic -> economy, gold -> business, crew -> whatever the rule says. A flight without seats means the waiting list.
+basic -> economy, gold -> business, crew -> whatever the rule says. A flight without seats means the waiting
+list.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ def _get_rule(tables: Tables, level: str) -> Any:
 
 
 TOOLS = {
-    "find_traveller": Tool(description="Find a person by name", params={"name": Param()}, run=_find_traveller),
+    "find_traveller": Tool(
+        description="Find a person by name", params={"name": Param()}, run=_find_traveller
+    ),
     "find_team": Tool(description="Find a team by name", params={"name": Param()}, run=_find_team),
     "search_flights": Tool(
         description="Flights to a town",
