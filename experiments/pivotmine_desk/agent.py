@@ -118,7 +118,7 @@ def say(tool: Tool, arguments: dict[str, Any], style: Style, rng: random.Random)
     """The same call in one of its ways: whatever is drawn, the desk does the same."""
     said: dict[str, Any] = {}
     for key, param in tool.params.items():
-        value = arguments.get(key, param.default)
+        value: Any = arguments.get(key, param.default)
         if key not in arguments and not rng.random() < style.defaults:
             continue
         if param.kind == "integer" and rng.random() < style.floats:

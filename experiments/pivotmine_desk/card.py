@@ -96,7 +96,7 @@ def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) ->
             [[k, _percent(v), _percent(figures["skills_greedy"][k])] for k, v in figures["skills"].items()],
         ),
         "\n## SFT on the teacher's trajectories\n",
-        f"The successful ones of {sft['trajectories']} trajectories; all greedy, {sft['episodes']} episodes and "
+        f"The successful ones of {sft['trajectories']} trajectories; greedy, {sft['episodes']} episodes and "
         f"{sft['questions']} questions of each skill; seed {sft['seed']}. The best setting is the best on "
         "`validation`; what it gained and lost is measured on `test`.\n",
         _sft(sft),

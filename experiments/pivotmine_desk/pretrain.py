@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
@@ -173,7 +174,7 @@ def main() -> None:
     if options.workers == 1:
         work(0, options)
     else:
-        torch.multiprocessing.spawn(work, (options,), nprocs=options.workers)
+        spawn(work, (options,), nprocs=options.workers)
 
 
 def work(rank: int, options: argparse.Namespace) -> None:
@@ -183,10 +184,12 @@ def work(rank: int, options: argparse.Namespace) -> None:
         # machine that does other work too the waiting costs more than the second thread brings.
         torch.set_num_threads(1)
     if options.workers > 1:
-        store = torch.distributed.FileStore(str(options.work / f"store-{options.run_id}"), options.workers)
-        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=options.workers)
+        meeting = f"file://{(options.work / f'workers-{options.run_id}').resolve()}"
+        torch.distributed.init_process_group(
+            "gloo", init_method=meeting, rank=rank, world_size=options.workers
+        )
     tokenizer = load_tokenizer(options.tokenizer)
-    model = new_model(tokenizer, hidden=options.hidden, layers=options.layers, seed=options.seed)
+    model: Any = new_model(tokenizer, hidden=options.hidden, layers=options.layers, seed=options.seed)
     model.to(options.device)
     reader = Reader(tokenizer, seed=options.seed, num_desk=options.num_desk, num_skills=options.num_skills)
     train(model, reader, options, rank)

@@ -93,7 +93,7 @@ def test_faultless_agent_always_succeeds() -> None:
 
 
 def test_hopeless_agent_never_succeeds_where_it_had_to_choose() -> None:
-    lucky = dict.fromkeys(
+    lucky: dict[str, float] = dict.fromkeys(
         ("travel.seats", "travel.crew", "orders.damaged", "files.old"), 1.0
     )  # a guess may be right
     hopeless = Character(chances=lucky, otherwise=0.0)
@@ -151,7 +151,7 @@ def others(draw: st.DrawFn, domain: str, name: str, arguments: dict[str, Any]) -
         return name, arguments | {"colour": "red"}
     key = draw(st.sampled_from(list(tools[name].params)))
     param = tools[name].params[key]
-    value = arguments.get(key, param.default)
+    value: Any = arguments.get(key, param.default)
     if param.options:
         changed = draw(
             st.sampled_from([option for option in param.options if option != value] + ["none of them"])
