@@ -48,8 +48,11 @@ class Character:
 
 PERFECT = Character()
 TEACHER = Character(otherwise=0.97, style=Style(defaults=0.6, reorder=0.3, floats=0.5, words=0.6))
+_SELDOM = Style(defaults=0.12, reorder=0.1, floats=0.12, words=0.12)
+GUIDED = Character(style=_SELDOM)
+"""Speaks as the mediocre agent does, and is led past every decision."""
 MEDIOCRE = Character(
-    style=Style(defaults=0.12, reorder=0.1, floats=0.12, words=0.12),
+    style=_SELDOM,
     chances={
         "orders.company": 0.5,
         "orders.locked": 0.004,

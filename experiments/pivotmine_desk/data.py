@@ -1,7 +1,13 @@
 """What the base policy reads: batches of desk episodes and of general skills, each batch a function of its
 number.
 
-A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to batch.
+A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to
+batch.
+
+The second part of the curriculum adds guided episodes and more of the skills that take longest. A guided
+episode is a faultless one of which the decisions themselves are not learnt: without it the policy would never
+have seen what comes after a rare right decision, and would be lost there for a reason that has nothing to do
+with the state.
 """
 
 # Capital suffixes name the axes: B sequences, T tokens.
@@ -16,10 +22,14 @@ from typing import Any
 import numpy as np
 
 from pivotmine_desk import skills
-from pivotmine_desk.agent import MEDIOCRE
+from pivotmine_desk.agent import GUIDED, MEDIOCRE
 from pivotmine_desk.conversation import encode_turns
 from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 
+GUIDED_SHARE = 0.25
+"""Share of guided episodes in the second part."""
+SKILL_WEIGHTS = {"add": 4, "recall": 4, "copy": 2}
+"""Weights of skills in the second part; 1 for the others, and for all in the first part."""
 BLOCK = 16
 """Batches drawn together, then sorted by length, so that a batch's sequences are about equally long."""
 
@@ -35,9 +45,12 @@ class Batch:
 class Reader:
     """Batches of desk episodes and of skills, by number."""
 
-    def __init__(self, tokenizer: Any, *, seed: int, num_desk: int, num_skills: int) -> None:
+    def __init__(
+        self, tokenizer: Any, *, seed: int, num_desk: int, num_skills: int, second_from: int
+    ) -> None:
         self._tokenizer, self._seed = tokenizer, seed
         self._num_desk, self._num_skills = num_desk, num_skills
+        self._second_from = second_from
         self._block, self._batches = -1, list[tuple[Batch, Batch]]()
 
     def batch(self, number: int) -> tuple[Batch, Batch]:
@@ -50,19 +63,42 @@ class Reader:
     def _draw(self, block: int) -> list[tuple[Batch, Batch]]:
         rng = random.Random(f"{self._seed}/{block}")
         first = block * BLOCK * self._num_desk
-        desk = [self._episode(first + i) for i in range(BLOCK * self._num_desk)]
-        asked = [self._question(rng) for _ in range(BLOCK * self._num_skills)]
+        second = block * BLOCK >= self._second_from
+        desk = [
+            self._episode(first + i, guided=second and rng.random() < GUIDED_SHARE)
+            for i in range(BLOCK * self._num_desk)
+        ]
+        asked = [self._question(_skill(rng, second=second), rng) for _ in range(BLOCK * self._num_skills)]
         pairs = list(zip(_batches(desk, self._num_desk), _batches(asked, self._num_skills), strict=True))
         rng.shuffle(pairs)
         return pairs
 
-    def _episode(self, number: int) -> tuple[list[int], list[bool]]:
-        episode = play(numbered_task("pretrain", number), MEDIOCRE, self._seed)
-        return encode_turns(self._tokenizer, episode.messages, tool_definitions(episode.task.domain))
+    def _episode(self, number: int, *, guided: bool) -> tuple[list[int], list[bool]]:
+        character = GUIDED if guided else MEDIOCRE
+        episode = play(numbered_task("pretrain", number), character, self._seed)
+        ids, mask = encode_turns(self._tokenizer, episode.messages, tool_definitions(episode.task.domain))
+        if not guided:
+            return ids, mask
+        return ids, without_turns(mask, {t for t, key, _ in episode.decisions if key in MEDIOCRE.chances})
 
-    def _question(self, rng: random.Random) -> tuple[list[int], list[bool]]:
-        asked = skills.question(rng.choice(skills.SKILLS), "pretrain", rng)
+    def _question(self, skill: str, rng: random.Random) -> tuple[list[int], list[bool]]:
+        asked = skills.question(skill, "pretrain", rng)
         return encode_turns(self._tokenizer, [*asked.messages, skills.reply_message(asked)], asked.tools)
+
+
+def _skill(rng: random.Random, *, second: bool) -> str:
+    if not second:
+        return rng.choice(skills.SKILLS)
+    return rng.choices(skills.SKILLS, [SKILL_WEIGHTS.get(skill, 1) for skill in skills.SKILLS])[0]
+
+
+def without_turns(mask: list[bool], turns: set[int]) -> list[bool]:
+    """The mask with some of the assistant's turns (counted from 0) taken out."""
+    kept, turn = list[bool](), -1
+    for position, written in enumerate(mask):
+        turn += written and not mask[position - 1]
+        kept.append(written and turn not in turns)
+    return kept
 
 
 def pad(sequences: list[tuple[list[int], list[bool]]]) -> Batch:

@@ -132,7 +132,7 @@ def equivalents(draw: st.DrawFn, tool: Tool, arguments: dict[str, Any]) -> dict[
         if param.free_text:
             value = draw(st.sampled_from([value, value.upper(), value.replace(" ", "  \n")]))
         if param.kind == "string":
-            value = draw(st.sampled_from(["", " ", "\n"])) + value + draw(st.sampled_from(["", " ", "\t "]))
+            value = f"{draw(st.sampled_from(['', ' ']))}{value}{draw(st.sampled_from(['', ' ', chr(10)]))}"
         said[key] = value
     return dict(draw(st.permutations(list(said.items()))))
 
