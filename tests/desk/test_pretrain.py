@@ -125,11 +125,9 @@ def test_guided_episodes_come_with_the_second_part() -> None:
 
 def test_two_workers_end_in_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
-    sizes = ["--hidden", "64", "--layers", "1", "--num-desk", "2", "--num-skills", "2"]
+    sizes = ["--hidden", "64", "--layers", "1", "--num-desk", "2", "--num-skills", "2", "--workers", "2"]
     where = ["--tokenizer", str(POLICY), "--work", str(work), "--out", str(out), "--device", "cpu"]
-    monkeypatch.setattr(
-        sys, "argv", ["pretrain", *where, *sizes, "--steps", "2", "--second-from", "1", "--workers", "2"]
-    )
+    monkeypatch.setattr(sys, "argv", ["pretrain", *where, *sizes, "--steps", "2", "--second-from", "1"])
     pretrain.main()
     saved = torch.load(work / "checkpoint.pt", weights_only=True)
     policy = load_policy(out)
