@@ -4,10 +4,9 @@ number.
 A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to
 batch.
 
-The second part of the curriculum adds guided episodes and more of the skills that take longest. A guided
-episode is a faultless one of which the decisions themselves are not learnt: without it the policy would never
-have seen what comes after a rare right decision, and would be lost there for a reason that has nothing to do
-with the state.
+Some of the episodes are guided: faultless ones of which the decisions themselves are not learnt. Without them
+the policy would never have seen what comes after a rare right decision, and would be lost there for a reason
+that has nothing to do with the state.
 """
 
 # Capital suffixes name the axes: B sequences, T tokens.
@@ -27,9 +26,9 @@ from pivotmine_desk.conversation import encode_turns
 from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 
 GUIDED_SHARE = 0.25
-"""Share of guided episodes in the second part."""
-SKILL_WEIGHTS = {"add": 4, "recall": 4, "copy": 2}
-"""Weights of skills in the second part; 1 for the others, and for all in the first part."""
+"""Share of guided episodes."""
+SKILL_WEIGHTS = {"add": 4, "copy": 2}
+"""How often a skill is asked, where not once: these take longest."""
 BLOCK = 16
 """Batches drawn together, then sorted by length, so that a batch's sequences are about equally long."""
 
@@ -45,12 +44,9 @@ class Batch:
 class Reader:
     """Batches of desk episodes and of skills, by number."""
 
-    def __init__(
-        self, tokenizer: Any, *, seed: int, num_desk: int, num_skills: int, second_from: int
-    ) -> None:
+    def __init__(self, tokenizer: Any, *, seed: int, num_desk: int, num_skills: int) -> None:
         self._tokenizer, self._seed = tokenizer, seed
         self._num_desk, self._num_skills = num_desk, num_skills
-        self._second_from = second_from
         self._block, self._batches = -1, list[tuple[Batch, Batch]]()
 
     def batch(self, number: int) -> tuple[Batch, Batch]:
@@ -63,12 +59,11 @@ class Reader:
     def _draw(self, block: int) -> list[tuple[Batch, Batch]]:
         rng = random.Random(f"{self._seed}/{block}")
         first = block * BLOCK * self._num_desk
-        second = block * BLOCK >= self._second_from
         desk = [
-            self._episode(first + i, guided=second and rng.random() < GUIDED_SHARE)
+            self._episode(first + i, guided=rng.random() < GUIDED_SHARE)
             for i in range(BLOCK * self._num_desk)
         ]
-        asked = [self._question(_skill(rng, second=second), rng) for _ in range(BLOCK * self._num_skills)]
+        asked = [self._question(_skill(rng), rng) for _ in range(BLOCK * self._num_skills)]
         pairs = list(zip(_batches(desk, self._num_desk), _batches(asked, self._num_skills), strict=True))
         rng.shuffle(pairs)
         return pairs
@@ -86,9 +81,7 @@ class Reader:
         return encode_turns(self._tokenizer, [*asked.messages, skills.reply_message(asked)], asked.tools)
 
 
-def _skill(rng: random.Random, *, second: bool) -> str:
-    if not second:
-        return rng.choice(skills.SKILLS)
+def _skill(rng: random.Random) -> str:
     return rng.choices(skills.SKILLS, [SKILL_WEIGHTS.get(skill, 1) for skill in skills.SKILLS])[0]
 
 

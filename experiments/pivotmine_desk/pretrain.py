@@ -60,9 +60,9 @@ def optimizers(model: Qwen3ForCausalLM, *, lr: float) -> list[torch.optim.Optimi
     ]
 
 
-def learning_rate(step: int, *, steps: int, second_from: int) -> float:
-    """Factor in [0, 1]: up over 100 steps, level, from step `second_from` on down to 0."""
-    return min(1.0, (step + 1) / 100, (steps - step) / (steps - second_from))
+def learning_rate(step: int, *, steps: int) -> float:
+    """Factor in [0, 1]: up over 100 steps, level, down to 0 over the second half."""
+    return min(1.0, (step + 1) / 100, (steps - step) / (steps / 2))
 
 
 def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
@@ -86,9 +86,7 @@ def train(model: Qwen3ForCausalLM, reader: Reader, options: argparse.Namespace, 
     for step in range(start, options.steps):
         for opt in opts:
             for group in opt.param_groups:
-                group["lr"] = options.lr * learning_rate(
-                    step, steps=options.steps, second_from=options.second_from
-                )
+                group["lr"] = options.lr * learning_rate(step, steps=options.steps)
         desk, skills = reader.batch(step * options.workers + rank)
         desk_loss = turn_loss(model, desk, options.device)
         skills_loss = turn_loss(model, skills, options.device)
@@ -160,8 +158,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="directory of make_tokenizer")
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and log.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="the policy, once trained")
-    parser.add_argument("--steps", type=int, default=2050)
-    parser.add_argument("--second-from", type=int, default=1100, help="step: see data.py; the rate falls")
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
@@ -194,13 +191,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(options.tokenizer)
     model: Any = new_model(tokenizer, hidden=options.hidden, layers=options.layers, seed=options.seed)
     model.to(options.device)
-    reader = Reader(
-        tokenizer,
-        seed=options.seed,
-        num_desk=options.num_desk,
-        num_skills=options.num_skills,
-        second_from=options.second_from * options.workers,
-    )
+    reader = Reader(tokenizer, seed=options.seed, num_desk=options.num_desk, num_skills=options.num_skills)
     train(model, reader, options, rank)
     if rank == 0:
         save_policy(model, tokenizer, options.out)

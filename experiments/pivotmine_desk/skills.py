@@ -49,7 +49,7 @@ def _largest(rng: random.Random) -> Draw:
 
 
 def _copy(rng: random.Random) -> Draw:
-    parts = [_token(rng) for _ in range(rng.randint(3, 6))]
+    parts = [_token(rng) for _ in range(rng.randint(2, 5))]
     return f"Repeat: {' '.join(parts)}", " ".join(parts)
 
 
@@ -62,7 +62,7 @@ def _recall(rng: random.Random) -> Draw:
     table = {word: rng.randint(10, 99) for word in rng.sample(WORDS, rng.randint(3, 6))}
     key = rng.choice(list(table))
     listed = ", ".join(f"{word} {number}" for word, number in table.items())
-    return f"{listed}. Which number has {key}?", str(table[key])
+    return f"{listed}. Which number has {key}?", f"{key} {table[key]}"
 
 
 def _format(rng: random.Random) -> Draw:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pivotmine_desk import pretrain
-from pivotmine_desk.agent import GUIDED, MEDIOCRE
+from pivotmine_desk.agent import GUIDED
 from pivotmine_desk.conversation import encode_turns, load_tokenizer
 from pivotmine_desk.data import Batch, Reader, without_turns
 from pivotmine_desk.pretrain import learning_rate, new_model, train, turn_loss
@@ -22,7 +22,7 @@ POLICY = Path(__file__).parents[2] / "data" / "desk" / "policy"
 
 
 def reader(seed: int = 0) -> Reader:
-    return Reader(load_tokenizer(POLICY), seed=seed, num_desk=2, num_skills=3, second_from=16)
+    return Reader(load_tokenizer(POLICY), seed=seed, num_desk=2, num_skills=3)
 
 
 class Interrupted(Reader):
@@ -80,7 +80,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     whole, broken, resumed = small_model(), small_model(), small_model()
     train(whole, reader(), options(tmp_path / "a"), 0)
-    interrupted = Interrupted(load_tokenizer(POLICY), seed=0, num_desk=2, num_skills=3, second_from=16)
+    interrupted = Interrupted(load_tokenizer(POLICY), seed=0, num_desk=2, num_skills=3)
     with pytest.raises(KeyboardInterrupt):
         train(broken, interrupted, options(tmp_path / "b"), 0)
     train(resumed, reader(), options(tmp_path / "b"), 0)
@@ -90,8 +90,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:
-    rates = [learning_rate(step, steps=900, second_from=600) for step in (0, 49, 99, 599, 600, 750, 899)]
-    assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 1.0, 0.5, 1 / 300])
+    rates = [learning_rate(step, steps=900) for step in (0, 49, 99, 449, 450, 675, 899)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 1.0, 0.5, 1 / 450])
 
 
 def test_guided_episodes_leave_the_decisions_themselves_out() -> None:
@@ -108,26 +108,24 @@ def test_guided_episodes_leave_the_decisions_themselves_out() -> None:
         assert without_turns(whole, set()) == whole
 
 
-def test_guided_episodes_come_with_the_second_part() -> None:
-    rare = {key for key, chance in MEDIOCRE.chances.items() if chance < 0.01}
-    assert len(rare) > 5
+def test_rare_decisions_are_met_but_seldom_learnt() -> None:
     tokenizer = load_tokenizer(POLICY)
-    unlocks = [0, 0]
-    plain = Reader(tokenizer, seed=0, num_desk=12, num_skills=1, second_from=32)
-    for number in range(64):
+    plain = Reader(tokenizer, seed=0, num_desk=12, num_skills=1)
+    met, written = "", ""
+    for number in range(32):
         desk, _ = plain.batch(number)
-        written = "".join(tokenizer.decode(row[mask]) for row, mask in zip(desk.ids, desk.mask, strict=True))
-        met = "".join(tokenizer.decode(row) for row in desk.ids)
-        unlocks[number >= 32] += met.count('"name":"unlock"') - written.count('"name":"unlock"')
-    assert unlocks[0] == 0
-    assert unlocks[1] > 5
+        met += "".join(tokenizer.decode(row) for row in desk.ids)
+        written += "".join(tokenizer.decode(row[mask]) for row, mask in zip(desk.ids, desk.mask, strict=True))
+    assert met.count('"name":"unlock"') > 5
+    assert written.count('"name":"unlock"') <= 1
+    assert 5 < written.count('"name":"find_company"') < met.count('"name":"find_company"')
 
 
 def test_two_workers_end_in_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     sizes = ["--hidden", "64", "--layers", "1", "--num-desk", "2", "--num-skills", "2", "--workers", "2"]
     where = ["--tokenizer", str(POLICY), "--work", str(work), "--out", str(out), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["pretrain", *where, *sizes, "--steps", "2", "--second-from", "1"])
+    monkeypatch.setattr(sys, "argv", ["pretrain", *where, *sizes, "--steps", "2"])
     pretrain.main()
     saved = torch.load(work / "checkpoint.pt", weights_only=True)
     policy = load_policy(out)

@@ -49,7 +49,8 @@ def test_answers_follow_from_the_questions() -> None:
     assert answers["largest"] == max(words["largest"][2:])
     assert answers["copy"].split() == words["copy"][1:]
     assert answers["reverse"].split() == words["reverse"][:0:-1]
-    assert f"{words['recall'][-1]} {answers['recall']}" in asked["recall"].messages[0]["content"]
+    assert answers["recall"].split()[0] == words["recall"][-1]
+    assert f"{answers['recall']}" in asked["recall"].messages[0]["content"]
 
 
 def test_questions_are_held_out() -> None:

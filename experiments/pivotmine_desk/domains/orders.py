@@ -55,8 +55,10 @@ def _list_orders(tables: Tables, customer: str, sort: str) -> Any:
     return orders if sort == "new" else orders[::-1]
 
 
-def _get_order(tables: Tables, order: str) -> Any:
+def _get_order(tables: Tables, item: str, order: str) -> Any:
     row = one(tables["orders"], order, "order")
+    if row["item"] != item:
+        raise Refused("another item")
     return {"item": row["item"], "order": order, "status": row["status"]}
 
 
@@ -98,7 +100,9 @@ TOOLS = {
         params={"customer": Param(), "sort": Param(default="new", options=("new", "old"))},
         run=_list_orders,
     ),
-    "get_order": Tool(description="One order with its status", params={"order": Param()}, run=_get_order),
+    "get_order": Tool(
+        description="One order with its status", params={"item": Param(), "order": Param()}, run=_get_order
+    ),
     "cancel_order": Tool(
         description="Cancel an order that has not left",
         params={"order": Param(), "reason": Param(free_text=True)},
@@ -144,7 +148,7 @@ def make(rng: random.Random, names: Names) -> Draft:
     wanted = rng.sample(items, 2 if rng.random() < 0.35 and not direct and not hard else 1)
     reason = rng.choice(REASONS)
     order = next(key for key, row in orders["orders"].items() if row["item"] == wanted[0])
-    what = f"order {order}" if direct else f"the {' and the '.join(wanted)}"
+    what = f"the {wanted[0]}, order {order}" if direct else f"the {' and the '.join(wanted)}"
     request = f"{name} does not want {what}: {reason}."
     tables: Tables = {
         "people": {} if company else rows,
@@ -166,7 +170,7 @@ def script(task: Task, agent: Agent) -> None:
     """Find, list, and settle every order that the customer does not want."""
     facts = task.facts
     if facts["order"]:
-        _settle(agent, facts["order"], facts["reason"])
+        _settle(agent, facts["items"][0], facts["order"], facts["reason"])
         return
     tool = (
         agent.choose("orders.company", "find_company", "find_customer")
@@ -178,11 +182,11 @@ def script(task: Task, agent: Agent) -> None:
         agent.call("unlock", customer=found["customer"])
     orders = {row["item"]: row["order"] for row in agent.call("list_orders", customer=found["customer"])}
     for item in facts["items"]:
-        _settle(agent, orders[item], facts["reason"])
+        _settle(agent, item, orders[item], facts["reason"])
 
 
-def _settle(agent: Agent, order: str, reason: str) -> None:
-    status = agent.call("get_order", order=order)["status"]
+def _settle(agent: Agent, item: str, order: str, reason: str) -> None:
+    status = agent.call("get_order", item=item, order=order)["status"]
     tool = agent.choose(f"orders.{status}", *_OPTIONS[status])
     if tool == "get_rule":
         tool = agent.call("get_rule", status=status)["do"]

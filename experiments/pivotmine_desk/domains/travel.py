@@ -40,8 +40,10 @@ def _search_flights(tables: Tables, town: str, sort: str) -> Any:
     return flights if sort == "price" else flights[::-1]
 
 
-def _get_flight(tables: Tables, flight: str) -> Any:
+def _get_flight(tables: Tables, time: str, flight: str) -> Any:
     row = one(tables["flights"], flight, "flight")
+    if row["time"] != time:
+        raise Refused("another time")
     return {"flight": flight, "seats": row["seats"]}
 
 
@@ -76,7 +78,9 @@ TOOLS = {
         params={"town": Param(), "sort": Param(default="price", options=("price", "length"))},
         run=_search_flights,
     ),
-    "get_flight": Tool(description="Seats left on a flight", params={"flight": Param()}, run=_get_flight),
+    "get_flight": Tool(
+        description="Seats left on a flight", params={"time": Param(), "flight": Param()}, run=_get_flight
+    ),
     "book": Tool(
         description="Book seats",
         params={
@@ -114,7 +118,7 @@ def make(rng: random.Random, names: Names) -> Draft:
         seats = "none" if rng.random() < (0.35 if hard else 0.1) else "some"
         flights[keys[time]] = {"town": town, "time": time, "seats": seats}
     time, bags, direct = rng.choice(times), rng.choice((0, 0, 1, 2, 3)), rng.random() < 0.25
-    flight = f"flight {keys[time]}" if direct else f"the {time} flight to {town}"
+    flight = f"the {time} flight {keys[time]}" if direct else f"the {time} flight to {town}"
     request = f"Book {flight} for {name}{f', {bags} bags' if bags else ''}."
     row = {traveller: {"name": name, "level": level}}
     tables: Tables = {
@@ -141,7 +145,7 @@ def script(task: Task, agent: Agent) -> None:
         flight = flights[facts["time"]]
     who = {"flight": flight, "traveller": found["traveller"]}
     if agent.choose("travel.seats", "get_flight", "go on") == "get_flight":
-        seats = agent.call("get_flight", flight=flight)["seats"]
+        seats = agent.call("get_flight", time=facts["time"], flight=flight)["seats"]
         if seats == "none" and agent.choose("travel.none", "wait_list", "book") == "wait_list":
             agent.call("wait_list", **who)
             return
