@@ -82,6 +82,7 @@ def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) ->
     rows = requirements(figures, sft)
     parts = [
         HEAD.format(**about),
+        *([f"\n{figures['note']}\n"] if figures["note"] else []),
         "\n## Required and measured\n",
         f"{figures['states']} teacher states, K = 16, {figures['episodes']} episodes and "
         f"{figures['questions']} questions of each skill, all at temperature 1; seed {figures['seed']}.\n",

@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--questions", type=int, default=200, help="of each skill")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--note", default="", help="a sentence for the card: how this policy came about")
     options = parser.parse_args()
     found = figures(
         load_policy(options.policy),
@@ -55,7 +56,7 @@ def main() -> None:
         questions=options.questions,
         seed=options.seed,
     )
-    options.figures.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    options.figures.write_text(json.dumps({"note": options.note} | found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

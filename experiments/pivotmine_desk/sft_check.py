@@ -33,12 +33,7 @@ class Setting:
     """Passes over the trajectories."""
 
 
-SETTINGS = (
-    Setting(lr=3e-4, epochs=2),
-    Setting(lr=1e-3, epochs=2),
-    Setting(lr=1e-3, epochs=6),
-    Setting(lr=3e-3, epochs=6),
-)
+SETTINGS = (Setting(lr=3e-4, epochs=2), Setting(lr=1e-3, epochs=4), Setting(lr=2e-3, epochs=8))
 BATCH = 16
 """Trajectories a step."""
 
@@ -76,7 +71,7 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON, for the card")
     parser.add_argument("--trajectories", type=int, default=400)
-    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--questions", type=int, default=100, help="of each skill")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
