@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 import torch
 from pivotmine_desk.card import about, card, requirements
-from pivotmine_desk.evaluate import class_shares, episode_success, profile, skill_scores, teacher_states
+from pivotmine_desk.evaluate import (
+    class_shares,
+    episode_success,
+    profile,
+    prompt_ids,
+    skill_scores,
+    teacher_states,
+)
 from pivotmine_desk.sampling import Policy, load_policy, sample
+from pivotmine_desk.tasks import tool_definitions
 
 DATA = Path(__file__).parents[2] / "data" / "desk"
 FIGURES = json.loads((DATA / "figures.json").read_text())
@@ -39,17 +47,17 @@ def test_weights_are_small_and_alone() -> None:
 
 
 def test_shares_of_the_card_hold_on_a_sample(policy: Policy) -> None:
-    """160 other states than the card's: shares within 12 points, three standard errors of the widest."""
-    states = teacher_states("validation", 160)
+    """96 other states than the card's: shares within 16 points, three standard errors of the widest."""
+    states = teacher_states("validation", 96)
     found = class_shares(profile(policy, states, num_samples=16, seed=1))
     for key in ("never", "mixed", "always", "functional", "strict"):
-        assert found[key] == pytest.approx(FIGURES["classes"][key], abs=0.12), key
+        assert found[key] == pytest.approx(FIGURES["classes"][key], abs=0.16), key
 
 
 def test_success_of_the_card_holds_on_a_sample(policy: Policy) -> None:
-    """100 other episodes: within 15 points, three standard errors."""
-    found = episode_success(policy, "validation", range(100), temperature=1.0, seed=1)
-    assert found["all"] == pytest.approx(FIGURES["success"]["all"], abs=0.15)
+    """60 other episodes: within 19 points, three standard errors."""
+    found = episode_success(policy, "validation", range(60), temperature=1.0, seed=1)
+    assert found["all"] == pytest.approx(FIGURES["success"]["all"], abs=0.19)
 
 
 def test_skills_of_the_card_hold_on_a_sample(policy: Policy) -> None:
@@ -81,10 +89,7 @@ def test_card_says_what_is_missed() -> None:
 
 def test_sampling_shared_beginnings_draws_what_the_model_says(policy: Policy) -> None:
     """First tokens of 4,000 samples against the model's probabilities; greedy against transformers' own."""
-    (state,) = [s for s in teacher_states("validation", 200) if s.domain == "travel" and s.turn == 0][:1]
-    from pivotmine_desk.evaluate import prompt_ids
-    from pivotmine_desk.tasks import tool_definitions
-
+    state = next(s for s in teacher_states("validation", 200) if s.domain == "travel" and s.turn == 0)
     ids = prompt_ids(policy, state.messages, tool_definitions("travel"))
     generator = torch.Generator().manual_seed(0)
     ((greedy,),) = sample(policy, [ids], temperature=0.0, generator=generator)
