@@ -27,7 +27,7 @@ from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 
 GUIDED_SHARE = 0.25
 """Share of guided episodes."""
-SKILL_WEIGHTS = {"add": 4, "copy": 2}
+SKILL_WEIGHTS = {"add": 4, "copy": 2, "recall": 4}
 """How often a skill is asked, where not once: these take longest."""
 BLOCK = 16
 """Batches drawn together, then sorted by length, so that a batch's sequences are about equally long."""

@@ -33,7 +33,7 @@ class Setting:
     """Passes over the trajectories."""
 
 
-SETTINGS = (Setting(lr=3e-4, epochs=2), Setting(lr=1e-3, epochs=4), Setting(lr=2e-3, epochs=8))
+SETTINGS = (Setting(lr=1e-3, epochs=3), Setting(lr=2e-3, epochs=6))
 BATCH = 16
 """Trajectories a step."""
 
