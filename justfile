@@ -21,6 +21,20 @@ setup:
     fi
     touch $stamp
 
+# Mine pivots from the small service desk that the project brings; `just demo vllm` through vLLM
+demo engine="transformers":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ {{engine}} = vllm ]; then
+        just={{just_executable()}}; $just setup
+    elif ! {{bin}}/python -c "import pivotmine_stages, torch, transformers" 2> /dev/null; then
+        [ -x {{bin}}/python ] || python3 -m venv {{venv}}
+        {{bin}}/pip install --quiet -c constraints.txt torch
+        {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers]'
+    fi
+    {{bin}}/pivotmine run data/desk/trajectories.jsonl --run runs/desk-{{engine}} --model data/desk/policy \
+        --engine {{engine}} --config data/desk/run.toml --limit 300
+
 # Run the tests; pytest options pass through
 test *options: setup
     {{bin}}/python -m pytest {{options}}

@@ -86,9 +86,7 @@ def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) ->
         "\n## Required and measured\n",
         f"{figures['states']} teacher states, K = 16, {figures['episodes']} episodes and "
         f"{figures['questions']} questions of each skill, all at temperature 1; seed {figures['seed']}.\n",
-        _table(
-            ["", "required", "measured", ""], [[a, b, c, "met" if d else "**missed**"] for a, b, c, d in rows]
-        ),
+        _table(["", "required", "measured", ""], [[a, b, c, "met" if d else "**missed**"] for a, b, c, d in rows]),
         "\n## By domain\n",
         _domains(figures),
         "\n## General skills\n",
@@ -152,9 +150,7 @@ def _points(difference: float) -> str:
 
 def about(data: Path) -> dict[str, Any]:
     """Counts of the data directory."""
-    outcomes = [
-        json.loads(line)["outcome"] for line in (data / "trajectories.jsonl").read_text().splitlines()
-    ]
+    outcomes = [json.loads(line)["outcome"] for line in (data / "trajectories.jsonl").read_text().splitlines()]
     header = (data / "policy" / "model.safetensors").read_bytes()
     tensors = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
     sizes = [t["data_offsets"] for name, t in tensors.items() if name != "__metadata__"]

@@ -59,10 +59,7 @@ class Reader:
     def _draw(self, block: int) -> list[tuple[Batch, Batch]]:
         rng = random.Random(f"{self._seed}/{block}")
         first = block * BLOCK * self._num_desk
-        desk = [
-            self._episode(first + i, guided=rng.random() < GUIDED_SHARE)
-            for i in range(BLOCK * self._num_desk)
-        ]
+        desk = [self._episode(first + i, guided=rng.random() < GUIDED_SHARE) for i in range(BLOCK * self._num_desk)]
         asked = [self._question(_skill(rng), rng) for _ in range(BLOCK * self._num_skills)]
         pairs = list(zip(_batches(desk, self._num_desk), _batches(asked, self._num_skills), strict=True))
         rng.shuffle(pairs)

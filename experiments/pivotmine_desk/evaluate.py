@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from pivotmine.actions import Action, ToolCall, parse_action
 from pivotmine.verifiers import State, VerifierSpec, make_spec, prepare
-
 from pivotmine_desk import skills
 from pivotmine_desk.agent import TEACHER
 from pivotmine_desk.conversation import encode, render
@@ -131,9 +131,7 @@ class _Run:
     messages: list[dict[str, Any]]
 
 
-def episode_success(
-    policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int
-) -> dict[str, float]:
+def episode_success(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, float]:
     """Share of tasks whose desk ends as wanted: `all`, and by domain."""
     tasks = [numbered_task(split, number) for number in numbers]
     runs = [_Run(task=task, desk=open_desk(task), messages=opening(task)) for task in tasks]

@@ -69,9 +69,7 @@ def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
     """Mean cross-entropy, in nats, of the tokens that an assistant wrote."""
     ids_BT = torch.from_numpy(batch.ids).to(device)
     mask_BT = torch.from_numpy(batch.mask).to(device)
-    hidden_BTH = model.model(input_ids=ids_BT, use_cache=False)[
-        0
-    ]  # padding is on the right: causal masks suffice
+    hidden_BTH = model.model(input_ids=ids_BT, use_cache=False)[0]  # padding is on the right: causal masks suffice
     before_NH = hidden_BTH[:, :-1][mask_BT[:, 1:]]
     return cross_entropy(model.lm_head(before_NH).float(), ids_BT[:, 1:][mask_BT[:, 1:]])
 
@@ -185,9 +183,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     if options.workers > 1:
         meeting = f"file://{(options.work / f'workers-{options.run_id}').resolve()}"
-        torch.distributed.init_process_group(
-            "gloo", init_method=meeting, rank=rank, world_size=options.workers
-        )
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.workers)
     tokenizer = load_tokenizer(options.tokenizer)
     model: Any = new_model(tokenizer, hidden=options.hidden, layers=options.layers, seed=options.seed)
     model.to(options.device)

@@ -137,9 +137,7 @@ def _unseen_tool(rng: random.Random) -> Question:
     words = f"Use {name}: {', '.join(f'{key} is {value}' for key, value in arguments.items())}."
     definitions = [_definition(tool, params) for tool, params in tools.items()]
     answer = dumps({"name": name, "arguments": arguments})
-    return Question(
-        skill="tools", messages=[{"role": "user", "content": words}], tools=definitions, answer=answer
-    )
+    return Question(skill="tools", messages=[{"role": "user", "content": words}], tools=definitions, answer=answer)
 
 
 def _definition(name: str, params: list[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ MAX_TURNS = 10
 """Assistant turns after which an episode is over; the longest task takes 8."""
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the desk, not an error of the program
+class Refused(Exception):
     """What the desk answers instead of acting."""
 
 
@@ -60,12 +60,7 @@ class Param:
             return fold(text) if self.free_text else text
         if self.kind == "boolean" and isinstance(value, bool):
             return value
-        if (
-            self.kind == "integer"
-            and type(value) in (int, float)
-            and abs(value) < 1e6
-            and value == int(value)
-        ):
+        if self.kind == "integer" and type(value) in (int, float) and abs(value) < 1e6 and value == int(value):
             return int(value)
         raise Refused(f"bad {name}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pivotmine.actions import ToolCall, detect_parser, parse_action
 from pivotmine_desk.agent import TEACHER
 from pivotmine_desk.conversation import encode, encode_turns, load_tokenizer, render
@@ -65,9 +66,7 @@ def test_arguments_render_alike_as_object_and_as_json(tokenizer: Any) -> None:
 
 def test_template_without_tools_or_system_message(tokenizer: Any) -> None:
     asked = [{"role": "user", "content": "Hi"}]
-    assert render(tokenizer, asked, [], prompt=True) == (
-        "<|im_start|>user\nHi<|im_end|><|im_start|>assistant\n"
-    )
+    assert render(tokenizer, asked, [], prompt=True) == ("<|im_start|>user\nHi<|im_end|><|im_start|>assistant\n")
 
 
 def test_template_teaches_hermes(tokenizer: Any) -> None:

@@ -41,9 +41,7 @@ def test_every_id_and_name_in_a_task_is_one_of_its_entities() -> None:
 
 
 def test_tasks_of_a_split_differ() -> None:
-    seen = [
-        json.dumps([task.request, task.tables]) for task in (numbered_task("train", n) for n in range(400))
-    ]
+    seen = [json.dumps([task.request, task.tables]) for task in (numbered_task("train", n) for n in range(400))]
     assert len(set(seen)) == 400
 
 

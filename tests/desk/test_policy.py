@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from pivotmine_desk.card import about, card, requirements
 from pivotmine_desk.evaluate import (
     class_shares,

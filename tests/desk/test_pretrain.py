@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from pivotmine_desk import pretrain
 from pivotmine_desk.agent import GUIDED
 from pivotmine_desk.conversation import encode_turns, load_tokenizer
@@ -39,9 +40,7 @@ def small_model() -> Any:
 
 
 def options(work: Path) -> argparse.Namespace:
-    return argparse.Namespace(
-        work=work, steps=5, second_from=1, lr=1e-2, workers=1, device="cpu", save_every=1
-    )
+    return argparse.Namespace(work=work, steps=5, second_from=1, lr=1e-2, workers=1, device="cpu", save_every=1)
 
 
 def test_a_batch_is_a_function_of_its_number() -> None:

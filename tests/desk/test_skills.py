@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pivotmine_desk import skills
 from pivotmine_desk.names import split_of
 
@@ -15,9 +16,7 @@ from pivotmine_desk.names import split_of
 @pytest.mark.parametrize("skill", skills.SKILLS)
 @given(seed=st.integers(0, 10**6), data=st.data())
 @settings(deadline=None, max_examples=30)
-def test_checker_accepts_the_answer_and_rejects_a_changed_one(
-    skill: str, seed: int, data: st.DataObject
-) -> None:
+def test_checker_accepts_the_answer_and_rejects_a_changed_one(skill: str, seed: int, data: st.DataObject) -> None:
     asked = skills.question(skill, "test", random.Random(seed))
     said = f"<tool_call>{asked.answer}</tool_call>" if skill == "tools" else asked.answer
     assert skills.check(asked, said)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+
 from pivotmine.actions import Action, ToolCall
 from pivotmine.verifiers import State, make_spec, verify
 from pivotmine_desk.agent import MEDIOCRE, PERFECT, TEACHER, Agent, Character, Style
@@ -153,9 +154,7 @@ def others(draw: st.DrawFn, domain: str, name: str, arguments: dict[str, Any]) -
     param = tools[name].params[key]
     value: Any = arguments.get(key, param.default)
     if param.options:
-        changed = draw(
-            st.sampled_from([option for option in param.options if option != value] + ["none of them"])
-        )
+        changed = draw(st.sampled_from([option for option in param.options if option != value] + ["none of them"]))
     elif param.kind == "boolean":
         changed = not value
     elif param.kind == "integer":
@@ -167,9 +166,7 @@ def others(draw: st.DrawFn, domain: str, name: str, arguments: dict[str, Any]) -
 
 @given(data=st.data(), number=NUMBERS)
 @settings(deadline=None, max_examples=150)
-def test_each_equivalent_way_of_saying_a_call_leads_to_the_same_world(
-    data: st.DataObject, number: int
-) -> None:
+def test_each_equivalent_way_of_saying_a_call_leads_to_the_same_world(data: st.DataObject, number: int) -> None:
     episode = play(numbered_task("test", number), PERFECT, 0)
     made = calls_of(episode.messages)
     turn = data.draw(st.integers(0, len(made) - 1))
@@ -208,9 +205,7 @@ def test_both_agents_say_calls_in_every_way(style: Style) -> None:
             assert accepts(task, (name, one), (name, two))
             ways |= {"defaults" for key in two if key not in one}
             ways |= {"floats" for value in two.values() if isinstance(value, float)}
-            ways |= {
-                "words" for key in one if key in two and one[key] != two[key] and key in ("reason", "note")
-            }
+            ways |= {"words" for key in one if key in two and one[key] != two[key] and key in ("reason", "note")}
             order = [key for key in DOMAINS[task.domain].TOOLS[name].params if key in two]
             ways |= {"reorder"} if list(two) != order else set()
     assert ways == {"defaults", "floats", "words", "reorder"}

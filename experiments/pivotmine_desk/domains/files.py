@@ -112,9 +112,7 @@ TOOLS = {
         params={"file": Param(), "user": Param(), "mode": Param(default="view", options=("view", "edit"))},
         run=_share,
     ),
-    "hand_over": Tool(
-        description="Give a file away", params={"file": Param(), "user": Param()}, run=_hand_over
-    ),
+    "hand_over": Tool(description="Give a file away", params={"file": Param(), "user": Param()}, run=_hand_over),
     "get_rule": Tool(
         description="What to do with a kind",
         params={"kind": Param(options=("draft", "final", "secret", "old"))},

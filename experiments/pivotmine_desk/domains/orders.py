@@ -49,9 +49,7 @@ def _list_orders(tables: Tables, customer: str, sort: str) -> Any:
     row = one(tables["people"] | tables["companies"], customer, "customer")
     if row["account"] == "locked":
         raise Refused("account locked")
-    orders = [
-        {"item": o["item"], "order": key} for key, o in tables["orders"].items() if o["customer"] == customer
-    ]
+    orders = [{"item": o["item"], "order": key} for key, o in tables["orders"].items() if o["customer"] == customer]
     return orders if sort == "new" else orders[::-1]
 
 
@@ -172,11 +170,7 @@ def script(task: Task, agent: Agent) -> None:
     if facts["order"]:
         _settle(agent, facts["items"][0], facts["order"], facts["reason"])
         return
-    tool = (
-        agent.choose("orders.company", "find_company", "find_customer")
-        if facts["company"]
-        else "find_customer"
-    )
+    tool = agent.choose("orders.company", "find_company", "find_customer") if facts["company"] else "find_customer"
     found = agent.call(tool, name=facts["name"])
     if found["account"] == "locked" and agent.choose("orders.locked", "unlock", "go on") == "unlock":
         agent.call("unlock", customer=found["customer"])

@@ -102,9 +102,7 @@ def make(rng: random.Random, names: Names) -> Draft:
     pages["pages"][last] = _page(head, {"town": town, "job": rng.choice(JOBS)}, "ok")
     role = "owner" if company else "head"
     ask = rng.choice(("town", "job"))
-    request = (
-        f"Who is the {role} of {subject}?" if hops == 1 else f"What is the {ask} of the {role} of {subject}?"
-    )
+    request = f"Who is the {role} of {subject}?" if hops == 1 else f"What is the {ask} of the {role} of {subject}?"
     return Draft(
         request=request,
         tables={**pages, "asked": {}, "answers": {}},

@@ -32,9 +32,7 @@ def _traveller(tables: Tables, key: str) -> dict[str, Any]:
 
 
 def _search_flights(tables: Tables, town: str, sort: str) -> Any:
-    flights = [
-        {"time": f["time"], "flight": key} for key, f in tables["flights"].items() if f["town"] == town
-    ]
+    flights = [{"time": f["time"], "flight": key} for key, f in tables["flights"].items() if f["town"] == town]
     if not flights:
         raise Refused("no flights")
     return flights if sort == "price" else flights[::-1]
@@ -69,9 +67,7 @@ def _get_rule(tables: Tables, level: str) -> Any:
 
 
 TOOLS = {
-    "find_traveller": Tool(
-        description="Find a person by name", params={"name": Param()}, run=_find_traveller
-    ),
+    "find_traveller": Tool(description="Find a person by name", params={"name": Param()}, run=_find_traveller),
     "find_team": Tool(description="Find a team by name", params={"name": Param()}, run=_find_team),
     "search_flights": Tool(
         description="Flights to a town",
