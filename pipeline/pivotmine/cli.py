@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -214,7 +216,15 @@ def run(
         return
     if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
         print(pivot)
-    print(closing(run, summaries))
+    print(closing(run, summaries, _program()))
+
+
+def _program() -> str:
+    """How a person types this program here: by its name, or by its path where the name is not found."""
+    called = Path(sys.argv[0])
+    if shutil.which("pivotmine") or called.name != "pivotmine":
+        return "pivotmine"
+    return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
 
 
 def _table_options(context: typer.Context, tables: dict[str, Any], command: str) -> dict[str, Any]:

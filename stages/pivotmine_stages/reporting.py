@@ -98,8 +98,8 @@ REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def closing(run: Path, s: Mapping[str, Mapping[str, Any]]) -> str:
-    """The end of `pivotmine run`: what was found, what it cost, what to type next."""
+def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivotmine") -> str:
+    """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
     classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
     pivots = s["select"]["train"] + s["select"]["validation"]
     at, name = shlex.quote(str(run)), s["select"]["name"]
@@ -111,9 +111,9 @@ def closing(run: Path, s: Mapping[str, Mapping[str, Any]]) -> str:
         f"{stored['prompt_tokens']:,} prompt tokens",
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
-        f'  pivotmine sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
-        f'  pivotmine sql {at} "select reason, count(*) as rows from rejects group by all order by all"',
-        f"  pivotmine select {at} --name mixed --strategy mixed",
+        f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
+        f'  {program} sql {at} "select reason, count(*) as rows from rejects group by all order by all"',
+        f"  {program} select {at} --name mixed --strategy mixed",
     ]
     return _block("run", lines)
 
