@@ -57,7 +57,9 @@ PolicyName = Annotated[str | None, typer.Option(help="Readable part of the polic
 NumSamples = Annotated[int, typer.Option(help="Samples a state (K).", min=1)]
 Temperature = Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.", min=0)]
 MaxNewTokens = Annotated[int, typer.Option(help="Token budget of one action.", min=1)]
-MaxModelLen = Annotated[int | None, typer.Option(help="Prompt and reply together, in tokens; by default the model's.")]
+MaxModelLen = Annotated[
+    int | None, typer.Option(help="Prompt and reply together, in tokens; by default the model's.", min=1)
+]
 SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed of the sampling.")]
 Tokenizer = Annotated[str | None, typer.Option(help="Folder or hub id of the tokenizer; by default the model's.")]
 TemplateOptions = Annotated[
@@ -66,7 +68,7 @@ TemplateOptions = Annotated[
 Parser = Annotated[str | None, typer.Option(help="Action parser; by default told from the chat template.")]
 BaseUrl = Annotated[list[str] | None, typer.Option(help="Server's URL with its /v1; repeat for several.")]
 Api = Annotated[str, typer.Option(help="completions (token ids) or chat (the server renders).")]
-Verifier = Annotated[str, typer.Option(help="Verifier's name; its options: [verifiers.NAME] in --config.")]
+Verifier = Annotated[str, typer.Option(help="Verifier's name; its options: \\[verifiers.NAME] in --config.")]
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
@@ -293,10 +295,13 @@ def _options(
 _DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 
 
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
 def main() -> None:
     """Entry point: bad input or configuration is one line and exit code 1; a bug keeps its traceback."""
     # A cluster that takes the machine back sends SIGTERM first: time to write what is sampled.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         app()
     except UserError as error:
@@ -307,6 +312,8 @@ def main() -> None:
             raise
         print(f"pivotmine: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("pivotmine: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as done:
+        # typer turns Ctrl-C into this exit code.
+        if done.code in (_INTERRUPTED, _TERMINATED):
+            print("pivotmine: stopped; the same command goes on from here", file=sys.stderr)
+        raise

@@ -25,7 +25,10 @@ _MEDIA = {
 }
 # Keys of a message that no policy sees: bookkeeping of the source.
 _UNSEEN = ("weight", "is_demo", "id", "timestamp")
-_FAILURE = re.compile(r"error\b|traceback \(most recent call last\)", re.IGNORECASE)
+# "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
+_FAILURE = re.compile(
+    r"\[error\]|\w*(?:error|exception)\s*(?:[:\n]|-\s|$)|traceback \(most recent call last\)", re.IGNORECASE
+)
 
 
 def digest(text: str) -> str:
@@ -158,8 +161,9 @@ def argument_value(arguments: Any) -> Any:
 def call_failed(reply: Iterable[dict[str, Any]]) -> bool:
     """Whether a tool result among the messages that answer a turn reports a failure.
 
-    A result fails where its message says so (`is_error`), where its text begins with the word "error" or
-    "Traceback", or where it is a JSON object with a truthy `error` or `is_error`, or `status` "error".
+    A result fails where its message says so (`is_error`, `status`), where its text begins as an error does ("Error:",
+    "[ERROR]", "TypeError:", "Traceback (most recent call last)"), or where it is a JSON object with a truthy `error`,
+    `errors`, `is_error` or `isError`, with `status` "error" or "failed", or with `success` false.
     """
     return any(_result_failed(message) for message in reply if message.get("role") in ("tool", "function"))
 
@@ -173,4 +177,5 @@ def _result_failed(message: dict[str, Any]) -> bool:
     value = argument_value(text)
     if not isinstance(value, dict):
         return False
-    return bool(value.get("error") or value.get("is_error") or value.get("status") == "error")
+    said = any(value.get(key) for key in ("error", "errors", "is_error", "isError"))
+    return said or value.get("status") in ("error", "failed") or value.get("success") is False

@@ -58,6 +58,8 @@ def rollout(
     """`pivotmine rollout`."""
     _one_of("--engine", engine, ENGINES)
     _one_of("--api", options.get("api"), APIS)
+    if not 0 < options.get("top_p", 1) <= 1:
+        raise UserError(f"--top-p {options['top_p']}: above 0, at most 1")
     engine_options = EngineOptions(
         sampling=Sampling(**_pick(options, Sampling)),
         base_urls=tuple(base_url or ()),

@@ -15,6 +15,7 @@ import polars as pl
 
 from pivotmine import messages, rundir
 from pivotmine.actions import Action
+from pivotmine.inert import one_line
 from pivotmine.tables import TABLES
 
 LOW_OUTCOME = "low_outcome"
@@ -29,8 +30,9 @@ def turn_problem(segment: list[dict[str, Any]], position: int, action: Action) -
         return "bad_arguments", action.unparsed[0].reason
     if not action.tool_calls and not action.message:
         return "empty_turn", "neither text nor call"
-    if action.tool_calls and messages.call_failed(_results(segment, position)):
-        return "failed_call", "the recorded result reports a failure"
+    for result in _results(segment, position) if action.tool_calls else ():
+        if messages.call_failed([result]):
+            return "failed_call", one_line(messages.text_of(result.get("content")))[:200]
     return None, ""
 
 

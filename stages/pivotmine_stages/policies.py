@@ -95,18 +95,19 @@ def _local(model: str) -> Path:
     return folder
 
 
+def check_seed(run: Path, record: PolicyRecord) -> None:
+    """UserError where the policy was sampled with another seed: its samples would not be those of one run."""
+    if _path(run, record.policy_id).exists() and (seed := load_policy(run, record.policy_id).seed) != record.seed:
+        raise UserError(
+            f"{record.policy_id} was sampled with --seed {seed}, not {record.seed}: a policy keeps one seed"
+        )
+
+
 def remember_policy(run: Path, record: PolicyRecord) -> None:
-    """Write the record beside the rollouts; UserError where they were sampled with another seed."""
+    """Write the record before the policy's first samples: a policy that was never sampled is none."""
     path = _path(run, record.policy_id)
-    if path.exists():
-        known = load_policy(run, record.policy_id)
-        if known.seed != record.seed:
-            raise UserError(
-                f"{record.policy_id} was sampled with --seed {known.seed}, not {record.seed}: "
-                "its missing samples need the same seed"
-            )
-        return
-    rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+    if not path.exists():
+        rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def load_policy(run: Path, policy_id: str) -> PolicyRecord:

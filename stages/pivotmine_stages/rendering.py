@@ -150,7 +150,9 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        raise UserError("prompts need the package transformers: install the extra, pip install '.[transformers]'") from None
+        raise UserError(
+            "prompts need the package transformers: install the extra, pip install '.[transformers]'"
+        ) from None
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:

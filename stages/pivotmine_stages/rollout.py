@@ -22,10 +22,10 @@ from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines import default_engine, open_engine
-from pivotmine_stages.engines.options import EngineOptions, require_model
+from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
 from pivotmine_stages.engines.protocol import Reply, Request
 from pivotmine_stages.gate import as_reject
-from pivotmine_stages.policies import PolicyRecord, describe_policy, remember_policy
+from pivotmine_stages.policies import PolicyRecord, check_seed, describe_policy, remember_policy
 from pivotmine_stages.rendering import Prompt, Renderer, load_renderer
 from pivotmine_stages.wanted import eligible_states, missing_samples, wanted_samples
 
@@ -61,7 +61,7 @@ class _Work:
     """One run of the stage: what is in flight, what was rejected, what to write."""
 
     def __init__(self, run: Path, config: RolloutConfig, record: PolicyRecord, rejects: list[dict[str, Any]]) -> None:
-        self.folder = run / "rollouts" / record.policy_id
+        self.run, self.folder = run, run / "rollouts" / record.policy_id
         self.config, self.record, self.rejects = config, record, rejects
         self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
         self.rows: list[dict[str, Any]] = []
@@ -75,6 +75,7 @@ class _Work:
         """Write the rows so far as one part, under a name that no part has had."""
         if not self.rows:
             return
+        remember_policy(self.run, self.record)
         i, n = self.config.shard
         rundir.write_rows(self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", "rollouts", self.rows)
         self.rows, self.part = [], self.part + 1
@@ -88,6 +89,8 @@ def rollout(config: RolloutConfig, run: Path) -> dict[str, Any]:
     engine = config.engine_name or default_engine()
     if engine != "openai":
         require_model(config.engine.model)
+        if config.engine.adapter is not None:
+            adapter_config(config.engine.adapter)
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
@@ -97,7 +100,7 @@ def rollout(config: RolloutConfig, run: Path) -> dict[str, Any]:
         policy_name=config.policy_name,
     )
     with rundir.stage_lock(run, f"rollout-{record.policy_id}-{i}of{n}"):
-        remember_policy(run, record)
+        check_seed(run, record)
         return _rollout(config, run, engine, renderer, record)
 
 
@@ -123,7 +126,7 @@ def _rollout(
     config: RolloutConfig, run: Path, engine_name: str, renderer: Renderer | None, record: PolicyRecord
 ) -> dict[str, Any]:
     started = time.monotonic()
-    eligible, rejects = eligible_states(run, config.verifier)
+    eligible, rejects = eligible_states(run, config.verifier, config.shard)
     wanted = wanted_samples(
         eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
     )
@@ -223,8 +226,11 @@ def _row(record: PolicyRecord, reply: Reply, prompt: Prompt | None, index: int) 
 def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
     config, (i, n) = work.config, work.config.shard
     identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
-    rejects = rundir.rejects_dir(run, "rollout", identity) / f"rejects-{i}of{n}.parquet"
-    rundir.write_rows(rejects, "rejects", work.rejects)
+    folder = rundir.rejects_dir(run, "rollout", identity)
+    rundir.write_rows(folder / f"rejects-{i}of{n}.parquet", "rejects", work.rejects)
+    # What was shared out otherwise before is counted anew by these shares.
+    for other in set(folder.glob("rejects-*.parquet")) - set(folder.glob(f"rejects-*of{n}.parquet")):
+        other.unlink()
     left = missing_samples(run, work.record.policy_id, wanted)
     summary = {
         **identity,

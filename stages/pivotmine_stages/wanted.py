@@ -14,8 +14,13 @@ from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.gate import as_reject, gate_states
 
 
-def eligible_states(run: Path, verifier: VerifierSpec) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """The first demonstrated turn of each state that passes the gate, in the order of the sources; and the rejects."""
+def eligible_states(
+    run: Path, verifier: VerifierSpec, shard: tuple[int, int]
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """The first demonstrated turn of each state that passes the gate, in the order of the sources.
+
+    Beside it the rejects of this shard: each state is rejected by one shard.
+    """
     turns = demonstrated_turns(run)
     gates = gate_states(run, turns, verifier)
     counts = turns.group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_turns"))
@@ -25,7 +30,7 @@ def eligible_states(run: Path, verifier: VerifierSpec) -> tuple[pl.DataFrame, li
     passing = pl.col("state_id").is_in([state_id for state_id, gate in gates.items() if gate.usable])
     rejects = [
         as_reject("rollout", gates[turn["state_id"]].reject_reason, turn, gates[turn["state_id"]].detail)
-        for turn in states.filter(~passing).iter_rows(named=True)
+        for turn in _of_shard(states.filter(~passing), shard).iter_rows(named=True)
     ]
     return states.filter(passing), rejects
 
@@ -39,13 +44,14 @@ def wanted_samples(
     else:
         states = eligible.with_columns(num_samples=pl.lit(num_samples, pl.Int32))
     states = states.head(limit) if limit is not None else states
-    i, n = shard
-    return states.filter(_share(n) == i) if n > 1 else states
+    return _of_shard(states, shard)
 
 
-def _share(n: int) -> pl.Expr:
+def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:
     """Trajectories are shared out whole, by their id, so that a prefix cache keeps its worth."""
-    return pl.col("trajectory_id").str.slice(0, 8).str.to_integer(base=16) % n
+    i, n = shard
+    share = pl.col("trajectory_id").str.slice(0, 8).str.to_integer(base=16) % n
+    return states.filter(share == i) if n > 1 else states
 
 
 def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:

@@ -36,13 +36,18 @@ def test_a_bare_list_is_its_messages() -> None:
         ({"outcome": None, "score": 3}, 3.0),
         ({"success": True}, 1.0),
         ({"resolved": False}, 0.0),
-        ({"reward": "1.0"}, None),
-        ({"reward": {"a": 1}, "score": 2}, 2.0),
-        ({"reward": 10**400}, None),
+        ({"reward": "1.0"}, 1.0),
+        ({"resolved": " False"}, 0.0),
     ],
 )
-def test_the_first_label_that_is_a_number_is_the_outcome(fields: dict[str, Any], outcome: float | None) -> None:
+def test_the_first_label_there_is_is_the_outcome(fields: dict[str, Any], outcome: float | None) -> None:
     assert read({"messages": MESSAGES, **fields}).outcome == outcome
+
+
+@pytest.mark.parametrize("label", ["no", "", {"a": 1}, [1], 10**400, "nan", "inf"])
+def test_a_label_that_cannot_be_read_is_never_taken_for_a_good_one(label: object) -> None:
+    with pytest.raises(BadTrajectory, match="bad_outcome"):
+        read({"messages": MESSAGES, "reward": label, "score": 1})
 
 
 @pytest.mark.parametrize(

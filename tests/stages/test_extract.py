@@ -180,7 +180,7 @@ def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
     assert states[0] == states[3] != states[5] == states[7]
     assert len(set(states)) == 6
     assert rejects(run) == [
-        ("failed_call", 1, 1, "the recorded result reports a failure"),
+        ("failed_call", 1, 1, "Error: full"),
         ("low_outcome", 3, 1, "outcome 0.0"),
         ("masked", 2, 1, "the source excludes it from training"),
     ]

@@ -130,6 +130,24 @@ def test_limit_takes_the_first_states_and_shards_share_out_whole_trajectories(ru
         assert not set(mine) & set(others.join(turns, on="state_id")["trajectory_id"])
 
 
+def test_shards_share_out_the_rejects_too(run: Path, tiny_policy: Path) -> None:
+    sample(run, tiny_policy)
+    for i in range(2):
+        sample(run, tiny_policy, shard=f"{i}/2")
+    assert reject_counts(run) == {"no_verifier": NUM_ORDERS}
+
+
+def test_a_policy_that_was_never_sampled_is_none(run: Path, tiny_policy: Path) -> None:
+    """A start that fails, for want of a server here, leaves nothing that a later stage would have to choose from."""
+    with pytest.raises(UserError, match="no answer"):
+        sample(run, tiny_policy, engine="openai", base_url=["http://127.0.0.1:9/v1"], policy_name="nobody")
+    assert not (run / "rollouts").exists()
+    sample(run, tiny_policy, max_model_len=1)
+    assert not (run / "rollouts").exists()
+    sample(run, tiny_policy, limit=1)
+    assert len(list((run / "rollouts").iterdir())) == 1
+
+
 def test_a_plan_gives_each_state_its_count(run: Path, tiny_policy: Path, tmp_path: Path) -> None:
     first, second, third = sorted(calling_states(run))[:3]
     plan = tmp_path / "plan.csv"
@@ -191,6 +209,8 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
         ({"engine": "sglang"}, "--engine sglang: choose from vllm, openai, transformers"),
         ({"parser": "yaml"}, "no parser 'yaml'"),
         ({"verifier": "vibes"}, "no verifier"),
+        ({"top_p": 0}, "--top-p 0: above 0, at most 1"),
+        ({"adapter": "nowhere"}, "adapter nowhere: no readable adapter_config.json"),
         ({"shard": "3/3"}, "--shard 3/3"),
         ({"template_options": "[1]"}, "a JSON object"),
         ({"engine": "openai", "base_url": ["http://127.0.0.1:9/v1"]}, "--policy-name"),
@@ -230,8 +250,9 @@ def test_tools_without_a_schema_for_the_call_are_unverifiable_not_wrong(tmp_path
     assert reject_counts(tmp_path / "run") == {"no_verifier": 1, "unverifiable": 1}
 
 
-def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path) -> None:
-    """SIGTERM, as clusters send it: parts are large and young, yet nothing that was sampled is lost."""
+@pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path, polite: signal.Signals) -> None:
+    """As clusters and people send it: parts are large and young, yet nothing that was sampled is lost."""
     flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 3".split()
     report = (
         "import sys; import pivotmine_stages.rollout as stage; collect = stage._collect\n"
@@ -245,9 +266,10 @@ def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path) -> N
     assert process.stdout is not None
     for _ in range(2):  # the first reply is taken in when the second one comes
         assert process.stdout.readline() == "got\n"
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == 143
+    process.send_signal(polite)
+    _, said = process.communicate()
+    assert process.returncode == (143 if polite is signal.SIGTERM else 130)
+    assert "pivotmine: stopped; the same command goes on from here\n" in said
     assert len(rows(run)) >= 3
     assert sample(run, tiny_policy, max_new_tokens=48)["missing_samples"] == 0
     assert sorted(set(keys(run))) == keys(run)

@@ -35,7 +35,7 @@ def read(record: Any) -> Trajectory:
     if not isinstance(messages, list):
         raise BadTrajectory("no_messages", f"`messages` is no list but {type(messages).__name__}")
     tools = tool_definitions(fields.pop("tools", None) or fields.pop("functions", None))
-    outcome = next((v for k in OUTCOME_KEYS if (v := outcome_label(fields.get(k))) is not None), None)
+    outcome = outcome_label(next((fields[k] for k in OUTCOME_KEYS if fields.get(k) is not None), None))
     return Trajectory(
         segments=(Segment(messages=messages, tools=tools),),
         task_id=next((text_or_none(fields[k]) for k in TASK_KEYS if fields.get(k) is not None), None),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+_WORDS = {"true": 1.0, "false": 0.0}
 
 
 class BadTrajectory(Exception):
@@ -51,11 +54,20 @@ class Reader(NamedTuple):
 
 
 def outcome_label(value: Any) -> float | None:
-    """A label as a number: true is 1, false is 0; anything but a number that a double can hold is no label."""
-    try:
-        return float(value) if isinstance(value, bool | int | float) else None
-    except OverflowError:
+    """A label as a number: true is 1, false is 0, the same as text; None is no label.
+
+    Raises BadTrajectory for anything else: a label that cannot be read says nothing good of the trajectory.
+    """
+    if value is None:
         return None
+    text = str(value).strip().lower()
+    try:
+        label = float(_WORDS.get(text, text)) if isinstance(value, bool | int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        label = math.nan
+    if not math.isfinite(label):
+        raise BadTrajectory("bad_outcome", f"the outcome label {text[:80]!r} is no number")
+    return label
 
 
 def text_or_none(value: Any) -> str | None:
