@@ -112,7 +112,7 @@ def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivot
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
         f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
-        f'  {program} sql {at} "select reason, count(*) as rows from rejects group by all order by all"',
+        f'  {program} sql {at} "select stage, reason, count(*) as rows from rejects group by all order by all"',
         f"  {program} select {at} --name mixed --strategy mixed",
     ]
     return _block("run", lines)

@@ -69,13 +69,14 @@ def test_one_state_gives_one_prompt_whatever_its_call_ids() -> None:
 
 
 def test_calls_that_share_an_id_in_the_source_have_their_own() -> None:
-    calls = [{"id": "0", "function": {"name": name, "arguments": {}}} for name in ("f", "g")]
+    calls = [{"id": "0", "function": {"name": name, "arguments": {}}} for name in ("f", "g", "h")]
     state: list[dict[str, Any]] = []
     for call in calls:
         state += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "0", "content": "x"}]
     text = Renderer(tokenizer(WITH_OBJECT), {}).render(state, None).text
     assert text == (
-        "<assistant>[call00000 f {}]\n<tool>x=call00000\n<assistant>[call00001 g {}]\n<tool>x=call00001\n<assistant>"
+        "<assistant>[call00000 f {}]\n<tool>x=call00000\n<assistant>[call00001 g {}]\n<tool>x=call00001\n"
+        "<assistant>[call00002 h {}]\n<tool>x=call00002\n<assistant>"
     )
 
 

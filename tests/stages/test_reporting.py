@@ -134,6 +134,7 @@ def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
     lines = closing(
         Path("my run"), {"extract": EXTRACTED, "rollout": ROLLED, "score": SCORED, "select": SELECTED}
     ).splitlines()
+    by_reason = "select stage, reason, count(*) as rows from rejects group by all order by all"
     by_class = "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"
     assert lines == [
         "run       10 states: never 4, sometimes 5, always 1",
@@ -142,7 +143,7 @@ def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
         "          sampled by this command: 80, in 4.0 s",
         "          next:",
         f"            pivotmine sql 'my run' \"{by_class}\"",
-        "            pivotmine sql 'my run' \"select reason, count(*) as rows from rejects group by all order by all\"",
+        f"            pivotmine sql 'my run' \"{by_reason}\"",
         "            pivotmine select 'my run' --name mixed --strategy mixed",
     ]
 
