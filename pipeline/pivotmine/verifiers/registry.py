@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from typing import Any
 
 from pivotmine import jsonvalues
@@ -28,6 +29,12 @@ class Verifier:
     """Raised by whoever changes any verdict: scores of two versions are never mixed."""
     kinds: frozenset[str]
     """The kinds of demonstration (`Action.kind`) it can compare with."""
+    needs_messages: bool = False
+    """Whether it reads `State.messages`."""
+    requires: tuple[str, ...] = ()
+    """Modules outside the standard library that it imports inside itself; asked for before the first row."""
+    extra: str = ""
+    """The extra of pivotmine that installs them; empty: they come with pivotmine itself."""
 
 
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
@@ -71,6 +78,7 @@ def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
     """A verifier by name, its options as TOML gives them; raises UserError that names what is allowed."""
     if name not in VERIFIERS:
         raise UserError(f'no verifier "{name}": choose one of {", ".join(sorted(VERIFIERS))}')
+    _require(name)
     kinds_of_field = {field.name: str(field.type) for field in fields(VERIFIERS[name].options)}
     values: dict[str, Any] = {}
     for option, value in options.items():
@@ -81,11 +89,35 @@ def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
     return VerifierSpec(name, VERIFIERS[name].options(**values))
 
 
+def _require(name: str) -> None:
+    missing = [module for module in VERIFIERS[name].requires if find_spec(module) is None]
+    if missing:
+        extra = VERIFIERS[name].extra
+        package = f"pivotmine[{extra}]" if extra else "pivotmine"
+        raise UserError(f'verifier {name} needs {", ".join(missing)}: pip install "{package}"')
+
+
 def _strings(where: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise UserError(f"{where}: must be a list of strings, is {value!r:.80}")
     return tuple(value)
 
 
+def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:
+    def read(where: str, value: Any) -> Any:
+        given = float(value) if kind is float and type(value) is int else value
+        if type(given) is not kind:
+            raise UserError(f"{where}: must be {words}, is {value!r:.80}")
+        return given
+
+    return read
+
+
 # By the annotation of the option's field: TOML value to field value.
-_READERS: dict[str, Callable[[str, Any], Any]] = {"tuple[str, ...]": _strings}
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "tuple[str, ...]": _strings,
+    "str": _of_type(str, "a string"),
+    "bool": _of_type(bool, "true or false"),
+    "int": _of_type(int, "a whole number"),
+    "float": _of_type(float, "a number"),
+}
