@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pivotmine.config import command_options, read_config, verifier_options
+from pivotmine.config import command_options, read_config, verifier
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -17,8 +18,8 @@ def test_the_tables_of_a_file(tmp_path: Path) -> None:
     tables = read_config(write(tmp_path, text))
     assert command_options(tables, "rollout", ["num_samples", "top_p"]) == {"num_samples": 16, "top_p": 0.9}
     assert command_options(tables, "score", []) == {}
-    assert verifier_options(tables, "tool_call") == {"free_text": ["a.b"]}
-    assert verifier_options(tables, "exact") == {}
+    assert verifier(tables, "tool_call") == make_spec("tool_call", {"free_text": ["a.b"]})
+    assert verifier(tables, "exact") == make_spec("exact", {})
 
 
 def test_no_file_has_no_tables() -> None:
@@ -28,18 +29,23 @@ def test_no_file_has_no_tables() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[rollouts]\n", "no table is called [rollouts]; there are extract, rollout, score, select, verifiers"),
-        ("limit = 3\n", "no table is called [limit]; there are extract, rollout, score, select, verifiers"),
-        ("rollout = 3\n", "no table is called [rollout]; there are extract, rollout, score, select, verifiers"),
-        ("verifiers = 3\n", "no table is called [verifiers]; there are extract, rollout, score, select, verifiers"),
         (
-            "[verifiers.tool_cal]\n",
-            "no table is called [verifiers.tool_cal]; there are verifiers.exact, verifiers.tool_call",
+            "[rollouts]\n",
+            "no table is called [rollouts]; there are extract, rollout, score, select, verifiers, [[choose]]",
+        ),
+        ("limit = 3\n", "no table is called [limit]; there are extract, rollout, score, select, verifiers, [[choose]]"),
+        (
+            "rollout = 3\n",
+            "no table is called [rollout]; there are extract, rollout, score, select, verifiers, [[choose]]",
         ),
         (
-            "[verifiers]\nexact = 3\n",
-            "no table is called [verifiers.exact]; there are verifiers.exact, verifiers.tool_call",
+            "verifiers = 3\n",
+            "no table is called [verifiers]; there are extract, rollout, score, select, verifiers, [[choose]]",
         ),
+        ("[verifiers.tool_cal]\n", "[verifiers.tool_cal] is the table of no verifier; there are auto, exact, "),
+        ("[verifiers]\nexact = 3\n", "[verifiers.exact] is the table of no verifier; there are auto, exact, "),
+        ("[choose]\ntool = 'a'\n", "rules are tables [[choose]], in two brackets"),
+        ("choose = [3]\n", "rules are tables [[choose]], in two brackets"),
         ("[rollout\n", "cannot be read: "),
         (b"\xff", "cannot be read: "),
     ],

@@ -68,7 +68,12 @@ TemplateOptions = Annotated[
 Parser = Annotated[str | None, typer.Option(help="Action parser; by default told from the chat template.")]
 BaseUrl = Annotated[list[str] | None, typer.Option(help="Server's URL with its /v1; repeat for several.")]
 Api = Annotated[str, typer.Option(help="completions (token ids) or chat (the server renders).")]
-Verifier = Annotated[str, typer.Option(help="Verifier's name; its options: \\[verifiers.NAME] in --config.")]
+Verifier = Annotated[
+    str,
+    typer.Option(
+        help="auto: by the rules \\[[choose]] of --config; or a verifier's name, options: \\[verifiers.NAME]."
+    ),
+]
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
@@ -111,7 +116,7 @@ def rollout(
     template_options: TemplateOptions = None,
     parser: Parser = None,
     policy_name: PolicyName = None,
-    verifier: Verifier = "tool_call",
+    verifier: Verifier = "auto",
     limit: StateLimit = None,
     shard: Annotated[str, typer.Option(help="i/n: the i-th of n shares of the trajectories, i from 0.")] = "0/1",
     plan: Annotated[Path | None, typer.Option(help="File with state_id and num_samples: exactly these.")] = None,
@@ -133,7 +138,7 @@ def rollout(
 def score(
     context: typer.Context,
     run: Run,
-    verifier: Verifier = "tool_call",
+    verifier: Verifier = "auto",
     policy: Policy = None,
     parser: Parser = None,
     num_processes: Annotated[int | None, typer.Option(help="By default one a core.", min=1)] = None,
@@ -197,7 +202,7 @@ def run(
     policy_name: PolicyName = None,
     base_url: BaseUrl = None,
     api: Api = "completions",
-    verifier: Verifier = "tool_call",
+    verifier: Verifier = "auto",
     limit: StateLimit = None,
     max_mean: MaxMean = 0.6,
     name: Name = "default",

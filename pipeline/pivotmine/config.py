@@ -7,7 +7,11 @@
     [verifiers.tool_call]
     free_text = ["send_email.body"]
 
-Flags on the command line win.
+    [[choose]]
+    tool = "search"
+    verifier = "search_query"
+
+Flags on the command line win. `pivotmine.verifiers.configured` says what the verifiers' tables hold.
 """
 
 from __future__ import annotations
@@ -16,9 +20,12 @@ import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pivotmine.errors import UserError
+
+if TYPE_CHECKING:
+    from pivotmine.verifiers import VerifierSpec
 
 COMMANDS = ("extract", "rollout", "score", "select")
 
@@ -31,19 +38,31 @@ def read_config(path: Path | None) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from None
-    _check_names(path, tables, (*COMMANDS, "verifiers"), "")
-    if verifiers := tables.get("verifiers"):
-        from pivotmine.verifiers import VERIFIERS
-
-        _check_names(path, verifiers, VERIFIERS, "verifiers.")
+    _check_tables(path, {key: value for key, value in tables.items() if key != "choose"}, (*COMMANDS, "verifiers"))
+    if not isinstance(rules := tables.get("choose", []), list) or not all(isinstance(rule, dict) for rule in rules):
+        raise UserError(f"--config {path}: rules are tables [[choose]], in two brackets")
+    _check_verifiers(path, tables.get("verifiers", {}))
     return tables
 
 
-def _check_names(path: Path, tables: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
+def _check_tables(path: Path, tables: Mapping[str, Any], known: Collection[str]) -> None:
     for name, table in tables.items():
         if name not in known or not isinstance(table, dict):
-            listed = ", ".join(prefix + other for other in known)
-            raise UserError(f"--config {path}: no table is called [{prefix}{name}]; there are {listed}")
+            raise UserError(f"--config {path}: no table is called [{name}]; there are {', '.join(known)}, [[choose]]")
+
+
+def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
+    if not tables:
+        return
+    from pivotmine.verifiers import VERIFIERS
+    from pivotmine.verifiers.configured import DEFINING, is_defined
+
+    for name, table in tables.items():
+        if not isinstance(table, dict) or not is_defined(name, table):
+            raise UserError(
+                f"--config {path}: [verifiers.{name}] is the table of no verifier; there are "
+                f"{', '.join(sorted(VERIFIERS))}, and a name of your own needs one of the keys {', '.join(DEFINING)}"
+            )
 
 
 def command_options(tables: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:
@@ -60,6 +79,8 @@ def command_options(tables: Mapping[str, Any], command: str, known: Collection[s
     return options
 
 
-def verifier_options(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The options of one verifier, from `[verifiers.NAME]`."""
-    return dict(tables.get("verifiers", {}).get(name, {}))
+def verifier(tables: Mapping[str, Any], name: str) -> VerifierSpec:
+    """The verifier that the file means by a name; UserError where there is none."""
+    from pivotmine.verifiers.configured import configured_spec
+
+    return configured_spec(name, tables.get("verifiers", {}), tables.get("choose", ()))

@@ -156,6 +156,7 @@ PIVOTS = pa.schema(
         _column("verifier", _STRING, "verifier's name; null: none handles the turn (`--strategy all` only)"),
         _column("verifier_options", _STRING, "its options: JSON object; null: as above"),
         _column("verifier_id", _STRING, "name, version and options as one id; null: as above"),
+        _column("scores_verifier_id", _STRING, "`verifier_id` of its scores and profile: another one where the verifier was chosen by rules; null: as above"),
         _column("parser", _STRING, "action parser's name"),
         _column("opened_reasoning", _BOOL, "whether the prompt opened a reasoning block"),
         _column("num_samples", _INT, "samples drawn; null: not profiled"),

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pivotmine.config import verifier_options
+from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
 from pivotmine.readers import READERS
-from pivotmine.verifiers import VerifierSpec, make_spec
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
@@ -48,7 +47,7 @@ def rollout(
     *,
     run: Path | str,
     engine: str | None = None,
-    verifier: str = "tool_call",
+    verifier: str = "auto",
     shard: str = "0/1",
     plan: Path | str | None = None,
     base_url: Iterable[str] | None = None,
@@ -69,7 +68,7 @@ def rollout(
     config = RolloutConfig(
         engine=engine_options,
         engine_name=engine,
-        verifier=_verifier(tables, verifier),
+        verifier=configured(tables, verifier),
         shard=_shard(shard),
         plan=Path(plan) if plan is not None else None,
         **_pick(options, RolloutConfig),
@@ -78,9 +77,9 @@ def rollout(
     return rollout_stage(config, Path(run))
 
 
-def score(tables: Tables, *, run: Path | str, verifier: str = "tool_call", **options: Any) -> dict[str, Any]:
+def score(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
     """`pivotmine score`."""
-    return score_stage(ScoreConfig(verifier=_verifier(tables, verifier), **options), Path(run))
+    return score_stage(ScoreConfig(verifier=configured(tables, verifier), **options), Path(run))
 
 
 def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **options: Any) -> dict[str, Any]:
@@ -105,10 +104,6 @@ def _pick(options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
 def _one_of(flag: str, value: str | None, known: Iterable[str]) -> None:
     if value is not None and value not in known:
         raise UserError(f"{flag} {value}: choose from {', '.join(known)}")
-
-
-def _verifier(tables: Tables, name: str) -> VerifierSpec:
-    return make_spec(name, verifier_options(tables, name))
 
 
 def _template_options(given: str | dict[str, Any] | None) -> dict[str, Any]:

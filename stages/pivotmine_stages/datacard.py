@@ -13,6 +13,7 @@ import polars as pl
 from pivotmine import rundir
 from pivotmine.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
+from pivotmine.verifiers.auto import AutoOptions
 from pivotmine_stages.policies import PolicyRecord
 from pivotmine_stages.selection import SelectConfig
 
@@ -92,10 +93,27 @@ def _sources(run: Path) -> list[tuple[Any, ...]]:
 def _verifier(verifier: VerifierSpec | None) -> list[str]:
     if verifier is None:
         return ["None: no row was scored."]
-    return _table(
-        ("what", "value"),
-        [("name", verifier.name), ("id", verifier.verifier_id), ("options", verifier.options_json)],
-    )
+    what = [("name", verifier.name), ("id", verifier.verifier_id)]
+    if not isinstance(verifier.options, AutoOptions):
+        return _table(("what", "value"), [*what, ("options", verifier.options_json)])
+    rules = [
+        (
+            ", ".join(rule.domains),
+            ", ".join(rule.tools),
+            rule.kind,
+            rule.verifier.verifier_id,
+            rule.verifier.options_json,
+        )
+        for rule in verifier.options.rules
+    ]
+    rules_table = _table(("domain", "tool", "kind", "verifier", "options"), rules)
+    return [
+        *_table(("what", "value"), what),
+        "",
+        "The first rule that fits a turn names its verifier:",
+        "",
+        *rules_table,
+    ]
 
 
 def _rejects(

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotmine import jsonvalues, policy, rundir
+from pivotmine.actions import action_from_json
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.tables import PIVOTS
-from pivotmine.verifiers import VerifierSpec
+from pivotmine.verifiers import VerifierSpec, resolve
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.policies import PolicyRecord
 from pivotmine_stages.rendering import Prompt, Renderer, load_renderer
@@ -84,6 +85,7 @@ def pivot_rows(
     """(split, row) of each kept state, in order; what fails a check becomes a reject.
 
     demonstrated: the turns whose demonstrations the kept states have; a state without one there has its row's own.
+    `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
     """
     demonstrations = _demonstrations(run, demonstrated)
     first_states = _first_states(run)
@@ -99,11 +101,12 @@ def pivot_rows(
         if reason := _problem(config, text, prompt.token_ids, turn["prompt_hash"]):
             rejects.append(as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens"))
             continue
+        shown = demonstrations.get(turn["state_id"]) or [_demonstration(state)]
         row = {
             **{name: turn[name] for name in _COPIED},
             **_prompt_columns(state, prompt, text),
-            "demonstrations": jsonvalues.dumps(demonstrations.get(turn["state_id"]) or [_demonstration(state)]),
-            **_verifier_columns(mined, turn["kind"]),
+            "demonstrations": jsonvalues.dumps(shown),
+            **_verifier_columns(mined, turn["state_domain"], shown),
             **provenance,
         }
         task, first = turn["task_id"], first_states[turn["trajectory_id"]]
@@ -158,12 +161,15 @@ def _prompt_columns(state: StateMessages, prompt: Prompt, text: str | None) -> d
     }
 
 
-def _verifier_columns(mined: Mined, kind: str) -> dict[str, Any]:
-    verifier = mined.verifier if mined.verifier and mined.verifier.handles(kind) else None
+def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one verifier of the row: who reads the row knows nothing of the run's rules."""
+    actions = [action_from_json(jsonvalues.dumps(shown["action"])) for shown in demonstrations]
+    verifier = mined.verifier and resolve(mined.verifier, domain, actions)
     return {
         "verifier": verifier and verifier.name,
         "verifier_options": verifier and verifier.options_json,
         "verifier_id": verifier and verifier.verifier_id,
+        "scores_verifier_id": verifier and mined.verifier_id,
         "parser": mined.parser,
     }
 

@@ -112,6 +112,7 @@ def _usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame
     Of states that pass the gate only the turns whose demonstration does; with `all` every turn, each for itself.
     """
     turns = demonstrated_turns(run).with_row_index("place")
+    turns = turns.with_columns(state_domain=pl.col("domain").first().over("state_id"))
     if config.strategy == "all":
         return turns.with_columns(num_turns=pl.lit(1, pl.Int32))
     assert mined.verifier is not None, "only `all` goes without profiles"

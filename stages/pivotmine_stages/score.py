@@ -26,7 +26,7 @@ from pivotmine.actions import PARSERS, Action, Unparsed, action_from_message, ac
 from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
-from pivotmine.states import demonstrated_turns
+from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine.verifiers import Judge, Outcome, State, VerifierSpec, prepare
 from pivotmine_stages.gate import Gate, as_reject, gate_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
@@ -56,6 +56,8 @@ class _Part(NamedTuple):
     target: Path
     gates: dict[str, Gate]
     """Of the part's states, those that pass."""
+    asking: pl.DataFrame
+    """A turn of each of these states whose verifier reads messages: the worker reads them itself."""
 
 
 def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
@@ -95,8 +97,8 @@ def _score(
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
     new = [path for path in rollouts if not (folder / path.name).exists()]
     with _workers(config, _num_rows(run, new)) as over:
-        work = partial(_score_part, config.verifier, parser, identity)
-        for _ in track(over(work, _parts(new, folder, gates)), "score", "parts", len(new)):
+        work = partial(_score_part, run, parser, identity)
+        for _ in track(over(work, _parts(new, folder, gates, turns)), "score", "parts", len(new)):
             pass
     parts = [folder / path.name for path in rollouts]
     scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
@@ -135,17 +137,32 @@ def _workers(
         yield pool.map
 
 
-def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate]) -> Iterator[_Part]:
+def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame) -> Iterator[_Part]:
+    first = turns.unique("state_id", keep="first", maintain_order=True)
+    first = first.select("state_id", "segment_id", "position", "tools_id")
     for path in paths:
         states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
         passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
-        yield _Part(path, folder / path.name, passing)
+        asking = [state_id for state_id, gate in passing.items() if gate.verifier and gate.verifier.needs_messages]
+        yield _Part(path, folder / path.name, passing, first.filter(pl.col("state_id").is_in(asking)))
 
 
-def _score_part(spec: VerifierSpec, parser: str, identity: dict[str, str], part: _Part) -> None:
+def _judges(run: Path, part: _Part) -> dict[str, Judge]:
+    states = {state_id: gate.state for state_id, gate in part.gates.items()}
+    for found in state_messages(run, part.asking):
+        state_id = found.turn["state_id"]
+        states[state_id] = replace(states[state_id], messages=tuple(found.messages))
+    return {
+        state_id: prepare(gate.verifier, states[state_id], list(gate.usable.values()))
+        for state_id, gate in part.gates.items()
+        if gate.verifier
+    }
+
+
+def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> None:
     """Score one part; states that fail the gate have no verdicts."""
     samples = pl.read_parquet(part.source, columns=["state_id", "sample_index", *_SAMPLE], glob=False)
-    judges = {state_id: prepare(spec, gate.state, list(gate.usable.values())) for state_id, gate in part.gates.items()}
+    judges = _judges(run, part)
     # A policy repeats itself: equal samples of a state are read and judged once.
     known: dict[tuple[str, tuple[Any, ...]], dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []

@@ -47,7 +47,7 @@ def _demonstrated(pivot: dict[str, Any]) -> list[Action]:
 
 def _samples(run: Path, pivot: dict[str, Any]) -> list[str]:
     """Equal samples are one line, the best and most frequent first."""
-    folder = run / "scores" / pivot["policy_id"] / pivot["verifier_id"]
+    folder = run / "scores" / pivot["policy_id"] / pivot["scores_verifier_id"]
     scores = rundir.scan(run, "scores", sorted(folder.glob("part-*.parquet")))
     grouped = (
         scores.filter(pl.col("state_id") == pivot["state_id"])

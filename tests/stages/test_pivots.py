@@ -31,13 +31,16 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pivotmine import policy, rundir
+from pivotmine.actions import Action
+from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
 from pivotmine.tables import PIVOTS
-from pivotmine.verifiers import make_spec
+from pivotmine.verifiers import VerifierSpec, make_spec, resolve
 from pivotmine_stages.pivots import select
 from pivotmine_stages.rendering import load_renderer
 from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.selection import SelectConfig, is_validation
+from pivotmine_stages.showing import show_pivot
 
 TOOL_CALL = make_spec("tool_call", {})
 TEMPLATE = """\
@@ -67,7 +70,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tokenizer(tmp_path_factory.mktemp("policy") / "policy")
 
 
-def mine(run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]]) -> None:
+def mine(
+    run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]], verifier: VerifierSpec = TOOL_CALL
+) -> None:
     """Rollouts as if the policy with this tokenizer had said `samples`, and their scores."""
     renderer = load_renderer(str(tokenizer), {})
     hashes = {
@@ -77,7 +82,7 @@ def mine(run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]]) -
     remember(run, policy_record(tokenizer=str(tokenizer), **hashes))
     states = states_of(run)
     add_rollouts(run, {states[name]: found for name, found in samples.items()})
-    score(ScoreConfig(verifier=TOOL_CALL), run)
+    score(ScoreConfig(verifier=verifier), run)
 
 
 RIGHT, WRONG = sample(call_text("find", id="A")), sample(call_text("find", id="B"))
@@ -135,6 +140,7 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "verifier": "tool_call",
         "verifier_options": '{"free_text":[]}',
         "verifier_id": TOOL_CALL.verifier_id,
+        "scores_verifier_id": TOOL_CALL.verifier_id,
         "parser": "hermes",
         "opened_reasoning": False,
         "num_samples": 4,
@@ -224,6 +230,41 @@ def test_all_works_before_any_score(tmp_path: Path, tokenizer: Path) -> None:
     prompt_messages = json.loads(dataset(run)[1]["prompt_messages"])
     assert prompt_messages[1] == {**called("find", id="A"), "content": ""}
     assert "None: no row was scored." in card(run)
+
+
+def test_each_row_names_the_one_verifier_that_the_rules_choose_for_it(tmp_path: Path, tokenizer: Path) -> None:
+    """With the domain of the state's first turn, whichever turn the row is of."""
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), called("dance"), answered("no such tool"), domain="shop"),
+        trajectory(said("x"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("y"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("z"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("z"), {"role": "assistant", "content": "z it is"}),
+    )
+    choice = configured(
+        {
+            "choose": [
+                {"domain": "shop", "verifier": "exact"},
+                {"kind": "message", "verifier": "own_verifiers:asked_for"},
+            ]
+        },
+        "auto",
+    )
+    mine(run, tokenizer, {f"user: {name}": MIXED for name in "xyz"}, choice)
+    select(SelectConfig(), run)
+    chosen: dict[str, Any] = {}
+    for row in dataset(run):
+        spec = make_spec(row["verifier"], json.loads(row["verifier_options"]))
+        assert (row["verifier_id"], row["scores_verifier_id"]) == (spec.verifier_id, choice.verifier_id)
+        chosen[json.loads(row["prompt_messages"])[-1]["content"]] = spec
+    assert (chosen["x"], chosen["y"]) == (make_spec("exact", {}), TOOL_CALL)
+    assert resolve(chosen["z"], None, [Action(message="hm")]) == make_spec("own_verifiers:asked_for", {})
+    assert card_table(card(run), "domain")[0] != []
+    assert "| shop |  |  | exact-" in card(run)
+    assert show_pivot(run, "default") is not None
+    select(SelectConfig(name="all", strategy="all"), run)
+    assert len({row["verifier_id"] for row in dataset(run, "all")}) == 3
 
 
 def test_all_has_verifier_and_profile_where_there_are_any(run: Path) -> None:

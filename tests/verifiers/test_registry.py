@@ -17,7 +17,7 @@ from pivotmine.verifiers import VERIFIERS, make_spec
 def test_the_exported_names_are_there_and_no_others() -> None:
     exported = {
         "Judge", "Outcome", "State", "VERIFIERS", "Verdict", "Verifier", "VerifierSpec", "make_spec",
-        "passes_gate", "prepare", "verify",
+        "passes_gate", "prepare", "resolve", "verify",
     }  # fmt: skip
     assert set(pivotmine.verifiers.__all__) == exported
     assert all(hasattr(pivotmine.verifiers, name) for name in exported)
@@ -63,7 +63,7 @@ def test_the_ids_of_stored_scores_stay() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("exakt", {}, 'no verifier "exakt": choose one of exact, tool_call'),
+        ("exakt", {}, f'no verifier "exakt": choose one of {", ".join(sorted(VERIFIERS))}'),
         ("exact", {"free_text": []}, 'verifier exact has no option "free_text": its options are none'),
         (
             "tool_call",

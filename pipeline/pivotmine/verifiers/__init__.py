@@ -7,6 +7,7 @@
 The miner's `score` and the trainer call the same functions, so this package needs the standard library only.
 """
 
+from pivotmine.verifiers.auto import resolve
 from pivotmine.verifiers.judging import passes_gate, prepare, verify
 from pivotmine.verifiers.registry import VERIFIERS, Judge, Verifier, VerifierSpec, make_spec
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
@@ -22,5 +23,6 @@ __all__ = [
     "make_spec",
     "passes_gate",
     "prepare",
+    "resolve",
     "verify",
 ]

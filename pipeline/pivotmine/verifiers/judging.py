@@ -16,14 +16,14 @@ from collections.abc import Sequence
 
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.mismatch import shown_text
-from pivotmine.verifiers.registry import VERIFIERS, Judge, VerifierSpec
+from pivotmine.verifiers.registry import Judge, VerifierSpec
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 
 def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) -> Judge:
     """A judge of any number of actions in one state; what the demonstrations need is computed once."""
     assert demonstrations, "a state without a demonstration is no candidate"
-    judges = [_guarded_judge(spec, state, demonstration) for demonstration in demonstrations]
+    judges = [_judge(spec, state, demonstration) for demonstration in demonstrations]
 
     def judge(action: Action) -> Verdict:
         return _before_any_verifier(action) or _best([compare(action) for compare in judges])
@@ -51,22 +51,10 @@ def _before_any_verifier(action: Action) -> Verdict | None:
     return None
 
 
-def _guarded_judge(spec: VerifierSpec, state: State, demonstration: Action) -> Judge:
-    if not spec.handles(demonstration.kind):
-        return _unhandled_judge(spec, demonstration.kind)
-    try:
-        compare = VERIFIERS[spec.name].prepare(state, demonstration, spec.options)
-    except Exception as error:
-        failure = _failure(error)
-        return lambda action: failure
-
-    def guarded(action: Action) -> Verdict:
-        try:
-            return compare(action)
-        except Exception as error:
-            return _failure(error)
-
-    return guarded
+def _judge(spec: VerifierSpec, state: State, demonstration: Action) -> Judge:
+    if spec.handles(demonstration.kind):
+        return spec.judge(state, demonstration)
+    return _unhandled_judge(spec, demonstration.kind)
 
 
 def _unhandled_judge(spec: VerifierSpec, kind: str) -> Judge:
@@ -78,10 +66,6 @@ def _unhandled_judge(spec: VerifierSpec, kind: str) -> Judge:
         return Verdict(0.0, Outcome.WRONG_KIND, f"a {action.kind}, demonstrated a {kind}")
 
     return judge
-
-
-def _failure(error: Exception) -> Verdict:
-    return Verdict(None, Outcome.ERROR, shown_text(f"{type(error).__name__}: {error}"))
 
 
 def _best(verdicts: Sequence[Verdict]) -> Verdict:

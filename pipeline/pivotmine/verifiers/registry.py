@@ -11,8 +11,9 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, tool_call
-from pivotmine.verifiers.verdict import State, Verdict
+from pivotmine.verifiers import auto, exact, tool_call
+from pivotmine.verifiers.mismatch import shown_text
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 Judge = Callable[[Action], Verdict]
 """A verifier made ready for one state: what it needs of the demonstrations is computed."""
@@ -28,7 +29,7 @@ class Verifier:
     version: int
     """Raised by whoever changes any verdict: scores of two versions are never mixed."""
     kinds: frozenset[str]
-    """The kinds of demonstration (`Action.kind`) it can compare with."""
+    """The kinds of demonstration (`Action.kind`) it can compare with; of one made of others, those that they can."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
     requires: tuple[str, ...] = ()
@@ -37,8 +38,11 @@ class Verifier:
     """The extra of pivotmine that installs them; empty: they come with pivotmine itself."""
 
 
+ALL_KINDS = frozenset({"tool_call", "message"})
+
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
 VERIFIERS: dict[str, Verifier] = {
+    "auto": Verifier(prepare=auto.prepare, options=auto.AutoOptions, version=1, kinds=ALL_KINDS),
     "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
@@ -54,7 +58,7 @@ class VerifierSpec:
     """A verifier and its options, as a run's config names them: hashable, and quick to send to a worker."""
 
     name: str
-    """A key of VERIFIERS."""
+    """A key of VERIFIERS, or `package.module:function`."""
     options: Any
     """An instance of that verifier's options dataclass."""
 
@@ -66,41 +70,89 @@ class VerifierSpec:
     @property
     def verifier_id(self) -> str:
         """Name and 8 hex digits over name, version and options: equal where every verdict is."""
-        identity = f"{self.name}\n{VERIFIERS[self.name].version}\n{self.options_json}"
-        return f"{self.name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        members = (member.verifier_id for member in self.members)
+        identity = "\n".join((self.name, str(find_verifier(self.name).version), self.options_json, *members))
+        return f"{self.name.replace(':', '.')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+    @property
+    def members(self) -> tuple[VerifierSpec, ...]:
+        """The verifiers that this one is made of; none of most."""
+        return tuple(getattr(self.options, "members", ()))
+
+    @property
+    def needs_messages(self) -> bool:
+        """Whether it reads `State.messages`."""
+        return find_verifier(self.name).needs_messages or any(member.needs_messages for member in self.members)
 
     def handles(self, kind: str) -> bool:
         """Whether turns of this kind can be verified; a turn that cannot is a reject, never a reward."""
-        return kind in VERIFIERS[self.name].kinds
+        if self.members:
+            return any(member.handles(kind) for member in self.members)
+        return kind in find_verifier(self.name).kinds
+
+    def judge(self, state: State, demonstration: Action) -> Judge:
+        """A judge of actions against one demonstration, of a kind that is handled; no exception leaves it."""
+        try:
+            compare = find_verifier(self.name).prepare(state, demonstration, self.options)
+        except Exception as error:
+            failure = _failure(error)
+            return lambda action: failure
+
+        def guarded(action: Action) -> Verdict:
+            try:
+                verdict = compare(action)
+                if verdict.reward is None or 0 <= verdict.reward <= 1:
+                    return verdict
+                raise ValueError(f"a reward of {verdict.reward} is not in [0, 1]")
+            except Exception as error:
+                return _failure(error)
+
+        return guarded
+
+
+def _failure(error: Exception) -> Verdict:
+    return Verdict(None, Outcome.ERROR, shown_text(f"{type(error).__name__}: {error}"))
 
 
 def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
-    """A verifier by name, its options as TOML gives them; raises UserError that names what is allowed."""
+    """A verifier by name, its options as TOML or `options_json` gives them; UserError that names what is allowed."""
+    verifier = find_verifier(name)
+    _require(name, verifier)
+    kind = verifier.options
+    return VerifierSpec(name, kind(**_read_fields(f"verifier {name}", kind, options)))
+
+
+def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    # Without `from __future__ import annotations` a plain type is itself, not its name.
+    annotations = {f.name: f.type.__name__ if type(f.type) is type else str(f.type) for f in fields(kind)}
+    values: dict[str, Any] = {}
+    for option, value in given.items():
+        if option not in annotations:
+            allowed = ", ".join(sorted(annotations)) or "none"
+            raise UserError(f'{what} has no option "{option}": its options are {allowed}')
+        if annotations[option] not in _READERS:
+            raise UserError(f"{what}, option {option}: {annotations[option]} is no type that an option can have")
+        values[option] = _READERS[annotations[option]](f"{what}, option {option}", value)
+    return values
+
+
+def find_verifier(name: str) -> Verifier:
+    """The verifier of a name; UserError where there is none."""
+    if ":" in name:
+        from pivotmine.verifiers.third_party import load
+
+        return load(name)
     if name not in VERIFIERS:
         raise UserError(f'no verifier "{name}": choose one of {", ".join(sorted(VERIFIERS))}')
-    _require(name)
-    kinds_of_field = {field.name: str(field.type) for field in fields(VERIFIERS[name].options)}
-    values: dict[str, Any] = {}
-    for option, value in options.items():
-        if option not in kinds_of_field:
-            allowed = ", ".join(sorted(kinds_of_field)) or "none"
-            raise UserError(f'verifier {name} has no option "{option}": its options are {allowed}')
-        values[option] = _READERS[kinds_of_field[option]](f"verifier {name}, option {option}", value)
-    return VerifierSpec(name, VERIFIERS[name].options(**values))
+    return VERIFIERS[name]
 
 
-def _require(name: str) -> None:
-    missing = [module for module in VERIFIERS[name].requires if find_spec(module) is None]
+def _require(name: str, verifier: Verifier) -> None:
+    missing = [module for module in verifier.requires if find_spec(module) is None]
     if missing:
-        extra = VERIFIERS[name].extra
+        extra = verifier.extra
         package = f"pivotmine[{extra}]" if extra else "pivotmine"
         raise UserError(f'verifier {name} needs {", ".join(missing)}: pip install "{package}"')
-
-
-def _strings(where: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise UserError(f"{where}: must be a list of strings, is {value!r:.80}")
-    return tuple(value)
 
 
 def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:
@@ -113,11 +165,46 @@ def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:
     return read
 
 
+def _list_of(read: Callable[[str, Any], Any], words: str) -> Callable[[str, Any], tuple[Any, ...]]:
+    def read_list(where: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where}: must be a list of {words}, is {value!r:.80}")
+        return tuple(read(f"{where}[{i}]", item) for i, item in enumerate(value))
+
+    return read_list
+
+
+def _strings(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{where}: must be a list of strings, is {value!r:.80}")
+    return tuple(value)
+
+
+def _spec(where: str, value: Any) -> VerifierSpec:
+    if isinstance(value, VerifierSpec):
+        return value
+    if not isinstance(value, dict) or set(value) != {"name", "options"} or not isinstance(value["options"], dict):
+        raise UserError(f"{where}: must be a verifier, {{name, options}}, is {value!r:.80}")
+    return make_spec(str(value["name"]), value["options"])
+
+
+def _rule(where: str, value: Any) -> auto.Rule:
+    if isinstance(value, auto.Rule):
+        return value
+    if not isinstance(value, dict) or "verifier" not in value:
+        raise UserError(f"{where}: must be a rule with a verifier, is {value!r:.80}")
+    return auto.Rule(**_read_fields(where, auto.Rule, value))
+
+
 # By the annotation of the option's field: TOML value to field value.
 _READERS: dict[str, Callable[[str, Any], Any]] = {
-    "tuple[str, ...]": _strings,
-    "str": _of_type(str, "a string"),
+    "VerifierSpec": _spec,
     "bool": _of_type(bool, "true or false"),
-    "int": _of_type(int, "a whole number"),
     "float": _of_type(float, "a number"),
+    "int": _of_type(int, "a whole number"),
+    "str": _of_type(str, "a string"),
+    "tuple[Rule, ...]": _list_of(_rule, "rules"),
+    "tuple[VerifierSpec, ...]": _list_of(_spec, "verifiers"),
+    "tuple[float, ...]": _list_of(_of_type(float, "a number"), "numbers"),
+    "tuple[str, ...]": _strings,
 }
