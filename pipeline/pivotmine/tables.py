@@ -97,6 +97,9 @@ ROLLOUTS = pa.schema(
         _column("num_cached_tokens", _INT, "prompt tokens from a prefix cache; null: the engine does not tell"),
         _column("opened_reasoning", _BOOL, "whether the prompt already opened a reasoning block"),
         _column("prompt_hash", _STRING, "hash of the prompt's token ids; null: the server rendered it"),
+        _column(
+            "reward", _FLOAT, "the reward that came with recorded data, for the verifier `recorded`; null: none did"
+        ),
     ]
 )
 SCORES = pa.schema(

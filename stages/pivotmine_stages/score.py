@@ -33,8 +33,8 @@ from pivotmine_stages.policies import PolicyRecord, choose_policy
 
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
-_SAMPLE = ("text", "message", "finish_reason", "opened_reasoning")
-"""Columns of `rollouts` that decide what the action is."""
+_SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
+"""Columns of `rollouts` that decide what the action is, and what was recorded of its worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,11 +188,15 @@ def _verdict_row(judge: Judge, action: Action) -> dict[str, Any]:
 
 def _action(sample: tuple[Any, ...], parser: str, state: State) -> Action:
     """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
-    text, message, finish_reason, opened_reasoning = sample
+    text, message, finish_reason, opened_reasoning, reward = sample
     truncated = finish_reason == "length"
     if message is not None:
-        return replace(_server_action(message, parser, state), truncated=truncated)
-    return parse_action(text, parser=parser, opened_reasoning=opened_reasoning, truncated=truncated, tools=state.tools)
+        action = _server_action(message, parser, state)
+    else:
+        action = parse_action(text, parser=parser, opened_reasoning=opened_reasoning, tools=state.tools)
+    if truncated or reward is not None:
+        return replace(action, truncated=truncated, recorded_reward=reward)
+    return action
 
 
 def _server_action(text: str, parser: str, state: State) -> Action:

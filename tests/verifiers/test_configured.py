@@ -54,6 +54,40 @@ def test_a_name_of_ones_own_can_be_used_like_any_other() -> None:
     assert configured(many, "own_verifiers:MANY") == make_spec("own_verifiers:MANY", {"num_calls": 2})
 
 
+def test_verifiers_made_of_others() -> None:
+    text = """
+        [verifiers.loose]
+        verifier = "tool_call"
+        free_text = ["*.note"]
+        [verifiers.either]
+        any = ["exact", "loose"]
+        [verifiers.blend]
+        weights = { either = 3, tool_call = 1.5 }
+    """
+    loose, exact = make_spec("tool_call", {"free_text": ["*.note"]}), make_spec("exact", {})
+    either = make_spec("any", {"members": [exact, loose]})
+    assert configured(text, "either") == either
+    blend = make_spec("weighted", {"members": [either, make_spec("tool_call", {})], "weights": [3, 1.5]})
+    assert configured(text, "blend") == blend
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[verifiers.a]\nall = ['b']\n[verifiers.b]\nany = ['a']", "verifier a is made of itself: a of b of a"),
+        ("[verifiers.a]\nall = ['b']\nany = ['b']", "[verifiers.a]: says what it is by one of"),
+        ("[verifiers.a]\nall = 'exact'", "[verifiers.a] all: a list of names, not 'exact'"),
+        ("[verifiers.a]\nweights = ['exact']", "[verifiers.a] weights: a table of names and numbers, not ['exact']"),
+        ("[verifiers.a]\nall = ['exact']\nfree_text = []", "[verifiers.a] has all, and beside it free_text: "),
+        ("[verifiers.a]\nweights = { exact = 'x' }", "option weights[0]: must be a number, is 'x'"),
+    ],
+)
+def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        configured(text, "a")
+    assert message in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -4,9 +4,10 @@ from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from specs import CALLS_AS_JSON, SPECS
 
 from pivotmine.actions.action import Action, ToolCall
-from pivotmine.verifiers import VERIFIERS, Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
+from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
 
 SCALARS: tuple[tuple[dict[str, Any], st.SearchStrategy[Any]], ...] = (
     ({"type": "string"}, st.text(max_size=6)),
@@ -16,7 +17,6 @@ SCALARS: tuple[tuple[dict[str, Any], st.SearchStrategy[Any]], ...] = (
     ({"type": "null"}, st.none()),
 )
 NAMES = st.text(min_size=1, max_size=3)  # no longer, so that the named scalars below are other names
-ALL = sorted(VERIFIERS)
 patient = settings(deadline=None)
 
 
@@ -68,7 +68,7 @@ def call(arguments: dict[str, Any], name: str = "f") -> Action:
 
 
 def verdict(state: State, demonstration: Action, action: Action, name: str = "tool_call") -> Verdict:
-    return verify(make_spec(name, {}), state, [demonstration], action)
+    return verify(SPECS[name], state, [demonstration], action)
 
 
 def assert_passes(state: State, arguments: dict[str, Any], same: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def assert_passes(state: State, arguments: dict[str, Any], same: dict[str, Any])
 
 
 def assert_fails(state: State, demonstration: Action, action: Action, *outcomes: Outcome) -> None:
-    for name in ALL:
+    for name in CALLS_AS_JSON:
         found = verdict(state, demonstration, action, name)
         assert found.reward == 0.0
         assert found.outcome in outcomes
@@ -91,16 +91,17 @@ ARGUMENTS = (Outcome.WRONG_ARGUMENTS, Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN
 @given(cases())
 def test_gold_passes_its_gate(case: Case) -> None:
     state, _, arguments, _ = case
-    for name in ALL:
-        assert passes_gate(make_spec(name, {}), state, call(arguments)) == Verdict(1.0, Outcome.CORRECT)
+    for name in CALLS_AS_JSON:
+        found = passes_gate(SPECS[name], state, call(arguments))
+        assert (found.reward, found.outcome) == (1.0, Outcome.CORRECT)
 
 
 @patient
 @given(cases())
 def test_the_verdict_is_symmetric_and_exact_is_the_stricter(case: Case) -> None:
     state, _, one, other = case
-    by_name = {name: verdict(state, call(one), call(other), name).reward for name in ALL}
-    assert by_name == {name: verdict(state, call(other), call(one), name).reward for name in ALL}
+    by_name = {name: verdict(state, call(one), call(other), name).reward for name in CALLS_AS_JSON}
+    assert by_name == {name: verdict(state, call(other), call(one), name).reward for name in CALLS_AS_JSON}
     assert (by_name["exact"] or 0.0) <= (by_name["tool_call"] or 0.0)
 
 

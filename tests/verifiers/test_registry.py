@@ -1,5 +1,6 @@
 """Names, options and ids of verifiers, and what importing them costs."""
 
+import json
 import pickle
 import re
 import subprocess
@@ -8,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from specs import SPECS
 
 import pivotmine.verifiers
 from pivotmine.errors import UserError
@@ -34,12 +36,14 @@ def test_importing_the_verifiers_imports_the_standard_library_only() -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", sorted(VERIFIERS))
-def test_every_verifier_has_an_id_of_name_and_hash(name: str) -> None:
-    spec = make_spec(name, {})
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_every_verifier_has_an_id_of_name_and_hash_and_is_made_again_from_its_options(name: str) -> None:
+    spec = SPECS[name]
     assert re.fullmatch(f"{name}-[0-9a-f]{{8}}", spec.verifier_id)
     assert pickle.loads(pickle.dumps(spec)) == spec
-    assert (spec.handles("tool_call"), spec.handles("message")) == (True, False)
+    again = make_spec(spec.name, json.loads(spec.options_json))
+    assert (again, hash(again), again.verifier_id) == (spec, hash(spec), spec.verifier_id)
+    assert spec.handles("tool_call") or spec.handles("message")
 
 
 def test_the_id_tells_options_and_versions_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pivotmine import jsonvalues
@@ -38,6 +38,8 @@ class Action:
     """Tool calls that could not be read: such an action is neither a message nor a call."""
     truncated: bool = False
     """The sample ended at its token budget, not at an end-of-turn token."""
+    recorded_reward: float | None = field(default=None, compare=False)
+    """The reward that came with a sample of recorded data; None: none did. It is no part of the stored form."""
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,12 @@
     verifier = "tool_call"
     free_text = ["*.body", "*.note"]
 
+    [verifiers.mail]                   # a verifier made of verifiers; also any, first_decided
+    all = ["loose", "package.module:function"]
+
+    [verifiers.blend]
+    weights = { tool_call = 0.7, exact = 0.3 }
+
     [[choose]]                         # a rule for `auto`: the first that fits a turn counts
     domain = "mail"
     verifier = "loose"
@@ -27,7 +33,8 @@ from pivotmine.verifiers.registry import ALL_KINDS, VERIFIERS, VerifierSpec, mak
 Tables = Mapping[str, Mapping[str, Any]]
 Rules = Sequence[Mapping[str, Any]]
 
-DEFINING = ("verifier",)
+COMBINATORS = ("all", "any", "first_decided")
+DEFINING = ("verifier", *COMBINATORS, "weights")
 """A table under a name of one's own has one of these keys."""
 _CONDITIONS = ("domain", "tool", "kind")
 
@@ -57,7 +64,24 @@ def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> 
     given = [key for key in DEFINING if key in options]
     if len(given) != 1:
         raise UserError(f"[verifiers.{name}]: says what it is by one of {', '.join(DEFINING)}, not by {len(given)}")
-    return make_spec(str(options.pop("verifier")), options)
+    return _made_of(given[0], options.pop(given[0]), options, tables, rules, through)
+
+
+def _made_of(
+    key: str, value: Any, rest: dict[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]
+) -> VerifierSpec:
+    where = f"[verifiers.{through[-1]}]"
+    if key == "verifier":
+        return make_spec(str(value), rest)
+    if not isinstance(value, dict if key == "weights" else list):
+        words = "a table of names and numbers" if key == "weights" else "a list of names"
+        raise UserError(f"{where} {key}: {words}, not {value!r:.80}")
+    if rest:
+        raise UserError(f"{where} has {key}, and beside it {', '.join(rest)}: options stand in the members' own tables")
+    members = [_spec(str(name), tables, rules, through) for name in value]
+    if key == "weights":
+        return make_spec("weighted", {"members": members, "weights": list(value.values())})
+    return make_spec(key, {"members": members})
 
 
 def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:

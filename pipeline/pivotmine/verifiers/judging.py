@@ -3,7 +3,7 @@
 A judge never raises, whatever the state, the demonstrations or the action hold. In this order:
 
 1. reward 0 for a truncated sample (TRUNCATED), for one with a call that could not be read (INVALID_CALL) and
-   for one with neither text nor call (EMPTY);
+   for one with neither text nor call (EMPTY), except for a verifier that `judges_all`;
 2. each demonstration is compared with the action on its own. One of a kind that the verifier does not handle
    gives WRONG_KIND against an action of another kind, and null against one of its own: nobody can tell;
 3. the best verdict counts, the first among equals. A reward below 1 beside a null is null: the demonstration
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.mismatch import shown_text
+from pivotmine.verifiers.mismatch import unusable
 from pivotmine.verifiers.registry import Judge, VerifierSpec
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
@@ -26,7 +26,7 @@ def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) 
     judges = [_judge(spec, state, demonstration) for demonstration in demonstrations]
 
     def judge(action: Action) -> Verdict:
-        return _before_any_verifier(action) or _best([compare(action) for compare in judges])
+        return _best([compare(action) for compare in judges])
 
     return judge
 
@@ -41,16 +41,6 @@ def passes_gate(spec: VerifierSpec, state: State, demonstration: Action) -> Verd
     return verify(spec, state, [demonstration], demonstration)
 
 
-def _before_any_verifier(action: Action) -> Verdict | None:
-    if action.truncated:
-        return Verdict(0.0, Outcome.TRUNCATED)
-    if action.unparsed:
-        return Verdict(0.0, Outcome.INVALID_CALL, shown_text(action.unparsed[0].reason))
-    if not action.tool_calls and not action.message:
-        return Verdict(0.0, Outcome.EMPTY)
-    return None
-
-
 def _judge(spec: VerifierSpec, state: State, demonstration: Action) -> Judge:
     if spec.handles(demonstration.kind):
         return spec.judge(state, demonstration)
@@ -61,6 +51,8 @@ def _unhandled_judge(spec: VerifierSpec, kind: str) -> Judge:
     unknown = Verdict(None, Outcome.ERROR, f"verifier {spec.name} cannot compare {kind} turns")
 
     def judge(action: Action) -> Verdict:
+        if not spec.judges_all and (verdict := unusable(action)):
+            return verdict
         if action.kind == kind:
             return unknown
         return Verdict(0.0, Outcome.WRONG_KIND, f"a {action.kind}, demonstrated a {kind}")

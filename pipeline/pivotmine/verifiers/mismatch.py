@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine import jsonvalues
-from pivotmine.actions.action import ToolCall
+from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers.schema import Schema
 from pivotmine.verifiers.verdict import Outcome, Verdict
 
@@ -29,6 +29,17 @@ class _Difference(NamedTuple):
 
 # An argument that is not there or is not known says more than a value that differs.
 _TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
+
+
+def unusable(action: Action) -> Verdict | None:
+    """The verdict on an action that is whole in no verifier's eyes: truncated, not to be read, or empty."""
+    if action.truncated:
+        return Verdict(0.0, Outcome.TRUNCATED)
+    if action.unparsed:
+        return Verdict(0.0, Outcome.INVALID_CALL, shown_text(action.unparsed[0].reason))
+    if not action.tool_calls and not action.message:
+        return Verdict(0.0, Outcome.EMPTY)
+    return None
 
 
 def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:

@@ -11,8 +11,8 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import auto, exact, tool_call
-from pivotmine.verifiers.mismatch import shown_text
+from pivotmine.verifiers import auto, combinators, exact, recorded, tool_call
+from pivotmine.verifiers.mismatch import shown_text, unusable
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -30,8 +30,13 @@ class Verifier:
     """Raised by whoever changes any verdict: scores of two versions are never mixed."""
     kinds: frozenset[str]
     """The kinds of demonstration (`Action.kind`) it can compare with; of one made of others, those that they can."""
+    judges_all: bool = False
+    """Whether it judges truncated, unreadable and empty actions itself, as published verifiers do that know no
+    such outcome; elsewhere these never come to a verifier."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
+    asks_all_members: bool = False
+    """Of a verifier made of others: whether it handles only the kinds that all of them handle, not any of them."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports inside itself; asked for before the first row."""
     extra: str = ""
@@ -42,13 +47,38 @@ ALL_KINDS = frozenset({"tool_call", "message"})
 
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
 VERIFIERS: dict[str, Verifier] = {
+    "all": Verifier(
+        prepare=combinators.prepare_all,
+        options=combinators.CombinatorOptions,
+        version=1,
+        kinds=ALL_KINDS,
+        asks_all_members=True,
+    ),
+    "any": Verifier(prepare=combinators.prepare_any, options=combinators.CombinatorOptions, version=1, kinds=ALL_KINDS),
     "auto": Verifier(prepare=auto.prepare, options=auto.AutoOptions, version=1, kinds=ALL_KINDS),
     "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
+    "first_decided": Verifier(
+        prepare=combinators.prepare_first, options=combinators.CombinatorOptions, version=1, kinds=ALL_KINDS
+    ),
+    "recorded": Verifier(
+        prepare=recorded.prepare,
+        options=recorded.RecordedOptions,
+        version=1,
+        kinds=ALL_KINDS,
+        judges_all=True,
+    ),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
         version=1,
         kinds=frozenset({"tool_call"}),
+    ),
+    "weighted": Verifier(
+        prepare=combinators.prepare_weighted,
+        options=combinators.WeightedOptions,
+        version=1,
+        kinds=ALL_KINDS,
+        asks_all_members=True,
     ),
 }
 
@@ -84,11 +114,17 @@ class VerifierSpec:
         """Whether it reads `State.messages`."""
         return find_verifier(self.name).needs_messages or any(member.needs_messages for member in self.members)
 
+    @property
+    def judges_all(self) -> bool:
+        """Whether truncated, unreadable and empty actions come to it; to members they come by each one's own rule."""
+        return bool(self.members) or find_verifier(self.name).judges_all
+
     def handles(self, kind: str) -> bool:
         """Whether turns of this kind can be verified; a turn that cannot is a reject, never a reward."""
-        if self.members:
-            return any(member.handles(kind) for member in self.members)
-        return kind in find_verifier(self.name).kinds
+        verifier = find_verifier(self.name)
+        if not self.members:
+            return kind in verifier.kinds
+        return (all if verifier.asks_all_members else any)(member.handles(kind) for member in self.members)
 
     def judge(self, state: State, demonstration: Action) -> Judge:
         """A judge of actions against one demonstration, of a kind that is handled; no exception leaves it."""
@@ -96,9 +132,12 @@ class VerifierSpec:
             compare = find_verifier(self.name).prepare(state, demonstration, self.options)
         except Exception as error:
             failure = _failure(error)
-            return lambda action: failure
+            compare = lambda action: failure  # noqa: E731
+        judges_all = self.judges_all
 
         def guarded(action: Action) -> Verdict:
+            if not judges_all and (verdict := unusable(action)):
+                return verdict
             try:
                 verdict = compare(action)
                 if verdict.reward is None or 0 <= verdict.reward <= 1:
