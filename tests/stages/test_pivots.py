@@ -138,7 +138,7 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "domain": None,
         "kind": "tool_call",
         "verifier": "tool_call",
-        "verifier_options": '{"free_text":[]}',
+        "verifier_options": TOOL_CALL.options_json,
         "verifier_id": TOOL_CALL.verifier_id,
         "scores_verifier_id": TOOL_CALL.verifier_id,
         "parser": "hermes",

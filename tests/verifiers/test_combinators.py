@@ -38,7 +38,7 @@ ASKED: list[float] = []
 @pytest.fixture(autouse=True)
 def members(monkeypatch: pytest.MonkeyPatch) -> None:
     ASKED.clear()
-    saying = {"options": Says, "version": 1, "prepare": prepare_saying}
+    saying: dict[str, Any] = {"options": Says, "version": 1, "prepare": prepare_saying}
     monkeypatch.setitem(VERIFIERS, "saying", Verifier(**saying, kinds=BOTH))
     monkeypatch.setitem(VERIFIERS, "call_saying", Verifier(**saying, kinds=CALLS))
 

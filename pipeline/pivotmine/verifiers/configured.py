@@ -73,15 +73,16 @@ def _made_of(
     where = f"[verifiers.{through[-1]}]"
     if key == "verifier":
         return make_spec(str(value), rest)
-    if not isinstance(value, dict if key == "weights" else list):
+    weights: dict[str, Any] | None = value if isinstance(value, dict) and key == "weights" else None
+    if weights is None and (key == "weights" or not isinstance(value, list)):
         words = "a table of names and numbers" if key == "weights" else "a list of names"
         raise UserError(f"{where} {key}: {words}, not {value!r:.80}")
     if rest:
         raise UserError(f"{where} has {key}, and beside it {', '.join(rest)}: options stand in the members' own tables")
     members = [_spec(str(name), tables, rules, through) for name in value]
-    if key == "weights":
-        return make_spec("weighted", {"members": members, "weights": list(value.values())})
-    return make_spec(key, {"members": members})
+    if weights is None:
+        return make_spec(key, {"members": members})
+    return make_spec("weighted", {"members": members, "weights": list(weights.values())})
 
 
 def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:

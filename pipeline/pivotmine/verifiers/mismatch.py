@@ -104,11 +104,16 @@ def shown_text(text: str) -> str:
 def _differences(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str) -> Iterator[_Difference]:
     if isinstance(demonstrated, dict) and isinstance(given, dict):
         yield from _in_objects(demonstrated, given, schema, form, path)
-    elif isinstance(demonstrated, list) and isinstance(given, list) and len(demonstrated) == len(given):
+    elif _are_lists_in_order(demonstrated, given, schema):
         for index, pair in enumerate(zip(demonstrated, given, strict=True)):
             yield from _differences(*pair, schema.items(), form, f"{path}[{index}]")
     elif form(demonstrated, schema) != form(given, schema):
         yield _Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given)
+
+
+def _are_lists_in_order(demonstrated: Any, given: Any, schema: Schema) -> bool:
+    both = isinstance(demonstrated, list) and isinstance(given, list)
+    return both and len(demonstrated) == len(given) and not schema.unordered
 
 
 def _in_objects(

@@ -70,7 +70,7 @@ VERIFIERS: dict[str, Verifier] = {
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
-        version=1,
+        version=2,
         kinds=frozenset({"tool_call"}),
     ),
     "weighted": Verifier(

@@ -1,12 +1,15 @@
 """`tool_call`: calls that do the same, by the schemas of the state's tools; an equivalence, no similarity.
 
-Calls are compared as a multiset (the order of parallel calls is free); a surplus or missing call fails. A
-call is its name and the form of its arguments:
+Calls are compared as a multiset (the order of parallel calls is free). A call is its name and its arguments:
 
-- objects without regard to key order, lists in order, numbers by value (1 is 1.0; `true` is never 1);
+- objects without regard to key order, lists in order unless their schema says `uniqueItems` or the option
+  `unordered` names them; numbers by value (1 is 1.0; `true` is never 1), within `tolerance` where that is set;
 - an optional argument that stands at its schema's default is the same as none, inside nested objects too;
-- strings after trimming outer white space; case and inner white space count, except in arguments that the
-  option `free_text` names;
+- strings: those under an `enum` or a `const`, and what `exact` names, as they are; what `free_text` names without
+  regard to case and inner white space; what `dates` names, and those with a `format` of FORMATS, by what they say
+  (instants of time, hosts, UUIDs); all others after trimming outer white space;
+- but nothing is trimmed where white space may count: in arguments called as file contents, edits or keys are called
+  (WHITE_SPACE_COUNTS), in text of several lines, and where the schema gives a `pattern`;
 - an argument that a closed schema does not know, or one that it requires and that is not there, fails even
   where the demonstration did the same: then the demonstration fails its own gate. So does a tool that the
   state does not offer. Without a schema the arguments are those of the demonstration, no more and no less.
@@ -20,18 +23,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers import mismatch
-from pivotmine.verifiers.schema import NO_DEFAULT, Schema, parameters_by_tool, paths_after
+from pivotmine.verifiers.forms import canonical_form, default_form, near
+from pivotmine.verifiers.matching import num_matched
+from pivotmine.verifiers.schema import Path, Schema, parameters_by_tool, paths_after
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
-MAX_DEFAULT_CHAIN = 4
-"""So many levels of defaults inside defaults are read: hostile ones lie inside themselves."""
-
-_TRUE, _FALSE = object(), object()  # Python takes True for 1
+_PATHS = ("free_text", "exact", "dates", "unordered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,29 +42,49 @@ class ToolCallOptions:
     free_text: tuple[str, ...] = ()
     """Arguments in which case and inner white space do not count: "tool.argument", or "*.argument" for any
     tool; "tool.argument.name" for a value inside an object, through lists. A declared list covers the strings
-    in it."""
+    in it. So are the arguments of the next three options written."""
+    exact: tuple[str, ...] = ()
+    """Arguments in which outer white space counts."""
+    dates: tuple[str, ...] = ()
+    """Dates and times, compared as instants: "2024-05-01T10:00:00Z" is "2024-05-01T12:00:00+02:00"."""
+    unordered: tuple[str, ...] = ()
+    """Lists whose order does not count."""
+    tolerance: float = 0.0
+    """Numbers that differ by no more, as a share of the larger, are the same; never whole numbers, nor arguments
+    of type integer: those count or name something."""
+    parallel: str = "strict"
+    """`strict`: every call and no other, or 0. Else part credit for m matching calls of g given and d demonstrated:
+    `fractional` m / max(g, d), `f1` 2m / (g + d); a surplus call costs in both."""
 
     def __post_init__(self) -> None:
-        for path in self.free_text:
-            tool, _, argument = path.partition(".")
-            if not tool or not argument:
-                raise UserError(
-                    f'verifier tool_call, option free_text: "{path}" names no argument: '
-                    'write "tool.argument" or "*.argument"'
-                )
+        for option in _PATHS:
+            for path in getattr(self, option):
+                tool, _, argument = path.partition(".")
+                if not tool or not argument:
+                    raise UserError(
+                        f'verifier tool_call, option {option}: "{path}" names no argument: '
+                        'write "tool.argument" or "*.argument"'
+                    )
+        if self.parallel not in _CREDIT:
+            raise UserError(f"verifier tool_call, option parallel: {self.parallel!r} is none of {', '.join(_CREDIT)}")
+        if not 0 <= self.tolerance < 1:
+            raise UserError(f"verifier tool_call, option tolerance: from 0 to below 1, not {self.tolerance}")
+
+
+_CREDIT: dict[str, Callable[[int, int, int], float]] = {
+    "strict": lambda matched, given, demonstrated: 0.0,
+    "fractional": lambda matched, given, demonstrated: matched / max(given, demonstrated),
+    "f1": lambda matched, given, demonstrated: 2 * matched / (given + demonstrated),
+}
+"""Part credit for m matching calls that are not all."""
 
 
 def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Callable[[Action], Verdict]:
     """A judge of actions against one demonstration with at least one call."""
     parameters = parameters_by_tool(state.tools)
     demonstrated = demonstration.tool_calls
-    schemas = {
-        name: Schema(
-            parameters.get(name),
-            (*paths_after(options.free_text, name), *paths_after(options.free_text, "*")),
-        )
-        for name in {call.name for call in demonstrated}
-    }
+    schemas = {name: Schema(parameters.get(name), _declared(options, name)) for name in {c.name for c in demonstrated}}
+    same = partial(near, tolerance=options.tolerance) if options.tolerance else None
 
     def form(call: ToolCall) -> tuple[str, Any]:
         return call.name, canonical_form(call.arguments, schemas[call.name])
@@ -69,58 +92,38 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
     wanted = [form(call) for call in demonstrated]
     matched = _fault(demonstrated, parameters, schemas) or Verdict(1.0, Outcome.CORRECT)
 
-    def judge(action: Action) -> Verdict:
-        given = action.tool_calls
+    def judge_strictly(given: tuple[ToolCall, ...]) -> Verdict:
         verdict = mismatch.in_number(demonstrated, given) or mismatch.in_names(demonstrated, given)
         if verdict is not None:
             return verdict
         found = [form(call) for call in given]
-        if found == wanted or Counter(found) == Counter(wanted):
+        if found == wanted or num_matched(wanted, found, same) == len(wanted):
             return matched
         surplus = next(iter(Counter(found) - Counter(wanted)))
         missing = next(form for form in Counter(wanted) - Counter(found) if form[0] == surplus[0])
         pair = demonstrated[wanted.index(missing)], given[found.index(surplus)]
         return mismatch.in_arguments(*pair, schemas[surplus[0]], canonical_form)
 
+    def judge(action: Action) -> Verdict:
+        given = action.tool_calls
+        verdict = judge_strictly(given)
+        if verdict is matched or options.parallel == "strict" or not given:
+            return verdict
+        found = [form(call) for call in given if call.name in schemas]
+        num = num_matched(wanted, found, same)
+        if not num or matched.reward != 1:
+            return verdict
+        reward = _CREDIT[options.parallel](num, len(given), len(demonstrated))
+        detail = f"calls: {num} match, {len(given)} given, {len(demonstrated)} demonstrated"
+        return Verdict(reward, Outcome.PARTIAL, detail)
+
     return judge
 
 
-def canonical_form(value: Any, schema: Schema, chain: int = MAX_DEFAULT_CHAIN) -> Any:
-    """A hashable stand-in for a JSON value: equal for values that a tool with this schema takes for the same.
-
-    Raises TypeError for what is not JSON.
-    """
-    kind = type(value)
-    if kind is str:
-        return " ".join(value.casefold().split()) if schema.free_text else value.strip()
-    if kind is int or kind is float or value is None:
-        return value
-    if kind is bool:
-        return _TRUE if value else _FALSE
-    if kind is list:
-        items = schema.items()
-        return tuple([canonical_form(item, items, chain) for item in value])
-    if kind is dict:
-        pairs: list[tuple[str, Any]] = []
-        for name, inner in value.items():
-            form = canonical_form(inner, schema.argument(name), chain)
-            if form != _default_form(schema, name, chain):
-                pairs.append((name, form))
-        return frozenset(pairs)
-    raise TypeError(f"{kind.__name__} is not a JSON value")
-
-
-def _default_form(schema: Schema, name: str, chain: int) -> Any:
-    """The form of an argument's default, without the defaults inside it: the value's form has none either."""
-    forms = schema.default_forms
-    if (name, chain) in forms:
-        return forms[name, chain]
-    default = schema.default(name) if chain else NO_DEFAULT
-    if default is not NO_DEFAULT:
-        default = canonical_form(default, schema.argument(name), chain - 1)
-    if schema.knows(name):  # names that only a policy wrote must not pile up
-        forms[name, chain] = default
-    return default
+def _declared(options: ToolCallOptions, tool: str) -> tuple[Path, ...]:
+    paths = tuple((option, path) for option in _PATHS for path in getattr(options, option))
+    measure = (("measure", ""),) if options.tolerance else ()
+    return (*paths_after(paths, tool), *paths_after(paths, "*"), *measure)
 
 
 def _fault(demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas: dict[str, Schema]) -> Verdict | None:
@@ -146,5 +149,5 @@ def _faults(value: Any, schema: Schema, path: str) -> Iterator[tuple[Outcome, st
             if schema.closed and not schema.knows(name):
                 yield Outcome.UNKNOWN_ARGUMENTS, f"{path}.{name}", "unknown to the schema"
             # What stands at its default is the same as nothing, so it cannot be wrong.
-            elif canonical_form(inner, below) != _default_form(schema, name, MAX_DEFAULT_CHAIN):
+            elif canonical_form(inner, below) != default_form(schema, name):
                 yield from _faults(inner, below, f"{path}.{name}")
