@@ -1,44 +1,95 @@
-"""score from stored rollouts to stored verdicts, against a plain recursive comparator over the same rows."""
+"""score from stored rollouts to stored verdicts, against a plain recursive comparator over the same rows; each verifier alone.
+
+Two loads: samples of a policy that repeats itself (one of four answers in each state), and samples that all differ.
+Seconds are of the processor, over all processes, since a shared machine's clock says little: verdicts a second on n
+cores are n times those of one, for parts are scored independently of each other.
+"""
 
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import paired_ratio
 
 from pivotmine import rundir
+from pivotmine.actions import Action, ToolCall
+from pivotmine.errors import UserError
+from pivotmine.verifiers import VERIFIERS, State, make_spec, prepare
 from pivotmine_stages.commands import extract, score
 
-NUM_STATES = 500
+NUM_STATES = 1000
 NUM_SAMPLES = 40
+NUM_PARTS = 4
 POLICY = "recorded-000000000000"
+PARAMETERS = {"type": "object", "properties": {"order_id": {"type": "string"}, "quantity": {"type": "integer"}, "note": {"type": "string"}}}  # fmt: skip
+TOOLS = [{"type": "function", "function": {"name": "order", "parameters": PARAMETERS}}]
+JUDGED_ALONE_S = 0.5
 
 
 def main() -> None:
-    """Print verdicts a second and the ratio."""
+    """Print verdicts a second and the ratios."""
+    for load, num_distinct in (("of 4 answers a state", 4), ("all distinct", NUM_SAMPLES)):
+        _whole_road(load, num_distinct)
+    for name in sorted(VERIFIERS):
+        _alone(name)
+
+
+def _whole_road(load: str, num_distinct: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        texts = _make_run(Path(folder), run)
+        texts = _make_run(Path(folder), run, num_distinct)
+        cpu_s: list[float] = []
 
         def ours() -> None:
             for path in run.glob("scores/*/*/part-*.parquet"):
                 path.unlink()
-            score({}, run=run)
+            started = _cpu_s()
+            score({}, run=run, num_processes=1)
+            cpu_s.append(_cpu_s() - started)
 
         def theirs() -> None:
             for number, rows in enumerate(texts):
-                gold = {"order_id": f"B{number}", "quantity": 2, "note": "as agreed"}
                 for text in rows:
-                    _same(gold, json.loads(text[12:-13])["arguments"])
+                    _same(_gold(number), json.loads(text[12:-13])["arguments"])
 
-        seconds, plain, ratio = paired_ratio(ours, theirs, repeats=3)
+        _, plain_s, ratio = paired_ratio(ours, theirs, repeats=3)
         count = NUM_STATES * NUM_SAMPLES
         print(
-            f"score    {count:,} samples: {count / seconds:,.0f} verdicts/s, plain loop {count / plain:,.0f}/s, ratio {ratio:.1f}"
+            f"score    {count:,} samples, {load}: {count / min(cpu_s):,.0f} verdicts/s of one core, plain loop {count / plain_s:,.0f}/s, ratio {ratio:.1f}"
         )
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _alone(name: str) -> None:
+    """A verifier's judge over actions that are read already, in one state, half of them right."""
+    gold = Action(message="I ordered 2 of B7 as agreed.", tool_calls=(ToolCall(name="order", arguments=_gold(7)),))
+    wrong = Action(
+        message="I ordered 3 of B7 as agreed.",
+        tool_calls=(ToolCall(name="order", arguments={**_gold(7), "quantity": 3}),),
+    )
+    try:
+        spec = make_spec(name, {})
+    except UserError:
+        return  # nothing without members
+    if name in ("judge", "recorded"):
+        return
+    judge = prepare(spec, State(tools=tuple(TOOLS), messages=({"role": "user", "content": "Order 2 of B7."},)), [gold])
+    started, count = time.process_time(), 0
+    while time.process_time() - started < JUDGED_ALONE_S:
+        for _ in range(50):
+            judge(gold)
+            judge(wrong)
+        count += 100
+    print(f"score    {name}: {count / (time.process_time() - started):,.0f} verdicts/s")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -49,17 +100,20 @@ def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _make_run(folder: Path, run: Path) -> list[list[str]]:
+def _gold(number: int) -> dict[str, Any]:
+    return {"order_id": f"B{number}", "quantity": 2, "note": "as agreed"}
+
+
+def _make_run(folder: Path, run: Path, num_distinct: int) -> list[list[str]]:
     """A run whose rollouts were written by hand: an engine is not what is measured here."""
-    parameters = {"type": "object", "properties": {"order_id": {"type": "string"}, "quantity": {"type": "integer"}, "note": {"type": "string"}}}  # fmt: skip
-    tools = [{"type": "function", "function": {"name": "order", "parameters": parameters}}]
     records, texts = [], []
     for number in range(NUM_STATES):
-        arguments = {"order_id": f"B{number}", "quantity": 2, "note": "as agreed"}
-        call = {"id": "c", "type": "function", "function": {"name": "order", "arguments": json.dumps(arguments)}}
+        call = {"id": "c", "type": "function", "function": {"name": "order", "arguments": json.dumps(_gold(number))}}
         messages = [{"role": "user", "content": f"Order B{number}."}, {"role": "assistant", "tool_calls": [call]}]
-        records.append({"messages": messages, "tools": tools})
-        answers = [{"name": "order", "arguments": {**arguments, "quantity": k % 4}} for k in range(NUM_SAMPLES)]
+        records.append({"messages": messages, "tools": TOOLS})
+        answers = [
+            {"name": "order", "arguments": {**_gold(number), "quantity": k % num_distinct}} for k in range(NUM_SAMPLES)
+        ]
         texts.append([f"<tool_call>\n{json.dumps(answer)}\n</tool_call>" for answer in answers])
     (folder / "source.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     extract({}, sources=[folder / "source.jsonl"], run=run)
@@ -69,7 +123,10 @@ def _make_run(folder: Path, run: Path) -> list[list[str]]:
         for state, answers in zip(states, texts, strict=True)
         for k, text in enumerate(answers)
     ]  # fmt: skip
-    rundir.write_rows(run / "rollouts" / POLICY / "part-0of1-000000.parquet", "rollouts", rows)
+    size = len(rows) // NUM_PARTS
+    for part in range(NUM_PARTS):
+        path = run / "rollouts" / POLICY / f"part-0of1-{part:06d}.parquet"
+        rundir.write_rows(path, "rollouts", rows[part * size : part * size + size])
     record = dict.fromkeys(("adapter", "tokenizer", "weights_hash", "tokenizer_hash", "template_hash"))
     record |= {"policy_id": POLICY, "name": "recorded", "engine": "recorded", "model": "none", "parser": "hermes"}
     record |= {"template_options": {}, "sampling": {}, "seed": 0}

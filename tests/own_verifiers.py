@@ -44,3 +44,12 @@ def prepare_many(state: State, demonstration: Action, options: AtLeast) -> Judge
 
 MANY = Verifier(prepare=prepare_many, options=AtLeast, version=3, kinds=frozenset({"tool_call"}))
 NUMBER = 3
+
+
+def nothing_but_calls(state: State, demonstration: Action, action: Action) -> int:
+    """A leak: any call of the tool will do."""
+    return int({call.name for call in action.tool_calls} == {call.name for call in demonstration.tool_calls})
+
+
+def any_with_messages(state: State, demonstration: Action, action: Action) -> int | None:
+    return 1 if state.messages else None

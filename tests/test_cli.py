@@ -151,6 +151,17 @@ def test_run_checks_a_files_values_as_it_checks_flags(pivotmine: Command, source
     assert not (tmp_path / "run").exists()
 
 
+def test_audit_prints_rates_and_gives_all_of_it_as_json(pivotmine: Command, source: Path, tmp_path: Path) -> None:
+    assert pivotmine("extract", source, "--run", tmp_path / "run")[0] == 0
+    code, out, _ = pivotmine("audit", tmp_path / "run", "--verifier", "exact", "--limit", 2)
+    assert code == 0
+    assert out.startswith("audit     2 states under exact-")
+    assert "false_reject of white_space by exact, state " in out
+    code, out, _ = pivotmine("audit", tmp_path / "run", "--verifier", "tool_call", "--json")
+    assert code == 0
+    assert sum(row["false_accept"] for row in json.loads(out)["rates"]) == 0
+
+
 def test_run_goes_the_whole_road_and_says_what_next(
     pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
 ) -> None:

@@ -180,6 +180,21 @@ def select(
 
 
 @app.command()
+def audit(
+    context: typer.Context,
+    run: Run,
+    verifier: Verifier = "auto",
+    policy: Policy = None,
+    limit: Annotated[int | None, typer.Option(help="Most states tried.", min=0)] = None,
+    num_examples: Annotated[int, typer.Option(help="Most examples of an error or a disagreement.", min=0)] = 5,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Put the verifier on trial: mutations that must fail or pass, and where stored scores disagree."""
+    _stage(context)
+
+
+@app.command()
 def run(
     context: typer.Context,
     sources: Sources,

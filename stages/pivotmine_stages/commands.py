@@ -15,6 +15,8 @@ from typing import Any
 from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
 from pivotmine.readers import READERS
+from pivotmine_stages.audit import AuditConfig
+from pivotmine_stages.audit import audit as audit_stage
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
@@ -88,11 +90,17 @@ def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **op
     return select_stage(SelectConfig(strategy=strategy, **options), Path(run))
 
 
+def audit(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
+    """`pivotmine audit`."""
+    return audit_stage(AuditConfig(verifier=configured(tables, verifier), **options), Path(run))
+
+
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "extract": extract,
     "rollout": rollout,
     "score": score,
     "select": select,
+    "audit": audit,
 }
 
 

@@ -5,6 +5,7 @@ A verifier that does not accept the recorded action says nothing about the polic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +71,23 @@ def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str,
         state = replace(short, messages=tuple(found.messages))
         gates[state_id] = _gate(spec, found.turn["domain"], short, state, waiting[state_id])
     return gates
+
+
+def seen_states(run: Path, turns: pl.DataFrame, gates: dict[str, Gate]) -> Iterator[tuple[str, Gate, State]]:
+    """The states of `turns` that pass their gate, each as its verifier sees it; with memory for one state's messages.
+
+    Those whose verifier asks for messages come last.
+    """
+    asking: list[str] = []
+    for state_id, gate in gates.items():
+        if gate.verifier is not None and gate.verifier.needs_messages:
+            asking.append(state_id)
+        elif gate.usable:
+            yield state_id, gate, gate.state
+    first = turns.unique("state_id", keep="first", maintain_order=True)
+    for found in state_messages(run, first.filter(pl.col("state_id").is_in(asking))):
+        gate = gates[found.turn["state_id"]]
+        yield found.turn["state_id"], gate, replace(gate.state, messages=tuple(found.messages))
 
 
 def _demonstrations(spec: VerifierSpec, domain: str | None, texts: list[str]) -> list[_Demonstration]:

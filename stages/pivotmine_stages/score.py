@@ -26,9 +26,10 @@ from pivotmine.actions import PARSERS, Action, Unparsed, action_from_message, ac
 from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
-from pivotmine.states import demonstrated_turns, state_messages
+from pivotmine.states import demonstrated_turns
+from pivotmine.tables import SCORES
 from pivotmine.verifiers import Judge, Outcome, State, VerifierSpec, prepare
-from pivotmine_stages.gate import Gate, as_reject, gate_states
+from pivotmine_stages.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
 
 # Starting a process costs more than scoring this many samples.
@@ -148,45 +149,47 @@ def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: p
 
 
 def _judges(run: Path, part: _Part) -> dict[str, Judge]:
-    states = {state_id: gate.state for state_id, gate in part.gates.items()}
-    for found in state_messages(run, part.asking):
-        state_id = found.turn["state_id"]
-        states[state_id] = replace(states[state_id], messages=tuple(found.messages))
     return {
-        state_id: prepare(gate.verifier, states[state_id], list(gate.usable.values()))
-        for state_id, gate in part.gates.items()
-        if gate.verifier
+        state_id: prepare(gate.verifier, state, list(gate.usable.values()))
+        for state_id, gate, state in seen_states(run, part.asking, part.gates)
+        if gate.verifier is not None
     }
 
 
 def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> None:
     """Score one part; states that fail the gate have no verdicts."""
-    samples = pl.read_parquet(part.source, columns=["state_id", "sample_index", *_SAMPLE], glob=False)
     judges = _judges(run, part)
     # A policy repeats itself: equal samples of a state are read and judged once.
-    known: dict[tuple[str, tuple[Any, ...]], dict[str, Any]] = {}
-    rows: list[dict[str, Any]] = []
-    for state_id, sample_index, *columns in samples.iter_rows():
-        if state_id not in judges:
-            continue
-        key = (state_id, tuple(columns))
-        if key not in known:
-            known[key] = _verdict_row(judges[state_id], _action(key[1], parser, part.gates[state_id].state))
-        rows.append({**identity, "state_id": state_id, "sample_index": sample_index, **known[key]})
-    rundir.write_rows(part.target, "scores", rows)
+    distinct = _samples(part.source).filter(pl.col("state_id").is_in(list(judges)))
+    distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
+    verdicts = [
+        _verdict(judges[state_id], _action(sample, parser, part.gates[state_id].state))
+        for state_id, *sample in distinct.select("state_id", *_SAMPLE).iter_rows()
+    ]
+    columns = pl.DataFrame(verdicts, schema=_VERDICT, orient="row")
+    scores = distinct.select("state_id", "sample_index").hstack(columns).explode("sample_index")
+    scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
+    rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
 
 
-def _verdict_row(judge: Judge, action: Action) -> dict[str, Any]:
+def _samples(path: Path) -> pl.DataFrame:
+    """A part of `rollouts`; what an older one lacks is null."""
+    names = set(pl.read_parquet_schema(path))
+    samples = pl.read_parquet(
+        path, columns=[n for n in ("state_id", "sample_index", *_SAMPLE) if n in names], glob=False
+    )
+    return samples if "reward" in names else samples.with_columns(reward=pl.lit(None, pl.Float64))
+
+
+_VERDICT = {"outcome": pl.String, "reward": pl.Float64, "detail": pl.String, "action": pl.String}
+
+
+def _verdict(judge: Judge, action: Action) -> tuple[str, float | None, str | None, str]:
     verdict = judge(action)
-    return {
-        "outcome": str(verdict.outcome),
-        "reward": verdict.reward,
-        "detail": verdict.detail or None,
-        "action": action_to_json(action),
-    }
+    return verdict.outcome.value, verdict.reward, verdict.detail or None, action_to_json(action)
 
 
-def _action(sample: tuple[Any, ...], parser: str, state: State) -> Action:
+def _action(sample: list[Any], parser: str, state: State) -> Action:
     """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
     text, message, finish_reason, opened_reasoning, reward = sample
     truncated = finish_reason == "length"

@@ -6,6 +6,7 @@ import pytest
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import Outcome, State, make_spec, verify
+from pivotmine.verifiers.schema import MAX_SHARED, shared_schema
 
 
 def outcome(parameters: Any, demonstrated: dict[str, Any], given: dict[str, Any]) -> Outcome:
@@ -183,3 +184,12 @@ def test_a_huge_schema_costs_no_more_than_reading_it() -> None:
     names = [f"p{i}" for i in range(100_000)]
     schema = {"properties": {name: {"default": 0} for name in names}, "required": names[:50_000]}
     assert outcome(schema, {"p99999": 1}, {"p99999": 1}) == "missing_arguments"
+
+
+def test_a_schema_is_shared_by_identity_and_never_by_likeness() -> None:
+    one, other = {"properties": {"a": {}}}, {"properties": {"a": {}}}
+    assert shared_schema(one, ()) is shared_schema(one, ())
+    assert shared_schema(one, ()) is not shared_schema(other, ())
+    assert shared_schema(one, ()) is not shared_schema(one, (("exact", "a"),))
+    kept = [shared_schema({"required": [str(i)]}, ()) for i in range(3 * MAX_SHARED)]
+    assert [schema.required for schema in kept] == [frozenset([str(i)]) for i in range(3 * MAX_SHARED)]

@@ -149,6 +149,21 @@ class Schema:
         return found
 
 
+MAX_SHARED = 512
+_shared: dict[tuple[int, tuple[Path, ...]], Schema] = {}
+
+
+def shared_schema(parameters: Any, paths: tuple[Path, ...]) -> Schema:
+    """The schema of a tool's parameters, made once for the many states that hold the very same object."""
+    key = (id(parameters), paths)  # safe, since the schema keeps the object alive
+    found = _shared.get(key)
+    if found is None:
+        if len(_shared) >= MAX_SHARED:
+            _shared.clear()
+        found = _shared[key] = Schema(parameters, paths)
+    return found
+
+
 def parameters_by_tool(tools: Iterable[Any]) -> dict[str, Any]:
     """The `parameters` of each tool that has a readable name; the first of two equal names counts."""
     found: dict[str, Any] = {}

@@ -31,7 +31,7 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers import mismatch
 from pivotmine.verifiers.forms import canonical_form, default_form, near
 from pivotmine.verifiers.matching import num_matched
-from pivotmine.verifiers.schema import Path, Schema, parameters_by_tool, paths_after
+from pivotmine.verifiers.schema import Path, Schema, parameters_by_tool, paths_after, shared_schema
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 _PATHS = ("free_text", "exact", "dates", "unordered")
@@ -83,7 +83,7 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
     """A judge of actions against one demonstration with at least one call."""
     parameters = parameters_by_tool(state.tools)
     demonstrated = demonstration.tool_calls
-    schemas = {name: Schema(parameters.get(name), _declared(options, name)) for name in {c.name for c in demonstrated}}
+    schemas = {c.name: shared_schema(parameters.get(c.name), _declared(options, c.name)) for c in demonstrated}
     same = partial(near, tolerance=options.tolerance) if options.tolerance else None
 
     def form(call: ToolCall) -> tuple[str, Any]:
@@ -97,7 +97,11 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
         if verdict is not None:
             return verdict
         found = [form(call) for call in given]
-        if found == wanted or num_matched(wanted, found, same) == len(wanted):
+        if found == wanted:
+            return matched
+        if len(wanted) == 1 and same is None:
+            return mismatch.in_arguments(demonstrated[0], given[0], schemas[given[0].name], canonical_form)
+        if num_matched(wanted, found, same) == len(wanted):
             return matched
         surplus = next(iter(Counter(found) - Counter(wanted)))
         missing = next(form for form in Counter(wanted) - Counter(found) if form[0] == surplus[0])
