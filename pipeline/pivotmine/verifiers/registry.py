@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, tool_call
+from pivotmine.verifiers import exact, text, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -45,6 +45,14 @@ VERIFIERS: dict[str, Verifier] = {
         options=tool_call.ToolCallOptions,
         version=1,
         kinds=frozenset({"tool_call"}),
+    ),
+    "text": Verifier(
+        prepare=text.prepare,
+        options=text.TextOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        needs_messages=True,
+        requires=("rapidfuzz",),
     ),
 }
 
