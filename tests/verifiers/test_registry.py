@@ -63,7 +63,7 @@ def test_the_ids_of_stored_scores_stay() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("exakt", {}, 'no verifier "exakt": choose one of exact, tool_call'),
+        ("exakt", {}, f'no verifier "exakt": choose one of {", ".join(sorted(VERIFIERS))}'),
         ("exact", {"free_text": []}, 'verifier exact has no option "free_text": its options are none'),
         (
             "tool_call",
