@@ -26,7 +26,7 @@ GOLD = Action(tool_calls=(CALL,))
 BROKEN = Unparsed(text="<tool_call>{", reason="not JSON:\n{")
 
 
-@pytest.mark.parametrize("name", sorted(VERIFIERS))
+@pytest.mark.parametrize("name", sorted(name for name, verifier in VERIFIERS.items() if not verifier.judges_all))
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
@@ -121,7 +121,7 @@ def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
         judged(monkeypatch, KeyboardInterrupt())
 
 
-@pytest.mark.parametrize("name", sorted(VERIFIERS))
+@pytest.mark.parametrize("name", ["exact", "tool_call"])
 def test_an_exception_over_the_demonstration_is_a_null_for_every_action(name: str) -> None:
     endless: dict[str, Any] = {}
     endless["a"] = endless

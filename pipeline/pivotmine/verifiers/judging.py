@@ -24,9 +24,11 @@ def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) 
     """A judge of any number of actions in one state; what the demonstrations need is computed once."""
     assert demonstrations, "a state without a demonstration is no candidate"
     judges = [_guarded_judge(spec, state, demonstration) for demonstration in demonstrations]
+    judges_all = VERIFIERS[spec.name].judges_all
 
     def judge(action: Action) -> Verdict:
-        return _before_any_verifier(action) or _best([compare(action) for compare in judges])
+        early = None if judges_all else _before_any_verifier(action)
+        return early or _best([compare(action) for compare in judges])
 
     return judge
 

@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, text, tool_call
+from pivotmine.verifiers import exact, gym_single_step, gym_terminus_string, terminal, text, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -29,6 +29,9 @@ class Verifier:
     """Raised by whoever changes any verdict: scores of two versions are never mixed."""
     kinds: frozenset[str]
     """The kinds of demonstration (`Action.kind`) it can compare with."""
+    judges_all: bool = False
+    """Whether it judges truncated, unreadable and empty actions itself, as published verifiers do that know no
+    such outcome; elsewhere these never come to a verifier."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
     requires: tuple[str, ...] = ()
@@ -40,11 +43,32 @@ class Verifier:
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
 VERIFIERS: dict[str, Verifier] = {
     "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
+    "gym_single_step": Verifier(
+        prepare=gym_single_step.prepare,
+        options=gym_single_step.GymSingleStepOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        judges_all=True,
+    ),
+    "gym_terminus_string": Verifier(
+        prepare=gym_terminus_string.prepare,
+        options=gym_terminus_string.GymTerminusStringOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        judges_all=True,
+    ),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
         version=1,
         kinds=frozenset({"tool_call"}),
+    ),
+    "terminal": Verifier(
+        prepare=terminal.prepare,
+        options=terminal.TerminalOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        requires=("rapidfuzz",),
     ),
     "text": Verifier(
         prepare=text.prepare,
