@@ -11,7 +11,16 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, gym_single_step, gym_terminus_string, terminal, text, tool_call
+from pivotmine.verifiers import (
+    exact,
+    gym_single_step,
+    gym_terminus_string,
+    mathematics,
+    terminal,
+    text,
+    tool_call,
+    tool_name,
+)
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -57,6 +66,14 @@ VERIFIERS: dict[str, Verifier] = {
         kinds=frozenset({"message"}),
         judges_all=True,
     ),
+    "math": Verifier(
+        prepare=mathematics.prepare,
+        options=mathematics.MathOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        requires=("math_verify",),
+        extra="verifiers",
+    ),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
@@ -69,6 +86,12 @@ VERIFIERS: dict[str, Verifier] = {
         version=1,
         kinds=frozenset({"message"}),
         requires=("rapidfuzz",),
+    ),
+    "tool_name": Verifier(
+        prepare=tool_name.prepare,
+        options=tool_name.ToolNameOptions,
+        version=1,
+        kinds=frozenset({"tool_call"}),
     ),
     "text": Verifier(
         prepare=text.prepare,
