@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pivotmine import jsonvalues
-from pivotmine.actions.action import Action, ToolCall
+from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.mismatch import shown_text
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
@@ -95,11 +95,11 @@ def _read_message(action: Action, argument: str) -> _Said | Verdict:
 
 def _read_argument(action: Action, argument: str) -> _Said | Verdict:
     name, _, key = argument.partition(".")
-    if not action.tool_calls:
-        return Verdict(0.0, Outcome.WRONG_KIND, f"a message, needed {shown_text(name)}")
     if len(action.tool_calls) > 1:
         return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {len(action.tool_calls)}, needed 1")
-    call: ToolCall = action.tool_calls[0]
+    call = next(iter(action.tool_calls), None)
+    if call is None:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a message, needed {shown_text(name)}")
     if call.name != name:
         return Verdict(0.0, Outcome.WRONG_TOOL, f"{shown_text(call.name)}, needed {shown_text(name)}")
     if key not in call.arguments:

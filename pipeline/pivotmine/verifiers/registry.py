@@ -15,6 +15,7 @@ from pivotmine.verifiers import (
     exact,
     gym_single_step,
     gym_terminus_string,
+    judge,
     mathematics,
     terminal,
     text,
@@ -43,6 +44,8 @@ class Verifier:
     such outcome; elsewhere these never come to a verifier."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
+    waits: bool = False
+    """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports inside itself; asked for before the first row."""
     extra: str = ""
@@ -65,6 +68,14 @@ VERIFIERS: dict[str, Verifier] = {
         version=1,
         kinds=frozenset({"message"}),
         judges_all=True,
+    ),
+    "judge": Verifier(
+        prepare=judge.prepare,
+        options=judge.JudgeOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        needs_messages=True,
+        waits=True,
     ),
     "math": Verifier(
         prepare=mathematics.prepare,
