@@ -20,45 +20,25 @@ passes word for word only. Text with a tool call is compared by its call alone, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
-from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.mismatch import shown_text
 from pivotmine.verifiers.text_facts import Fact, Facts, Word, facts_of, plain
 from pivotmine.verifiers.text_stance import asks, contradiction
+from pivotmine.verifiers.text_state import Known, Values, choices_of, known_of, stripped
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 20_000
 """Longer texts, of which similarity would cost too much, pass word for word only."""
-MAX_STATE_CHARS = 200_000
-"""So much of the state is read, from its end."""
-MAX_SCHEMA_NODES = 10_000
-"""So many values of the tools are looked through for `enum`."""
 
 _GREETING = """hi hello hey dear thank thanks you sure of course certainly great alright okay ok yes no sorry welcome
     absolutely understood good morning afternoon evening i'm apologies so much perfect very well"""
 _GREETINGS = frozenset(_GREETING.split())
-_NO_CHOICE = {
-    "yes",
-    "no",
-    "true",
-    "false",
-    "none",
-    "other",
-    "all",
-    "any",
-    "null",
-    "default",
-    "auto",
-    "name",
-    "id",
-    "type",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,18 +63,6 @@ class _Item(NamedTuple):
     value: str
 
 
-class _Known(NamedTuple):
-    """What the messages of a state hold."""
-
-    facts: frozenset[Fact]
-    words: frozenset[str]
-    """As written."""
-    small: frozenset[str]
-    """Those written small."""
-    names: frozenset[str]
-    """Those that may be names, in lower case."""
-
-
 def prepare(state: State, demonstration: Action, options: TextOptions) -> Callable[[Action], Verdict]:
     """A judge of messages against one demonstrated message."""
     demonstrated = demonstration.message
@@ -102,7 +70,7 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
 
     @cache  # asked for by the first message that is not the demonstration word for word
     def read() -> _Gold:
-        return _Gold(_Message(demonstrated), _known(state), _enum_values(state.tools))
+        return _Gold(_Message(demonstrated), known_of(state), choices_of(state.tools))
 
     def judge(action: Action) -> Verdict:
         if action.tool_calls:
@@ -134,8 +102,8 @@ class _Message:
 
 class _Gold(NamedTuple):
     message: _Message
-    known: _Known
-    values: _Values
+    known: Known
+    values: Values
 
 
 def _compare(demonstrated: _Gold, given: _Message, options: TextOptions) -> Verdict:
@@ -169,7 +137,7 @@ def _wording(items: Iterable[_Item]) -> str:
 
 
 def _in_facts(
-    gold: Facts, given: Facts, items: list[_Item], given_items: list[_Item], known: _Known, options: TextOptions
+    gold: Facts, given: Facts, items: list[_Item], given_items: list[_Item], known: Known, options: TextOptions
 ) -> str | None:
     stated = {item for item in items if item.kind}
     given_stated = {item for item in given_items if item.kind}
@@ -186,7 +154,7 @@ def _in_facts(
     return None
 
 
-def _holds(known: _Known, kind: str, value: str) -> bool:
+def _holds(known: Known, kind: str, value: str) -> bool:
     if kind in ("name", "value"):
         return any(word.casefold() == value for word in known.words)
     return Fact(kind, value) in known.facts
@@ -243,9 +211,9 @@ def _in_stance(gold: _Message, given: _Message) -> str | None:
     return contradiction(gold.plain, given.plain)
 
 
-def _items(facts: Facts, names: set[str], values: _Values) -> list[_Item]:
+def _items(facts: Facts, names: set[str], values: Values) -> list[_Item]:
     words = facts.words
-    lows = [_stripped(word.text).casefold() for word in words]
+    lows = [stripped(word.text).casefold() for word in words]
     items: list[_Item] = []
     at = 0
     while at < len(words):
@@ -263,28 +231,19 @@ def _items(facts: Facts, names: set[str], values: _Values) -> list[_Item]:
     return items
 
 
-_Values = dict[str, list[tuple[str, ...]]]
-"""Values as words in lower case, longest first, by their first word."""
-
-
-def _value_length(values: _Values, lows: list[str], at: int) -> int:
+def _value_length(values: Values, lows: list[str], at: int) -> int:
     for value in values.get(lows[at], ()):
         if tuple(lows[at : at + len(value)]) == value:
             return len(value)
     return 0
 
 
-def _stripped(word: str) -> str:
-    word = word.removesuffix("'s")
-    return word[:-1] if len(word) > 2 and word.endswith("s") and word[:-1].isupper() else word
-
-
-def _names(words: list[Word], small: frozenset[str], known: _Known) -> set[str]:
+def _names(words: list[Word], small: frozenset[str], known: Known) -> set[str]:
     """The names in a message, in lower case, but for those that a greeting addresses."""
     names = set[str]()
     greeting = False
     for word in words:
-        low = _stripped(word.text).casefold()
+        low = stripped(word.text).casefold()
         greeting = low in _GREETINGS if word.starts else greeting
         named = word.name or (low in known.names and word.text[0].isupper())
         if named and low not in small and not greeting:
@@ -296,85 +255,3 @@ def _names(words: list[Word], small: frozenset[str], known: _Known) -> set[str]:
 def _foreign(text: str) -> bool:
     letters = [char for char in text if char.isalpha()]
     return sum(ord(char) > 0x24F for char in letters) * 2 > len(letters)
-
-
-def _enum_values(tools: Iterable[Any]) -> _Values:
-    """What the tools' schemas list as choices, where the choice is made of words."""
-    found = set[tuple[str, ...]]()
-    pending: list[Any] = list(tools)
-    for _ in range(MAX_SCHEMA_NODES):
-        if not pending:
-            break
-        node = pending.pop()
-        if isinstance(node, dict):
-            choices = node.get("enum")
-            if isinstance(choices, list) and len(choices) > 1:
-                found.update(_words_of(choice) for choice in choices[:100] if isinstance(choice, str))
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            pending.extend(node[:100])
-    values: _Values = {}
-    for words in sorted(found - {()}, key=lambda words: (-len(words), words)):
-        values.setdefault(words[0], []).append(words)
-    return values
-
-
-def _words_of(choice: str) -> tuple[str, ...]:
-    words = tuple(choice[:60].replace("_", " ").replace("-", " ").casefold().split())
-    usable = 0 < len(words) <= 4 and all(word.isalpha() for word in words)
-    return words if usable and not (len(words) == 1 and (words[0] in _NO_CHOICE or len(words[0]) < 3)) else ()
-
-
-def _known(state: State) -> _Known:
-    facts, words, names = set[Fact](), set[str](), set[str]()
-    left = MAX_STATE_CHARS
-    for text in _texts(state.messages):
-        if left <= 0:
-            break
-        found, said, named = _of_one_text(text[:left])
-        facts |= found
-        words |= said
-        names |= named
-        left -= len(text)
-    small = frozenset(word for word in words if word.islower())
-    return _Known(frozenset(facts), frozenset(words), small, frozenset(names - small))
-
-
-@lru_cache(maxsize=4096)  # the states of one trajectory share their messages
-def _of_one_text(text: str) -> tuple[frozenset[Fact], frozenset[str], frozenset[str]]:
-    facts = facts_of(text)
-    stated = {*facts.stated, *facts.optional, *facts.possible}
-    names = frozenset(_stripped(word.text).casefold() for word in facts.words if word.name)
-    return frozenset(stated), frozenset(_stripped(word.text) for word in facts.words), names
-
-
-def _texts(messages: Iterable[Any]) -> Iterator[str]:
-    """The texts of messages, the last first: contents, arguments, and the values where a text is JSON."""
-    for message in reversed(list(messages)):
-        if isinstance(message, dict):
-            yield "".join(_strings(message))
-
-
-def _strings(message: dict[str, Any]) -> Iterator[str]:
-    pending: list[Any] = [message.get("content"), message.get("tool_calls"), message.get("function_call")]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            pending.extend((*node.values(), *node.keys()))
-        elif isinstance(node, list):
-            pending.extend(node)
-        elif isinstance(node, str):
-            value = _json(node)
-            pending.append(value)
-            # A value is no sentence: its first word may be a name like any other.
-            yield "" if value else f"\n{node}" if " " in node else f" ; {node}"
-        elif node is not None:
-            yield f" ; {node}"
-
-
-def _json(text: str) -> Any:
-    """The value of a text that is a JSON array or object; else nothing."""
-    try:
-        return jsonvalues.loads(text) if text.lstrip()[:1] in ("{", "[") else None
-    except ValueError:
-        return None
