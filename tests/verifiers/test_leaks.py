@@ -1,9 +1,11 @@
 """Published verifiers of single turns pay for these actions: each test is one of their leaks, closed here.
 
 The first group scores 1 there without doing what was demonstrated; the second fails there although it is the
-demonstration itself.
+demonstration itself. `test_gym_single_step.py` and `test_gym_terminus_string.py` show that the published behaviour has
+them.
 """
 
+import json
 from typing import Any
 
 import pytest
@@ -158,14 +160,65 @@ def test_leak_text_or_nothing_in_place_of_a_call(message: str) -> None:
     assert outcome(call("bash", command="ls"), message=message) == expected
 
 
-@pytest.mark.parametrize("message", ["", "anything", "Which order do you mean?"])
-@pytest.mark.parametrize("name", ["exact", "tool_call"])
-def test_leak_any_text_passes_for_a_demonstrated_message(name: str, message: str) -> None:
-    spec = make_spec(name, {})
+@pytest.mark.parametrize("message", ["", " ", "anything", "I cancelled your order.", "Which country do you live in?"])
+def test_leak_any_text_passes_for_a_demonstrated_message(message: str) -> None:
     gold = Action(message="Which order do you mean?")
-    assert not spec.handles(gold.kind)
-    assert verify(spec, STATE, [gold], Action(message=message)).reward in (None, 0.0)
-    assert passes_gate(spec, STATE, gold).reward is None
+    for name in ("exact", "tool_call"):
+        assert not make_spec(name, {}).handles(gold.kind)
+        assert verify(make_spec(name, {}), STATE, [gold], Action(message=message)).reward in (None, 0.0)
+        assert passes_gate(make_spec(name, {}), STATE, gold).reward is None
+    assert verify(make_spec("text", {}), STATE, [gold], Action(message=message)).reward == 0.0
+
+
+def test_leak_a_truncated_or_unreadable_action_is_a_message() -> None:
+    gold = Action(message="Which order do you mean?")
+    broken = Unparsed(text="<tool_call>{", reason="not JSON")
+    for given in (Action(truncated=True), Action(unparsed=(broken,)), Action(message=gold.message, truncated=True)):
+        assert verify(make_spec("text", {}), STATE, [gold], given).reward == 0.0
+
+
+def test_leak_the_easiest_call_alone_and_junk_beside_them() -> None:
+    easy, other = call("bash", command="ls"), call("search", query="x")
+    gold = Action(tool_calls=(easy, other))
+    for given in ((easy,), (easy, other, *(call("search", query=str(i)) for i in range(20)))):
+        assert verify(make_spec("tool_call", {}), STATE, [gold], Action(tool_calls=given)).reward == 0.0
+
+
+LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu"
+
+
+def terminal(demonstrated: list[str], *given: str, complete: bool = False, repeat: str = "") -> Outcome:
+    def batch(keystrokes: list[str], *, complete: bool) -> str:
+        commands = [{"keystrokes": k} for k in keystrokes]
+        return json.dumps({"analysis": "", "plan": "", "commands": commands, "task_complete": complete})
+
+    action = Action(message=batch(list(given), complete=complete).replace('"plan": "",', f'"plan": "",{repeat}'))
+    gold = Action(message=batch(demonstrated, complete=False))
+    assert passes_gate(make_spec("terminal", {}), STATE, gold).reward == 1.0
+    return verify(make_spec("terminal", {}), STATE, [gold], action).outcome
+
+
+def test_leak_a_task_called_complete_too_early() -> None:
+    assert terminal(["ls\n"], "ls\n") == Outcome.CORRECT
+    assert terminal(["ls\n"], "ls\n", complete=True) == Outcome.WRONG_ARGUMENTS
+
+
+def test_leak_another_path_or_number_in_a_long_command() -> None:
+    for old, new in (("exp-1", "exp-2"), ("10", "19"), ("--seed 7 ", "")):
+        assert terminal([f"{LONG}\n"], f"{LONG.replace(old, new)}\n") == Outcome.WRONG_ARGUMENTS
+
+
+def test_leak_a_command_without_its_enter() -> None:
+    assert terminal([f"{LONG}\n"], LONG) == Outcome.WRONG_ARGUMENTS
+
+
+def test_leak_keys_joined_to_text() -> None:
+    assert terminal(["C-c", "ls\n"], "C-c", "ls\n") == Outcome.CORRECT
+    assert terminal(["C-c", "ls\n"], "C-cls\n") == Outcome.WRONG_ARGUMENTS
+
+
+def test_leak_a_key_given_twice() -> None:
+    assert terminal(["ls\n"], "ls\n", repeat='"commands": [{"keystrokes": "rm a\\n"}],') == Outcome.INVALID_CALL
 
 
 GOLD = [

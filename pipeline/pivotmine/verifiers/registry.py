@@ -11,7 +11,20 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import auto, combinators, exact, recorded, tool_call
+from pivotmine.verifiers import (
+    auto,
+    combinators,
+    exact,
+    gym_single_step,
+    gym_terminus_string,
+    judge,
+    mathematics,
+    recorded,
+    terminal,
+    text,
+    tool_call,
+    tool_name,
+)
 from pivotmine.verifiers.mismatch import shown_text, unusable
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
@@ -37,6 +50,8 @@ class Verifier:
     """Whether it reads `State.messages`."""
     asks_all_members: bool = False
     """Of a verifier made of others: whether it handles only the kinds that all of them handle, not any of them."""
+    waits: bool = False
+    """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports inside itself; asked for before the first row."""
     extra: str = ""
@@ -60,6 +75,36 @@ VERIFIERS: dict[str, Verifier] = {
     "first_decided": Verifier(
         prepare=combinators.prepare_first, options=combinators.CombinatorOptions, version=1, kinds=ALL_KINDS
     ),
+    "gym_single_step": Verifier(
+        prepare=gym_single_step.prepare,
+        options=gym_single_step.GymSingleStepOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        judges_all=True,
+    ),
+    "gym_terminus_string": Verifier(
+        prepare=gym_terminus_string.prepare,
+        options=gym_terminus_string.GymTerminusStringOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        judges_all=True,
+    ),
+    "judge": Verifier(
+        prepare=judge.prepare,
+        options=judge.JudgeOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        needs_messages=True,
+        waits=True,
+    ),
+    "math": Verifier(
+        prepare=mathematics.prepare,
+        options=mathematics.MathOptions,
+        version=1,
+        kinds=frozenset({"message", "tool_call"}),
+        requires=("math_verify",),
+        extra="verifiers",
+    ),
     "recorded": Verifier(
         prepare=recorded.prepare,
         options=recorded.RecordedOptions,
@@ -67,10 +112,31 @@ VERIFIERS: dict[str, Verifier] = {
         kinds=ALL_KINDS,
         judges_all=True,
     ),
+    "terminal": Verifier(
+        prepare=terminal.prepare,
+        options=terminal.TerminalOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        requires=("rapidfuzz",),
+    ),
+    "text": Verifier(
+        prepare=text.prepare,
+        options=text.TextOptions,
+        version=1,
+        kinds=frozenset({"message"}),
+        needs_messages=True,
+        requires=("rapidfuzz",),
+    ),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
         version=2,
+        kinds=frozenset({"tool_call"}),
+    ),
+    "tool_name": Verifier(
+        prepare=tool_name.prepare,
+        options=tool_name.ToolNameOptions,
+        version=1,
         kinds=frozenset({"tool_call"}),
     ),
     "weighted": Verifier(

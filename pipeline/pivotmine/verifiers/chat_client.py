@@ -1,0 +1,172 @@
+"""Questions to an OpenAI-compatible chat server, over the standard library: bounded, repeated where that may help, and
+answered from a cache where they were asked before.
+
+Safe to call from many threads. Redirects are not followed: the key would go with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FIRST_PAUSE_S = 1.0
+"""Before the second attempt; doubled before each one after it, up to MAX_PAUSE_S."""
+MAX_PAUSE_S = 60.0
+MAX_REPLY_BYTES = 4 << 20
+MAX_REMEMBERED = 100_000
+"""Replies that a client without a folder keeps."""
+_WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, *range(500, 600)})
+
+
+class ChatError(Exception):
+    """No usable reply, after all attempts."""
+
+
+class ChatClient:
+    """One server and model."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float,
+        max_concurrency: int,
+        max_attempts: int,
+        api_key_env: str,
+        cache: str,
+    ) -> None:
+        self._url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._max_attempts = max_attempts
+        self._api_key_env = api_key_env
+        self._folder = Path(cache) if cache else None
+        self._remembered: dict[str, str] = {}
+        self._in_flight = threading.BoundedSemaphore(max_concurrency)
+        self._lock = threading.Lock()
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._only_model = ""
+
+    def ask(self, request: dict[str, Any], is_usable: Callable[[str], bool]) -> str:
+        """The text of the first choice. A reply that is not usable is asked for again, and never remembered.
+
+        Raises ChatError.
+        """
+        request = {**request, "model": request["model"] or self._model()}
+        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        known = self._recall(key)
+        if known is not None and is_usable(known):
+            return known
+        reply = self._repeat(lambda: self._text(request, is_usable))
+        self._remember(key, reply)
+        return reply
+
+    def _model(self) -> str:
+        """The one model that the server offers."""
+        with self._lock:
+            if not self._only_model:
+                served = self._repeat(lambda: self._fetch("/models", None))
+                data = served.get("data") if isinstance(served, dict) else None
+                names = [str(model.get("id")) for model in data or [] if isinstance(model, dict)]
+                if len(names) != 1:
+                    raise ChatError(f"option model is empty, and the server offers {len(names)} models")
+                self._only_model = names[0]
+            return self._only_model
+
+    def _text(self, request: dict[str, Any], is_usable: Callable[[str], bool]) -> str:
+        reply = self._fetch("/chat/completions", request)
+        try:
+            text = reply["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
+            raise _Again("a reply without choices") from None
+        if not isinstance(text, str) or not is_usable(text):
+            raise _Again(f"a reply of no use: {str(text)[-80:]!r}")
+        return text
+
+    def _repeat(self, attempt: Callable[[], Any]) -> Any:
+        for number in range(1, self._max_attempts + 1):
+            try:
+                with self._in_flight:
+                    return attempt()
+            except _Again as error:
+                if number == self._max_attempts:
+                    raise ChatError(f"{error} ({number} attempts)") from None
+                pause_s = error.pause_s or FIRST_PAUSE_S * 2 ** (number - 1) * random.uniform(0.5, 1.5)
+                time.sleep(min(pause_s, MAX_PAUSE_S))
+        raise AssertionError("at least one attempt")
+
+    def _fetch(self, path: str, body: dict[str, Any] | None) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self._api_key_env, ""):
+            headers["Authorization"] = f"Bearer {key}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._url}{path}", data, headers)
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as response:
+                reply = response.read(MAX_REPLY_BYTES + 1)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code in _WORTH_ANOTHER_TRY:
+                    raise _Again(f"status {error.code}", _seconds(error.headers.get("Retry-After"))) from None
+                said = error.read(200).decode(errors="replace")
+                raise ChatError(f"status {error.code}: {said}") from None
+        except (OSError, ValueError) as error:
+            raise _Again(f"{type(error).__name__}: {error}") from None
+        try:
+            return json.loads(reply[:MAX_REPLY_BYTES])
+        except (ValueError, RecursionError):
+            raise _Again("a reply that is not JSON") from None
+
+    def _recall(self, key: str) -> str | None:
+        if self._folder is None:
+            return self._remembered.get(key)
+        try:
+            stored = json.loads(self._path(key).read_text(encoding="utf-8"))
+            return stored["reply"] if isinstance(stored["reply"], str) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, key: str, reply: str) -> None:
+        if self._folder is None:
+            with self._lock:
+                self._remembered[key] = reply
+                while len(self._remembered) > MAX_REMEMBERED:
+                    del self._remembered[next(iter(self._remembered))]
+            return
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place and renamed: another process never reads half a reply.
+        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps({"reply": reply}))
+        Path(beside).replace(path)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / key[:2] / f"{key}.json"
+
+
+class _Again(Exception):
+    """What another attempt may mend."""
+
+    def __init__(self, words: str, pause_s: float = 0.0) -> None:
+        super().__init__(words)
+        self.pause_s = pause_s
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _seconds(retry_after: str | None) -> float:
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0

@@ -1,0 +1,98 @@
+"""Keystroke batches: the JSON object that a terminal agent answers with, in the two forms of the Terminus agents.
+
+    terminus_1   {"state_analysis", "explanation", "commands": [{"keystrokes", "is_blocking", "timeout_sec"}],
+                  "is_task_complete"}
+    terminus_2   {"analysis", "plan", "commands": [{"keystrokes", "duration"?}], "task_complete"?}
+
+No other keys are allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_Check = Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+class _Form(NamedTuple):
+    required: dict[str, _Check]
+    optional: dict[str, _Check]
+    command_required: dict[str, _Check]
+    command_optional: dict[str, _Check]
+    complete: str
+    """The key of the completion flag."""
+
+
+FORMS = {
+    "terminus_1": _Form(
+        {"state_analysis": _is_text, "explanation": _is_text, "commands": _is_list, "is_task_complete": _is_flag},
+        {},
+        {"keystrokes": _is_text, "is_blocking": _is_flag, "timeout_sec": _is_number},
+        {},
+        "is_task_complete",
+    ),
+    "terminus_2": _Form(
+        {"analysis": _is_text, "plan": _is_text, "commands": _is_list},
+        {"task_complete": _is_flag},
+        {"keystrokes": _is_text},
+        {"duration": _is_number},
+        "task_complete",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    keystrokes: tuple[str, ...]
+    """Of each command, in order."""
+    complete: bool
+    """The agent says that the task is done."""
+
+
+def form_of(value: Any) -> str:
+    """The name of the form that an answer is written in, valid or not."""
+    return "terminus_1" if isinstance(value, dict) and "state_analysis" in value else "terminus_2"
+
+
+def read_batch(value: Any, form: str) -> Batch | str:
+    """The batch that a JSON value is in a form; else why it is none."""
+    shape = FORMS[form]
+    if problem := _problem(value, shape.required, shape.optional):
+        return problem
+    for number, command in enumerate(value["commands"]):
+        if problem := _problem(command, shape.command_required, shape.command_optional):
+            return f"command {number}: {problem}"
+    keystrokes = tuple(command["keystrokes"] for command in value["commands"])
+    return Batch(keystrokes, value.get(shape.complete, False))
+
+
+def _problem(value: Any, required: dict[str, _Check], optional: dict[str, _Check]) -> str | None:
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    if missing := sorted(required.keys() - value.keys()):
+        return f"lacks {missing[0]}"
+    for key, inner in value.items():
+        check = required.get(key) or optional.get(key)
+        if check is None:
+            return f"unknown key {key}"
+        if not check(inner):
+            return f"{key} has the wrong type"
+    return None

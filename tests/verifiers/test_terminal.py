@@ -1,0 +1,167 @@
+"""Keystroke batches: the same commands pass, whatever the waiting and the free text; nothing else does."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
+
+
+def batch(*keystrokes: str, complete: bool | None = False, **more: Any) -> str:
+    value: dict[str, Any] = {"analysis": "a", "plan": "p", "commands": [{"keystrokes": k} for k in keystrokes]}
+    if complete is not None:
+        value["task_complete"] = complete
+    return json.dumps({**value, **more})
+
+
+def old_batch(*keystrokes: str, complete: bool = False) -> str:
+    commands = [{"keystrokes": k, "is_blocking": True, "timeout_sec": 5} for k in keystrokes]
+    value = {"state_analysis": "", "explanation": "", "commands": commands, "is_task_complete": complete}
+    return json.dumps(value)
+
+
+def verdict(demonstrated: str, message: str, **options: Any) -> Verdict:
+    return verify(make_spec("terminal", options), State(), [Action(message=demonstrated)], Action(message=message))
+
+
+SAME = {
+    "commands cut elsewhere": (batch("cd src\n", "ls -la\n"), batch("cd src\nls -la\n")),
+    "the Enter key": (batch("ls\n"), batch("ls", "Enter")),
+    "carriage return": (batch("ls\n"), batch("ls\r")),
+    "another wait": (batch("make\n"), batch(commands=[{"keystrokes": "make\n", "duration": 9.5}])),
+    "runs of blanks": (batch("ls -la   src\n"), batch("ls  -la src \n")),
+    "an empty line": (batch("ls\n"), batch("ls\n\n")),
+    "an empty command": (batch("ls\n"), batch("", "ls\n")),
+    "a comment": (batch("ls -la src/\n"), batch("# look\nls -la src/\n")),
+    "what echo shows": (batch("make test && ls\necho done\n"), batch("make test && ls\necho finished\n")),
+    "a commit's message": (batch("git commit -am 'Fix the bug'\n"), batch('git commit -am "Fix a bug"\n')),
+    "another analysis": (batch("ls\n"), batch("ls\n", analysis="b", plan="q")),
+    "an unstated flag": (batch("ls\n"), batch("ls\n", complete=None)),
+    "a code fence": (batch("ls\n"), "```json\n" + batch("ls\n") + "\n```"),
+    "no command": (batch(complete=True), batch("", complete=True)),
+    "the older form": (old_batch("ls -la\n"), old_batch("ls  -la\n")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_commands_pass(name: str) -> None:
+    one, other = SAME[name]
+    assert verdict(one, other) == verdict(other, one) == Verdict(1.0, Outcome.CORRECT)
+
+
+LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu"
+OTHER = {
+    "a path": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("exp-1", "exp-2"))),
+    "a number": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("10", "19"))),
+    "a flag": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace(" --device cpu", ""))),
+    "a command more": (batch(f"{LONG}\n"), batch(f"{LONG}\n", "rm -rf runs\n")),
+    "no Enter": (batch(f"{LONG}\n"), batch(LONG)),
+    "two words swapped": (batch("mv alice bob\n"), batch("mv bob alice\n")),
+    "a key joined to text": (batch("C-c", "ls\n"), batch("C-cls\n")),
+    "a key's name typed as text": (batch("C-c"), batch("\0C-c")),
+    "another key": (batch("C-c"), batch("C-d")),
+    "a key between": (batch("vim a\n", "ix\n"), batch("vim a\n", "Escape", "ix\n")),
+    "blanks in quotes": (batch("grep 'a  b' f\n"), batch("grep 'a b' f\n")),
+    "quotes that expand": (batch("ls '$HOME'\n"), batch('ls "$HOME"\n')),
+    "an indent in a file": (batch("cat > f <<E\nif a:\n  b\n  c\nE\n"), batch("cat > f <<E\nif a:\n  b\nc\nE\n")),
+    "a comment line in a file": (batch("cat > f <<E\n# a\nE\n"), batch("cat > f <<E\n# b\nE\n")),
+    "text typed into an editor": (batch("vi f\n", "ia\necho x\n", "Escape"), batch("vi f\n", "ia\necho y\n", "Escape")),
+    "echo into a file": (batch("echo 1 > f\n"), batch("echo 2 > f\n")),
+    "echo of a command": (batch("echo $(rm a)\n"), batch("echo $(rm b)\n")),
+    "a script's first line": (batch("#!/bin/sh\n"), batch("#!/bin/bash\n")),
+    "a message that runs": (batch('git commit -m "$(a)"\n'), batch('git commit -m "$(b)"\n')),
+    "free text without end": (batch("echo a\n"), batch(f"echo {'z' * 50}\n")),
+    "complete too early": (batch("ls\n"), batch("ls\n", complete=True)),
+    "not complete": (batch("ls\n", complete=True), batch("ls\n")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_other_commands_fail(name: str) -> None:
+    one, other = OTHER[name]
+    for found in (verdict(one, other), verdict(other, one)):
+        assert (found.reward, found.outcome) == (0.0, Outcome.WRONG_ARGUMENTS)
+        assert found.detail.isprintable()
+
+
+def test_the_detail_says_what_differs() -> None:
+    assert verdict(batch("ls\n"), batch("pwd\n")).detail == "pwd, demonstrated ls"
+    assert verdict(batch("ls\n"), batch("ls")).detail == "lacks \\n"
+    assert verdict(batch("ls\n"), batch("ls\npwd\n")).detail == "pwd, not demonstrated"
+    assert verdict(batch("ls\n"), batch("ls\n", complete=True)).detail == "complete: True, demonstrated False"
+    assert verdict(batch("echo a\n"), batch(f"echo {'z' * 50}\n")).detail == "similarity 0.19, needed 0.5"
+
+
+def test_similarity_alone_decides_where_that_is_asked_for() -> None:
+    one, other = OTHER["a path"]
+    assert verdict(one, other, same_words=False, min_similarity=0.95).reward == 1.0
+    assert verdict(one, batch("pwd\n"), same_words=False, min_similarity=0.95).reward == 0.0
+    assert verdict(one, batch(f"{LONG}\n", complete=True), same_words=False).reward == 0.0
+    with pytest.raises(UserError, match="option min_similarity: must be 0 to 1, is 75"):
+        make_spec("terminal", {"min_similarity": 75})
+
+
+INVALID = {
+    "": Outcome.EMPTY,
+    "ls": Outcome.INVALID_CALL,
+    "[]": Outcome.INVALID_CALL,
+    batch("ls\n")[:-1]: Outcome.INVALID_CALL,
+    "Here: " + batch("ls\n"): Outcome.INVALID_CALL,
+    batch("ls\n", extra=1): Outcome.INVALID_CALL,
+    batch("ls\n", plan=None): Outcome.INVALID_CALL,
+    batch("ls\n", task_complete="false"): Outcome.INVALID_CALL,
+    batch("ls\n", commands={}): Outcome.INVALID_CALL,
+    batch("ls\n", commands=["ls\n"]): Outcome.INVALID_CALL,
+    batch("ls\n", commands=[{"keystrokes": "ls\n", "duration": True}]): Outcome.INVALID_CALL,
+    batch("ls\n", commands=[{"keystrokes": ["ls\n"]}]): Outcome.INVALID_CALL,
+    batch("ls\n", commands=[{"duration": 1}]): Outcome.INVALID_CALL,
+    '{"analysis": "", "plan": "", "commands": [], "commands": []}': Outcome.INVALID_CALL,
+    old_batch("ls\n"): Outcome.INVALID_CALL,
+    "[" * 100_000: Outcome.INVALID_CALL,
+}
+
+
+@pytest.mark.parametrize("message", INVALID)
+def test_what_is_no_batch_fails(message: str) -> None:
+    found = verdict(batch("ls\n"), message)
+    assert (found.reward, found.outcome) == (0.0, INVALID[message])
+
+
+def test_the_detail_of_what_is_no_batch() -> None:
+    assert verdict(batch("ls\n"), batch(extra=1)).detail == "unknown key extra"
+    assert verdict(batch("ls\n"), batch(commands=[{}])).detail == "command 0: lacks keystrokes"
+    assert verdict("ls", batch("ls\n")).detail == "the demonstration is no terminus_2 batch: not a JSON object"
+    assert passes_gate(make_spec("terminal", {}), State(), Action(message="ls")).outcome == Outcome.INVALID_CALL
+
+
+def test_a_call_is_no_batch() -> None:
+    action = Action(message=batch("ls\n"), tool_calls=(ToolCall(name="bash", arguments={}),))
+    found = verify(make_spec("terminal", {}), State(), [Action(message=batch("ls\n"))], action)
+    assert found == Verdict(0.0, Outcome.WRONG_KIND, "a call of bash")
+
+
+@pytest.mark.parametrize("text", ["a" * 400_000, "a git commit -m " * 1200, "a" + "'" * 19_000, "ls a\n" * 2_000])
+def test_long_keystrokes_are_bounded(text: str) -> None:
+    assert verdict(batch(text), batch(text)).reward == 1.0
+    assert verdict(batch(text), batch(f"{text}b")).outcome in (Outcome.WRONG_ARGUMENTS, Outcome.UNPROVEN)
+    assert verdict(batch(text), batch(text.replace("a", "b", 1) + "\n")).reward == 0.0
+
+
+PIECES = ["ls", "\n", " ", "C-c", "Escape", "echo a", "# b\n", "'", "x <<E\n", "git commit -m 'a'\n", "\r"]
+KEYSTROKES = st.lists(
+    st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=4).map("".join), max_size=4
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(KEYSTROKES, KEYSTROKES, st.sampled_from([{}, {"same_words": False}]))
+def test_symmetric_and_gold_passes(one: list[str], other: list[str], options: dict[str, Any]) -> None:
+    there = verdict(batch(*one), batch(*other), **options)
+    assert there.outcome != Outcome.ERROR
+    assert there.reward == verdict(batch(*other), batch(*one), **options).reward
+    assert passes_gate(make_spec("terminal", {}), State(), Action(message=batch(*one))).reward == 1.0

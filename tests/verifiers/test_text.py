@@ -1,0 +1,327 @@
+"""Messages: the same facts and stance pass in other words; a wrong fact never does."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
+
+TOOLS: tuple[dict[str, Any], ...] = (
+    {
+        "type": "function",
+        "function": {
+            "name": "book",
+            "parameters": {
+                "type": "object",
+                "properties": {"cabin": {"type": "string", "enum": ["basic_economy", "economy", "business"]}},
+            },
+        },
+    },
+)
+STATE = State(
+    tools=TOOLS,
+    messages=(
+        {"role": "system", "content": "You help travellers. Refunds take 5 to 7 business days. It is 2024."},
+        {"role": "user", "content": "I am Mia Li and want to fly from Boston to Denver with Ivan."},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "function": {"name": "get", "arguments": '{"id": "HAT001", "to": "DEN"}'}}],
+        },
+        {"role": "tool", "content": '{"flights": [{"id": "HAT001", "price": 146}, {"id": "HAT002", "price": 155}]}'},
+    ),
+)
+
+
+def verdict(demonstrated: str, message: str, state: State = STATE, **options: Any) -> Verdict:
+    return verify(make_spec("text", options), state, [Action(message=demonstrated)], Action(message=message))
+
+
+def assert_same(one: str, other: str, state: State = STATE) -> None:
+    assert verdict(one, other, state) == Verdict(1.0, Outcome.CORRECT)
+    assert verdict(other, one, state) == Verdict(1.0, Outcome.CORRECT)
+
+
+def assert_other(one: str, other: str, detail: str = "", state: State = STATE) -> None:
+    there, back = verdict(one, other, state), verdict(other, one, state)
+    assert (there.reward, there.outcome) == (back.reward, back.outcome) == (0.0, Outcome.WRONG_TEXT)
+    if detail:
+        assert there.detail == detail
+
+
+PARAPHRASES = {
+    "polite words": (
+        "I can help you with that. Could you please provide your user ID and the reservation ID?",
+        "Of course! I can help you with that. Could you please provide me with your user ID and reservation ID?",
+    ),
+    "a date in three spellings": (
+        "Your new flight HAT001 to Denver leaves on May 20, 2024 at 3 PM and costs $146.",
+        "Your new flight HAT001 to Denver leaves on 2024-05-20 at 15:00 and costs 146 dollars.",
+    ),
+    "a date without its year": (
+        "Your new flight HAT001 to Denver leaves on the 20th of May at 3:00 pm and costs $146.00.",
+        "Your new flight HAT001 to Denver leaves on May 20, 2024 at 3pm and costs 146 USD.",
+    ),
+    "numbers in words": (
+        "I found two flights for the three of you, and the fare went up by fifteen percent.",
+        "I found 2 flights for the 3 of you, and the fare went up by 15%.",
+    ),
+    "large numbers": (
+        "The total cost of the order is $1,234.50, with two hundred points and twenty-five coupons.",
+        "The total cost of the order is 1234.5 dollars, with 200 points and 25 coupons.",
+    ),
+    "a list in another layout": (
+        "I found these flights: HAT001 for $146 and HAT002 for $155. Which one would you like to book?",
+        "I found these flights:\n\n1. **HAT001** for $146\n2. **HAT002** for $155\n\nWhich one would you like to book?",
+    ),
+    "a list in another order": (
+        "I found these flights: HAT001 costs $146, HAT002 costs $155. Which would you like?",
+        "I found these flights: HAT002 costs $155, HAT001 costs $146. Which would you like?",
+    ),
+    "the user's name in a greeting": (
+        "Thank you, Mia. I have cancelled the reservation for flight HAT001.",
+        "Thank you! I have cancelled the reservation for flight HAT001.",
+    ),
+    "one, for 1": ("I found 1 flight to Denver: HAT001.", "I found one flight to Denver: HAT001."),
+    "a denial in other words": (
+        "Unfortunately, I am unable to cancel flight HAT001.",
+        "Unfortunately, I'm not able to cancel flight HAT001.",
+    ),
+    "typography": (
+        "I\u2019ve booked \u201cHAT001\u201d \u2013 the flight to Denver \u2013 for you\u2026",
+        "I've booked \"HAT001\" - the flight to Denver - for you...",
+    ),
+    "an offer of more help": (
+        "The reservation of flight HAT001 has been cancelled. The refund takes 5 to 7 business days.",
+        "The reservation of flight HAT001 has been cancelled. The refund takes 5 to 7 business days. Anything else?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAPHRASES)
+def test_a_paraphrase_with_the_same_facts_passes(name: str) -> None:
+    assert_same(*PARAPHRASES[name])
+
+
+GOLD = "Flight HAT001 to Denver leaves on May 20 at 15:00. The upgrade to business costs $146, a 15% rise for Ivan."
+WRONG = {
+    "number": ("$146", "$155"),
+    "number's sign": ("$146", "$-146"),
+    "number's size": ("$146", "$146 thousand"),
+    "decimal point": ("$146", "$14.6"),
+    "currency": ("$146", "€146"),
+    "percentage": ("15%", "25%"),
+    "percentage or amount": ("15% rise", "15 rise"),
+    "id": ("HAT001", "HAT002"),
+    "case of an id": ("HAT001", "HAt001"),
+    "confusable in an id": ("HAT001", "H\u0410T001"),
+    "invisible character in an id": ("HAT001", "HAT\u200b001"),
+    "digits of another script": ("$146", "$\u0661\u0664\u0666"),
+    "date": ("May 20", "May 21"),
+    "month": ("May 20", "June 20"),
+    "time": ("15:00", "16:00"),
+    "half of the day": ("15:00", "3:00 AM"),
+    "name": ("Ivan", "Mia"),
+    "invented name": ("Ivan", "Pierre"),
+    "confusable in a name": ("Ivan", "\u0406van"),
+    "town": ("Denver", "Boston"),
+    "choice of a tool": ("business", "economy"),
+    "negation": ("costs", "does not cost"),
+    "negation in another language": ("costs", "kostet nicht"),
+    "negation behind a confusable": ("costs", "does n\u043et cost"),
+    "negation behind an invisible character": ("costs", "does no\u200bt cost"),
+    "question": ("leaves on", "could you please tell me whether it leaves on"),
+    "added fact": ("for Ivan", "for Ivan and 3 bags"),
+    "added fact of the state": ("$146", "$146 or $155"),
+    "invented fact": ("for Ivan", "for Ivan, code ZZ99"),
+    "missing fact": ("$146, ", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_paraphrase_with_a_wrong_fact_fails(name: str) -> None:
+    old, new = WRONG[name]
+    assert old in GOLD
+    assert_other(GOLD, GOLD.replace(old, new, 1))
+
+
+SWAPS = [
+    ("Flight HAT001 costs $146, flight HAT002 costs $155.", "Flight HAT001 costs $155, flight HAT002 costs $146."),
+    ("It has 2 stops, 3 seats and 2 bags.", "It has 2 stops, 3 seats and 3 bags."),
+    ("Move it from Boston to Denver.", "Move it from Denver to Boston."),
+    ("I cancelled HAT001 and booked HAT002.", "I cancelled HAT002 and booked HAT001."),
+    ("Ivan owes Mia the sum.", "Mia owes Ivan the sum."),
+    ("HAT001 has 5 seats, HAT002 5 and HAT003 7.", "HAT001 has 5 seats, HAT002 7 and HAT003 5."),
+    ("It is between 5 and 7.", "It is between 7 and 5."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), SWAPS)
+def test_two_facts_that_changed_places_fail(one: str, other: str) -> None:
+    assert_other(one, other)
+
+
+def test_the_detail_says_which_fact() -> None:
+    assert verdict(GOLD, GOLD.replace("$146", "$155")).detail == "lacks the number 146"
+    assert verdict(GOLD, f"{GOLD} It has 3 stops.").detail == "states the number 3"
+    assert verdict(GOLD, GOLD.replace("$", "€")).detail == "only one states the currency eur"
+    assert verdict(GOLD, GOLD.replace("costs", "never costs")).detail == "one denies something, the other nothing"
+    assert verdict("I found it.", "Have a nice day.").detail.startswith("similarity ")
+    assert verdict(SWAPS[2][0], SWAPS[2][1]).detail == "the name boston stands in another place"
+
+
+def test_a_denial_that_moved_fails() -> None:
+    assert_other(
+        "The ticket is refundable, but the fee is not deductible.",
+        "The ticket is not refundable, but the fee is deductible.",
+    )
+
+
+def test_an_unstated_year_has_to_be_the_states() -> None:
+    assert_other("The flight leaves on May 20.", "The flight leaves on May 20, 2031.")
+    assert_other("The flight leaves on May 20, 2024.", "The flight leaves on May 20, 2031.")
+
+
+def test_a_slash_date_of_doubtful_order_equals_itself_only() -> None:
+    assert_same("The flight leaves on 05/20/2024.", "The flight leaves on May 20, 2024.")
+    assert_same("The flight leaves on 05/06/2024.", "The flight leaves on 05/06/2024, thanks.")
+    assert_other("The flight leaves on 05/06/2024.", "The flight leaves on May 6, 2024.")
+
+
+def test_another_message_fails() -> None:
+    assert_other("Please confirm the cancellation of the trip.", "Please provide the airport you want to leave from.")
+    assert_other("You're welcome! Have a great day!", "I transferred the whole case to a colleague of mine.")
+
+
+@pytest.mark.parametrize("message", ["", " ", "...", "\u200b", "?!", "\U0001f600"])
+def test_a_message_without_a_word_never_passes(message: str) -> None:
+    found = verdict("Done.", message)
+    assert (found.reward, found.outcome) == (0.0, Outcome.EMPTY)
+    for demonstrated in ("", " \n"):
+        assert verdict(demonstrated, message).reward == verdict(demonstrated, "Done.").reward == 0.0
+
+
+def test_a_symbol_that_is_demonstrated_passes() -> None:
+    assert verdict("\U0001f44d", "\U0001f44d") == Verdict(1.0, Outcome.CORRECT)
+
+
+def test_a_call_is_no_message() -> None:
+    action = Action(message="Done.", tool_calls=(ToolCall(name="book", arguments={}),))
+    found = verify(make_spec("text", {}), STATE, [Action(message="Done.")], action)
+    assert found == Verdict(0.0, Outcome.WRONG_KIND, "a call of book")
+
+
+def test_facts_of_the_state_may_be_added_where_that_is_allowed() -> None:
+    more = GOLD.replace("for Ivan", "for Ivan, with HAT002 at $155")
+    assert verdict(GOLD, more, added_facts=True).reward == 1.0
+    assert verdict(GOLD, GOLD.replace("for Ivan", "for Ivan, code ZZ99"), added_facts=True).reward == 0.0
+    assert verdict(more, GOLD, added_facts=True).detail == "lacks the id HAT002"
+
+
+def test_the_threshold_is_inclusive_and_checked() -> None:
+    one, other = "The trip is booked for you.", "The trip is cancelled for us."
+    similarity = float(verdict(one, other, min_similarity=100.0).detail.split()[1].rstrip(","))
+    assert verdict(one, other, min_similarity=similarity - 1).reward == 1.0
+    assert verdict(one, other, min_similarity=similarity + 1).reward == 0.0
+    with pytest.raises(UserError, match=r"option min_similarity: must be 0 to 100, is 101"):
+        make_spec("text", {"min_similarity": 101})
+
+
+def test_other_scripts_pass_word_for_word_only() -> None:
+    text = "您的航班已取消，退款将在几个工作日内到账"
+    assert verdict(text, f" {text}\n").reward == 1.0
+    assert verdict(text, text.replace("已", "没")).outcome == Outcome.UNPROVEN
+
+
+def test_without_messages_facts_are_compared_all_the_same() -> None:
+    assert_same("The refund of $50 is on its way to you.", "Your refund of 50$ is on its way.", State())
+    assert_other("The refund of $50 is on its way.", "The refund of $60 is on its way.", "lacks the number 50", State())
+    assert_other("It goes to Denver.", "It goes to Boston.", "lacks the name denver", State())
+
+
+def recorded_messages() -> list[tuple[list[dict[str, Any]], str]]:
+    """Every message turn of the airline agent, with the messages before it."""
+    path = Path(os.environ["PIVOTMINE_REAL_DATA"]) / "tau-bench/gpt-4o-airline-tasks-00-29.json"
+    trials = [trial["traj"] for trial in json.loads(path.read_text(encoding="utf-8"))]
+    return [
+        (messages[:at], message["content"])
+        for messages in trials
+        for at, message in enumerate(messages)
+        if message["role"] == "assistant" and not message.get("tool_calls")
+    ]
+
+
+@pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="needs the real data folder")
+def test_in_recorded_messages_no_changed_number_passes() -> None:
+    spec = make_spec("text", {})
+    changed = 0
+    for before, message in recorded_messages()[::4]:
+        judge = prepare(spec, State(messages=tuple(before)), [Action(message=message)])
+        assert judge(Action(message=f"{message}\n\nLet me know if you need anything else!")).reward == 1.0
+        for number in list(re.finditer(r"\d+(?!\d*[.)] )", message))[:6]:
+            other = message[: number.start()] + str(int(number[0]) + 1) + message[number.end() :]
+            assert judge(Action(message=other)).reward == 0.0, (message, other)
+            changed += 1
+    assert changed > 400
+
+
+LONG = "word " * 200_000
+HOSTILE = {
+    "long": LONG,
+    "one long word": "a" * 2_000_000,
+    "digits": "1" * 1_000_000,
+    "commas": "1,111" * 300_000,
+    "hyphens and slashes": "a-/" * 500_000,
+    "markers": "- " * 800_000,
+    "negations": "no " * 200_000,
+    "questions": "?" * 1_000_000,
+    "braces": '[{"a":' * 200_000,
+    "surrogates": "\ud800 " * 1000,
+    "combining": "e" + "\u0301" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_messages_and_states_are_bounded(name: str) -> None:
+    text = HOSTILE[name]
+    state = State(messages=({"role": "user", "content": text}, {"role": "tool", "content": [{"text": text}], "x": 1}))
+    for demonstrated in ("Done with 3 files.", text):
+        judge = prepare(make_spec("text", {}), state, [Action(message=demonstrated)])
+        for message in (text, text[:19_000], "Done with 3 files."):
+            assert judge(Action(message=message)).outcome != Outcome.ERROR
+
+
+SAID = "HAT001 Denver $146 May 20 15:00 not the flight costs ? . business and 2 two is leaves 3 PM percent"
+WORDS = st.lists(st.one_of(st.sampled_from(SAID.split()), st.text(max_size=5)), max_size=12).map(" ".join)
+
+
+@settings(deadline=None, max_examples=60)
+@given(WORDS, WORDS)
+def test_symmetric_and_gold_passes(one: str, other: str) -> None:
+    there, back = verdict(one, other), verdict(other, one)
+    assert Outcome.ERROR not in (there.outcome, back.outcome)
+    if one.strip() and other.strip():
+        assert there.reward == back.reward
+    if one.strip():
+        assert passes_gate(make_spec("text", {}), STATE, Action(message=one)).reward == 1.0
+
+
+MESSAGES = st.one_of(
+    st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), st.recursive(st.text(), st.lists), max_size=3),
+    st.none(),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(MESSAGES, max_size=3), st.recursive(st.text(), lambda x: st.lists(x, max_size=2)), WORDS)
+def test_no_state_breaks_it(messages: Any, tool: Any, text: str) -> None:
+    state = State(messages=tuple(messages), tools=({"enum": [tool, "a b"]}, tool))
+    assert verdict("Done with 3 files.", text, state).outcome != Outcome.ERROR
