@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
 from pivotmine.messages import argument_value, text_of
+from pivotmine_stages.tokenising import PromptTokenizer
 
 _REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
 _PROBE = "pivotmine_probe"
@@ -38,6 +39,7 @@ class Renderer:
             )
         self.tokenizer = tokenizer
         self.options = dict(template_options)
+        self._prompts = PromptTokenizer(tokenizer)
         self.template = self._template()
         self._as_text = _wants_text(self)
         self._developer = "developer" in self.template
@@ -49,7 +51,7 @@ class Renderer:
     def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
         """The prompt of a state; raises whatever the template raises on messages that it refuses."""
         text = self._apply(self._prepared(messages, as_text=self._as_text), tools)
-        token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        token_ids = self._prompts.ids(text)
         return Prompt(text, token_ids, text.rstrip().endswith(_REASONING_OPENERS))
 
     def plain_text(self, prompt: Prompt) -> str | None:

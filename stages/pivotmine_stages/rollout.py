@@ -196,7 +196,7 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
         turn, prompt = work.in_flight.pop(reply.request.state_id)
         if reply.failure:
             work.reject(reply.failure, turn, reply.detail)
-        work.rows += [_row(work.record, reply, prompt, index) for index in range(len(reply.samples))]
+        work.rows += _rows(work.record, reply, prompt)
         tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
         work.counts.update(
             states=bool(reply.samples),
@@ -211,16 +211,16 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
             written = time.monotonic()
 
 
-def _row(record: PolicyRecord, reply: Reply, prompt: Prompt | None, index: int) -> dict[str, Any]:
-    return {
+def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> list[dict[str, Any]]:
+    of_state = {
         "policy_id": record.policy_id,
         "state_id": reply.request.state_id,
-        **asdict(reply.samples[index]),
         "num_prompt_tokens": len(prompt.token_ids) if prompt else None,
         "num_cached_tokens": reply.num_cached_tokens,
         "opened_reasoning": prompt.opened_reasoning if prompt else False,
         "prompt_hash": policy.hash_token_ids(prompt.token_ids) if prompt else None,
     }
+    return [{**of_state, **asdict(sample)} for sample in reply.samples]
 
 
 def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
