@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, tool_call
+from pivotmine.verifiers import exact, shell, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -45,6 +45,14 @@ VERIFIERS: dict[str, Verifier] = {
         options=tool_call.ToolCallOptions,
         version=1,
         kinds=frozenset({"tool_call"}),
+    ),
+    "shell": Verifier(
+        prepare=shell.prepare,
+        options=shell.ShellOptions,
+        version=1,
+        kinds=frozenset({"tool_call", "message"}),
+        requires=("tree_sitter", "tree_sitter_bash"),
+        extra="verifiers",
     ),
 }
 
