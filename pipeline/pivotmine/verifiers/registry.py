@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, shell, tool_call
+from pivotmine.verifiers import edit, exact, shell, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -53,6 +53,13 @@ VERIFIERS: dict[str, Verifier] = {
         kinds=frozenset({"tool_call", "message"}),
         requires=("tree_sitter", "tree_sitter_bash"),
         extra="verifiers",
+    ),
+    "edit": Verifier(
+        prepare=edit.prepare,
+        options=edit.EditOptions,
+        version=1,
+        kinds=frozenset({"tool_call"}),
+        needs_messages=True,
     ),
 }
 
