@@ -14,12 +14,14 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers import (
     auto,
     combinators,
+    edit,
     exact,
     gym_single_step,
     gym_terminus_string,
     judge,
     mathematics,
     recorded,
+    shell,
     terminal,
     text,
     tool_call,
@@ -71,6 +73,13 @@ VERIFIERS: dict[str, Verifier] = {
     ),
     "any": Verifier(prepare=combinators.prepare_any, options=combinators.CombinatorOptions, version=1, kinds=ALL_KINDS),
     "auto": Verifier(prepare=auto.prepare, options=auto.AutoOptions, version=1, kinds=ALL_KINDS),
+    "edit": Verifier(
+        prepare=edit.prepare,
+        options=edit.EditOptions,
+        version=1,
+        kinds=frozenset({"tool_call"}),
+        needs_messages=True,
+    ),
     "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
     "first_decided": Verifier(
         prepare=combinators.prepare_first, options=combinators.CombinatorOptions, version=1, kinds=ALL_KINDS
@@ -111,6 +120,14 @@ VERIFIERS: dict[str, Verifier] = {
         version=1,
         kinds=ALL_KINDS,
         judges_all=True,
+    ),
+    "shell": Verifier(
+        prepare=shell.prepare,
+        options=shell.ShellOptions,
+        version=1,
+        kinds=frozenset({"tool_call", "message"}),
+        requires=("tree_sitter", "tree_sitter_bash"),
+        extra="verifiers",
     ),
     "terminal": Verifier(
         prepare=terminal.prepare,
