@@ -23,8 +23,8 @@ _MEDIA = {
     "input_audio": "audio",
     "audio": "audio",
 }
-# Keys of a message that no policy sees: bookkeeping of the source.
-_UNSEEN = ("weight", "is_demo", "id", "timestamp")
+# Keys of a message that no policy sees: bookkeeping of the source; `extra` is what a reader keeps of it.
+_UNSEEN = ("weight", "is_demo", "id", "type", "timestamp", "extra")
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
 _FAILURE = re.compile(
     r"\[error\]|\w*(?:error|exception)\s*(?:[:\n]|-\s|$)|traceback \(most recent call last\)", re.IGNORECASE

@@ -22,7 +22,7 @@ from pivotmine.inert import one_line
 from pivotmine.json_records import Record
 from pivotmine.progress import track
 from pivotmine.readers import READERS, detect, grouped
-from pivotmine.readers.openai_messages import tool_definitions
+from pivotmine.readers.labels import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
 from pivotmine.sources import content_hash, find_sources, read_source
 from pivotmine_stages.demonstrations import least_outcome, settle_turns
