@@ -12,11 +12,22 @@ from itertools import chain
 from typing import Any
 
 from pivotmine.json_records import Record
-from pivotmine.readers import openai_messages, sharegpt, tau_bench, typed_content
+from pivotmine.readers import (
+    atif,
+    mini_swe_agent,
+    openai_messages,
+    sharegpt,
+    swe_agent,
+    tau_bench,
+    typed_content,
+)
 from pivotmine.readers.trajectory import BadTrajectory, Reader
 
 READERS: dict[str, Reader] = {
     "tau_bench": tau_bench.READER,
+    "swe_agent": swe_agent.READER,
+    "mini_swe_agent": mini_swe_agent.READER,
+    "atif": atif.READER,
     "sharegpt": sharegpt.READER,
     "typed_content": typed_content.READER,
     "openai": openai_messages.READER,

@@ -30,7 +30,8 @@ class Segment:
     tools: list[Any] | None = None
     """Tool definitions in OpenAI form; None: the source carries none."""
     num_inherited: int = 0
-    """Messages at the start that earlier segments hold already: assistant messages among them are no turns here."""
+    """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
+    them are no turns here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
