@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pivotmine import json_records, jsonvalues
 from pivotmine.errors import UserError
 from pivotmine.json_records import Record
-from pivotmine.sources import content_hash, find_sources, read_source
+from pivotmine.sources import SkippedFiles, content_hash, find_sources, read_source
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -341,7 +341,12 @@ def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"{}")
     found = ["a.json", "b.jsonl", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst"]
-    assert find_sources([tmp_path]) == [tmp_path / name for name in found]
+    skipped = SkippedFiles(str(tmp_path), ".csv 1, .bak 1")
+    assert find_sources([tmp_path]) == [*(tmp_path / name for name in found), skipped]
+    read = ".json, .jsonl, .ndjson, .parquet, .traj, .eval"
+    detail = f"files that are not read by their names: .csv 1, .bak 1; read are {read}"
+    assert list(read_source(skipped)) == [Record(None, None, ("skipped_files", detail))]
+    assert content_hash(skipped) != content_hash(SkippedFiles(str(tmp_path), ".csv 2"))
 
 
 def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,9 +367,7 @@ def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, mo
 def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"/nothing is no file and no folder: name what holds the trajectories$"):
         find_sources([tmp_path / "nothing"])
-    with pytest.raises(
-        UserError, match=r"holds no \.json, \.jsonl, \.ndjson, \.parquet file \(plain, \.gz or \.zst\)$"
-    ):
+    with pytest.raises(UserError, match=r"holds no \.json, \.jsonl, .*\.eval file \(plain, \.gz or \.zst\)$"):
         find_sources([tmp_path])
     with pytest.raises(UserError, match=r"/nothing cannot be read: No such file or directory$"):
         content_hash(tmp_path / "nothing")

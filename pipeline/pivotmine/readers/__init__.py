@@ -14,6 +14,8 @@ from typing import Any
 from pivotmine.json_records import Record
 from pivotmine.readers import (
     atif,
+    claude_code,
+    inspect_log,
     mini_swe_agent,
     openai_messages,
     openhands,
@@ -32,6 +34,8 @@ READERS: dict[str, Reader] = {
     "openhands": openhands.READER,
     "openhands_sdk": openhands_sdk.READER,
     "atif": atif.READER,
+    "inspect": inspect_log.READER,
+    "claude_code": claude_code.READER,
     "sharegpt": sharegpt.READER,
     "typed_content": typed_content.READER,
     "openai": openai_messages.READER,
