@@ -50,6 +50,13 @@ def _definition(tool: Any) -> dict[str, Any]:
     return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
 
 
+def object_of(record: Any) -> dict[str, Any]:
+    """The record as an object; BadTrajectory where it is none (a reader may be named for any record)."""
+    if not isinstance(record, dict):
+        raise BadTrajectory("unknown_format", f"the record is no object but {type(record).__name__}")
+    return record
+
+
 def message_list(messages: Any, key: str) -> list[Any]:
     """The messages under a record's key: a list, or its JSON text; BadTrajectory for anything else."""
     if isinstance(messages, str):
