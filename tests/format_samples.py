@@ -32,6 +32,26 @@ OUTPUT = [{"type": "message", "role": "assistant", "content": [{"type": "output_
 
 SAMPLES: dict[str, list[Any]] = {
     "tau_bench": [{"task_id": 1, "trial": 0, "reward": 1.0, "info": {}, "traj": OPENAI}],
+    "intercode": [
+        {
+            "0": {
+                "environment": "ic_bash",
+                "query": "Count the files.",
+                "task_id": 0,
+                "turn_history": {
+                    "actions": ["ls", "ls | wc -l"],
+                    "observations": ["a b", "2"],
+                    "rewards": [0.5, 1],
+                    "valid_action": [True, False],
+                },
+                "summary": {"max_reward": 1},
+            }
+        },
+        {
+            "query": "Say hello.",
+            "turn_history": {"actions": [], "observations": [], "rewards": [], "valid_action": []},
+        },
+    ],
     "nemo_gym": [
         {
             "responses_create_params": REQUEST,

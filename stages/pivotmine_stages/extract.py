@@ -22,7 +22,7 @@ from pivotmine.inert import one_line
 from pivotmine.json_records import Record
 from pivotmine.progress import track
 from pivotmine.readers import READERS, detect, grouped
-from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
 from pivotmine.sources import content_hash, find_sources, read_source
 from pivotmine_stages.demonstrations import least_outcome, settle_turns
@@ -57,7 +57,7 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     rundir.check_new_run(run)
     inside = run.resolve()
     files = [path for path in find_sources(config.sources) if not path.resolve().is_relative_to(inside)]
-    tools = _read_tools(config.tools_file)
+    tools = read_tools_file(config.tools_file) if config.tools_file else None
     identity = _identity(config, files, tools)
     with rundir.stage_lock(run, "extract"):
         done = rundir.read_manifests(run, "extract")
@@ -65,20 +65,6 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
             difference = rundir.difference(identity, done[-1]["config"])
             raise UserError(f"{run} was extracted with other settings ({difference}): choose another --run")
         return done[-1]["summary"] if done else _extract(config, run, files, tools, identity)
-
-
-def _read_tools(path: Path | None) -> list[Any] | None:
-    if path is None:
-        return None
-    try:
-        tools = tool_definitions(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--tools {path} cannot be read: {error}") from None
-    except BadTrajectory as bad:
-        raise UserError(f"--tools {path} holds no JSON list of tool definitions: {bad.detail}") from None
-    if not tools:
-        raise UserError(f"--tools {path} holds no tool: a JSON list of tool definitions is needed")
-    return tools
 
 
 def _identity(config: ExtractConfig, files: list[Path], tools: list[Any] | None) -> dict[str, Any]:

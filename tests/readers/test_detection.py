@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from format_samples import EVERY, SAMPLES
 
-from pivotmine.readers import READERS, detect
+from pivotmine.json_records import Record
+from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.trajectory import BadTrajectory
 
 
@@ -48,4 +49,5 @@ def test_one_reader_takes_each_format(name: str, record: Any) -> None:
     taking = [known for known, reader in READERS.items() if reader.matches(record)]
     assert taking[0] == name
     assert taking[1:] in ([], PARTICULAR.get(name, []))
-    assert READERS[name].read(record).segments
+    whole = [joined.value for joined in grouped(iter([Record(0, record)]))]
+    assert all(READERS[name].read(value).segments for value in whole)

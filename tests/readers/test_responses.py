@@ -28,6 +28,7 @@ def test_a_record_with_everything() -> None:
                 messages=[instructions, USER, TURN, TURN],
                 tools=[{"type": "function", "function": function}],
                 num_inherited=3,
+                rewards=(0.5,),
             ),
         ),
         task_id="4",
@@ -45,9 +46,16 @@ def test_a_record_with_everything() -> None:
 def test_the_same_log_in_other_places() -> None:
     whole = Segment(messages=[USER, TURN], num_inherited=1)
     assert read({"responses_create_params": {"input": "go"}, "output": [SAID]}).segments == (whole,)
+    rewarded = Segment(messages=[USER, TURN], num_inherited=1, rewards=(1.0,))
     assert read({"input": "go", "output": [SAID], "score": 1}) == Trajectory(
-        segments=(whole,), outcome=1.0, metadata={"score": 1}
+        segments=(rewarded,), outcome=1.0, metadata={"score": 1}
     )
+
+
+def test_the_reward_of_several_turns_is_none_of_them() -> None:
+    result = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    found = read({"input": "go", "output": [SAID, result, SAID], "reward": 1})
+    assert (found.segments[0].rewards, found.outcome, len(turns_of(found))) == ((), 1.0, 2)
 
 
 @pytest.mark.parametrize(

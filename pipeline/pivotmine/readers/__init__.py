@@ -12,11 +12,12 @@ from itertools import chain
 from typing import Any
 
 from pivotmine.json_records import Record
-from pivotmine.readers import nemo_gym, openai_messages, responses, sharegpt, tau_bench, typed_content
+from pivotmine.readers import intercode, nemo_gym, openai_messages, responses, sharegpt, tau_bench, typed_content
 from pivotmine.readers.trajectory import BadTrajectory, Reader
 
 READERS: dict[str, Reader] = {
     "tau_bench": tau_bench.READER,
+    "intercode": intercode.READER,
     "nemo_gym": nemo_gym.READER,
     "responses": responses.READER,
     "sharegpt": sharegpt.READER,

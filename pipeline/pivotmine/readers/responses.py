@@ -70,16 +70,20 @@ def read(record: Any) -> Trajectory:
     metadata = beside(record, "response")
     if isinstance(response := record.get("response"), dict):
         metadata["response"] = {k: v for k, v in response.items() if k not in ("output", "tools", "instructions")}
+    written = to_messages(output)
+    reward = outcome_of(record)
     segment = Segment(
-        messages=before + to_messages(output),
+        messages=before + written,
         tools=tool_definitions(params.get("tools")),
         num_inherited=len(before),
+        # The reward of a response of one turn is that turn's.
+        rewards=(reward,) if reward is not None and len(written) == 1 else (),
     )
     return Trajectory(
         segments=(segment,),
         task_id=task(record),
         domain=text_or_none(record.get("domain")),
-        outcome=outcome_of(record),
+        outcome=reward,
         metadata=metadata,
     )
 
