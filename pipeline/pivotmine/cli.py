@@ -94,6 +94,24 @@ def extract(
 
 
 @app.command()
+def record(
+    context: typer.Context,
+    sources: Annotated[list[Path], typer.Argument(help="Files or folders of recorded actions.", metavar="SOURCE...")],
+    run: Annotated[Path, typer.Option("--run", help="Directory of the run, extracted before.")],
+    policy_name: Annotated[str, typer.Option(help="Which policy acted.")],
+    state_key: Annotated[
+        str, typer.Option(help="What makes two histories one state: exact, or actions (results may differ).")
+    ] = "exact",
+    tools: Tools = None,
+    format: Format = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Actions sampled elsewhere become rollouts and, where they came with rewards, scores."""
+    _stage(context)
+
+
+@app.command()
 def rollout(
     context: typer.Context,
     run: Run,
@@ -171,6 +189,22 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose the states worth training on and write them as a dataset with a card."""
+    _stage(context)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Run,
+    name: Name = "default",
+    format: Annotated[str, typer.Option(help="nemo_gym (JSON lines) or verl (Parquet).")] = "nemo_gym",
+    agent: Annotated[
+        str | None, typer.Option(help="nemo_gym: agent_ref's name, in rows whose source names no agent.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write a pivot dataset in the form of another trainer, beside the TRL one."""
     _stage(context)
 
 

@@ -71,6 +71,12 @@ def test_rows_of_one_source_trajectory_are_one_task(fields: dict[str, Any], task
     assert read({"input": "go", "output": [SAID], **fields}).task_id == task
 
 
+def test_a_response_that_was_cut_off_is_masked() -> None:
+    response = {"output": [SAID], "incomplete_details": {"reason": "max_output_tokens"}}
+    found = read({**RECORD, "response": response}).segments[0].messages[-1]
+    assert found == {**TURN, "weight": 0, "extra": {"items": [SAID], "truncated": True}}
+
+
 def test_what_matches() -> None:
     assert matches(RECORD)
     assert matches({"input": [], "output": []})

@@ -2,6 +2,7 @@
 
 `output` may also stand beside the parameters, and the parameters in the record itself. The turns are those of the
 output; what the model wrote in the input was given to it. NeMo Gym's rollouts have this form, with `reward` as outcome.
+The last turn of a response that was cut off (`incomplete_details`) is masked and says so under `extra`.
 """
 
 from __future__ import annotations
@@ -63,29 +64,37 @@ def beside(record: dict[str, Any], *taken: str) -> dict[str, Any]:
 
 def read(record: Any) -> Trajectory:
     """One record, one segment; the messages of the input are inherited."""
-    params, output = params_of(record), output_of(record)
-    before = input_messages(params)
-    if not isinstance(output, list):
-        raise BadTrajectory("no_messages", f"`output` is no list but {type(output).__name__}")
-    metadata = beside(record, "response")
-    if isinstance(response := record.get("response"), dict):
-        metadata["response"] = {k: v for k, v in response.items() if k not in ("output", "tools", "instructions")}
-    written = to_messages(output)
-    reward = outcome_of(record)
+    params = params_of(record)
+    before, written = input_messages(params), _written(record)
+    outcome = outcome_of(record)
     segment = Segment(
         messages=before + written,
         tools=tool_definitions(params.get("tools")),
         num_inherited=len(before),
         # The reward of a response of one turn is that turn's.
-        rewards=(reward,) if reward is not None and len(written) == 1 else (),
+        rewards=(outcome,) if outcome is not None and len(written) == 1 else (),
     )
+    metadata = beside(record, "response")
+    if isinstance(response := record.get("response"), dict):
+        metadata["response"] = {k: v for k, v in response.items() if k not in ("output", "tools", "instructions")}
     return Trajectory(
         segments=(segment,),
         task_id=task(record),
         domain=text_or_none(record.get("domain")),
-        outcome=reward,
+        outcome=outcome,
         metadata=metadata,
     )
+
+
+def _written(record: dict[str, Any]) -> list[Any]:
+    output, response = output_of(record), record.get("response")
+    if not isinstance(output, list):
+        raise BadTrajectory("no_messages", f"`output` is no list but {type(output).__name__}")
+    written = to_messages(output)
+    cut_off = isinstance(response, dict) and response.get("incomplete_details")
+    if cut_off and written and isinstance(last := written[-1], dict) and last.get("role") == "assistant":
+        written[-1] = {**last, "weight": 0, "extra": {**last["extra"], "truncated": True}}
+    return written
 
 
 READER = Reader(matches, read)
