@@ -371,3 +371,38 @@ def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
         find_sources([tmp_path])
     with pytest.raises(UserError, match=r"/nothing cannot be read: No such file or directory$"):
         content_hash(tmp_path / "nothing")
+
+
+def test_globs_name_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jsonl", "b.txt", "sub/c.jsonl", "odd[1].jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(LINES)
+    monkeypatch.chdir(tmp_path)
+    assert find_sources(["*.txt", "**/*.jsonl"]) == [
+        Path(n) for n in ("b.txt", "a.jsonl", "odd[1].jsonl", "sub/c.jsonl")
+    ]
+    assert find_sources(["odd[1].jsonl"]) == [Path("odd[1].jsonl")]
+    with pytest.raises(UserError, match=r"^\*\.xml matches no file: name what holds the trajectories$"):
+        find_sources(["*.xml"])
+
+
+@pytest.mark.parametrize("form", ["structs", "text", "arrow.json"])
+def test_any_column_may_hold_the_messages(tmp_path: Path, form: str) -> None:
+    values = [value["messages"] for value in TRAJECTORIES]
+    texts = [json.dumps(value) for value in values]
+    column = {
+        "structs": lambda: pa.array(values),
+        "text": lambda: pa.array(texts),
+        "arrow.json": lambda: pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts)),
+    }[form]()
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"dialogue": column, "reward": list(range(12))}), path, row_group_size=5)
+    assert list(read_source(path, "dialogue")) == RECORDS
+    (record,) = read_source(path, "talk")
+    assert record == Record(None, None, ("no_messages_column", "no column 'talk': the file has dialogue, reward"))
+
+
+def test_a_key_of_json_records_may_hold_the_messages(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"talk": [], "messages": 1, "reward": 0}\n{"messages": [5]}\n[]\n')
+    found = [record.value for record in read_source(tmp_path / "a.jsonl", "talk")]
+    assert found == [{"messages": [], "reward": 0}, {"messages": [5]}, []]

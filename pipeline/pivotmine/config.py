@@ -1,4 +1,4 @@
-"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, keys as the flags.
+"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, ..., keys as the flags.
 
     [rollout]
     num_samples = 16
@@ -21,6 +21,8 @@ from typing import Any
 from pivotmine.errors import UserError
 
 COMMANDS = ("extract", "rollout", "score", "select")
+"""The stages, in the order of `pivotmine run`."""
+OTHER_COMMANDS = ("record", "export")
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from None
-    _check_names(path, tables, (*COMMANDS, "verifiers"), "")
+    _check_names(path, tables, (*COMMANDS, *OTHER_COMMANDS, "verifiers"), "")
     if verifiers := tables.get("verifiers"):
         from pivotmine.verifiers import VERIFIERS
 

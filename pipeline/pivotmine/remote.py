@@ -19,6 +19,8 @@ from pivotmine.errors import UserError
 
 PROTOCOLS = ("hf", "s3", "gs", "gcs", "http", "https")
 _BUFFER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+"""Read at a time: what a connection sent before it broke off is lost by the piece."""
 _FINGERPRINTS = ("ETag", "etag", "md5Hash", "crc32c", "blob_id", "sha256", "oid")
 """What file systems say of a file's content without its being read."""
 
@@ -80,7 +82,8 @@ def open_remote(file: RemoteFile) -> Generator[io.BufferedReader]:
     """The file's bytes; whatever goes wrong is an OSError."""
     try:
         system, path = _open_system(file.url)
-        opened = system.open(path, "rb")
+        # By http a file is one stream: ranges would be asked for by megabytes, and a broken one lost whole.
+        opened = system.open(path, "rb", **({"block_size": 0} if file.url.startswith("http") else {}))
     except Exception as error:
         raise _os_error(error) from None
     with opened:
@@ -117,13 +120,15 @@ def _plainly(url: str) -> Generator[None]:
     except ImportError:
         protocol = url.partition("://")[0]
         raise UserError(f"{protocol}:// needs the extra remote: pip install 'pivotmine[remote]'") from None
-    except FileNotFoundError:
-        raise UserError(f"{url} is not there: name what holds the trajectories") from None
+    except FileNotFoundError as error:
+        # fsspec says so of a server that does not answer, too.
+        cause = f" ({_os_error(error.__cause__)})" if error.__cause__ else ""
+        raise UserError(f"{url} is not there{cause}: name what holds the trajectories") from None
     except Exception as error:
         raise UserError(f"{url} cannot be read: {_os_error(error)}") from None
 
 
-def _os_error(error: Exception) -> OSError:
+def _os_error(error: BaseException) -> OSError:
     return OSError(f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
@@ -148,7 +153,7 @@ class _Plain(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            block = self._file.read(len(buffer))
+            block = self._file.read(min(len(buffer), _PIECE_BYTES))
         except Exception as error:
             raise _os_error(error) from None
         buffer[: len(block)] = block

@@ -112,6 +112,11 @@ def _counted(names: list[str]) -> str:
     return ", ".join(f"{suffix} {number}" for suffix, number in numbers.most_common(20))
 
 
+def lies_in(source: Source, folder: Path) -> bool:
+    """Whether a source is a local file below a folder."""
+    return isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve())
+
+
 def content_hash(path: Source) -> str:
     """128 bits in hexadecimal of a source's content; UserError where it cannot be read."""
     digest = blake2b(digest_size=16)

@@ -65,4 +65,4 @@ def test_of_the_segments_that_fit_the_longest_grows() -> None:
     calls = [call(short[:1], says("1")), call(long[:3], says("2")), call([user("z")], says("3"))]
     found = segments_of([*calls, call([*long, user("c")], says("4"))])
     assert [len(s.messages) for s in found] == [6, 2]
-    assert segments_of([call([user("a")], None)]) == ()
+    assert segments_of([call([user("a")], None)]) == (Segment(messages=[user("a")]),)

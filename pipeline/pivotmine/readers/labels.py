@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pivotmine import jsonvalues
+from pivotmine.errors import UserError
 from pivotmine.readers.trajectory import BadTrajectory, outcome_label, text_or_none
 
 OUTCOME_KEYS = (
@@ -48,6 +50,26 @@ def _definition(tool: Any) -> dict[str, Any]:
     if "function" in tool:
         return tool
     return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+
+
+def read_tools_file(path: Path) -> list[Any]:
+    """The tool definitions in a file, for sources that carry none; UserError where there are none."""
+    try:
+        tools = tool_definitions(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--tools {path} cannot be read: {error}") from None
+    except BadTrajectory as bad:
+        raise UserError(f"--tools {path} holds no JSON list of tool definitions: {bad.detail}") from None
+    if not tools:
+        raise UserError(f"--tools {path} holds no tool: a JSON list of tool definitions is needed")
+    return tools
+
+
+def object_of(record: Any) -> dict[str, Any]:
+    """The record as an object; BadTrajectory where it is none (a reader may be named for any record)."""
+    if not isinstance(record, dict):
+        raise BadTrajectory("unknown_format", f"the record is no object but {type(record).__name__}")
+    return record
 
 
 def message_list(messages: Any, key: str) -> list[Any]:

@@ -43,7 +43,7 @@ def segments_of(calls: Iterable[ModelCall]) -> tuple[Segment, ...]:
     opened: list[_Open] = []
     for call in calls:
         found = _grown(opened, call)
-        if found is None and call.reply is not None:
+        if found is None and (call.reply is not None or not opened):
             found = _opened(call, first=not opened)
             opened.append(found)
         if found is not None and call.reply is not None:

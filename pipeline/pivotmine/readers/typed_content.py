@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pivotmine import jsonvalues
-from pivotmine.readers.labels import message_list
+from pivotmine.readers.labels import message_list, object_of
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.trajectory import Reader, Trajectory
@@ -40,7 +40,7 @@ def _is_block(block: Any) -> bool:
 
 def read(record: Any) -> Trajectory:
     """One record, one segment: the format only ever appends."""
-    fields = dict(record)
+    fields = dict(object_of(record))
     ids = CallIds()
     messages = [_message(message, ids) for message in message_list(fields.pop("messages", None), "messages")]
     return of_messages(messages, fields)

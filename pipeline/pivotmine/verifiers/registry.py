@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import exact, tool_call
+from pivotmine.verifiers import exact, recorded, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -40,6 +40,12 @@ class Verifier:
 # To add one: a module of its own with an options dataclass and a `prepare`, and an entry here.
 VERIFIERS: dict[str, Verifier] = {
     "exact": Verifier(prepare=exact.prepare, options=exact.ExactOptions, version=1, kinds=frozenset({"tool_call"})),
+    "recorded": Verifier(
+        prepare=recorded.prepare,
+        options=recorded.RecordedOptions,
+        version=1,
+        kinds=frozenset({"tool_call", "message"}),
+    ),
     "tool_call": Verifier(
         prepare=tool_call.prepare,
         options=tool_call.ToolCallOptions,
