@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pivotmine import json_records, jsonvalues
 from pivotmine.errors import UserError
 from pivotmine.json_records import Record
-from pivotmine.sources import content_hash, find_sources, read_source
+from pivotmine.sources import SkippedFiles, content_hash, find_sources, read_source
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -341,7 +341,12 @@ def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"{}")
     found = ["a.json", "b.jsonl", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst"]
-    assert find_sources([tmp_path]) == [tmp_path / name for name in found]
+    skipped = SkippedFiles(str(tmp_path), ".csv 1, .bak 1")
+    assert find_sources([tmp_path]) == [*(tmp_path / name for name in found), skipped]
+    read = ".json, .jsonl, .ndjson, .parquet, .traj, .eval"
+    detail = f"files that are not read by their names: .csv 1, .bak 1; read are {read}"
+    assert list(read_source(skipped)) == [Record(None, None, ("skipped_files", detail))]
+    assert content_hash(skipped) != content_hash(SkippedFiles(str(tmp_path), ".csv 2"))
 
 
 def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,9 +367,42 @@ def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, mo
 def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"/nothing is no file and no folder: name what holds the trajectories$"):
         find_sources([tmp_path / "nothing"])
-    with pytest.raises(
-        UserError, match=r"holds no \.json, \.jsonl, \.ndjson, \.parquet file \(plain, \.gz or \.zst\)$"
-    ):
+    with pytest.raises(UserError, match=r"holds no \.json, \.jsonl, .*\.eval file \(plain, \.gz or \.zst\)$"):
         find_sources([tmp_path])
     with pytest.raises(UserError, match=r"/nothing cannot be read: No such file or directory$"):
         content_hash(tmp_path / "nothing")
+
+
+def test_globs_name_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jsonl", "b.txt", "sub/c.jsonl", "odd[1].jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(LINES)
+    monkeypatch.chdir(tmp_path)
+    assert find_sources(["*.txt", "**/*.jsonl"]) == [
+        Path(n) for n in ("b.txt", "a.jsonl", "odd[1].jsonl", "sub/c.jsonl")
+    ]
+    assert find_sources(["odd[1].jsonl"]) == [Path("odd[1].jsonl")]
+    with pytest.raises(UserError, match=r"^\*\.xml matches no file: name what holds the trajectories$"):
+        find_sources(["*.xml"])
+
+
+@pytest.mark.parametrize("form", ["structs", "text", "arrow.json"])
+def test_any_column_may_hold_the_messages(tmp_path: Path, form: str) -> None:
+    values = [value["messages"] for value in TRAJECTORIES]
+    texts = [json.dumps(value) for value in values]
+    column = {
+        "structs": lambda: pa.array(values),
+        "text": lambda: pa.array(texts),
+        "arrow.json": lambda: pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts)),
+    }[form]()
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"dialogue": column, "reward": list(range(12))}), path, row_group_size=5)
+    assert list(read_source(path, "dialogue")) == RECORDS
+    (record,) = read_source(path, "talk")
+    assert record == Record(None, None, ("no_messages_column", "no column 'talk': the file has dialogue, reward"))
+
+
+def test_a_key_of_json_records_may_hold_the_messages(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"talk": [], "messages": 1, "reward": 0}\n{"messages": [5]}\n[]\n')
+    found = [record.value for record in read_source(tmp_path / "a.jsonl", "talk")]
+    assert found == [{"messages": [], "reward": 0}, {"messages": [5]}, []]

@@ -39,7 +39,12 @@ def _from_file(context: typer.Context, path: Path | None) -> Path | None:
 
 Run = Annotated[Path, typer.Argument(help="Directory of the run.", metavar="RUN")]
 RunOption = Annotated[Path, typer.Option("--run", help="Directory of the run, new or extracted by the same command.")]
-Sources = Annotated[list[Path], typer.Argument(help="Files or folders of trajectories.", metavar="SOURCE...")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files, folders or globs of trajectories, or hf://, s3://, gs:// or http(s):// URLs.", metavar="SOURCE..."
+    ),
+]
 Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file of options.", is_eager=True, callback=_from_file)
 ]
@@ -89,12 +94,33 @@ def extract(
     format: Format = None,
     domain: Domain = None,
     domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
+    messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=0)] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Trajectories to tables: turns, states, demonstrations, and every reject with its reason."""
+    _stage(context)
+
+
+@app.command()
+def record(
+    context: typer.Context,
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs or URLs of recorded actions.", metavar="SOURCE...")
+    ],
+    run: Annotated[Path, typer.Option("--run", help="Directory of the run, extracted before.")],
+    policy_name: Annotated[str, typer.Option(help="Which policy acted.")],
+    state_key: Annotated[
+        str, typer.Option(help="What makes two histories one state: exact, or actions (results may differ).")
+    ] = "exact",
+    tools: Tools = None,
+    format: Format = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Actions sampled elsewhere become rollouts and, where they came with rewards, scores."""
     _stage(context)
 
 
@@ -191,6 +217,22 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Put the verifier on trial: mutations that must fail or pass, and where stored scores disagree."""
+    _stage(context)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Run,
+    name: Name = "default",
+    format: Annotated[str, typer.Option(help="nemo_gym (JSON lines) or verl (Parquet).")] = "nemo_gym",
+    agent: Annotated[
+        str | None, typer.Option(help="nemo_gym: agent_ref's name, in rows whose source names no agent.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Write a pivot dataset in the form of another trainer, beside the TRL one."""
     _stage(context)
 
 

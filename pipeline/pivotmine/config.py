@@ -1,4 +1,4 @@
-"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, keys as the flags.
+"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, ..., keys as the flags.
 
     [rollout]
     num_samples = 16
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pivotmine.verifiers import VerifierSpec
 
 COMMANDS = ("extract", "rollout", "score", "select")
+"""The stages, in the order of `pivotmine run`."""
+OTHER_COMMANDS = ("record", "export", "audit")
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
@@ -38,7 +40,11 @@ def read_config(path: Path | None) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from None
-    _check_tables(path, {key: value for key, value in tables.items() if key != "choose"}, (*COMMANDS, "verifiers"))
+    _check_tables(
+        path,
+        {key: value for key, value in tables.items() if key != "choose"},
+        (*COMMANDS, *OTHER_COMMANDS, "verifiers"),
+    )
     if not isinstance(rules := tables.get("choose", []), list) or not all(isinstance(rule, dict) for rule in rules):
         raise UserError(f"--config {path}: rules are tables [[choose]], in two brackets")
     _check_verifiers(path, tables.get("verifiers", {}))

@@ -15,6 +15,9 @@ from typing import Any
 from pivotmine import jsonvalues
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+UNREADABLE, UNRECORDED = "unreadable", "unrecorded"
+"""Keys under which a reader says why it could make no message of something, or that the source does not hold it."""
+_READER_PROBLEMS = {UNREADABLE: "bad_message", UNRECORDED: "unrecorded_context"}
 _TEXT_BLOCKS = ("text", "input_text", "output_text")
 _MEDIA = {
     "image": "image",
@@ -23,8 +26,8 @@ _MEDIA = {
     "input_audio": "audio",
     "audio": "audio",
 }
-# Keys of a message that no policy sees: bookkeeping of the source.
-_UNSEEN = ("weight", "is_demo", "id", "timestamp")
+# Keys of a message that no policy sees: bookkeeping of the source; `extra` is what a reader keeps of it.
+_UNSEEN = ("weight", "is_demo", "id", "type", "timestamp", "extra")
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
 _FAILURE = re.compile(
     r"\[error\]|\w*(?:error|exception)\s*(?:[:\n]|-\s|$)|traceback \(most recent call last\)", re.IGNORECASE
@@ -43,6 +46,9 @@ def problem(message: Any) -> tuple[str, str] | None:
     role = message.get("role")
     if role not in ROLES:
         return "unknown_role", repr(role)[:100]
+    for key, reason in _READER_PROBLEMS.items():
+        if key in message:
+            return reason, str(message[key])[:200]
     return _content_problem(message.get("content")) or _calls_problem(message.get("tool_calls"))
 
 

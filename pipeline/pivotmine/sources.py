@@ -1,4 +1,6 @@
-"""Sources: files of records, streamed. JSON, JSON lines and Parquet; gz and zst by their first bytes.
+"""Sources: files, folders, globs and URLs of records, streamed.
+
+JSON, JSON lines, Parquet and Inspect's archives are told by their first bytes, as are gz and zst around them.
 
 A record is a JSON value with its place in the source. What cannot be read is a record too, with the reason, and what
 was read before it is kept.
@@ -8,50 +10,121 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from glob import glob
 from hashlib import blake2b
 from itertools import chain
-from pathlib import Path
-from typing import IO, Any
+from pathlib import Path, PurePosixPath
 
-from pivotmine import jsonvalues
+from pivotmine import eval_archive
 from pivotmine.errors import UserError
 from pivotmine.json_records import Record, is_value, read_array, read_document, read_lines
+from pivotmine.parquet_records import read_parquet
+from pivotmine.remote import RemoteFile, find_remote, fingerprint, is_url, open_remote, seekable
 from pivotmine.unpacking import BlockStream, read_blocks
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
 """What is looked at to tell the form."""
+_PARQUET = b"PAR1"
 
 
-def find_sources(paths: Iterable[Path]) -> list[Path]:
-    """Files as given, folders as the files below them, each file once; UserError where there is nothing."""
-    found: dict[Path, Path] = {}
+@dataclass(frozen=True, slots=True)
+class SkippedFiles:
+    """The files of a folder that are no sources by their names: its one record says so."""
+
+    folder: str
+    suffixes: str
+    """How many of which suffix."""
+
+    @property
+    def name(self) -> str:
+        """The folder's last part."""
+        return PurePosixPath(self.folder).name
+
+    def __str__(self) -> str:
+        return self.folder
+
+
+Source = Path | RemoteFile | SkippedFiles
+
+
+def find_sources(paths: Iterable[Path | str]) -> list[Source]:
+    """Files as given, folders as the files below them, globs and URLs as what they name, each file once.
+
+    What a folder holds beside its sources comes last. UserError where one of them names nothing.
+    """
+    found: dict[Path | str, Source] = {}
+    skipped: dict[str, Source] = {}
     for path in paths:
-        for file in _files(path):
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
+        files, others = _remote(str(path)) if is_url(path) else _local(str(path))
+        for file in files:
+            found.setdefault(file.resolve() if isinstance(file, Path) else file.url, file)
+        if others:
+            skipped[str(path)] = SkippedFiles(str(path), _counted(others))
+    return [*found.values(), *skipped.values()]
 
 
-def _files(path: Path) -> list[Path]:
+def _local(name: str) -> tuple[list[Path], list[str]]:
+    """The files of a path or glob, and the other files of a folder."""
+    path = Path(name)
     if path.is_file():
-        return [path]
-    if not path.is_dir():
+        return [path], []
+    if path.is_dir():
+        return _inside(path)
+    if not any(mark in name for mark in "*?["):
         raise UserError(f"{path} is no file and no folder: name what holds the trajectories")
-    inside = sorted(p for p in path.rglob("*") if _is_source(p) and p.is_file())
+    matched = [Path(one) for one in sorted(glob(name, recursive=True))]  # noqa: PTH207 (a pattern may begin anywhere)
+    files = [one for one in matched if one.is_file()]
+    if not files:
+        raise UserError(f"{name} matches no file: name what holds the trajectories")
+    return files, []
+
+
+def _inside(folder: Path) -> tuple[list[Path], list[str]]:
+    """The sources below a folder, and the names of the other files that are not hidden."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    inside = [path for path in files if _is_source(path.name)]
     if not inside:
-        raise UserError(f"{path} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
-    return inside
+        raise UserError(f"{folder} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+    hidden = [any(part.startswith(".") for part in path.relative_to(folder).parts) for path in files]
+    others = [path.name for path, unseen in zip(files, hidden, strict=True) if not unseen]
+    return inside, [name for name in others if not _is_source(name)]
 
 
-def _is_source(path: Path) -> bool:
-    return path.name.endswith(tuple(s + c for s in SUFFIXES for c in _COMPRESSED))
+def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
+    files, others = find_remote(url, _is_source)
+    if not files:
+        raise UserError(f"{url} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+    return files, others
 
 
-def content_hash(path: Path) -> str:
-    """128-bit hash of a file's bytes, in hexadecimal; UserError where it cannot be read."""
+def _is_source(name: str) -> bool:
+    return name.endswith(tuple(s + c for s in SUFFIXES for c in _COMPRESSED))
+
+
+def _counted(names: list[str]) -> str:
+    numbers = Counter(PurePosixPath(name).suffix or "none" for name in names)
+    return ", ".join(f"{suffix} {number}" for suffix, number in numbers.most_common(20))
+
+
+def lies_in(source: Source, folder: Path) -> bool:
+    """Whether a source is a local file below a folder."""
+    return isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve())
+
+
+def content_hash(path: Source) -> str:
+    """128 bits in hexadecimal of a source's content; UserError where it cannot be read."""
     digest = blake2b(digest_size=16)
+    if isinstance(path, RemoteFile):
+        return fingerprint(path)
+    if isinstance(path, SkippedFiles):
+        digest.update(path.suffixes.encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()
     try:
         with path.open("rb") as file:
             while block := file.read(_HEAD_BYTES):
@@ -61,91 +134,74 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_source(path: Path) -> Iterator[Record]:
-    """The records of one file, in order; where the file breaks off, the last record says so."""
+def read_source(path: Source, messages_column: str | None = None) -> Iterator[Record]:
+    """The records of one source, in order; where it breaks off, the last record says so.
+
+    `messages_column`: the column (or key) that holds the messages, under whatever name; it becomes `messages`.
+    """
+    if isinstance(path, SkippedFiles):
+        detail = f"files that are not read by their names: {path.suffixes}; read are {', '.join(SUFFIXES)}"
+        yield Record(None, None, ("skipped_files", detail))
+        return
     trouble: list[str] = []
-    yield from _read(path, read_blocks(path, trouble))
+    try:
+        with _opened(path) as file:
+            for record in _read(path, file, trouble, messages_column):
+                yield _renamed(record, messages_column) if messages_column else record
+    except OSError as error:
+        trouble.append(f"{type(error).__name__}: {error}"[:300])
     for detail in trouble:
         yield Record(None, None, ("unreadable_source", detail))
 
 
-def _read(path: Path, blocks: Iterator[bytes]) -> Iterator[Record]:
+@contextmanager
+def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
+    with path.open("rb") if isinstance(path, Path) else open_remote(path) as file:
+        yield file
+
+
+def _renamed(record: Record, column: str) -> Record:
+    if not isinstance(record.value, dict) or column == "messages" or column not in record.value:
+        return record
+    rest = {key: value for key, value in record.value.items() if key != column}
+    return replace(record, value={**rest, "messages": record.value[column]})
+
+
+def _read(
+    path: Path | RemoteFile, file: io.BufferedReader, trouble: list[str], messages_column: str | None
+) -> Iterator[Record]:
+    magic = file.peek(4)[:4]
+    if magic in (_PARQUET, eval_archive.MAGIC):
+        with seekable(file) as whole:
+            # Arrow reads a local file by itself, and better.
+            table = path if isinstance(path, Path) else whole
+            archive = magic == eval_archive.MAGIC
+            yield from eval_archive.read_archive(whole) if archive else read_parquet(table, messages_column)
+        return
+    blocks = read_blocks(file, trouble)
     head = b""
     for block in blocks:
         head += block
         if len(head) >= _HEAD_BYTES:
             break
     head = head.removeprefix(codecs.BOM_UTF8)
-    file = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
-    if head[:4] == b"PAR1":
+    unpacked = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
+    if head[:4] == _PARQUET:
         # A table's directory is at its end: packed, it must be whole in memory.
-        yield from _read_parquet(path if _starts_with(path, b"PAR1") else io.BytesIO(file.read()))
-    elif _is_lines(path, head):
-        yield from read_lines(file)
+        yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
+    elif _is_lines(path.name, head):
+        yield from read_lines(unpacked)
     elif head.lstrip()[:1] == b"[":
-        yield from read_array(file)
+        yield from read_array(unpacked)
     elif head.strip():
-        yield from read_document(file.read())
+        yield from read_document(unpacked.read())
     else:
         yield Record(None, None, ("empty_source", "the file holds nothing but white space"))
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
-
-
-def _is_lines(path: Path, head: bytes) -> bool:
+def _is_lines(name: str, head: bytes) -> bool:
     """JSON lines by name, or where the first line is a JSON value and another line follows."""
-    if any(s in (".jsonl", ".ndjson") for s in path.suffixes):
+    if any(suffix in (".jsonl", ".ndjson") for suffix in PurePosixPath(name).suffixes):
         return bool(head.strip())
     first, _, rest = head.lstrip().partition(b"\n")
     return bool(rest.strip()) and is_value(first)
-
-
-def _read_parquet(source: Path | IO[bytes]) -> Iterator[Record]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    index = 0
-    try:
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-        for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                yield _row(index, row)
-                index += 1
-        if index != file.metadata.num_rows:
-            raise EOFError(f"{index} of {file.metadata.num_rows} rows")
-    except (pa.ArrowException, EOFError, OSError, ValueError, OverflowError, MemoryError) as error:
-        detail = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        yield Record(index, None, ("unreadable_source", detail))
-
-
-def _row(index: int, row: dict[str, Any]) -> Record:
-    value = {key: _cell(cell) for key, cell in row.items() if cell is not None}
-    if jsonvalues.exceeds_depth(value, jsonvalues.MAX_DEPTH):
-        return Record(index, None, ("bad_json", "nested too deeply"))
-    return Record(index, value)
-
-
-def _cell(cell: Any) -> Any:
-    """A column of messages may be JSON text."""
-    if isinstance(cell, str) and cell[:1] in ("[", "{"):
-        try:
-            return jsonvalues.loads(cell)
-        except ValueError:
-            return cell
-    return _plain(cell)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it. A struct fills a key that one row lacks with null: such keys are left out again."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if value - value == 0 else None  # neither NaN nor infinite
-    return str(value)

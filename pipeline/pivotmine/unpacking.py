@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import zstandard
@@ -14,13 +13,12 @@ _PACKED_BYTES = 1 << 16
 """Read at a time: what it unpacks to is held in memory."""
 
 
-def read_blocks(path: Path, trouble: list[str]) -> Iterator[bytes]:
+def read_blocks(file: io.BufferedReader, trouble: list[str]) -> Iterator[bytes]:
     """The file's bytes, unpacked (its first bytes say how); where they break off, `trouble` gets the reason."""
     try:
-        with path.open("rb") as file:
-            blocks = iter(lambda: file.read(_PACKED_BYTES), b"")
-            unpacker = _unpacker(file.peek(4)[:4])
-            yield from _unpacked(blocks, unpacker) if unpacker else blocks
+        unpacker = _unpacker(file.peek(4)[:4])
+        blocks = iter(lambda: file.read(_PACKED_BYTES), b"")
+        yield from unpacked(blocks, unpacker) if unpacker else blocks
     except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
         trouble.append(f"{type(error).__name__}: {error}"[:300])
 
@@ -34,7 +32,7 @@ def _unpacker(magic: bytes) -> Callable[[], Any] | None:
     return None
 
 
-def _unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[bytes]:
+def unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[bytes]:
     """The contents of all frames, one after the other; EOFError where the last one is cut off."""
     frame = None
     for block in blocks:

@@ -14,15 +14,19 @@ from typing import Any
 
 from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
-from pivotmine.readers import READERS
+from pivotmine.readers import all_readers
 from pivotmine_stages.audit import AuditConfig
 from pivotmine_stages.audit import audit as audit_stage
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
+from pivotmine_stages.export import FORMATS, ExportConfig
+from pivotmine_stages.export import export as export_stage
 from pivotmine_stages.extract import ExtractConfig
 from pivotmine_stages.extract import extract as extract_stage
 from pivotmine_stages.pivots import select as select_stage
+from pivotmine_stages.recorded import RecordConfig
+from pivotmine_stages.recorded import record as record_stage
 from pivotmine_stages.rollout import RolloutConfig
 from pivotmine_stages.rollout import rollout as rollout_stage
 from pivotmine_stages.score import ScoreConfig
@@ -38,10 +42,20 @@ def extract(
     tables: Tables, *, sources: Iterable[Path | str], run: Path | str, tools: Path | str | None = None, **options: Any
 ) -> dict[str, Any]:
     """`pivotmine extract`."""
-    _one_of("--format", options.get("format"), READERS)
-    files = tuple(Path(source) for source in sources)
+    _one_of("--format", options.get("format"), all_readers())
+    files = tuple(str(source) for source in sources)
     tools_file = Path(tools) if tools is not None else None
     return extract_stage(ExtractConfig(sources=files, tools_file=tools_file, **options), Path(run))
+
+
+def record(
+    tables: Tables, *, sources: Iterable[Path | str], run: Path | str, tools: Path | str | None = None, **options: Any
+) -> dict[str, Any]:
+    """`pivotmine record`."""
+    _one_of("--format", options.get("format"), all_readers())
+    files = tuple(str(source) for source in sources)
+    tools_file = Path(tools) if tools is not None else None
+    return record_stage(RecordConfig(sources=files, tools_file=tools_file, **options), Path(run))
 
 
 def rollout(
@@ -95,12 +109,20 @@ def audit(tables: Tables, *, run: Path | str, verifier: str = "auto", **options:
     return audit_stage(AuditConfig(verifier=configured(tables, verifier), **options), Path(run))
 
 
+def export(tables: Tables, *, run: Path | str, **options: Any) -> dict[str, Any]:
+    """`pivotmine export`."""
+    _one_of("--format", options.get("format"), FORMATS)
+    return export_stage(ExportConfig(**options), Path(run))
+
+
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "extract": extract,
+    "record": record,
     "rollout": rollout,
     "score": score,
     "select": select,
     "audit": audit,
+    "export": export,
 }
 
 

@@ -21,10 +21,10 @@ from pivotmine.errors import UserError
 from pivotmine.inert import one_line
 from pivotmine.json_records import Record
 from pivotmine.progress import track
-from pivotmine.readers import READERS, detect
-from pivotmine.readers.openai_messages import tool_definitions
+from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
-from pivotmine.sources import content_hash, find_sources, read_source
+from pivotmine.sources import Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.demonstrations import least_outcome, settle_turns
 from pivotmine_stages.trajectory_rows import Place, Tables, num_assistant, store_trajectory
 
@@ -34,8 +34,8 @@ Labels = Counter[tuple[float | None, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractConfig:
-    sources: tuple[Path, ...]
-    """Files, or folders of files."""
+    sources: tuple[Path | str, ...]
+    """Files, folders of files, globs, URLs."""
     tools_file: Path | None = None
     """JSON list of tool definitions for trajectories that carry none."""
     format: str | None = None
@@ -44,6 +44,8 @@ class ExtractConfig:
     """Domain of every trajectory; None: the source's own."""
     domain_column: str | None = None
     """Key of a record that names its domain."""
+    messages_column: str | None = None
+    """Column (or key) that holds the messages; None: the names that the readers know."""
     min_outcome: float | None = None
     """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
     limit: int | None = None
@@ -55,9 +57,8 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
     rundir.check_new_run(run)
-    inside = run.resolve()
-    files = [path for path in find_sources(config.sources) if not path.resolve().is_relative_to(inside)]
-    tools = _read_tools(config.tools_file)
+    files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
+    tools = read_tools_file(config.tools_file) if config.tools_file else None
     identity = _identity(config, files, tools)
     with rundir.stage_lock(run, "extract"):
         done = rundir.read_manifests(run, "extract")
@@ -67,21 +68,7 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
         return done[-1]["summary"] if done else _extract(config, run, files, tools, identity)
 
 
-def _read_tools(path: Path | None) -> list[Any] | None:
-    if path is None:
-        return None
-    try:
-        tools = tool_definitions(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--tools {path} cannot be read: {error}") from None
-    except BadTrajectory as bad:
-        raise UserError(f"--tools {path} holds no JSON list of tool definitions: {bad.detail}") from None
-    if not tools:
-        raise UserError(f"--tools {path} holds no tool: a JSON list of tool definitions is needed")
-    return tools
-
-
-def _identity(config: ExtractConfig, files: list[Path], tools: list[Any] | None) -> dict[str, Any]:
+def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file")}
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in files]
@@ -94,7 +81,7 @@ def _readable(name: str) -> str:
 
 
 def _extract(
-    config: ExtractConfig, run: Path, files: list[Path], tools: list[Any] | None, identity: dict[str, Any]
+    config: ExtractConfig, run: Path, files: list[Source], tools: list[Any] | None, identity: dict[str, Any]
 ) -> dict[str, Any]:
     started = time.monotonic()
     folder = run / rundir.UNFINISHED
@@ -118,10 +105,12 @@ def _extract(
     return summary
 
 
-def _read_all(config: ExtractConfig, files: list[Path], tools: list[Any] | None, tables: Tables) -> tuple[Labels, int]:
+def _read_all(
+    config: ExtractConfig, files: list[Source], tools: list[Any] | None, tables: Tables
+) -> tuple[Labels, int]:
     """Add the rows of every record; returns the labels of the trajectories, and the number of records."""
     labels, num_records = Labels(), 0
-    for place, record in track(_records(files, config.limit), "extract", "records"):
+    for place, record in track(_records(files, config), "extract", "records"):
         num_records += 1
         try:
             found, reader = _trajectory(record, config, tools)
@@ -133,11 +122,11 @@ def _read_all(config: ExtractConfig, files: list[Path], tools: list[Any] | None,
     return labels, num_records
 
 
-def _records(files: list[Path], limit: int | None) -> Iterator[tuple[Place, Record]]:
+def _records(files: list[Source], config: ExtractConfig) -> Iterator[tuple[Place, Record]]:
     count = 0
     for path in files:
-        for record in read_source(path):
-            if limit is not None and count >= limit:
+        for record in grouped(read_source(path, config.messages_column), config.format):
+            if config.limit is not None and count >= config.limit:
                 return
             count += 1
             yield Place(_readable(str(path)), record.index), record
@@ -147,7 +136,7 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
     if record.problem:
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
-    found = READERS[name].read(record.value)
+    found = all_readers()[name].read(record.value)
     segments = tuple(replace(segment, tools=segment.tools or tools) for segment in found.segments)
     column = record.value.get(config.domain_column) if config.domain_column and isinstance(record.value, dict) else None
     domain = config.domain or (str(column) if column is not None else found.domain)

@@ -40,6 +40,19 @@ def _rows_and_turns(count: Mapping[str, int | None]) -> str:
     return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({turns:,} turns)"
 
 
+def record_report(s: Mapping[str, Any]) -> str:
+    """Summary of record."""
+    lines = [
+        f"policy {s['policy_id']}",
+        f"{s['samples']:,} of {s['turns']:,} turns in {s['records']:,} records are samples in states of this run",
+        f"{s['rewarded']:,} of them came with a reward",
+        f"rejects: {s['rejects']:,}",
+        f"{s['seconds']} s",
+    ]
+    scored = score_report(s["score"]) if "score" in s else ""
+    return "\n".join(filter(None, [_block("record", lines), scored]))
+
+
 def rollout_report(s: Mapping[str, Any]) -> str:
     """Summary of rollout."""
     done, speed = s["sampled"], s["sampling_s"] or None
@@ -127,12 +140,20 @@ def _example_line(name: str, text: str) -> str:
     return f"  {name:<13} {shown if len(shown) <= MAX_EXAMPLE else shown[: MAX_EXAMPLE - 3] + '...'}"
 
 
+def export_report(s: Mapping[str, Any]) -> str:
+    """Summary of export."""
+    counts = f"{s['train']:,} training and {s['validation']:,} validation rows as {s['format']}"
+    return _block("export", [counts, *s["files"], f"{s['seconds']} s"])
+
+
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract": extract_report,
+    "record": record_report,
     "rollout": rollout_report,
     "score": score_report,
     "select": select_report,
     "audit": audit_report,
+    "export": export_report,
 }
 
 

@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+from format_samples import EVERY, SAMPLES
 
-from pivotmine.readers import READERS, detect
+from pivotmine.json_records import Record
+from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.trajectory import BadTrajectory
 
 
@@ -32,3 +34,26 @@ def test_a_record_that_no_reader_knows(record: Any, detail: str) -> None:
     with pytest.raises(BadTrajectory) as raised:
         detect(record)
     assert (raised.value.reason, raised.value.detail) == ("unknown_format", f"{detail}; known: {', '.join(READERS)}")
+
+
+PARTICULAR = {
+    "nemo_gym": ["responses"],
+    "sharegpt": ["openai"],
+    "typed_content": ["openai"],
+    "mini_swe_agent": ["openai"],
+    "inspect": ["openai"],
+}
+"""Formats that are another but for something in them, and that other one: the particular one comes first."""
+
+
+def test_every_format_has_a_sample() -> None:
+    assert SAMPLES.keys() == READERS.keys()
+
+
+@pytest.mark.parametrize(("name", "record"), EVERY)
+def test_one_reader_takes_each_format(name: str, record: Any) -> None:
+    taking = [known for known, reader in READERS.items() if reader.matches(record)]
+    assert taking[0] == name
+    assert taking[1:] in ([], PARTICULAR.get(name, []))
+    whole = [joined.value for joined in grouped(iter([Record(0, record)]))]
+    assert all(READERS[name].read(value).segments for value in whole)

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from pivotmine.readers import openai_messages
-from pivotmine.readers.openai_messages import matches, read, tool_definitions
+from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.openai_messages import matches, read
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 
 MESSAGES = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
@@ -38,6 +39,9 @@ def test_a_bare_list_is_its_messages() -> None:
         ({"resolved": False}, 0.0),
         ({"reward": "1.0"}, 1.0),
         ({"resolved": " False"}, 0.0),
+        ({"is_correct": False, "passed": True}, 0.0),
+        ({"solved": 1}, 1.0),
+        ({"correct": "Paris", "target": "x", "status": "ok"}, None),  # these also name other things
     ],
 )
 def test_the_first_label_there_is_is_the_outcome(fields: dict[str, Any], outcome: float | None) -> None:
@@ -78,7 +82,10 @@ def test_no_tools_are_none(tools: Any) -> None:
 @pytest.mark.parametrize(
     ("tools", "detail"),
     [
-        ("{oops", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (
+            "{oops",
+            "the tools are no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
         ({"f": 1}, "tools are a list, not dict"),
         (5, "tools are a list, not int"),
         ([5], "a tool without a name"),
@@ -99,7 +106,19 @@ def test_messages_that_are_no_list_are_a_bad_trajectory(messages: Any) -> None:
     with pytest.raises(BadTrajectory) as raised:
         read(record)
     detail = f"`messages` is no list but {type(messages).__name__}"
+    if isinstance(messages, str):
+        why = "Expecting property name enclosed in double quotes: line 1 column 3 (char 2)"
+        detail = f"`messages` is text and no JSON: {why}"
     assert (raised.value.reason, raised.value.detail) == ("no_messages", detail)
+
+
+def test_messages_may_be_json_text() -> None:
+    assert read({"messages": json.dumps(MESSAGES), "reward": 1}) == read({"messages": MESSAGES, "reward": 1})
+
+
+def test_functions_beside_tools_are_metadata() -> None:
+    assert read({"messages": MESSAGES, "tools": [TOOL], "functions": [FUNCTION]}).metadata == {"functions": [FUNCTION]}
+    assert read({"messages": MESSAGES, "functions": [FUNCTION], "tools": []}).metadata == {}
 
 
 def test_what_matches() -> None:

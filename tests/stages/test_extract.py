@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pivotmine import messages, rundir
 from pivotmine.errors import UserError
+from pivotmine.readers import READERS
 from pivotmine.states import state_messages
 from pivotmine.tables import TABLES
 from pivotmine_stages import trajectory_rows
@@ -240,13 +241,13 @@ def test_bad_input_is_rejects_with_their_place_and_the_rest_goes_on(tmp_path: Pa
         ),
         ("bad_json", 0, None, "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("bad_message", 10, 1, "message 1: unknown content block \"['text']\""),
-        ("bad_tools", 8, 1, "Expecting value: line 1 column 1 (char 0)"),
+        ("bad_tools", 8, 1, "the tools are no JSON: Expecting value: line 1 column 1 (char 0)"),
         ("duplicate_trajectory", 6, 1, f"the same as trajectory {first}"),
         ("empty_turn", 9, 1, "neither text nor call"),
         ("image", 3, 2, "message 2: a content block"),
-        ("no_messages", 11, None, "`messages` is no list but str"),
+        ("no_messages", 11, None, "`messages` is text and no JSON: Expecting value: line 1 column 1 (char 0)"),
         ("no_turns", 2, 0, "no assistant message"),
-        ("unknown_format", 7, None, "no reader knows ['prompt']; known: tau_bench, openai"),
+        ("unknown_format", 7, None, f"no reader knows ['prompt']; known: {', '.join(READERS)}"),
         ("unknown_role", 4, 1, "message 0: 'wizard'"),
     ]
     assert (summary["trajectories"], summary["turns"], summary["demonstrations"]) == (4, 5, 3)

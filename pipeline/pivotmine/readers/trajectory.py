@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from pivotmine.json_records import Record
 
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -28,7 +30,10 @@ class Segment:
     tools: list[Any] | None = None
     """Tool definitions in OpenAI form; None: the source carries none."""
     num_inherited: int = 0
-    """Messages at the start that earlier segments hold already: assistant messages among them are no turns here."""
+    """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
+    them are no turns here."""
+    rewards: tuple[Any, ...] = ()
+    """The reward of each turn itself, in order, as the source has it (None: none); empty: the source gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,11 @@ class Reader(NamedTuple):
     """Whether a record (a JSON value) looks like this format."""
     read: Callable[[Any], Trajectory]
     """Record to trajectory; raises BadTrajectory where it cannot."""
+    group: Callable[[Iterator[Record]], Iterator[Record]] | None = None
+    """Where a trajectory is spread over several records of a file, or one record holds several: all of the file's
+    records in order -> records whose values `read` takes, each with the index of its first piece. A record that is no
+    piece, one with a problem included, comes out as it went in. Never raises; holds the pieces of unfinished
+    trajectories, not the file. None: a record is a trajectory by itself."""
 
 
 def outcome_label(value: Any) -> float | None:

@@ -46,4 +46,4 @@ def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
         return Outcome.TRUNCATED
     if action.kind != demonstration.kind:
         return Outcome.WRONG_KIND
-    return Outcome.WRONG_ARGUMENTS if action.tool_calls else Outcome.WRONG_TEXT
+    return Outcome.UNPROVEN

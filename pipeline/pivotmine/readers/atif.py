@@ -1,0 +1,149 @@
+"""ATIF, Harbor's Agent Trajectory Interchange Format (RFC 0001, versions 1.0 to 1.8): `{schema_version, agent,
+steps[]}`.
+
+A step of the agent is one turn, with its calls and, as tool messages, the results that its observation names; a
+result without a call's id answers the one call there is, or is what the environment said: a user message. Steps that
+no model call made (`llm_call_count` not 1) are masked. Steps copied from another file (`is_copied_context`, the
+beginning of a continuation) are inherited: each continuation file is a trajectory of its own and repeats no turn.
+Embedded `subagent_trajectories` are segments; referenced ones are files of their own.
+
+A system step that replaced the context (`extra.context_management.boundary`) opens a new segment, which begins with
+the system prompt and goes on with the steps behind it. Where it refers to sub-agents that did the replacing
+(Terminus), what the model saw then is not in the file, and the turns from there on are a reject; the continuation
+files that Terminus writes with `linear_history` hold it all.
+
+The outcome is `reward`, `score`, `resolved` or `success` of the record, its `extra`, or its `final_metrics.extra`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import Any
+
+from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.openai_form import (
+    assistant,
+    first_label,
+    list_at,
+    masked,
+    object_at,
+    text_of_blocks,
+    tool_call,
+    tool_result,
+    unreadable,
+    unrecorded,
+)
+from pivotmine.readers.trajectory import Reader, Segment, Trajectory, outcome_label, text_or_none
+
+_ROLES = {"system": "system", "user": "user", "agent": "assistant"}
+_MAX_NESTED = 20
+"""Sub-agents of sub-agents: a record is nested no deeper than JSON is read, but a recursion must end by itself."""
+
+
+def matches(record: Any) -> bool:
+    """An object with `steps` whose `schema_version` says ATIF."""
+    return isinstance(record, dict) and "steps" in record and str(record.get("schema_version")).startswith("ATIF")
+
+
+def read(record: Any) -> Trajectory:
+    """One document: a segment, one more for each replaced context, and those of embedded sub-agents."""
+    places = [record, object_at(record, "extra"), object_at(object_at(record, "final_metrics"), "extra")]
+    dropped = ("steps", "subagent_trajectories")
+    return Trajectory(
+        segments=tuple(_segments(record)),
+        task_id=text_or_none(first_label(places, ("task_id", "task_name", "instance_id"))),
+        outcome=outcome_label(first_label(places, ("reward", "score", "resolved", "success"))),
+        metadata={k: v for k, v in record.items() if k not in dropped},
+    )
+
+
+def _segments(record: dict[str, Any], depth: int = 0) -> Iterator[Segment]:
+    tools = tool_definitions(object_at(record, "agent").get("tool_definitions"))
+    messages: list[Any] = []
+    num_copied = 0
+    for step in list_at(record, "steps"):
+        copied = isinstance(step, dict) and step.get("is_copied_context") is True
+        at_start = num_copied == len(messages)
+        if (start := _replacement(step, messages)) is not None:
+            yield Segment(messages=messages, tools=tools, num_inherited=num_copied)
+            messages, num_copied = start, len(start)
+            continue
+        new = list(_messages(step))
+        messages += [masked(message) for message in new] if copied and not at_start else new
+        num_copied = len(messages) if copied and at_start else num_copied
+    yield Segment(messages=messages, tools=tools, num_inherited=num_copied)
+    embedded = record.get("subagent_trajectories")
+    for one in embedded if isinstance(embedded, list) and depth < _MAX_NESTED else ():
+        whole = isinstance(one, dict) and isinstance(one.get("steps"), list)
+        lost = Segment(messages=[unreadable("assistant", "a sub-agent's trajectory without `steps`")])
+        yield from _segments(one, depth + 1) if whole else [lost]
+
+
+def _replacement(step: Any, messages: list[Any]) -> list[Any] | None:
+    """What the new context begins with, where the step replaced the old one of these messages; else None."""
+    if not isinstance(step, dict) or step.get("source") != "system":
+        return None
+    results = _list(object_at(step, "observation").get("results"))
+    if any(isinstance(r, dict) and r.get("subagent_trajectory_ref") for r in results):
+        return [unrecorded("user", "sub-agents replaced the context: the file does not hold what the model saw then")]
+    if object_at(object_at(step, "extra"), "context_management").get("boundary") != "replace":
+        return None
+    return list(takewhile(lambda message: message.get("role") == "system", messages))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _messages(step: Any) -> Iterator[Any]:
+    """The messages of a step: what was said, then what was observed."""
+    source = step.get("source") if isinstance(step, dict) else None
+    role = _ROLES.get(source) if isinstance(source, str) else None
+    if role is None:
+        yield unreadable("assistant", f"a step of the source {str(source)[:60]!r}")
+        return
+    content = _content(step.get("message"))
+    calls = step.get("tool_calls") or []
+    if role != "assistant":
+        yield {"role": role, "content": content}
+    elif not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        yield unreadable("assistant", "`tool_calls` is no list of objects")
+    else:
+        yield _reply(step, content, calls)
+    yield from _results(step, calls)
+
+
+def _reply(step: dict[str, Any], content: Any, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    made = [tool_call(c.get("tool_call_id"), c.get("function_name"), c.get("arguments")) for c in calls]
+    reasoning = step.get("reasoning_content") or ""
+    if not isinstance(reasoning, str):
+        return unreadable("assistant", "`reasoning_content` is no text")
+    reply = assistant(content, reasoning=reasoning, tool_calls=made)
+    return reply if step.get("llm_call_count") in (None, 1) else masked(reply)
+
+
+def _results(step: dict[str, Any], calls: list[Any]) -> Iterator[dict[str, Any]]:
+    observation = step.get("observation")
+    results = observation.get("results") if isinstance(observation, dict) else [] if observation is None else None
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        yield unreadable("tool", "`observation.results` is no list of objects")
+        return
+    only = calls[0].get("tool_call_id") if len(calls) == len(results) == 1 and isinstance(calls[0], dict) else None
+    for result in results:
+        identity = result.get("source_call_id")
+        identity = only if identity is None else identity
+        content = _content(result.get("content"))
+        if identity is not None:
+            yield tool_result(identity, content)
+        elif content is not None:
+            yield {"role": "user", "content": content}
+
+
+def _content(value: Any) -> Any:
+    """Text where all parts are text; parts of another kind stay as they are, and are rejected as such."""
+    text = text_of_blocks(value)
+    return value if text is None else text
+
+
+READER = Reader(matches, read)

@@ -1,0 +1,237 @@
+"""Claude Code's session files: JSON lines, each an event with a `uuid` and the `parentUuid` that it follows.
+
+`group` joins the lines of a session. The lines of one API response (one `message.id`) are one turn, its tool results
+follow it in the order of its calls, and the context of a turn is the way from it to the root: a prompt taken back, a
+sub-agent (`isSidechain`) and what follows a compaction are segments of their own. Messages that Claude Code made up in
+the model's name (`<synthetic>`) are masked; reports of API errors are left out, as they are for the model.
+
+The files hold neither the system prompt nor the tools (`--tools FILE`), nor what reminders said: `metadata.unrecorded`
+names them. A line whose parent is missing, and what follows a compaction that kept or cleared single messages, has a
+context that nobody knows: its turns are a reject. The format has no outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pivotmine.json_records import Record
+from pivotmine.readers.model_calls import ModelCall, segments_of
+from pivotmine.readers.openai_form import (
+    assistant,
+    list_at,
+    masked,
+    object_at,
+    text_of_blocks,
+    tool_call,
+    tool_result,
+    unreadable,
+    unrecorded,
+)
+from pivotmine.readers.trajectory import Reader, Trajectory
+
+_JOINED = "claude_code_lines"
+_OTHER_KINDS = ("summary", "file-history-snapshot", "queue-operation", "custom-title", "agent-name", "last-prompt")
+"""Lines of a session without a place in it."""
+_ABOUT = ("sessionId", "agentId", "cwd", "gitBranch", "version", "summary")
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """A message of the conversation: a prompt, or a reply with the results of its calls."""
+
+    parent: _Item | None
+    message: dict[str, Any]
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the id of the call."""
+
+    def answer(self) -> list[dict[str, Any]]:
+        """The results in the order of the calls."""
+        ids = [call.get("id") for call in self.message.get("tool_calls", ())]
+        return [self.results[i] for i in ids if i in self.results]
+
+
+@dataclass(slots=True)
+class _Session:
+    places: dict[str, _Item | None] = field(default_factory=dict)
+    """The item of each line, by its uuid; None: the root."""
+    replies: dict[str, _Item] = field(default_factory=dict)
+    """By the id of the response, in the order in which they began."""
+    callers: dict[str, _Item] = field(default_factory=dict)
+    """The reply that made a call, by the call's id."""
+
+
+def is_line(value: Any) -> bool:
+    """A line of a session file, with a place in the conversation or without."""
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    placed = {"uuid", "parentUuid", "sessionId"} <= value.keys()
+    return placed or (value["type"] in _OTHER_KINDS and bool({"sessionId", "leafUuid", "snapshot"} & value.keys()))
+
+
+def matches(record: Any) -> bool:
+    """A line of a session file, or the joined lines of a session."""
+    return is_line(record) or (isinstance(record, dict) and isinstance(record.get(_JOINED), list))
+
+
+def group(records: Iterable[Record]) -> Iterator[Record]:
+    """The lines of a session as one record; a session ends where the next begins and follows nothing of it."""
+    first: int | None = None
+    lines: list[Any] = []
+    known: set[str] = set()
+    for record in records:
+        if not is_line(record.value):
+            yield record
+            continue
+        line = record.value
+        session = line.get("sessionId")
+        anew = session is not None and all(held.get("sessionId") not in (session, None) for held in lines)
+        if lines and anew and str(line.get("parentUuid")) not in known:
+            yield Record(first, {_JOINED: lines})
+            lines, known = [], set()
+        first = first if lines else record.index
+        lines.append(line)
+        known.add(str(line.get("uuid")))
+    if lines:
+        yield Record(first, {_JOINED: lines})
+
+
+def read(record: Any) -> Trajectory:
+    """One session: a segment, and one more for each other way through it."""
+    lines = [record] if is_line(record) else list_at(record, _JOINED)
+    session = _Session()
+    for line in lines:
+        if isinstance(line, dict) and isinstance(line.get("uuid"), str):
+            session.places[line["uuid"]] = _place(line, session)
+    turns = [item for item in session.replies.values() if item.message.get("weight") != 0]
+    found = ((key, next((x[key] for x in lines if isinstance(x, dict) and x.get(key)), None)) for key in _ABOUT)
+    metadata = {key: value for key, value in found if value is not None}
+    return Trajectory(
+        segments=segments_of(
+            ModelCall(context=_context(turn), reply=turn.message, answer=tuple(turn.answer())) for turn in turns
+        ),
+        metadata={**metadata, "unrecorded": ["system prompt", "tools", "reminders"]},
+    )
+
+
+def _context(turn: _Item) -> list[Any]:
+    """The messages on the way to the turn, from the root."""
+    way: list[_Item] = []
+    item = turn.parent
+    while item is not None:
+        way.append(item)
+        item = item.parent
+    seen = [message for one in reversed(way) for message in (one.message, *one.answer())]
+    return seen or [unrecorded("user", "a reply that follows nothing")]
+
+
+def _place(line: dict[str, Any], session: _Session) -> _Item | None:
+    """The item that the line makes or belongs to: what follows the line follows it."""
+    parent = _parent(line, session)
+    kind, message = line["type"], line.get("message")
+    if kind == "system":
+        return _boundary(line, parent)
+    if kind not in ("user", "assistant") or line.get("isApiErrorMessage") is True:
+        return parent
+    if not isinstance(message, dict):
+        return _Item(parent, unreadable(kind, "a line without its message"))
+    return _reply(line, message, parent, session) if kind == "assistant" else _prompt(message, parent, session)
+
+
+def _parent(line: dict[str, Any], session: _Session) -> _Item | None:
+    parent = line.get("parentUuid")
+    if parent is None:
+        return None
+    if not isinstance(parent, str) or parent not in session.places:
+        return _Item(None, unrecorded("user", "the line that this one follows is missing"))
+    return session.places[parent]
+
+
+def _boundary(line: dict[str, Any], parent: _Item | None) -> _Item | None:
+    """A compaction begins anew, with the summary that follows; one that kept or cleared messages begins unknown."""
+    subtype = line.get("subtype")
+    kept = object_at(line, "compactMetadata").get("preservedSegment")
+    if subtype == "microcompact_boundary" or (subtype == "compact_boundary" and kept):
+        return _Item(None, unrecorded("user", "a compaction kept or cleared single messages"))
+    return None if subtype == "compact_boundary" else parent
+
+
+def _reply(line: dict[str, Any], message: dict[str, Any], parent: _Item | None, session: _Session) -> _Item:
+    """The reply of the response, the line's blocks added to it."""
+    identity = str(message.get("id") or line["uuid"])
+    item = session.replies.get(identity)
+    said = _said(message.get("content"))
+    if message.get("model") == "<synthetic>":
+        said = masked(said)
+    if item is None:
+        item = session.replies[identity] = _Item(parent, said)
+    else:
+        item.message = _merged(item.message, said)
+    for call in said.get("tool_calls", ()):
+        session.callers[str(call.get("id"))] = item
+    return item
+
+
+def _said(content: Any) -> dict[str, Any]:
+    """An assistant message of content blocks."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        return unreadable("assistant", "the content of a reply is no list of blocks")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for block in blocks:
+        match block.get("type"), block.get("text", block.get("thinking")):
+            case "text", str(text):
+                texts.append(text)
+            case "thinking", str(text):
+                thoughts.append(text)
+            case "redacted_thinking", _:
+                continue
+            case "tool_use", _ if isinstance(block.get("id"), str):
+                calls.append(tool_call(block["id"], block.get("name"), block.get("input")))
+            case kind, _:
+                return unreadable("assistant", f"a content block of type {str(kind)[:60]!r}")
+    return assistant("".join(texts), reasoning="\n".join(filter(None, thoughts)), tool_calls=calls)
+
+
+def _merged(reply: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    if any(part.get("content") is None for part in (reply, more)):  # one of them could not be read
+        return reply if reply.get("content") is None else more
+    reasoning = "\n".join(filter(None, (part.get("reasoning_content") for part in (reply, more))))
+    calls = [*reply.get("tool_calls", ()), *more.get("tool_calls", ())]
+    whole = assistant(reply["content"] + more["content"], reasoning=reasoning, tool_calls=calls)
+    return masked(whole) if reply.get("weight") == 0 else whole
+
+
+def _prompt(message: dict[str, Any], parent: _Item | None, session: _Session) -> _Item | None:
+    """What the user's side said: results go to the reply that called, the rest is a message."""
+    content = message.get("content")
+    results = [b for b in content if _is_result(b)] if isinstance(content, list) else []
+    item = parent
+    for block in results:
+        identity = str(block.get("tool_use_id"))
+        result = tool_result(identity, _plain(block.get("content", "")))
+        result |= {"is_error": True} if block.get("is_error") is True else {}
+        caller = session.callers.get(identity)
+        if caller is None:
+            item = _Item(item, result)
+        else:
+            caller.results[identity] = result
+            item = caller
+    rest = [b for b in content if not _is_result(b)] if isinstance(content, list) else content
+    return item if results and not rest else _Item(item, {"role": "user", "content": _plain(rest)})
+
+
+def _is_result(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "tool_result"
+
+
+def _plain(content: Any) -> Any:
+    """Text where all blocks are text; else the blocks without what the API keeps beside them."""
+    text = text_of_blocks(content)
+    return content if text is None else text
+
+
+READER = Reader(matches, read, group)

@@ -1,0 +1,63 @@
+"""NVIDIA's pivot rows (NeMo Gym): `{"responses_create_params": {"input", "tools"}, "expected_action": {...}}`.
+
+A row is one turn already: the messages of the input are inherited, the expected action is the one turn. It is a
+`function_call`, a `function_call_batch` (parallel calls) or a `message`; the terminal servers have `expected_answer`
+instead, the text of a message. A reward in such a row is that of another action and no label of this one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.response_items import call_of
+from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task
+from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
+
+
+def matches(record: Any) -> bool:
+    """An object with `responses_create_params` and an expected action or answer."""
+    if not isinstance(record, dict) or PARAMS not in record:
+        return False
+    return record.get("expected_action") is not None or bool(record.get("expected_answer"))
+
+
+def read(record: Any) -> Trajectory:
+    """One row, one segment, one turn."""
+    params = params_of(record)
+    before = input_messages(params)
+    segment = Segment(
+        messages=[*before, _expected(record)],
+        tools=tool_definitions(params.get("tools")),
+        num_inherited=len(before),
+    )
+    taken = "expected_answer" if record.get("expected_action") is None else "expected_action"
+    return Trajectory(
+        segments=(segment,),
+        task_id=task(record),
+        domain=text_or_none(record.get("domain")),
+        metadata=beside(record, taken),
+    )
+
+
+def _expected(record: dict[str, Any]) -> dict[str, Any]:
+    """The expected action as an assistant message; the row's own words are kept aside."""
+    action = record.get("expected_action")
+    if action is None:
+        answer = record.get("expected_answer")
+        if not isinstance(answer, str):
+            raise BadTrajectory("bad_expected_action", f"`expected_answer` is no text but {type(answer).__name__}")
+        return {"role": "assistant", "content": answer, "extra": {"expected_answer": answer}}
+    kind = action.get("type") if isinstance(action, dict) else None
+    message: dict[str, Any] = {"role": "assistant", "content": None, "extra": {"expected_action": action}}
+    if kind == "message":
+        return {**message, "content": action.get("content")}
+    calls = action.get("calls") if kind == "function_call_batch" else [action]
+    if kind not in ("function_call", "function_call_batch") or not isinstance(calls, list) or not calls:
+        raise BadTrajectory("bad_expected_action", f"no call and no message but {str(kind)[:80]!r}")
+    if not all(isinstance(call, dict) for call in calls):
+        raise BadTrajectory("bad_expected_action", "a call that is no object")
+    return {**message, "tool_calls": [call_of(call) for call in calls]}
+
+
+READER = Reader(matches, read)

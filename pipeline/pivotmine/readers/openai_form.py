@@ -1,0 +1,86 @@
+"""Messages in OpenAI form out of other formats' parts, and what no message could be made of, kept with its reason.
+
+A format's piece that cannot be read becomes a message that no state can hold: what was read before it is kept, the
+turns from there on are one counted reject. Dropping it would leave a state that no model ever saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pivotmine import jsonvalues
+from pivotmine.messages import UNREADABLE, UNRECORDED
+from pivotmine.readers.trajectory import BadTrajectory
+
+
+def assistant(content: Any, *, reasoning: str = "", tool_calls: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
+    """An assistant message; reasoning and calls only where there are some."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls := list(tool_calls):
+        message["tool_calls"] = calls
+    return message
+
+
+def tool_call(identity: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    """A call; arguments that are no text become their JSON text, as the API has them."""
+    text = arguments if isinstance(arguments, str) else jsonvalues.dumps(arguments)
+    call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
+    return call if identity is None else {"id": str(identity), **call}
+
+
+def tool_result(identity: Any, content: Any, **fields: Any) -> dict[str, Any]:
+    """A tool message; without an id where the source gives none."""
+    message: dict[str, Any] = {"role": "tool", "content": content}
+    if identity is not None:
+        message["tool_call_id"] = str(identity)
+    return message | fields
+
+
+def masked(message: Any) -> Any:
+    """The message, weighted 0 where it is the assistant's: no demonstration."""
+    if isinstance(message, dict) and message.get("role") == "assistant":
+        return {**message, "weight": 0}
+    return message
+
+
+def unreadable(role: str, why: str) -> dict[str, Any]:
+    """Stands where a piece of the source could not be read."""
+    return {"role": role, "content": None, UNREADABLE: why}
+
+
+def unrecorded(role: str, why: str) -> dict[str, Any]:
+    """Stands where the model saw something that the source does not hold."""
+    return {"role": role, "content": None, UNRECORDED: why}
+
+
+def object_at(value: Any, key: str) -> dict[str, Any]:
+    """The object under a key of what should be an object; an empty one where there is none."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def list_at(value: Any, key: str, reason: str = "no_messages") -> list[Any]:
+    """The list under a key; BadTrajectory where there is none."""
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        raise BadTrajectory(reason, f"no list under `{key}`")
+    return found
+
+
+def text_of_blocks(blocks: Any) -> str | None:
+    """The text of content that is text, or a list of text blocks only; None where it is something else."""
+    if isinstance(blocks, str):
+        return blocks
+    if not isinstance(blocks, list):
+        return None
+    texts = [block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None for block in blocks]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else None  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def first_label(places: Iterable[Any], keys: Iterable[str]) -> Any:
+    """The first value that is not null under one of the keys, key by key, in one of the objects."""
+    objects = [place for place in places if isinstance(place, dict)]
+    return next((place[key] for key in keys for place in objects if place.get(key) is not None), None)

@@ -1,0 +1,109 @@
+"""ShareGPT: `{"conversations": [{"from": "human", "value": "..."}, ...], "tools": "[...]", "system": "..."}`.
+
+`function_call` holds one call `{"name", "arguments"}` or a list of them, as JSON text; `observation` its result. Calls
+have no ids: results answer the last calls in their order. A `function_call` right behind a `gpt` or another
+`function_call` is of the same completion: nothing came between them that a model could have answered. A value that
+cannot be read stays as it is, and the state ends before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotmine import jsonvalues
+from pivotmine.readers.labels import message_list
+from pivotmine.readers.openai_messages import of_messages
+from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.trajectory import Reader, Trajectory
+
+ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "assistant", "model", "bot"), "assistant"),
+    "system": "system",
+}
+CALLS = ("function_call", "tool_call")
+RESULTS = ("observation", "tool", "function", "tool_response", "function_response", "function_output")
+_TAKEN = ("from", "value", "weight", "train")
+
+
+def matches(record: Any) -> bool:
+    """An object with `conversations` and no `messages`, or a list whose first entry has `from` and `value`."""
+    if isinstance(record, dict):
+        return "conversations" in record and "messages" not in record
+    return isinstance(record, list) and _is_entry(record[0] if record else None)
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and {"from", "value"} <= value.keys() and "role" not in value
+
+
+def read(record: Any) -> Trajectory:
+    """One record, one segment: the format only ever appends."""
+    fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"conversations": record}
+    entries = message_list(fields.pop("conversations", None), "conversations")
+    messages = _messages(entries)
+    if isinstance(fields.get("system"), str) and fields["system"]:
+        messages.insert(0, {"role": "system", "content": fields.pop("system")})
+    return of_messages(messages, fields)
+
+
+def _messages(entries: list[Any]) -> list[Any]:
+    messages: list[Any] = []
+    ids = CallIds()
+    before: Any = None
+    for entry in entries:
+        if not _is_entry(entry):
+            messages.append(entry)  # a message in OpenAI form, or what no state can hold
+        elif entry["from"] in CALLS:
+            joins = _is_entry(before) and (before["from"] in CALLS or ROLES.get(str(before["from"])) == "assistant")
+            _add_calls(messages, entry, ids, joins=joins)
+        elif entry["from"] in RESULTS:
+            messages.append({**ids.result(_text(entry["value"])), **_beside(entry)})
+        else:
+            role = ROLES.get(str(entry["from"]), entry["from"])
+            messages.append({"role": role, "content": entry["value"], **_beside(entry)})
+        before = entry
+    return messages
+
+
+def _add_calls(messages: list[Any], entry: dict[str, Any], ids: CallIds, *, joins: bool) -> None:
+    """Add the calls to the last message, or as a message of their own; what is no call is left unread."""
+    functions = _functions(entry["value"])
+    if functions is None:
+        messages.append({"role": "assistant", "content": None, "tool_calls": _text(entry["value"])})
+    elif joins and isinstance(calls := messages[-1].get("tool_calls", []), list):
+        messages[-1] |= {"tool_calls": calls + ids.calls(functions, more=bool(calls)), **_beside(entry)}
+    else:
+        messages.append({"role": "assistant", "content": None, "tool_calls": ids.calls(functions), **_beside(entry)})
+
+
+def _functions(value: Any) -> list[dict[str, Any]] | None:
+    """The functions called; None where the value holds none."""
+    try:
+        found = jsonvalues.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    found = found if isinstance(found, list) else [found]
+    if not found or not all(isinstance(f, dict) and isinstance(f.get("name"), str) for f in found):
+        return None
+    return [{"name": f["name"], "arguments": _text(f.get("arguments", {})), **_surplus(f)} for f in found]
+
+
+def _surplus(function: dict[str, Any]) -> dict[str, Any]:
+    """Keys that no call has: the action parser refuses them, so that nothing unread passes as a call."""
+    return {k: v for k, v in function.items() if k not in ("name", "arguments")}
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) else jsonvalues.dumps(value)
+
+
+def _beside(entry: dict[str, Any]) -> dict[str, Any]:
+    """A mask (`weight`, or axolotl's `train`) as weight; whatever else stands there is kept aside."""
+    rest = {k: v for k, v in entry.items() if k not in _TAKEN}
+    beside: dict[str, Any] = {"extra": rest} if rest else {}
+    weight = 0 if entry.get("train") is False else entry.get("weight")
+    return beside if weight is None else {**beside, "weight": weight}
+
+
+READER = Reader(matches, read)

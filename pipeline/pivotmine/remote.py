@@ -1,0 +1,160 @@
+"""Files behind a URL: hf://, s3://, gs:// and http(s)://, listed and read through fsspec (extra `remote`).
+
+A file is streamed, and never held whole; only where a format needs to jump about in it (Parquet, archives) and the
+server cannot, it is copied to a temporary file first.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import IO, Any
+
+from pivotmine.errors import UserError
+
+PROTOCOLS = ("hf", "s3", "gs", "gcs", "http", "https")
+_BUFFER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+"""Read at a time: what a connection sent before it broke off is lost by the piece."""
+_FINGERPRINTS = ("ETag", "etag", "md5Hash", "crc32c", "blob_id", "sha256", "oid")
+"""What file systems say of a file's content without its being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file to be read, as `Path` stands for a local one."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.url.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def is_url(source: object) -> bool:
+    """Whether a source names one of the PROTOCOLS."""
+    protocol, found, _ = str(source).partition("://")
+    return bool(found) and protocol in PROTOCOLS
+
+
+def find_remote(url: str, is_source: Callable[[str], bool]) -> tuple[list[RemoteFile], list[str]]:
+    """The files that a URL names (itself, those of a folder, those of a glob), and those of a folder that are skipped.
+
+    UserError where there is none, where it cannot be reached, or where the extra is missing.
+    """
+    with _plainly(url):
+        system, path = _open_system(url)
+        if any(mark in path for mark in "*?[") and not url.startswith("http"):
+            found = [p for p in sorted(system.glob(path)) if not system.isdir(p)]
+            return [_file(system, p, url) for p in found], []
+        if url.startswith("http") or not system.isdir(path):
+            system.info(path)
+            return [RemoteFile(url)], []
+        inside = [str(p) for p in sorted(system.find(path))]
+        return [_file(system, p, url) for p in inside if is_source(p)], [p for p in inside if not is_source(p)]
+
+
+def fingerprint(file: RemoteFile) -> str:
+    """128 bits in hexadecimal that change with the content: of what the server says of it, else of its bytes."""
+    with _plainly(file.url):
+        system, path = _open_system(file.url)
+        info = system.info(path)
+        known = {key: str(info[key]) for key in _FINGERPRINTS if info.get(key)}
+        digest = blake2b(f"{info.get('size')} {sorted(known.items())}".encode(), digest_size=16)
+        if not known:
+            with system.open(path, "rb") as opened:
+                while block := opened.read(_BUFFER_BYTES):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+@contextmanager
+def open_remote(file: RemoteFile) -> Generator[io.BufferedReader]:
+    """The file's bytes; whatever goes wrong is an OSError."""
+    try:
+        system, path = _open_system(file.url)
+        # By http a file is one stream: ranges would be asked for by megabytes, and a broken one lost whole.
+        opened = system.open(path, "rb", **({"block_size": 0} if file.url.startswith("http") else {}))
+    except Exception as error:
+        raise _os_error(error) from None
+    with opened:
+        yield io.BufferedReader(_Plain(opened), _BUFFER_BYTES)
+
+
+@contextmanager
+def seekable(file: IO[bytes]) -> Generator[IO[bytes]]:
+    """The file, or a temporary copy of it where one cannot jump about in it; at its start."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, _BUFFER_BYTES)
+        copy.seek(0)
+        yield copy
+
+
+def _open_system(url: str) -> tuple[Any, str]:
+    import fsspec.core
+
+    return fsspec.core.url_to_fs(url)
+
+
+def _file(system: Any, path: str, url: str) -> RemoteFile:
+    return RemoteFile(f"{url.partition('://')[0]}://{system._strip_protocol(path).lstrip('/')}")
+
+
+@contextmanager
+def _plainly(url: str) -> Generator[None]:
+    """Whatever the libraries raise, each its own kinds, is one clear line."""
+    try:
+        yield
+    except ImportError:
+        protocol = url.partition("://")[0]
+        raise UserError(f"{protocol}:// needs the extra remote: pip install 'pivotmine[remote]'") from None
+    except FileNotFoundError as error:
+        # fsspec says so of a server that does not answer, too.
+        cause = f" ({_os_error(error.__cause__)})" if error.__cause__ else ""
+        raise UserError(f"{url} is not there{cause}: name what holds the trajectories") from None
+    except Exception as error:
+        raise UserError(f"{url} cannot be read: {_os_error(error)}") from None
+
+
+def _os_error(error: BaseException) -> OSError:
+    return OSError(f"{type(error).__name__}: {error}".splitlines()[0][:300])
+
+
+class _Plain(io.RawIOBase):
+    """A remote file whose troubles are OSErrors: a broken connection is one to some libraries only."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._can_seek = bool(file.seekable()) and getattr(file, "size", None) is not None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._can_seek
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._file.read(min(len(buffer), _PIECE_BYTES))
+        except Exception as error:
+            raise _os_error(error) from None
+        buffer[: len(block)] = block
+        return len(block)

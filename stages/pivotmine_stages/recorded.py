@@ -1,0 +1,224 @@
+"""record: actions sampled elsewhere -> rollouts and, where they came with rewards, scores and profiles.
+
+The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, where the run
+has that state (`state_keys` says when); with `actions` the samples of several states go to one of them. A source is
+recorded once, under the digest of its content: the same command again does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pivotmine import jsonvalues, policy, rundir, sql
+from pivotmine.errors import UserError
+from pivotmine.json_records import Record
+from pivotmine.messages import problem, text_of, tools_id
+from pivotmine.progress import track
+from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.labels import read_tools_file
+from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.sources import Source, content_hash, find_sources, read_source
+from pivotmine.verifiers import make_spec
+from pivotmine_stages.policies import PolicyRecord, remember_policy
+from pivotmine_stages.score import ScoreConfig, score
+from pivotmine_stages.state_keys import STATE_KEYS, StateKey, known_states
+
+SAMPLES_PER_PART = 4096
+_SAID = ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+"""What of a recorded message the policy wrote."""
+_COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordConfig:
+    sources: tuple[Path | str, ...]
+    """Files, or folders of files."""
+    policy_name: str
+    """Which policy acted: recorded actions say nothing of its weights."""
+    state_key: str = "exact"
+    """One of STATE_KEYS."""
+    format: str | None = None
+    """Reader's name; None: chosen by looking at each record."""
+    tools_file: Path | None = None
+    """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+
+
+class _Sample(NamedTuple):
+    state_id: str
+    message: dict[str, Any]
+    reward: float | None
+
+
+class _Work(NamedTuple):
+    """What recording a source needs of the run."""
+
+    config: RecordConfig
+    run: Path
+    policy_id: str
+    tools: list[Any] | None
+    states: dict[str, str]
+    """State ids by key."""
+    rejects: list[dict[str, Any]]
+    """Of the source at work."""
+
+    @property
+    def rollouts(self) -> Path:
+        return self.run / "rollouts" / self.policy_id
+
+
+def record(config: RecordConfig, run: Path) -> dict[str, Any]:
+    """Run the command; returns the summary that it prints."""
+    started = time.monotonic()
+    rundir.require_run(run)
+    if config.state_key not in STATE_KEYS:
+        raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
+    files = find_sources(config.sources)
+    tools = read_tools_file(config.tools_file) if config.tools_file else None
+    who = describe_recorded(config)
+    with rundir.stage_lock(run, f"record-{who.policy_id}"):
+        work = _Work(config, run, who.policy_id, tools, known_states(run, config.state_key), [])
+        remember_policy(run, who)
+        done = [_record_source(work, path) for path in files]
+        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": len(files)}
+        summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
+        if _has_rewards(work):
+            summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
+        sql.write_views(run)
+    return {**summary, "seconds": round(time.monotonic() - started, 2)}
+
+
+def describe_recorded(config: RecordConfig) -> PolicyRecord:
+    """The policy that acted elsewhere: its name, and by what its states are told apart."""
+    identity = {"engine": "recorded", "name": config.policy_name, "state_key": config.state_key}
+    return PolicyRecord(
+        policy_id=policy.policy_id(config.policy_name, identity),
+        name=config.policy_name,
+        engine="recorded",
+        model=config.policy_name,
+        adapter=None,
+        tokenizer=None,
+        template_options={},
+        sampling={"state_key": config.state_key},
+        weights_hash=None,
+        tokenizer_hash=None,
+        template_hash=None,
+        parser="hermes",
+        seed=0,
+    )
+
+
+def _record_source(work: _Work, path: Source) -> dict[str, int]:
+    """Record one source; its counts, those that were written when it was recorded first."""
+    name = content_hash(path)[:12]
+    identity = {"policy_id": work.policy_id, "source": name}
+    for manifest in rundir.read_manifests(work.run, "record"):
+        if manifest["config"] == identity:
+            return manifest["summary"]
+    work.rejects.clear()
+    counts = Counter[str]()
+    indices = _stored_samples(work, name)
+    samples = _samples(work, path, counts)
+    number = 0
+    while part := list(islice(samples, SAMPLES_PER_PART)):
+        _write_part(work, f"part-{name}-{number:06d}.parquet", part, indices)
+        counts["samples"] += len(part)
+        counts["rewarded"] += sum(sample.reward is not None for sample in part)
+        number += 1
+    rundir.write_rows(rundir.rejects_dir(work.run, "record", identity) / "rejects.parquet", "rejects", work.rejects)
+    counts["rejects"] = len(work.rejects)
+    summary = {key: counts[key] for key in _COUNTED}
+    rundir.write_manifest(work.run, "record", identity, {"summary": summary})
+    return summary
+
+
+def _stored_samples(work: _Work, name: str) -> Counter[str]:
+    """Samples by state, those of this source aside: what a stopped command wrote of it is written again."""
+    parts = [path for path in sorted(work.rollouts.glob("part-*.parquet")) if not path.name.startswith(f"part-{name}-")]
+    counted = rundir.scan(work.run, "rollouts", parts).group_by("state_id").agg(pl.len()).collect()
+    return Counter(dict(counted.iter_rows()))
+
+
+def _has_rewards(work: _Work) -> bool:
+    """Whether anything of this policy was rewarded: then whatever was not has null verdicts beside it."""
+    parts = sorted(work.rollouts.glob("part-*.parquet"))
+    return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
+
+
+def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sample]:
+    source = str(path).encode("utf-8", "backslashreplace").decode()
+    for found in track(grouped(read_source(path), work.config.format), "record", "records"):
+        counts["records"] += 1
+        place = {"stage": "record", "source": source, "source_index": found.index}
+        try:
+            trajectory = _read(work, found)
+        except BadTrajectory as bad:
+            work.rejects.append({**place, "reason": bad.reason, "detail": bad.detail or None, "num_turns": None})
+            continue
+        for segment in trajectory.segments:
+            yield from _of_segment(work, segment, place, counts)
+
+
+def _read(work: _Work, found: Record) -> Trajectory:
+    if found.problem:
+        raise BadTrajectory(*found.problem)
+    if work.config.format:
+        return all_readers()[work.config.format].read(found.value)
+    # A rollout file may name the expected action too: here it is the response that counts.
+    name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
+    return all_readers()[name].read(found.value)
+
+
+def _of_segment(work: _Work, segment: Segment, place: dict[str, Any], counts: Counter[str]) -> Iterator[_Sample]:
+    tools = segment.tools or work.tools
+    key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
+    rewards, num_unknown = iter(segment.rewards), 0
+    for position, message in enumerate(segment.messages):
+        if trouble := problem(message):
+            lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
+            reject = {"reason": trouble[0], "detail": f"message {position}: {trouble[1]}", "num_turns": lost}
+            work.rejects.append({**place, **reject})
+            break
+        if position >= segment.num_inherited and _is_turn(message):
+            counts["turns"] += 1
+            sample = _Sample(work.states.get(key.value(), ""), message, next(rewards, None))
+            num_unknown += not sample.state_id
+            if sample.state_id:
+                yield sample
+        key.add(message)
+    if num_unknown:
+        reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
+        work.rejects.append({**place, **reject})
+
+
+def _is_turn(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
+
+
+def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Counter[str]) -> None:
+    """A part of rollouts, each with the reward that came with it."""
+    rollouts: list[dict[str, Any]] = []
+    for sample in samples:
+        place = {"state_id": sample.state_id, "sample_index": indices[sample.state_id]}
+        said = _rollout_columns(sample.message)
+        rollouts.append({"policy_id": work.policy_id, **place, **said, "reward": sample.reward})
+        indices[sample.state_id] += 1
+    rundir.write_rows(work.rollouts / name, "rollouts", rollouts)
+
+
+def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
+    said = {key: message[key] for key in _SAID if message.get(key) is not None}
+    truncated = bool(message.get("extra", {}).get("truncated"))
+    return {
+        "text": text_of(message.get("content")),
+        "message": jsonvalues.dumps(said),
+        "finish_reason": "length" if truncated else "stop",
+        "opened_reasoning": False,
+    }
