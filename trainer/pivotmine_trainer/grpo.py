@@ -63,7 +63,8 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
 
 def _say_left_out(split: str, num_rows: int, left_out: Counter[str]) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
-    say(f"{split:<10}{num_rows} rows; left out: {reasons or 'none'}")
+    label = "train" if split == "train" else "held out"
+    say(f"{label:<10}{num_rows} rows; left out: {reasons or 'none'}")
 
 
 def _check(

@@ -66,5 +66,6 @@ def _examples(data: Dataset, split: str, tokenizer: Any, context: int | None) ->
             rows.append({"input_ids": ids, "completion_mask": mask})
     if not rows:
         raise UserError(f"the chat template writes none of the {len(data)} demonstrations of {split} as they were read")
-    say(f"{split:<10}{len(rows)} demonstrations; rows left out: template_cannot_write {num_unwritten}")
+    label = "train" if split == "train" else "held out"
+    say(f"{label:<10}{len(rows)} demonstrations; rows left out: template_cannot_write {num_unwritten}")
     return Dataset.from_list(rows)

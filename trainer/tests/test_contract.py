@@ -30,8 +30,8 @@ def test_every_column_is_in_the_miner_s_table_with_its_kind() -> None:
     assert set(JUDGED_BY) <= set(CONTRACT)
 
 
-def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars() -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True)
+def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True, cwd=tmp_path)
     loaded = done.stdout.split()
     assert "pivotmine_trainer.grpo" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("pivotmine_stages", "duckdb", "polars")] == []

@@ -89,7 +89,7 @@ def test_trl_s_own_script_loads_the_tokenizer_that_the_row_names(policy: Path, m
     rewards._load_tokenizer.cache_clear()  # pyright: ignore[reportPrivateUsage]
     given = columns(policy, len(TEXTS))
     assert pivot_reward(completion_ids=ids(policy, TEXTS), **given) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    moved = given | {"tokenizer": ["/moved"] * len(TEXTS)}
+    moved: dict[str, Any] = given | {"tokenizer": ["/moved"] * len(TEXTS)}
     with pytest.raises(UserError, match="no tokenizer under /moved: name its folder in PIVOTMINE_TOKENIZER"):
         pivot_reward(completion_ids=ids(policy, TEXTS), **moved)
     monkeypatch.setenv("PIVOTMINE_TOKENIZER", str(policy))

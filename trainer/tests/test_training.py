@@ -77,7 +77,9 @@ def test_killed_it_goes_on_at_the_same_step_with_the_same_prompts(policy: Path, 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     main(tiny.command(policy, dataset, undisturbed, **settings))
     args = tiny.command(policy, dataset, killed, **settings)
-    with subprocess.Popen([sys.executable, "-m", "pivotmine_trainer", *args], start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "pivotmine_trainer", *args], start_new_session=True, cwd=tmp_path
+    ) as process:
         while not (killed / "checkpoint-3").exists() and process.poll() is None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
@@ -110,7 +112,11 @@ def test_trl_s_own_script_trains_on_the_dataset(policy: Path, dataset: Path, tmp
     args += ["--per_device_train_batch_size", 16, "--max_completion_length", 32, "--max_steps", 2, "--bf16", "false"]
     args += ["--log_completions", "true", "--logging_steps", 1, "--num_completions_to_print", 0]
     done = subprocess.run(
-        [sys.executable, "-m", "trl.scripts.grpo", *map(str, args)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "trl.scripts.grpo", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     logged = pq.read_table(tmp_path / "out/completions/completions_00001.parquet").to_pydict()
