@@ -1,5 +1,6 @@
 venv := justfile_directory() / ".venv"
 bin := venv / "bin"
+trainer := justfile_directory() / ".venv-trainer"
 
 # List the recipes
 default:
@@ -35,8 +36,46 @@ demo engine="transformers":
     {{bin}}/pivotmine run data/desk/trajectories.jsonl --run runs/desk-{{engine}} --model data/desk/policy \
         --engine {{engine}} --config data/desk/run.toml --limit 300
 
-# Run the tests; pytest options pass through
+# Make the trainer's environment, as a user would: pivotmine and the trainer installed, without vLLM
+setup-trainer:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    stamp={{trainer}}/.installed
+    if [ -e $stamp ] && [ -z "$(find pyproject.toml constraints.txt pipeline stages trainer -type f -newer $stamp \
+        -not -name '*.pyc' -not -path '*_cache/*' -not -path '*/tests/*')" ]; then exit; fi
+    [ -x {{trainer}}/bin/python ] || python3 -m venv {{trainer}}
+    {{trainer}}/bin/pip install --quiet -c constraints.txt torch
+    {{trainer}}/bin/pip install --quiet -c constraints.txt . './trainer[dev]'
+    # The sources are copied: what has changed in them since is installed anew.
+    {{trainer}}/bin/pip install --quiet --no-deps --force-reinstall . ./trainer
+    touch $stamp
+
+# Train the desk's policy on its pivots, and mine again with what came of it; all figures before and after
+train-demo seed="0": setup-trainer
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export PATH={{trainer}}/bin:$PATH HF_HUB_OFFLINE=1
+    run=runs/train-demo trained=runs/train-demo-{{seed}}
+    mined="--engine transformers --config data/desk/run.toml"
+    pivotmine run data/desk/trajectories.jsonl --run $run --model data/desk/policy $mined
+    pivotmine select $run --policy policy --name train --validation-share 0.2
+    pivotmine-train --config trainer/configs/desk.yaml --dataset $run/pivots/train --model data/desk/policy \
+        --output_dir $trained --seed {{seed}}
+    PYTHONPATH=experiments python -m pivotmine_desk.episodes --policies data/desk/policy $trained
+    pivotmine rollout $run --model $trained --policy-name trained-{{seed}} --plan $run/pivots/train/train.parquet $mined
+    pivotmine score $run --policy trained-{{seed}} --config data/desk/run.toml
+    pivotmine select $run --policy trained-{{seed}} --name left-{{seed}}
+
+# The same for three seeds
+train-demo-seeds: (train-demo "0") (train-demo "1") (train-demo "2")
+
+# Run the trainer's tests in its environment; pytest options pass through
+test-trainer *options: setup-trainer
+    cd trainer && {{trainer}}/bin/pytest {{options}}
+
+# Run the tests, the trainer's first; pytest options pass through to the miner's, and leave the trainer's out
 test *options: setup
+    {{ if options == "" { just_executable() + " test-trainer" } else { "" } }}
     {{bin}}/python -m pytest {{options}}
 
 # Lint and types

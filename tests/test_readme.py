@@ -10,10 +10,35 @@ def test_the_file_tree_names_every_module_and_nothing_else() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text[text.index("pyproject.toml  constraints.txt") :]
     named = set(re.findall(r"\b(\w+)(?:\.py)?\b", tree[: tree.index("```")]))
-    modules = [path.stem for root in ("pipeline", "stages") for path in (ROOT / root).rglob("*.py")]
+    modules = [
+        path.stem
+        for root in ("pipeline", "stages", "trainer/pivotmine_trainer")
+        for path in (ROOT / root).rglob("*.py")
+    ]
     assert [name for name in sorted(modules) if name not in named and name != "__init__"] == []
     files = set(re.findall(r"\b(\w+)\.py\b", tree[: tree.index("```")]))
     assert files <= set(modules)
+
+
+def test_every_option_of_the_trainer_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    part = text[text.index("## Train on them") : text.index("## Where things are")]
+    commands = "\n".join(re.findall(r"(?:pivotmine-train|trl grpo)[^\n`]*", part))
+    used = {*re.findall(r"--([a-z_]+)(?= )", commands), *re.findall(r"`--([a-z_]+)[^`]*`", part)}
+    assert {"dataset", "method", "retrieval_prompts", "echo_weight"} <= used
+    declared = (ROOT / "trainer/pivotmine_trainer/arguments.py").read_text(encoding="utf-8")
+    of_trl = {
+        "output_dir",
+        "use_peft",
+        "report_to",
+        "use_vllm",
+        "resume_from_checkpoint",
+        "reward_funcs",
+        "dataset_name",
+    }
+    assert [
+        name for name in sorted(used - of_trl) if not re.search(rf"(^    {name}:|\"--{name}\")", declared, re.M)
+    ] == []
 
 
 def test_every_command_and_flag_of_the_readme_exists() -> None:

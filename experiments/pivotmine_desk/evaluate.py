@@ -134,6 +134,17 @@ class _Run:
 def episode_success(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, float]:
     """Share of tasks whose desk ends as wanted: `all`, and by domain."""
     tasks = [numbered_task(split, number) for number in numbers]
+    won = episode_outcomes(policy, split, numbers, temperature=temperature, seed=seed)
+    shares = {"all": sum(won.values()) / len(won)}
+    for domain in sorted({task.domain for task in tasks}):
+        mine = [won[task.task_id] for task in tasks if task.domain == domain]
+        shares[domain] = sum(mine) / len(mine)
+    return shares
+
+
+def episode_outcomes(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, bool]:
+    """By task_id, whether the task's desk ends as wanted."""
+    tasks = [numbered_task(split, number) for number in numbers]
     runs = [_Run(task=task, desk=open_desk(task), messages=opening(task)) for task in tasks]
     generator = _generator(policy, seed)
     active = runs
@@ -143,12 +154,7 @@ def episode_success(policy: Policy, split: Split, numbers: range, *, temperature
         active = [run for run, (text,) in zip(active, texts, strict=True) if _act(run, text)]
         if not active:
             break
-    won = {run.task.task_id: succeeded(run.task, run.desk) for run in runs}
-    shares = {"all": sum(won.values()) / len(won)}
-    for domain in sorted({task.domain for task in tasks}):
-        mine = [won[task.task_id] for task in tasks if task.domain == domain]
-        shares[domain] = sum(mine) / len(mine)
-    return shares
+    return {run.task.task_id: succeeded(run.task, run.desk) for run in runs}
 
 
 def _act(run: _Run, text: str) -> bool:

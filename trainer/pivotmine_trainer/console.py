@@ -1,0 +1,25 @@
+"""What a person reads while training: once, from the first process, harmless whatever it quotes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pivotmine.inert import inert
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and writes for all of them (`accelerate launch` and `torchrun` set RANK)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str) -> None:
+    """Print lines, from the first process only."""
+    if is_first_process():
+        print("\n".join(inert(line) for line in text.split("\n")), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one line to standard error, from the first process only."""
+    if is_first_process():
+        print(f"warning: {inert(text)}", file=sys.stderr, flush=True)

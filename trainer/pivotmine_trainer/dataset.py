@@ -1,0 +1,163 @@
+"""The pivot dataset: table `pivots` of the miner's data/README.md, as a folder or on a hub.
+
+A row that no verifier judges (`select --strategy all` writes such) is left out of GRPO and counted. Whatever else is
+wrong with a row is an error that names it: it was written by a program, not by a policy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pyarrow.parquet as pq
+from datasets import Dataset, List, Value
+
+from pivotmine.actions import PARSERS, Action, action_from_json
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Judge, State, VerifierSpec, make_spec, prepare
+
+TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
+VERIFIER = ("verifier", "verifier_options", "verifier_id")
+PROVENANCE = ("tokenizer", "template_options", "weights_hash", "policy_id")
+CONTRACT: dict[str, str] = {
+    **dict.fromkeys((*TEXT, *VERIFIER, *PROVENANCE), "string"),
+    "prompt_ids": "list",
+    "opened_reasoning": "bool",
+}
+"""Columns that the trainer reads, with their kinds."""
+NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
+
+
+class Rows(NamedTuple):
+    """One split, ready to train on."""
+
+    data: Dataset
+    """The columns of CONTRACT."""
+    left_out: Counter[str]
+    """Rows without a verifier, by reason."""
+
+
+def load_split(name: str, split: str) -> Dataset:
+    """The columns of CONTRACT; UserError where the dataset, the split or a column is not there, or it is empty."""
+    data = _read(name, split)
+    if len(data) == 0:
+        raise UserError(f"{name}: the split {split} has no rows")
+    if missing := [column for column in CONTRACT if column not in data.column_names]:
+        raise UserError(
+            f"{name}: no pivot dataset, it lacks {', '.join(missing)}; `pivotmine select` writes one (data/README.md)"
+        )
+    for column, kind in CONTRACT.items():
+        if not _is_kind(data.features[column], kind):
+            raise UserError(f"{name}: column {column} must hold a {kind}, it holds {data.features[column]}")
+    data = data.select_columns(list(CONTRACT))
+    for column in NEVER_NULL:
+        if data.data.column(column).null_count:
+            raise UserError(f"{name}: column {column} of the split {split} holds nulls")
+    return data
+
+
+def _read(name: str, split: str) -> Dataset:
+    file = Path(name) / f"{split}.parquet"
+    if not Path(name).is_dir() and Path(name).exists():
+        raise UserError(f"{name}: name the folder that `pivotmine select` wrote, not a file in it")
+    if Path(name).is_dir() and not file.is_file():
+        raise UserError(f"{name}: no {split}.parquet in this folder; name one that `pivotmine select` wrote")
+    datasets.disable_progress_bars()
+    try:
+        if file.is_file():
+            if pq.read_metadata(file).num_rows == 0:  # `datasets` reads no file without a row group
+                return Dataset.from_dict({})
+            return Dataset.from_parquet(str(file))  # pyright: ignore[reportReturnType]
+        return datasets.load_dataset(name, split=split)  # pyright: ignore[reportReturnType]
+    except Exception as error:  # the reader and the hub's client raise a dozen kinds
+        words = str(error.__cause__ or error)
+        raise UserError(f"{name}: the split {split} cannot be read: {words[:300]}") from None
+
+
+def _is_kind(feature: Any, kind: str) -> bool:
+    if kind == "list":
+        return isinstance(feature, List) and getattr(feature.feature, "dtype", "").startswith("int")
+    return isinstance(feature, Value) and feature.dtype.removeprefix("large_") == kind
+
+
+def judged_rows(data: Dataset, split: str, verifier: str | None) -> Rows:
+    """The rows that a verifier judges, every one of them checked; UserError where none is left.
+
+    verifier: the name of one for all rows, with its default options; None takes each row's own.
+    """
+    kept: list[int] = []
+    left_out: Counter[str] = Counter()
+    for index, row in enumerate(data):
+        assert isinstance(row, dict)
+        where = f"row {index} of {split} (state {row['state_id']})"
+        spec = row_spec(row, where, verifier)
+        if spec is None:
+            left_out["no_verifier"] += 1
+        elif not spec.handles(row["kind"]):
+            left_out[f"{spec.name} does not verify {row['kind']} turns"] += 1
+        else:
+            kept.append(index)
+        _check_row(row, where)
+    if not kept:
+        raise UserError(f"no verifier judges any of the {len(data)} rows of {split}: mine pivots, or name a --verifier")
+    return Rows(data.select(kept), left_out)
+
+
+def check_rows(data: Dataset, split: str) -> None:
+    """UserError that names the first row whose demonstrations, tools or messages cannot be read."""
+    for index, row in enumerate(data):
+        assert isinstance(row, dict)
+        _check_row(row, f"row {index} of {split} (state {row['state_id']})")
+
+
+def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> VerifierSpec | None:
+    """The row's verifier (or the one named instead); None where it has none. UserError where it is another by now."""
+    if verifier is None and row["verifier"] is None:
+        return None
+    try:
+        spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if verifier is None and spec.verifier_id != row["verifier_id"]:
+        raise UserError(
+            f"{where} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
+            "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
+        )
+    return spec
+
+
+@lru_cache(maxsize=256)
+def _spec(name: str, options: str) -> VerifierSpec:
+    return make_spec(name, json.loads(options))
+
+
+def _check_row(row: dict[str, Any], where: str) -> None:
+    if row["parser"] not in PARSERS:
+        raise UserError(f"{where}: no action parser {row['parser']!r}, there are {', '.join(PARSERS)}")
+    try:
+        if not demonstrated_actions(row):
+            raise ValueError("none")
+        tools_of(row)
+        json.loads(row["prompt_messages"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where}: demonstrations, tools or prompt_messages cannot be read: {error}") from None
+
+
+def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
+    """The actions demonstrated in the row's state."""
+    return [action_from_json(json.dumps(entry["action"])) for entry in json.loads(row["demonstrations"])]
+
+
+def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row's tool definitions; empty where there are none."""
+    return json.loads(row["tools"]) if row["tools"] else []
+
+
+def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Judge:
+    """What gives the reward in this row's state: the function that the miner's `score` calls."""
+    state = State(tools=tuple(tools_of(row)), messages=tuple(json.loads(row["prompt_messages"])))
+    return prepare(spec, state, demonstrated_actions(row))

@@ -1,0 +1,120 @@
+"""The policy: its tokenizer, its context, and whether it is the one that was profiled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
+
+from pivotmine import policy
+from pivotmine.errors import UserError
+from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, SFTSettings
+from pivotmine_trainer.console import is_first_process, warn
+
+
+def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
+    """The model's tokenizer, as TRL would load it; UserError where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(
+            model.model_name_or_path,
+            revision=model.model_revision,
+            truncation_side="left",
+            padding_side="left",
+            trust_remote_code=settings.trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise _no_model(model, error) from None
+
+
+def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
+    """The model's config, an adapter's being that of the model below it; UserError where there is none."""
+    try:
+        return AutoConfig.from_pretrained(
+            base_of(model.model_name_or_path) or str(model.model_name_or_path),
+            revision=model.model_revision,
+            trust_remote_code=settings.trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise _no_model(model, error) from None
+
+
+def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> dict[str, Any]:
+    """How TRL is to load the model; what `--model_init_kwargs` says goes before it."""
+    given = settings.model_init_kwargs or {}
+    assert isinstance(given, dict), "TrainingArguments reads JSON text into a dict"
+    ours = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
+    return {**ours, **given}
+
+
+def load_adapter(model: ModelSettings) -> Any:
+    """The adapter in a folder with the model below it, ready to be trained on; None where the folder holds none."""
+    folder = str(model.model_name_or_path)
+    if base_of(folder) is None:
+        return None
+    if model.use_peft:
+        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, dtype=model.dtype)
+
+
+def base_of(folder: str | None) -> str | None:
+    """The model below the adapter in a folder; None where the folder holds no adapter."""
+    path = Path(folder or "") / "adapter_config.json"
+    if not folder or not path.is_file():
+        return None
+    return json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens that the model has positions for; None where its config says nothing."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def compare_weights(data: Dataset, model: ModelSettings) -> None:
+    """Warn where the policy is not the one that was profiled: its pivots may be none any more."""
+    if not is_first_process():
+        return
+    profiled = {found for found in data.unique("weights_hash") if found is not None}
+    ours = _hash(str(model.model_name_or_path))
+    if not profiled or ours is None:
+        warn("the profiled policy's weights are not known here: nobody checked that this is the policy that was mined")
+    elif profiled != {ours}:
+        warn(
+            f"{model.model_name_or_path} is not the policy that was profiled: states that were pivots for that one may "
+            "be none for this one; the share of groups with equal rewards tells"
+        )
+
+
+def _hash(name: str) -> str | None:
+    folder = _local(name)
+    if folder is None:
+        return None
+    base = base_of(str(folder))
+    try:
+        if base is None:
+            return policy.hash_weights(folder)
+        below = _local(base)
+        return below and policy.hash_text(policy.hash_weights(below) + policy.hash_weights(folder))
+    except UserError:  # no weights in it: loading will say so
+        return None
+
+
+def _local(name: str) -> Path | None:
+    """A model's folder, or the copy of it that the hub's cache has; None where it is not on this machine."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # not cached, no such name: the client raises several kinds
+        return None
+
+
+def _no_model(model: ModelSettings, error: Exception) -> UserError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"no model under {model.model_name_or_path}: {first}")

@@ -1,0 +1,87 @@
+"""Going on after a kill: from the last whole checkpoint, with the same data and settings or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerState
+
+from pivotmine.errors import UserError
+from pivotmine_trainer.arguments import GRPOSettings, PivotArguments, SFTSettings
+from pivotmine_trainer.console import is_first_process
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_LAST = ("true", "last", "1", "yes")
+
+
+def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts anew.
+
+    UserError where there is none, and where a new training would mix its checkpoints with an earlier one's.
+    """
+    output_dir, given = Path(str(settings.output_dir)), settings.resume_from_checkpoint
+    last = last_checkpoint(output_dir)
+    if given is None or given.lower() in ("false", "no", "0"):
+        if last is not None:
+            raise UserError(
+                f"{output_dir} holds {last.name} of an earlier training: add --resume_from_checkpoint true to go on "
+                "from there, or choose another --output_dir"
+            )
+        return None
+    if given.lower() not in _LAST:
+        if not is_whole(Path(given)):
+            raise UserError(f"--resume_from_checkpoint {given}: no whole checkpoint there")
+        return given
+    return str(last) if last else None
+
+
+def last_checkpoint(output_dir: Path) -> Path | None:
+    """The latest whole checkpoint: one that a kill cut short is passed over."""
+    found = [
+        (int(match[1]), path)
+        for path in output_dir.glob("checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(path.name)) and is_whole(path)
+    ]
+    return max(found)[1] if found else None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether the file that is written last can be read."""
+    try:
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def identity(arguments: PivotArguments, settings: GRPOSettings | SFTSettings, data: Dataset) -> dict[str, Any]:
+    """What decides which prompts come in which step, and how they are rewarded."""
+    digest = hashlib.sha256("\n".join(data["prompt"]).encode()).hexdigest()[:16]
+    known: dict[str, Any] = {
+        "method": arguments.method,
+        "rows": len(data),
+        "data": digest,
+        "verifier": arguments.verifier,
+        "curriculum": arguments.curriculum,
+        "seed": settings.seed,
+    }
+    names = ("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length")
+    return known | {name: getattr(settings, name) for name in names if isinstance(settings, GRPOSettings)}
+
+
+def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
+    """Write the identity beside the checkpoints; UserError where a resumed training has another one."""
+    path = Path(str(settings.output_dir)) / "training.json"
+    if resumed is not None and path.is_file():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        if changed := [name for name in ours if ours[name] != theirs.get(name)]:
+            said = ", ".join(f"{name} {theirs.get(name)} -> {ours[name]}" for name in changed)
+            raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
+    elif is_first_process():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,144 @@
+"""The reward: the verifier that the row names, on the action that the completion's tokens spell.
+
+    trl grpo --reward_funcs pivotmine_trainer.reward.pivot_reward ...
+
+works with TRL's own script: there the tokenizer is the one that the row names (or the folder in the environment
+variable PIVOTMINE_TOKENIZER, where the dataset has moved). `pivotmine-train` makes the same function by `make_reward`
+with the tokenizer of the model.
+
+A completion is read from its token ids, special tokens kept: TRL's text has lost them, and tool-call markers may be
+among them. One that does not end with an end-of-turn token was truncated. None, the verdict of a machinery that failed,
+is TRL's word for it too: such a sample is out of its group's mean and has no advantage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pivotmine.actions import Action, parse_action
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Judge, Outcome, Verdict
+from pivotmine_trainer.dataset import make_judge, row_spec, tools_of
+
+JUDGED_BY = (
+    *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
+    *("parser", "opened_reasoning"),
+)
+"""Columns that decide a reward."""
+LOGGED_OUTCOMES = (Outcome.CORRECT, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR)
+"""Those whose shares are metrics; every sample's outcome is in the table of completions."""
+
+RewardFunction = Callable[..., list[float | None]]
+
+
+def make_reward(
+    tokenizer: Any,
+    end_ids: Collection[int],
+    *,
+    verifier: str | None = None,
+    invalid_action_reward: float | None = None,
+) -> RewardFunction:
+    """A reward function as TRL calls it.
+
+    end_ids: the tokens that end a turn. verifier: one for all rows, instead of each row's own. invalid_action_reward:
+    the reward of a call that cannot be read; None leaves it to the verifiers, which give 0.
+    """
+
+    def reward(*, completion_ids: list[list[int]], **columns: Any) -> list[float | None]:
+        verdicts = _verdicts(tokenizer, frozenset(end_ids), verifier, completion_ids, columns)
+        _log(verdicts, columns)
+        return [_reward(verdict, invalid_action_reward) for verdict in verdicts]
+
+    reward.__name__ = "pivot_reward"
+    return reward
+
+
+def pivot_reward(*, completion_ids: list[list[int]], tokenizer: list[str | None], **columns: Any) -> list[float | None]:
+    """The reward for TRL's own script."""
+    folder = os.environ.get("PIVOTMINE_TOKENIZER") or tokenizer[0]
+    loaded, end_ids = _load_tokenizer(folder)
+    return make_reward(loaded, end_ids)(completion_ids=completion_ids, **columns)
+
+
+def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequence[int], row: dict[str, Any]) -> Action:
+    """The action that these tokens spell in this row's state."""
+    truncated = not completion_ids or completion_ids[-1] not in end_ids
+    said = completion_ids if truncated else completion_ids[:-1]
+    text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return parse_action(
+        text,
+        parser=row["parser"],
+        opened_reasoning=row["opened_reasoning"],
+        truncated=truncated,
+        tools=tools_of(row),
+    )
+
+
+def end_of_turn_ids(*holders: Any) -> frozenset[int]:
+    """Every token that one of these (a tokenizer, a config, a generation config) calls the end of a turn."""
+    named = [getattr(holder, "eos_token_id", None) for holder in holders]
+    lists = [ids if isinstance(ids, list | tuple) else [ids] for ids in named]
+    return frozenset(token for ids in lists for token in ids if token is not None)
+
+
+def _verdicts(
+    tokenizer: Any,
+    end_ids: frozenset[int],
+    verifier: str | None,
+    completion_ids: list[list[int]],
+    columns: dict[str, Any],
+) -> list[Verdict]:
+    judges: dict[tuple[Any, ...], Judge | None] = {}
+    verdicts: list[Verdict] = []
+    for index, ids in enumerate(completion_ids):
+        row = {name: columns[name][index] for name in JUDGED_BY}
+        key = tuple(row.values())
+        if key not in judges:
+            spec = row_spec(row, f"state {row['state_id']}", verifier)
+            judges[key] = make_judge(row, spec) if spec else None
+        judge = judges[key]
+        if judge is None:
+            verdicts.append(Verdict(None, Outcome.ERROR, "the row names no verifier"))
+        else:
+            verdicts.append(judge(read_action(tokenizer, end_ids, ids, row)))
+    return verdicts
+
+
+def _reward(verdict: Verdict, invalid_action_reward: float | None) -> float | None:
+    if verdict.outcome == Outcome.INVALID_CALL and invalid_action_reward is not None:
+        return invalid_action_reward
+    return verdict.reward
+
+
+def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
+    """Into TRL's table of completions and its metrics."""
+    log_extra, log_metric = columns.get("log_extra"), columns.get("log_metric")
+    if log_extra is not None:
+        log_extra("state_id", list(columns["state_id"]))
+        log_extra("outcome", [str(verdict.outcome) for verdict in verdicts])
+        log_extra("detail", [verdict.detail for verdict in verdicts])
+    if log_metric is not None:
+        counts = Counter(verdict.outcome for verdict in verdicts)
+        for outcome in LOGGED_OUTCOMES:
+            log_metric(f"outcomes/{outcome}", counts[outcome] / len(verdicts))
+
+
+@lru_cache(maxsize=1)
+def _load_tokenizer(folder: str | None) -> tuple[Any, frozenset[int]]:
+    from transformers import AutoTokenizer, GenerationConfig
+
+    if folder is None:
+        raise UserError("the dataset names no tokenizer: name its folder in PIVOTMINE_TOKENIZER")
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no tokenizer under {folder}: name its folder in PIVOTMINE_TOKENIZER ({error})") from None
+    try:
+        generation = GenerationConfig.from_pretrained(folder)
+    except (OSError, ValueError):  # a folder with a tokenizer and no model
+        generation = None
+    return loaded, end_of_turn_ids(loaded, generation)

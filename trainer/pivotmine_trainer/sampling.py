@@ -1,0 +1,80 @@
+"""Training samples as mining did: temperature, cut-offs and token budget come from the dataset.
+
+And what TRL would let go wrong silently: options that make all actions of a group one and the same, stop strings that
+make every action "truncated", a dataset that gives not even one step.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from datasets import Dataset
+
+from pivotmine.errors import UserError
+from pivotmine_trainer.arguments import GRPOSettings
+from pivotmine_trainer.console import warn
+
+FROM_DATASET = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "max_completion_length": "max_new_tokens",
+}
+"""TRL's option -> the mined policy's sampling parameter."""
+_STOPS = ("stop", "stop_strings", "stop_token_ids", "include_stop_str_in_output")
+_GREEDY: dict[str, Any] = {"temperature": 0, "top_k": 1, "do_sample": False, "top_p": 0}
+
+
+def mined_sampling(data: Dataset) -> dict[str, Any]:
+    """The sampling parameters of the profiled policy; UserError where the rows have several."""
+    several = data.unique("sampling")
+    if len(several) > 1:
+        raise UserError(f"the rows were sampled in {len(several)} ways, {several[0]} and {several[1]}: train on one")
+    return json.loads(several[0])
+
+
+def sample_as_mined(settings: GRPOSettings, data: Dataset) -> None:
+    """Fill what the options leave open; a warning where they say otherwise than the miner sampled."""
+    mined = mined_sampling(data)
+    for option, parameter in FROM_DATASET.items():
+        if parameter not in mined:
+            raise UserError(f"the dataset's sampling says nothing of {parameter}: {json.dumps(mined)}")
+        given = getattr(settings, option)
+        if given is None:
+            setattr(settings, option, mined[parameter])
+        elif given != mined[parameter]:
+            warn(f"--{option} {given}, and mining sampled with {mined[parameter]}: the profiles are of another policy")
+
+
+def check_generation(settings: GRPOSettings) -> None:
+    """UserError for options with which a group's actions are all alike, or are all counted as truncated."""
+    more = settings.generation_kwargs or {}
+    assert isinstance(more, dict), "TrainingArguments reads JSON text into a dict"
+    chosen = {name: getattr(settings, name, None) for name in _GREEDY} | more
+    for name, value in _GREEDY.items():
+        if chosen[name] == value and chosen[name] is not None:
+            raise UserError(f"{name} {value}: all actions of a group would be the same, and every advantage 0")
+    if more.get("seed") is not None and settings.use_vllm:
+        raise UserError("generation_kwargs: a seed gives all actions of a group the same random numbers; use --seed")
+    if (more.get("num_beams") or 1) != 1:
+        raise UserError("generation_kwargs: num_beams searches, it does not sample; leave it out")
+    if stops := [name for name in _STOPS if more.get(name)]:
+        raise UserError(
+            f"generation_kwargs: {', '.join(stops)} would end actions without an end-of-turn token, and TRL counts "
+            "those as truncated; leave it out"
+        )
+    if settings.remove_unused_columns:
+        raise UserError("--remove_unused_columns: the reward needs the dataset's other columns")
+
+
+def check_steps(settings: GRPOSettings, num_rows: int) -> None:
+    """UserError where the rows do not fill one batch of generations: TRL would train 0 steps and call it completed."""
+    assert settings.generation_batch_size is not None
+    assert settings.num_generations is not None
+    prompts = settings.generation_batch_size // settings.num_generations
+    if num_rows < prompts:
+        raise UserError(
+            f"{num_rows} training rows, and one step takes {prompts}: mine more states, or give a smaller "
+            "--prompts_per_step"
+        )

@@ -1,0 +1,205 @@
+"""Bad input is one clear line and exit code 1, before a model is loaded: the policies here have no weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+
+from pivotmine_trainer.cli import main
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def unloadable(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy's folder without its weights: whoever loads the model fails with another message."""
+    folder = tmp_path_factory.mktemp("policy") / "unloadable"
+    folder.mkdir()
+    for file in policy.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def refused(policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs the command on all of STATES with these columns changed, and returns the one line that it ends with."""
+
+    def run(columns: dict[str, Any] | None = None, rows: Any = None, validation: Any = None, **options: Any) -> str:
+        rows = tiny.pivot_rows(policy, **(columns or {})) if rows is None else rows
+        validation = rows[:1] if validation is None else validation
+        folder = tiny.write_dataset(tmp_path / "pivots", rows, validation)
+        return refusal(tiny.command(unloadable, folder, tmp_path / "out", **options), capsys)
+
+    return run
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0].removeprefix("error: ")
+
+
+def test_a_folder_that_is_no_dataset(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = tiny.command(unloadable, tmp_path, tmp_path / "out")
+    assert (
+        refusal(args, capsys) == f"{tmp_path}: no train.parquet in this folder; name one that `pivotmine select` wrote"
+    )
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no parquet")
+    assert refusal(args, capsys).startswith(f"{tmp_path}: the split train cannot be read: ")
+
+
+def test_a_name_that_is_on_no_hub(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = tiny.command(unloadable, Path("nobody/nothing"), tmp_path / "out")
+    assert refusal(args, capsys).startswith("nobody/nothing: the split train cannot be read: ")
+
+
+def test_columns_that_are_missing_or_of_another_kind(
+    policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pa.Table.from_pylist(tiny.pivot_rows(policy))
+    args = tiny.command(unloadable, tmp_path, tmp_path / "out")
+    pq.write_table(rows.drop_columns(["verifier_id", "parser"]), tmp_path / "train.parquet")
+    assert "no pivot dataset, it lacks parser, verifier_id;" in refusal(args, capsys)
+    place = rows.schema.get_field_index("prompt_ids")
+    pq.write_table(rows.set_column(place, "prompt_ids", pa.array(["1 2"] * len(rows))), tmp_path / "train.parquet")
+    assert "column prompt_ids must hold a list, it holds " in refusal(args, capsys)
+
+
+def test_a_null_where_there_must_be_a_value(refused: Refused) -> None:
+    assert refused({"prompt": None}).endswith("column prompt of the split train holds nulls")
+
+
+def test_an_empty_split(refused: Refused) -> None:
+    assert refused(rows=[], validation=[]).endswith("the split train has no rows")
+
+
+def test_nothing_held_out(refused: Refused, tmp_path: Path) -> None:
+    assert refused(validation=[]) == (
+        f"{tmp_path / 'pivots'}: the split validation has no rows; to train without held-out pivots, give "
+        "--eval_strategy no"
+    )
+
+
+def test_an_unknown_verifier(refused: Refused) -> None:
+    said = refused({"verifier": "psychic"})
+    assert said.startswith('row 0 of train (state state0): no verifier "psychic": choose one of ')
+
+
+def test_another_version_of_the_verifier(refused: Refused) -> None:
+    said = refused({"verifier_id": "tool_call-00000000"})
+    assert said.startswith("row 0 of train (state state0) was scored by tool_call-00000000, and the installed verifier")
+    assert "another version gives other rewards" in said
+
+
+def test_no_row_with_a_verifier(refused: Refused) -> None:
+    nothing = {"verifier": None, "verifier_options": None, "verifier_id": None}
+    assert "no verifier judges any of the 6 rows of train" in refused(nothing)
+
+
+def test_an_unknown_parser(refused: Refused) -> None:
+    assert "no action parser 'morse'" in refused({"parser": "morse"})
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '[{"turn_id": "x"}]', "null"])
+def test_demonstrations_that_cannot_be_read(refused: Refused, text: str) -> None:
+    assert "row 0 of train (state state0): demonstrations, tools or prompt_messages" in refused(
+        {"demonstrations": text}
+    )
+
+
+def test_tokens_that_differ_from_the_mined_ones(policy: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    mined = rows[3]["prompt_ids"]
+    rows[3]["prompt_ids"] = [5, *mined[1:]]
+    said = refused(rows=rows)
+    assert said.startswith("row 3 of train (state state3): the tokenizer of ")
+    assert said.endswith("other tokens than were mined: at token 0 1 '<|im_start|>' instead of 5 '!'")
+
+
+def test_a_second_beginning_of_sequence(
+    policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tokenizer that writes one of its own before a prompt that has one."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny.load_tokenizer(policy)
+    special = [("<|im_start|>", 1)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=special)
+    folder = tmp_path / "double"
+    folder.mkdir()
+    for file in unloadable.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tokenizer.save_pretrained(folder)
+    rows = tiny.pivot_rows(policy)
+    args = tiny.command(folder, tiny.write_dataset(tmp_path / "pivots", rows, rows), tmp_path / "out")
+    assert "at token 1 1 '<|im_start|>' instead of" in refusal(args, capsys)
+
+
+def test_fewer_rows_than_a_step_needs(refused: Refused) -> None:
+    assert refused(prompts_per_step=8) == (
+        "6 training rows, and one step takes 8: mine more states, or give a smaller --prompts_per_step"
+    )
+
+
+def test_prompts_longer_than_the_context(refused: Refused) -> None:
+    said = refused(max_completion_length=240)
+    assert said.startswith("row 0 of train: ")
+    assert said.endswith("more than the model's context of 256; select again with --max-prompt-tokens 16")
+
+
+def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    rows[2]["sampling"] = json.dumps({"temperature": 0.5, "top_p": 1.0, "top_k": 0, "max_new_tokens": 32})
+    assert refused(rows=rows).startswith("the rows were sampled in 2 ways, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"generation_kwargs": '{"stop": ["</tool_call>"]}'}, "stop would end actions without an end-of-turn token"),
+        ({"generation_kwargs": '{"stop_strings": "x"}'}, "stop_strings would end actions"),
+        ({"generation_kwargs": '{"seed": 1}', "use_vllm": "true"}, "a seed gives all actions of a group the same"),
+        ({"generation_kwargs": '{"do_sample": false}'}, "do_sample False: all actions of a group would be the same"),
+        ({"generation_kwargs": '{"num_beams": 4}'}, "num_beams searches, it does not sample"),
+        ({"temperature": 0}, "temperature 0: all actions of a group would be the same"),
+        ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
+        ({"remove_unused_columns": "true"}, "the reward needs the dataset's other columns"),
+        ({"prompts_per_step": 3}, "3 prompts x 8 actions a step are no multiple of the 32 actions of one pass"),
+        ({"invalid_action_reward": 1}, "--invalid_action_reward 1.0: a number of at most 0"),
+        ({"echo_weight": -1}, "--echo_weight -1.0: in [0, 1]"),
+        ({"retrieval_prompts": 1}, "--retrieval_prompts 1: 0, or at least 2"),
+        ({"mine_again_share": 0}, "--mine_again_share 0.0: in (0, 1]"),
+        ({"verifier": "psychic"}, 'no verifier "psychic"'),
+        ({"method": "dpo"}, "--method dpo: choose from grpo, sft"),
+        ({"config": "/nowhere.yaml"}, "/nowhere.yaml"),
+        ({"model": "/nowhere"}, "no model under /nowhere: "),
+        ({"model": None}, "no policy to train"),
+        ({"resume_from_checkpoint": "/nowhere"}, "--resume_from_checkpoint /nowhere: no whole checkpoint there"),
+    ],
+)
+def test_options_that_make_no_sense(refused: Refused, options: dict[str, Any], words: str) -> None:
+    assert words in refused(**options)
+
+
+def test_an_option_there_is_not(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*tiny.command(unloadable, tmp_path, tmp_path / "out"), "--no_such_option", "1"])
+    assert ended.value.code == 2
+
+
+def test_without_weights_it_gets_as_far_as_the_model(refused: Refused) -> None:
+    """Everything above is said before the model is loaded: this is what loading says."""
+    with pytest.raises(OSError, match="safetensors"):
+        refused()

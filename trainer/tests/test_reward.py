@@ -1,0 +1,123 @@
+"""The reward from token ids, as TRL hands them over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from pivotmine.errors import UserError
+from pivotmine_trainer import reward as rewards
+from pivotmine_trainer.reward import JUDGED_BY, end_of_turn_ids, make_reward, pivot_reward
+
+RIGHT, WRONG = tiny.STATES[0].right, tiny.STATES[0].wrong
+TEXTS = [f"{RIGHT}<|im_end|>", f"{WRONG}<|im_end|>", RIGHT, "<tool_call>{<|im_end|>", "<|im_end|>", "Done.<|im_end|>"]
+OUTCOMES = ["correct", "wrong_tool", "truncated", "invalid_call", "empty", "wrong_kind"]
+
+
+def columns(policy: Path, count: int, **changed: Any) -> dict[str, list[Any]]:
+    row = tiny.pivot_rows(policy)[0] | changed
+    return {name: [row[name]] * count for name in (*JUDGED_BY, "tokenizer")}
+
+
+def ids(policy: Path, texts: list[str]) -> list[list[int]]:
+    tokenizer = tiny.load_tokenizer(policy)
+    return [tokenizer(text).input_ids for text in texts]
+
+
+def judged(policy: Path, changed: dict[str, Any] | None = None, **options: Any) -> list[float | None]:
+    given = columns(policy, len(TEXTS), **(changed or {}))
+    reward = make_reward(tiny.load_tokenizer(policy), {2}, **options)
+    return reward(prompts=None, completions=None, completion_ids=ids(policy, TEXTS), **given)
+
+
+def test_each_kind_of_completion(policy: Path) -> None:
+    assert judged(policy) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_the_markers_are_in_the_ids_and_not_in_trl_s_text(policy: Path) -> None:
+    """Read from the decoded text, no call would ever be one."""
+    tokenizer = tiny.load_tokenizer(policy)
+    assert "<tool_call>" not in tokenizer.decode(ids(policy, [RIGHT])[0], skip_special_tokens=True)
+
+
+def test_only_calls_that_cannot_be_read_are_penalised(policy: Path) -> None:
+    assert judged(policy, invalid_action_reward=-0.5) == [1.0, 0.0, 0.0, -0.5, 0.0, 0.0]
+
+
+def test_the_machinery_s_failure_is_none(policy: Path) -> None:
+    """A message was demonstrated, which `tool_call` cannot compare: nobody can tell for a message, a call is wrong."""
+    changed = {"demonstrations": '[{"action": {"message": "Hi."}, "reply": [], "turn_id": "t"}]'}
+    assert judged(policy, changed) == [0.0, 0.0, 0.0, 0.0, 0.0, None]
+
+
+def test_no_verifier_is_none(policy: Path) -> None:
+    changed = {"verifier": None, "verifier_options": None, "verifier_id": None}
+    assert judged(policy, changed) == [None] * 6
+
+
+def test_another_verifier_for_all_rows(policy: Path) -> None:
+    call = '{"name": "cancel", "arguments": {"id": "A0", "n": 1}}'
+    texts = [
+        f"<tool_call>{call}</tool_call><|im_end|>",
+        f"<tool_call>{call.replace('1}', '1.0}')}</tool_call><|im_end|>",
+    ]
+    changed = {
+        "demonstrations": f'[{{"action": {{"tool_calls": [{call}]}}, "reply": [], "turn_id": "t"}}]',
+        "tools": None,
+    }
+    given = columns(policy, 2, **changed)
+    for verifier, expected in ((None, [1.0, 1.0]), ("exact", [1.0, 0.0])):
+        reward = make_reward(tiny.load_tokenizer(policy), {2}, verifier=verifier)
+        assert reward(completion_ids=ids(policy, texts), **given) == expected
+
+
+def test_every_sample_s_outcome_is_logged(policy: Path) -> None:
+    table: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    given = columns(policy, len(TEXTS)) | {"log_extra": table.__setitem__, "log_metric": metrics.__setitem__}
+    make_reward(tiny.load_tokenizer(policy), {2})(completion_ids=ids(policy, TEXTS), **given)
+    assert table["outcome"] == OUTCOMES
+    assert table["state_id"] == ["state0"] * 6
+    assert metrics["outcomes/truncated"] == metrics["outcomes/correct"] == pytest.approx(1 / 6)
+    assert metrics["outcomes/error"] == 0
+
+
+def test_trl_s_own_script_loads_the_tokenizer_that_the_row_names(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards._load_tokenizer.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    given = columns(policy, len(TEXTS))
+    assert pivot_reward(completion_ids=ids(policy, TEXTS), **given) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    moved: dict[str, Any] = given | {"tokenizer": ["/moved"] * len(TEXTS)}
+    with pytest.raises(UserError, match="no tokenizer under /moved: name its folder in PIVOTMINE_TOKENIZER"):
+        pivot_reward(completion_ids=ids(policy, TEXTS), **moved)
+    monkeypatch.setenv("PIVOTMINE_TOKENIZER", str(policy))
+    assert pivot_reward(completion_ids=ids(policy, TEXTS), **moved)[0] == 1.0
+
+
+def test_every_end_of_turn_counts() -> None:
+    class Holder:
+        def __init__(self, eos_token_id: Any) -> None:
+            self.eos_token_id = eos_token_id
+
+    assert end_of_turn_ids(Holder(2), Holder([3, 4]), Holder(None), None) == {2, 3, 4}
+
+
+def test_the_rewards_are_those_that_score_gives(policy: Path) -> None:
+    """The miner's own reading and judging of the same texts, on the row's state."""
+    from pivotmine.actions import action_from_json, parse_action
+    from pivotmine.verifiers import State, make_spec, verify
+
+    demonstration = action_from_json('{"tool_calls": [{"name": "cancel", "arguments": {"id": "A0"}}]}')
+    verdicts = [
+        verify(
+            make_spec("tool_call", {}),
+            State(tools=tuple(tiny.TOOLS)),
+            [demonstration],
+            parse_action(text.removesuffix("<|im_end|>"), parser="hermes", truncated="<|im_end|>" not in text),
+        )
+        for text in TEXTS
+    ]
+    assert [str(verdict.outcome) for verdict in verdicts] == OUTCOMES
+    assert [verdict.reward for verdict in verdicts] == judged(policy)
