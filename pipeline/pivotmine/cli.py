@@ -72,6 +72,10 @@ Verifier = Annotated[str, typer.Option(help="Verifier's name; its options: \\[ve
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
+Adaptive = Annotated[
+    str | None,
+    typer.Option(help="exact or probabilistic: sample in rounds, --num-samples at most, no more than a state needs."),
+]
 Name = Annotated[str, typer.Option(help="Name of the pivot dataset.")]
 
 
@@ -154,6 +158,12 @@ def select(
     ] = None,
     max_mean: MaxMean = 0.6,
     min_scored: Annotated[int, typer.Option(help="Least scored samples of a state.", min=1)] = 2,
+    min_pivot_probability: Annotated[
+        float | None, typer.Option(help="Least chance that a new profile would make the state a pivot.")
+    ] = None,
+    holdout: Annotated[
+        str, typer.Option(help="none, or half: choose by half of the samples, report the rest.")
+    ] = "none",
     variance_share: Annotated[
         float | None, typer.Option(help="Keep the states that carry this share of the reward variance (RAGEN-2).")
     ] = None,
@@ -201,6 +211,15 @@ def run(
     limit: StateLimit = None,
     max_mean: MaxMean = 0.6,
     name: Name = "default",
+    adaptive: Adaptive = None,
+    target_recall: Annotated[
+        float, typer.Option(help="Share of what --num-samples of every state would give (probabilistic).")
+    ] = 0.95,
+    sample_budget: Annotated[int | None, typer.Option(help="Most samples in all (probabilistic).", min=1)] = None,
+    triage: Annotated[
+        bool,
+        typer.Option("--triage", help="First the demonstrations' probabilities, one prefill a segment (adaptive)."),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

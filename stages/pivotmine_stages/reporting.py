@@ -90,9 +90,22 @@ def select_report(s: Mapping[str, Any]) -> str:
     return _block("select", lines)
 
 
+def adaptive_report(s: Mapping[str, Any]) -> str:
+    """One round of adaptive profiling."""
+    share = s["samples"] / s["fixed_samples"] if s["fixed_samples"] else 0.0
+    lines = [
+        f"round {s['rounds']}: {s['round_samples']:,} samples in {s['round_states']:,} states",
+        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {s['states']:,} states",
+        f"{s['triaged']:,} states need none: the demonstration alone is likely enough" if s["triaged"] else "",
+        f"{s['failed_states']:,} states could not be sampled; the rejects say why" if s["failed_states"] else "",
+    ]
+    return _block("adaptive", lines)
+
+
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract": extract_report,
     "rollout": rollout_report,
+    "adaptive": adaptive_report,
     "score": score_report,
     "select": select_report,
 }
