@@ -19,7 +19,9 @@ import polars as pl
 from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.prior import Observed
+from pivotmine.states import demonstrated_turns
 from pivotmine_stages.covariates import covariates, demonstration_masses
+from pivotmine_stages.gate import gate_states
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
 from pivotmine_stages.policies import check_seed, is_sampled
@@ -27,6 +29,8 @@ from pivotmine_stages.posteriors import observed
 from pivotmine_stages.rollout import RolloutConfig, rollout
 from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
+from pivotmine_stages.triage import check as check_triage
+from pivotmine_stages.triage import triage
 from pivotmine_stages.wanted import eligible_states
 
 RULES = ("exact", "probabilistic")
@@ -74,6 +78,8 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
     verifier = config.rollout.verifier
     with opened_policy(config.rollout) as policy:
         policy_id = policy.record.policy_id
+        if config.triage:
+            check_triage(policy)
         with rundir.stage_lock(run, f"adaptive-{policy_id}-{verifier.verifier_id}"):
             check_seed(run, policy.record)
             summaries = _Rounds(config, run, policy, report).all()
@@ -120,6 +126,8 @@ class _Rounds:
 
     def all(self) -> dict[str, dict[str, Any]]:
         write_rule(self.run, *self.ids, self.rule)
+        if self.config.triage:
+            self._triage()
         plans = sorted(self.folder.glob("round-*.parquet"))
         summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
         if summaries is None and is_sampled(self.run, self.ids[0]):
@@ -128,6 +136,13 @@ class _Rounds:
             summaries = self._sample(self._write(counts))
         # Nothing was to be done: the stages say so themselves.
         return summaries or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
+
+    def _triage(self) -> None:
+        spec = self.config.rollout.verifier
+        gates = gate_states(self.run, demonstrated_turns(self.run), spec)
+        counts = triage(self.run, self.policy, spec, self.states, gates)
+        if self.report is not None:
+            self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
 
     def _is_of_this_run(self, plan: Path) -> bool:
         """A plan made before more was extracted may name states that are not eligible any more."""

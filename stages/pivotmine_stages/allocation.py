@@ -64,6 +64,10 @@ class Lattice:
         n = at.successes + at.failures
         if at.high - at.low <= SAME_REWARD or at.successes / n >= self.max_mean:
             return 0.0
+        return self.worth(at)
+
+    def worth(self, at: Place) -> float:
+        """What a state that is selected there is worth."""
         a, b = self.a + at.successes, self.b + at.failures
         return expected_signal(a, b, self.max_mean) - RENT * (1 - cdf(self.max_mean, a, b))
 

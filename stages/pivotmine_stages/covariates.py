@@ -43,11 +43,10 @@ def _tool(turn: dict[str, Any]) -> str:
 
 
 def demonstration_masses(run: Path, policy_id: str, verifier_id: str) -> dict[str, float]:
-    """By state_id, the probability that the policy takes one of the demonstrations: a bound on its mean reward.
+    """By state_id, the probability that the policy takes the demonstration: a bound on its mean reward from below.
 
-    Different demonstrations exclude each other, so theirs add up; states without triage are absent.
+    States without triage, and those where it was refused, are absent.
     """
     parts = sorted((run / "triage" / policy_id / verifier_id).glob("*.parquet"))
     rows = rundir.scan(run, "triage", parts).filter(pl.col("logprob").is_not_null() & pl.col("refusal").is_null())
-    summed = rows.group_by("state_id").agg(pl.col("logprob").exp().sum().clip(0, 1)).collect()
-    return dict(summed.iter_rows())
+    return dict(rows.select("state_id", pl.col("logprob").exp().clip(0, 1)).collect().iter_rows())

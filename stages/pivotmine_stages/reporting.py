@@ -102,10 +102,22 @@ def adaptive_report(s: Mapping[str, Any]) -> str:
     return _block("adaptive", lines)
 
 
+def triage_report(s: Mapping[str, Any]) -> str:
+    """Summary of triage."""
+    lines = [
+        f"{s.get('states', 0):,} demonstrations asked for, {s.get('refused', 0):,} of them refused",
+        f"{s['above']:,} states need no sample: the demonstration alone has probability {s['max_mean']} or more",
+        f"{s.get('prefill_tokens', 0):,} tokens prefilled",
+        f"{s['seconds']} s",
+    ]
+    return _block("triage", lines)
+
+
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract": extract_report,
     "rollout": rollout_report,
     "adaptive": adaptive_report,
+    "triage": triage_report,
     "score": score_report,
     "select": select_report,
 }
