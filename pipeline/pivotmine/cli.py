@@ -126,6 +126,11 @@ def rollout(
     tensor_parallel_size: Annotated[int, typer.Option(help="GPUs that share one model (vllm).", min=1)] = 1,
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory (vllm).")] = 0.9,
     timeout_s: Annotated[float, typer.Option(help="Longest wait for one reply (openai).")] = 600.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and sample nothing.")] = False,
+    pilot: Annotated[int, typer.Option(help="States that a dry run samples all the same, and keeps.", min=0)] = 0,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Generated tokens a second and GPU, for a dry run's GPU-hours.", min=1e-9)
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -20,6 +20,7 @@ from pivotmine_stages.adaptive import RULES, AdaptiveConfig, profile_adaptively
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
+from pivotmine_stages.estimate import estimate
 from pivotmine_stages.extract import ExtractConfig
 from pivotmine_stages.extract import extract as extract_stage
 from pivotmine_stages.pivots import select as select_stage
@@ -44,8 +45,21 @@ def extract(
     return extract_stage(ExtractConfig(sources=files, tools_file=tools_file, **options), Path(run))
 
 
-def rollout(tables: Tables, *, run: Path | str, **options: Any) -> dict[str, Any]:
+def rollout(
+    tables: Tables,
+    *,
+    run: Path | str,
+    dry_run: bool = False,
+    pilot: int = 0,
+    tokens_per_second: float | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """`pivotmine rollout`."""
+    if dry_run:
+        config = rollout_config(tables, **options)
+        return estimate(config, Path(run), pilot=pilot, tokens_per_second=tokens_per_second)
+    if pilot or tokens_per_second is not None:
+        raise UserError(f"--{'pilot' if pilot else 'tokens-per-second'} goes with --dry-run")
     return rollout_stage(rollout_config(tables, **options), Path(run))
 
 
@@ -111,6 +125,8 @@ def profile(
     _one_of("--adaptive", adaptive, RULES)
     sampled = dict(options["rollout"])
     run = Path(sampled.pop("run"))
+    for of_dry_runs in ("dry_run", "pilot", "tokens_per_second"):
+        sampled.pop(of_dry_runs, None)
     if sampled.get("shard", "0/1") != "0/1" or sampled.get("plan") is not None:
         raise UserError("--adaptive makes plans for the whole run by itself: leave --shard and --plan out")
     chosen = select_config(**{key: value for key, value in options["select"].items() if key != "run"})

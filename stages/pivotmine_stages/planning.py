@@ -72,11 +72,13 @@ def _exact_count(state: StateSoFar, rule: StoppingRule) -> int:
     return min(drawn + max(least_samples(state.rewards, rule), LEAST_BATCH), max(rule.num_samples, drawn))
 
 
-def probabilistic_plan(states: Sequence[StateSoFar], rule: StoppingRule, goal: Goal) -> Plan:
+def probabilistic_plan(
+    states: Sequence[StateSoFar], rule: StoppingRule, goal: Goal, pilot_states: int = PILOT_STATES
+) -> Plan:
     """The next round: the pilot's states at first, then every state whose next batch is worth its price."""
     batch = goal.batch_samples or math.ceil(rule.num_samples / 4)
     counts = [state.rewards.num_samples for state in states]
-    unsampled = [i for i in _pilot(states, rule) if counts[i] == 0]
+    unsampled = [i for i in _pilot(states, rule, pilot_states) if counts[i] == 0]
     if unsampled:
         for i in unsampled:
             counts[i] = min(batch, rule.num_samples)
@@ -85,10 +87,10 @@ def probabilistic_plan(states: Sequence[StateSoFar], rule: StoppingRule, goal: G
     return _priced(states, open_states, counts, rule, goal, batch)
 
 
-def _pilot(states: Sequence[StateSoFar], rule: StoppingRule) -> list[int]:
+def _pilot(states: Sequence[StateSoFar], rule: StoppingRule, pilot_states: int) -> list[int]:
     """States spread evenly over those that may be pivots."""
     possible = [i for i, state in enumerate(states) if state.least_mean < rule.max_mean]
-    size = min(PILOT_STATES, len(possible))
+    size = min(pilot_states, len(possible))
     return [possible[i * len(possible) // size] for i in range(size)]
 
 

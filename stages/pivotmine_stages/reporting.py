@@ -40,7 +40,9 @@ def _rows_and_turns(count: Mapping[str, int | None]) -> str:
 
 
 def rollout_report(s: Mapping[str, Any]) -> str:
-    """Summary of rollout."""
+    """Summary of rollout, or of its dry run."""
+    if s.get("dry_run"):
+        return _dry_run_report(s)
     done, speed = s["sampled"], s["sampling_s"] or None
     sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
     if speed and done:
@@ -53,6 +55,22 @@ def rollout_report(s: Mapping[str, Any]) -> str:
         _prompt_tokens(done) if done else "",
         _rejects(s["rejects"]),
         f"{s['seconds']} s",
+    ]
+    return _block("rollout", lines)
+
+
+def _dry_run_report(s: Mapping[str, Any]) -> str:
+    tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
+    separate = prompts * s["samples"] // max(s["states"], 1)
+    lines = [
+        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
+        f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
+        f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
+        "generated tokens not known: no sample is stored; --pilot 100 draws some"
+        if s["generated_tokens"] is None
+        else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
+        "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
+        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours at the given tokens a second",
     ]
     return _block("rollout", lines)
 

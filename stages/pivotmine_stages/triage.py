@@ -82,13 +82,12 @@ def check(policy: OpenedPolicy) -> None:
     """UserError where a demonstration's probability would bound nothing."""
     sampling = policy.options.sampling
     if policy.engine_name not in ENGINES or policy.renderer is None:
-        raise UserError(
-            f"--triage needs --engine {' or '.join(ENGINES)}: {policy.engine_name} gives no log-probabilities"
-        )
+        names = " or ".join(ENGINES)
+        raise UserError(f"--triage needs --engine {names}: {policy.engine_name} gives no log-probabilities of a prompt")
     plain = Sampling(max_new_tokens=sampling.max_new_tokens)
     if sampling != plain:
         raise UserError(
-            "--triage needs samples of the model's own distribution: --temperature 1, --top-p 1, --top-k 0; leave it out"
+            "--triage needs samples of the model's own distribution (--temperature 1, --top-p 1, --top-k 0)"
         )
 
 

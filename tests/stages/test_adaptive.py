@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -170,6 +171,21 @@ def test_profiles_carry_what_is_believed_of_each_state(run: Path, policy: Path) 
     sure = pivots(run, name="sure", min_pivot_probability=0.99)
     assert found["C33"]["state_id"] in chosen
     assert sure <= chosen
+
+
+@pytest.mark.parametrize("adaptive", ["exact", "probabilistic"])
+def test_states_whose_demonstration_is_likely_enough_need_no_sample(
+    adaptive: str, run: Path, policy: Path, fixed: Path
+) -> None:
+    summary = adapt(run, policy, adaptive, triage=True)
+    masses = {row["state_id"]: row["logprob"] for row in rundir.scan(run, "triage").collect().iter_rows(named=True)}
+    above = {state for state, logprob in masses.items() if math.exp(logprob) >= 0.6}
+    sampled = {state for state, *_ in samples(run)}
+    assert {profiles(fixed)[order]["state_id"] for order in ("D44", "E55")} == above
+    assert not above & sampled
+    assert summary["adaptive"]["triaged"] == 2
+    if adaptive == "exact":
+        assert pivots(run) == pivots(fixed)
 
 
 def test_a_budget_is_kept(run: Path, policy: Path) -> None:

@@ -144,7 +144,7 @@ def test_samples_of_another_distribution_are_refused(
     tmp_path: Path, coin: OpenedPolicy, sampling: dict[str, Any]
 ) -> None:
     other = replace(coin, options=replace(coin.options, sampling=replace(coin.options.sampling, **sampling)))
-    with pytest.raises(UserError, match="--temperature 1, --top-p 1, --top-k 0"):
+    with pytest.raises(UserError, match=r"--triage needs .*--temperature 1, --top-p 1, --top-k 0"):
         asked(make_run(tmp_path, coin_trajectory()), other)
 
 
