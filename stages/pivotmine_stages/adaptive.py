@@ -21,7 +21,7 @@ from pivotmine.errors import UserError
 from pivotmine.prior import Observed
 from pivotmine.states import demonstrated_turns
 from pivotmine_stages.covariates import covariates, demonstration_masses
-from pivotmine_stages.gate import gate_states
+from pivotmine_stages.gate import as_reject, gate_states
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
 from pivotmine_stages.policies import check_seed, is_sampled
@@ -141,6 +141,14 @@ class _Rounds:
         spec = self.config.rollout.verifier
         gates = gate_states(self.run, demonstrated_turns(self.run), spec)
         counts = triage(self.run, self.policy, spec, self.states, gates)
+        above, detail = set(self._above()), f"the demonstration alone has probability {self.rule.max_mean} or more"
+        rows = [
+            as_reject("triage", "mean_too_high", turn, detail)
+            for turn in self.states.iter_rows(named=True)
+            if turn["state_id"] in above
+        ]
+        identity = {"policy_id": self.ids[0], "verifier_id": self.ids[1]}
+        rundir.write_rows(rundir.rejects_dir(self.run, "triage", identity) / "rejects.parquet", "rejects", rows)
         if self.report is not None:
             self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
 

@@ -79,6 +79,8 @@ def probabilistic_plan(
     batch = goal.batch_samples or math.ceil(rule.num_samples / 4)
     counts = [state.rewards.num_samples for state in states]
     unsampled = [i for i in _pilot(states, rule, pilot_states) if counts[i] == 0]
+    if goal.sample_budget is not None:
+        unsampled = unsampled[: max(goal.sample_budget - sum(counts), 0) // batch]
     if unsampled:
         for i in unsampled:
             counts[i] = min(batch, rule.num_samples)

@@ -184,6 +184,8 @@ def test_states_whose_demonstration_is_likely_enough_need_no_sample(
     assert {profiles(fixed)[order]["state_id"] for order in ("D44", "E55")} == above
     assert not above & sampled
     assert summary["adaptive"]["triaged"] == 2
+    rejects = [row for row in rundir.scan(run, "rejects").collect().to_dicts() if row["stage"] == "triage"]
+    assert {(row["state_id"], row["reason"]) for row in rejects} == {(state, "mean_too_high") for state in above}
     if adaptive == "exact":
         assert pivots(run) == pivots(fixed)
 
