@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("extract", "rollout", "score")
+NAMES = ("extract", "rollout", "score", "adaptive")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or NAMES:

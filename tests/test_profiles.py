@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotmine.profiles import profile
+from pivotmine.profiles import POSTERIOR_COLUMNS, profile
 from pivotmine.tables import PROFILES
 from pivotmine.verifiers import Outcome
 
@@ -52,6 +52,7 @@ def expected(state: str, samples: list[tuple[float | None, Outcome]]) -> dict[st
         "max_reward": max(scored, default=None),
         "reward_class": expected_class(scored),
         **{f"num_{outcome}": sum(o is outcome for _, o in samples) for outcome in Outcome},
+        **dict.fromkeys(POSTERIOR_COLUMNS),
     }
 
 

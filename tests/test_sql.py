@@ -69,6 +69,7 @@ EXTRACTED = {
     "rollouts": 0,
     "scores": 0,
     "profiles": 0,
+    "triage": 0,
     "pivots": 0,
     "rejects": 0,
     "states": 2,

@@ -82,6 +82,10 @@ Verifier = Annotated[
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
+Adaptive = Annotated[
+    str | None,
+    typer.Option(help="exact or probabilistic: sample in rounds, --num-samples at most, no more than a state needs."),
+]
 Name = Annotated[str, typer.Option(help="Name of the pivot dataset.")]
 
 
@@ -153,6 +157,11 @@ def rollout(
     tensor_parallel_size: Annotated[int, typer.Option(help="GPUs that share one model (vllm).", min=1)] = 1,
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory (vllm).")] = 0.9,
     timeout_s: Annotated[float, typer.Option(help="Longest wait for one reply (openai).")] = 600.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and sample nothing.")] = False,
+    pilot: Annotated[int, typer.Option(help="States that a dry run samples all the same, and keeps.", min=0)] = 0,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Generated tokens a second and GPU, for a dry run's GPU-hours.", min=1e-9)
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -185,6 +194,12 @@ def select(
     ] = None,
     max_mean: MaxMean = 0.6,
     min_scored: Annotated[int, typer.Option(help="Least scored samples of a state.", min=1)] = 2,
+    min_pivot_probability: Annotated[
+        float | None, typer.Option(help="Least chance that a new profile would make the state a pivot.")
+    ] = None,
+    holdout: Annotated[
+        str, typer.Option(help="none, or half: choose by half of the samples, report the rest.")
+    ] = "none",
     variance_share: Annotated[
         float | None, typer.Option(help="Keep the states that carry this share of the reward variance (RAGEN-2).")
     ] = None,
@@ -263,6 +278,15 @@ def run(
     limit: StateLimit = None,
     max_mean: MaxMean = 0.6,
     name: Name = "default",
+    adaptive: Adaptive = None,
+    target_recall: Annotated[
+        float, typer.Option(help="Share of what --num-samples of every state would give (probabilistic).")
+    ] = 0.95,
+    sample_budget: Annotated[int | None, typer.Option(help="Most samples in all (probabilistic).", min=1)] = None,
+    triage: Annotated[
+        bool,
+        typer.Option("--triage", help="First the demonstrations' probabilities, one prefill a segment (adaptive)."),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -16,6 +16,13 @@ SAME_REWARD = 1e-6
 """Rewards that differ by no more are the same."""
 
 
+POSTERIOR_COLUMNS = (
+    *("stopping", "posterior_alpha", "posterior_beta", "posterior_mean", "posterior_low", "posterior_high"),
+    "pivot_probability",
+)
+"""What only the whole run can tell of a state: null until it does."""
+
+
 def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verifier_id: str) -> pa.Table:
     """The `profiles` rows of one policy under one verifier.
 
@@ -40,6 +47,7 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
             reward_class=_reward_class(),
             policy_id=pl.lit(policy_id),
             verifier_id=pl.lit(verifier_id),
+            **{name: pl.lit(None) for name in POSTERIOR_COLUMNS},
         )
         .sort("state_id")
     )

@@ -33,6 +33,7 @@ _GLOBS = {
     "rollouts": "rollouts/*/*.parquet",
     "scores": "scores/*/*/part-*.parquet",
     "profiles": "scores/*/*/profiles.parquet",
+    "triage": "triage/*/*/*.parquet",
     "pivots": "pivots/*/*.parquet",
     "rejects": "rejects/*/*.parquet",
 }

@@ -23,6 +23,8 @@ class StateMessages(NamedTuple):
     """What the recorded environment answered: the messages after the turn, up to the next assistant message."""
     tools: list[dict[str, Any]] | None
     """The state's tools in OpenAI form; None: none."""
+    message: dict[str, Any]
+    """The turn itself, as recorded."""
 
 
 def demonstrated_turns(run: Path) -> pl.DataFrame:
@@ -60,7 +62,8 @@ def _batch(run: Path, pending: list[tuple[str, pl.DataFrame]], tools: dict[str |
         messages = [json.loads(text) for text in found[segment_id]]
         for turn in group.iter_rows(named=True):
             position = turn["position"]
-            yield StateMessages(turn, messages[:position], _reply(messages[position + 1 :]), tools[turn["tools_id"]])
+            reply, known = _reply(messages[position + 1 :]), tools[turn["tools_id"]]
+            yield StateMessages(turn, messages[:position], reply, known, messages[position])
 
 
 def _reply(after: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -128,6 +128,24 @@ PROFILES = pa.schema(
         _column("max_reward", _FLOAT, "greatest reward; null: nothing scored"),
         _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `never` (all 0), `always` (all 1) or `constant`; null: nothing scored"),
         *[_column(f"num_{outcome}", _INT, f"samples with outcome `{outcome}`") for outcome in Outcome],
+        _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
+        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), its prior fitted on the run; null: nothing scored"),
+        _column("posterior_beta", _FLOAT, "as above"),
+        _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
+        _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
+        _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
+    ]
+)  # fmt: skip
+TRIAGE = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that was asked"),
+        _column("state_id", _STRING, "the state"),
+        _column("turn_id", _STRING, "turn of the demonstration"),
+        _column("logprob", _FLOAT, "natural log-probability of the demonstration, end of turn included; null: not asked"),
+        _column("num_tokens", _INT, "its tokens; null: not asked"),
+        _column("num_prefill_tokens", _INT, "tokens that were prefilled for it, those of earlier rows not again; null: not asked"),
+        _column("refusal", _STRING, "why its probability bounds nothing; null: it does"),
     ]
 )  # fmt: skip
 REJECTS = pa.schema(
@@ -167,6 +185,8 @@ PIVOTS = pa.schema(
         _column("mean", _FLOAT, "mean reward; null: not profiled or nothing scored"),
         _column("variance", _FLOAT, "population variance of the reward (ddof=0); null: as above"),
         _column("reward_class", _STRING, "as in `profiles`; null: as above"),
+        _column("posterior_mean", _FLOAT, "as in `profiles`; null: as above"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile of as many samples as the most profiled state has would make it a pivot; null: as above"),
         _column("policy_id", _STRING, "policy that was profiled"),
         _column("sampling", _STRING, "its sampling parameters: JSON object"),
         _column("tokenizer", _STRING, "path or hub id of its tokenizer; null: a chat server rendered"),
@@ -201,6 +221,7 @@ TABLES: dict[str, pa.Schema] = {
     "rollouts": ROLLOUTS,
     "scores": SCORES,
     "profiles": PROFILES,
+    "triage": TRIAGE,
     "pivots": PIVOTS,
     "rejects": REJECTS,
 }
@@ -218,13 +239,15 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | `rollouts` | `rollouts/<policy_id>/`, in parts, appended and never rewritten | `rollout` |
 | `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score` |
 | `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score` |
+| `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
 
 Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
 rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
-what the verifier is, and `pivots/<name>/README.md` what was mined from what. The view `pivots` has a column more,
-`pivots_name`: the folder. This file is written by `python -m pivotmine.tables`.
+what the verifier is, and `pivots/<name>/README.md` what was mined from what. `plans/<policy_id>/<verifier_id>/` holds
+the plans of adaptive profiling, a folder a rule and a file a round. The view `pivots` has a column more, `pivots_name`:
+the folder. This file is written by `python -m pivotmine.tables`.
 """
 
 

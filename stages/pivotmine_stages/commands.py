@@ -15,11 +15,13 @@ from typing import Any
 from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
 from pivotmine.readers import all_readers
+from pivotmine_stages.adaptive import RULES, AdaptiveConfig, profile_adaptively
 from pivotmine_stages.audit import AuditConfig
 from pivotmine_stages.audit import audit as audit_stage
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
+from pivotmine_stages.estimate import estimate
 from pivotmine_stages.export import FORMATS, ExportConfig
 from pivotmine_stages.export import export as export_stage
 from pivotmine_stages.extract import ExtractConfig
@@ -62,6 +64,23 @@ def rollout(
     tables: Tables,
     *,
     run: Path | str,
+    dry_run: bool = False,
+    pilot: int = 0,
+    tokens_per_second: float | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """`pivotmine rollout`."""
+    if dry_run:
+        config = rollout_config(tables, **options)
+        return estimate(config, Path(run), pilot=pilot, tokens_per_second=tokens_per_second)
+    if pilot or tokens_per_second is not None:
+        raise UserError(f"--{'pilot' if pilot else 'tokens-per-second'} goes with --dry-run")
+    return rollout_stage(rollout_config(tables, **options), Path(run))
+
+
+def rollout_config(
+    tables: Tables,
+    *,
     engine: str | None = None,
     verifier: str = "auto",
     shard: str = "0/1",
@@ -69,8 +88,8 @@ def rollout(
     base_url: Iterable[str] | None = None,
     template_options: str | dict[str, Any] | None = None,
     **options: Any,
-) -> dict[str, Any]:
-    """`pivotmine rollout`."""
+) -> RolloutConfig:
+    """What the options of `pivotmine rollout` say."""
     _one_of("--engine", engine, ENGINES)
     _one_of("--api", options.get("api"), APIS)
     if not 0 < options.get("top_p", 1) <= 1:
@@ -90,7 +109,7 @@ def rollout(
         **_pick(options, RolloutConfig),
     )
     assert not options, options
-    return rollout_stage(config, Path(run))
+    return config
 
 
 def score(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
@@ -99,9 +118,43 @@ def score(tables: Tables, *, run: Path | str, verifier: str = "auto", **options:
 
 
 def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **options: Any) -> dict[str, Any]:
-    """`pivotmine select`; `--variance-share` alone means RAGEN-2's rule, which knows no bound on the mean."""
+    """`pivotmine select`."""
+    return select_stage(select_config(strategy=strategy, **options), Path(run))
+
+
+def select_config(strategy: str | None = None, **options: Any) -> SelectConfig:
+    """What its options say; `--variance-share` alone means RAGEN-2's rule, which knows no bound on the mean."""
     strategy = strategy or ("mixed" if options.get("variance_share") is not None else "pivots")
-    return select_stage(SelectConfig(strategy=strategy, **options), Path(run))
+    return SelectConfig(strategy=strategy, **options)
+
+
+def profile(
+    tables: Tables,
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    adaptive: str,
+    report: Callable[[str, dict[str, Any]], None] | None,
+    **goal: Any,
+) -> dict[str, dict[str, Any]]:
+    """`--adaptive`: rollout and score in rounds; returns their summaries. options: of rollout, score and select."""
+    _one_of("--adaptive", adaptive, RULES)
+    sampled = dict(options["rollout"])
+    run = Path(sampled.pop("run"))
+    for of_dry_runs in ("dry_run", "pilot", "tokens_per_second"):
+        sampled.pop(of_dry_runs, None)
+    if sampled.get("shard", "0/1") != "0/1" or sampled.get("plan") is not None:
+        raise UserError("--adaptive makes plans for the whole run by itself: leave --shard and --plan out")
+    chosen = select_config(**{key: value for key, value in options["select"].items() if key != "run"})
+    config = AdaptiveConfig(
+        rule=adaptive,
+        rollout=rollout_config(tables, **sampled),
+        parser=options["score"].get("parser"),
+        num_processes=options["score"].get("num_processes"),
+        max_mean=1.0 if chosen.strategy == "mixed" else chosen.max_mean,
+        min_scored=chosen.min_scored,
+        **goal,
+    )
+    return profile_adaptively(config, run, report)
 
 
 def audit(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:

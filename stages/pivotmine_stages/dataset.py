@@ -32,7 +32,7 @@ SPLITS: tuple[str, ...] = ("train", "validation")
 ROWS_PER_GROUP = 512
 _COPIED = (
     *("state_id", "trajectory_id", "turn_id", "task_id", "domain", "kind", "source", "source_index"),
-    *("num_samples", "num_scored", "mean", "variance", "reward_class"),
+    *("num_samples", "num_scored", "mean", "variance", "reward_class", "posterior_mean", "pivot_probability"),
 )
 
 
@@ -47,6 +47,8 @@ class Mined(NamedTuple):
     """Rows of `profiles`."""
     prompts: pl.DataFrame
     """state_id, num_prompt_tokens and prompt_hash (a list, of one element unless something is amiss) as sampled."""
+    reported: pl.DataFrame | None = None
+    """Profiles of held-out samples, which the rows report; None: those that chose."""
 
     @property
     def verifier_id(self) -> str | None:

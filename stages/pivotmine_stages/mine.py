@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pivotmine.config import COMMANDS
-from pivotmine_stages.commands import STAGES
+from pivotmine.errors import UserError
+from pivotmine_stages.commands import STAGES, profile
 
 # The flags of `run` that each stage takes. A flag that means something else to a stage is not handed to it.
 FLAGS = {
@@ -18,6 +19,9 @@ FLAGS = {
     "score": ("run", "verifier"),
     "select": ("run", "max_mean", "name"),
 }
+
+GOAL = ("adaptive", "target_recall", "sample_budget", "triage")
+"""Flags of `run` that replace rollout and score by rounds of both."""
 
 
 def mine(
@@ -32,13 +36,25 @@ def mine(
     flags win over. tables: the file itself, for the verifiers' options. report: called after each stage.
     """
     summaries: dict[str, Any] = {}
+    own = {command: _own(command, given, from_file) for command in COMMANDS}
+    goal = {key: given[key] for key in GOAL if key in given}
+    if goal and "adaptive" not in goal:
+        raise UserError(f"--{next(iter(goal)).replace('_', '-')} goes with --adaptive exact or probabilistic")
     for command in COMMANDS:
-        flags = {key: given[key] for key in FLAGS[command] if key in given}
-        options = {**from_file[command], **flags, **_mined(command, summaries)}
+        if command == "rollout" and goal:
+            summaries |= profile(tables, own, report=report, **goal)
+        if command in summaries:
+            continue
+        options = {**own[command], **_mined(command, summaries)}
         summaries[command] = STAGES[command](tables, **options)
         if report is not None:
             report(command, summaries[command])
     return summaries
+
+
+def _own(command: str, given: Mapping[str, Any], from_file: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A command's options from the file and, over them, the flags that it takes."""
+    return {**from_file[command], **{key: given[key] for key in FLAGS[command] if key in given}}
 
 
 def _mined(command: str, summaries: Mapping[str, Any]) -> dict[str, str]:

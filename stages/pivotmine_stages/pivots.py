@@ -22,10 +22,14 @@ from pivotmine.verifiers import Outcome, make_spec
 from pivotmine_stages.datacard import data_card
 from pivotmine_stages.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.gate import as_reject, gate_states
+from pivotmine_stages.holdout import split_profiles
 from pivotmine_stages.policies import PolicyRecord, choose, choose_policy
+from pivotmine_stages.posteriors import pivot_probabilities
 from pivotmine_stages.selection import SelectConfig, check, choose_states
+from pivotmine_stages.stopping import undecided
 
-_PROFILE = ("num_samples", "num_scored", "mean", "variance", "reward_class", "gate")
+_STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
+_PROFILE = (*_STATISTICS, "gate", "posterior_mean", "pivot_probability")
 
 
 def select(config: SelectConfig, run: Path) -> dict[str, Any]:
@@ -61,7 +65,13 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     if spec.verifier_id != verifier_id or num_rows != profiles["num_samples"].sum():
         old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"
         raise UserError(f"the profiles {where} (they are of {old})")
-    return Mined(record, spec, settings["parser"], profiles, prompts)
+    if problem := undecided(profiles, config):
+        raise UserError(problem)
+    reported = None
+    if config.holdout == "half":
+        profiles, reported = split_profiles(run, profiles)
+    chances = pl.Series("pivot_probability", list(pivot_probabilities(profiles, config.max_mean)), pl.Float64)
+    return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, reported)
 
 
 def _check_name(run: Path, identity: dict[str, Any]) -> None:
@@ -83,6 +93,11 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         for turn in chosen.filter(pl.col("reject_reason").is_not_null()).iter_rows(named=True)
     ]
     kept = chosen.filter(pl.col("reject_reason").is_null()).sort("place")
+    if mined.reported is not None:
+        held_out = mined.reported.select("state_id", *_STATISTICS, "posterior_mean")
+        kept = kept.drop(*_STATISTICS, "posterior_mean").join(
+            held_out, on="state_id", how="left", maintain_order="left"
+        )
     several = turns.clear() if config.strategy == "all" else turns.join(kept, on="state_id", how="semi")
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)

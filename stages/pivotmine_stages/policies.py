@@ -110,6 +110,11 @@ def remember_policy(run: Path, record: PolicyRecord) -> None:
         rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
 
 
+def is_sampled(run: Path, policy_id: str) -> bool:
+    """Whether the policy has samples in this run."""
+    return _path(run, policy_id).exists()
+
+
 def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     """The record of a policy that was sampled in this run."""
     return PolicyRecord(**jsonvalues.loads(_path(run, policy_id).read_text(encoding="utf-8")))

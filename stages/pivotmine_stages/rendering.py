@@ -16,7 +16,7 @@ from pivotmine.errors import UserError
 from pivotmine.messages import argument_value, text_of
 from pivotmine_stages.tokenising import PromptTokenizer
 
-_REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
+REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
 _PROBE = "pivotmine_probe"
 
 
@@ -52,7 +52,12 @@ class Renderer:
         """The prompt of a state; raises whatever the template raises on messages that it refuses."""
         text = self._apply(self._prepared(messages, as_text=self._as_text), tools)
         token_ids = self._prompts.ids(text)
-        return Prompt(text, token_ids, text.rstrip().endswith(_REASONING_OPENERS))
+        return Prompt(text, token_ids, text.rstrip().endswith(REASONING_OPENERS))
+
+    def render_turn(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
+        """The token ids of a conversation that ends with an assistant's turn; raises what the template raises."""
+        text = self._apply(self._prepared(messages, as_text=self._as_text), tools, add_generation_prompt=False)
+        return self._prompts.ids(text)
 
     def plain_text(self, prompt: Prompt) -> str | None:
         """The prompt as a text that, tokenised with the tokenizer's own special tokens, gives the same ids.
@@ -66,9 +71,15 @@ class Renderer:
                 return text
         return None
 
-    def _apply(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+    def _apply(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
         return self.tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=True, tokenize=False, **self.options
+            messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **self.options
         )
 
     def _prepared(self, messages: list[dict[str, Any]], *, as_text: bool) -> list[dict[str, Any]]:

@@ -54,7 +54,9 @@ def record_report(s: Mapping[str, Any]) -> str:
 
 
 def rollout_report(s: Mapping[str, Any]) -> str:
-    """Summary of rollout."""
+    """Summary of rollout, or of its dry run."""
+    if s.get("dry_run"):
+        return _dry_run_report(s)
     done, speed = s["sampled"], s["sampling_s"] or None
     sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
     if speed and done:
@@ -67,6 +69,22 @@ def rollout_report(s: Mapping[str, Any]) -> str:
         _prompt_tokens(done) if done else "",
         _rejects(s["rejects"]),
         f"{s['seconds']} s",
+    ]
+    return _block("rollout", lines)
+
+
+def _dry_run_report(s: Mapping[str, Any]) -> str:
+    tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
+    separate = prompts * s["samples"] // max(s["states"], 1)
+    lines = [
+        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
+        f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
+        f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
+        "generated tokens not known: no sample is stored; --pilot 100 draws some"
+        if s["generated_tokens"] is None
+        else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
+        "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
+        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours at the given tokens a second",
     ]
     return _block("rollout", lines)
 
@@ -146,10 +164,35 @@ def export_report(s: Mapping[str, Any]) -> str:
     return _block("export", [counts, *s["files"], f"{s['seconds']} s"])
 
 
+def adaptive_report(s: Mapping[str, Any]) -> str:
+    """One round of adaptive profiling."""
+    share = s["samples"] / s["fixed_samples"] if s["fixed_samples"] else 0.0
+    lines = [
+        f"round {s['rounds']}: {s['round_samples']:,} samples in {s['round_states']:,} states",
+        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {s['states']:,} states",
+        f"{s['triaged']:,} states need none: the demonstration alone is likely enough" if s["triaged"] else "",
+        f"{s['failed_states']:,} states could not be sampled; the rejects say why" if s["failed_states"] else "",
+    ]
+    return _block("adaptive", lines)
+
+
+def triage_report(s: Mapping[str, Any]) -> str:
+    """Summary of triage."""
+    lines = [
+        f"{s.get('states', 0):,} demonstrations asked for, {s.get('refused', 0):,} of them refused",
+        f"{s['above']:,} states need no sample: the demonstration alone has probability {s['max_mean']} or more",
+        f"{s.get('prefill_tokens', 0):,} tokens prefilled",
+        f"{s['seconds']} s",
+    ]
+    return _block("triage", lines)
+
+
 REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extract": extract_report,
     "record": record_report,
     "rollout": rollout_report,
+    "adaptive": adaptive_report,
+    "triage": triage_report,
     "score": score_report,
     "select": select_report,
     "audit": audit_report,

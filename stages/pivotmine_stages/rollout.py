@@ -9,24 +9,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pivotmine import policy, rundir, sql
-from pivotmine.actions import PARSERS, detect_parser
-from pivotmine.errors import UserError
+from pivotmine import rundir, sql
+from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines import default_engine, open_engine
-from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
+from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Reply, Request
 from pivotmine_stages.gate import as_reject
-from pivotmine_stages.policies import PolicyRecord, check_seed, describe_policy, remember_policy
-from pivotmine_stages.rendering import Prompt, Renderer, load_renderer
+from pivotmine_stages.opened import OpenedPolicy, opened_policy
+from pivotmine_stages.policies import PolicyRecord, check_seed, remember_policy
+from pivotmine_stages.rendering import Prompt, Renderer
 from pivotmine_stages.wanted import eligible_states, missing_samples, wanted_samples
 
 SAMPLES_PER_PART = 4096
@@ -81,51 +81,24 @@ class _Work:
         self.rows, self.part = [], self.part + 1
 
 
-def rollout(config: RolloutConfig, run: Path) -> dict[str, Any]:
-    """Run the stage; returns the summary that the command prints. Again, it samples only what is missing."""
+def rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy | None = None) -> dict[str, Any]:
+    """Run the stage; returns the summary that the command prints. Again, it samples only what is missing.
+
+    policy: one that was opened for this configuration and stays open, for several rounds; None: one of its own.
+    """
     rundir.require_run(run)
     i, n = config.shard
     assert 0 <= i < n, config.shard
-    engine = config.engine_name or default_engine()
-    if engine != "openai":
-        require_model(config.engine.model)
-        if config.engine.adapter is not None:
-            adapter_config(config.engine.adapter)
-    renderer = _renderer(config, engine)
-    record = describe_policy(
-        config.engine,
-        engine,
-        renderer,
-        parser=_parser(config, renderer),
-        policy_name=config.policy_name,
-    )
-    with rundir.stage_lock(run, f"rollout-{record.policy_id}-{i}of{n}"):
-        check_seed(run, record)
-        return _rollout(config, run, engine, renderer, record)
+    with (
+        nullcontext(policy) if policy is not None else opened_policy(config) as opened,
+        rundir.stage_lock(run, f"rollout-{opened.record.policy_id}-{i}of{n}"),
+    ):
+        check_seed(run, opened.record)
+        return _rollout(config, run, opened)
 
 
-def _renderer(config: RolloutConfig, engine: str) -> Renderer | None:
-    """None where a chat server renders and no tokenizer was given."""
-    if engine == "openai" and config.engine.api == "chat" and config.tokenizer is None:
-        return None
-    return load_renderer(config.tokenizer or config.engine.model, config.engine.template_options)
-
-
-def _parser(config: RolloutConfig, renderer: Renderer | None) -> str:
-    name = config.parser or (detect_parser(renderer.template) if renderer else "hermes")
-    if name is None:
-        raise UserError(
-            f"the chat template's tool-call convention is not known: name it by --parser {'|'.join(PARSERS)}"
-        )
-    if name not in PARSERS:
-        raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
-    return name
-
-
-def _rollout(
-    config: RolloutConfig, run: Path, engine_name: str, renderer: Renderer | None, record: PolicyRecord
-) -> dict[str, Any]:
-    started = time.monotonic()
+def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str, Any]:
+    started, record = time.monotonic(), policy.record
     eligible, rejects = eligible_states(run, config.verifier, config.shard)
     wanted = wanted_samples(
         eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
@@ -134,14 +107,14 @@ def _rollout(
     work = _Work(run, config, record, rejects)
     sampling_s = 0.0
     if not missing.is_empty():
-        engine = open_engine(engine_name, replace(config.engine, num_stored=_stored(run, record)["samples"]))
+        engine = policy.engine(_stored(run, record)["samples"])
         opened = time.monotonic()
+        requests = _requests(run, missing, policy.renderer, engine.max_model_len, work)
         try:
             with progress("rollout", len(missing)) as shown:
-                _collect(engine.sample(_requests(run, missing, renderer, engine.max_model_len, work)), work, shown)
+                _collect(engine.sample(requests), work, shown)
         finally:
             work.flush()
-            engine.close()
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
 
@@ -218,7 +191,7 @@ def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> list[dic
         "num_prompt_tokens": len(prompt.token_ids) if prompt else None,
         "num_cached_tokens": reply.num_cached_tokens,
         "opened_reasoning": prompt.opened_reasoning if prompt else False,
-        "prompt_hash": policy.hash_token_ids(prompt.token_ids) if prompt else None,
+        "prompt_hash": hash_token_ids(prompt.token_ids) if prompt else None,
     }
     return [{**of_state, **asdict(sample)} for sample in reply.samples]
 

@@ -27,10 +27,11 @@ from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
 from pivotmine.states import demonstrated_turns
-from pivotmine.tables import SCORES
+from pivotmine.tables import PROFILES, SCORES
 from pivotmine.verifiers import Judge, Outcome, State, VerifierSpec, prepare
 from pivotmine_stages.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
+from pivotmine_stages.posteriors import with_posteriors
 
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
@@ -109,8 +110,8 @@ def _score(
         schema={"state_id": pl.String, "gate": pl.String},
     )
     table = profile(scores, sampled.collect().join(gate, on="state_id", how="left"), **identity)
-    rundir.write_table(folder / "profiles.parquet", table)
-    profiles = pl.DataFrame(table)
+    profiles = with_posteriors(run, turns, pl.DataFrame(table))
+    rundir.write_table(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
     rejects = list(_rejects(turns, gates, profiles))
     rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))

@@ -20,6 +20,7 @@ from fractions import Fraction
 import polars as pl
 
 STRATEGIES = ("pivots", "mixed", "random", "all")
+HOLDOUTS = ("none", "half")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -38,6 +39,12 @@ class SelectConfig:
     """The mean reward of a pivot is below it (the paper's lambda; 0.6 in its one known setting)."""
     min_scored: int = 2
     """Least scored samples of a state; `all` does not ask."""
+    min_pivot_probability: float | None = None
+    """Least chance that a new profile would make the state a pivot (`profiles`), in [0, 1]; None: do not ask."""
+    holdout: str = "none"
+    """`half`: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
+    for its low mean has had bad luck too: in the samples that chose it, its mean is below its own (regression to the
+    mean)."""
     variance_share: float | None = None
     """Keep the states of greatest variance that together carry this share of it, in (0, 1]; None: keep all."""
     max_per_trajectory: int | None = None
@@ -62,8 +69,8 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
     """The candidates in the stated order with `reject_reason`: null for those that are kept.
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
-    num_scored, mean, variance, reward_class and gate (null where there is none); one row a state, with `all` one a
-    turn.
+    num_scored, mean, variance, reward_class, pivot_probability and gate (null where there is none); one row a state,
+    with `all` one a turn.
     """
     ruled = _ordered(candidates, config).with_columns(reject_reason=_rule(config))
     if config.max_prompt_tokens is not None:
@@ -113,7 +120,11 @@ def _rule(config: SelectConfig) -> pl.Expr:
     differing = profiled.when(pl.col("reward_class") != "sometimes").then(pl.col("reward_class"))
     if config.strategy == "mixed":
         return differing.otherwise(None)
-    return differing.when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high")).otherwise(None)
+    bounded = differing.when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
+    if config.min_pivot_probability is None:
+        return bounded.otherwise(None)
+    doubtful = pl.col("pivot_probability") < config.min_pivot_probability
+    return bounded.when(doubtful).then(pl.lit("doubtful")).otherwise(None)
 
 
 def _reject(ruled: pl.DataFrame, where: pl.Expr | pl.Series, reason: str) -> pl.DataFrame:
@@ -153,11 +164,15 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
-    share, messages = config.variance_share, config.max_message_share
+    share, messages, chance = config.variance_share, config.max_message_share, config.min_pivot_probability
     wrong = {
         f"--strategy {config.strategy}: choose from {', '.join(STRATEGIES)}": config.strategy not in STRATEGIES,
         f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
         f"--variance-share {share}: in (0, 1]": share is not None and not 0 < share <= 1,
+        f"--min-pivot-probability {chance}: in [0, 1]": chance is not None and not 0 <= chance <= 1,
+        f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}": chance is not None
+        and config.strategy != "pivots",
+        f"--holdout {config.holdout}: choose from {', '.join(HOLDOUTS)}": config.holdout not in HOLDOUTS,
         f"--max-message-share {messages}: in [0, 1]": messages is not None and not 0 <= messages <= 1,
         f"--validation-share {config.validation_share}: in [0, 1)": not 0 <= config.validation_share < 1,
         f"--name {config.name!r}: letters, digits, dots, - and _": not _NAME.fullmatch(config.name),

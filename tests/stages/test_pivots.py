@@ -34,6 +34,7 @@ from pivotmine import policy, rundir
 from pivotmine.actions import Action
 from pivotmine.config import verifier as configured
 from pivotmine.errors import UserError
+from pivotmine.prior import replication_probability
 from pivotmine.tables import PIVOTS
 from pivotmine.verifiers import VerifierSpec, make_spec, resolve
 from pivotmine_stages.pivots import select
@@ -112,6 +113,8 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
     summary = select(SelectConfig(validation_share=0.0), run)
     state_id = states_of(run)["user: hard"]
     turn = next(row for row in rows(run, "turns") if row["state_id"] == state_id)
+    (believed,) = (row for row in rows(run, "profiles") if row["state_id"] == state_id)
+    a, b = believed["posterior_alpha"], believed["posterior_beta"]
     loaded = AutoTokenizer.from_pretrained(str(tokenizer))
     prompt = "[find stop ]<user>hard<assistant>"
     (row,) = dataset(run)
@@ -148,6 +151,8 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "mean": 0.25,
         "variance": 0.1875,
         "reward_class": "sometimes",
+        "posterior_mean": pytest.approx(a / (a + b)),
+        "pivot_probability": pytest.approx(replication_probability(a, b, 4, 0.6)),
         "policy_id": "policy-1",
         "sampling": '{"temperature":1.0,"top_p":1.0,"top_k":0,"max_new_tokens":64}',
         "tokenizer": str(tokenizer),

@@ -26,6 +26,7 @@ SCHEMA = {
     "variance": pl.Float64,
     "reward_class": pl.String,
     "gate": pl.String,
+    "pivot_probability": pl.Float64,
 }
 
 
@@ -45,6 +46,7 @@ def state(state_id: str, mean: float | None = 0.5, **columns: Any) -> dict[str, 
         "variance": mean * (1 - mean) if profiled else None,
         "reward_class": named.get(mean, "sometimes") if profiled else None,
         "gate": "correct" if profiled else None,
+        "pivot_probability": 0.9 if profiled else None,
     }
     return row | columns | ({"mean": None} if columns.get("num_scored") == 0 else {})
 

@@ -34,7 +34,7 @@ from pivotmine_stages.engines.options import (
     smaller,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import Reply, Request, Sample
+from pivotmine_stages.engines.protocol import Prefilled, Reply, Request, Sample
 
 FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
 """A sample that ended otherwise (`content_filter`, `abort`, ...) is no sample."""
@@ -89,6 +89,10 @@ class OpenAIEngine:
         finally:
             for future in in_flight:
                 future.cancel()
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """No server is asked: few give the log-probabilities of a prompt."""
+        raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
 
     def close(self) -> None:
         """Close the connections and end the thread."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,25 @@ class Reply:
     """Prompt tokens served from a prefix cache, where the engine tells."""
 
 
+class Prefilled(NamedTuple):
+    """What a model says of a sequence of T tokens."""
+
+    logprobs: list[float]
+    """Natural log-probability of each token but the first, given those before it: T - 1 values."""
+    likeliest: list[int]
+    """The most likely token at each of these places."""
+
+
 class Engine(Protocol):
     max_model_len: int | None
     """Prompt and reply together, in tokens; null where a server does not tell."""
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Draw every request's samples; a failed request is a reply with a failure, the rest goes on."""
+        ...
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """What the unmodified model says of given tokens; an engine that cannot tell raises UserError."""
         ...
 
     def close(self) -> None:

@@ -28,7 +28,8 @@ from pivotmine_stages.engines.options import (
     smaller,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.prefill import prefill
+from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
 
 def open_transformers(options: EngineOptions) -> TransformersEngine:
@@ -63,6 +64,10 @@ class TransformersEngine:
             batch.append(request)
         if batch:
             yield from self._answer(batch)
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """See `protocol.Engine`."""
+        return [prefill(self._model, token_ids) for token_ids in sequences]
 
     def close(self) -> None:
         """Free the model."""

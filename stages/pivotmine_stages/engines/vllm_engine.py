@@ -24,7 +24,7 @@ from pivotmine_stages.engines.options import (
     sample_from_tokens,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
 # vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -82,6 +82,13 @@ class VllmEngine:
         finally:
             if in_flight and self._alive:
                 self._llm.llm_engine.abort_request(list(in_flight))
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """See `protocol.Engine`; vLLM cannot stop before a first token, which is thrown away."""
+        params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
+        prompts = [{"prompt_token_ids": token_ids} for token_ids in sequences]
+        outputs = self._llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora)
+        return [_prefilled(ids, output.prompt_logprobs) for ids, output in zip(sequences, outputs, strict=True)]
 
     def close(self) -> None:
         """End vLLM's process."""
@@ -143,6 +150,15 @@ class VllmEngine:
             return failed(request, "engine_error", f"vLLM ended every sample with {reasons}")
         samples = for_all_indices(request, self._options.sampling, samples)
         return Reply(request=request, samples=samples, num_cached_tokens=output.num_cached_tokens)
+
+
+def _prefilled(token_ids: list[int], prompt_logprobs: list[Any]) -> Prefilled:
+    """Each place has the token that stands there and the likeliest one, of rank 1."""
+    places = list(zip(token_ids, prompt_logprobs, strict=True))[1:]
+    return Prefilled(
+        [found[token].logprob for token, found in places],
+        [next(other for other, entry in found.items() if entry.rank == 1) for _, found in places],
+    )
 
 
 def _start(options: EngineOptions) -> Any:

@@ -1,0 +1,82 @@
+"""A policy ready to be sampled: who it is, how prompts are rendered for it, and its engine, opened at first need.
+
+Several rounds of sampling share one: weights are hashed and loaded once, and vLLM starts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pivotmine.actions import PARSERS, detect_parser
+from pivotmine.errors import UserError
+from pivotmine_stages.engines import default_engine, open_engine
+from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
+from pivotmine_stages.engines.protocol import Engine
+from pivotmine_stages.policies import PolicyRecord, describe_policy
+from pivotmine_stages.rendering import Renderer, load_renderer
+
+if TYPE_CHECKING:
+    from pivotmine_stages.rollout import RolloutConfig
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenedPolicy:
+    engine_name: str
+    options: EngineOptions
+    renderer: Renderer | None
+    """None where a chat server renders and no tokenizer was given."""
+    record: PolicyRecord
+    _engine: Engine | None = None
+
+    def engine(self, num_stored: int) -> Engine:
+        """The engine; opened with the samples stored so far, which an engine seeded as a whole must not repeat."""
+        if self._engine is None:
+            self._engine = open_engine(self.engine_name, replace(self.options, num_stored=num_stored))
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+
+@contextmanager
+def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
+    """Check and describe the policy; its engine is closed at the end. UserError for what cannot be had."""
+    engine = config.engine_name or default_engine()
+    if engine != "openai":
+        require_model(config.engine.model)
+        if config.engine.adapter is not None:
+            adapter_config(config.engine.adapter)
+    renderer = _renderer(config, engine)
+    record = describe_policy(
+        config.engine,
+        engine,
+        renderer,
+        parser=_parser(config, renderer),
+        policy_name=config.policy_name,
+    )
+    policy = OpenedPolicy(engine_name=engine, options=config.engine, renderer=renderer, record=record)
+    try:
+        yield policy
+    finally:
+        policy.close()
+
+
+def _renderer(config: RolloutConfig, engine: str) -> Renderer | None:
+    if engine == "openai" and config.engine.api == "chat" and config.tokenizer is None:
+        return None
+    return load_renderer(config.tokenizer or config.engine.model, config.engine.template_options)
+
+
+def _parser(config: RolloutConfig, renderer: Renderer | None) -> str:
+    name = config.parser or (detect_parser(renderer.template) if renderer else "hermes")
+    if name is None:
+        raise UserError(
+            f"the chat template's tool-call convention is not known: name it by --parser {'|'.join(PARSERS)}"
+        )
+    if name not in PARSERS:
+        raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
+    return name

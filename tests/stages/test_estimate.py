@@ -1,0 +1,69 @@
+"""The cost before: token counts against the tree by hand, and a pilot whose samples stay."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trajectories import order_trajectory, write_jsonl
+
+from pivotmine import rundir
+from pivotmine.errors import UserError
+from pivotmine.states import demonstrated_turns, state_messages
+from pivotmine_stages.commands import extract, rollout
+from pivotmine_stages.estimate import tree_tokens
+from pivotmine_stages.rendering import load_renderer
+
+
+def as_bytes(token_ids: list[int]) -> bytes:
+    ids = array("I", token_ids)
+    ids.byteswap()
+    return ids.tobytes()
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 255, 256, 65536, 150_000]), max_size=6), max_size=12))
+def test_the_tree_has_a_node_a_distinct_prefix(prompts: list[list[int]]) -> None:
+    prefixes = {tuple(prompt[: i + 1]) for prompt in prompts for i in range(len(prompt))}
+    assert tree_tokens([as_bytes(prompt) for prompt in prompts]) == len(prefixes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    records = [order_trajectory(f"B{i}", task_id=i) for i in range(5)]
+    extract({}, sources=[write_jsonl(tmp_path / "orders.jsonl", records)], run=tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_dry_run_counts_and_samples_nothing(run: Path, tiny_policy: Path) -> None:
+    summary = rollout({}, run=run, model=str(tiny_policy), engine="transformers", num_samples=8, dry_run=True)
+    renderer = load_renderer(str(tiny_policy), {})
+    turns = demonstrated_turns(run)
+    calls = turns.filter(turns["kind"] == "tool_call")
+    prompts = [renderer.render(state.messages, state.tools).token_ids for state in state_messages(run, calls)]
+    assert (summary["states"], summary["samples"]) == (10, 80)
+    assert summary["prompt_tokens"] == sum(map(len, prompts))
+    assert summary["distinct_prefix_tokens"] == len({tuple(p[: i + 1]) for p in prompts for i in range(len(p))})
+    assert summary["generated_tokens"] is summary["gpu_hours"] is summary["adaptive_share"] is None
+    assert not list(run.glob("rollouts/**/*"))
+
+
+def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> None:
+    options = {"model": str(tiny_policy), "engine": "transformers", "num_samples": 8, "max_new_tokens": 6}
+    summary = rollout({}, run=run, dry_run=True, pilot=4, tokens_per_second=100.0, **options)
+    stored = rundir.scan(run, "rollouts").collect()
+    assert stored["state_id"].n_unique() == 4
+    assert len(stored) == 4 * 2
+    assert summary["samples"] == 80 - 8
+    assert summary["tokens_per_sample"] == pytest.approx(stored["num_tokens"].mean())
+    assert summary["generated_tokens"] == pytest.approx(72 * stored["num_tokens"].mean())
+    assert summary["gpu_hours"] == pytest.approx(summary["generated_tokens"] / 100 / 3600)
+    assert 0 < summary["adaptive_share"] <= 1
+    assert rollout({}, run=run, **options)["sampled"]["samples"] == 72
+
+
+def test_its_flags_go_with_it(run: Path, tiny_policy: Path) -> None:
+    with pytest.raises(UserError, match="--pilot goes with --dry-run"):
+        rollout({}, run=run, model=str(tiny_policy), pilot=3)
