@@ -2,8 +2,9 @@
 DIR`.
 
 Byte-level BPE over pieces that never join words, digits, spaces and punctuation: a name is the same tokens
-in a sentence and in JSON, so that copying is copying; a number is its digits; the runs of punctuation that
-JSON is made of are one token each. Needs `tokenizers`, which comes with transformers.
+in a sentence and in JSON, so that copying is copying; a number is its digits, the first one with the space or
+`#` before it, so that a value follows its key at once; the runs of punctuation that JSON is made of are one
+token each. Needs `tokenizers`, which comes with transformers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")
 """Single tokens that stay visible when special tokens are skipped."""
-PIECES = r"[A-Za-z_]+|[0-9]|\n|[^\S\n]|[^A-Za-z_0-9\s]+"
+PIECES = r"[A-Za-z_]+|[ #]?[0-9]|\n|[^\S\n]|[^A-Za-z_0-9\s#]+|#"
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 

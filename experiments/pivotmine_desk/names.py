@@ -44,7 +44,7 @@ SYLLABLES = words(
 )
 """40 syllables: 64,000 made-up words of three, 1,600 of two."""
 ID_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-"""24 letters: with three digits, 24,000 ids."""
+"""24 letters: with three digits, 24,000 ids; what is picked from a list has its word before the digits instead."""
 
 
 def split_of(name: str) -> Split:
@@ -74,8 +74,11 @@ class Names:
         """What the names of a folder and of all its files begin with."""
         return self._draw(lambda: self._word().lower())
 
-    def id(self) -> str:
-        return self._draw(lambda: f"{self._rng.choice(ID_LETTERS)}{self._rng.randrange(1000):03d}")
+    def id(self, word: str = "") -> str:
+        """`K473`; `bike#473` for the word `bike`."""
+        return self._draw(
+            lambda: f"{f'{word}#' if word else self._rng.choice(ID_LETTERS)}{self._rng.randrange(1000):03d}"
+        )
 
     def _word(self) -> str:
         return "".join(self._rng.choice(SYLLABLES) for _ in range(3)).capitalize()

@@ -131,7 +131,7 @@ def make(rng: random.Random, names: Names) -> Draft:
     listed = [target, *listed[1:]]
     rng.shuffle(listed)
     kinds = HARD if hard else EASY
-    files = {names.id(): {"name": name, "kind": rng.choice(kinds), "state": "open"} for name in listed}
+    files = {_id(names, name): {"name": name, "kind": rng.choice(kinds), "state": "open"} for name in listed}
     if rng.random() < 0.35:
         next(row for row in files.values() if row["name"] == target)["state"] = "busy"
     user, key = names.person(), names.id()
@@ -145,6 +145,10 @@ def make(rng: random.Random, names: Names) -> Draft:
     }
     facts = {"target": target, "folder": folder, "user": user if share else ""}
     return Draft(request=request, tables=tables, facts=facts)
+
+
+def _id(names: Names, name: str) -> str:
+    return names.id(name.partition("-")[2] or "folder")
 
 
 def script(task: Task, agent: Agent) -> None:

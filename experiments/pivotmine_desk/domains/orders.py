@@ -49,15 +49,12 @@ def _list_orders(tables: Tables, customer: str, sort: str) -> Any:
     row = one(tables["people"] | tables["companies"], customer, "customer")
     if row["account"] == "locked":
         raise Refused("account locked")
-    orders = [{"item": o["item"], "order": key} for key, o in tables["orders"].items() if o["customer"] == customer]
+    orders = [key for key, order in tables["orders"].items() if order["customer"] == customer]
     return orders if sort == "new" else orders[::-1]
 
 
-def _get_order(tables: Tables, item: str, order: str) -> Any:
-    row = one(tables["orders"], order, "order")
-    if row["item"] != item:
-        raise Refused("another item")
-    return {"item": row["item"], "order": order, "status": row["status"]}
+def _get_order(tables: Tables, order: str) -> Any:
+    return {"order": order, "status": one(tables["orders"], order, "order")["status"]}
 
 
 def _close(tables: Tables, order: str, status: str, **how: Any) -> Any:
@@ -98,9 +95,7 @@ TOOLS = {
         params={"customer": Param(), "sort": Param(default="new", options=("new", "old"))},
         run=_list_orders,
     ),
-    "get_order": Tool(
-        description="One order with its status", params={"item": Param(), "order": Param()}, run=_get_order
-    ),
+    "get_order": Tool(description="One order with its status", params={"order": Param()}, run=_get_order),
     "cancel_order": Tool(
         description="Cancel an order that has not left",
         params={"order": Param(), "reason": Param(free_text=True)},
@@ -142,11 +137,11 @@ def make(rng: random.Random, names: Names) -> Draft:
     items = rng.sample(ITEMS, rng.randint(2, 4))
     orders: Tables = {"orders": {}}
     for item in items:
-        orders["orders"][names.id()] = {"customer": customer, "item": item, "status": rng.choice(statuses)}
+        orders["orders"][names.id(item)] = {"customer": customer, "item": item, "status": rng.choice(statuses)}
     wanted = rng.sample(items, 2 if rng.random() < 0.35 and not direct and not hard else 1)
     reason = rng.choice(REASONS)
     order = next(key for key, row in orders["orders"].items() if row["item"] == wanted[0])
-    what = f"the {wanted[0]}, order {order}" if direct else f"the {' and the '.join(wanted)}"
+    what = f"order {order}" if direct else f"the {' and the '.join(wanted)}"
     request = f"{name} does not want {what}: {reason}."
     tables: Tables = {
         "people": {} if company else rows,
@@ -168,19 +163,19 @@ def script(task: Task, agent: Agent) -> None:
     """Find, list, and settle every order that the customer does not want."""
     facts = task.facts
     if facts["order"]:
-        _settle(agent, facts["items"][0], facts["order"], facts["reason"])
+        _settle(agent, facts["order"], facts["reason"])
         return
     tool = agent.choose("orders.company", "find_company", "find_customer") if facts["company"] else "find_customer"
     found = agent.call(tool, name=facts["name"])
     if found["account"] == "locked" and agent.choose("orders.locked", "unlock", "go on") == "unlock":
         agent.call("unlock", customer=found["customer"])
-    orders = {row["item"]: row["order"] for row in agent.call("list_orders", customer=found["customer"])}
+    orders = agent.call("list_orders", customer=found["customer"])
     for item in facts["items"]:
-        _settle(agent, item, orders[item], facts["reason"])
+        _settle(agent, next(order for order in orders if order.startswith(item)), facts["reason"])
 
 
-def _settle(agent: Agent, item: str, order: str, reason: str) -> None:
-    status = agent.call("get_order", item=item, order=order)["status"]
+def _settle(agent: Agent, order: str, reason: str) -> None:
+    status = agent.call("get_order", order=order)["status"]
     tool = agent.choose(f"orders.{status}", *_OPTIONS[status])
     if tool == "get_rule":
         tool = agent.call("get_rule", status=status)["do"]

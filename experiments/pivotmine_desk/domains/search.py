@@ -20,17 +20,13 @@ def _search(tables: Tables, query: str, sort: str) -> Any:
     listed = {key: page for key, page in tables["pages"].items() if page["listed"]}
     if query not in {page["title"] for page in listed.values()}:
         return []
-    pages = [
-        {"title": page["title"], "edition": page["edition"], "page": key}
-        for key, page in listed.items()
-        if page["title"].startswith(query)
-    ]
+    pages = [{"title": page["title"], "page": key} for key, page in listed.items() if page["title"].startswith(query)]
     return pages if sort == "best" else pages[::-1]
 
 
 def _register(tables: Tables, name: str) -> Any:
     key = find(tables["register"], "title", name, "company")
-    return {"title": name, "edition": "new", "page": key}
+    return {"title": name, "page": key}
 
 
 def _open_page(tables: Tables, page: str) -> Any:
@@ -81,14 +77,14 @@ def make(rng: random.Random, names: Names) -> Draft:
     subject = names.company() if company else names.town()
     head, town, wrong = names.person(), names.town(), names.person()
     hard = rng.random() < (0.8 if company else 0.25)
-    first, last = names.id(), names.id()
+    first, last = names.id("new"), names.id("new")
     state = rng.choice(("stale", "disputed", "empty", "ok") if hard else ("ok", "ok", "ok", "disputed"))
     facts = {"head": head, "founder": wrong} if not company else {"owner": head, "founder": wrong}
     pages: Tables = {"pages": {}, "register": {}, "newer": {}}
     home = pages["register" if company else "pages"]
     home[first] = _page(subject, facts, state)
     if state == "stale":
-        renewed = names.id()
+        renewed = names.id("newest")
         pages["newer"][first] = {"page": renewed}
         home[first]["facts"] = {"head" if not company else "owner": names.person(), "founder": wrong}
         pages["pages"][renewed] = _page(subject, facts, "ok") | {"listed": False}
@@ -96,9 +92,9 @@ def make(rng: random.Random, names: Names) -> Draft:
         home[first]["facts"] = {}
     if not company and rng.random() < 0.5:
         past = {"head": names.person(), "founder": wrong}
-        pages["pages"][names.id()] = _page(subject, past, "ok") | {"edition": "old"}
+        pages["pages"][names.id("old")] = _page(subject, past, "ok")
     if not company:
-        pages["pages"][names.id()] = _page(f"{subject} river", {"length": str(rng.randint(10, 99))}, "ok")
+        pages["pages"][names.id("river")] = _page(f"{subject} river", {"length": str(rng.randint(10, 99))}, "ok")
     pages["pages"][last] = _page(head, {"town": town, "job": rng.choice(JOBS)}, "ok")
     role = "owner" if company else "head"
     ask = rng.choice(("town", "job"))
@@ -111,7 +107,7 @@ def make(rng: random.Random, names: Names) -> Draft:
 
 
 def _page(title: str, facts: dict[str, Any], state: str) -> dict[str, Any]:
-    return {"title": title, "facts": facts, "state": state, "listed": True, "edition": "new"}
+    return {"title": title, "facts": facts, "state": state, "listed": True}
 
 
 def script(task: Task, agent: Agent) -> None:
@@ -120,7 +116,7 @@ def script(task: Task, agent: Agent) -> None:
     tool = agent.choose("search.company", "register", "search") if facts["company"] else "search"
     found = agent.call(tool, **{"name" if tool == "register" else "query": facts["subject"]})
     rows = found if isinstance(found, list) else [found]
-    editions = {row["edition"]: row["page"] for row in rows if row["title"] == facts["subject"]}
+    editions = {row["page"].split("#")[0]: row["page"] for row in rows if row["title"] == facts["subject"]}
     if not editions:
         agent.give_up()
     page = editions[agent.choose("search.edition", "new", "old") if len(editions) > 1 else "new"]

@@ -32,17 +32,14 @@ def _traveller(tables: Tables, key: str) -> dict[str, Any]:
 
 
 def _search_flights(tables: Tables, town: str, sort: str) -> Any:
-    flights = [{"time": f["time"], "flight": key} for key, f in tables["flights"].items() if f["town"] == town]
+    flights = [key for key, f in tables["flights"].items() if f["town"] == town]
     if not flights:
         raise Refused("no flights")
     return flights if sort == "price" else flights[::-1]
 
 
-def _get_flight(tables: Tables, time: str, flight: str) -> Any:
-    row = one(tables["flights"], flight, "flight")
-    if row["time"] != time:
-        raise Refused("another time")
-    return {"flight": flight, "seats": row["seats"]}
+def _get_flight(tables: Tables, flight: str) -> Any:
+    return {"flight": flight, "seats": one(tables["flights"], flight, "flight")["seats"]}
 
 
 def _book(tables: Tables, flight: str, traveller: str, cabin: str, bags: int) -> Any:
@@ -74,9 +71,7 @@ TOOLS = {
         params={"town": Param(), "sort": Param(default="price", options=("price", "length"))},
         run=_search_flights,
     ),
-    "get_flight": Tool(
-        description="Seats left on a flight", params={"time": Param(), "flight": Param()}, run=_get_flight
-    ),
+    "get_flight": Tool(description="Seats left on a flight", params={"flight": Param()}, run=_get_flight),
     "book": Tool(
         description="Book seats",
         params={
@@ -108,13 +103,13 @@ def make(rng: random.Random, names: Names) -> Draft:
     level = rng.choice(("gold", "crew")) if hard else rng.choice(("basic", "basic", "gold"))
     town, traveller = names.town(), names.id()
     times = rng.sample(TIMES, rng.randint(2, 4))
-    flights: dict[str, dict[str, Any]] = {names.id(): {"town": names.town(), "time": "noon", "seats": "some"}}
-    keys = {time: names.id() for time in times}
+    flights: dict[str, dict[str, Any]] = {names.id("noon"): {"town": names.town(), "seats": "some"}}
+    keys = {time: names.id(time) for time in times}
     for time in times:
         seats = "none" if rng.random() < (0.35 if hard else 0.1) else "some"
-        flights[keys[time]] = {"town": town, "time": time, "seats": seats}
+        flights[keys[time]] = {"town": town, "seats": seats}
     time, bags, direct = rng.choice(times), rng.choice((0, 0, 1, 2, 3)), rng.random() < 0.25
-    flight = f"the {time} flight {keys[time]}" if direct else f"the {time} flight to {town}"
+    flight = f"flight {keys[time]}" if direct else f"the {time} flight to {town}"
     request = f"Book {flight} for {name}{f', {bags} bags' if bags else ''}."
     row = {traveller: {"name": name, "level": level}}
     tables: Tables = {
@@ -137,11 +132,11 @@ def script(task: Task, agent: Agent) -> None:
     cabin = _cabin(agent, found["level"])
     flight = facts["flight"]
     if not flight:
-        flights = {row["time"]: row["flight"] for row in agent.call("search_flights", town=facts["town"])}
-        flight = flights[facts["time"]]
+        flights = agent.call("search_flights", town=facts["town"])
+        flight = next(flight for flight in flights if flight.startswith(facts["time"]))
     who = {"flight": flight, "traveller": found["traveller"]}
     if agent.choose("travel.seats", "get_flight", "go on") == "get_flight":
-        seats = agent.call("get_flight", time=facts["time"], flight=flight)["seats"]
+        seats = agent.call("get_flight", flight=flight)["seats"]
         if seats == "none" and agent.choose("travel.none", "wait_list", "book") == "wait_list":
             agent.call("wait_list", **who)
             return
