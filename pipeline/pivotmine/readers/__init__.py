@@ -12,7 +12,19 @@ from itertools import chain
 from typing import Any
 
 from pivotmine.json_records import Record
-from pivotmine.readers import intercode, nemo_gym, openai_messages, responses, sharegpt, tau_bench, typed_content
+from pivotmine.readers import (
+    intercode,
+    message_list,
+    nemo_gym,
+    openai_messages,
+    request_log,
+    responses,
+    sharegpt,
+    tau_bench,
+    text_calls,
+    toolbench,
+    typed_content,
+)
 from pivotmine.readers.trajectory import BadTrajectory, Reader
 
 READERS: dict[str, Reader] = {
@@ -20,9 +32,13 @@ READERS: dict[str, Reader] = {
     "intercode": intercode.READER,
     "nemo_gym": nemo_gym.READER,
     "responses": responses.READER,
+    "toolbench": toolbench.READER,
+    "request_log": request_log.READER,
+    "text_calls": text_calls.READER,
     "sharegpt": sharegpt.READER,
     "typed_content": typed_content.READER,
     "openai": openai_messages.READER,
+    "message_list": message_list.READER,
 }
 
 
