@@ -66,9 +66,9 @@ def _joined(messages: list[Any]) -> list[Any]:
     """A thought and the call behind it as one message."""
     joined: list[Any] = []
     for message in messages:
-        before = joined[-1] if joined else None
-        if _is_own(message) and _is_own(before) and not message.get("content") and not before.get("function_call"):
-            joined[-1] = {**message, "content": before.get("content")}
+        follows = bool(joined) and _is_own(joined[-1]) and _is_own(message)
+        if follows and not message.get("content") and not joined[-1].get("function_call"):
+            joined[-1] = {**message, "content": joined[-1].get("content")}
         else:
             joined.append(message)
     return joined
