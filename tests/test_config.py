@@ -26,24 +26,18 @@ def test_no_file_has_no_tables() -> None:
     assert read_config(None) == {}
 
 
+TABLES = "extract, rollout, score, select, record, export, audit, verifiers, [[choose]]"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "[rollouts]\n",
-            "no table is called [rollouts]; there are extract, rollout, score, select, verifiers, [[choose]]",
-        ),
-        ("limit = 3\n", "no table is called [limit]; there are extract, rollout, score, select, verifiers, [[choose]]"),
-        (
-            "rollout = 3\n",
-            "no table is called [rollout]; there are extract, rollout, score, select, verifiers, [[choose]]",
-        ),
-        (
-            "verifiers = 3\n",
-            "no table is called [verifiers]; there are extract, rollout, score, select, verifiers, [[choose]]",
-        ),
-        ("[verifiers.tool_cal]\n", "[verifiers.tool_cal] is the table of no verifier; there are auto, exact, "),
-        ("[verifiers]\nexact = 3\n", "[verifiers.exact] is the table of no verifier; there are auto, exact, "),
+        ("[rollouts]\n", f"no table is called [rollouts]; there are {TABLES}"),
+        ("limit = 3\n", f"no table is called [limit]; there are {TABLES}"),
+        ("rollout = 3\n", f"no table is called [rollout]; there are {TABLES}"),
+        ("verifiers = 3\n", f"no table is called [verifiers]; there are {TABLES}"),
+        ("[verifiers.tool_cal]\n", "[verifiers.tool_cal] is the table of no verifier; there are all, any, "),
+        ("[verifiers]\nexact = 3\n", "[verifiers.exact] is the table of no verifier; there are all, any, "),
         ("[choose]\ntool = 'a'\n", "rules are tables [[choose]], in two brackets"),
         ("choose = [3]\n", "rules are tables [[choose]], in two brackets"),
         ("[rollout\n", "cannot be read: "),
