@@ -59,7 +59,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         return None
 
-    def log_message(self, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         return
 
 
@@ -84,6 +84,7 @@ def test_a_file_behind_http_is_read_as_a_local_one(server: str, tmp_path: Path, 
     url = f"{server}/{name}?x=1"
     (source,) = find_sources([url, url])
     assert (source, source.name, str(source)) == (RemoteFile(url), name, url)
+    assert isinstance(source, RemoteFile)
     assert list(read_source(source)) == RECORDS
     before = content_hash(source)
     assert before == content_hash(source)

@@ -117,14 +117,11 @@ def lies_in(source: Source, folder: Path) -> bool:
     return isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve())
 
 
-def content_hash(path: Source) -> str:
+def content_hash(path: Path | RemoteFile) -> str:
     """128 bits in hexadecimal of a source's content; UserError where it cannot be read."""
-    digest = blake2b(digest_size=16)
     if isinstance(path, RemoteFile):
         return fingerprint(path)
-    if isinstance(path, SkippedFiles):
-        digest.update(path.suffixes.encode("utf-8", "backslashreplace"))
-        return digest.hexdigest()
+    digest = blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
             while block := file.read(_HEAD_BYTES):

@@ -24,7 +24,7 @@ from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
-from pivotmine.sources import Source, content_hash, find_sources, lies_in, read_source
+from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.demonstrations import least_outcome, settle_turns
 from pivotmine_stages.trajectory_rows import Place, Tables, num_assistant, store_trajectory
 
@@ -71,7 +71,8 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
 def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file")}
-    sources = [f"{_readable(path.name)} {content_hash(path)}" for path in files]
+    read = [path for path in files if not isinstance(path, SkippedFiles)]
+    sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
 
 

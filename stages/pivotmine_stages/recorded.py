@@ -25,7 +25,8 @@ from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
-from pivotmine.sources import Source, content_hash, find_sources, read_source
+from pivotmine.remote import RemoteFile
+from pivotmine.sources import SkippedFiles, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policies import PolicyRecord, remember_policy
 from pivotmine_stages.score import ScoreConfig, score
@@ -80,7 +81,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     rundir.require_run(run)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
-    files = find_sources(config.sources)
+    files = [path for path in find_sources(config.sources) if not isinstance(path, SkippedFiles)]
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
@@ -115,7 +116,7 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
     )
 
 
-def _record_source(work: _Work, path: Source) -> dict[str, int]:
+def _record_source(work: _Work, path: Path | RemoteFile) -> dict[str, int]:
     """Record one source; its counts, those that were written when it was recorded first."""
     name = content_hash(path)[:12]
     identity = {"policy_id": work.policy_id, "source": name}
@@ -152,7 +153,7 @@ def _has_rewards(work: _Work) -> bool:
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 
 
-def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sample]:
+def _samples(work: _Work, path: Path | RemoteFile, counts: Counter[str]) -> Iterator[_Sample]:
     source = str(path).encode("utf-8", "backslashreplace").decode()
     for found in track(grouped(read_source(path), work.config.format), "record", "records"):
         counts["records"] += 1

@@ -215,7 +215,7 @@ def archive(members: dict[str, Any], method: int = zipfile.ZIP_DEFLATED) -> byte
             checksum = zlib.crc32(json.dumps(value).encode()).to_bytes(4, "little")
             for at, (method_at, sum_at, name_at) in ((b"PK\x03\x04", (8, 14, 30)), (b"PK\x01\x02", (10, 16, 46))):
                 start = whole.find(at)
-                while whole[start + name_at : start + name_at + len(name)] != name.encode():
+                while bytes(whole[start + name_at : start + name_at + len(name)]) != name.encode():
                     start = whole.find(at, start + 4)
                 whole[start + method_at : start + method_at + 2] = (93).to_bytes(2, "little")
                 whole[start + sum_at : start + sum_at + 4] = checksum
