@@ -56,7 +56,6 @@ def split_end_tokens(text: str) -> tuple[str, str]:
         bare = end
         while bare and text[bare - 1].isspace():
             bare -= 1
-        token = next((token for token in END_TOKENS if text.endswith(token, 0, bare)), None)
-        if token is None:
+        if not text.endswith(END_TOKENS, 0, bare):
             return text[:end], text[end:]
-        end = bare - len(token)
+        end = bare - len(next(token for token in END_TOKENS if text.endswith(token, 0, bare)))

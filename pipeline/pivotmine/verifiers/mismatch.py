@@ -102,6 +102,8 @@ def shown_text(text: str) -> str:
 
 
 def _differences(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str) -> Iterator[_Difference]:
+    if type(demonstrated) is type(given) and type(given) in (str, int, float) and demonstrated == given:
+        return
     if isinstance(demonstrated, dict) and isinstance(given, dict):
         yield from _in_objects(demonstrated, given, schema, form, path)
     elif _are_lists_in_order(demonstrated, given, schema):
