@@ -5,9 +5,10 @@ success rate; every arm selects by the paper's rule (rewards differ, mean below 
 the same stream of rewards per state. Beside it: selected states relative to fixed K = 16, and the share of them whose
 p is in (0, 0.6), since a rule that selects more finds more.
 
-The limit: backward induction with the true population as prior and a decision after every sample. No rule that sees
-counts alone does better on average; what it still spends goes to states that never succeed, which only many failures
-tell from those that seldom do.
+The limit: backward induction with the true population as prior and a decision after every sample. At any price no rule
+that sees counts alone finds more worth on average (signal below the bound, less what states above it cost; a rule that
+selects carelessly may find more signal). What it still spends goes to states that never succeed, which only many
+failures tell from those that seldom do.
 
     python -m benchmarks.adaptive [--desk RUN] [--seeds 3] [--states 1500]
 """
