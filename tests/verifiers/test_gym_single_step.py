@@ -114,7 +114,7 @@ REFUSED = [
     (0.0, 1e-6),
     (1e9, 1e9 + 1),
     (None, 0),
-    ("two words", "word"),
+    ("two words", "words"),
 ]
 
 
