@@ -11,7 +11,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import edit, exact, shell, tool_call
+from pivotmine.verifiers import edit, exact, python, search_query, shell, sql, tool_call
 from pivotmine.verifiers.verdict import State, Verdict
 
 Judge = Callable[[Action], Verdict]
@@ -60,6 +60,27 @@ VERIFIERS: dict[str, Verifier] = {
         version=1,
         kinds=frozenset({"tool_call"}),
         needs_messages=True,
+    ),
+    "sql": Verifier(
+        prepare=sql.prepare,
+        options=sql.SqlOptions,
+        version=1,
+        kinds=frozenset({"tool_call", "message"}),
+        needs_messages=True,
+        requires=("sqlglot",),
+        extra="verifiers",
+    ),
+    "python": Verifier(
+        prepare=python.prepare,
+        options=python.PythonOptions,
+        version=1,
+        kinds=frozenset({"tool_call", "message"}),
+    ),
+    "search_query": Verifier(
+        prepare=search_query.prepare,
+        options=search_query.SearchQueryOptions,
+        version=1,
+        kinds=frozenset({"tool_call"}),
     ),
 }
 
