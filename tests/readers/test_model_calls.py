@@ -20,7 +20,7 @@ def test_a_context_that_grows_is_one_segment() -> None:
     first = [user("a"), says("few-shot"), user("b")]
     second = [*first, says("1"), says("put in"), user("c")]
     last = call([*second, says("2"), user("d")], None)
-    found = segments_of([call(first, says("1")), call(second, says("2")), last])
+    found = segments_of([call(first, says("1")), call(second, says("2"), answer=(user("d"),)), last])
     shot, put = says("few-shot", weight=0), says("put in", weight=0)
     expected = [user("a"), shot, user("b"), says("1"), put, user("c"), says("2"), user("d")]
     assert found == (Segment(messages=expected),)
@@ -61,8 +61,9 @@ def test_the_same_state_answered_again_and_other_tools_are_segments() -> None:
 
 
 def test_of_the_segments_that_fit_the_longest_grows() -> None:
-    short, long = [user("a"), says("1")], [user("a"), says("1"), user("b"), says("2")]
-    calls = [call(short[:1], says("1")), call(long[:3], says("2")), call([user("z")], says("3"))]
-    found = segments_of([*calls, call([*long, user("c")], says("4"))])
-    assert [len(s.messages) for s in found] == [6, 2]
+    tools = [{"function": {"name": "f"}}]
+    long = [user("a"), says("1"), user("b")]
+    calls = [call(long[:1], says("1")), call(long, says("2"), tools=tools)]
+    found = segments_of([*calls, call([*long, says("2"), user("c")], None)])
+    assert [len(s.messages) for s in found] == [2, 5]
     assert segments_of([call([user("a")], None)]) == (Segment(messages=[user("a")]),)
