@@ -21,7 +21,7 @@ from pivotmine.errors import UserError
 from pivotmine.inert import one_line
 from pivotmine.json_records import Record
 from pivotmine.progress import track
-from pivotmine.readers import READERS, detect
+from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.openai_messages import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
 from pivotmine.sources import content_hash, find_sources, read_source
@@ -121,7 +121,7 @@ def _extract(
 def _read_all(config: ExtractConfig, files: list[Path], tools: list[Any] | None, tables: Tables) -> tuple[Labels, int]:
     """Add the rows of every record; returns the labels of the trajectories, and the number of records."""
     labels, num_records = Labels(), 0
-    for place, record in track(_records(files, config.limit), "extract", "records"):
+    for place, record in track(_records(files, config), "extract", "records"):
         num_records += 1
         try:
             found, reader = _trajectory(record, config, tools)
@@ -133,11 +133,11 @@ def _read_all(config: ExtractConfig, files: list[Path], tools: list[Any] | None,
     return labels, num_records
 
 
-def _records(files: list[Path], limit: int | None) -> Iterator[tuple[Place, Record]]:
+def _records(files: list[Path], config: ExtractConfig) -> Iterator[tuple[Place, Record]]:
     count = 0
     for path in files:
-        for record in read_source(path):
-            if limit is not None and count >= limit:
+        for record in grouped(read_source(path), config.format):
+            if config.limit is not None and count >= config.limit:
                 return
             count += 1
             yield Place(_readable(str(path)), record.index), record

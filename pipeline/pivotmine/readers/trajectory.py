@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from pivotmine.json_records import Record
 
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -51,6 +53,11 @@ class Reader(NamedTuple):
     """Whether a record (a JSON value) looks like this format."""
     read: Callable[[Any], Trajectory]
     """Record to trajectory; raises BadTrajectory where it cannot."""
+    group: Callable[[Iterator[Record]], Iterator[Record]] | None = None
+    """Where a trajectory is spread over several records of a file, or one record holds several: all of the file's
+    records in order -> records whose values `read` takes, each with the index of its first piece. A record that is no
+    piece, one with a problem included, comes out as it went in. Never raises; holds the pieces of unfinished
+    trajectories, not the file. None: a record is a trajectory by itself."""
 
 
 def outcome_label(value: Any) -> float | None:
