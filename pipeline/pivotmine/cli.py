@@ -69,6 +69,7 @@ Parser = Annotated[str | None, typer.Option(help="Action parser; by default told
 BaseUrl = Annotated[list[str] | None, typer.Option(help="Server's URL with its /v1; repeat for several.")]
 Api = Annotated[str, typer.Option(help="completions (token ids) or chat (the server renders).")]
 Verifier = Annotated[str, typer.Option(help="Verifier's name; its options: \\[verifiers.NAME] in --config.")]
+NumProcesses = Annotated[int | None, typer.Option(help="By default one a core.", min=1)]
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
@@ -86,6 +87,9 @@ def extract(
     domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=0)] = None,
+    num_processes: NumProcesses = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count: nothing is written into the run.")] = False,
+    tokenizer: Annotated[str | None, typer.Option(help="Counts the tokens of a --dry-run: folder or hub id.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -136,7 +140,7 @@ def score(
     verifier: Verifier = "tool_call",
     policy: Policy = None,
     parser: Parser = None,
-    num_processes: Annotated[int | None, typer.Option(help="By default one a core.", min=1)] = None,
+    num_processes: NumProcesses = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -19,6 +19,7 @@ from pivotmine.verifiers import VerifierSpec, make_spec
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
+from pivotmine_stages.estimate import estimate
 from pivotmine_stages.extract import ExtractConfig
 from pivotmine_stages.extract import extract as extract_stage
 from pivotmine_stages.pivots import select as select_stage
@@ -34,13 +35,23 @@ APIS = ("completions", "chat")
 
 
 def extract(
-    tables: Tables, *, sources: Iterable[Path | str], run: Path | str, tools: Path | str | None = None, **options: Any
+    tables: Tables,
+    *,
+    sources: Iterable[Path | str],
+    run: Path | str,
+    tools: Path | str | None = None,
+    dry_run: bool = False,
+    tokenizer: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """`pivotmine extract`."""
+    """`pivotmine extract`; with `dry_run` nothing is written into the run."""
     _one_of("--format", options.get("format"), READERS)
+    if tokenizer is not None and not dry_run:
+        raise UserError("--tokenizer counts the tokens of a --dry-run: give both, or leave it to rollout")
     files = tuple(Path(source) for source in sources)
     tools_file = Path(tools) if tools is not None else None
-    return extract_stage(ExtractConfig(sources=files, tools_file=tools_file, **options), Path(run))
+    config = ExtractConfig(sources=files, tools_file=tools_file, **options)
+    return estimate(config, tokenizer) if dry_run else extract_stage(config, Path(run))
 
 
 def rollout(
