@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: run all benchmarks, or those named, each a ratio measured in one run."""
+"""`python -m benchmarks [NAME ...] [OPTIONS]`: run all benchmarks, or those named, each a ratio measured in one run.
+
+Options are those of `extract`: `python -m benchmarks extract --help`.
+"""
 
 import importlib
 import sys
@@ -6,5 +9,7 @@ import sys
 NAMES = ("extract", "rollout", "score", "adaptive")
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or NAMES:
+    named = [argument for argument in sys.argv[1:] if argument in NAMES]
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in NAMES]
+    for name in named or NAMES:
         importlib.import_module(f"benchmarks.{name}").main()

@@ -1,8 +1,9 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotmine import jsonvalues
@@ -15,6 +16,56 @@ values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(s
 def test_what_is_written_is_read_back(value: Any) -> None:
     assert jsonvalues.loads(jsonvalues.dumps(value)) == value
     assert jsonvalues.loads(jsonvalues.canonical(value)) == value
+
+
+def without_orjson(work: Callable[[], Any]) -> Any:
+    """What the standard library alone answers, or the reason why it refuses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonvalues, "_orjson", lambda: None)
+        return answer(work)
+
+
+def answer(work: Callable[[], Any]) -> Any:
+    try:
+        return repr(work())  # which tells 1 from 1.0 and from true, and keeps key order
+    except ValueError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+odd = st.sampled_from([1e16, 1e-5, -0.0, 1e22, 5e-324, 2.0**63, 2**63, 2**64, -(2**63) - 1, float("nan"), "\ud800"])
+odd_values = st.recursive(
+    scalars | odd, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+
+
+@settings(max_examples=60)
+@given(odd_values)
+def test_what_is_written_does_not_depend_on_orjson(value: Any) -> None:
+    for write in (jsonvalues.dumps, jsonvalues.canonical, jsonvalues.dump_bytes, jsonvalues.canonical_bytes):
+        assert answer(lambda write=write: write(value)) == without_orjson(lambda write=write: write(value))
+
+
+words = [
+    *('"a"', '"a":', r'"\u0022":', ":", ",", "{", "}", "[", "]", "1e5", "-0", "1e999", "1e-400", "NaN", "0.1", "01"),
+    *(r'"\ud800"', r'"\ud83d\ude00"', "true", "nul"),
+]
+tokens = st.sampled_from([*words, " ", "\t", '"\x7f"', '"\x01"', "18446744073709551616", "-9223372036854775809"])
+objects = st.lists(
+    st.tuples(st.sampled_from(['"a"', '"b"', '"\\u0061"', '"\\u0022\\u0022"', '"\\""']), tokens), max_size=4
+).map(lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs) + "}")
+
+
+@settings(max_examples=200)
+@given(st.lists(tokens, max_size=8).map("".join) | objects | st.lists(objects).map(lambda o: f"[{','.join(o)}]"))
+def test_what_is_read_does_not_depend_on_orjson(text: str) -> None:
+    alone = without_orjson(lambda: jsonvalues.loads(text))
+    assert answer(lambda: jsonvalues.loads(text)) == alone
+    assert answer(lambda: jsonvalues.loads(text.encode())) == alone
+
+
+def test_bytes_that_are_no_utf_8_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^a string holds a lone surrogate$"):
+        jsonvalues.loads(b'"\xff"')
 
 
 @given(st.dictionaries(st.text(), scalars))

@@ -79,6 +79,7 @@ Verifier = Annotated[
         help="auto: by the rules \\[[choose]] of --config; or a verifier's name, options: \\[verifiers.NAME]."
     ),
 ]
+NumProcesses = Annotated[int | None, typer.Option(help="By default one a core.", min=1)]
 StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
 Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
 MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
@@ -101,6 +102,9 @@ def extract(
     messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=0)] = None,
+    num_processes: NumProcesses = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count: nothing is written into the run.")] = False,
+    tokenizer: Annotated[str | None, typer.Option(help="Counts the tokens of a --dry-run: folder or hub id.")] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -176,7 +180,7 @@ def score(
     verifier: Verifier = "auto",
     policy: Policy = None,
     parser: Parser = None,
-    num_processes: Annotated[int | None, typer.Option(help="By default one a core.", min=1)] = None,
+    num_processes: NumProcesses = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 from pivotmine import jsonvalues
@@ -20,20 +19,68 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 _FINDS_ENDS = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
 class Record:
-    index: int | None
-    """Place in the source, from 0; None: the source as a whole."""
-    value: Any
-    """The JSON value; None where there is a problem."""
-    problem: tuple[str, str] | None = None
-    """(reason, detail) where the record could not be read."""
+    """A JSON value with its place in the source, or the problem that it has; read when it is first looked at.
+
+    Until then it holds its text only, so that another process can be given the work of reading it.
+    """
+
+    __slots__ = ("_data", "_problem", "_value", "index")
+
+    def __init__(self, index: int | None, value: Any, problem: tuple[str, str] | None = None) -> None:
+        self.index = index
+        """Place in the source, from 0; None: the source as a whole."""
+        self._value, self._problem = value, problem
+        self._data: bytes | None = None
+
+    @classmethod
+    def unread(cls, index: int, data: bytes) -> Record:
+        """The record whose JSON is `data`."""
+        record = cls(index, None)
+        record._data = data
+        return record
+
+    @property
+    def value(self) -> Any:
+        """The JSON value; None where there is a problem."""
+        self._read()
+        return self._value
+
+    @property
+    def problem(self) -> tuple[str, str] | None:
+        """(reason, detail) where the record could not be read."""
+        self._read()
+        return self._problem
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of a text that is not read yet; 0 of any other record."""
+        return len(self._data) if self._data is not None else 0
+
+    def _read(self) -> None:
+        if self._data is None:
+            return
+        data, self._data = self._data, None
+        try:
+            self._value = jsonvalues.loads(data)
+        except ValueError as error:
+            self._problem = ("bad_json", str(error)[:200])
+            if found := _UNDECODED.search(jsonvalues.as_text(data)):
+                self._problem = ("bad_encoding", f"not UTF-8 at character {found.start()}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (self.index, self.value, self.problem) == (other.index, other.value, other.problem)
+
+    def __repr__(self) -> str:
+        return f"Record({self.index!r}, {self.value!r}, {self.problem!r})"
 
 
 def is_value(line: bytes) -> bool:
     """Whether a line is a JSON value by itself, strict or not."""
     try:
-        json.loads(_text(line))
+        json.loads(jsonvalues.as_text(line))
     except (ValueError, RecursionError):
         return False
     return True
@@ -43,30 +90,16 @@ def read_lines(file: Iterable[bytes]) -> Iterator[Record]:
     """A value a line; an empty line counts as a line and is none."""
     for index, line in enumerate(file):
         if line.strip():
-            yield _record(index, _text(line))
+            yield Record.unread(index, line)
 
 
 def read_document(data: bytes) -> Iterator[Record]:
     """One JSON value; where another follows, these are JSON lines under another name."""
-    record = _record(0, _text(data))
+    record = Record.unread(0, data)
     if record.problem and record.problem[1].startswith("Extra data"):
         yield from read_lines(io.BytesIO(data))
     else:
         yield record
-
-
-def _text(data: bytes) -> str:
-    """Bytes that are no UTF-8 become lone surrogates, which strict JSON refuses."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _record(index: int, text: str) -> Record:
-    try:
-        return Record(index, jsonvalues.loads(text))
-    except ValueError as error:
-        if found := _UNDECODED.search(text):
-            return Record(index, None, ("bad_encoding", f"not UTF-8 at character {found.start()}"))
-        return Record(index, None, ("bad_json", str(error)[:200]))
 
 
 def read_array(file: IO[bytes]) -> Iterator[Record]:
@@ -74,7 +107,7 @@ def read_array(file: IO[bytes]) -> Iterator[Record]:
     index = 0
     try:
         for element in _elements(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")):
-            yield _record(index, element)
+            yield Record.unread(index, element.encode("utf-8", "surrogateescape"))
             index += 1
     except ValueError as error:
         yield Record(index, None, ("bad_json", f"the array is not whole from here on: {error}"[:200]))

@@ -3,10 +3,14 @@
 The standard parser accepts what is not JSON (NaN, Infinity), keeps the last of two equal keys without a word,
 reads lone surrogates that no UTF-8 file can hold, and leaves with RecursionError on deep nesting. Text from
 trajectories and models may hold all four.
+
+Where the package orjson is installed it does the work, and the standard parser and writer do what orjson would do
+otherwise: the answers are the same with and without it.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -24,8 +28,13 @@ _WHITE_SPACE = re.compile(r"[ \t\n\r]*+")
 _MAYBE_SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 
 
-def loads(text: str) -> Any:
-    """Parse strict JSON; raises ValueError (with the reason) on anything else."""
+def loads(text: str | bytes) -> Any:
+    """Parse strict JSON, text or its UTF-8; raises ValueError (with the reason) on anything else."""
+    value = _quick_loads(text)
+    if value is not _UNSURE:
+        return value
+    if isinstance(text, bytes):
+        text = as_text(text)
     try:
         value = _DECODER.decode(text)
     except RecursionError:
@@ -65,14 +74,111 @@ def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
         size *= 4
 
 
-def dumps(value: Any) -> str:
-    """Compact JSON, key order kept: what is stored."""
-    return _ENCODER.encode(value)
+def dumps(value: Any, *, ordinary: bool | None = None) -> str:
+    """Compact JSON, key order kept: what is stored; ordinary: what `is_ordinary` says of the value, where known."""
+    quick = _quick_dumps(value, ordinary=ordinary)
+    return _ENCODER.encode(value) if quick is None else quick.decode()
+
+
+def dump_bytes(value: Any) -> bytes:
+    """`dumps` as UTF-8; UnicodeEncodeError where a string holds a lone surrogate."""
+    quick = _quick_dumps(value)
+    return _ENCODER.encode(value).encode() if quick is None else quick
 
 
 def canonical(value: Any) -> str:
     """Compact JSON with sorted keys: what is hashed and compared."""
-    return _CANONICAL_ENCODER.encode(value)
+    quick = _quick_dumps(value, sort_keys=True)
+    return _CANONICAL_ENCODER.encode(value) if quick is None else quick.decode()
+
+
+def canonical_bytes(value: Any, *, ordinary: bool | None = None) -> bytes:
+    """`canonical` as UTF-8; UnicodeEncodeError where a string holds a lone surrogate.
+
+    ordinary: what `is_ordinary` says of the value, where that is known.
+    """
+    quick = _quick_dumps(value, sort_keys=True, ordinary=ordinary)
+    return _CANONICAL_ENCODER.encode(value).encode() if quick is None else quick
+
+
+def fingerprint(value: Any) -> bytes:
+    """Bytes that differ for different JSON values, key order included: compact JSON where the value is ordinary.
+
+    They are a key within one process: another one may write exponents otherwise.
+    """
+    if (package := _orjson()) is not None:
+        try:
+            return package.dumps(value)
+        except TypeError:
+            pass
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
+
+
+def as_text(data: bytes) -> str:
+    """Bytes that are no UTF-8 become lone surrogates, which strict JSON refuses."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+_UNSURE = object()
+_CONTAINERS = (dict, list)
+_SCALARS = frozenset([bool, int, type(None)])
+
+
+@functools.cache
+def _orjson() -> Any:
+    """The package, imported where it is first needed; None where it is not installed."""
+    try:
+        import orjson
+    except ImportError:
+        return None
+    return orjson
+
+
+def _quick_loads(text: str | bytes) -> Any:
+    """orjson's answer where it is the strict parser's too, else `_UNSURE`: errors get their reason there.
+
+    orjson keeps the last of two equal keys (the text then has more quotes than the value), and makes floats of
+    integers beyond 64 bits.
+    """
+    if (package := _orjson()) is None:
+        return _UNSURE
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        value = package.loads(data)
+    except ValueError:
+        return _UNSURE
+    if isinstance(value, str):
+        return value
+    if not is_ordinary(value) or b"\\u0022" in data or data.count(b'"') != package.dumps(value).count(b'"'):
+        return _UNSURE
+    return value
+
+
+def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None = None) -> bytes | None:
+    """orjson's answer where it is the standard writer's too: orjson writes other exponents, and more types."""
+    if (package := _orjson()) is None:
+        return None
+    try:
+        data: bytes = package.dumps(value, option=package.OPT_SORT_KEYS if sort_keys else None)
+    except TypeError:
+        return None
+    return data if (is_ordinary(value) if ordinary is None else ordinary) else None
+
+
+def is_ordinary(value: Any) -> bool:
+    """Whether a value is JSON of at most `MAX_DEPTH` levels whose floats every writer writes alike."""
+    nodes: list[Any] = [(value,)]
+    for node in nodes:  # which grows as it is walked
+        for child in node.values() if type(node) is dict else node:
+            kind = type(child)
+            if kind is str or kind in _SCALARS:
+                continue
+            if kind is dict or kind is list:
+                nodes.append(child)
+            elif kind is not float or (child and not 1e-4 <= abs(child) < 1e16):
+                return False
+    # Fewer nodes than levels: the second walk is spared where it cannot find anything.
+    return len(nodes) <= MAX_DEPTH or not exceeds_depth(value, MAX_DEPTH)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -118,14 +224,14 @@ def _check(value: Any, source: str) -> None:
 
 def exceeds_depth(value: Any, limit: int) -> bool:
     """Whether arrays and objects nest more than `limit` levels deep; an empty one is no level."""
-    level = [value]
-    for _ in range(limit + 1):
+    level = [value] if isinstance(value, dict | list) and value else []
+    for _ in range(limit):
+        if not level:
+            return False
         level = [
             child
             for node in level
-            if isinstance(node, dict | list)
             for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, _CONTAINERS) and child
         ]
-        if not level:
-            return False
-    return True
+    return bool(level)

@@ -27,16 +27,20 @@ _MEDIA = {
     "audio": "audio",
 }
 # Keys of a message that no policy sees: bookkeeping of the source; `extra` is what a reader keeps of it.
-_UNSEEN = ("weight", "is_demo", "id", "type", "timestamp", "extra")
+_UNSEEN = frozenset(["weight", "is_demo", "id", "type", "timestamp", "extra"])
+_PLAIN_KEYS = frozenset(["role", "content", "name", "tool_call_id"])
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
 _FAILURE = re.compile(
     r"\[error\]|\w*(?:error|exception)\s*(?:[:\n]|-\s|$)|traceback \(most recent call last\)", re.IGNORECASE
 )
 
+# What a result says of its success under, quotes included.
+_SAYING_KEYS = ('"error', '"is_error"', '"isError"', '"status"', '"success"')
 
-def digest(text: str) -> str:
+
+def digest(data: bytes) -> str:
     """128-bit hash, in hexadecimal."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def problem(message: Any) -> tuple[str, str] | None:
@@ -93,14 +97,25 @@ def text_of(content: Any) -> str:
     return content or ""
 
 
-def message_id(message: dict[str, Any]) -> str:
+def message_id(message: Any) -> str:
     """Hash of the whole message as a JSON value."""
-    return digest(jsonvalues.canonical(message))
+    return digest(jsonvalues.canonical_bytes(message))
 
 
 def tools_id(tools: list[Any]) -> str:
     """Hash of the tool definitions as a JSON value."""
-    return digest(jsonvalues.canonical(tools))
+    return digest(jsonvalues.canonical_bytes(tools))
+
+
+def seen_alone(message: dict[str, Any], canonical: bytes) -> bytes | None:
+    """What a state's id hashes of a message, whatever stands before it; None of a result, which names a call.
+
+    canonical: the whole message as canonical JSON, which is the answer for most messages.
+    """
+    content = message.get("content")
+    if len(message) == 2 and isinstance(content, str) and content == content.strip():
+        return canonical
+    return None if "tool_call_id" in message else jsonvalues.canonical_bytes(_seen(message))
 
 
 class StateHash:
@@ -111,36 +126,25 @@ class StateHash:
         self._places: dict[str, int] = {}
         self._num_calls = 0
 
-    def add(self, message: dict[str, Any]) -> None:
-        """Append a message to the state."""
+    def add(self, message: dict[str, Any], alone: bytes | None = None) -> None:
+        """Append a message to the state; alone: its `seen_alone`, where that is known."""
+        for call in message.get("tool_calls") or ():
+            # A source may use an id again in a later turn: it then means the later call.
+            self._places.pop(str(call.get("id")), None)
+            self._place(str(call.get("id")))
         # One JSON object after the other: where each ends is plain.
-        self._hash.update(jsonvalues.canonical(self._seen(message)).encode())
+        self._hash.update(self._result(message) if alone is None else alone)
+
+    def _result(self, message: dict[str, Any]) -> bytes:
+        seen = _seen(message)
+        if "tool_call_id" in seen:
+            seen["tool_call_id"] = self._place(str(seen["tool_call_id"]))
+        plain = seen.keys() <= _PLAIN_KEYS and isinstance(seen.get("name", ""), str)
+        return jsonvalues.canonical_bytes(seen, ordinary=plain or None)
 
     def state_id(self) -> str:
         """Id of the state made of the messages added so far."""
         return self._hash.hexdigest()
-
-    def _seen(self, message: dict[str, Any]) -> dict[str, Any]:
-        seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
-        seen["content"] = text_of(message.get("content")).strip()
-        for key in ("reasoning_content", "reasoning"):
-            if isinstance(text := seen.pop(key, None), str):
-                text = text.strip()
-            if text:
-                seen[key] = text
-        if calls := seen.pop("tool_calls", None):
-            seen["tool_calls"] = [self._call(call) for call in calls]
-        if isinstance(function := seen.get("function_call"), dict):
-            seen["function_call"] = _function(function)
-        if "tool_call_id" in seen:
-            seen["tool_call_id"] = self._place(str(seen["tool_call_id"]))
-        return seen
-
-    def _call(self, call: dict[str, Any]) -> list[Any]:
-        # A source may use an id again in a later turn: it then means the later call.
-        self._places.pop(str(call.get("id")), None)
-        self._place(str(call.get("id")))
-        return _function(call["function"])
 
     def _place(self, call_id: str) -> int:
         """Number of the call; the result of a call that is not in the state counts as one more."""
@@ -148,6 +152,24 @@ class StateHash:
             self._places[call_id] = self._num_calls
             self._num_calls += 1
         return self._places[call_id]
+
+
+def _seen(message: dict[str, Any]) -> dict[str, Any]:
+    """What the policy sees of a message; the call that a result names, by the source's id."""
+    seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
+    seen["content"] = text_of(message.get("content")).strip()
+    if seen.keys() <= _PLAIN_KEYS:
+        return seen
+    for key in ("reasoning_content", "reasoning"):
+        if key in seen:
+            text = seen.pop(key)
+            if text := text.strip() if isinstance(text, str) else text:
+                seen[key] = text
+    if "tool_calls" in seen and (calls := seen.pop("tool_calls")):
+        seen["tool_calls"] = [_function(call["function"]) for call in calls]
+    if isinstance(function := seen.get("function_call"), dict):
+        seen["function_call"] = _function(function)
+    return seen
 
 
 def _function(function: dict[str, Any]) -> list[Any]:
@@ -180,6 +202,8 @@ def _result_failed(message: dict[str, Any]) -> bool:
     text = text_of(message.get("content")).lstrip()
     if not text.startswith("{"):
         return _FAILURE.match(text) is not None
+    if "\\u" not in text and not any(key in text for key in _SAYING_KEYS):
+        return False  # most results: spared the reading
     value = argument_value(text)
     if not isinstance(value, dict):
         return False

@@ -14,15 +14,17 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotmine import jsonvalues
 from pivotmine.errors import UserError
 from pivotmine.tables import TABLES
+
+if TYPE_CHECKING:
+    import polars as pl
 
 EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
 UNFINISHED = ".extract.tmp"
@@ -84,6 +86,8 @@ def table_files(run: Path, table: str) -> list[Path]:
 
 def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyFrame:
     """A table (or some files of it) as a lazy frame with the table's schema, empty where there is none."""
+    import polars as pl  # here: processes that only write start quicker without it
+
     paths = list(table_files(run, table) if files is None else files)
     if not paths:
         return pl.DataFrame(TABLES[table].empty_table()).lazy()

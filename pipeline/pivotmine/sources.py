@@ -13,7 +13,7 @@ import io
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from glob import glob
 from hashlib import blake2b
 from itertools import chain
@@ -161,7 +161,7 @@ def _renamed(record: Record, column: str) -> Record:
     if not isinstance(record.value, dict) or column == "messages" or column not in record.value:
         return record
     rest = {key: value for key, value in record.value.items() if key != column}
-    return replace(record, value={**rest, "messages": record.value[column]})
+    return Record(record.index, {**rest, "messages": record.value[column]})
 
 
 def _read(

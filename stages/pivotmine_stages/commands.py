@@ -18,6 +18,7 @@ from pivotmine.readers import all_readers
 from pivotmine_stages.adaptive import RULES, AdaptiveConfig, profile_adaptively
 from pivotmine_stages.audit import AuditConfig
 from pivotmine_stages.audit import audit as audit_stage
+from pivotmine_stages.counting import count_sources
 from pivotmine_stages.engines import ENGINES
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Sampling
@@ -41,13 +42,23 @@ APIS = ("completions", "chat")
 
 
 def extract(
-    tables: Tables, *, sources: Iterable[Path | str], run: Path | str, tools: Path | str | None = None, **options: Any
+    tables: Tables,
+    *,
+    sources: Iterable[Path | str],
+    run: Path | str,
+    tools: Path | str | None = None,
+    dry_run: bool = False,
+    tokenizer: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """`pivotmine extract`."""
+    """`pivotmine extract`; with `dry_run` nothing is written into the run."""
     _one_of("--format", options.get("format"), all_readers())
+    if tokenizer is not None and not dry_run:
+        raise UserError("--tokenizer counts the tokens of a --dry-run: give both, or leave it to rollout")
     files = tuple(str(source) for source in sources)
     tools_file = Path(tools) if tools is not None else None
-    return extract_stage(ExtractConfig(sources=files, tools_file=tools_file, **options), Path(run))
+    config = ExtractConfig(sources=files, tools_file=tools_file, **options)
+    return count_sources(config, tokenizer) if dry_run else extract_stage(config, Path(run))
 
 
 def record(

@@ -8,39 +8,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import polars as pl
-
-from pivotmine import messages, rundir
-from pivotmine.actions import Action
+from pivotmine import messages
+from pivotmine.actions import Action, action_from_message, action_to_json
 from pivotmine.inert import one_line
-from pivotmine.tables import TABLES
-
-LOW_OUTCOME = "low_outcome"
 
 
-def turn_problem(segment: list[dict[str, Any]], position: int, action: Action) -> tuple[str | None, str]:
-    """Why a turn is not worth imitating, whatever its trajectory's outcome: (reason or None, detail)."""
-    message = segment[position]
+class Demonstration(NamedTuple):
+    kind: str
+    """`tool_call` or `message`."""
+    action: str
+    """The action as JSON."""
+    reason: str | None
+    """Why it is not worth imitating, whatever came of it; None: it may be."""
+    detail: str
+    """What exactly; empty: the reason says it all."""
+
+
+def demonstration(message: dict[str, Any]) -> Demonstration:
+    """What an assistant message demonstrates by itself."""
+    action = action_from_message(message)
+    return Demonstration(action.kind, action_to_json(action), *_problem(message, action))
+
+
+def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
     if message.get("weight") == 0 or message.get("is_demo") is True:
         return "masked", "the source excludes it from training"
     if action.unparsed:
         return "bad_arguments", action.unparsed[0].reason
     if not action.tool_calls and not action.message:
         return "empty_turn", "neither text nor call"
-    for result in _results(segment, position) if action.tool_calls else ():
-        if messages.call_failed([result]):
-            return "failed_call", one_line(messages.text_of(result.get("content")))[:200]
     return None, ""
 
 
-def _results(segment: list[dict[str, Any]], position: int) -> list[dict[str, Any]]:
-    end = position + 1
-    while end < len(segment) and segment[end]["role"] in ("tool", "function"):
-        end += 1
-    return segment[position + 1 : end]
+def result_failure(message: dict[str, Any]) -> str | None:
+    """The beginning of a tool result that reports a failure; None where it reports none."""
+    if not messages.call_failed([message]):
+        return None
+    return one_line(messages.text_of(message.get("content")))[:200]
 
 
 def least_outcome(labels: Iterable[tuple[float | None, float]]) -> float | None:
@@ -49,39 +55,3 @@ def least_outcome(labels: Iterable[tuple[float | None, float]]) -> float | None:
     if not labelled:
         return None
     return max((outcome for outcome, failure in labelled if outcome > failure), default=math.inf)
-
-
-def settle_turns(folder: Path, min_outcome: float | None) -> pl.DataFrame:
-    """Mark the turns of trajectories below the least outcome, and write their rejects.
-
-    Returns state_id and reject_reason of every turn.
-    """
-    trajectories = rundir.scan(folder, "trajectories").select("trajectory_id", "source", "source_index").collect()
-    floor = -math.inf if min_outcome is None else min_outcome
-    kept: list[pl.DataFrame] = []
-    for path in rundir.table_files(folder, "turns"):
-        turns = rundir.scan(folder, "turns", [path]).collect()
-        low = pl.col("reject_reason").is_null() & (pl.col("outcome") < floor).fill_null(value=False)
-        lost = turns.filter(low).join(trajectories, on="trajectory_id", how="left", maintain_order="left")
-        turns = turns.with_columns(reject_reason=pl.when(low).then(pl.lit(LOW_OUTCOME)).otherwise("reject_reason"))
-        if not lost.is_empty():
-            rundir.write_table(path, turns.to_arrow().cast(TABLES["turns"]))
-            rundir.write_table(
-                folder / "rejects" / f"low-{path.name}", _rejects(lost).to_arrow().cast(TABLES["rejects"])
-            )
-        kept.append(turns.select("state_id", "reject_reason"))
-    return pl.concat(kept)
-
-
-def _rejects(turns: pl.DataFrame) -> pl.DataFrame:
-    return turns.select(
-        pl.lit("extract").alias("stage"),
-        pl.lit(LOW_OUTCOME).alias("reason"),
-        "source",
-        "source_index",
-        "trajectory_id",
-        "turn_id",
-        "state_id",
-        pl.lit(1, pl.Int32).alias("num_turns"),
-        (pl.lit("outcome ") + pl.col("outcome").cast(pl.String)).alias("detail"),
-    )

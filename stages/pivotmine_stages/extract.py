@@ -5,28 +5,31 @@ Everything is written into a folder of its own and moved into the run when it is
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from pivotmine import messages, rundir, sql
+from pivotmine import messages, rundir
 from pivotmine.errors import UserError
 from pivotmine.inert import one_line
 from pivotmine.json_records import Record
-from pivotmine.progress import track
+from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
 from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
-from pivotmine_stages.demonstrations import least_outcome, settle_turns
-from pivotmine_stages.trajectory_rows import Place, Tables, num_assistant, store_trajectory
+from pivotmine_stages import settling
+from pivotmine_stages.blocks import Block, Over, cut, workers
+from pivotmine_stages.demonstrations import least_outcome
+from pivotmine_stages.settling import Settled
+from pivotmine_stages.trajectory_rows import Place, Rows, num_assistant, store_trajectory
 
 Labels = Counter[tuple[float | None, float]]
 """Trajectories by (outcome, the format's failure label)."""
@@ -50,6 +53,8 @@ class ExtractConfig:
     """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
     limit: int | None = None
     """Most records read; None: all."""
+    num_processes: int | None = None
+    """None: one a core. The result does not depend on it."""
 
 
 def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
 
 def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file")}
+    settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
     read = [path for path in files if not isinstance(path, SkippedFiles)]
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
@@ -87,50 +92,87 @@ def _extract(
     started = time.monotonic()
     folder = run / rundir.UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
-    tables = Tables(folder)
-    labels, num_records = _read_all(config, files, tools, tables)
-    tables.close()
-    if not labels:
-        raise UserError(_nothing_left(folder, num_records))
-    min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
-    turns = settle_turns(folder, min_outcome)
-    _move_in(run, folder, identity)
+    with workers(config.num_processes) as over:
+        num_blocks, labels = _read_all(over, config, tools, folder, _records(files, config))
+        min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
+        done = _settle(over, folder, num_blocks, min_outcome)
     summary = {
-        **{name: tables.counts[name] for name in rundir.EXTRACT_TABLES},
-        **_summary(turns, labels, min_outcome),
-        "rejects": _reject_counts(rundir.scan(run, "rejects")),
+        **{name: done.counts[name] for name in rundir.EXTRACT_TABLES},
+        **_demonstrated(folder),
+        **_outcomes(done.outcomes, min_outcome),
+        "rejects": {reason: {"rows": n, "turns": turns} for reason, (n, turns) in sorted(done.rejects.items())},
         "seconds": round(time.monotonic() - started, 2),
     }
+    _move_in(run, folder, identity)
     rundir.write_manifest(run, "extract", identity, {"summary": summary})
+    from pivotmine import sql
+
     sql.write_views(run)
     return summary
 
 
 def _read_all(
-    config: ExtractConfig, files: list[Source], tools: list[Any] | None, tables: Tables
-) -> tuple[Labels, int]:
-    """Add the rows of every record; returns the labels of the trajectories, and the number of records."""
-    labels, num_records = Labels(), 0
-    for place, record in track(_records(files, config), "extract", "records"):
-        num_records += 1
-        try:
-            found, reader = _trajectory(record, config, tools)
-        except BadTrajectory as bad:
-            tables.reject(bad.reason, place, num_turns=_num_turns(record.value), detail=bad.detail)
-            continue
-        if store_trajectory(tables, found, reader=reader, place=place):
-            labels[found.outcome, found.failure_outcome] += 1
-    return labels, num_records
+    over: Over, config: ExtractConfig, tools: list[Any] | None, folder: Path, records: Iterator[tuple[str, Record]]
+) -> tuple[int, Labels]:
+    """Write every block as it comes; returns the number of blocks, and the labels of the trajectories."""
+    num_blocks, num_records, labels = 0, 0, Labels()
+    with progress("extract") as shown:
+        for in_block, found in over(partial(write_block, config, tools, folder), cut(records)):
+            shown.advance(records=in_block)
+            num_blocks, num_records, labels = num_blocks + 1, num_records + in_block, labels + found
+    if not labels:
+        raise UserError(_nothing_left(folder, num_records))
+    return num_blocks, labels
 
 
-def _records(files: list[Source], config: ExtractConfig) -> Iterator[tuple[Place, Record]]:
+def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> tuple[int, Labels]:
+    """Write the rows of a block of records; returns the number of records, and the labels of the trajectories."""
+    rows, labels, num_records = Rows(), Labels(), len(block.records)
+    gc.disable()  # rows are many, and hold no cycles
+    try:
+        block.records.reverse()
+        while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
+            source, record = block.records.pop()
+            _add_record(rows, labels, record, Place(source, record.index), config, tools)
+        settling.write_block(folder, block.number, rows.arrow())
+    finally:
+        gc.enable()
+    return num_records, labels
+
+
+def _add_record(
+    rows: Rows, labels: Labels, record: Record, place: Place, config: ExtractConfig, tools: list[Any] | None
+) -> None:
+    try:
+        found, reader = _trajectory(record, config, tools)
+    except BadTrajectory as bad:
+        rows.reject(bad.reason, place, num_turns=_num_turns(record.value), detail=bad.detail)
+        return
+    if store_trajectory(rows, found, reader=reader, place=place):
+        labels[found.outcome, found.failure_outcome] += 1
+
+
+def _settle(over: Over, folder: Path, num_blocks: int, min_outcome: float | None) -> Settled:
+    """Write every block as the run will have it; returns what all of them hold."""
+    floor = -math.inf if min_outcome is None else min_outcome
+    whole = Settled(Counter(), Counter(), {})
+    blocks = over(settling.settle_block, settling.unsettled(folder, num_blocks, floor))
+    for done in track(blocks, "extract", "blocks", num_blocks):
+        whole = settling.together(whole, done)
+    for name in (settling.BLOCKS, settling.SPILLED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return whole
+
+
+def _records(files: list[Source], config: ExtractConfig) -> Iterator[tuple[str, Record]]:
     count = 0
     for path in files:
+        source = _readable(str(path))
         for record in grouped(read_source(path, config.messages_column), config.format):
             if config.limit is not None and count >= config.limit:
                 return
             count += 1
-            yield Place(_readable(str(path)), record.index), record
+            yield source, record
 
 
 def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) -> tuple[Trajectory, str]:
@@ -152,11 +194,10 @@ def _num_turns(record: Any) -> int | None:
 
 def _nothing_left(folder: Path, num_records: int) -> str:
     """Everything rejected is an error: the first reason says why."""
-    rejects = rundir.scan(folder, "rejects", sorted((folder / "rejects").iterdir())).collect()
-    shutil.rmtree(folder)
-    if rejects.is_empty():
+    if not num_records:
         return "the sources hold no record at all"
-    first = rejects.row(0, named=True)
+    first = settling.first_reject(folder)
+    shutil.rmtree(folder)
     place = first["source"] if first["source_index"] is None else f"{first['source']}, record {first['source_index']}"
     why = one_line(f"{place}: {first['reason']}: {first['detail']}")
     return f"all {num_records:,} records were rejected; the first, {why}"
@@ -173,25 +214,26 @@ def _move_in(run: Path, folder: Path, identity: dict[str, Any]) -> None:
     folder.rmdir()
 
 
-def _summary(turns: pl.DataFrame, labels: Labels, min_outcome: float | None) -> dict[str, Any]:
-    demonstrated = turns.filter(pl.col("reject_reason").is_null())
-    outcomes = Counter[float | None]()
-    for (outcome, _), number in labels.items():
-        outcomes[outcome] += number
+def _demonstrated(folder: Path) -> dict[str, int]:
+    """Counts of turns by their states; states are told apart on disk where they are many."""
+    names = ("states", "demonstrations", "demonstrated_states")
+    query = """
+        with states as (
+            select count(*) filter (reject_reason is null) as demonstrations
+            from read_parquet(?) group by state_id::uuid
+        )
+        select count(*), coalesce(sum(demonstrations), 0)::bigint, count(*) filter (demonstrations > 0) from states
+    """
+    files = [str(path) for path in rundir.table_files(folder, "turns")]
+    counts = settling.connect(folder).execute(query, [files]).fetchone()
+    assert counts is not None
+    return dict(zip(names, counts, strict=True))
+
+
+def _outcomes(outcomes: Counter[float | None], min_outcome: float | None) -> dict[str, Any]:
     ordered = sorted(outcomes, key=lambda label: (label is None, label or 0.0))
     return {
-        "states": turns["state_id"].n_unique(),
-        "demonstrations": len(demonstrated),
-        "demonstrated_states": demonstrated["state_id"].n_unique(),
         "outcomes": {str(label): outcomes[label] for label in ordered},
         "min_outcome": None if min_outcome == math.inf else min_outcome,
         "all_failed": min_outcome == math.inf,
     }
-
-
-def _reject_counts(rejects: pl.LazyFrame) -> dict[str, dict[str, int | None]]:
-    """Per reason: rejected rows, and turns lost with them (None: unknown of every row)."""
-    known = pl.col("num_turns").count() > 0
-    turns = pl.when(known).then(pl.col("num_turns").sum()).alias("turns")
-    counted = rejects.group_by("reason").agg(pl.len().alias("rows"), turns).sort("reason").collect()
-    return {r["reason"]: {"rows": r["rows"], "turns": r["turns"]} for r in counted.iter_rows(named=True)}

@@ -30,9 +30,21 @@ def extract_report(s: Mapping[str, Any]) -> str:
         else "outcomes: unlabelled, all count as good",
         f"{s['demonstrations']:,} of {s['turns']:,} turns are demonstrations, of {s['demonstrated_states']:,} states",
         _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
+        *(_estimated(s) if s.get("dry_run") else []),
         f"{s['seconds']} s",
     ]
     return _block("extract", lines)
+
+
+def _estimated(s: Mapping[str, Any]) -> list[str]:
+    unit = "tokens" if "prompt_tokens" in s else "characters"
+    total, distinct = s[f"prompt_{unit}"], s[f"distinct_prefix_{unit}"]
+    formats = ", ".join(f"{name} {number:,}" for name, number in s["formats"].items())
+    return [
+        f"formats: {formats}",
+        f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, without what a chat template adds",
+        "dry run: nothing was written",
+    ]
 
 
 def _rows_and_turns(count: Mapping[str, int | None]) -> str:

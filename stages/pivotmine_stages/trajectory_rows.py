@@ -6,20 +6,15 @@ once; a turn names its state by (segment, position), so that no prefix is ever w
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pivotmine import jsonvalues, messages, rundir
-from pivotmine.actions import action_from_message, action_to_json
-from pivotmine.readers.trajectory import Segment, Trajectory
-from pivotmine_stages.demonstrations import turn_problem
+import pyarrow as pa
 
-ROWS_PER_PART = 20_000
-CHARS_PER_PART = 1 << 28
-"""Of messages: a part is held in memory until it is written."""
+from pivotmine import jsonvalues, messages, rundir
+from pivotmine.readers.trajectory import Segment, Trajectory
+from pivotmine.tables import TABLES
+from pivotmine_stages.demonstrations import Demonstration, demonstration, result_failure
 
 
 class Place(NamedTuple):
@@ -29,57 +24,84 @@ class Place(NamedTuple):
     """Record in the source, from 0; None: the source as a whole."""
 
 
-class Tables:
-    """Rows on their way to part files below a folder; what was stored once is not stored again."""
+class Known:
+    """What a message is, found out once for all places where a block of records holds it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.counts: Counter[str] = Counter()
-        """Rows a table."""
-        self._folder, self._seen = folder, set[str]()
-        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*rundir.EXTRACT_TABLES, "rejects")}
-        self._num_parts: Counter[str] = Counter()
-        self._num_chars = 0
+    __slots__ = ("demonstration", "failure", "message_id", "problem", "role", "seen", "text")
+
+    def __init__(self, message: Any, key: bytes) -> None:
+        ordinary = _is_text(message) or jsonvalues.is_ordinary(message)
+        self.text = key if ordinary else jsonvalues.dump_bytes(message)
+        """The message as JSON."""
+        canonical = jsonvalues.canonical_bytes(message, ordinary=ordinary)
+        self.message_id = messages.digest(canonical)
+        self.role: str | None = message.get("role") if isinstance(message, dict) else None
+        self.problem = messages.problem(message)
+        """Why no state can hold it: (reason, detail); None: it can."""
+        self.seen = None if self.problem else messages.seen_alone(message, canonical)
+        """What a state's id hashes of it; None: that depends on the messages before it."""
+        assistant = self.role == "assistant" and self.problem is None
+        self.demonstration: Demonstration | None = demonstration(message) if assistant else None
+        """Of an assistant message: the action, and why it is not worth imitating."""
+        self.failure = result_failure(message) if self.role in ("tool", "function") and not self.problem else None
+        """Of a tool result that reports a failure: its beginning."""
+
+
+def _is_text(message: Any) -> bool:
+    """Whether a message is a role and a text, as most are: spares them the walk."""
+    keys = isinstance(message, dict) and len(message) == 2
+    return keys and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+
+
+class Rows:
+    """The rows of a block of records, a list a table; what the block holds twice is stored once."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in (*rundir.EXTRACT_TABLES, "rejects") if name != "messages"
+        }
+        self.messages: dict[str, Known] = {}
+        """By message_id; the first of equal ones."""
+        self._ids = set[str]()
+        self._known: dict[bytes, Known] = {}
+        self._tools_ids: dict[bytes, str] = {}
 
     def is_new(self, identity: str) -> bool:
         """Whether the id is asked for the first time."""
-        new = identity not in self._seen
-        self._seen.add(identity)
+        new = identity not in self._ids
+        self._ids.add(identity)
         return new
 
-    def add(self, table: str, row: dict[str, Any]) -> None:
-        """Add a row; a full part is written."""
-        self._rows[table].append(row)
-        self.counts[table] += 1
-        if len(self._rows[table]) >= ROWS_PER_PART:
-            self._flush(table)
+    def know(self, message: Any) -> Known:
+        """What the message is, kept or not."""
+        key = jsonvalues.fingerprint(message)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = Known(message, key)
+        return found
 
-    def add_message(self, identity: str, message: dict[str, Any]) -> None:
-        """Add a message where it is new."""
-        if self.is_new(identity):
-            text = jsonvalues.dumps(message)
-            self._num_chars += len(text)
-            self.add("messages", {"message_id": identity, "role": message["role"], "message": text})
-            if self._num_chars >= CHARS_PER_PART:
-                self._flush("messages")
+    def store_tools(self, tools: list[Any]) -> str:
+        """Add tool definitions where they are new; returns their id."""
+        key = jsonvalues.fingerprint(tools)
+        if key not in self._tools_ids:
+            tools_id = self._tools_ids[key] = messages.tools_id(tools)
+            if self.is_new(tools_id):
+                row = {"tools_id": tools_id, "tools": jsonvalues.dumps(tools), "num_tools": len(tools)}
+                self.tables["tools"].append(row)
+        return self._tools_ids[key]
 
     def reject(self, reason: str, place: Place, *, num_turns: int | None, detail: str = "", **ids: str) -> None:
         """Add a row of `rejects`."""
         row = {"stage": "extract", "reason": reason, **place._asdict(), "num_turns": num_turns}
-        self.add("rejects", {**row, "detail": detail or None, **ids})
+        self.tables["rejects"].append({**row, "detail": detail or None, **ids})
 
-    def close(self) -> None:
-        """Write what is left; every table has at least one part, if an empty one."""
-        for table, rows in self._rows.items():
-            if rows or not self._num_parts[table]:
-                self._flush(table)
-
-    def _flush(self, table: str) -> None:
-        path = self._folder / table / f"part-{self._num_parts[table]:05d}.parquet"
-        rundir.write_rows(path, table, self._rows[table])
-        self._rows[table].clear()
-        self._num_parts[table] += 1
-        if table == "messages":
-            self._num_chars = 0
+    def arrow(self) -> dict[str, pa.Table]:
+        """The tables by name, each under its schema."""
+        made = {name: pa.Table.from_pylist(rows, schema=TABLES[name]) for name, rows in self.tables.items()}
+        texts = pa.array([known.text for known in self.messages.values()], pa.binary())
+        roles = pa.array([known.role for known in self.messages.values()], pa.string())
+        columns = [pa.array(self.messages, pa.string()), roles, texts.view(pa.string())]
+        return {**made, "messages": pa.Table.from_arrays(columns, schema=TABLES["messages"])}
 
 
 def num_assistant(found: Iterable[Any]) -> int:
@@ -87,89 +109,112 @@ def num_assistant(found: Iterable[Any]) -> int:
     return sum(isinstance(message, dict) and message.get("role") == "assistant" for message in found)
 
 
-def store_trajectory(tables: Tables, found: Trajectory, *, reader: str, place: Place) -> bool:
+def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place) -> bool:
     """Add the rows of one trajectory; False (and a reject) where nothing is left of it or it is stored already."""
-    usable = [_usable(tables, segment, place) for segment in found.segments]
-    num_turns = sum(num_assistant(s.messages[s.num_inherited :]) for s in usable)
+    known = [[rows.know(message) for message in segment.messages] for segment in found.segments]
+    usable = [_usable(rows, segment, of, place) for segment, of in zip(found.segments, known, strict=True)]
+    num_turns = sum(_num_turns(of[s.num_inherited :]) for s, of in zip(found.segments, usable, strict=True))
     if not num_turns:
-        if all(kept is whole for kept, whole in zip(usable, found.segments, strict=True)):
-            tables.reject("no_turns", place, num_turns=0, detail="no assistant message")
+        if usable == known:
+            rows.reject("no_turns", place, num_turns=0, detail="no assistant message")
         return False
-    ids = [[messages.message_id(message) for message in segment.messages] for segment in found.segments]
+    ids = [[message.message_id for message in of] for of in known]
     trajectory_id = _trajectory_id(found, ids)
-    if not tables.is_new(trajectory_id):
-        detail = f"the same as trajectory {trajectory_id}"
-        tables.reject("duplicate_trajectory", place, num_turns=num_turns, detail=detail)
+    if not rows.is_new(trajectory_id):
+        reject_duplicate(rows, trajectory_id, place, num_turns)
         return False
     num_stored = 0
-    for number, (segment, message_ids) in enumerate(zip(usable, ids, strict=True)):
-        shared = {
-            "trajectory_id": trajectory_id,
-            "segment_id": f"{trajectory_id}/{number}",
-            "domain": found.domain,
-            "outcome": found.outcome,
-        }
-        num_stored += _store_segment(tables, segment, message_ids, shared, number, num_stored, place)
+    for number, (segment, of) in enumerate(zip(found.segments, usable, strict=True)):
+        num_stored += _store_segment(rows, found, segment, of, f"{trajectory_id}/{number}", num_stored, place)
     assert num_stored == num_turns
     row = {"trajectory_id": trajectory_id, **place._asdict(), "format": reader, "task_id": found.task_id}
     row |= {"domain": found.domain, "outcome": found.outcome, "num_segments": len(usable), "num_turns": num_turns}
-    tables.add("trajectories", {**row, "metadata": jsonvalues.dumps(found.metadata) if found.metadata else None})
+    metadata = jsonvalues.dumps(found.metadata) if found.metadata else None
+    rows.tables["trajectories"].append({**row, "metadata": metadata})
     return True
+
+
+def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: int) -> None:
+    """Add the reject of a trajectory that is stored already."""
+    detail = f"the same as trajectory {trajectory_id}"
+    rows.reject("duplicate_trajectory", place, num_turns=num_turns, detail=detail)
 
 
 def _trajectory_id(found: Trajectory, ids: list[list[str]]) -> str:
     content = [[m, s.tools, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
-    return messages.digest(jsonvalues.canonical([content, found.task_id, found.outcome, found.metadata]))
+    return messages.digest(jsonvalues.canonical_bytes([content, found.task_id, found.outcome, found.metadata]))
 
 
-def _usable(tables: Tables, segment: Segment, place: Place) -> Segment:
+def _num_turns(known: Iterable[Known]) -> int:
+    return sum(message.role == "assistant" for message in known)
+
+
+def _usable(rows: Rows, segment: Segment, known: list[Known], place: Place) -> list[Known]:
     """The segment up to its first message that no state can hold; the turns from there on are one counted reject."""
-    for position, message in enumerate(segment.messages):
-        if problem := messages.problem(message):
-            lost = num_assistant(segment.messages[max(position, segment.num_inherited) :])
-            tables.reject(problem[0], place, num_turns=lost, detail=f"message {position}: {problem[1]}")
-            return replace(segment, messages=segment.messages[:position])
-    return segment
+    for position, message in enumerate(known):
+        if message.problem:
+            reason, detail = message.problem
+            lost = _num_turns(known[max(position, segment.num_inherited) :])
+            rows.reject(reason, place, num_turns=lost, detail=f"message {position}: {detail}")
+            return known[:position]
+    return known
 
 
 def _store_segment(
-    tables: Tables,
+    rows: Rows,
+    found: Trajectory,
     segment: Segment,
-    message_ids: list[str],
-    shared: dict[str, Any],
-    number: int,
+    known: list[Known],
+    segment_id: str,
     first_turn: int,
     place: Place,
 ) -> int:
     """Add a segment with its messages and turns; returns the number of its turns."""
-    tools_id, num_turns = _store_tools(tables, segment.tools), 0
-    row = {"segment_id": shared["segment_id"], "trajectory_id": shared["trajectory_id"], "segment_index": number}
-    tables.add("segments", {**row, "tools_id": tools_id, "message_ids": message_ids[: len(segment.messages)]})
-    state = messages.StateHash(tools_id)
-    for position, message in enumerate(segment.messages):
-        if message["role"] == "assistant" and position >= segment.num_inherited:
-            at = {"turn_index": first_turn + num_turns, "position": position, "state_id": state.state_id()}
-            _store_turn(tables, segment.messages, {**shared, **at, "tools_id": tools_id}, place)
-            num_turns += 1
-        tables.add_message(message_ids[position], message)
-        state.add(message)
-    return num_turns
+    trajectory_id, _, number = segment_id.partition("/")
+    tools_id = rows.store_tools(segment.tools) if segment.tools else None
+    ids = [message.message_id for message in known]
+    row = {"segment_id": segment_id, "trajectory_id": trajectory_id, "segment_index": int(number)}
+    rows.tables["segments"].append({**row, "tools_id": tools_id, "message_ids": ids})
+    state, turn_index = messages.StateHash(tools_id), first_turn
+    for position, message in enumerate(known):
+        if message.role == "assistant" and position >= segment.num_inherited:
+            turn = {
+                "turn_id": f"{trajectory_id}:{turn_index}",
+                "trajectory_id": trajectory_id,
+                "segment_id": segment_id,
+                "turn_index": turn_index,
+                "position": position,
+                "state_id": state.state_id(),
+                "tools_id": tools_id,
+                "domain": found.domain,
+                "outcome": found.outcome,
+            }
+            _store_turn(rows, known, turn, place)
+            turn_index += 1
+        rows.messages.setdefault(message.message_id, message)
+        state.add(segment.messages[position], message.seen)
+    return turn_index - first_turn
 
 
-def _store_tools(tables: Tables, tools: list[Any] | None) -> str | None:
-    if not tools:
-        return None
-    tools_id = messages.tools_id(tools)
-    if tables.is_new(tools_id):
-        tables.add("tools", {"tools_id": tools_id, "tools": jsonvalues.dumps(tools), "num_tools": len(tools)})
-    return tools_id
-
-
-def _store_turn(tables: Tables, segment: list[dict[str, Any]], turn: dict[str, Any], place: Place) -> None:
-    action = action_from_message(segment[turn["position"]])
-    reason, detail = turn_problem(segment, turn["position"], action)
-    ids = {"trajectory_id": turn["trajectory_id"], "turn_id": f"{turn['trajectory_id']}:{turn['turn_index']}"}
-    demonstrated = {"kind": action.kind, "demonstration": action_to_json(action), "reject_reason": reason}
-    tables.add("turns", {**turn, **ids, **demonstrated})
+def _store_turn(rows: Rows, segment: Sequence[Known], turn: dict[str, Any], place: Place) -> None:
+    position = turn["position"]
+    taken = segment[position].demonstration
+    assert taken is not None
+    reason, detail = taken.reason, taken.detail
+    if reason is None and taken.kind == "tool_call" and (failure := _failure(segment, position)) is not None:
+        reason, detail = "failed_call", failure
+    turn["kind"], turn["demonstration"], turn["reject_reason"] = taken.kind, taken.action, reason
+    rows.tables["turns"].append(turn)
     if reason:
-        tables.reject(reason, place, num_turns=1, detail=detail, state_id=turn["state_id"], **ids)
+        ids = {name: turn[name] for name in ("trajectory_id", "turn_id", "state_id")}
+        rows.reject(reason, place, num_turns=1, detail=detail, **ids)
+
+
+def _failure(segment: Sequence[Known], position: int) -> str | None:
+    """The first failure among the results that follow a turn."""
+    for at in range(position + 1, len(segment)):
+        if segment[at].role not in ("tool", "function"):
+            break
+        if (failure := segment[at].failure) is not None:
+            return failure
+    return None

@@ -136,3 +136,21 @@ fillings = json_values | functions | st.lists(st.fixed_dictionaries({"function":
 def test_any_message_becomes_an_action_that_can_be_stored(message: dict[str, Any]) -> None:
     action = action_from_message(message)
     assert action_from_json(action_to_json(action)) == action
+
+
+plain_texts = st.sampled_from([None, "", " so \n", "1 < 2", "[x]", "<think>hm</think>yes", "<tool_call>{}"]) | st.text(
+    max_size=4
+)
+plain_calls = st.builds(
+    call,
+    name=st.sampled_from(["a", " ", 5]),
+    arguments=st.sampled_from(['{"x": 1}', "{", "[]", '{"x": 1, "x": 1}'])
+    | st.dictionaries(st.text(max_size=2), st.integers()),
+)
+
+
+@given(plain_texts, st.none() | st.lists(plain_calls | st.just({"function": None}), max_size=2), st.booleans())
+def test_the_short_way_for_plain_messages_leads_to_the_same_action(content: Any, calls: Any, truncated: bool) -> None:  # noqa: FBT001
+    message = {"role": "assistant", "content": content, "tool_calls": calls}
+    by_pieces = {**message, "refusal": None}  # a key more, and it is taken to pieces
+    assert action_from_message(message, truncated=truncated) == action_from_message(by_pieces, truncated=truncated)

@@ -16,7 +16,7 @@ from pivotmine.errors import UserError
 from pivotmine.readers import READERS
 from pivotmine.states import state_messages
 from pivotmine.tables import TABLES
-from pivotmine_stages import trajectory_rows
+from pivotmine_stages import blocks
 from pivotmine_stages.extract import ExtractConfig, extract
 
 PROPERTY = settings(
@@ -531,18 +531,43 @@ def test_a_source_whose_name_is_no_text_is_read_all_the_same(tmp_path: Path) -> 
     assert rows(tmp_path / "run", "trajectories", "source") == [{"source": f"{tmp_path}/gr\\udcfcn.jsonl"}]
 
 
-def test_full_parts_are_written_as_they_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = fixture(tmp_path)
-    mine(tmp_path / "whole", source)
-    monkeypatch.setattr(trajectory_rows, "ROWS_PER_PART", 3)
-    monkeypatch.setattr(trajectory_rows, "CHARS_PER_PART", 100)
-    mine(tmp_path / "parts", source)
+def repeating(folder: Path) -> list[Path]:
+    """Three sources that share messages, tools and a whole trajectory, which in the last one failed a call."""
+    failed = [user("again"), assistant(None, call("x", "book", "{}")), tool("x", "Error: full"), assistant("Sorry.")]
+    return [
+        fixture(folder / "a"),
+        write_lines(folder / "b" / "more.jsonl", {"messages": failed, "tools": TOOLS, "reward": 1}, "{oops", GOOD),
+        write_lines(folder / "c" / "more.jsonl", {"messages": failed, "tools": TOOLS, "reward": 1}, GOOD, [user("x")]),
+    ]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_the_tables_do_not_depend_on_blocks_or_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_processes: int
+) -> None:
+    sources = repeating(tmp_path)
+    whole = mine(tmp_path / "whole", *sources, num_processes=1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    parts = mine(tmp_path / "parts", *sources, num_processes=num_processes)
+    assert {**parts, "seconds": 0} == {**whole, "seconds": 0}
     for table in (*rundir.EXTRACT_TABLES, "rejects"):
         assert sorted(map(str, rows(tmp_path / "parts", table))) == sorted(map(str, rows(tmp_path / "whole", table)))
         if table != "rejects":
             assert rows(tmp_path / "parts", table) == rows(tmp_path / "whole", table)
-    assert len(rundir.table_files(tmp_path / "parts", "turns")) == 3
-    assert len(rundir.table_files(tmp_path / "parts", "messages")) > 5
+    first = rows(tmp_path / "whole", "trajectories", "trajectory_id")[4]["trajectory_id"]
+    assert ("duplicate_trajectory", 0, 2, f"the same as trajectory {first}") in rejects(tmp_path / "parts")
+    assert len(rundir.table_files(tmp_path / "parts", "turns")) == 6
+    assert len(rundir.table_files(tmp_path / "parts", "tools")) == 1
+    assert mine(tmp_path / "parts", *sources) == parts  # the number of processes is no setting of the result
+
+
+def test_a_killed_worker_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    with (
+        pytest.raises(UserError, match=r"^a worker process was killed, .*--num-processes$"),
+        blocks.workers(2) as over,
+    ):
+        list(over(os._exit, [1, 1, 1]))
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

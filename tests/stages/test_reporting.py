@@ -38,6 +38,19 @@ def test_extract_says_what_became_of_every_turn() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "more"), [("tokens", {"openai": 1000, "tau_bench": 200}), ("characters", {"openai": 1200})]
+)
+def test_a_dry_run_says_what_prompts_would_cost(unit: str, more: dict[str, int]) -> None:
+    sizes = {f"prompt_{unit}": 9_500_000, f"distinct_prefix_{unit}": 1_000_000}
+    lines = extract_report({**EXTRACTED, "dry_run": True, "formats": more, **sizes}).splitlines()
+    assert lines[5:8] == [
+        "          formats: " + ", ".join(f"{name} {number:,}" for name, number in more.items()),
+        f"          prompts of 9,500,000 {unit}, 1,000,000 in distinct prefixes, without what a chat template adds",
+        "          dry run: nothing was written",
+    ]
+
+
+@pytest.mark.parametrize(
     ("change", "line"),
     [
         ({"outcomes": {"None": 5}, "min_outcome": None}, "outcomes: unlabelled, all count as good"),

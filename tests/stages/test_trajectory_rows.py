@@ -1,27 +1,23 @@
-from pathlib import Path
 from typing import Any
 
-from pivotmine import rundir
+import pytest
+
 from pivotmine.readers.trajectory import Segment, Trajectory
-from pivotmine_stages.trajectory_rows import Place, Tables, store_trajectory
+from pivotmine_stages.trajectory_rows import Place, Rows, store_trajectory
 
 A, B, C, D = ({"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True))
 PLACE = Place("s.jsonl", 3)
 
 
-def store(folder: Path, *segments: Segment) -> tuple[bool, dict[str, list[dict[str, Any]]]]:
-    tables = Tables(folder)
-    stored = store_trajectory(tables, Trajectory(segments=segments), reader="r", place=PLACE)
-    tables.close()
-    names = (*rundir.EXTRACT_TABLES, "rejects")
-    return stored, {
-        name: rundir.scan(folder, name, sorted((folder / name).iterdir())).collect().to_dicts() for name in names
-    }
+def store(*segments: Segment) -> tuple[bool, dict[str, list[dict[str, Any]]]]:
+    rows = Rows()
+    stored = store_trajectory(rows, Trajectory(segments=segments), reader="r", place=PLACE)
+    return stored, {name: table.to_pylist() for name, table in rows.arrow().items()}
 
 
-def test_what_a_segment_inherits_is_part_of_its_states_and_no_turn_again(tmp_path: Path) -> None:
+def test_what_a_segment_inherits_is_part_of_its_states_and_no_turn_again() -> None:
     first, second = Segment(messages=[A, B]), Segment(messages=[A, B, C, D], num_inherited=2)
-    stored, tables = store(tmp_path, first, second)
+    stored, tables = store(first, second)
     assert stored
     (trajectory,) = tables["trajectories"]
     identity = trajectory["trajectory_id"]
@@ -35,25 +31,25 @@ def test_what_a_segment_inherits_is_part_of_its_states_and_no_turn_again(tmp_pat
     assert tables["rejects"] == []
 
 
-def test_turns_lost_in_an_inherited_stretch_are_counted_where_they_were_taken(tmp_path: Path) -> None:
+def test_turns_lost_in_an_inherited_stretch_are_counted_where_they_were_taken() -> None:
     wizard = {"role": "wizard"}
     first = Segment(messages=[A, B, wizard, B])
-    stored, tables = store(tmp_path, first, Segment(messages=[A, B, wizard, B, C, D], num_inherited=4))
+    stored, tables = store(first, Segment(messages=[A, B, wizard, B, C, D], num_inherited=4))
     assert stored
     assert [t["position"] for t in tables["turns"]] == [1]
     lost = [(r["reason"], r["source"], r["source_index"], r["num_turns"], r["detail"]) for r in tables["rejects"]]
     assert lost == [("unknown_role", *PLACE, 1, "message 2: 'wizard'")] * 2
 
 
-def test_a_trajectory_cut_to_nothing_is_counted_once(tmp_path: Path) -> None:
-    stored, tables = store(tmp_path, Segment(messages=[5, B, D]))
+def test_a_trajectory_cut_to_nothing_is_counted_once() -> None:
+    stored, tables = store(Segment(messages=[5, B, D]))
     assert not stored
     assert [(r["reason"], r["num_turns"]) for r in tables["rejects"]] == [("bad_message", 2)]
     assert tables["trajectories"] == tables["segments"] == tables["messages"] == tables["turns"] == []
 
 
-def test_tools_and_segments_make_another_trajectory(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_tools_and_segments_make_another_trajectory() -> None:
+    rows = Rows()
     tool = {"type": "function", "function": {"name": "f"}}
     variants = [
         (Segment(messages=[A, B]),),
@@ -61,7 +57,41 @@ def test_tools_and_segments_make_another_trajectory(tmp_path: Path) -> None:
         (Segment(messages=[A, B]), Segment(messages=[A, B])),
         (Segment(messages=[A, B]), Segment(messages=[A, B], num_inherited=1)),
     ]
-    assert [store_trajectory(tables, Trajectory(segments=v), reader="r", place=PLACE) for v in variants * 2] == [
+    assert [store_trajectory(rows, Trajectory(segments=v), reader="r", place=PLACE) for v in variants * 2] == [
         *(True,) * 4,
         *(False,) * 4,
     ]
+
+
+def test_a_message_with_floats_is_stored_and_named_as_the_standard_library_writes_it() -> None:
+    _, tables = store(Segment(messages=[{**A, "score": 1e-05}, {**B, "big": 10**20}]))
+    assert [row["message"] for row in tables["messages"]] == [
+        '{"role":"user","content":"a","score":1e-05}',
+        '{"role":"assistant","content":"b","big":100000000000000000000}',
+    ]
+    assert [row["message_id"] for row in tables["messages"]] == [
+        "53a6fbd0f4af1ba2ff38d8fc4d125f17",
+        "c4eb438facad213c4b76cc433f5eda69",
+    ]
+
+
+def test_messages_that_differ_in_key_order_alone_are_one_message() -> None:
+    _, tables = store(Segment(messages=[A, B, dict(reversed(A.items())), B]))
+    assert [row["message"] for row in tables["messages"]] == [
+        '{"role":"user","content":"a"}',
+        '{"role":"assistant","content":"b"}',
+    ]
+    (segment,) = tables["segments"]
+    assert segment["message_ids"] == [tables["messages"][i]["message_id"] for i in (0, 1, 0, 1)]
+
+
+@pytest.mark.parametrize("num_results", [0, 1, 3])
+def test_any_result_that_fails_makes_a_failed_call(num_results: int) -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    fine = {"role": "tool", "tool_call_id": "c", "content": "fine"}
+    segment = [A, {**B, "tool_calls": [call]}, *[fine] * num_results, {**fine, "content": "Error: no"}, B, A]
+    _, tables = store(Segment(messages=segment))
+    assert [turn["reject_reason"] for turn in tables["turns"]] == ["failed_call", None]
+    later = [A, {**B, "tool_calls": [call]}, *[fine] * num_results, B, {**fine, "content": "Error: no"}]
+    _, tables = store(Segment(messages=later))
+    assert [turn["reject_reason"] for turn in tables["turns"]] == [None, None]

@@ -60,7 +60,7 @@ def action_to_json(action: Action) -> str:
         fields["unparsed"] = [{"text": u.text, "reason": u.reason} for u in action.unparsed]
     if action.truncated:
         fields["truncated"] = True
-    return jsonvalues.dumps(fields)
+    return jsonvalues.dumps(fields, ordinary=None if action.tool_calls else True)
 
 
 def action_from_json(text: str) -> Action:

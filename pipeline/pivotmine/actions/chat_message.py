@@ -20,6 +20,9 @@ from pivotmine.actions.pieces import Piece
 from pivotmine.actions.reasoning import split_reasoning
 
 _MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{llama3_json.MARKS.pattern}")
+_PLAIN_KEYS = frozenset(["role", "content", "tool_calls"])
+# What every mark begins with, and every reasoning block's tag.
+_MARKUP_BEGINNING = re.compile(r"[<\[{]")
 
 
 def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> Action:
@@ -29,7 +32,21 @@ def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> 
     opens the content, `refusal`, `tool_calls` and the older `function_call`. `truncated`: the finish reason
     was `length`.
     """
-    return assemble(_pieces(message), truncated)
+    return _plain_action(message, truncated=truncated) or assemble(_pieces(message), truncated)
+
+
+def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:
+    """The action of a message of text without markup and readable calls, the common one, without its pieces."""
+    content, tool_calls = message.get("content"), message.get("tool_calls")
+    if not message.keys() <= _PLAIN_KEYS or not isinstance(tool_calls, list | None):
+        return None
+    if not isinstance(content, str | None) or (content and _MARKUP_BEGINNING.search(content)):
+        return None
+    try:
+        calls = tuple(_read_tool_call(call) for call in cast("list[Any]", tool_calls or ()))
+    except ValueError:
+        return None
+    return Action(message=(content or "").strip(), tool_calls=calls, truncated=truncated)
 
 
 def _pieces(message: dict[str, Any]) -> Iterator[Piece]:

@@ -1,0 +1,220 @@
+"""The second pass of extract: what one block cannot know of the others.
+
+A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
+depends on the best outcome label of all sources. So blocks are first written as they come, without much compression,
+then each is written again as the run will have it. What is compared over blocks are ids alone, on disk where they are
+many.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pivotmine import rundir
+from pivotmine.tables import TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+BLOCKS = "blocks"
+"""Folder of the blocks as they came."""
+IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
+"""Tables whose rows stand in several blocks, and what tells that they are the same."""
+LOW_OUTCOME = "low_outcome"
+SPILLED = "spilled"
+"""Folder of what DuckDB holds on disk."""
+_MEMORY = "256MB"
+_MAX_THREADS = 4
+"""Each wants a share of the memory."""
+
+
+class Unsettled(NamedTuple):
+    folder: Path
+    """Holds the blocks, and gets the tables."""
+    number: int
+    """Of the block."""
+    repeated: dict[str, list[int]]
+    """Table -> its rows that an earlier block has."""
+    floor: float
+    """Least outcome label of a demonstration; -infinity: any."""
+
+
+class Settled(NamedTuple):
+    counts: Counter[str]
+    """Rows a table."""
+    outcomes: Counter[float | None]
+    """Trajectories by label."""
+    rejects: dict[str, tuple[int, int | None]]
+    """Reason -> rejected rows, and turns lost with them (None: unknown of every row)."""
+
+
+def part(folder: Path, table: str, number: int) -> Path:
+    """Where a block's part of a table lies."""
+    return folder / table / f"part-{number:06d}.parquet"
+
+
+def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
+    """Write a block as it came; a table without rows gets no file."""
+    for name, table in tables.items():
+        if table.num_rows:
+            path = part(folder / BLOCKS, name, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+
+
+def unsettled(folder: Path, num_blocks: int, floor: float) -> Iterator[Unsettled]:
+    """The blocks, each with its rows that an earlier one has."""
+    repeats = {name: _repeats(folder, name) for name in IDS}
+    waiting = {name: next(found, None) for name, found in repeats.items()}
+    for number in range(num_blocks):
+        repeated: dict[str, list[int]] = {}
+        for name, found in repeats.items():
+            if (next_one := waiting[name]) is not None and next_one[0] == number:
+                repeated[name] = next_one[1]
+                waiting[name] = next(found, None)
+        yield Unsettled(folder, number, repeated, floor)
+
+
+def _repeats(folder: Path, table: str) -> Iterator[tuple[int, list[int]]]:
+    """(block, its rows that an earlier block has), by block."""
+    files = sorted(map(str, (folder / BLOCKS / table).glob("part-*.parquet")))
+    if len(files) < 2:
+        return
+    answer = connect(folder).execute(
+        f"""
+        with ids as (
+            select
+                {IDS[table]}::uuid as id,
+                parse_filename(filename, true)[6:]::integer as block,
+                file_row_number as row
+            from read_parquet(?, filename = true, file_row_number = true)
+        ), numbered as (
+            select block, row, row_number() over (partition by id order by block) as nth from ids
+        )
+        select block, list(row) from numbered where nth > 1 group by block order by block
+        """,
+        [files],
+    )
+    while (found := answer.fetchone()) is not None:
+        yield found
+
+
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of little memory that goes on below the folder."""
+    import duckdb
+
+    connection = duckdb.connect()
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    connection.execute(f"set enable_progress_bar = false; set memory_limit = '{_MEMORY}'; set threads = {threads}")
+    spilled = str(folder / SPILLED).replace("'", "''")
+    connection.execute(f"set temp_directory = '{spilled}'")
+    return connection
+
+
+def settle_block(given: Unsettled) -> Settled:
+    """Write a block's tables as the run will have them."""
+    tables = {name: _read(given, name) for name in (*rundir.EXTRACT_TABLES, "rejects")}
+    tables = _without_repeats(tables, given.repeated)
+    tables = _with_low_outcomes(tables, given.floor)
+    for name, table in tables.items():
+        if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
+            rundir.write_table(part(given.folder, name, given.number), table.cast(TABLES[name]))
+    for name in tables:
+        part(given.folder / BLOCKS, name, given.number).unlink(missing_ok=True)
+    counts = Counter({name: table.num_rows for name, table in tables.items()})
+    outcomes = Counter(tables["trajectories"]["outcome"].to_pylist())
+    return Settled(counts, outcomes, _reject_counts(tables["rejects"]))
+
+
+def _read(given: Unsettled, name: str) -> pa.Table:
+    path = part(given.folder / BLOCKS, name, given.number)
+    return pq.read_table(path, schema=TABLES[name], partitioning=None) if path.exists() else TABLES[name].empty_table()
+
+
+def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]) -> dict[str, pa.Table]:
+    """Leave out the rows that an earlier block has; of a trajectory everything, for one counted reject."""
+    left = dict(tables)
+    if rows := repeated.get("trajectories"):
+        lost = tables["trajectories"].take(pa.array(sorted(rows)))
+        for name in ("segments", "turns", "rejects"):
+            left[name] = _outside(tables[name], "trajectory_id", lost["trajectory_id"])
+        left["rejects"] = pa.concat_tables([left["rejects"], _duplicates(lost)])
+    for name, rows in repeated.items():
+        kept = pc.invert(pc.is_in(pa.array(range(tables[name].num_rows)), value_set=pa.array(rows)))
+        left[name] = tables[name].filter(kept)
+    return left
+
+
+def _outside(table: pa.Table, column: str, ids: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table[column], value_set=ids)))
+
+
+def _duplicates(lost: pa.Table) -> pa.Table:
+    same = pc.binary_join_element_wise("the same as trajectory", lost["trajectory_id"], " ")
+    return _rejects("duplicate_trajectory", lost, detail=same)
+
+
+def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, pa.Table]:
+    """Mark the turns of trajectories below the least outcome, and add their rejects."""
+    turns, trajectories = tables["turns"], tables["trajectories"]
+    if math.isinf(floor) and floor < 0:
+        return tables
+    low = pc.and_(pc.is_null(turns["reject_reason"]), pc.fill_null(pc.less(turns["outcome"], floor), False))
+    lost = turns.filter(low)
+    if not lost.num_rows:
+        return tables
+    reasons = pc.if_else(low, LOW_OUTCOME, turns["reject_reason"])
+    at = pc.index_in(lost["trajectory_id"], value_set=trajectories["trajectory_id"])
+    for name in ("source", "source_index"):
+        lost = lost.append_column(name, trajectories[name].take(at))
+    lost = lost.append_column("num_turns", pa.repeat(pa.scalar(1, pa.int32()), lost.num_rows))
+    labels = [f"outcome {outcome}" for outcome in lost["outcome"].to_pylist()]
+    index = turns.schema.get_field_index("reject_reason")
+    turns = turns.set_column(index, TABLES["turns"].field("reject_reason"), reasons)
+    rejects = pa.concat_tables([tables["rejects"], _rejects(LOW_OUTCOME, lost, detail=pa.array(labels, pa.string()))])
+    return {**tables, "turns": turns, "rejects": rejects}
+
+
+def _rejects(reason: str, rows: pa.Table, *, detail: Any) -> pa.Table:
+    """Rows of `rejects` for rows that have some of its columns."""
+    schema = TABLES["rejects"]
+    made: dict[str, Any] = {
+        "stage": pa.repeat("extract", rows.num_rows),
+        "reason": pa.repeat(reason, rows.num_rows),
+        "detail": detail,
+    }
+    names = ("turn_id", "state_id", "trajectory_id") if "turn_id" in rows.column_names else ()
+    for name in ("source", "source_index", "num_turns", *names):
+        made[name] = rows[name]
+    columns = [made.get(f.name, pa.nulls(rows.num_rows, f.type)) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def together(a: Settled, b: Settled) -> Settled:
+    """The counts of both."""
+    rejects = dict(a.rejects)
+    for reason, (rows, turns) in b.rejects.items():
+        rows_before, turns_before = rejects.get(reason, (0, None))
+        known = [n for n in (turns_before, turns) if n is not None]
+        rejects[reason] = (rows_before + rows, sum(known) if known else None)
+    return Settled(a.counts + b.counts, a.outcomes + b.outcomes, rejects)
+
+
+def first_reject(folder: Path) -> dict[str, Any]:
+    """The first row of `rejects` among the blocks as they came."""
+    path = min((folder / BLOCKS / "rejects").iterdir())
+    return pq.read_table(path, partitioning=None).slice(0, 1).to_pylist()[0]
+
+
+def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:
+    counted = rejects.group_by("reason").aggregate([([], "count_all"), ("num_turns", "sum")])
+    return {row["reason"]: (row["count_all"], row["num_turns_sum"]) for row in counted.to_pylist()}
