@@ -45,13 +45,8 @@ _GREETINGS = frozenset(_GREETING.split())
 class TextOptions:
     min_similarity: float = 75.0
     """Least `token_sort_ratio` of the words, 0 to 100. Of 443 pairs of messages from one step of two trials of an
-<<<<<<< HEAD
-    airline task (tau-bench), 132 pass; of 30 of these read by a person 29 do the same. Of 13 pairs read with equal
-    facts and stance at 62 to 70 four did not, between 70 and 75 one of four."""
-=======
     airline task (tau-bench), 132 pass; of 30 of these that were read, 29 do the same. Of 13 pairs read that have equal
     facts and stance and 62 to 70 here, four did not; of four between 70 and 75, one."""
->>>>>>> v-text
     added_facts: bool = False
     """A message may add facts that the state holds (numbers, ids, dates, names). It may then also name the wrong
     one beside the right one."""
