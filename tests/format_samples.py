@@ -20,6 +20,13 @@ OPENAI = [
 ]
 FUNCTION = {"name": "find", "description": "x", "parameters": {"type": "object", "properties": {}}}
 TOOL = {"type": "function", "function": FUNCTION}
+OPENAI_LEGACY = [
+    USER,
+    {"role": "assistant", "content": None, "function_call": {"name": "find", "arguments": "{}"}},
+    {"role": "function", "name": "find", "content": "none"},
+    {"role": "assistant", "content": "I say so."},
+    {"role": "assistant", "content": None, "function_call": {"name": "find", "arguments": '{"id": 7}'}},
+]
 REQUEST = {
     "input": [
         {"type": "message", "role": "user", "content": "Find order 7."},
@@ -85,6 +92,77 @@ SAMPLES: dict[str, list[Any]] = {
         },
         [{"from": "human", "value": "Hello."}, {"from": "gpt", "value": "Hello."}],
     ],
+    "toolbench": [
+        {
+            "win": True,
+            "tree": {"size": 3, "tree": {"node_type": "Action Input", "children": []}},
+            "answer_generation": {
+                "valid_data": True,
+                "query": "Find order 7.",
+                "function": [FUNCTION],
+                "train_messages": [OPENAI_LEGACY[:2], OPENAI_LEGACY[:4], OPENAI_LEGACY],
+                "finish_type": "give_answer",
+            },
+        },
+        {
+            "win": False,
+            "tree": {
+                "tree": {
+                    "node_type": "Action Input",
+                    "children": [
+                        {
+                            "node_type": "Thought",
+                            "description": "Hm.",
+                            "children": [
+                                {
+                                    "node_type": "Action",
+                                    "description": "find",
+                                    "children": [
+                                        {
+                                            "node_type": "Action Input",
+                                            "description": "{}",
+                                            "observation": "none",
+                                            "children": [],
+                                        }
+                                    ],
+                                }
+                            ],
+                        },
+                    ],
+                }
+            },
+            "answer_generation": {"query": "Find order 7.", "function": [FUNCTION], "train_messages": []},
+        },
+    ],
+    "request_log": [
+        {
+            "request": {"messages": OPENAI[:2], "tools": [TOOL], "model": "m"},
+            "response": {"choices": [{"index": 0, "message": OPENAI[2], "finish_reason": "tool_calls"}]},
+            "session_id": "s",
+        },
+        {"messages": OPENAI[:2], "response": {"choices": [{"message": OPENAI[2]}]}, "metadata": {"trace_id": 1}},
+    ],
+    "text_calls": [
+        {
+            "messages": [
+                USER,
+                {
+                    "role": "assistant",
+                    "content": '<think>Hm.</think>I look.\n<tool_call>{"name": "find", "arguments": {}}</tool_call>',
+                },
+                {"role": "user", "content": "<tool_response>\nIt is open.\n</tool_response>"},
+                {"role": "assistant", "content": "<tool_call><function=find></function></tool_call>"},
+            ]
+        },
+        {
+            "conversations": [
+                {"from": "system", "value": f"<tools>{json.dumps([FUNCTION])}</tools>"},
+                {"from": "gpt", "value": '<tool_call>{"name": "find", "arguments": {"id": 7}}</tool_call>'},
+                {"from": "tool", "value": "<tool_response>none</tool_response>"},
+            ]
+        },
+    ],
+    "message_list": [USER, OPENAI[2], {"from": "human", "value": "Hello."}],
     "typed_content": [
         {
             "messages": [

@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("extract", "rollout", "score", "select", "run", "sql"):
+    for command in ("extract", "record", "rollout", "score", "select", "export", "run", "sql"):
         assert f" {command} " in done.stdout
 
 
@@ -76,7 +76,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
     ("arguments", "words"),
     [
         (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
-        (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, openai"),
+        (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, "),
         (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml cannot be read"),
         (("rollout", "nowhere", "--model", "m", "--engine", "openai"), "nowhere is not a run"),
         (("score", "nowhere"), "nowhere is not a run"),

@@ -25,20 +25,24 @@ def test_no_file_has_no_tables() -> None:
     assert read_config(None) == {}
 
 
+VERIFIERS = "verifiers.exact, verifiers.recorded, verifiers.tool_call"
+TABLES = "extract, rollout, score, select, record, export, verifiers"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[rollouts]\n", "no table is called [rollouts]; there are extract, rollout, score, select, verifiers"),
-        ("limit = 3\n", "no table is called [limit]; there are extract, rollout, score, select, verifiers"),
-        ("rollout = 3\n", "no table is called [rollout]; there are extract, rollout, score, select, verifiers"),
-        ("verifiers = 3\n", "no table is called [verifiers]; there are extract, rollout, score, select, verifiers"),
+        ("[rollouts]\n", f"no table is called [rollouts]; there are {TABLES}"),
+        ("limit = 3\n", f"no table is called [limit]; there are {TABLES}"),
+        ("rollout = 3\n", f"no table is called [rollout]; there are {TABLES}"),
+        ("verifiers = 3\n", f"no table is called [verifiers]; there are {TABLES}"),
         (
             "[verifiers.tool_cal]\n",
-            "no table is called [verifiers.tool_cal]; there are verifiers.exact, verifiers.tool_call",
+            f"no table is called [verifiers.tool_cal]; there are {VERIFIERS}",
         ),
         (
             "[verifiers]\nexact = 3\n",
-            "no table is called [verifiers.exact]; there are verifiers.exact, verifiers.tool_call",
+            f"no table is called [verifiers.exact]; there are {VERIFIERS}",
         ),
         ("[rollout\n", "cannot be read: "),
         (b"\xff", "cannot be read: "),

@@ -58,7 +58,8 @@ def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer
     tokenizer = config.tokenizer or record.tokenizer
     if tokenizer is None:
         raise UserError(
-            "the rollouts came from a chat server that rendered by itself: give its tokenizer by --tokenizer"
+            "the rollouts were not rendered here, but by a chat server or where they were recorded: "
+            "give a tokenizer by --tokenizer"
         )
     renderer = load_renderer(tokenizer, record.template_options)
     for what, ours, theirs in (

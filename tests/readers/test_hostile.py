@@ -89,6 +89,7 @@ def test_a_reader_that_is_named_may_meet_every_other_format(name: str, sample: t
 
 
 FILES = (
+    "intercode/bash/ic_bash_multiturn_gpt-4_10_turns_fs_4.json",
     "llama-factory/glaive_toolcall_en_demo.json",
     "llama-factory/v1_sft_demo.jsonl",
     "nemo-gym/single_step_tool_use_with_argument_comparison/example_rollouts.jsonl",

@@ -37,7 +37,7 @@ def test_a_row_is_one_turn_and_its_reward_is_of_another_action() -> None:
         segments=(Segment(messages=[*before, turn], num_inherited=3),),
         task_id="t1",
         metadata={
-            "responses_create_params": {"tool_choice": "auto"},
+            "responses_create_params": {"tools": None, "tool_choice": "auto"},
             "agent_ref": ROW["agent_ref"],
             "trajectory_id": "t1",
             "reward": 0.0,

@@ -39,7 +39,7 @@ def test_every_verifier_has_an_id_of_name_and_hash(name: str) -> None:
     spec = make_spec(name, {})
     assert re.fullmatch(f"{name}-[0-9a-f]{{8}}", spec.verifier_id)
     assert pickle.loads(pickle.dumps(spec)) == spec
-    assert (spec.handles("tool_call"), spec.handles("message")) == (True, False)
+    assert (spec.handles("tool_call"), spec.handles("message")) == (True, name == "recorded")
 
 
 def test_the_id_tells_options_and_versions_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_the_ids_of_stored_scores_stay() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("exakt", {}, 'no verifier "exakt": choose one of exact, tool_call'),
+        ("exakt", {}, 'no verifier "exakt": choose one of exact, recorded, tool_call'),
         ("exact", {"free_text": []}, 'verifier exact has no option "free_text": its options are none'),
         (
             "tool_call",

@@ -21,15 +21,19 @@ from pivotmine.readers import (
     claude_code,
     inspect_log,
     intercode,
+    message_list,
     mini_swe_agent,
     nemo_gym,
     openai_messages,
     openhands,
     openhands_sdk,
+    request_log,
     responses,
     sharegpt,
     swe_agent,
     tau_bench,
+    text_calls,
+    toolbench,
     typed_content,
 )
 from pivotmine.readers.trajectory import BadTrajectory, Reader
@@ -47,9 +51,13 @@ READERS: dict[str, Reader] = {
     "intercode": intercode.READER,
     "nemo_gym": nemo_gym.READER,
     "responses": responses.READER,
+    "toolbench": toolbench.READER,
+    "request_log": request_log.READER,
+    "text_calls": text_calls.READER,
     "sharegpt": sharegpt.READER,
     "typed_content": typed_content.READER,
     "openai": openai_messages.READER,
+    "message_list": message_list.READER,
 }
 
 

@@ -58,7 +58,7 @@ def beside(record: dict[str, Any], *taken: str) -> dict[str, Any]:
     known = {"input", "tools", "instructions", "output", PARAMS, "domain"}
     rest = {k: v for k, v in record.items() if k not in known and k not in taken}
     if isinstance(params := record.get(PARAMS), dict):
-        rest[PARAMS] = {k: v for k, v in params.items() if k not in ("input", "tools", "instructions")}
+        rest[PARAMS] = {k: v for k, v in params.items() if not v or k not in ("input", "tools", "instructions")}
     return rest
 
 

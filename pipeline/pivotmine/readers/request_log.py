@@ -1,0 +1,147 @@
+"""Logs of requests to a model server: a line a call, `{"request": {"messages", "tools"}, "response": {"choices"}}`.
+
+The request's keys may stand in the line itself (LiteLLM). Successive requests repeat what came before: lines with the
+same session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
+continues another's. Only logged answers are turns; a context that does not repeat the last one opens a new segment. At
+most MAX_OPEN conversations are followed at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pivotmine.json_records import Record
+from pivotmine.messages import StateHash, problem, tools_id
+from pivotmine.readers.labels import object_of, outcome_of, task_of, tool_definitions
+from pivotmine.readers.snapshots import Snapshots, state_after
+from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
+
+MAX_OPEN = 256
+"""Conversations held at a time; the one that was continued longest ago is closed first."""
+SESSION_KEYS = ("session_id", "trace_id", "conversation_id", "thread_id", "litellm_session_id", "litellm_trace_id")
+_JOINED = "request_log"
+_TAKEN = ("request", "response", "messages", "tools", "functions", "domain")
+
+
+@dataclass(slots=True)
+class _Conversation:
+    index: int | None
+    snapshots: Snapshots
+    fields: dict[str, Any]
+
+
+def matches(record: Any) -> bool:
+    """A line with a request's messages and a response, or several that were joined."""
+    if not isinstance(record, dict):
+        return False
+    request = record.get("request", record)
+    is_call = isinstance(request, dict) and "messages" in request and isinstance(record.get("response"), dict)
+    return is_call or isinstance(record.get(_JOINED), list)
+
+
+def group(records: Iterator[Record]) -> Iterator[Record]:
+    """Conversations in the order in which they end; what is no call comes out as it went in."""
+    followed: dict[str, _Conversation] = {}
+    for record in records:
+        try:
+            if record.problem or not matches(record.value) or _JOINED in record.value:
+                raise BadTrajectory("unknown_format")
+            context, reply, tools = _call(record.value)
+        except BadTrajectory:
+            yield record
+            continue
+        session = _session(record.value)
+        key = session or _continued(followed, context, tools)
+        conversation = followed.pop(key, None) or _Conversation(record.index, Snapshots(), {})
+        conversation.snapshots.add(context, reply, tools)
+        conversation.fields |= {k: v for k, v in record.value.items() if k not in _TAKEN}
+        end = session or f"state {state_after([*context, reply], tools)} {record.index}"
+        followed[end] = conversation
+        if len(followed) > MAX_OPEN:
+            yield _record(followed.pop(next(iter(followed))))
+    yield from map(_record, followed.values())
+
+
+def _session(line: dict[str, Any]) -> str | None:
+    metadata = line.get("metadata")
+    for place in (line, metadata if isinstance(metadata, dict) else {}):
+        for key in SESSION_KEYS:
+            if isinstance(place.get(key), str | int):
+                return f"session {place[key]}"
+    return None
+
+
+def _continued(followed: dict[str, _Conversation], context: list[Any], tools: list[Any] | None) -> str:
+    """Key of the conversation that the context continues, the longest first; empty: none."""
+    ends = {key.rsplit(" ", 1)[0]: key for key in followed if key.startswith("state ")}
+    if not ends or any(problem(message) for message in context):
+        return ""
+    state = StateHash(tools_id(tools) if tools else None)
+    found = ""
+    for message in context:
+        state.add(message)
+        if message["role"] == "assistant":
+            found = ends.get(f"state {state.state_id()}", found)
+    return found if found and followed[found].snapshots.extended_by(context, tools) else ""
+
+
+def _record(conversation: _Conversation) -> Record:
+    segments = [[s.messages, s.tools, s.num_inherited] for s in conversation.snapshots.segments]
+    return Record(conversation.index, {**conversation.fields, _JOINED: segments})
+
+
+def _call(line: dict[str, Any]) -> tuple[list[Any], Any, list[Any] | None]:
+    """Context, answer and tools of one call; BadTrajectory where there is no one answer."""
+    request = line.get("request", line)
+    context = request.get("messages") if isinstance(request, dict) else None
+    if not isinstance(context, list):
+        raise BadTrajectory("no_messages", "the request has no list `messages`")
+    return context, _answer(line.get("response")), tool_definitions(request.get("tools") or request.get("functions"))
+
+
+def _answer(response: Any) -> Any:
+    choices = response.get("choices") if isinstance(response, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise BadTrajectory("no_response", "the response has no choice")
+    if len(choices) > 1:
+        raise BadTrajectory(
+            "several_choices", f"{len(choices)} answers to one request: which one was taken is not said"
+        )
+    message = choices[0].get("message") if isinstance(choices[0], dict) else None
+    if not isinstance(message, dict):
+        raise BadTrajectory("no_response", "the choice has no message")
+    return {"role": "assistant", **{k: v for k, v in message.items() if v is not None}}
+
+
+def read(record: Any) -> Trajectory:
+    """Joined lines, or one line by itself."""
+    fields = object_of(record)
+    if _JOINED in fields:
+        segments = _segments(fields[_JOINED])
+    else:
+        snapshots = Snapshots()
+        snapshots.add(*_call(fields))
+        segments = tuple(snapshots.segments)
+    return Trajectory(
+        segments=segments,
+        task_id=task_of(fields),
+        domain=text_or_none(fields.get("domain")),
+        outcome=outcome_of(fields),
+        metadata={k: v for k, v in fields.items() if k not in (*_TAKEN, _JOINED)},
+    )
+
+
+def _segments(joined: Any) -> tuple[Segment, ...]:
+    try:
+        return tuple(
+            Segment(messages=messages, tools=tool_definitions(tools), num_inherited=range(len(messages) + 1)[n])
+            for messages, tools, n in joined
+            if isinstance(messages, list)
+        )
+    except (TypeError, ValueError, IndexError):
+        raise BadTrajectory("no_messages", f"`{_JOINED}` is for joined lines") from None
+
+
+READER = Reader(matches, read, group)
