@@ -154,6 +154,7 @@ def test_embedded_sub_agents_are_segments() -> None:
         5,
         {"source": "robot", "message": "x"},
         {"source": "agent", "message": "x", "tool_calls": [5]},
+        {"source": "agent", "message": "x", "tool_calls": 5, "observation": {"results": [{"content": "y"}]}},
         {"source": "agent", "message": "x", "reasoning_content": 5},
         {"source": "agent", "message": 5},
         {"source": "agent", "message": "x", "observation": {"results": 5}},

@@ -258,6 +258,13 @@ def test_an_archive_that_ends_early_keeps_what_is_whole(method: int) -> None:
     assert last == Record(None, None, ("unreadable_source", "EOFError: the archive is cut off"))
 
 
+def test_a_changed_text_is_told_by_its_checksum() -> None:
+    changed = archive(MEMBERS, zipfile.ZIP_STORED).replace(b"Do it.", b"Do not", 1)
+    first, second = read_archive(io.BytesIO(changed))
+    why = ("unreadable_source", "samples/7_epoch_1.json: ValueError: its checksum is wrong")
+    assert (first, second.problem) == (Record(0, None, why), None)
+
+
 def test_other_zip_archives_and_odd_methods_are_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(archive({"x.json": {}}))
     (found,) = read_source(tmp_path / "a.zip")

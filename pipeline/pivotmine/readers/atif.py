@@ -123,13 +123,13 @@ def _reply(step: dict[str, Any], content: Any, calls: list[dict[str, Any]]) -> d
     return reply if step.get("llm_call_count") in (None, 1) else masked(reply)
 
 
-def _results(step: dict[str, Any], calls: list[Any]) -> Iterator[dict[str, Any]]:
+def _results(step: dict[str, Any], calls: Any) -> Iterator[dict[str, Any]]:
     observation = step.get("observation")
     results = observation.get("results") if isinstance(observation, dict) else [] if observation is None else None
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         yield unreadable("tool", "`observation.results` is no list of objects")
         return
-    only = calls[0].get("tool_call_id") if len(calls) == len(results) == 1 and isinstance(calls[0], dict) else None
+    only = _only_call(calls) if len(results) == 1 else None
     for result in results:
         identity = result.get("source_call_id")
         identity = only if identity is None else identity
@@ -138,6 +138,11 @@ def _results(step: dict[str, Any], calls: list[Any]) -> Iterator[dict[str, Any]]
             yield tool_result(identity, content)
         elif content is not None:
             yield {"role": "user", "content": content}
+
+
+def _only_call(calls: Any) -> Any:
+    single = isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict)
+    return calls[0].get("tool_call_id") if single else None
 
 
 def _content(value: Any) -> Any:

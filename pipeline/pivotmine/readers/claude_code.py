@@ -104,12 +104,12 @@ def read(record: Any) -> Trajectory:
     for line in lines:
         if isinstance(line, dict) and isinstance(line.get("uuid"), str):
             session.places[line["uuid"]] = _place(line, session)
-    turns = [item for item in session.replies.values() if item.message.get("weight") != 0]
     found = ((key, next((x[key] for x in lines if isinstance(x, dict) and x.get(key)), None)) for key in _ABOUT)
     metadata = {key: value for key, value in found if value is not None}
     return Trajectory(
         segments=segments_of(
-            ModelCall(context=_context(turn), reply=turn.message, answer=tuple(turn.answer())) for turn in turns
+            ModelCall(context=_context(turn), reply=turn.message, answer=tuple(turn.answer()))
+            for turn in session.replies.values()
         ),
         metadata={**metadata, "unrecorded": ["system prompt", "tools", "reminders"]},
     )
