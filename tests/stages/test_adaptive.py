@@ -84,9 +84,10 @@ def profiles(run: Path) -> dict[str, dict[str, Any]]:
     return dict(zip(orders, found.iter_rows(named=True), strict=True))
 
 
-def pivots(run: Path, **options: Any) -> set[str]:
-    select({}, run=run, **options)
-    return set(rundir.scan(run, "pivots").collect()["state_id"])
+def pivots(run: Path, name: str = "default", **options: Any) -> set[str]:
+    """The states of this selection; other tests' ones may lie beside it."""
+    select({}, run=run, name=name, **options)
+    return {state for path in (run / "pivots" / name).glob("*.parquet") for state in pl.read_parquet(path)["state_id"]}
 
 
 def samples(run: Path) -> list[tuple[Any, ...]]:
