@@ -61,8 +61,8 @@ def _reverse(rng: random.Random) -> Draw:
 def _recall(rng: random.Random) -> Draw:
     table = {word: rng.randint(10, 99) for word in rng.sample(WORDS, rng.randint(3, 6))}
     key = rng.choice(list(table))
-    listed = ", ".join(f"{word}#{number}" for word, number in table.items())
-    return f"{listed}. Which number has {key}?", f"{key}#{table[key]}"
+    listed = ", ".join(f"{word} {number}" for word, number in table.items())
+    return f"{listed}. Which number has {key}?", f"{key} {table[key]}"
 
 
 def _format(rng: random.Random) -> Draw:

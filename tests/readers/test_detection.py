@@ -44,8 +44,6 @@ PARTICULAR = {
     "sharegpt": {"openai"},
     "text_calls": {"sharegpt", "openai"},
     "typed_content": {"openai"},
-    "mini_swe_agent": {"openai"},
-    "inspect": {"openai"},
 }
 """Formats that are others but for something in them, and those others: the particular one comes first."""
 
