@@ -7,7 +7,9 @@ wrong with a row is an error that names it: it was written by a program, not by 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,8 @@ CONTRACT: dict[str, str] = {
     "opened_reasoning": "bool",
 }
 """Columns that the trainer reads, with their kinds."""
+TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
+"""Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
 NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
 
 
@@ -119,6 +123,8 @@ def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> Ve
     if verifier is None and row["verifier"] is None:
         return None
     try:
+        if verifier is None:
+            _check_trust(row["verifier"], row["verifier_options"])
         spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
@@ -128,6 +134,26 @@ def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> Ve
             "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
         )
     return spec
+
+
+@lru_cache(maxsize=256)
+def _check_trust(name: str, options: str) -> None:
+    """UserError where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
+    trusted = os.environ.get(TRUSTED, "").split(",")
+    for foreign in (name, *_member_names(json.loads(options))):
+        if ":" in foreign and foreign not in trusted:
+            raise UserError(
+                f"the row asks for code of another package, {foreign!r}: where you trust it, name it in the "
+                f"environment variable {TRUSTED} (several with commas between)"
+            )
+
+
+def _member_names(options: Any) -> Iterator[str]:
+    """The names of all verifiers that a verifier is made of."""
+    if isinstance(options, dict) and isinstance(options.get("name"), str):
+        yield options["name"]
+    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
+        yield from _member_names(value)
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,32 @@ def test_nothing_held_out(refused: Refused, tmp_path: Path) -> None:
 def test_an_unknown_verifier(refused: Refused) -> None:
     said = refused({"verifier": "psychic"})
     assert said.startswith('row 0 of train (state state0): no verifier "psychic": choose one of ')
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"verifier": "this:zen", "verifier_options": "{}"},
+        {
+            "verifier": "all",
+            "verifier_options": '{"members":[{"name":"any","options":{"members":[{"name":"this:zen","options":{}}]}}]}',
+        },
+    ],
+)
+def test_code_of_another_package_that_nobody_vouched_for(
+    refused: Refused, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing `this` would print: it is not even imported."""
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    said = refused(named)
+    assert said.startswith("row 0 of train (state state0): the row asks for code of another package, 'this:zen'")
+    assert "this" not in sys.modules
+
+
+def test_code_of_another_package_that_is_vouched_for(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIVOTMINE_TRUSTED_VERIFIERS", "a.b:c,string:nothing")
+    said = refused({"verifier": "string:nothing", "verifier_options": "{}"})
+    assert "string has no function and no Verifier called nothing" in said
 
 
 def test_another_version_of_the_verifier(refused: Refused) -> None:
