@@ -168,6 +168,7 @@ def test_run_goes_the_whole_road_and_says_what_next(
     run, file = tmp_path / "run", tmp_path / "run.toml"
     file.write_text("[rollout]\nbatch_size = 32\n[select]\nvalidation_share = 0.5\n")
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
+    flags = (*flags, "--verifier", "tool_call")  # messages have none
     code, out, err = pivotmine("run", source, "--run", run, *flags, "--config", file)
     assert code == 0, err
     stages = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]

@@ -23,6 +23,11 @@ _SIZES_FOLLOW = 0x8
 _BLOCK_BYTES = 1 << 16
 
 
+_SAMPLES = "samples/"
+_KNOWN = (_SAMPLES, "_journal/", "header.json", "summaries.json", "reductions.json")
+"""What Inspect puts into an archive."""
+
+
 class Member(NamedTuple):
     name: str
     offset: int
@@ -37,14 +42,21 @@ class Member(NamedTuple):
 def read_archive(file: IO[bytes]) -> Iterator[Record]:
     """The samples in order, each with the `eval` of the log's header; what cannot be read is a problem of its own."""
     members, cut_off = _members(file)
-    samples = [m for name, m in members.items() if name.startswith("samples/") and name.endswith(".json")]
+    samples = [m for name, m in members.items() if name.startswith(_SAMPLES) and not _is_broken_sample(name)]
     about = _about(file, members)
     for index, member in enumerate(samples):
         yield _sample(file, index, member, about)
+    if others := [name for name in members if not name.startswith(_KNOWN) or _is_broken_sample(name)]:
+        detail = f"{len(others)} members of the archive that are no samples, the first {others[0][:80]!r}"
+        yield Record(None, None, ("skipped_files", detail))
     if cut_off:
         yield Record(None, None, ("unreadable_source", "EOFError: the archive is cut off"))
     elif not samples:
         yield Record(None, None, ("unreadable_source", "a zip archive without samples: of these, Inspect's are read"))
+
+
+def _is_broken_sample(name: str) -> bool:
+    return name.startswith(_SAMPLES) and not name.endswith(".json")
 
 
 def _members(file: IO[bytes]) -> tuple[dict[str, Member], bool]:

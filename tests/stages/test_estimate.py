@@ -38,7 +38,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_dry_run_counts_and_samples_nothing(run: Path, tiny_policy: Path) -> None:
-    summary = rollout({}, run=run, model=str(tiny_policy), engine="transformers", num_samples=8, dry_run=True)
+    summary = rollout(
+        {}, run=run, model=str(tiny_policy), engine="transformers", num_samples=8, dry_run=True, verifier="tool_call"
+    )
     renderer = load_renderer(str(tiny_policy), {})
     turns = demonstrated_turns(run)
     calls = turns.filter(turns["kind"] == "tool_call")
@@ -51,7 +53,13 @@ def test_a_dry_run_counts_and_samples_nothing(run: Path, tiny_policy: Path) -> N
 
 
 def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> None:
-    options = {"model": str(tiny_policy), "engine": "transformers", "num_samples": 8, "max_new_tokens": 6}
+    options = {
+        "model": str(tiny_policy),
+        "engine": "transformers",
+        "num_samples": 8,
+        "max_new_tokens": 6,
+        "verifier": "tool_call",
+    }
     summary = rollout({}, run=run, dry_run=True, pilot=4, tokens_per_second=100.0, **options)
     stored = rundir.scan(run, "rollouts").collect()
     assert stored["state_id"].n_unique() == 4

@@ -425,7 +425,7 @@ def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
 def test_a_chat_servers_policy_needs_a_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
     run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("ok")))
     remember(run, policy_record(tokenizer=None, weights_hash=None))
-    with pytest.raises(UserError, match="give its tokenizer by --tokenizer"):
+    with pytest.raises(UserError, match="give a tokenizer by --tokenizer"):
         select(SelectConfig(strategy="all"), run)
     select(SelectConfig(strategy="all", tokenizer=str(tokenizer)), run)
     loaded = AutoTokenizer.from_pretrained(str(tokenizer))

@@ -35,6 +35,7 @@ def run(source: Path, tmp_path: Path) -> Path:
 
 def sample(run: Path, model: Path, **options: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {"engine": "transformers", "num_samples": 3, "max_new_tokens": 6, "batch_size": 16}
+    settings |= {"verifier": "tool_call"}  # messages have none
     return rollout({}, run=run, model=str(model), **{**settings, **options})
 
 
