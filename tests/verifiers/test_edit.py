@@ -151,6 +151,7 @@ DIFFERENT = [
     ("created", insert(1, "import re"), insert(1, "import re\n"), "a line end more"),
     ("created", insert(1, "import re"), insert(1, "import re", "insert_text"), "who knows"),
     ("created", insert(1, "import re"), insert("1", "import re"), "a number as text"),
+    ("created", insert(1, "import re"), replace("import os", "import os\nimport re", insert_line=1), "too much"),
     ("created", insert(1, "import re"), insert(True, "import re"), "true for one"),
     ("created", insert(9, "x"), insert(99, "x"), "behind the end"),
     ("created", replace("os", "re"), edit(command="create", path=PATH, file_text=FILE.replace("os", "re")), "is"),

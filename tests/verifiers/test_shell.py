@@ -164,6 +164,8 @@ DIFFERENT = [
     ("mytool -ab", "mytool -a -b", "an unknown tool's grouping"),
     ("ls --unknown -l", "ls -l --unknown", "an unknown flag"),
     ("rm $x -rf", "rm -rf $x", "x may hold dashes"),
+    ("cut -d $x -f 1 f", "cut -f 1 -d $x f", "x may be nothing, or two words"),
+    ("find . -type f -name *.c", "find . -name *.c -type f", "the shell may make two words of it"),
     ("git log -- f", "git log f", "a file, or a revision"),
     ("git commit -m a -m b", "git commit -m b -m a", "paragraphs in order"),
     ("git checkout a", "git checkout -b a", "a new branch"),
@@ -245,6 +247,15 @@ TOOL = {"type": "function", "function": {"name": "bash", "parameters": {
 def test_the_rest_of_a_call_is_compared_as_tool_call_does(action: Action, expected: Outcome) -> None:
     state = State(tools=(TOOL,))
     assert verify(make_spec("shell", {}), state, [bash("ls -la")], action).outcome == expected
+
+
+def test_a_command_in_another_argument_is_not_the_demonstrated_one() -> None:
+    # Though the schema knows both: what the tool does with either is its own business.
+    parameters = {"type": "object", "properties": {"command": {"type": "string"}, "cmd": {"type": "string"}}}
+    state = State(tools=({"type": "function", "function": {"name": "bash", "parameters": parameters}},))
+    given = Action(tool_calls=(ToolCall(name="bash", arguments={"cmd": "ls"}),))
+    assert verify(make_spec("shell", {}), state, [bash("ls")], given).reward == 0.0
+    assert verify(make_spec("shell", {}), state, [given], bash("ls")).reward == 0.0
 
 
 def test_a_demonstration_that_its_schema_forbids_fails_its_gate() -> None:
@@ -344,6 +355,25 @@ def test_hostile_text_is_neither_read_for_long_nor_passed(name: str) -> None:
     assert outcome(text, text) == Outcome.CORRECT
     assert outcome("ls", text) in (Outcome.UNPROVEN, Outcome.WRONG_ARGUMENTS)
     assert outcome(text, text + ")") in (Outcome.UNPROVEN, Outcome.WRONG_ARGUMENTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat <<EOF\nx\nEOF && ls",  # bash reads on to the end
+        "python -<<E\nx\nE",  # the parser takes the dash for a part of the operator
+        "ls -l\\\na",  # one word
+        'echo $"x"',  # the dollar sign is left out
+        "\\ -l",
+        "ls\r\n",
+        "cat > f <<E && ls\nx\nE",
+        "2>&1",
+        "# nothing",
+    ],
+)
+def test_what_the_parser_misreads_or_leaves_out_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableCommand):
+        read_program(text)
 
 
 def test_a_tree_that_takes_too_long_to_repair_is_given_up() -> None:

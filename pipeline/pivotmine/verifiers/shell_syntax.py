@@ -39,7 +39,6 @@ _ASSIGNMENTS = frozenset(("variable_assignment", "variable_assignments"))
 _RAW = frozenset(("test_command", "case_statement", "c_style_for_statement", "function_definition", "unset_command"))
 _STATEMENTS = _STRUCTURED | _RAW | _ASSIGNMENTS | {"command", "redirected_statement"}
 _SEPARATORS = frozenset((";", "\n"))
-_BEFORE_COMMENT = frozenset((";", "&", "|", "&&", "||", "(", ")"))
 # A continuation joins the words around it, unless there is a blank beside it.
 _GAP = re.compile(rb"(?:[ \t\n]|[ \t]\\\n|\\\n(?=[ \t]))*+")
 _BLANK = re.compile(rb"(?:[ \t]|[ \t]\\\n|\\\n(?=[ \t]))++")
@@ -261,10 +260,6 @@ def _check_statements(node: Any, source: bytes) -> None:
         gap = source[left.end_byte : right.start_byte]
         if _GAP.fullmatch(gap) is None or (not gap and left.is_named and right.is_named):
             raise UnreadableCommand("text that the parser left out")
-        if right.type == "comment" and not gap and left.type not in _BEFORE_COMMENT:
-            raise UnreadableCommand("a comment that is none")
-        if left.type in _STATEMENTS and right.type in _STATEMENTS and b"\n" not in gap.replace(b"\\\n", b""):
-            raise UnreadableCommand("statements on one line")
 
 
 def _check_tokens(node: Any, source: bytes) -> None:
