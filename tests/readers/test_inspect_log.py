@@ -155,6 +155,15 @@ def test_content_blocks_reasoning_and_errors() -> None:
     assert problem(found[4]) == ("image", "a content block")
 
 
+@pytest.mark.parametrize("bad", [5, [5], [None], {"a": 1}, True])
+def test_content_and_tools_that_are_none_end_what_can_be_used(bad: Any) -> None:
+    found = read(sample([*BEGIN, said("assistant", bad)], [])).segments[0].messages
+    assert [p[0] for p in map(problem, found) if p] == ["bad_message"]
+    (rejected,) = read_records([sample([*BEGIN, DONE], [model(BEGIN, DONE, tools=bad)])])
+    assert isinstance(rejected, BadTrajectory)
+    assert rejected.reason == "bad_tools"
+
+
 def test_without_model_events_the_conversation_is_one_segment_and_its_input_masked() -> None:
     given = said("assistant", "few-shot", source="input")
     found = read(sample([said("user", "a"), given, said("user", "b"), DONE], [])).segments[0]

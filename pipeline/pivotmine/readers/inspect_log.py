@@ -156,8 +156,10 @@ def _reply(event: dict[str, Any], attachments: dict[str, Any]) -> Any:
 
 def _tools(event: dict[str, Any], attachments: dict[str, Any]) -> list[Any] | None:
     tools = _resolved(event.get("tools"), attachments)
+    if not isinstance(tools, list):
+        return tool_definitions(tools)
     kept = ("name", "description", "parameters")
-    bare = [{k: t[k] for k in kept if k in t} if isinstance(t, dict) else t for t in tools] if tools else None
+    bare = [{k: t[k] for k in kept if k in t} if isinstance(t, dict) else t for t in tools]
     return tool_definitions(bare)
 
 
@@ -210,7 +212,8 @@ def _content(content: Any) -> tuple[Any, str]:
             kept.append({"type": "text", "text": block.get("text")})
         else:
             kept.append(block)
-    text = kept[0]["text"] if len(kept) == 1 and "text" in kept[0] else kept
+    single = len(kept) == 1 and isinstance(kept[0], dict) and "text" in kept[0]
+    text = kept[0]["text"] if single else kept
     return text if kept else "", "\n".join(thoughts)
 
 
