@@ -56,7 +56,7 @@ train-demo seed="0": setup-trainer
     set -euo pipefail
     export PATH={{trainer}}/bin:$PATH HF_HUB_OFFLINE=1
     run=runs/train-demo trained=runs/train-demo-{{seed}}
-    mined="--engine transformers --config data/desk/run.toml"
+    mined="--engine transformers --config data/desk/run.toml" # what decides which policy it is
     pivotmine run data/desk/trajectories.jsonl --run $run --model data/desk/policy $mined
     pivotmine select $run --policy policy --name train --validation-share 0.2
     pivotmine-train --config trainer/configs/desk.yaml --dataset $run/pivots/train --model data/desk/policy \
