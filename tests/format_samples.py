@@ -179,6 +179,7 @@ SAMPLES: dict[str, list[Any]] = {
             "tools": json.dumps([FUNCTION]),
         }
     ],
+    **AGENT_SAMPLES,
     "openai": [
         {"messages": OPENAI, "tools": [TOOL], "reward": True, "task_id": "t", "domain": "orders"},
         OPENAI,
@@ -186,5 +187,4 @@ SAMPLES: dict[str, list[Any]] = {
     ],
 }
 """Records by the name of the reader that is to take them."""
-SAMPLES |= AGENT_SAMPLES
 EVERY = [(name, record) for name, records in SAMPLES.items() for record in records]

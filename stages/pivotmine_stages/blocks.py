@@ -24,7 +24,8 @@ BLOCK_BYTES = 8 << 20
 _READ_BYTES = 1 << 13
 """What a record counts for that comes as a value, as a Parquet row does."""
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Block(NamedTuple):

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pivotmine import rundir
 from pivotmine.tables import TABLES
+
+pc: Any = pyarrow.compute  # its functions are made on import: no type checker sees them
 
 if TYPE_CHECKING:
     import duckdb
@@ -137,7 +139,7 @@ def settle_block(given: Unsettled) -> Settled:
 
 def _read(given: Unsettled, name: str) -> pa.Table:
     path = part(given.folder / BLOCKS, name, given.number)
-    return pq.read_table(path, schema=TABLES[name], partitioning=None) if path.exists() else TABLES[name].empty_table()
+    return pq.ParquetFile(path).read() if path.exists() else TABLES[name].empty_table()
 
 
 def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]) -> dict[str, pa.Table]:
@@ -212,7 +214,7 @@ def together(a: Settled, b: Settled) -> Settled:
 def first_reject(folder: Path) -> dict[str, Any]:
     """The first row of `rejects` among the blocks as they came."""
     path = min((folder / BLOCKS / "rejects").iterdir())
-    return pq.read_table(path, partitioning=None).slice(0, 1).to_pylist()[0]
+    return pq.ParquetFile(path).read().slice(0, 1).to_pylist()[0]
 
 
 def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:

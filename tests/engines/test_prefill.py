@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +26,6 @@ def test_vllm_and_transformers_agree(
         assert a.likeliest[first:] == b.likeliest[first:]
 
 
-def test_a_server_is_not_asked(opened: object, vllm_server: str) -> None:
-    assert callable(opened)
+def test_a_server_is_not_asked(opened: Callable[..., contextlib.closing[Engine]], vllm_server: str) -> None:
     with opened("openai", base_urls=(vllm_server,), served_model="coin") as server, pytest.raises(UserError):
         server.prefill([[1, 2]])
