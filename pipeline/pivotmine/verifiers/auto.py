@@ -37,9 +37,9 @@ class Rule:
 
 
 def _default_rules() -> tuple[Rule, ...]:
-    from pivotmine.verifiers.registry import VERIFIERS, make_spec
+    from pivotmine.verifiers.registry import make_spec
 
-    return tuple(Rule(verifier=make_spec(name, {}), kind=kind) for kind, name in DEFAULTS.items() if name in VERIFIERS)
+    return tuple(Rule(verifier=make_spec(name, {}), kind=kind) for kind, name in DEFAULTS.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

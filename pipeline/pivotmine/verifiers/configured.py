@@ -89,11 +89,7 @@ def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tup
     if options:
         raise UserError("[verifiers.auto] has no options: its rules are tables [[choose]]")
     chosen = [_rule(rule, tables, rules, through) for rule in rules]
-    defaults = [
-        {"kind": kind, "verifier": _spec(name, tables, rules, through)}
-        for kind, name in DEFAULTS.items()
-        if name in VERIFIERS or name in tables
-    ]
+    defaults = [{"kind": kind, "verifier": _spec(name, tables, rules, through)} for kind, name in DEFAULTS.items()]
     return make_spec("auto", {"rules": [*chosen, *defaults]})
 
 
