@@ -63,9 +63,9 @@ def test_a_policy_that_always_fails_is_reported_plainly(
                 "policy_name": "random",
             }
         extract({}, sources=[real_data / "tau-bench"], run=run, tools=tools)
-        limits = {"num_samples": NUM_SAMPLES, "max_new_tokens": 8, "limit": NUM_STATES}
+        limits = {"num_samples": NUM_SAMPLES, "max_new_tokens": 8, "limit": NUM_STATES, "verifier": "tool_call"}
         sampled = rollout({}, run=run, **limits, **options)
-    profiles = score({}, run=run)
+    profiles = score({}, run=run, verifier="tool_call")
     selected = select({}, run=run)
     assert sampled["sampled"]["samples"] == NUM_STATES * NUM_SAMPLES
     assert sampled["rejects"] == {"no_verifier": _num_messages(run)}
