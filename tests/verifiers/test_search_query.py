@@ -45,6 +45,7 @@ DIFFERENT = [
     ("weather Paris", "weather London", "another place"),
     ("weather Paris", "weather", "the place left out"),
     ("weather paris", "weather Paris Texas", "another place named"),
+    ("red running shoes Paris", "red running shoes", "a name left out"),
     ("best red running shoes for women", "best blue running shoes for women", "a word for another"),
     ("population of France 2020", "population of France 2021", "another number"),
     ("population of France 2020", "population of France", "a number left out"),

@@ -127,6 +127,7 @@ DIFFERENT = [
     ("select a from t join s on t.i = s.i", "select a from t join s on t.i = s.j", "another key"),
     ("select u.a from t u join t v on u.i = v.j",
      "select v.a from t u join t v on u.i = v.j", "the other one's column"),
+    ("select a from t as a", "select a from t as b", "perhaps the whole row"),
     ("select a from t union select a from s", "select a from t union all select a from s", "doubles"),
     ("select a from t intersect select a from s", "select a from t except select a from s", "another operation"),
     ("select lower(a) as a from t order by a", "select lower(a) as a from t order by t.a", "an output's name"),
@@ -151,6 +152,12 @@ DIFFERENT = [
 ]  # fmt: skip
 
 DIFFERENT_BY_TRIAL = [
+    ("select name from users limit 100", "select name from users limit 200", "more rows than any database here has"),
+    ("select name from users", "select name from users order by name", "an order"),
+    ("select name from users", "select name from users where id = id or id is null or id in (select id from orders)",
+     "another table is read"),
+    ("select name from users where city like 'rome'", "select name from users where lower(city) = 'rome'",
+     "only where LIKE does not mind letter case"),
     ("select max(age) from users", "select age from users order by age desc limit 1", "only the one gives an order"),
     ("select 17 from users", "select count(*) from users having count(*) = 17", "a constant"),
     ("select name from users where age > 30", "select name from users where age >= 30", "the bound itself"),
