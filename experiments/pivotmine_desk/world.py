@@ -55,7 +55,7 @@ class Param:
         """The value in its one stored form; refuses one that the schema does not allow."""
         if self.kind == "string" and isinstance(value, str):
             text = value.strip()
-            if self.options and text not in self.options:
+            if self.options and value not in self.options:
                 raise Refused(f"bad {name}")
             return fold(text) if self.free_text else text
         if self.kind == "boolean" and isinstance(value, bool):

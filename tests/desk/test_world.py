@@ -132,7 +132,7 @@ def equivalents(draw: st.DrawFn, tool: Tool, arguments: dict[str, Any]) -> dict[
             value = float(value)
         if param.free_text:
             value = draw(st.sampled_from([value, value.upper(), value.replace(" ", "  \n")]))
-        if param.kind == "string":
+        if param.kind == "string" and not param.options:
             value = f"{draw(st.sampled_from(['', ' ']))}{value}{draw(st.sampled_from(['', ' ', chr(10)]))}"
         said[key] = value
     return dict(draw(st.permutations(list(said.items()))))
