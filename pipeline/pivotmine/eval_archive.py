@@ -46,13 +46,13 @@ def read_archive(file: IO[bytes]) -> Iterator[Record]:
     about = _about(file, members)
     for index, member in enumerate(samples):
         yield _sample(file, index, member, about)
-    if others := [name for name in members if not name.startswith(_KNOWN) or _is_broken_sample(name)]:
-        detail = f"{len(others)} members of the archive that are no samples, the first {others[0][:80]!r}"
-        yield Record(None, None, ("skipped_files", detail))
     if cut_off:
         yield Record(None, None, ("unreadable_source", "EOFError: the archive is cut off"))
     elif not samples:
         yield Record(None, None, ("unreadable_source", "a zip archive without samples: of these, Inspect's are read"))
+    elif others := [name for name in members if not name.startswith(_KNOWN) or _is_broken_sample(name)]:
+        detail = f"{len(others)} members of the archive that are no samples, the first {others[0][:80]!r}"
+        yield Record(None, None, ("skipped_files", detail))
 
 
 def _is_broken_sample(name: str) -> bool:

@@ -93,8 +93,10 @@ def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
         "import sys; import pivotmine_stages.rollout as stage; stage.SAMPLES_PER_PART = 8; "
         "from pivotmine.cli import main; main()"
     )
-    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 16".split()
-    process = subprocess.Popen([sys.executable, "-c", command, "rollout", str(run), *flags])
+    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 16"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "rollout", str(run), *flags.split(), "--verifier", "tool_call"]
+    )
     deadline = time.monotonic() + 120
     while not list(run.glob("rollouts/*/part-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.01)
