@@ -25,6 +25,7 @@ from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from pivotmine_desk.conversation import END_OF_TURN, load_tokenizer
 from pivotmine_desk.data import Batch, Reader
+from pivotmine_desk.muon import Muon
 
 SKILLS_WEIGHT = 1.0
 """Weight of the skills batch's mean loss beside the desk batch's."""
@@ -55,7 +56,7 @@ def optimizers(model: Qwen3ForCausalLM, *, lr: float) -> list[torch.optim.Optimi
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return [
-        torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=lr),
         torch.optim.AdamW(others, lr=lr, weight_decay=0.0, betas=(0.9, 0.98)),
     ]
 

@@ -59,10 +59,11 @@ def _reverse(rng: random.Random) -> Draw:
 
 
 def _recall(rng: random.Random) -> Draw:
+    """Several look-ups a question: with one, a small model copies a number of the list but not whose it is."""
     table = {word: rng.randint(10, 99) for word in rng.sample(WORDS, rng.randint(3, 6))}
-    key = rng.choice(list(table))
-    listed = ", ".join(f"{word} {number}" for word, number in table.items())
-    return f"{listed}. Which number has {key}?", f"{key} {table[key]}"
+    asked = rng.sample(list(table), rng.randint(1, len(table)))
+    listed, answer = (", ".join(f"{word} {table[word]}" for word in words) for words in (table, asked))
+    return f"{listed}. Which number has {', '.join(asked)}?", answer
 
 
 def _format(rng: random.Random) -> Draw:
