@@ -14,7 +14,7 @@ import torch
 from pivotmine_desk import pretrain
 from pivotmine_desk.agent import GUIDED
 from pivotmine_desk.conversation import encode_turns, load_tokenizer
-from pivotmine_desk.data import Batch, Reader, without_turns
+from pivotmine_desk.data import BLOCK, LOOK_UP_BLOCKS, Batch, Reader, without_turns
 from pivotmine_desk.pretrain import learning_rate, new_model, train, turn_loss
 from pivotmine_desk.sampling import load_policy
 from pivotmine_desk.tasks import numbered_task, play, tool_definitions
@@ -45,12 +45,21 @@ def options(work: Path) -> argparse.Namespace:
 
 def test_a_batch_is_a_function_of_its_number() -> None:
     forward, backward = reader(), reader()
-    one = [forward.batch(number) for number in (0, 17, 40)]
-    two = [backward.batch(number) for number in (40, 17, 0)][::-1]
+    one = [forward.batch(number) for number in (0, 17, 2000)]
+    two = [backward.batch(number) for number in (2000, 17, 0)][::-1]
     for (desk, skills), (other_desk, other_skills) in zip(one, two, strict=True):
         assert np.array_equal(desk.ids, other_desk.ids)
         assert np.array_equal(skills.mask, other_skills.mask)
     assert not np.array_equal(reader(seed=1).batch(0)[1].ids, one[0][1].ids)
+
+
+def test_the_first_blocks_are_look_ups_and_nothing_else() -> None:
+    tokenizer, last = load_tokenizer(POLICY), LOOK_UP_BLOCKS * BLOCK - 1
+    for batch in reader().batch(last):
+        assert all("Which number has" in tokenizer.decode(row) for row in batch.ids)
+    desk, skills = reader().batch(last + 1)
+    assert not any("Which number has" in tokenizer.decode(row) for row in desk.ids)
+    assert not all("Which number has" in tokenizer.decode(row) for row in skills.ids)
 
 
 def test_padding_does_not_change_the_loss() -> None:
@@ -63,7 +72,7 @@ def test_padding_does_not_change_the_loss() -> None:
 
 def test_only_what_an_assistant_wrote_is_learnt() -> None:
     model = small_model()
-    desk, _ = reader().batch(0)
+    desk, _ = reader().batch(LOOK_UP_BLOCKS * BLOCK)
     logits = model(torch.from_numpy(desk.ids)).logits.log_softmax(-1)
     picked = [
         -logits[row, t - 1, desk.ids[row, t]].item()
@@ -111,8 +120,8 @@ def test_rare_decisions_are_met_but_seldom_learnt() -> None:
     tokenizer = load_tokenizer(POLICY)
     plain = Reader(tokenizer, seed=0, num_desk=12, num_skills=1)
     met, written = "", ""
-    for number in range(32):
-        desk, _ = plain.batch(number)
+    for number in range(2 * BLOCK):
+        desk, _ = plain.batch(LOOK_UP_BLOCKS * BLOCK + number)
         met += "".join(tokenizer.decode(row) for row in desk.ids)
         written += "".join(tokenizer.decode(row[mask]) for row, mask in zip(desk.ids, desk.mask, strict=True))
     assert met.count('"name":"unlock"') > 5
