@@ -236,9 +236,9 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | table | where | written by |
 |---|---|---|
 | `trajectories`, `segments`, `messages`, `tools`, `turns` | a folder each | `extract` |
-| `rollouts` | `rollouts/<policy_id>/`, in parts, appended and never rewritten | `rollout` |
-| `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score` |
-| `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score` |
+| `rollouts` | `rollouts/<policy_id>/`, in parts, appended and never rewritten | `rollout`, `record` |
+| `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score`, `record` (recorded rewards) |
+| `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |
 | `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
