@@ -54,7 +54,8 @@ setup-trainer:
 train-demo seed="0": setup-trainer
     #!/usr/bin/env bash
     set -euo pipefail
-    export PATH={{trainer}}/bin:$PATH HF_HUB_OFFLINE=1
+    # Threads that wait do so asleep: spinning, they take a core that something else could use.
+    export PATH={{trainer}}/bin:$PATH HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive
     run=runs/train-demo trained=runs/train-demo-{{seed}}
     mined="--engine transformers --config data/desk/run.toml" # what decides which policy it is
     pivotmine run data/desk/trajectories.jsonl --run $run --model data/desk/policy $mined

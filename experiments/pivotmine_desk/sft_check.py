@@ -34,7 +34,13 @@ class Setting:
     """Passes over the trajectories."""
 
 
-SETTINGS = (Setting(lr=1e-3, epochs=3), Setting(lr=2e-3, epochs=6), Setting(lr=4e-3, epochs=6))
+SETTINGS = (
+    Setting(lr=1e-3, epochs=3),
+    Setting(lr=2e-3, epochs=6),
+    Setting(lr=2e-3, epochs=12),
+    Setting(lr=3e-3, epochs=6),
+    Setting(lr=4e-3, epochs=6),
+)
 BATCH = 16
 """Trajectories a step."""
 
@@ -79,8 +85,8 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON, for the card")
     parser.add_argument("--trajectories", type=int, default=400)
-    parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--questions", type=int, default=100, help="of each skill")
+    parser.add_argument("--episodes", type=int, default=400)
+    parser.add_argument("--questions", type=int, default=400, help="of each skill")
     parser.add_argument("--seeds", type=int, default=3, help="of the best setting; the others are tried with seed 0")
     options = parser.parse_args()
     rows = [asdict(setting) | measured(trained(options, setting, 0), options, "validation") for setting in SETTINGS]
