@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def model() -> Any:
     return Qwen3ForCausalLM(config).eval()
 
 
-def main() -> None:
+def main(_: argparse.Namespace) -> None:
     """Print tokens a second and the ratio."""
     plain, grouped = model(), model()
     use_grouped_attention(grouped)

@@ -149,7 +149,7 @@ class _Rows:
         self._logits.append(logits)
 
     def read_prompts(self) -> ReadPrompts:
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         cache.layers = list(self._layers)
         return ReadPrompts(torch.cat(self._logits), cache, self._num_computed)
 

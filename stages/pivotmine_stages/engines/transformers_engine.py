@@ -1,9 +1,10 @@
 """Engine `transformers`: in process, no server, no GPU needed; the default where vLLM cannot run.
 
 A state is prefilled once, from where its prompt leaves the one before, its cache is copied for each of its samples,
-several states are decoded side by side, and finished rows leave the batch. Every sample has random numbers of its own, from (seed, state, sample index): it is the
-same whatever shares its batch, so an interrupted run and an undisturbed one hold the same contents (up to rounding:
-another batch shape may change the last digit of a logit, in bfloat16 on a GPU more often than in float32).
+several states are decoded side by side, and finished rows leave the batch. Every sample has random numbers of its own,
+from (seed, state, sample index): it is the same whatever shares its batch, so an interrupted run and an undisturbed one
+hold the same contents (up to rounding: another batch shape may change the last digit of a logit, in bfloat16 on a GPU
+more often than in float32).
 """
 
 from __future__ import annotations
