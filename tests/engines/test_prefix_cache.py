@@ -67,7 +67,15 @@ REWRITTEN = [[*prompt, 96, 95] for prompt in _segment()]
 """A template whose generation prompt is not what the next prompt has in its place."""
 
 
-@pytest.mark.parametrize("prompts", [_segment(), REWRITTEN, _segment() + REWRITTEN], ids=["grows", "rewrites", "both"])
+ORDERS = {
+    "grows": _segment(),
+    "rewrites": REWRITTEN,
+    "both": _segment() + REWRITTEN,
+    "begins anew": _segment()[-2:] + _segment(),
+}
+
+
+@pytest.mark.parametrize("prompts", ORDERS.values(), ids=ORDERS)
 def test_logits_are_those_of_each_prompt_read_alone(model: Any, prompts: list[list[int]]) -> None:
     prefixes = PrefixCache(model)
     for batch in (prompts[:2], prompts[2:]):
