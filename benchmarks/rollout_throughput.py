@@ -2,17 +2,20 @@
 
 On the desk with its own policy: a model so small that whatever is not the model weighs most. Both sides return token
 ids, log-probabilities and text; ours also renders the prompts, reads the tables and writes the samples. Rates are
-generated tokens a second; both start with an empty prefix cache.
+generated tokens a second; both start with an empty prefix cache. Beside the seconds that pass stand those that the
+processors work, vLLM's processes included: a machine that others use too makes the first longer, the second hardly.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shutil
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +37,10 @@ class Rates(NamedTuple):
     sampling: float
     whole: float
     """With the gate, the tables and the manifest, once a command."""
+    whole_work: float
+    """The same, a second of all processors' work."""
     bare: float
+    bare_work: float
 
 
 def main(options: argparse.Namespace) -> None:
@@ -52,6 +58,7 @@ def main(options: argparse.Namespace) -> None:
     for name, ratios in (
         ("sampling", [pair.sampling / pair.bare for pair in rates]),
         ("the whole command", [pair.whole / pair.bare for pair in rates]),
+        ("the whole command's work", [pair.whole_work / pair.bare_work for pair in rates]),
     ):
         low, high = median_interval(ratios)
         print(f"rollout  {name} against LLM.generate: {statistics.median(ratios):.3f} of its rate", end="")
@@ -69,7 +76,7 @@ def _measure(run: Path, config: RolloutConfig, policy: OpenedPolicy, num_pairs: 
             bare, ours = _bare(prompts, config, policy), _ours(run, config, policy)
         else:
             ours, bare = _ours(run, config, policy), _bare(prompts, config, policy)
-        rates.append(Rates(*ours, bare))
+        rates.append(Rates(*ours, *bare))
     return rates[1:]
 
 
@@ -81,26 +88,43 @@ def _prompts(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> list[lis
     return [policy.renderer.render(state.messages, state.tools).token_ids for state in states]
 
 
-def _ours(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> tuple[float, float]:
-    """(while sampling, over the whole command)."""
+def _ours(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> tuple[float, float, float]:
+    """`Rates.sampling`, `whole` and `whole_work`."""
     shutil.rmtree(run / "rollouts", ignore_errors=True)
     engine: Any = policy.engine(0)
     engine._llm.reset_prefix_cache()
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), _worked(os.getpid())
     summary = rollout(config, run, policy)
-    seconds = time.perf_counter() - started
+    seconds, work = time.perf_counter() - started, _worked(os.getpid()) - worked
     assert summary["missing_samples"] == 0, summary
-    return summary["sampled"]["tokens"] / summary["sampling_s"], summary["sampled"]["tokens"] / seconds
+    tokens = summary["sampled"]["tokens"]
+    return tokens / summary["sampling_s"], tokens / seconds, tokens / work
 
 
-def _bare(prompts: list[list[int]], config: RolloutConfig, policy: OpenedPolicy) -> float:
+def _bare(prompts: list[list[int]], config: RolloutConfig, policy: OpenedPolicy) -> tuple[float, float]:
+    """`Rates.bare` and `bare_work`."""
     from vllm import SamplingParams
 
     engine: Any = policy.engine(0)
     engine._llm.reset_prefix_cache()
     sampling = dataclasses.asdict(config.engine.sampling)
     params = SamplingParams(n=config.num_samples, max_tokens=sampling.pop("max_new_tokens"), logprobs=0, **sampling)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), _worked(os.getpid())
     outputs = engine._llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-    seconds = time.perf_counter() - started
-    return sum(len(one.token_ids) for output in outputs for one in output.outputs) / seconds
+    seconds, work = time.perf_counter() - started, _worked(os.getpid()) - worked
+    tokens = sum(len(one.token_ids) for output in outputs for one in output.outputs)
+    return tokens / seconds, tokens / work
+
+
+def _worked(process: int) -> float:
+    """Seconds of processor time that a process and all its living descendants have had."""
+    with suppress(OSError):  # a child that ended meanwhile
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        children = {int(c) for task in Path(f"/proc/{process}/task").iterdir() for c in _children(task)}
+        return ticks / os.sysconf("SC_CLK_TCK") + sum(map(_worked, children))
+    return 0.0
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
