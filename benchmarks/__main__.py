@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME ...] [OPTIONS]`: run all benchmarks, or those named, each a ratio measured in one run.
 
-Options are those of `extract`: `python -m benchmarks extract --help`.
+`extract` and `rollout` have options: `python -m benchmarks extract --help`.
 """
 
 import importlib

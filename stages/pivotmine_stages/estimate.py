@@ -9,10 +9,7 @@ token. Generated tokens and what adaptive profiling would spend are told from st
 from __future__ import annotations
 
 import math
-import sys
-from array import array
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from pivotmine_stages.covariates import covariates
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.planning import Goal, StateSoFar, probabilistic_plan
 from pivotmine_stages.posteriors import observed
+from pivotmine_stages.prefixes import sortable, tree_tokens
 from pivotmine_stages.rendering import Renderer
 from pivotmine_stages.rollout import RolloutConfig, rollout
 from pivotmine_stages.score import ScoreConfig, score
@@ -95,40 +93,13 @@ def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[
             counts["unrendered"] += 1
             continue
         counts["prompt_tokens"] += len(token_ids)
-        prompt = _sortable(token_ids)
+        prompt = sortable(token_ids)
         if longest and state.turn["segment_id"] == segment and prompt.startswith(longest[-1]):
             longest[-1] = prompt
         else:
             longest.append(prompt)
         segment = state.turn["segment_id"]
     return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}
-
-
-def _sortable(token_ids: Iterable[int]) -> bytes:
-    """Token ids as bytes that sort as the ids do."""
-    ids = array("I", token_ids)
-    assert ids.itemsize == 4
-    if sys.byteorder == "little":
-        ids.byteswap()
-    return ids.tobytes()
-
-
-def tree_tokens(prompts: list[bytes]) -> int:
-    """Nodes of the tree of these prompts, four bytes a token."""
-    total, before = 0, b""
-    for prompt in sorted(prompts):
-        total += len(prompt) // 4 - _shared(before, prompt) // 4
-        before = prompt
-    return total
-
-
-def _shared(a: bytes, b: bytes) -> int:
-    """Length of the common prefix."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
-    return low
 
 
 def _tokens_per_sample(run: Path, policy_id: str) -> float | None:

@@ -1,7 +1,8 @@
 """rollout: demonstrated states -> sampled actions.
 
 States whose demonstrations fail the configured verifier are not sampled. What is sampled already is never sampled
-again: a row is named by (state, sample), and a part file is whole or absent.
+again: a row is named by (state, sample), and a part file is whole or absent. Parts are written by a thread, one at a
+time and never far behind: the engine goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.policies import PolicyRecord, check_seed, remember_policy
 from pivotmine_stages.rendering import Prompt, Renderer
-from pivotmine_stages.wanted import eligible_states, missing_samples, wanted_samples
+from pivotmine_stages.wanted import eligible_states, in_prefix_order, missing_samples, wanted_samples
 
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
@@ -65,20 +67,44 @@ class _Work:
         self.config, self.record, self.rejects = config, record, rejects
         self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
         self.rows: list[dict[str, Any]] = []
+        self.writer = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
         self.counts: Counter[str] = Counter()
-        self.part = len(list(self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")))
+        # Not their number: one that could not be written leaves a gap.
+        parts = self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")
+        self.part = 1 + max((int(path.name.split("-")[2].split(".")[0]) for path in parts), default=-1)
 
     def reject(self, reason: str, turn: dict[str, Any], detail: str) -> None:
         self.rejects.append(as_reject("rollout", reason, turn, detail))
 
     def flush(self) -> None:
-        """Write the rows so far as one part, under a name that no part has had."""
+        """Hand the rows so far to the writer as one part, under a name that no part has had.
+
+        The part before is whole by then: rows of two parts are in memory, no more, and its error is raised here.
+        """
+        self.settle()
         if not self.rows:
             return
         remember_policy(self.run, self.record)
         i, n = self.config.shard
-        rundir.write_rows(self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", "rollouts", self.rows)
+        path = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet"
+        self.writing = self.writer.submit(rundir.write_rows, path, "rollouts", self.rows)
         self.rows, self.part = [], self.part + 1
+
+    def settle(self) -> None:
+        """Wait until all that was handed over is on the disk; raises what the writing raised."""
+        if self.writing is not None:
+            error, self.writing = self.writing.exception(), None
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """Write what is left; end the thread."""
+        try:
+            self.flush()
+            self.settle()
+        finally:
+            self.writer.shutdown()
 
 
 def rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy | None = None) -> dict[str, Any]:
@@ -109,12 +135,12 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
     if not missing.is_empty():
         engine = policy.engine(_stored(run, record)["samples"])
         opened = time.monotonic()
-        requests = _requests(run, missing, policy.renderer, engine.max_model_len, work)
+        requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
         try:
             with progress("rollout", len(missing)) as shown:
                 _collect(engine.sample(requests), work, shown)
         finally:
-            work.flush()
+            work.close()
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
 
@@ -178,6 +204,8 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
             prompt_tokens=len(prompt.token_ids) if prompt else 0,
             cached_tokens=reply.num_cached_tokens or 0,
         )
+        if reply.num_prefill_tokens is not None:
+            work.counts["prefill_tokens"] += reply.num_prefill_tokens
         shown.advance(states=1, tokens=tokens)
         if len(work.rows) >= SAMPLES_PER_PART or time.monotonic() - written > SECONDS_PER_PART:
             work.flush()

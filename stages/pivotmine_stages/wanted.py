@@ -87,3 +87,17 @@ def missing_samples(run: Path, policy_id: str, wanted: pl.DataFrame) -> pl.DataF
         .with_columns(missing=pl.col("missing").list.set_difference(pl.col("done").fill_null([])).list.sort())
         .filter(pl.col("missing").list.len() > 0)
     )
+
+
+def in_prefix_order(run: Path, states: pl.DataFrame) -> pl.DataFrame:
+    """The rows, trajectories whole and in order, those that begin alike next to each other: it is what caches keep.
+
+    Sorted by tools, then message by message (their ids hash their content), trajectories lie as in their prefix tree.
+    """
+    begins = states.unique("trajectory_id", keep="first").select("trajectory_id", "segment_id", "tools_id")
+    messages = rundir.scan(run, "segments").select("segment_id", pl.col("message_ids").list.join(" ")).collect()
+    place = begins.join(messages, on="segment_id").sort("tools_id", "message_ids", "trajectory_id")
+    place = place.select("trajectory_id").with_row_index("place")
+    return (
+        states.join(place, on="trajectory_id", maintain_order="left").sort("place", maintain_order=True).drop("place")
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pivotmine_stages.engines.protocol import Engine, Reply, Request
+from pivotmine_stages.prefixes import paged_tokens
 
 Ask = Callable[..., Request]
 
@@ -57,6 +58,24 @@ def test_a_prompt_met_before_comes_from_the_prefix_cache(vllm_engine: Engine, as
     (again,) = vllm_engine.sample([ask("again", prompt_ids=[*long_prompt, 7])])
     assert again.num_cached_tokens is not None
     assert again.num_cached_tokens >= 512
+
+
+def test_prompt_tokens_are_counted_over_all_samples_as_a_paged_cache_computes_them(
+    vllm_engine: Engine, ask: Ask, coin_prompt: list[int]
+) -> None:
+    """Turns of a segment and one prompt of whole blocks: each sample finds the full blocks before its last token."""
+    text = [11, *(coin_prompt * 5)]
+    prompts = [text[:length] for length in (130, 300, 512, 700)]
+    requests = [ask(f"s{number}", (0, 1, 2), prompt_ids=prompt) for number, prompt in enumerate(prompts)]
+    replies = list(vllm_engine.sample(requests))
+    asked = [(prompt, 3) for prompt in prompts]
+    block_size: int = vllm_engine.block_size  # type: ignore[attr-defined]
+    assert sum(reply.num_prefill_tokens or 0 for reply in replies) == paged_tokens(asked, block_size)
+    again = _by_state(vllm_engine.sample(requests))
+    for number, prompt in enumerate(prompts):
+        found = (len(prompt) - 1) // block_size * block_size
+        assert again[f"s{number}"].num_cached_tokens == found
+        assert again[f"s{number}"].num_prefill_tokens == 3 * (len(prompt) - found)
 
 
 def test_leaving_early_leaves_nothing_behind(vllm_engine: Engine, ask: Ask) -> None:

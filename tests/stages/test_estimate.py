@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine_stages.commands import extract, rollout
-from pivotmine_stages.estimate import tree_tokens
 from pivotmine_stages.rendering import load_renderer
-
-
-def as_bytes(token_ids: list[int]) -> bytes:
-    ids = array("I", token_ids)
-    ids.byteswap()
-    return ids.tobytes()
-
-
-@given(st.lists(st.lists(st.sampled_from([0, 1, 255, 256, 65536, 150_000]), max_size=6), max_size=12))
-def test_the_tree_has_a_node_a_distinct_prefix(prompts: list[list[int]]) -> None:
-    prefixes = {tuple(prompt[: i + 1]) for prompt in prompts for i in range(len(prompt))}
-    assert tree_tokens([as_bytes(prompt) for prompt in prompts]) == len(prefixes)
 
 
 @pytest.fixture

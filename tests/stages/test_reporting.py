@@ -89,6 +89,8 @@ def test_rollout_says_what_it_cost() -> None:
         "          rejects: no_verifier 2",
         "          5.0 s",
     ]
+    told = {**ROLLED, "sampled": {**SAMPLED, "prefill_tokens": 6500}}
+    assert rollout_report(told).splitlines()[3] == "          9,000 prompt tokens, 6,500 tokens prefilled"
     nothing = {**ROLLED, "missing_samples": 0, "sampled": {}, "sampling_s": 0.0, "rejects": {}}
     assert rollout_report(nothing).splitlines()[2:4] == [
         "          sampled 0 actions in 0 states",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,15 @@ import polars as pl
 import pytest
 from trajectories import TOOLS, call, order_trajectory, write_jsonl
 
+import pivotmine_stages.rollout as stage
+from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.rundir import scan
+from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine_stages.commands import extract, rollout
+from pivotmine_stages.prefixes import sortable, tree_tokens
+from pivotmine_stages.rendering import load_renderer
+from pivotmine_stages.wanted import in_prefix_order
 
 NUM_ORDERS = 12
 
@@ -276,3 +283,56 @@ def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path, poli
     assert len(rows(run)) >= 3
     assert sample(run, tiny_policy, max_new_tokens=48)["missing_samples"] == 0
     assert sorted(set(keys(run))) == keys(run)
+
+
+def test_trajectories_that_begin_alike_are_sampled_next_to_each_other(tmp_path: Path) -> None:
+    """And each stays whole and in order; nothing is lost on the way."""
+    records = [order_trajectory(f"F{i}") for i in range(8)]
+    for i, record in enumerate(records):
+        record["messages"].insert(0, {"role": "system", "content": f"You work at desk {i % 2}."})
+        record["tools"] = TOOLS[: 2 - i // 4]
+    extract({}, sources=[write_jsonl(tmp_path / "s.jsonl", records)], run=tmp_path / "run")
+    turns = demonstrated_turns(tmp_path / "run")
+    ordered = in_prefix_order(tmp_path / "run", turns)
+    assert ordered.sort("turn_id").equals(turns.sort("turn_id"))
+    assert len(ordered["trajectory_id"].rle()) == 8
+    assert all(group["position"].is_sorted() for _, group in ordered.group_by("trajectory_id"))
+    begins = [
+        (json.dumps(state.tools), state.messages[0]["content"]) for state in state_messages(tmp_path / "run", ordered)
+    ]
+    assert len(list(groupby(begins))) == len(set(begins)) == 4
+
+
+def test_a_part_that_cannot_be_written_is_told_and_sampled_again(
+    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for the second part only: its error ends the command, what came after it is written."""
+    write, written = rundir.write_rows, list[str]()
+
+    def full_at_second(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
+        if path.name == "part-0of1-000001.parquet":
+            raise OSError(28, "No space left on device")
+        write(path, table, rows)
+        written.append(path.name)
+
+    monkeypatch.setattr(stage, "SAMPLES_PER_PART", 12)
+    monkeypatch.setattr(stage, "SECONDS_PER_PART", 1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(rundir, "write_rows", full_at_second)
+        with pytest.raises(OSError, match="No space left"):
+            sample(run, tiny_policy, batch_size=6)
+    assert written == ["part-0of1-000000.parquet", "part-0of1-000002.parquet"]
+    assert len(keys(run)) == 12 + 12
+    assert sample(run, tiny_policy)["missing_samples"] == 0
+    assert keys(run) == [(state, index) for state in sorted(calling_states(run)) for index in range(3)]
+
+
+def test_what_was_prefilled_is_told(run: Path, tiny_policy: Path) -> None:
+    """One batch of all states, in the order of their prefixes: nearly the tree of their prompts."""
+    done = sample(run, tiny_policy, batch_size=1000)["sampled"]
+    renderer = load_renderer(str(tiny_policy), {})
+    turns = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
+    prompts = [sortable(renderer.render(s.messages, s.tools).token_ids) for s in state_messages(run, turns)]
+    assert done["prompt_tokens"] == sum(map(len, prompts)) // 4
+    assert tree_tokens(prompts) <= done["prefill_tokens"] <= 1.1 * tree_tokens(prompts)
+    assert done["prefill_tokens"] + done["cached_tokens"] == done["prompt_tokens"]

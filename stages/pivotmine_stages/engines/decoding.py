@@ -15,6 +15,7 @@ import torch
 
 from pivotmine.errors import UserError
 from pivotmine_stages.engines.attention import make_room
+from pivotmine_stages.engines.prefix_cache import ReadPrompts
 from pivotmine_stages.engines.protocol import Sampling
 
 KEEP_SHARE = 7 / 8
@@ -51,12 +52,16 @@ def decode(
     *,
     sampling: Sampling,
     eos_ids: frozenset[int],
+    read: ReadPrompts | None = None,
 ) -> list[Drawn]:
-    """Draw the samples, in the order of `draws`; UserError where the model returns NaN."""
+    """Draw the samples, in the order of `draws`; UserError where the model returns NaN.
+
+    read: the prompts, where they are read already.
+    """
     room = max(draw.max_new_tokens for draw in draws)
     uniforms_RT = np.stack([np.random.Generator(np.random.Philox(d.seed)).random(room) for d in draws])
     batch = _Batch(model, prompts, room)
-    logits_RV = batch.select(torch.tensor([draw.prompt for draw in draws]), batch.prefill())
+    logits_RV = batch.select(torch.tensor([draw.prompt for draw in draws]), batch.prefill(read))
     drawn = [Drawn(token_ids=[], logprobs=[], finish_reason="length") for _ in draws]
     rows, running = list(range(len(draws))), set(range(len(draws)))
     for step in range(room):
@@ -131,15 +136,18 @@ class _Batch:
         self._padded = bool((mask == 0).any())
         self._cache: Any = None
 
-    def prefill(self) -> torch.Tensor:
-        """Logits of the first new token, [S, V]."""
-        output = self._forward(0, use_cache=True)
-        cache = getattr(output, "past_key_values", None)
+    def prefill(self, read: ReadPrompts | None) -> torch.Tensor:
+        """Read the prompts, unless they are read; logits of the first new token, [S, V]."""
+        if read is None:
+            output = self._forward(0, use_cache=True)
+            cache, logits_SV = getattr(output, "past_key_values", None), output.logits[:, -1]
+        else:
+            cache, logits_SV = read.cache, read.logits
         # An architecture whose cache cannot be copied for a prompt's samples reads its whole text at every step.
         self._cache = cache if hasattr(cache, "reorder_cache") else None
         if self._cache is not None:
             make_room(self._cache)
-        return output.logits[:, -1]
+        return logits_SV
 
     def step(self, tokens_R: torch.Tensor) -> torch.Tensor:
         """Append a token to every row; logits of the next one, [R, V]."""

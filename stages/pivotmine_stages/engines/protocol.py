@@ -71,7 +71,10 @@ class Reply:
     detail: str = ""
     """The reject's detail: the server's or the engine's own words, one line."""
     num_cached_tokens: int | None = None
-    """Prompt tokens served from a prefix cache, where the engine tells."""
+    """Prompt tokens that came from a prefix cache (vllm: for the first sample, others share its prompt); null: not
+    told."""
+    num_prefill_tokens: int | None = None
+    """Prompt tokens that were computed, all samples of the request together; null: the engine does not tell."""
 
 
 class Prefilled(NamedTuple):

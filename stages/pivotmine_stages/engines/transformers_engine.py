@@ -1,9 +1,10 @@
 """Engine `transformers`: in process, no server, no GPU needed; the default where vLLM cannot run.
 
-A state is prefilled once, its cache is copied for each of its samples, several states are decoded side by side, and
-finished rows leave the batch. Every sample has random numbers of its own, from (seed, state, sample index): it is the
-same whatever shares its batch, so an interrupted run and an undisturbed one hold the same contents (up to rounding:
-another batch shape may change the last digit of a logit, in bfloat16 on a GPU more often than in float32).
+A state is prefilled once, from where its prompt leaves the one before, its cache is copied for each of its samples,
+several states are decoded side by side, and finished rows leave the batch. Every sample has random numbers of its own,
+from (seed, state, sample index): it is the same whatever shares its batch, so an interrupted run and an undisturbed one
+hold the same contents (up to rounding: another batch shape may change the last digit of a logit, in bfloat16 on a GPU
+more often than in float32).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pivotmine_stages.engines.options import (
     token_budget,
 )
 from pivotmine_stages.engines.prefill import prefill
+from pivotmine_stages.engines.prefix_cache import PrefixCache
 from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
 
@@ -47,6 +49,7 @@ class TransformersEngine:
         config = self._model.config.get_text_config()
         self._vocab_size: int = config.vocab_size
         self._eos_ids = _eos_ids(self._model, self._tokenizer)
+        self._prefixes = PrefixCache(self._model)
         own_limit: int | None = getattr(config, "max_position_embeddings", None)
         self.max_model_len: int | None = smaller(own_limit, options.max_model_len)
 
@@ -72,30 +75,35 @@ class TransformersEngine:
     def close(self) -> None:
         """Free the model."""
         self._model: Any = None
+        self._prefixes = PrefixCache(None)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def _answer(self, batch: list[Request]) -> Iterator[Reply]:
         try:
-            drawn = iter(self._decode(batch))
+            drawn, num_computed = self._decode(batch)
         except torch.OutOfMemoryError as error:
+            self._prefixes.clear()
             if len(batch) == 1:
                 yield failed(batch[0], "engine_error", str(error))
                 return
-            drawn = None
-        if drawn is None:
+            drawn, num_computed = None, None
+        if drawn is None or num_computed is None:
             # A GPU too small for this batch: seeds are per sample, so two halves draw the same samples.
             yield from self._answer(batch[: len(batch) // 2])
             yield from self._answer(batch[len(batch) // 2 :])
             return
-        for request in batch:
+        rows = iter(drawn)
+        for request, computed in zip(batch, num_computed, strict=True):
             samples = tuple(
                 sample_from_tokens(self._tokenizer, index, one.token_ids, one.logprobs, one.finish_reason)
-                for index, one in zip(request.sample_indices, drawn, strict=False)
+                for index, one in zip(request.sample_indices, rows, strict=False)
             )
-            yield Reply(request=request, samples=samples)
+            num_cached = len(request.prompt_ids) - computed
+            yield Reply(request=request, samples=samples, num_cached_tokens=num_cached, num_prefill_tokens=computed)
 
-    def _decode(self, batch: list[Request]) -> list[Drawn]:
+    def _decode(self, batch: list[Request]) -> tuple[list[Drawn], list[int]]:
+        """The samples of all requests, one after another, and the prompt tokens that each request cost."""
         options = self._options
         draws = [
             Draw(
@@ -107,7 +115,10 @@ class TransformersEngine:
             for index in request.sample_indices
         ]
         prompts = [request.prompt_ids for request in batch]
-        return decode(self._model, prompts, draws, sampling=options.sampling, eos_ids=self._eos_ids)
+        read = self._prefixes.read(prompts)
+        num_computed = read.num_computed if read else [len(prompt) for prompt in prompts]
+        drawn = decode(self._model, prompts, draws, sampling=options.sampling, eos_ids=self._eos_ids, read=read)
+        return drawn, num_computed
 
 
 def _load(options: EngineOptions) -> tuple[Any, Any]:

