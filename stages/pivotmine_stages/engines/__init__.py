@@ -37,6 +37,10 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
         require_model(options.model)
         if options.adapter is not None:
             adapter_config(options.adapter)
+    if name == "transformers":
+        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
+        # too, sampling took 3 to 10 times as long.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     module, function = ENGINES[name].split(":")
     return getattr(importlib.import_module(module), function)(options)
 
