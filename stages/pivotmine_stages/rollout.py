@@ -150,6 +150,7 @@ def _requests(
             state_id=state.turn["state_id"],
             prompt_ids=prompt.token_ids if prompt else [],
             sample_indices=tuple(state.turn["missing"]),
+            trajectory_id=state.turn["trajectory_id"],
             messages=state.messages,
             tools=state.tools,
         )

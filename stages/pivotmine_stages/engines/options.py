@@ -33,7 +33,7 @@ class EngineOptions:
     max_model_len: int | None = None
     """Prompt and reply together, in tokens; null takes the model's own, and a larger one than the model's is cut."""
     concurrency: int = 64
-    """Requests in flight (vllm, openai)."""
+    """Requests in flight (vllm; openai: for each server)."""
     batch_size: int = 128
     """Samples decoded side by side (transformers); a request with more is never split."""
     tensor_parallel_size: int = 1
@@ -41,7 +41,7 @@ class EngineOptions:
     gpu_memory_utilization: float = 0.9
     """Share of the GPU's memory that is taken, in (0, 1] (vllm)."""
     base_urls: tuple[str, ...] = ()
-    """Servers, each with its `/v1` (openai)."""
+    """Servers, each with its `/v1`; several share out the trajectories (openai)."""
     api: str = "completions"
     """`completions` sends token ids; `chat` sends messages and lets the server render them (openai)."""
     api_key_env: str = "OPENAI_API_KEY"
@@ -49,9 +49,9 @@ class EngineOptions:
     served_model: str | None = None
     """The model's name on the server; null takes `model` where the server knows it, or the server's only one."""
     timeout_s: float = 600.0
-    """Longest wait for one reply (openai)."""
+    """Longest wait for one reply, and for a server to come back where none takes requests (openai)."""
     max_retries: int = 5
-    """Tries beyond the first, for connection errors, 429 and 5xx (openai)."""
+    """Tries beyond the first, for connection errors, time-outs, 429, 5xx and half replies (openai)."""
     template_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Options of the chat template, which only chat mode hands on."""
 
