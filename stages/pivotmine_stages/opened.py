@@ -53,7 +53,7 @@ def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
-        engine,
+        config.engine.replica_engine if engine == "ray" else engine,  # Ray is only where it runs
         renderer,
         parser=_parser(config, renderer),
         policy_name=config.policy_name,

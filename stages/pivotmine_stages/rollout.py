@@ -38,7 +38,7 @@ class RolloutConfig:
     engine: EngineOptions
     """Model, adapter, sampling parameters, seed and the engine's own settings."""
     engine_name: str | None = None
-    """`vllm`, `openai`, `transformers`; None: vllm where it is installed and has a GPU, else transformers."""
+    """`vllm`, `openai`, `transformers`, `ray`; None: vllm where it is installed and has a GPU, else transformers."""
     verifier: VerifierSpec
     """States whose demonstrations all fail it are not sampled."""
     num_samples: int = 8

@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class Live:
         return f"http://127.0.0.1:{self.port}/v1"
 
     @contextlib.contextmanager
-    def up(self) -> Iterator[Live]:
+    def up(self) -> Generator[Live]:
         live = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def opened(*servers: Live, **options: Any) -> Iterator[Any]:
+def opened(*servers: Live, **options: Any) -> Generator[Any]:
     from pivotmine_stages.engines.openai_engine import open_openai
 
     urls = tuple(server.address for server in servers)

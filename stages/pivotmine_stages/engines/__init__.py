@@ -18,9 +18,10 @@ ENGINES = {
     "vllm": "pivotmine_stages.engines.vllm_engine:open_vllm",
     "openai": "pivotmine_stages.engines.openai_engine:open_openai",
     "transformers": "pivotmine_stages.engines.transformers_engine:open_transformers",
+    "ray": "pivotmine_stages.engines.ray_engine:open_ray",
 }
 
-_PACKAGES = {"vllm": ("vllm",), "openai": ("openai",), "transformers": ("torch", "transformers")}
+_PACKAGES = {"vllm": ("vllm",), "openai": ("openai",), "transformers": ("torch", "transformers"), "ray": ("ray",)}
 
 
 def open_engine(name: str, options: EngineOptions) -> Engine:

@@ -40,6 +40,18 @@ class EngineOptions:
     """GPUs that share one copy of the model (vllm)."""
     gpu_memory_utilization: float = 0.9
     """Share of the GPU's memory that is taken, in (0, 1] (vllm)."""
+    num_replicas: int = 1
+    """Workers, each with an engine of its own (ray)."""
+    replica_engine: str = "vllm"
+    """The engine of a worker, `vllm` or `transformers`: it is the policy's (ray)."""
+    cpus_per_replica: float = 1.0
+    """CPUs that a worker takes from Ray, above 0; it may be less than one (ray)."""
+    gpus_per_replica: float | None = None
+    """GPUs that a worker takes from Ray; null: `tensor_parallel_size` where the cluster has GPUs, else none (ray)."""
+    states_per_block: int = 64
+    """States that a worker is given at a time, in whole trajectories: what a worker that dies has to repeat (ray)."""
+    ray_address: str | None = None
+    """`auto` or host:port of a Ray cluster; null: one is started on this machine (ray)."""
     base_urls: tuple[str, ...] = ()
     """Servers, each with its `/v1`; several share out the trajectories (openai)."""
     api: str = "completions"
