@@ -23,6 +23,8 @@ from trajectories import order_trajectory, write_jsonl
 from pivotmine.errors import UserError
 from pivotmine.rundir import scan
 from pivotmine_stages.commands import extract, rollout
+from pivotmine_stages.engines import open_engine
+from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Request
 
 pytestmark = pytest.mark.filterwarnings(
@@ -110,15 +112,14 @@ def test_two_replicas_sample_what_one_process_samples_and_a_second_start_nothing
         sample(run, tiny_policy, num_samples=4, ray_address="127.0.0.1:9")
 
 
-def test_an_engine_that_cannot_start_is_one_line(run: Path, tiny_policy: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
+def test_an_engine_that_cannot_start_is_one_line(tiny_policy: Path, tmp_path: Path) -> None:
     for file in tiny_policy.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    (broken / "config.json").write_text('{"model_type": "no such architecture"}')
-    with pytest.raises(UserError, match=f"^model {broken}: "):
-        sample(run, broken, parser="hermes")
-    assert rows(run).is_empty()
+        if file.name != "model.safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    options = EngineOptions(model=str(tmp_path), replica_engine="transformers", cpus_per_replica=0.5)
+    with pytest.raises(UserError, match=f"^model {tmp_path}: ") as raised:
+        open_engine("ray", options)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.fixture
