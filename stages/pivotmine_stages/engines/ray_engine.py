@@ -30,10 +30,9 @@ from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import EngineOptions, one_line
 from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
-# Ray reads these on import: it phones home, warns of its own future, and prints what it recovers from.
+# Ray reads these on import: it phones home, and warns of its own future.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its errors come as exceptions
 
 import ray
 import ray.data
