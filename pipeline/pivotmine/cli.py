@@ -56,7 +56,7 @@ MinOutcome = Annotated[
     float | None, typer.Option(help="Least outcome label of a demonstration; by default the best, never a failure.")
 ]
 Model = Annotated[str, typer.Option(help="Folder or hub id of the policy; on a server, the served model's name.")]
-Engine = Annotated[str | None, typer.Option(help="vllm, openai or transformers; vllm by default where a GPU is.")]
+Engine = Annotated[str | None, typer.Option(help="vllm, openai, transformers or ray; vllm by default where a GPU is.")]
 Adapter = Annotated[str | None, typer.Option(help="Folder of a LoRA adapter.")]
 PolicyName = Annotated[str | None, typer.Option(help="Readable part of the policy's id; a server's policy needs one.")]
 NumSamples = Annotated[int, typer.Option(help="Samples a state (K).", min=1)]
@@ -156,11 +156,25 @@ def rollout(
     plan: Annotated[Path | None, typer.Option(help="File with state_id and num_samples: exactly these.")] = None,
     base_url: BaseUrl = None,
     api: Api = "completions",
-    concurrency: Annotated[int, typer.Option(help="Requests in flight (vllm, openai).", min=1)] = 64,
+    concurrency: Annotated[int, typer.Option(help="Requests in flight (vllm; openai: for each server).", min=1)] = 64,
     batch_size: Annotated[int, typer.Option(help="Samples decoded side by side (transformers).", min=1)] = 128,
     tensor_parallel_size: Annotated[int, typer.Option(help="GPUs that share one model (vllm).", min=1)] = 1,
     gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory (vllm).")] = 0.9,
-    timeout_s: Annotated[float, typer.Option(help="Longest wait for one reply (openai).")] = 600.0,
+    timeout_s: Annotated[
+        float, typer.Option(help="Longest wait for a reply or for any server (openai), for a worker's place (ray).")
+    ] = 600.0,
+    num_replicas: Annotated[int, typer.Option(help="Workers, each with an engine of its own (ray).", min=1)] = 1,
+    replica_engine: Annotated[str, typer.Option(help="A worker's engine, vllm or transformers (ray).")] = "vllm",
+    cpus_per_replica: Annotated[float, typer.Option(help="CPUs of a worker (ray).", min=0.01)] = 1.0,
+    gpus_per_replica: Annotated[
+        float | None, typer.Option(help="GPUs of a worker; by default --tensor-parallel-size (ray).", min=0)
+    ] = None,
+    states_per_block: Annotated[
+        int, typer.Option(help="States a worker is given at a time, in whole trajectories (ray).", min=1)
+    ] = 64,
+    ray_address: Annotated[
+        str | None, typer.Option(help="auto, or host:port of a Ray cluster; by default one is started here (ray).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and sample nothing.")] = False,
     pilot: Annotated[int, typer.Option(help="States that a dry run samples all the same, and keeps.", min=0)] = 0,
     tokens_per_second: Annotated[

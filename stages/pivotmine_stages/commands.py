@@ -39,6 +39,7 @@ from pivotmine_stages.selection import SelectConfig
 Tables = Mapping[str, Any]
 """The tables of `--config`."""
 APIS = ("completions", "chat")
+REPLICA_ENGINES = ("vllm", "transformers")
 
 
 def extract(
@@ -103,6 +104,7 @@ def rollout_config(
     """What the options of `pivotmine rollout` say."""
     _one_of("--engine", engine, ENGINES)
     _one_of("--api", options.get("api"), APIS)
+    _one_of("--replica-engine", options.get("replica_engine"), REPLICA_ENGINES)
     if not 0 < options.get("top_p", 1) <= 1:
         raise UserError(f"--top-p {options['top_p']}: above 0, at most 1")
     engine_options = EngineOptions(

@@ -5,6 +5,7 @@ Several rounds of sampling share one: weights are hashed and loaded once, and vL
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,6 +47,10 @@ class OpenedPolicy:
 def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
     """Check and describe the policy; its engine is closed at the end. UserError for what cannot be had."""
     engine = config.engine_name or default_engine()
+    if engine == "transformers":
+        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
+        # too, sampling took 3 to 10 times as long.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if engine != "openai":
         require_model(config.engine.model)
         if config.engine.adapter is not None:
@@ -53,7 +58,7 @@ def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
-        engine,
+        config.engine.replica_engine if engine == "ray" else engine,  # Ray is only where it runs
         renderer,
         parser=_parser(config, renderer),
         policy_name=config.policy_name,

@@ -40,7 +40,7 @@ class RolloutConfig:
     engine: EngineOptions
     """Model, adapter, sampling parameters, seed and the engine's own settings."""
     engine_name: str | None = None
-    """`vllm`, `openai`, `transformers`; None: vllm where it is installed and has a GPU, else transformers."""
+    """`vllm`, `openai`, `transformers`, `ray`; None: vllm where it is installed and has a GPU, else transformers."""
     verifier: VerifierSpec
     """States whose demonstrations all fail it are not sampled."""
     num_samples: int = 8
@@ -176,6 +176,7 @@ def _requests(
             state_id=state.turn["state_id"],
             prompt_ids=prompt.token_ids if prompt else [],
             sample_indices=tuple(state.turn["missing"]),
+            trajectory_id=state.turn["trajectory_id"],
             messages=state.messages,
             tools=state.tools,
         )

@@ -16,7 +16,7 @@ from pivotmine_stages.engines.options import EngineOptions, derive_seed, one_lin
 
 
 def test_importing_the_engines_loads_none_of_their_libraries() -> None:
-    heavy = "{'torch', 'transformers', 'vllm', 'openai', 'numpy', 'huggingface_hub'}"
+    heavy = "{'torch', 'transformers', 'vllm', 'openai', 'numpy', 'huggingface_hub', 'ray'}"
     program = f"import sys, pivotmine_stages.engines as e; e.default_engine(); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -193,7 +193,7 @@ def test_a_sample_that_ended_for_another_reason_is_no_sample(opened: Opened, ask
     reply = _sample_one(opened, ask, odd_server)
     assert (reply.failure, reply.detail) == ("engine_error", "the server ended with content_filter")
     odd_server.answers = [(200, {"choices": []})]
-    assert _sample_one(opened, ask, odd_server).detail == "the server ended with no sample at all"
+    assert _sample_one(opened, ask, odd_server, max_retries=1).detail == "the server ended with no sample at all"
 
 
 def test_a_chat_reply_that_ends_in_tool_calls_is_an_end_of_turn(
@@ -210,9 +210,10 @@ def test_a_chat_reply_that_ends_in_tool_calls_is_an_end_of_turn(
 @pytest.mark.parametrize("body", ["no json", "[]", '{"choices": 3}', '{"choices": [{"index": 0}]}', "[" * 5000])
 def test_a_reply_that_is_none_is_a_failure(body: str, opened: Opened, ask: Ask, odd_server: OddServer) -> None:
     odd_server.answers = [(200, body)]
-    reply = _sample_one(opened, ask, odd_server)
+    reply = _sample_one(opened, ask, odd_server, max_retries=1)
     assert reply.failure == "engine_error"
     assert reply.detail.startswith("the server's reply cannot be read: ")
+    assert len(odd_server.asked) == 2
 
 
 def test_a_busy_server_is_asked_again(opened: Opened, ask: Ask, odd_server: OddServer) -> None:

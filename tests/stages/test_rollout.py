@@ -217,6 +217,7 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"model": tmp_path / "none"}, "no such folder"),
         ({"engine": "sglang"}, "--engine sglang: choose from vllm, openai, transformers"),
+        ({"engine": "ray", "replica_engine": "openai"}, "--replica-engine openai: choose from vllm, transformers"),
         ({"parser": "yaml"}, "no parser 'yaml'"),
         ({"verifier": "vibes"}, "no verifier"),
         ({"top_p": 0}, "--top-p 0: above 0, at most 1"),

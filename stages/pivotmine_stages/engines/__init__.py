@@ -18,9 +18,10 @@ ENGINES = {
     "vllm": "pivotmine_stages.engines.vllm_engine:open_vllm",
     "openai": "pivotmine_stages.engines.openai_engine:open_openai",
     "transformers": "pivotmine_stages.engines.transformers_engine:open_transformers",
+    "ray": "pivotmine_stages.engines.ray_engine:open_ray",
 }
 
-_PACKAGES = {"vllm": ("vllm",), "openai": ("openai",), "transformers": ("torch", "transformers")}
+_PACKAGES = {"vllm": ("vllm",), "openai": ("openai",), "transformers": ("torch", "transformers"), "ray": ("ray",)}
 
 
 def open_engine(name: str, options: EngineOptions) -> Engine:
@@ -37,10 +38,6 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
         require_model(options.model)
         if options.adapter is not None:
             adapter_config(options.adapter)
-    if name == "transformers":
-        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
-        # too, sampling took 3 to 10 times as long.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     module, function = ENGINES[name].split(":")
     return getattr(importlib.import_module(module), function)(options)
 

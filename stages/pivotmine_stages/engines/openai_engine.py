@@ -1,8 +1,11 @@
 """Engine `openai`: any server that speaks OpenAI's protocol, by completions (token ids) or by chat (messages).
 
-The K samples of a state are one request with `n` = K; a bounded number of requests is in flight, spread over the
-servers. Where a server returns fewer samples than asked, or ends one for a reason of its own (a content filter), the
-others are kept and the next start samples the missing ones.
+The K samples of a state are one request with `n` = K; a bounded number of requests is in flight. Several servers are
+a fleet (`fleet.py`): each trajectory keeps to one. Connection errors, time-outs, 429, 5xx and replies that cannot be
+read are tried again, at another server where that one is out; after that the state is a reject with the last words.
+Where a server returns fewer samples than asked, or ends one for a reason of its own (a content filter), the others are
+kept and the next start samples the missing ones. An empty sample counts only where the server shows that a token was
+drawn for it.
 
 vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only where
 `/v1/models` says `owned_by: vllm`, since other servers reject fields they do not know. No seed is sent: a vLLM server
@@ -12,9 +15,12 @@ on a CPU dies of it. Log-probabilities are the unmodified distribution's unless 
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import json
 import os
+import random
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
@@ -24,6 +30,7 @@ import openai
 
 from pivotmine import jsonvalues
 from pivotmine.errors import UserError
+from pivotmine_stages.engines.fleet import Fleet, Server, pause_s
 from pivotmine_stages.engines.options import (
     EngineOptions,
     failed,
@@ -34,16 +41,21 @@ from pivotmine_stages.engines.options import (
     smaller,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import Prefilled, Reply, Request, Sample
-
-FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
-"""A sample that ended otherwise (`content_filter`, `abort`, ...) is no sample."""
+from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
+from pivotmine_stages.engines.server_replies import Trouble, read_reply
 
 START_TIMEOUT_S = 15.0
+"""For a server's list of models."""
+LOOK_AGAIN_S = 1.0
+"""A request without a server looks for one that often."""
+
+
+class _NoAnswer(UserError):
+    """A server that may be there later."""
 
 
 def open_openai(options: EngineOptions) -> OpenAIEngine:
-    """Ask every server for its models; UserError where one is not there or does not serve the model."""
+    """Ask every server for its models; UserError where none is there or one does not serve the model."""
     return OpenAIEngine(options)
 
 
@@ -60,27 +72,24 @@ class OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
-        self._clients = [_client(url, options) for url in options.base_urls]
+        self._fleet = Fleet(options.base_urls)
+        self._probes: set[asyncio.Task[None]] = set()
+        self.max_model_len = options.max_model_len
         try:
-            served = [self._run(_served(client, options)).result() for client in self._clients]
+            self._run(self._meet_all()).result()
         except UserError:
             self.close()
             raise
-        self._models = [model["id"] for model in served]
-        self._is_vllm = all(model.get("owned_by") == "vllm" for model in served)
-        self.max_model_len = options.max_model_len
-        for model in served:
-            self.max_model_len = smaller(self.max_model_len, model.get("max_model_len"))
-        self._fields = _fields(options, is_vllm=self._is_vllm)
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Send every request; replies come as the servers answer."""
-        waiting = enumerate(requests)
+        waiting = iter(requests)
         in_flight: set[Future[Reply]] = set()
+        most = self._options.concurrency * len(self._fleet.servers)
         try:
             while True:
-                while len(in_flight) < self._options.concurrency and (item := next(waiting, None)) is not None:
-                    in_flight.add(self._run(self._answer(*item)))
+                while len(in_flight) < most and (request := next(waiting, None)) is not None:
+                    in_flight.add(self._run(self._answer(request)))
                 if not in_flight:
                     return
                 answered, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
@@ -97,8 +106,7 @@ class OpenAIEngine:
     def close(self) -> None:
         """Close the connections and end the thread."""
         if self._thread.is_alive():
-            for client in self._clients:
-                self._run(client.close()).result()
+            self._run(self._close()).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -106,38 +114,117 @@ class OpenAIEngine:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _answer(self, number: int, request: Request) -> Reply:
+    async def _close(self) -> None:
+        for probe in self._probes:
+            probe.cancel()
+        for server in self._fleet.servers:
+            if server.client is not None:
+                await server.client.close()
+
+    async def _meet_all(self) -> None:
+        """Meet every server; one that does not answer is out at first, unless it is the only one."""
+        servers = self._fleet.servers
+        found = await asyncio.gather(*(self._meet(server) for server in servers), return_exceptions=True)
+        wrong = [error for error in found if error is not None and not isinstance(error, _NoAnswer)]
+        if wrong or all(found):
+            raise wrong[0] if wrong else found[0] or AssertionError
+        for server, error in zip(servers, found, strict=True):
+            if error is not None:
+                self._fleet.leave_out(server, one_line(str(error)))
+
+    async def _meet(self, server: Server) -> None:
+        """Ask a server what it serves; UserError where that is not the policy, or it does not answer."""
+        if server.client is None:
+            server.client = _client(server.url, self._options)
+        served = await _served(server.client, self._options)
+        server.fields = _fields(self._options, is_vllm=served.get("owned_by") == "vllm")
+        server.model = served["id"]
+        self.max_model_len = smaller(self.max_model_len, served.get("max_model_len"))
+
+    async def _probe(self, server: Server) -> None:
+        try:
+            await self._meet(server)
+            self._fleet.take_back(server)
+        except UserError as error:
+            self._fleet.leave_out(server, one_line(str(error)))
+
+    async def _answer(self, request: Request) -> Reply:
         if self._options.api == "completions":
             refused = refusal(request, self.max_model_len, None)
             if refused is not None:
                 return refused
-        server = number % len(self._clients)
+        words = ""
+        for num_tries in range(1, self._options.max_retries + 2):
+            server = await self._server(request.trajectory_id or request.state_id)
+            if server is None:
+                words = f"no server has taken requests for {self._fleet.dark_s():.0f} s: {self._fleet.troubles()}"
+                break
+            try:
+                return await self._ask(server, request)
+            except Trouble as trouble:
+                words = str(trouble)
+                if num_tries <= self._options.max_retries:
+                    await asyncio.sleep(max(trouble.wait_s, pause_s(num_tries)))
+        return failed(request, "engine_error", words)
+
+    async def _server(self, key: str) -> Server | None:
+        """The trajectory's server, as soon as it takes requests; None where no server has for `timeout_s`."""
+        while True:
+            for due in self._fleet.due():
+                probe = asyncio.create_task(self._probe(due))
+                self._probes.add(probe)
+                probe.add_done_callback(self._probes.discard)
+            server, wait_s = self._fleet.choose(key)
+            if server is not None and wait_s == 0:
+                return server
+            if server is None and self._fleet.dark_s() + min(wait_s, LOOK_AGAIN_S) > self._options.timeout_s:
+                return None
+            # Not all at once: those that wait for one server would all meet it at the same moment.
+            await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) * random.uniform(1.0, 1.2))
+
+    async def _ask(self, server: Server, request: Request) -> Reply:
+        """One try. Trouble where another may help; a failed reply where none can."""
         try:
-            body = await self._post(self._clients[server], self._models[server], request)
+            body = await self._post(server, request)
         except openai.APIStatusError as error:
-            too_long = error.status_code == 400 and _is_about_length(error.message)
-            return failed(request, "prompt_too_long" if too_long else "engine_error", error.message)
+            if error.status_code == 400 and _is_about_length(error.message):
+                return failed(request, "prompt_too_long", error.message)
+            if not _may_pass(error.status_code):
+                return failed(request, "engine_error", error.message)
+            wait_s = _retry_after_s(error.response.headers.get("retry-after"))
+            if error.status_code == 429:
+                self._fleet.busy(server, wait_s, error.message)
+                raise Trouble(error.message) from None
+            self._fleet.failed(server, one_line(error.message))
+            raise Trouble(error.message, min(wait_s, self._options.timeout_s)) from None
         except openai.OpenAIError as error:
-            cause = f": {error.__cause__}" if error.__cause__ is not None else ""
-            return failed(request, "engine_error", f"{error}{cause}")
+            words = f"{error}: {error.__cause__!r}" if error.__cause__ is not None else str(error)
+            self._fleet.failed(server, one_line(words))
+            raise Trouble(words) from None
         try:
             # The lenient parser: one odd character in one sample must not cost the others.
-            reply = _reply(request, json.loads(body))
-            return replace(reply, samples=for_all_indices(request, self._options.sampling, reply.samples))
+            reply = read_reply(request, json.loads(body))
+            reply = replace(reply, samples=for_all_indices(request, self._options.sampling, reply.samples))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return failed(request, "engine_error", f"the server's reply cannot be read: {error!r}")
+            words = f"the server's reply cannot be read: {error!r}"
+            self._fleet.failed(server, one_line(words))
+            raise Trouble(words) from None
+        self._fleet.answered(server)
+        return reply
 
-    async def _post(self, client: Any, model: str, request: Request) -> str:
-        fields: dict[str, Any] = {"model": model, "n": num_drawn(request, self._options.sampling), **self._fields}
+    async def _post(self, server: Server, request: Request) -> str:
+        assert server.fields is not None, server.url
+        drawn = num_drawn(request, self._options.sampling)
+        fields: dict[str, Any] = {"model": server.model, "n": drawn, **server.fields}
         if self._options.api == "completions":
             budget = token_budget(request, self._options.sampling, self.max_model_len)
             fields |= {"prompt": request.prompt_ids, "max_tokens": budget}
-            response = await client.completions.with_raw_response.create(**fields)
+            response = await server.client.completions.with_raw_response.create(**fields)
         else:
             fields |= {"messages": request.messages}
             if request.tools:
                 fields |= {"tools": request.tools, "tool_choice": "auto"}
-            response = await client.chat.completions.with_raw_response.create(**fields)
+            response = await server.client.chat.completions.with_raw_response.create(**fields)
         return response.text
 
 
@@ -146,7 +233,7 @@ def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
         base_url=url,
         api_key=os.environ.get(options.api_key_env) or "none",
         timeout=options.timeout_s,
-        max_retries=options.max_retries,
+        max_retries=0,  # they are the fleet's: another server may answer
     )
 
 
@@ -154,13 +241,14 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> dict[st
     """The server's own description of the model to be sampled."""
     url = str(client.base_url)
     try:
-        impatient = client.with_options(timeout=START_TIMEOUT_S, max_retries=0)
+        impatient = client.with_options(timeout=START_TIMEOUT_S)
         response: Any = await impatient.models.with_raw_response.list()
         models = {str(model["id"]): model for model in jsonvalues.loads(response.text)["data"]}
     except openai.APIStatusError as error:
-        raise UserError(f"server {url}: {one_line(error.message)}") from None
+        kind = _NoAnswer if error.status_code >= 500 else UserError
+        raise kind(f"server {url}: {one_line(error.message)}") from None
     except openai.OpenAIError:
-        raise UserError(f"server {url}: no answer; start it, or correct its address") from None
+        raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
     except (ValueError, TypeError, KeyError):
         raise UserError(f"server {url}: /models is no OpenAI model list; does the address end in /v1?") from None
     wanted = options.served_model or (options.model if options.model in models else None)
@@ -197,47 +285,19 @@ def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
     return {**fields, "extra_body": extra}
 
 
-def _reply(request: Request, body: Any) -> Reply:
-    choices = sorted(body["choices"], key=lambda choice: choice["index"])
-    samples = tuple(
-        _sample(index, choice)
-        for index, choice in zip(request.sample_indices, choices, strict=False)
-        if choice["finish_reason"] in FINISH_REASONS
-    )
-    if not samples:
-        reasons = ", ".join(sorted({str(choice["finish_reason"]) for choice in choices})) or "no sample at all"
-        return failed(request, "engine_error", f"the server ended with {reasons}")
-    details = (body.get("usage") or {}).get("prompt_tokens_details") or {}
-    return Reply(request=request, samples=samples, num_cached_tokens=details.get("cached_tokens"))
-
-
-def _sample(sample_index: int, choice: dict[str, Any]) -> Sample:
-    message: dict[str, Any] | None = choice.get("message")
-    text = choice["text"] if message is None else message.get("content") or ""
-    token_ids: list[int] | None = choice.get("token_ids")
-    logprobs = _token_logprobs(choice.get("logprobs") or {})
-    said = {key: value for key, value in (message or {}).items() if value is not None}
-    return Sample(
-        sample_index=sample_index,
-        text=_storable(text),
-        token_ids=token_ids,
-        logprobs=logprobs if token_ids is not None and len(logprobs) == len(token_ids) else None,
-        finish_reason=FINISH_REASONS[choice["finish_reason"]],
-        num_tokens=None if token_ids is None else len(token_ids),
-        message=None if message is None else _storable(jsonvalues.dumps(said)),
-    )
-
-
-def _token_logprobs(logprobs: dict[str, Any]) -> list[float]:
-    if "token_logprobs" in logprobs:  # completions
-        return logprobs["token_logprobs"]
-    return [token["logprob"] for token in logprobs.get("content") or ()]  # chat
-
-
-def _storable(text: str) -> str:
-    """Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _is_about_length(words: str) -> bool:
     return any(clue in words.lower() for clue in ("context length", "context_length", "context window"))
+
+
+def _may_pass(status_code: int) -> bool:
+    """Whether another try, or another server, may succeed: refused keys and unknown models are a server's own."""
+    return status_code in (401, 403, 404, 408, 409, 429) or status_code >= 500
+
+
+def _retry_after_s(header: str | None) -> float:
+    """`Retry-After`, in seconds or as a date, as seconds from now; 0 where there is none."""
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        date = email.utils.parsedate_tz(header)
+        return 0.0 if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())

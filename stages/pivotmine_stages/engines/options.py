@@ -33,15 +33,27 @@ class EngineOptions:
     max_model_len: int | None = None
     """Prompt and reply together, in tokens; null takes the model's own, and a larger one than the model's is cut."""
     concurrency: int = 64
-    """Requests in flight (vllm, openai)."""
+    """Requests in flight (vllm; openai: for each server)."""
     batch_size: int = 128
     """Samples decoded side by side (transformers); a request with more is never split."""
     tensor_parallel_size: int = 1
     """GPUs that share one copy of the model (vllm)."""
     gpu_memory_utilization: float = 0.9
     """Share of the GPU's memory that is taken, in (0, 1] (vllm)."""
+    num_replicas: int = 1
+    """Workers, each with an engine of its own (ray)."""
+    replica_engine: str = "vllm"
+    """The engine of a worker, `vllm` or `transformers`: it is the policy's (ray)."""
+    cpus_per_replica: float = 1.0
+    """CPUs that a worker takes from Ray, above 0; it may be less than one (ray)."""
+    gpus_per_replica: float | None = None
+    """GPUs that a worker takes from Ray; null: `tensor_parallel_size` where the cluster has GPUs, else none (ray)."""
+    states_per_block: int = 64
+    """States that a worker is given at a time, in whole trajectories: what a worker that dies has to repeat (ray)."""
+    ray_address: str | None = None
+    """`auto` or host:port of a Ray cluster; null: one is started on this machine (ray)."""
     base_urls: tuple[str, ...] = ()
-    """Servers, each with its `/v1` (openai)."""
+    """Servers, each with its `/v1`; several share out the trajectories (openai)."""
     api: str = "completions"
     """`completions` sends token ids; `chat` sends messages and lets the server render them (openai)."""
     api_key_env: str = "OPENAI_API_KEY"
@@ -49,9 +61,9 @@ class EngineOptions:
     served_model: str | None = None
     """The model's name on the server; null takes `model` where the server knows it, or the server's only one."""
     timeout_s: float = 600.0
-    """Longest wait for one reply (openai)."""
+    """Longest wait for one reply, and for a server to come back where none takes requests (openai)."""
     max_retries: int = 5
-    """Tries beyond the first, for connection errors, 429 and 5xx (openai)."""
+    """Tries beyond the first, for connection errors, time-outs, 429, 5xx and half replies (openai)."""
     template_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Options of the chat template, which only chat mode hands on."""
 

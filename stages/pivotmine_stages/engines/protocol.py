@@ -36,6 +36,8 @@ class Request:
     """The rendered prompt, token for token; empty where a chat server does the rendering."""
     sample_indices: tuple[int, ...]
     """Which samples of the state to draw: all K at first, the missing ones after an interruption."""
+    trajectory_id: str = ""
+    """Whose prefixes it shares: its requests go to one server or worker. Empty: no other's."""
     messages: list[dict[str, Any]] | None = None
     """The state as OpenAI messages: only chat mode reads it."""
     tools: list[dict[str, Any]] | None = None

@@ -1,0 +1,81 @@
+"""What a server's answer holds: samples, or the reason why it holds none; never an empty one that looks drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotmine import jsonvalues
+from pivotmine_stages.engines.options import failed
+from pivotmine_stages.engines.protocol import Reply, Request, Sample
+
+FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
+"""A sample that ended otherwise (`content_filter`, `abort`, ...) is no sample."""
+
+TRANSIENT_ENDS = ("abort", "error")
+"""A request whose samples all ended so is sent again: the server was shutting down, or ran into trouble."""
+
+
+class Trouble(Exception):
+    """This try failed and another may not; its words are for the reject where it was the last one."""
+
+    def __init__(self, words: str, wait_s: float = 0.0) -> None:
+        super().__init__(words)
+        self.wait_s = wait_s
+
+
+def read_reply(request: Request, body: Any) -> Reply:
+    """The samples of a reply; Trouble where all of them were broken off."""
+    choices = sorted(body["choices"], key=lambda choice: choice["index"])
+    usage = body.get("usage") or {}
+    samples = tuple(
+        _sample(index, choice)
+        for index, choice in zip(request.sample_indices, choices, strict=False)
+        if choice["finish_reason"] in FINISH_REASONS and _is_drawn(choice, usage.get("completion_tokens"))
+    )
+    if not samples:
+        reasons = sorted({str(choice["finish_reason"]) for choice in choices})
+        ended = ", ".join(reasons) or "no sample at all"
+        words = f"the server ended with {ended}{' and generated nothing' if {*reasons} & {*FINISH_REASONS} else ''}"
+        if all(reason in TRANSIENT_ENDS for reason in reasons):
+            raise Trouble(words)
+        return failed(request, "engine_error", words)
+    details = usage.get("prompt_tokens_details") or {}
+    return Reply(request=request, samples=samples, num_cached_tokens=details.get("cached_tokens"))
+
+
+def _is_drawn(choice: dict[str, Any], num_completion_tokens: int | None) -> bool:
+    """Whether the model said something, be it the end of its turn: some servers answer with an empty completion where
+    they could not sample, as on a prompt that fills the context."""
+    message: dict[str, Any] = choice.get("message") or {}
+    said = choice.get("text") or any(value for key, value in message.items() if key != "role")
+    if said or choice.get("token_ids") is not None:
+        return bool(said or choice["token_ids"])
+    return choice["finish_reason"] != "length" and bool(num_completion_tokens)
+
+
+def _sample(sample_index: int, choice: dict[str, Any]) -> Sample:
+    message: dict[str, Any] | None = choice.get("message")
+    text = choice["text"] if message is None else message.get("content") or ""
+    token_ids: list[int] | None = choice.get("token_ids")
+    logprobs = _token_logprobs(choice.get("logprobs") or {})
+    said = {key: value for key, value in (message or {}).items() if value is not None}
+    return Sample(
+        sample_index=sample_index,
+        text=_storable(text),
+        token_ids=token_ids,
+        logprobs=logprobs if token_ids is not None and len(logprobs) == len(token_ids) else None,
+        finish_reason=FINISH_REASONS[choice["finish_reason"]],
+        num_tokens=None if token_ids is None else len(token_ids),
+        message=None if message is None else _storable(jsonvalues.dumps(said)),
+    )
+
+
+def _token_logprobs(logprobs: dict[str, Any]) -> list[float]:
+    if "token_logprobs" in logprobs:  # completions
+        return logprobs["token_logprobs"]
+    return [token["logprob"] for token in logprobs.get("content") or ()]  # chat
+
+
+def _storable(text: str) -> str:
+    """Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
