@@ -163,7 +163,7 @@ VERIFIERS: dict[str, Verifier] = {
     "text": Verifier(
         prepare=text.prepare,
         options=text.TextOptions,
-        version=1,
+        version=2,
         kinds=frozenset({"message"}),
         needs_messages=True,
         requires=("rapidfuzz",),
