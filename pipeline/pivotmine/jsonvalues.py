@@ -224,7 +224,7 @@ def _check(value: Any, source: str) -> None:
 
 def exceeds_depth(value: Any, limit: int) -> bool:
     """Whether arrays and objects nest more than `limit` levels deep; an empty one is no level."""
-    level = [value] if isinstance(value, dict | list) and value else []
+    level = [value] if isinstance(value, _CONTAINERS) and value else []
     for _ in range(limit):
         if not level:
             return False
@@ -232,6 +232,6 @@ def exceeds_depth(value: Any, limit: int) -> bool:
             child
             for node in level
             for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, _CONTAINERS) and child
+            if type(child) is not str and isinstance(child, _CONTAINERS) and child
         ]
     return bool(level)

@@ -22,6 +22,7 @@ from pivotmine_stages.agreement import agreements, outcome_rates
 from pivotmine_stages.gate import Gate, gate_states, seen_states
 from pivotmine_stages.mutations import mutations
 from pivotmine_stages.policies import choose_policy
+from pivotmine_stages.waiting import Question, verdicts
 
 FULL_REWARD = 1 - 1e-6
 """A mutation is accepted where its reward is at least this."""
@@ -78,8 +79,9 @@ def _trial(
         assert gate.verifier is not None
         demonstration = next(iter(gate.usable.values()))
         judge = prepare(gate.verifier, state, [demonstration])
-        for name, must_pass, action in mutations(state, demonstration):
-            verdict = judge(action)
+        tried = list(mutations(state, demonstration))
+        judged = verdicts([Question(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
+        for (name, must_pass, action), verdict in zip(tried, judged, strict=True):
             key = (gate.verifier.name, _tool(demonstration), domains[state_id], name, must_pass)
             result = _result(verdict.reward, must_pass=must_pass)
             counts.setdefault(key, Counter())[result] += 1

@@ -9,17 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
-from pivotmine.actions import Action, ToolCall
+from pivotmine import jsonvalues
+from pivotmine.actions import Action, ToolCall, parse_action
 from pivotmine.verifiers import State
 from pivotmine.verifiers.schema import WHITE_SPACE_COUNTS, parameters_by_tool
+from pivotmine_stages.text_mutations import (
+    LEAVES,
+    UNRELATED,
+    changed_leaves,
+    other_leaf,
+    text_mutations,
+    with_other_number,
+)
 
 MAX_EACH = 3
 """Arguments of one call that each mutation is made of, the first ones."""
-UNRELATED = "qvx 8213 zzyzx"
-"""No demonstration says it."""
 _NUMBER = re.compile(r"\d")
 # Commands and short flags without a value whose order says nothing.
 _FLAGS = {"ls": "lahtrRS1", "rm": "rfv", "cp": "rvp", "grep": "rnivlc", "du": "shac", "wc": "lwc", "df": "haT"}
@@ -47,11 +54,8 @@ def mutations(state: State, demonstration: Action) -> Iterator[Mutation]:
 
 
 def _of_message(state: State, demonstration: Action) -> Iterator[Mutation]:
-    text = demonstration.message
-    yield Mutation("white_space", True, replace(demonstration, message=f"\n {text} \n"))
-    yield Mutation("other_text", False, replace(demonstration, message=UNRELATED))
-    if _NUMBER.search(text):
-        yield Mutation("other_number", False, replace(demonstration, message=_with_other_number(text)))
+    for name, must_pass, text in text_mutations(demonstration.message):
+        yield Mutation(name, must_pass, replace(demonstration, message=text))
     for name in list(parameters_by_tool(state.tools))[:1]:
         yield Mutation("call_for_message", False, Action(tool_calls=(ToolCall(name=name, arguments={}),)))
 
@@ -63,6 +67,7 @@ def _of_calls(state: State, demonstration: Action) -> Iterator[Mutation]:
         return replace(demonstration, tool_calls=calls)
 
     yield Mutation("message_for_call", False, Action(message=f"I would call {first.name}."))
+    yield Mutation("cut_off", False, _cut_off(first))
     yield Mutation("same_call_twice", False, calling(first, *others, first))
     surplus = ToolCall(name=first.name, arguments={**first.arguments, "zzyzx": 1})
     yield Mutation("other_call_added", False, calling(surplus, first, *others))
@@ -77,6 +82,12 @@ def _of_calls(state: State, demonstration: Action) -> Iterator[Mutation]:
     for name, (must_pass, change) in _CHANGES.items():
         for arguments in change(first.arguments, properties):
             yield Mutation(name, must_pass, calling(ToolCall(name=first.name, arguments=arguments), *others))
+
+
+def _cut_off(call: ToolCall) -> Action:
+    """What is read of a call whose text ends one character too early, as a stop sequence leaves it."""
+    written = jsonvalues.dumps({"name": call.name, "arguments": call.arguments})
+    return parse_action(f"<tool_call>\n{written[:-1]}", parser="hermes")
 
 
 def _properties(parameters: Any) -> dict[str, dict[str, Any]]:
@@ -111,21 +122,19 @@ def _other_value(value: Any, schema: dict[str, Any]) -> Any:
     others = [member for member in members if member != value] if isinstance(members, list) else []
     if others:
         return others[0]
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1 if value + 1 != value else -value
-    return [*value, UNRELATED] if isinstance(value, list) else UNRELATED
+    return [*value, UNRELATED] if isinstance(value, list) else other_leaf(value)
+
+
+def _change_inside(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    nested = {name: value for name, value in arguments.items() if isinstance(value, dict | list)}
+    for kind in LEAVES:
+        yield from ({**arguments, **changed} for changed in islice(changed_leaves(nested, kind), MAX_EACH))
 
 
 def _change_number(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
     texts = [(name, value) for name, value in arguments.items() if isinstance(value, str) and _NUMBER.search(value)]
     for name, value in texts[:MAX_EACH]:
-        yield {**arguments, name: _with_other_number(value)}
-
-
-def _with_other_number(text: str) -> str:
-    return _NUMBER.sub(lambda digit: str((int(digit[0]) + 1) % 10), text, count=1)
+        yield {**arguments, name: with_other_number(value)}
 
 
 def _swap(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -196,6 +205,7 @@ def _reorder_flags(arguments: dict[str, Any], properties: dict[str, Any]) -> Ite
 _CHANGES: dict[str, tuple[bool, Change]] = {
     "argument_dropped": (False, _drop),
     "value_changed": (False, _change),
+    "value_inside_changed": (False, _change_inside),
     "number_changed": (False, _change_number),
     "values_swapped": (False, _swap),
     "unknown_argument": (False, _add_unknown),

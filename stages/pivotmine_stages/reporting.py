@@ -136,10 +136,23 @@ def select_report(s: Mapping[str, Any]) -> str:
     return _block("select", lines)
 
 
+_TRIED = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
+
+
 def audit_report(s: Mapping[str, Any]) -> str:
     """Summary of audit: rates as tables, then errors and disagreements side by side."""
     gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
-    lines = [f"{s['states']:,} states under {s['verifier_id']}", f"demonstrations against themselves: {gates}"]
+    total = {name: sum(row[name] for row in s["rates"]) for name in _TRIED}
+    lines = [
+        f"{s['states']:,} states under {s['verifier_id']}",
+        f"demonstrations against themselves: {gates}",
+        ""
+        if s["states"]
+        else "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why",
+        f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
+        f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
+        "" if s["policy_id"] else "no samples of this run are scored: demonstrations and mutations alone",
+    ]
     parts = [_block("audit", lines)]
     for name in ("rates", "mutations", "outcomes"):
         if s[name]:

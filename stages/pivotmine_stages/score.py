@@ -28,10 +28,11 @@ from pivotmine.profiles import profile
 from pivotmine.progress import track
 from pivotmine.states import demonstrated_turns
 from pivotmine.tables import PROFILES, SCORES
-from pivotmine.verifiers import Judge, Outcome, State, VerifierSpec, prepare
+from pivotmine.verifiers import Judge, Outcome, State, Verdict, VerifierSpec, prepare
 from pivotmine_stages.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
 from pivotmine_stages.posteriors import with_posteriors
+from pivotmine_stages.waiting import Question, verdicts
 
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
@@ -83,8 +84,9 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
     ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        if theirs != ours:
-            difference = rundir.difference(ours, theirs)
+        # The folder's name holds for the options; those that it leaves out, a server's address, may change.
+        if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
+            difference = rundir.difference(ours, {**theirs, "options": options})
             raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
         return
     rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
@@ -130,8 +132,8 @@ def _num_rows(run: Path, parts: list[Path]) -> int:
 def _workers(
     config: ScoreConfig, num_samples: int
 ) -> Generator[Callable[[Callable[[_Part], None], Iterable[_Part]], Iterator[None]]]:
-    """`map`, over all cores where that pays."""
-    num_processes = config.num_processes or os.cpu_count() or 1
+    """`map`, over all cores where that pays; not where verdicts wait for a server, which one process can do for all."""
+    num_processes = 1 if config.verifier.num_waiting else config.num_processes or os.cpu_count() or 1
     if num_processes == 1 or num_samples < SAMPLES_WORTH_PROCESSES:
         yield map
         return
@@ -163,11 +165,13 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     # A policy repeats itself: equal samples of a state are read and judged once.
     distinct = _samples(part.source).filter(pl.col("state_id").is_in(list(judges)))
     distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
-    verdicts = [
-        _verdict(judges[state_id], _action(sample, parser, part.gates[state_id].state))
+    waiting = {state_id: gate.verifier.num_waiting for state_id, gate in part.gates.items() if gate.verifier}
+    questions = [
+        Question(judges[state_id], _action(sample, parser, part.gates[state_id].state), waiting[state_id])
         for state_id, *sample in distinct.select("state_id", *_SAMPLE).iter_rows()
     ]
-    columns = pl.DataFrame(verdicts, schema=_VERDICT, orient="row")
+    rows = [_verdict_row(*pair) for pair in zip(verdicts(questions), questions, strict=True)]
+    columns = pl.DataFrame(rows, schema=_VERDICT, orient="row")
     scores = distinct.select("state_id", "sample_index").hstack(columns).explode("sample_index")
     scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
     rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
@@ -185,9 +189,8 @@ def _samples(path: Path) -> pl.DataFrame:
 _VERDICT = {"outcome": pl.String, "reward": pl.Float64, "detail": pl.String, "action": pl.String}
 
 
-def _verdict(judge: Judge, action: Action) -> tuple[str, float | None, str | None, str]:
-    verdict = judge(action)
-    return verdict.outcome.value, verdict.reward, verdict.detail or None, action_to_json(action)
+def _verdict_row(verdict: Verdict, question: Question) -> tuple[str, float | None, str | None, str]:
+    return verdict.outcome.value, verdict.reward, verdict.detail or None, action_to_json(question.action)
 
 
 def _action(sample: list[Any], parser: str, state: State) -> Action:

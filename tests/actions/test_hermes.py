@@ -1,6 +1,10 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
+from pivotmine.actions.hermes import only_call
+from pivotmine.actions.parsing import assemble, split_text
 
 
 def parse(text: str) -> Action:
@@ -91,3 +95,37 @@ def test_a_good_call_beside_a_broken_one_keeps_both() -> None:
             ),
         ),
     )
+
+
+SCRAPS = st.sampled_from(
+    [
+        "<tool_call>", "</tool_call>", "\n", " ", "\u00a0", "<|im_end|>", "<think>", "</think>", "so", "{", "}", '"',
+        '{"name": "a", "arguments": {}}', '{"name": "a", "arguments": {"x": "</tool_call>"}}',
+        '{"name": "", "arguments": {}}',
+        '{"name": "a", "arguments": "{\\"x\\": 1}", "id": "1"}', '{"name": "a", "name": "b", "arguments": {}}',
+        "[1]", "NaN",
+        '<tool_call>\n{"name": "a", "arguments": {"x": [1.5, true]}}\n</tool_call>',
+    ]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(SCRAPS, max_size=6).map("".join), st.booleans(), st.booleans())
+def test_a_text_that_is_one_call_is_read_as_the_pieces_are(text: str, opened: bool, truncated: bool) -> None:  # noqa: FBT001
+    for written in (text, f"<tool_call>{text}</tool_call>"):
+        found = parse_action(written, parser="hermes", opened_reasoning=opened, truncated=truncated)
+        assert found == assemble(split_text(written, parser="hermes", opened_reasoning=opened), truncated)
+
+
+def test_a_text_that_is_one_call_is_read_at_once() -> None:
+    one = '<tool_call>{"name": "a", "arguments": {}}</tool_call>'
+    assert only_call(f"\n{one} ") == ToolCall(name="a", arguments={})
+    for text in (
+        one + one,
+        one[:-1],
+        one[1:],
+        f"so {one}",
+        '<tool_call>{"name": "a"}</tool_call>',
+        "<tool_call>{</tool_call>",
+    ):
+        assert only_call(text) is None

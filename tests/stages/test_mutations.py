@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from pivotmine.actions import Action, ToolCall
+from pivotmine.actions import Action, ToolCall, Unparsed
 from pivotmine.verifiers import State
-from pivotmine_stages.mutations import UNRELATED, mutations
+from pivotmine_stages.mutations import mutations
+from pivotmine_stages.text_mutations import UNRELATED
 
 PARAMETERS = {
     "type": "object",
@@ -37,6 +38,11 @@ def made(action: Action, state: State = STATE) -> dict[str, list[Any]]:
     return found
 
 
+CUT_OFF = """<tool_call>
+{"name":"book","arguments":{"room":"R1","to":"EDE","count":1,"tags":["a","b"]}"""
+NOT_CLOSED = "not closed by </tool_call>; not JSON: Expecting ',' delimiter at character 78"
+
+
 def test_every_mutation_of_a_call() -> None:
     arguments = {"room": "R1", "to": "EDE", "count": 1, "tags": ["a", "b"]}
     gold = call(**arguments)
@@ -47,6 +53,7 @@ def test_every_mutation_of_a_call() -> None:
         "-empty": [Action()],
         "-message_for_call": [Action(message="I would call book.")],
         "-same_call_twice": [Action(tool_calls=(first, first))],
+        "-cut_off": [Action(unparsed=(Unparsed(text=CUT_OFF, reason=NOT_CLOSED),))],
         "-other_call_added": [
             Action(tool_calls=(ToolCall(name="book", arguments={**arguments, "zzyzx": 1}), first)),
         ],
@@ -60,6 +67,7 @@ def test_every_mutation_of_a_call() -> None:
             {**arguments, "to": "AMS"},
             {**arguments, "count": 2},
         ],
+        "-value_inside_changed": [{**arguments, "tags": [UNRELATED, "b"]}, {**arguments, "tags": ["a", UNRELATED]}],
         "-number_changed": [{**arguments, "room": "R2"}],
         "-values_swapped": [{**arguments, "room": "EDE", "to": "R1"}],
         "-unknown_argument": [{**arguments, "zzyzx": 1}],
@@ -93,26 +101,31 @@ def test_flags_are_reordered_where_their_order_says_nothing() -> None:
         assert (found and found[0]["room"]) == other, command
 
 
+def test_what_lies_inside_lists_and_objects_is_changed_too() -> None:
+    inside = {"a": [{"b": "x"}, True], "n": -0.5}
+    found = made(call(room="R1", who=inside))["-value_inside_changed"]
+    assert [arguments["who"] for arguments in found] == [
+        {**inside, "a": [{"b": UNRELATED}, True]},
+        {**inside, "a": [{"b": "x"}, False]},
+        {**inside, "n": 0.5},
+    ]
+
+
+def test_a_message_is_labelled_as_its_text_is() -> None:
+    found = {found.name: found for found in mutations(STATE, Action(message="Room 9 is yours.", reasoning="so"))}
+    assert found["other_number"].action == Action(message="Room 0 is yours.", reasoning="so")
+    assert not found["other_number"].must_pass
+    assert found["white_space"].must_pass
+    assert found["call_for_message"].action == Action(tool_calls=(ToolCall(name="book", arguments={}),))
+    assert {"itself", "truncated", "empty", "other_text"} <= set(found)
+
+
 def test_calls_side_by_side() -> None:
     one, two = (ToolCall(name="book", arguments={"room": room, "to": "EDE"}) for room in "ab")
     found = {name: actions for name, actions in made(Action(tool_calls=(one, two))).items() if "call" in name}
     assert found["+calls_reversed"] == [Action(tool_calls=(two, one))]
     assert found["-call_left_out"] == [{"room": "b", "to": "EDE"}]
     assert found["-same_call_twice"] == [Action(tool_calls=(one, two, one))]
-
-
-def test_a_message_is_mutated_as_a_message() -> None:
-    labels = {name: mutated.message for name, _, mutated in mutations(STATE, Action(message="Room 9 is yours."))}
-    assert labels == {
-        "itself": "Room 9 is yours.",
-        "truncated": "Room 9 is yours.",
-        "empty": "",
-        "white_space": "\n Room 9 is yours. \n",
-        "other_text": UNRELATED,
-        "other_number": "Room 0 is yours.",
-        "call_for_message": "",
-    }
-    assert "other_number" not in {found.name for found in mutations(State(), Action(message="Yours."))}
 
 
 def test_hostile_schemas_make_no_label_and_no_error() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from judge_server import Server, judge_server
 from runs import (
     add_rollouts,
     answered,
@@ -27,6 +29,7 @@ from runs import (
 from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers.auto import Rule
 from pivotmine_stages import score as score_stage
 from pivotmine_stages.score import ScoreConfig, score
 
@@ -305,3 +308,63 @@ def test_order_of_samples_and_number_of_processes_change_nothing(
         (run / "scores").rename(tmp_path / f"scores-{len(tables)}")
     assert len(tables[0][0]) == 60
     assert tables[0] == tables[1] == tables[2]
+
+
+def judged(server: Server, **options: Any) -> VerifierSpec:
+    return make_spec("judge", {"base_url": server.url, "model": "m", "both_orders": False, **options})
+
+
+def slowly(question: str, number: int) -> str:
+    time.sleep(0.02)
+    return f"VERDICT: {'SAME' if 'B3' in question else 'DIFFERENT'}"
+
+
+def judged_samples(run: Path) -> tuple[list[Any], list[Any]]:
+    """What is scored, in the order in which it is stored, and the profiles."""
+    ids = ("verifier_id",)
+    scores = [{key: value for key, value in row.items() if key not in ids} for row in rows(run, "scores")]
+    profiles = [{key: value for key, value in row.items() if key not in ids} for row in rows(run, "profiles")]
+    return scores, profiles
+
+
+def test_verdicts_that_wait_are_asked_for_at_once_and_stored_in_order(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_stage, "SAMPLES_WORTH_PROCESSES", 1)
+    state = states_of(run)["user: A, please"]
+    add_rollouts(run, {state: [sample(call_text("find", id=f"B{i}")) for i in range(12)]})
+    found: list[Any] = []
+    for num_at_once in (1, 4):
+        with judge_server() as server:
+            server.say = slowly
+            score_run(run, judged(server, max_concurrency=num_at_once))
+            found.append(judged_samples(run))
+            assert (server.most_at_once, len(server.asked)) == (num_at_once, 12)
+        (run / "scores").rename(tmp_path / f"scores-{num_at_once}")
+    assert found[0] == found[1]
+    assert [(row["sample_index"], row["reward"]) for row in found[0][0]] == [(i, float(i == 3)) for i in range(12)]
+
+
+def test_beside_verdicts_that_wait_the_others_are_made_as_ever(run: Path) -> None:
+    states = states_of(run)
+    with judge_server() as server:
+        server.say = slowly
+        rules = [Rule(verifier=judged(server), domains=("no domain",)), Rule(verifier=TOOL_CALL)]
+        spec = make_spec("auto", {"rules": rules})
+        assert spec.num_waiting == 16
+        add_rollouts(run, {states["user: A, please"]: [sample(RIGHT), sample(WRONG)]})
+        score_run(run, spec)
+        assert server.asked == []
+    assert [row["reward"] for row in rows(run, "scores")] == [1.0, 0.0]
+
+
+def test_scoring_goes_on_with_the_same_judge_at_another_address(run: Path) -> None:
+    state = states_of(run)["user: A, please"]
+    add_rollouts(run, {state: [sample(call_text("find", id="B3"))]})
+    for num_samples in (1, 2):
+        with judge_server() as server:
+            server.say = slowly
+            score_run(run, judged(server))
+            assert len(server.asked) == 1, "only what is new"
+        assert len(rows(run, "scores")) == num_samples
+        add_rollouts(run, {state: [sample(call_text("find", id="B4"))]}, part=1, first=1)

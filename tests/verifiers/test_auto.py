@@ -81,13 +81,30 @@ def test_a_demonstration_that_no_rule_fits_is_a_null() -> None:
     assert judge(SAID) == Verdict(None, Outcome.ERROR, "ValueError: no rule for this message turn")
 
 
-@pytest.mark.parametrize("kind", ["tool_call", "message"])
-def test_without_rules_each_kind_has_its_default(kind: str) -> None:
-    from pivotmine.verifiers import VERIFIERS
+BATCH = json.dumps({"analysis": "", "plan": "", "commands": [{"keystrokes": "ls\n"}]})
 
-    default = {"tool_call": "tool_call", "message": "text"}[kind]
-    expected = make_spec(default, {}) if default in VERIFIERS else None
-    assert resolve(make_spec("auto", {}), None, [call("f") if kind == "tool_call" else SAID]) == expected
+
+@pytest.mark.parametrize(
+    ("demonstration", "expected"),
+    [
+        (call("f"), "tool_call"),
+        (SAID, "text"),
+        (Action(message=BATCH), "terminal"),
+        (Action(message=f"```json\n{BATCH}\n```"), "terminal"),
+        (Action(message=BATCH[:-1]), "text"),
+        (Action(message=BATCH.replace("plan", "plans")), "text"),
+        (Action(message=BATCH, tool_calls=call("f").tool_calls), "tool_call"),
+    ],
+)
+def test_without_rules_each_kind_has_its_default(demonstration: Action, expected: str) -> None:
+    assert resolve(make_spec("auto", {}), None, [demonstration]) == make_spec(expected, {})
+
+
+def test_a_rule_for_keystrokes_is_for_no_other_message() -> None:
+    spec = auto(Rule(verifier=HALF, kind="keystrokes"), Rule(verifier=NOTHING))
+    assert resolve(spec, None, [Action(message=BATCH)]) == HALF
+    assert resolve(spec, None, [SAID]) == NOTHING
+    assert resolve(spec, None, [call("f")]) == NOTHING
 
 
 def test_the_id_is_of_the_rules_and_of_every_member(monkeypatch: pytest.MonkeyPatch) -> None:

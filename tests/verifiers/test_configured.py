@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pivotmine.errors import UserError
-from pivotmine.verifiers import VERIFIERS, VerifierSpec, make_spec
-from pivotmine.verifiers.auto import DEFAULTS, Rule
+from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers.auto import Rule
 from pivotmine.verifiers.configured import configured_spec
 
 
@@ -41,7 +41,7 @@ def test_rules_stand_before_the_defaults_and_all_have_the_options_of_the_file() 
         Rule(verifier=make_spec("exact", {}), tools=("pay",), kind="tool_call"),
         Rule(verifier=plain, kind="tool_call"),
     )
-    assert [rule.kind for rule in rules[3:]] == ["message"] * (DEFAULTS["message"] in VERIFIERS)
+    assert [(rule.kind, rule.verifier.name) for rule in rules[3:]] == [("keystrokes", "terminal"), ("message", "text")]
 
 
 def test_a_name_of_ones_own_can_be_used_like_any_other() -> None:
@@ -93,7 +93,7 @@ def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> 
     [
         ("[[choose]]\ntool = 'a'", '[[choose]] needs the name of a verifier: verifier = "..."'),
         ("[[choose]]\ntools = 'a'", "[[choose]] has no key 'tools': it has verifier, domain, tool, kind"),
-        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "[[choose]] kind 'call': tool_call or message"),
+        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "[[choose]] kind 'call': tool_call, message or keystrokes"),
         ("[[choose]]\ntool = 3\nverifier = 'exact'", "option tools: must be a list of strings, is 3"),
         ("[[choose]]\nverifier = 'exakt'", 'no verifier "exakt": choose one of '),
         ("[[choose]]\nverifier = 'auto'", "verifier auto is made of itself: auto of auto"),

@@ -1,90 +1,43 @@
 """The judge asks a real HTTP server in a thread of this process; only what the server says is made up."""
 
-import json
+import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judge_server import Said, Server, judge_server
 
 from pivotmine import jsonvalues
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
-from pivotmine.verifiers import Outcome, State, Verdict, chat_client, judge, make_spec, passes_gate, prepare, verify
+from pivotmine.verifiers import (
+    VERIFIERS,
+    Outcome,
+    State,
+    Verdict,
+    chat_client,
+    judge,
+    make_spec,
+    passes_gate,
+    prepare,
+    verify,
+)
+from pivotmine.verifiers.auto import Rule
 from pivotmine.verifiers.judge import question, read_verdict
 
 GOLD, OTHER = Action(message="Your order A1 is cancelled."), Action(message="I cancelled order A1 for you.")
 STATE = State(messages=({"role": "user", "content": "Cancel my order A1."},))
 
-Said = tuple[int, str | bytes, dict[str, str]]
-
-
-class Server:
-    """What was asked, how many at once, and what is said: a text, or a whole response, by question and number."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.say: Callable[[str, int], str | Said] = lambda question, number: "VERDICT: SAME"
-        self.most_at_once = self.at_once = 0
-        self.lock = threading.Lock()
-        self.url = ""
-
-    def reply(self, path: str, body: dict[str, Any]) -> Said:
-        if path == "/v1/models":
-            return 200, json.dumps({"data": [{"id": "only"}]}), {}
-        with self.lock:
-            self.asked.append(body)
-            number = len(self.asked)
-        said = self.say(body["messages"][1]["content"], number)
-        if isinstance(said, str):
-            return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}), {}
-        return said
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(chat_client, "FIRST_PAUSE_S", 0.001)
-    judge._client.cache_clear()  # pyright: ignore[reportPrivateUsage]
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(*state.reply(self.path, {}))
-
-        def do_POST(self) -> None:
-            with state.lock:
-                state.at_once += 1
-                state.most_at_once = max(state.most_at_once, state.at_once)
-                state.keys.append(self.headers["Authorization"])
-            said = state.reply(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            with state.lock:
-                state.at_once -= 1
-            self._answer(*said)
-
-        def _answer(self, status: int, text: str | bytes, headers: dict[str, str]) -> None:
-            body = text.encode() if isinstance(text, str) else text
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        state.url = f"http://127.0.0.1:{listening.server_port}/v1"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield state
-        listening.shutdown()
-        thread.join()
+    with judge_server() as listening:
+        yield listening
 
 
 def verdict(server: Server, given: Action = OTHER, demonstrated: Action = GOLD, **options: Any) -> Verdict:
@@ -298,3 +251,36 @@ def test_options_are_checked() -> None:
         make_spec("judge", {"max_attempts": 0})
     with pytest.raises(UserError, match="option context_chars: must be at least 0, is -1"):
         make_spec("judge", {"context_chars": -1})
+
+
+def test_a_named_model_is_the_same_judge_at_any_address() -> None:
+    def judge_id(**options: Any) -> str:
+        return make_spec("judge", options).verifier_id
+
+    named = judge_id(model="m", base_url="http://one:1/v1")
+    reached = {"timeout_s": 1.0, "max_concurrency": 2, "max_attempts": 9, "api_key_env": "KEY", "cache": "/tmp/replies"}
+    assert judge_id(model="m", base_url="http://two:2/v1", **reached) == named
+    assert judge_id(model="n", base_url="http://one:1/v1") != named
+    for option, value in {"both_orders": False, "context_chars": 9, "max_tokens": 9}.items():
+        assert judge_id(model="m", base_url="http://one:1/v1", **{option: value}) != named
+    assert judge_id(base_url="http://one:1/v1") != judge_id(base_url="http://two:2/v1"), "which models they are"
+    assert judge_id(base_url="http://one:1/v1", **reached) == judge_id(base_url="http://one:1/v1")
+
+
+def test_what_is_made_of_a_judge_is_the_same_at_any_address_too() -> None:
+    ids: dict[str, set[str]] = {}
+    for host in ("one", "two"):
+        asked = make_spec("judge", {"model": "m", "base_url": f"http://{host}/v1"})
+        members = make_spec("first_decided", {"members": [make_spec("exact", {}), asked]})
+        for name, spec in {"members": members, "rules": make_spec("auto", {"rules": [Rule(verifier=members)]})}.items():
+            assert host in spec.options_json
+            ids.setdefault(name, set()).add(spec.verifier_id)
+            assert spec.num_waiting == 16
+    assert [len(found) for found in ids.values()] == [1, 1]
+    assert make_spec("auto", {}).num_waiting == 0
+
+
+def test_another_prompt_or_rule_is_another_version() -> None:
+    # The prompt is no option: raise the version where it changes, and put the new pair here.
+    prompt = hashlib.sha256(judge.PROMPT.encode()).hexdigest()[:8]
+    assert (prompt, VERIFIERS["judge"].version) == ("39694b2a", 2)

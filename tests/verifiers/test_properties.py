@@ -8,6 +8,8 @@ from specs import CALLS_AS_JSON, SPECS
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
+from pivotmine.verifiers.forms import canonical_form
+from pivotmine.verifiers.schema import Schema
 
 SCALARS: tuple[tuple[dict[str, Any], st.SearchStrategy[Any]], ...] = (
     ({"type": "string"}, st.text(max_size=6)),
@@ -290,3 +292,27 @@ def test_characters_that_look_alike_stay_different_even_in_free_text() -> None:
     spec = make_spec("tool_call", {"free_text": ["f.s"]})
     for one, other in (("a", "а"), ("o", "ο"), ("-", "–"), ("0", "O"), ("x", "x\u200b"), ("é", "e\u0301")):
         assert verify(spec, State(), [call({"s": one})], call({"s": other})).reward == 0.0
+
+
+@patient
+@given(cases(), st.data())
+def test_two_calls_are_the_same_where_their_forms_are_equal(case: Case, data: st.DataObject) -> None:
+    """The walk over both at once, which tells the first difference, against forms made of each alone."""
+    state, parameters, one, other = case
+    for name in list(other):
+        if name in one and data.draw(st.booleans()):
+            other = {**other, name: one[name]}
+    schema = Schema(parameters)
+    same = canonical_form(one, schema) == canonical_form(other, schema)
+    for demonstrated, answer in ((one, other), (other, one)):
+        found = verdict(state, call(demonstrated), call(answer))
+        assert (found.reward, found.outcome == Outcome.CORRECT) == (float(same), same)
+        assert bool(found.detail) != same
+
+
+def test_two_zeros_are_one_number_and_two_spellings() -> None:
+    state, one, other = State(), call({"a": [0.0], "b": 0.0}), call({"a": [-0.0], "b": -0.0})
+    assert verdict(state, one, other) == Verdict(1.0, Outcome.CORRECT)
+    assert verdict(state, one, other, "exact") == Verdict(
+        0.0, Outcome.WRONG_ARGUMENTS, "f.a[0]: -0.0, demonstrated 0.0"
+    )

@@ -24,7 +24,8 @@ def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) ->
     if not isinstance(value, dict):
         raise ValueError("the call is not an object")
     fields = cast("dict[str, Any]", value)
-    _check_fields(fields, argument_keys)
+    if fields.keys() != {"name", argument_keys[0]} or not isinstance(fields["name"], str):
+        _check_fields(fields, argument_keys)
     given = [key for key in argument_keys if key in fields]
     if not given:
         raise ValueError(f"no {argument_keys[0]}")

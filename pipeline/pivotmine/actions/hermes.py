@@ -16,6 +16,7 @@ from typing import Any
 
 from pivotmine import jsonvalues
 from pivotmine.actions import calls, pieces
+from pivotmine.actions.action import ToolCall
 from pivotmine.actions.pieces import Piece
 
 _OPENING = "<tool_call>"
@@ -27,6 +28,19 @@ _MARKS = re.compile("</?tool_call>")
 def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
     """Split an answer into messages, calls and what is neither; `tools` is not needed here."""
     return pieces.split_at_marks(text, _MARKS, (_CLOSING,), _read)
+
+
+def only_call(text: str) -> ToolCall | None:
+    """The call that a text consists of, white space aside: what most turns are. None: split it."""
+    text = text.strip()
+    if not (
+        text.startswith(_OPENING) and text.endswith(_CLOSING) and text.count(_OPENING) == text.count(_CLOSING) == 1
+    ):
+        return None
+    try:
+        return calls.read_call(jsonvalues.loads(text[len(_OPENING) : -len(_CLOSING)]))
+    except ValueError:
+        return None
 
 
 def _read(text: str, start: int) -> Iterator[Piece]:

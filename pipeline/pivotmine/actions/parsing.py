@@ -34,6 +34,10 @@ def parse_action(
     reasoning block. `truncated`: the token budget ended the sample. `tools`: the state's definitions in
     OpenAI form; the qwen3_xml convention needs their types.
     """
+    if parser == "hermes" and not opened_reasoning:
+        body, _ = split_end_tokens(text)
+        if call := hermes.only_call(body):
+            return Action(tool_calls=(call,), truncated=truncated)
     return assemble(split_text(text, parser=parser, opened_reasoning=opened_reasoning, tools=tools), truncated)
 
 

@@ -1,7 +1,8 @@
 """`auto`: every turn by the verifier that the rules name for it; the first rule that fits counts.
 
 A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the
-rules of a run's config stand the defaults: `tool_call` for calls, `text` for messages.
+rules of a run's config stand the defaults: `tool_call` for calls, `terminal` for batches of keystrokes, `text` for
+other messages.
 
 A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the
 verifier of each state, writes that one into the dataset, and `auto` itself is left only for states whose
@@ -15,13 +16,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pivotmine.actions.action import Action
+from pivotmine.verifiers.json_texts import json_of
+from pivotmine.verifiers.keystrokes import is_batch
 from pivotmine.verifiers.verdict import State, Verdict
 
 if TYPE_CHECKING:
     from pivotmine.verifiers.registry import VerifierSpec
 
-DEFAULTS = {"tool_call": "tool_call", "message": "text"}
-"""Kind of turn -> the verifier that is right for it where no rule says otherwise."""
+KEYSTROKES = "keystrokes"
+"""A kind of turn that rules may ask for: a message that is a terminal agent's batch of keystrokes."""
+DEFAULTS = {"tool_call": "tool_call", KEYSTROKES: "terminal", "message": "text"}
+"""Kind of turn -> the verifier that is right for it where no rule says otherwise; the first that fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,7 @@ class Rule:
     tools: tuple[str, ...] = ()
     """Every demonstrated call is of one of them; empty: any, and messages too."""
     kind: str = ""
-    """`tool_call` or `message`; empty: any that the verifier handles."""
+    """`tool_call`, `message` or `keystrokes`; empty: any that the verifier handles."""
 
 
 def _default_rules() -> tuple[Rule, ...]:
@@ -80,7 +85,13 @@ def _first_fit(rules: Iterable[Rule], demonstration: Action) -> VerifierSpec | N
 
 
 def _fits(rule: Rule, demonstration: Action) -> bool:
-    kind, names = demonstration.kind, {call.name for call in demonstration.tool_calls}
-    if rule.kind not in ("", kind) or not rule.verifier.handles(kind):
+    names = {call.name for call in demonstration.tool_calls}
+    if not _is_of_kind(rule.kind, demonstration) or not rule.verifier.handles(demonstration.kind):
         return False
     return not rule.tools or (bool(names) and names <= set(rule.tools))
+
+
+def _is_of_kind(kind: str, demonstration: Action) -> bool:
+    if kind == KEYSTROKES:
+        return not demonstration.tool_calls and is_batch(json_of(demonstration.message))
+    return kind in ("", demonstration.kind)

@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine.verifiers.auto import DEFAULTS
+from pivotmine.verifiers.auto import DEFAULTS, KEYSTROKES
 from pivotmine.verifiers.registry import ALL_KINDS, VERIFIERS, VerifierSpec, make_spec
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -98,8 +98,8 @@ def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[
         raise UserError(f"[[choose]] has no key {unknown[0]!r}: it has verifier, {', '.join(_CONDITIONS)}")
     if not isinstance(name := rule.get("verifier"), str):
         raise UserError('[[choose]] needs the name of a verifier: verifier = "..."')
-    if (kind := rule.get("kind", "")) not in ("", *ALL_KINDS):
-        raise UserError(f"[[choose]] kind {kind!r}: tool_call or message")
+    if (kind := rule.get("kind", "")) not in ("", KEYSTROKES, *ALL_KINDS):
+        raise UserError(f"[[choose]] kind {kind!r}: tool_call, message or {KEYSTROKES}")
     spec = _spec(name, tables, rules, through)
     return {"verifier": spec, "kind": kind, "domains": _names(rule, "domain"), "tools": _names(rule, "tool")}
 

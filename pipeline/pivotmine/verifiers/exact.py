@@ -47,7 +47,9 @@ def _mismatch(demonstrated: tuple[ToolCall, ...], given: tuple[ToolCall, ...]) -
     wanted, found = next(pair for pair in zip(demonstrated, given, strict=True) if _form(pair[0]) != _form(pair[1]))
     if wanted.name != found.name:
         return mismatch.wrong_tool(found.name, wanted.name)
-    return mismatch.in_arguments(wanted, found, Schema(None), _value_form)
+    verdict = mismatch.in_arguments(wanted, found, Schema(None), _value_form)
+    assert verdict is not None, "what differs as a whole differs somewhere"
+    return verdict
 
 
 def _value_form(value: Any, schema: Schema) -> str:

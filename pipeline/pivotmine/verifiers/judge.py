@@ -45,6 +45,7 @@ Think briefly. Then end with one line, exactly one of:
 VERDICT: SAME
 VERDICT: DIFFERENT"""
 
+_MACHINERY = frozenset({"base_url", "timeout_s", "max_concurrency", "max_attempts", "api_key_env", "cache"})
 _VERDICT = re.compile(r"\W*VERDICT:\W*(SAME|DIFFERENT)\W*", re.ASCII)
 
 
@@ -53,7 +54,7 @@ class JudgeOptions:
     base_url: str = "http://127.0.0.1:8000/v1"
     """Of an OpenAI-compatible server with chat completions."""
     model: str = ""
-    """Name of the model there; empty: the only one it offers. Name it, so that the verifier's id tells models apart."""
+    """Name of the model there; empty: the only one it offers. A named model is the same judge at any address."""
     both_orders: bool = True
     """Ask again with the actions exchanged where the first reply says they are the same."""
     context_chars: int = 8_000
@@ -70,6 +71,11 @@ class JudgeOptions:
     """Name of the environment variable that holds the key; unset: none is sent."""
     cache: str = ""
     """Folder of the replies; empty: they are kept in memory."""
+
+    @property
+    def machinery(self) -> frozenset[str]:
+        """Options that say how the model is reached, not what it is. An unnamed model is known by its address."""
+        return _MACHINERY if self.model else _MACHINERY - {"base_url"}
 
     def __post_init__(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):

@@ -24,6 +24,8 @@ def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) 
     """A judge of any number of actions in one state; what the demonstrations need is computed once."""
     assert demonstrations, "a state without a demonstration is no candidate"
     judges = [_judge(spec, state, demonstration) for demonstration in demonstrations]
+    if len(judges) == 1:
+        return judges[0]
 
     def judge(action: Action) -> Verdict:
         return _best([compare(action) for compare in judges])

@@ -39,6 +39,8 @@ class _Form(NamedTuple):
     command_optional: dict[str, _Check]
     complete: str
     """The key of the completion flag."""
+    example: dict[str, Any]
+    """A command that types nothing."""
 
 
 FORMS = {
@@ -48,6 +50,7 @@ FORMS = {
         {"keystrokes": _is_text, "is_blocking": _is_flag, "timeout_sec": _is_number},
         {},
         "is_task_complete",
+        {"keystrokes": "", "is_blocking": True, "timeout_sec": 1.0},
     ),
     "terminus_2": _Form(
         {"analysis": _is_text, "plan": _is_text, "commands": _is_list},
@@ -55,6 +58,7 @@ FORMS = {
         {"keystrokes": _is_text},
         {"duration": _is_number},
         "task_complete",
+        {"keystrokes": ""},
     ),
 }
 
@@ -70,6 +74,11 @@ class Batch:
 def form_of(value: Any) -> str:
     """The name of the form that an answer is written in, valid or not."""
     return "terminus_1" if isinstance(value, dict) and "state_analysis" in value else "terminus_2"
+
+
+def is_batch(value: Any) -> bool:
+    """Whether a JSON value is a batch in one of the forms."""
+    return not isinstance(read_batch(value, form_of(value)), str)
 
 
 def read_batch(value: Any, form: str) -> Batch | str:

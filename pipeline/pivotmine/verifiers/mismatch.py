@@ -1,9 +1,9 @@
-"""Why calls are not the demonstrated ones: asked only after a verifier said no, so it may take its time."""
+"""Why calls are not the demonstrated ones, if they are not."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine import jsonvalues
@@ -18,6 +18,7 @@ Form = Callable[[Any, Schema], Any]
 """What a verifier compares in place of a value: two values are the same where their forms are equal."""
 
 _ABSENT: Any = object()
+_SCALARS = frozenset({str, int, bool, type(None)})  # floats have two zeros
 
 
 class _Difference(NamedTuple):
@@ -54,6 +55,9 @@ def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Ve
 
 def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
     """The verdict where as many calls name other tools, whatever their order."""
+    if len(given) == 1:
+        name, only = given[0].name, demonstrated[0].name
+        return None if name == only else wrong_tool(name, only)
     names, wanted = [call.name for call in given], [call.name for call in demonstrated]
     if names == wanted or Counter(names) == Counter(wanted):
         return None
@@ -66,12 +70,13 @@ def wrong_tool(name: str, demonstrated: str) -> Verdict:
     return Verdict(0.0, Outcome.WRONG_TOOL, f"{shown_text(name)}, demonstrated {shown_text(demonstrated)}")
 
 
-def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: Form) -> Verdict:
-    """The verdict on two calls of one tool whose arguments have different forms."""
-    found = min(
-        _differences(demonstrated.arguments, given.arguments, schema, form, ""),
-        key=lambda difference: _TOLD_FIRST.index(difference.outcome),
-    )
+def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: Form) -> Verdict | None:
+    """The verdict on two calls of one tool whose arguments have different forms; None where they have one form."""
+    differences: list[_Difference] = []
+    _in_objects(demonstrated.arguments, given.arguments, schema, form, "", differences)
+    if not differences:
+        return None
+    found = min(differences, key=_rank) if len(differences) > 1 else differences[0]
     if found.given is _ABSENT:
         words = f"missing, demonstrated {shown(found.demonstrated)}"
     elif found.demonstrated is _ABSENT:
@@ -79,6 +84,10 @@ def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: 
     else:
         words = f"{shown(found.given)}, demonstrated {shown(found.demonstrated)}"
     return Verdict(0.0, found.outcome, f"{place(given.name, found.path)}: {words}")
+
+
+def _rank(difference: _Difference) -> int:
+    return _TOLD_FIRST.index(difference.outcome)
 
 
 def place(tool: str, path: str) -> str:
@@ -90,7 +99,7 @@ def shown(value: Any) -> str:
     """A JSON value on one line, cut where it is long, without a character that a terminal would obey."""
     if isinstance(value, str):
         value = value[: MAX_SHOWN + 1]
-    return shown_text(jsonvalues.dumps(value))
+    return shown_text(jsonvalues.dumps(value, ordinary=True if type(value) in _SCALARS else None))
 
 
 def shown_text(text: str) -> str:
@@ -101,16 +110,22 @@ def shown_text(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
-def _differences(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str) -> Iterator[_Difference]:
-    if type(demonstrated) is type(given) and type(given) in (str, int, float) and demonstrated == given:
-        return
+def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str, found: list[_Difference]) -> None:
     if isinstance(demonstrated, dict) and isinstance(given, dict):
-        yield from _in_objects(demonstrated, given, schema, form, path)
+        _in_objects(demonstrated, given, schema, form, path, found)
     elif _are_lists_in_order(demonstrated, given, schema):
-        for index, pair in enumerate(zip(demonstrated, given, strict=True)):
-            yield from _differences(*pair, schema.items(), form, f"{path}[{index}]")
+        items = schema.items()
+        for index, (one, other) in enumerate(zip(demonstrated, given, strict=True)):
+            if not _plainly_same(one, other):
+                _compare(one, other, items, form, f"{path}[{index}]", found)
     elif form(demonstrated, schema) != form(given, schema):
-        yield _Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given)
+        found.append(_Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given))
+
+
+def _plainly_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same under any schema, seen without one: most of what a policy says right."""
+    kind = type(one)
+    return kind is type(other) and kind in _SCALARS and one == other
 
 
 def _are_lists_in_order(demonstrated: Any, given: Any, schema: Schema) -> bool:
@@ -119,14 +134,20 @@ def _are_lists_in_order(demonstrated: Any, given: Any, schema: Schema) -> bool:
 
 
 def _in_objects(
-    demonstrated: dict[str, Any], given: dict[str, Any], schema: Schema, form: Form, path: str
-) -> Iterator[_Difference]:
+    demonstrated: dict[str, Any],
+    given: dict[str, Any],
+    schema: Schema,
+    form: Form,
+    path: str,
+    found: list[_Difference],
+) -> None:
     for name, value in demonstrated.items():
         if name in given:
-            yield from _differences(value, given[name], schema.argument(name), form, f"{path}.{name}")
+            if not _plainly_same(value, given[name]):
+                _compare(value, given[name], schema.argument(name), form, f"{path}.{name}", found)
         elif form({name: value}, schema) != form({}, schema):
-            yield _Difference(Outcome.MISSING_ARGUMENTS, f"{path}.{name}", value, _ABSENT)
+            found.append(_Difference(Outcome.MISSING_ARGUMENTS, f"{path}.{name}", value, _ABSENT))
     for name, value in given.items():
         if name not in demonstrated and form({name: value}, schema) != form({}, schema):
             outcome = Outcome.WRONG_ARGUMENTS if schema.knows(name) else Outcome.UNKNOWN_ARGUMENTS
-            yield _Difference(outcome, f"{path}.{name}", _ABSENT, value)
+            found.append(_Difference(outcome, f"{path}.{name}", _ABSENT, value))

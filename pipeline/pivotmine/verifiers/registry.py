@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,7 +43,8 @@ class Verifier:
     """A judge from a state, one demonstration of a kind it handles, and the options. Pure. Hostile text may
     make it raise: `judging` turns every exception into a verdict."""
     options: type[Any]
-    """A frozen dataclass, every field with a default; a value that makes no sense is a UserError."""
+    """A frozen dataclass, every field with a default; a value that makes no sense is a UserError. Its property
+    `machinery`, where it has one, names the options that change no verdict: they are no part of the verifier's id."""
     version: int
     """Raised by whoever changes any verdict: scores of two versions are never mixed."""
     kinds: frozenset[str]
@@ -56,7 +57,8 @@ class Verifier:
     asks_all_members: bool = False
     """Of a verifier made of others: whether it handles only the kinds that all of them handle, not any of them."""
     waits: bool = False
-    """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads."""
+    """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads at
+    once. They are safe to be called so; as `prepare` gives them, all judges are."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports inside itself; asked for before the first row."""
     extra: str = ""
@@ -104,7 +106,7 @@ VERIFIERS: dict[str, Verifier] = {
     "judge": Verifier(
         prepare=judge.prepare,
         options=judge.JudgeOptions,
-        version=1,
+        version=2,
         kinds=frozenset({"message", "tool_call"}),
         needs_messages=True,
         waits=True,
@@ -163,7 +165,7 @@ VERIFIERS: dict[str, Verifier] = {
     "text": Verifier(
         prepare=text.prepare,
         options=text.TextOptions,
-        version=1,
+        version=2,
         kinds=frozenset({"message"}),
         needs_messages=True,
         requires=("rapidfuzz",),
@@ -208,7 +210,8 @@ class VerifierSpec:
     def verifier_id(self) -> str:
         """Name and 8 hex digits over name, version and options: equal where every verdict is."""
         members = (member.verifier_id for member in self.members)
-        identity = "\n".join((self.name, str(find_verifier(self.name).version), self.options_json, *members))
+        options = jsonvalues.canonical(_deciding(self.options))
+        identity = "\n".join((self.name, str(find_verifier(self.name).version), options, *members))
         return f"{self.name.replace(':', '.')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     @property
@@ -225,6 +228,12 @@ class VerifierSpec:
     def judges_all(self) -> bool:
         """Whether truncated, unreadable and empty actions come to it; to members they come by each one's own rule."""
         return bool(self.members) or find_verifier(self.name).judges_all
+
+    @property
+    def num_waiting(self) -> int:
+        """How many of its judges are worth calling at once, from threads, since they wait; 0: none waits."""
+        own = self.options.max_concurrency if find_verifier(self.name).waits else 0
+        return max((own, *(member.num_waiting for member in self.members)))
 
     def handles(self, kind: str) -> bool:
         """Whether turns of this kind can be verified; a turn that cannot is a reject, never a reward."""
@@ -254,6 +263,14 @@ class VerifierSpec:
                 return _failure(error)
 
         return guarded
+
+
+def _deciding(value: Any) -> Any:
+    """Options as JSON values, at every level without those that change no verdict."""
+    if is_dataclass(value):
+        left_out = getattr(value, "machinery", frozenset[str]())
+        return {f.name: _deciding(getattr(value, f.name)) for f in fields(value) if f.name not in left_out}
+    return [_deciding(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _failure(error: Exception) -> Verdict:

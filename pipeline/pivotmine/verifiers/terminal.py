@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pivotmine import jsonvalues
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.json_texts import json_of
 from pivotmine.verifiers.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.mismatch import shown_text
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
@@ -31,7 +31,6 @@ from pivotmine.verifiers.verdict import Outcome, State, Verdict
 MAX_CHARS = 20_000
 """Longer keystrokes, which would cost too much to compare, pass where they are equal."""
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL)
 _KEY = re.compile(
     r"(?:[CMS]-){1,3}\S{1,8}|Escape|B?Tab|B?Space|Up|Down|Left|Right|Home|End|PPage|NPage|PageUp|PageDown|F\d\d?"
 )
@@ -57,7 +56,7 @@ class TerminalOptions:
 
 def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Callable[[Action], Verdict]:
     """A judge of messages against one demonstrated batch."""
-    value = _json(demonstration.message)
+    value = json_of(demonstration.message)
     form = form_of(value)
     gold = read_batch(value, form)
     if isinstance(gold, str):
@@ -68,7 +67,7 @@ def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Ca
     def judge(action: Action) -> Verdict:
         if action.tool_calls:
             return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
-        given = read_batch(_json(action.message), form)
+        given = read_batch(json_of(action.message), form)
         if isinstance(given, str):
             return Verdict(0.0, Outcome.INVALID_CALL, shown_text(given))
         if given.complete != gold.complete:
@@ -158,14 +157,3 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
     if len(given) > len(gold):
         return f"{shown_text(given[len(gold)].text)}, not demonstrated"
     return f"lacks {shown_text(gold[len(given)].text)}" if len(given) < len(gold) else None
-
-
-def _json(text: str) -> object:
-    """The JSON value of a message, or of its one code fence; None where there is none."""
-    text = text.strip()
-    if fenced := _FENCE.fullmatch(text):
-        text = fenced[1]
-    try:
-        return jsonvalues.loads(text)
-    except ValueError:
-        return None

@@ -12,6 +12,9 @@ A message passes where all of this holds, in this order:
 3. Both ask for something or neither does, and neither denies what the other says.
 4. The words are similar: rapidfuzz's `token_sort_ratio` reaches `min_similarity`.
 
+A message that is a JSON object or list passes where the other is the same JSON value, whatever the spelling: one flag
+or word in it decides what a program does with it, and similarity sees neither.
+
 Symmetric, but for `added_facts`. What it cannot see: two verbs swapped, an antonym ("accepted", "rejected") in a long
 text, a denial in a language whose words `text_stance` does not list. So a text mostly in other than Latin letters
 passes word for word only. Text with a tool call is compared by its call alone, by other verifiers.
@@ -23,11 +26,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.forms import canonical_form
+from pivotmine.verifiers.json_texts import json_of
 from pivotmine.verifiers.mismatch import shown_text
+from pivotmine.verifiers.schema import Schema
 from pivotmine.verifiers.text_facts import Fact, Facts, Word, facts_of, plain
 from pivotmine.verifiers.text_stance import asks, contradiction
 from pivotmine.verifiers.text_state import Known, Values, choices_of, known_of, stripped
@@ -73,6 +79,10 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
     def read() -> _Gold:
         return _Gold(_Message(demonstrated), known_of(state), choices_of(state.tools))
 
+    @cache
+    def read_json() -> Any:
+        return _json_form(demonstrated)
+
     def judge(action: Action) -> Verdict:
         if action.tool_calls:
             return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
@@ -84,9 +94,22 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
             return Verdict(0.0, Outcome.EMPTY, "no word")
         if max(len(action.message), len(demonstrated)) > MAX_CHARS:
             return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not word for word")
+        form = _json_form(action.message)
+        if form is not None or read_json() is not None:
+            return _compare_json(read_json(), form)
         return _compare(read(), _Message(action.message), options)
 
     return judge
+
+
+def _compare_json(demonstrated: Any, given: Any) -> Verdict:
+    if demonstrated == given:
+        return Verdict(1.0, Outcome.CORRECT)
+    if demonstrated is None:
+        words = "JSON, where none is demonstrated"
+    else:
+        words = "no JSON, as demonstrated" if given is None else "another JSON value"
+    return Verdict(0.0, Outcome.WRONG_TEXT, words)
 
 
 class _Message:
@@ -99,6 +122,15 @@ class _Message:
         self.plain = plain(text)
         self.facts = facts_of(text)
         self.small = frozenset(word.text for word in self.facts.words if word.text.islower())
+
+
+_NO_SCHEMA = Schema(None)
+
+
+def _json_form(text: str) -> Any:
+    """What is compared of a message that is JSON; None of any other."""
+    value = json_of(text)
+    return None if value is None else canonical_form(value, _NO_SCHEMA)
 
 
 class _Gold(NamedTuple):

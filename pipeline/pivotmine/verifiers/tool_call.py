@@ -96,17 +96,18 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
         verdict = mismatch.in_number(demonstrated, given) or mismatch.in_names(demonstrated, given)
         if verdict is not None:
             return verdict
+        if len(demonstrated) == 1 and same is None:
+            # Walking both at once finds what differs sooner than two forms do, and the same.
+            return mismatch.in_arguments(demonstrated[0], given[0], schemas[given[0].name], canonical_form) or matched
         found = [form(call) for call in given]
-        if found == wanted:
-            return matched
-        if len(wanted) == 1 and same is None:
-            return mismatch.in_arguments(demonstrated[0], given[0], schemas[given[0].name], canonical_form)
         if num_matched(wanted, found, same) == len(wanted):
             return matched
         surplus = next(iter(Counter(found) - Counter(wanted)))
         missing = next(form for form in Counter(wanted) - Counter(found) if form[0] == surplus[0])
         pair = demonstrated[wanted.index(missing)], given[found.index(surplus)]
-        return mismatch.in_arguments(*pair, schemas[surplus[0]], canonical_form)
+        verdict = mismatch.in_arguments(*pair, schemas[surplus[0]], canonical_form)
+        assert verdict is not None, "forms that differ differ somewhere"
+        return verdict
 
     def judge(action: Action) -> Verdict:
         given = action.tool_calls
