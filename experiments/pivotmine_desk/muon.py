@@ -41,11 +41,11 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    self._update(matrix, group)
+                    self._update(matrix, matrix.grad, group)
 
-    def _update(self, matrix: torch.Tensor, group: dict[str, Any]) -> None:
+    def _update(self, matrix: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         mean = self.state[matrix].setdefault("mean_gradient", torch.zeros_like(matrix))
-        mean.lerp_(matrix.grad, 1 - group["momentum"])
-        update = orthogonalised(matrix.grad.lerp(mean, group["momentum"]))
+        mean.lerp_(gradient, 1 - group["momentum"])
+        update = orthogonalised(gradient.lerp(mean, group["momentum"]))
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         matrix.add_(update, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
