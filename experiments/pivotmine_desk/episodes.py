@@ -27,7 +27,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--policies", type=Path, nargs="+", required=True)
-    parser.add_argument("--episodes", type=int, default=160)
+    parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     first: list[float] | None = None
