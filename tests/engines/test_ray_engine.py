@@ -1,7 +1,8 @@
 """The ray engine on real Ray clusters: `ray_clusters.py`, run by a pytest of its own.
 
-Ray ends a process whose cluster has stopped answering, at once and without a word (a loaded machine is enough): it must
-not be the process that runs all the other tests.
+Ray ends a process whose cluster has stopped answering, at once and without a word, and gives up a node that takes
+longer than some 15 s to start. A machine that other work loads is enough for both: so it must not be the process that
+runs all the other tests, and there is a second attempt, in which every test must pass.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+ATTEMPTS = 2
 TIMEOUT_S = 1200
 
 
 def test_clusters() -> None:
-    tests = Path(__file__).with_name("ray_clusters.py")
+    command = [sys.executable, "-m", "pytest", "-q", str(Path(__file__).with_name("ray_clusters.py"))]
     # Of Ray itself: how long a process waits for a cluster that does not answer.
     env = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "300"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(tests)], env=env, capture_output=True, text=True, timeout=TIMEOUT_S
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    said = list[str]()
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+        if done.returncode == 0:
+            return
+        said.append(done.stdout[-5000:] + done.stderr[-5000:])
+    pytest.fail("\n\n".join(said), pytrace=False)

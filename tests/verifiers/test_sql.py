@@ -229,7 +229,9 @@ def test_what_means_now_is_not_tried() -> None:
         one = f"select name from users where joined > {when}"
         assert outcome(one, f"{one} and joined is not null", DDL) == Outcome.UNPROVEN
     tried, said = "select name from users where age > 30", "select name from users where not age <= 30 -- now"
-    assert {outcome(tried, said, DDL), outcome(said, tried, DDL)} == {Outcome.UNPROVEN}  # a word of one of them is enough
+    assert {outcome(tried, said, DDL), outcome(said, tried, DDL)} == {
+        Outcome.UNPROVEN
+    }  # a word of one of them is enough
     assert outcome("select random() from users", "select random() + 0 from users", DDL) != Outcome.CORRECT
 
 
