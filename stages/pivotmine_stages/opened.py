@@ -49,7 +49,7 @@ def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
     engine = config.engine_name or default_engine()
     if engine == "transformers":
         # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
-        # too, sampling took 3 to 10 times as long.
+        # too, sampling took 3 to 5 times as long.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if engine != "openai":
         require_model(config.engine.model)
