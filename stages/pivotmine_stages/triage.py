@@ -30,7 +30,7 @@ from pivotmine_stages.gate import Gate
 from pivotmine_stages.opened import OpenedPolicy
 from pivotmine_stages.rendering import REASONING_OPENERS, Renderer
 
-ENGINES = ("transformers", "vllm")
+ENGINES = ("transformers", "vllm", "ray")
 STATES_PER_PART = 4096
 SEQUENCES_PER_BATCH = 32
 _REASONING = ("reasoning", "reasoning_content", "thinking")
@@ -157,7 +157,7 @@ class _Work:
         if self.chain.asked:
             self.waiting.append(self.chain)
         self.chain = Chain()
-        if len(self.waiting) >= SEQUENCES_PER_BATCH:
+        if len(self.waiting) >= SEQUENCES_PER_BATCH * self.policy.options.num_replicas:
             self._ask()
 
     def _ask(self) -> None:

@@ -1,7 +1,6 @@
-"""Tests of the ray engine on real Ray clusters on this machine, run by `test_ray_engine.py`; the workers hold the
-transformers engine, which starts quickest.
+"""Tests of the ray engine on real Ray clusters on this machine, run by `test_ray_engine.py`.
 
-What the vllm engine does inside of a worker is what it does in any process (`test_vllm_engine.py`).
+But for one the workers hold the transformers engine, which starts quickest.
 """
 
 from __future__ import annotations
@@ -111,6 +110,26 @@ def test_two_replicas_sample_what_one_process_samples_and_a_second_start_nothing
         sample(run, tiny_policy, num_samples=4, num_replicas=999, cpus_per_replica=1)
     with pytest.raises(UserError, match=r"Ray at 127\.0\.0\.1:9: no answer"):
         sample(run, tiny_policy, num_samples=4, ray_address="127.0.0.1:9")
+
+
+def test_a_replica_holds_vllm_and_is_the_policy_that_vllm_is(run: Path, tiny_policy: Path) -> None:
+    summary = sample(run, tiny_policy, replica_engine="vllm", cpus_per_replica=1, num_samples=2)
+    assert summary["sampled"]["samples"] == 2 * 2 * NUM_ORDERS
+    assert len(set(keys(run))) == 2 * 2 * NUM_ORDERS
+    assert rows(run)["token_ids"].list.len().is_between(1, 24).all()
+    assert sample(run, tiny_policy, engine="vllm", num_samples=2)["sampled"] == {}
+
+
+def test_given_tokens_have_the_inner_engines_log_probabilities_in_order(tiny_policy: Path) -> None:
+    options = EngineOptions(model=str(tiny_policy), replica_engine="transformers", cpus_per_replica=0.5)
+    sequences = [[1 + (number * place) % 50 for place in range(2 + number)] for number in range(7)]
+    alone, through_ray = open_engine("transformers", options), open_engine("ray", options)
+    expected, found = alone.prefill(sequences), through_ray.prefill(sequences)
+    assert through_ray.prefill([]) == []
+    through_ray.close()
+    assert [one.likeliest for one in found] == [one.likeliest for one in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
 
 
 def test_an_engine_that_cannot_start_is_one_line(tiny_policy: Path, tmp_path: Path) -> None:

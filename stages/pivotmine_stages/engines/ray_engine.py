@@ -1,7 +1,7 @@
 """Engine `ray`: workers on one machine or many, each with a vllm (or transformers) engine, driven by Ray Data.
 
 A block is whole trajectories, their states in order. Ray Data's `map_batches` hands blocks to a pool of actors; the
-driver makes blocks only as they are needed and takes replies as they come, so that memory holds what is under way. A
+driver makes blocks only as they are needed and takes answers as they come, so that memory holds what is under way. A
 worker that dies is started again by Ray, elsewhere if it must be, and its blocks with it. Where the cluster has lost
 the room for it, its blocks would wait for ever: those that take far longer than any block has taken are handed out
 again, to others, and the first answer counts.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import pickle
 import queue
@@ -57,10 +58,10 @@ _log = logging.getLogger("pivotmine")
 
 
 class _Block:
-    """Under way."""
+    """Under way: requests to be sampled, or sequences of tokens to be prefilled."""
 
-    def __init__(self, requests: list[Request]) -> None:
-        self.requests = {request.state_id: request for request in requests}
+    def __init__(self, place: int, block: list[Any]) -> None:
+        self.place, self.block = place, block
         self.started, self.hand_outs = time.monotonic(), 1
 
 
@@ -96,31 +97,41 @@ class RayEngine:
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Draw every request's samples; replies come a block at a time."""
         blocks = whole_trajectories(requests, self._options.states_per_block)
+        for _, block, replies in self._answered(blocks):
+            asked = {request.state_id: request for request in block}
+            for reply in replies:
+                yield replace(reply, request=asked[reply.request.state_id])
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """What the model says of given tokens, the sequences shared out among the workers."""
+        size = math.ceil(len(sequences) / (self._options.num_replicas * CALLS_PER_WORKER))
+        blocks = [sequences[start : start + size] for start in range(0, len(sequences), size or 1)]
+        found = {place: answers for place, _, answers in self._answered(iter(blocks))}
+        return [answer for place in range(len(blocks)) for answer in found[place]]
+
+    def _answered(self, blocks: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any], list[Any]]]:
+        """(place, block, its answers) of all blocks, as they are answered; few are under way at a time."""
+        numbered = enumerate(blocks)
         under_way: dict[int, _Block] = {}
         most = self._options.num_replicas * BLOCKS_PER_WORKER
         more = True
         try:
             while more or under_way:
                 while more and len(under_way) < most:
-                    block = next(blocks, None)
+                    place, block = next(numbered, (0, None))
                     more = block is not None
                     if block is not None:
-                        under_way[number := next(self._numbers)] = _Block(block)
+                        under_way[number := next(self._numbers)] = _Block(place, block)
                         self._add(number, block)
                 if under_way:
-                    number, replies = self._answer(under_way)
-                    asked = under_way.pop(number)
-                    self._longest_s = max(self._longest_s, time.monotonic() - asked.started)
+                    number, answers = self._answer(under_way)
+                    done = under_way.pop(number)
+                    self._longest_s = max(self._longest_s, time.monotonic() - done.started)
                     self._ledger.drop.remote(number)
-                    for reply in replies:
-                        yield replace(reply, request=asked.requests[reply.request.state_id])
+                    yield done.place, done.block, answers
         finally:
             for number in under_way:
                 self._ledger.drop.remote(number)
-
-    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
-        """Not through Ray."""
-        raise UserError("engine ray gives no log-probabilities of given tokens: use transformers or vllm")
 
     def close(self) -> None:
         """End the workers, and the cluster where it was started here."""
@@ -130,14 +141,14 @@ class RayEngine:
             self._stream.join(_CLOSE_S)
             ray.shutdown()
 
-    def _add(self, number: int, block: list[Request]) -> None:
+    def _add(self, number: int, block: list[Any]) -> None:
         try:
-            ray.get(self._ledger.add.remote(number, [_for_workers(request) for request in block]))
+            ray.get(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
         except RayError as error:
             raise _stopped(error) from None
 
-    def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Reply]]:
-        """The next block's replies; what has been answered before is passed over."""
+    def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Any]]:
+        """The next block's answers; what has been answered before is passed over."""
         while True:
             patience_s = max(PATIENCE_S, PATIENCE * self._longest_s) if self._longest_s else self._options.timeout_s
             try:
@@ -149,10 +160,10 @@ class RayEngine:
                 raise _stopped(answer) from None
             number, pickled = answer
             if number in under_way:
-                replies = pickle.loads(pickled)
-                if isinstance(replies, BaseException):
-                    raise replies
-                return number, replies
+                answers = pickle.loads(pickled)
+                if isinstance(answers, BaseException):
+                    raise answers
+                return number, answers
 
     def _hand_out_again(self, under_way: dict[int, _Block], patience_s: float) -> None:
         late = {number: block for number, block in under_way.items() if block.hand_outs < HAND_OUTS}
@@ -165,8 +176,8 @@ class RayEngine:
         """Ray Data's own loop, in a thread of its own."""
         try:
             for batch in self._dataset(here).iter_batches(batch_size=None, prefetch_batches=0):
-                for number, replies in zip(batch["block"].tolist(), batch["replies"], strict=True):
-                    self._answers.put((number, replies))
+                for number, answers in zip(batch["block"].tolist(), batch["answers"], strict=True):
+                    self._answers.put((number, answers))
         except BaseException as error:
             self._answers.put(error)
 
@@ -226,9 +237,9 @@ def whole_trajectories(requests: Iterable[Request], num_states: int) -> Iterator
         yield block
 
 
-def _for_workers(request: Request) -> Request:
+def _for_workers(asked: Request | list[int]) -> Request | list[int]:
     """Without what only a chat server would read."""
-    return replace(request, messages=None, tools=None)
+    return replace(asked, messages=None, tools=None) if isinstance(asked, Request) else asked
 
 
 def _connect(address: str | None) -> None:

@@ -20,7 +20,7 @@ import ray
 from pivotmine.errors import UserError
 from pivotmine_stages.engines import open_engine
 from pivotmine_stages.engines.options import EngineOptions, derive_seed, failed
-from pivotmine_stages.engines.protocol import Engine, Reply, Request
+from pivotmine_stages.engines.protocol import Engine, Prefilled, Reply, Request
 
 MAX_STARTS = 5
 """A block that was started more often than this has killed its workers: its states fail."""
@@ -30,11 +30,11 @@ class Ledger:
     """The blocks under way and the order in which they are handed out.
 
     It lives on the driver's machine and dies with the driver; workers may die as they like, since a block stays here
-    until the driver has its replies. Whatever Ray repeats, the same place gives the same block.
+    until the driver has its answers. Whatever Ray repeats, the same place gives the same block.
     """
 
     def __init__(self) -> None:
-        self._blocks: dict[int, list[Request]] = {}
+        self._blocks: dict[int, list[Any]] = {}
         self._order: list[int] = []
         self._starts: Counter[int] = Counter()
         self._num_workers = 0
@@ -42,7 +42,7 @@ class Ledger:
         self._closed = False
         self._changed = asyncio.Condition()
 
-    async def add(self, number: int, block: list[Request]) -> None:
+    async def add(self, number: int, block: list[Any]) -> None:
         self._blocks[number] = block
         await self.hand_out(number)
 
@@ -58,13 +58,13 @@ class Ledger:
             await self._changed.wait_for(lambda: self._closed or len(self._order) > place)
             return self._order[place] if len(self._order) > place else None
 
-    async def take(self, number: int) -> tuple[list[Request], int]:
-        """A block's requests, none where it was answered already, and how often it has been started."""
+    async def take(self, number: int) -> tuple[list[Any], int]:
+        """A block, empty where it was answered already, and how often it has been started."""
         self._starts[number] += 1
         return self._blocks.get(number, []), self._starts[number]
 
     async def drop(self, number: int) -> None:
-        """Its replies have come."""
+        """Its answers have come."""
         self._blocks.pop(number, None)
 
     async def register(self) -> int:
@@ -133,22 +133,31 @@ class Worker:
         ray.get(ledger.opened.remote(self._engine.max_model_len, None))
         self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._calls: dict[int, tuple[_Call, Request]] = {}
-        self._lock = threading.Lock()
+        self._lock, self._engine_lock = threading.Lock(), threading.Lock()
         threading.Thread(target=self._sample, name="sampling", daemon=True).start()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`block`: its number; `replies`, pickled: its replies, each with a request of which only the state is left, or
-        an exception, the user's or a bug."""
+        """`block`: its number; `answers`, pickled: its replies, each with a request of which only the state is left, or
+        what is said of each of its sequences, or an exception, the user's or a bug."""
         (number,) = batch["block"].tolist()
-        requests, num_starts = ray.get(self._ledger.take.remote(number))
-        if num_starts > MAX_STARTS:
-            words = f"the worker died of it, or was lost, {num_starts - 1} times"
-            answer: Any = [failed(_named(request), "engine_error", words) for request in requests]
-        else:
-            answer = self._answer(requests) if requests else []
-        return {"block": np.array([number]), "replies": [pickle.dumps(answer)]}
+        block, num_starts = ray.get(self._ledger.take.remote(number))
+        answer: Any = []
+        if block and num_starts > MAX_STARTS:
+            answer = _given_up(block, f"the worker died of it, or was lost, {num_starts - 1} times")
+        elif block and isinstance(block[0], Request):
+            answer = self._replies(block)
+        elif block:
+            answer = self._prefilled(block)
+        return {"block": np.array([number]), "answers": [pickle.dumps(answer)]}
 
-    def _answer(self, requests: list[Request]) -> list[Reply] | BaseException:
+    def _prefilled(self, sequences: list[list[int]]) -> list[Prefilled] | BaseException:
+        try:
+            with self._engine_lock:
+                return self._engine.prefill(sequences)
+        except BaseException as error:
+            return _told(error)
+
+    def _replies(self, requests: list[Request]) -> list[Reply] | BaseException:
         call = _Call(requests)
         with self._lock:
             for request in requests:
@@ -163,14 +172,18 @@ class Worker:
         while True:
             first = self._queue.get()
             try:
-                for reply in self._engine.sample(itertools.chain([first], self._waiting())):
-                    call, _ = self._calls.pop(id(reply.request))
-                    call.replies.append(replace(reply, request=_named(reply.request)))
-                    call.left -= 1
-                    if call.left == 0:
-                        call.done.set()
+                with self._engine_lock:
+                    self._sample_all(first)
             except BaseException as error:
-                self._fail(error)
+                self._fail(_told(error))
+
+    def _sample_all(self, first: Request) -> None:
+        for reply in self._engine.sample(itertools.chain([first], self._waiting())):
+            call, _ = self._calls.pop(id(reply.request))
+            call.replies.append(replace(reply, request=_named(reply.request)))
+            call.left -= 1
+            if call.left == 0:
+                call.done.set()
 
     def _waiting(self) -> Iterator[Request]:
         while True:
@@ -180,11 +193,6 @@ class Worker:
                 return
 
     def _fail(self, error: BaseException) -> None:
-        if type(error.__cause__).__name__ == "EngineDeadError":
-            # vLLM's process is gone: so is this worker, and Ray starts another one and the blocks again.
-            os._exit(1)
-        if not isinstance(error, UserError):
-            error = RuntimeError("".join(traceback.format_exception(error)))
         with self._lock:
             for _ in self._waiting():
                 pass
@@ -192,6 +200,20 @@ class Worker:
                 call.trouble = error
                 call.done.set()
             self._calls.clear()
+
+
+def _told(error: BaseException) -> BaseException:
+    """The error as the driver is told of it."""
+    if type(error.__cause__).__name__ == "EngineDeadError":
+        # vLLM's process is gone: so is this worker, and Ray starts another one and the blocks again.
+        os._exit(1)
+    return error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
+
+
+def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
+    if isinstance(block[0], Request):
+        return [failed(_named(request), "engine_error", why) for request in block]
+    return UserError(f"engine ray: {len(block)} sequences could not be prefilled: {why}")
 
 
 def _named(request: Request) -> Request:
