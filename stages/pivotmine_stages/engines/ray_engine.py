@@ -22,6 +22,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,9 @@ from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import EngineOptions, one_line
 from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
-# Ray reads these on import: it phones home, and warns of its own future.
+# Ray reads these on import: it phones home, warns of its own future, and calls an error what Ray Data always does.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -246,8 +248,9 @@ def _connect(address: str | None) -> None:
     """Join the cluster at the address, or start one here; UserError where there is none."""
     if address is not None and ":" in address:
         _require_answer(address)
-    # Its troubles come as exceptions.
+    # Its troubles come as exceptions; that blocks come one by one is meant so.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors", module="ray")
     before = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
