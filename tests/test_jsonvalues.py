@@ -172,3 +172,31 @@ def test_many_broken_values_in_one_text_take_linear_time() -> None:
 @pytest.mark.parametrize(("value", "depth"), [(1, 0), ([], 0), ([1], 1), ({"a": [1]}, 2), ([[], {"a": {"b": 1}}], 3)])
 def test_depth_counts_levels_that_hold_something(value: Any, depth: int) -> None:
     assert [jsonvalues.exceeds_depth(value, limit) for limit in range(5)] == [limit < depth for limit in range(5)]
+
+
+def is_ordinary_plainly(value: Any, levels: int = jsonvalues.MAX_DEPTH) -> bool:
+    if isinstance(value, dict | list):
+        inside = list(value.values()) if isinstance(value, dict) else value
+        return not inside or (levels > 0 and all(is_ordinary_plainly(child, levels - 1) for child in inside))
+    return not isinstance(value, float) or value == 0 or 1e-4 <= abs(value) < 1e16
+
+
+@settings(max_examples=100)
+@given(odd_values)
+def test_an_ordinary_value_has_no_float_that_writers_write_in_two_ways(value: Any) -> None:
+    assert jsonvalues.is_ordinary(value) == is_ordinary_plainly(value)
+
+
+@pytest.mark.parametrize("innermost", [1, "a", [], {}, 1e-5, None, [1], {"a": 1}])
+@pytest.mark.parametrize("num_levels", [0, 1, 98, 99, 100, 101])
+def test_an_ordinary_value_has_so_many_levels_at_most(innermost: Any, num_levels: int) -> None:
+    lists, objects = innermost, innermost
+    for _ in range(num_levels):
+        lists, objects = [0, lists], {"a": "b", "c": objects}
+    for value in (lists, objects):
+        assert jsonvalues.is_ordinary(value) == is_ordinary_plainly(value)
+
+
+@pytest.mark.parametrize("value", [(1,), {"a": (1,)}, [b"a"], {"a": {1, 2}}])
+def test_what_is_no_json_value_is_not_ordinary(value: Any) -> None:
+    assert not jsonvalues.is_ordinary(value)

@@ -167,18 +167,23 @@ def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None =
 
 def is_ordinary(value: Any) -> bool:
     """Whether a value is JSON of at most `MAX_DEPTH` levels whose floats every writer writes alike."""
-    nodes: list[Any] = [(value,)]
-    for node in nodes:  # which grows as it is walked
-        for child in node.values() if type(node) is dict else node:
-            kind = type(child)
-            if kind is str or kind in _SCALARS:
-                continue
-            if kind is dict or kind is list:
-                nodes.append(child)
-            elif kind is not float or (child and not 1e-4 <= abs(child) < 1e16):
-                return False
-    # Fewer nodes than levels: the second walk is spared where it cannot find anything.
-    return len(nodes) <= MAX_DEPTH or not exceeds_depth(value, MAX_DEPTH)
+    level: list[Any] = [value.values() if type(value) is dict else value if type(value) is list else (value,)]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for children in level:
+            for child in children:
+                kind = type(child)
+                if kind is str:
+                    continue
+                if kind is dict or kind is list:
+                    if child:  # an empty one is no level
+                        below.append(child.values() if kind is dict else child)
+                elif kind not in _SCALARS and (kind is not float or (child and not 1e-4 <= abs(child) < 1e16)):
+                    return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
 def _refuse_constant(name: str) -> Any:

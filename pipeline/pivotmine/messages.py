@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pivotmine import jsonvalues
@@ -107,15 +107,22 @@ def tools_id(tools: list[Any]) -> str:
     return digest(jsonvalues.canonical_bytes(tools))
 
 
-def seen_alone(message: dict[str, Any], canonical: bytes) -> bytes | None:
+def seen_alone(
+    message: dict[str, Any], canonical: bytes, arguments: tuple[Sequence[Any], bool] | None = None
+) -> bytes | None:
     """What a state's id hashes of a message, whatever stands before it; None of a result, which names a call.
 
-    canonical: the whole message as canonical JSON, which is the answer for most messages.
+    canonical: the whole message as canonical JSON, which is the answer for most messages. arguments: those of all of
+    its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the message are
+    `jsonvalues.is_ordinary`.
     """
     content = message.get("content")
     if len(message) == 2 and isinstance(content, str) and content == content.strip():
         return canonical
-    return None if "tool_call_id" in message else jsonvalues.canonical_bytes(_seen(message))
+    if "tool_call_id" in message:
+        return None
+    values, ordinary = arguments or (None, None)
+    return jsonvalues.canonical_bytes(_seen(message, values), ordinary=ordinary)
 
 
 class StateHash:
@@ -154,7 +161,7 @@ class StateHash:
         return self._places[call_id]
 
 
-def _seen(message: dict[str, Any]) -> dict[str, Any]:
+def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> dict[str, Any]:
     """What the policy sees of a message; the call that a result names, by the source's id."""
     seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
     seen["content"] = text_of(message.get("content")).strip()
@@ -166,7 +173,11 @@ def _seen(message: dict[str, Any]) -> dict[str, Any]:
             if text := text.strip() if isinstance(text, str) else text:
                 seen[key] = text
     if "tool_calls" in seen and (calls := seen.pop("tool_calls")):
-        seen["tool_calls"] = [_function(call["function"]) for call in calls]
+        if arguments is None:
+            seen["tool_calls"] = [_function(call["function"]) for call in calls]
+        else:
+            names = (call["function"]["name"] for call in calls)
+            seen["tool_calls"] = [list(call) for call in zip(names, arguments, strict=True)]
     if isinstance(function := seen.get("function_call"), dict):
         seen["function_call"] = _function(function)
     return seen
@@ -193,10 +204,11 @@ def call_failed(reply: Iterable[dict[str, Any]]) -> bool:
     "[ERROR]", "TypeError:", "Traceback (most recent call last)"), or where it is a JSON object with a truthy `error`,
     `errors`, `is_error` or `isError`, with `status` "error" or "failed", or with `success` false.
     """
-    return any(_result_failed(message) for message in reply if message.get("role") in ("tool", "function"))
+    return any(result_failed(message) for message in reply if message.get("role") in ("tool", "function"))
 
 
-def _result_failed(message: dict[str, Any]) -> bool:
+def result_failed(message: dict[str, Any]) -> bool:
+    """`call_failed` of one result."""
     if message.get("is_error") is True or message.get("status") == "error":
         return True
     text = text_of(message.get("content")).lstrip()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pivotmine import messages
-from pivotmine.actions import Action, action_from_message, action_to_json
+from pivotmine.actions import Action, action_to_json
 from pivotmine.inert import one_line
 
 
@@ -26,10 +26,12 @@ class Demonstration(NamedTuple):
     """What exactly; empty: the reason says it all."""
 
 
-def demonstration(message: dict[str, Any]) -> Demonstration:
-    """What an assistant message demonstrates by itself."""
-    action = action_from_message(message)
-    return Demonstration(action.kind, action_to_json(action), *_problem(message, action))
+def demonstration(message: dict[str, Any], action: Action, *, ordinary: bool | None = None) -> Demonstration:
+    """What an assistant message demonstrates by itself.
+
+    action: the one in it; ordinary: what `jsonvalues.is_ordinary` says of its arguments, where that is known.
+    """
+    return Demonstration(action.kind, action_to_json(action, ordinary=ordinary), *_problem(message, action))
 
 
 def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
@@ -44,7 +46,7 @@ def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
 
 def result_failure(message: dict[str, Any]) -> str | None:
     """The beginning of a tool result that reports a failure; None where it reports none."""
-    if not messages.call_failed([message]):
+    if not messages.result_failed(message):
         return None
     return one_line(messages.text_of(message.get("content")))[:200]
 

@@ -180,10 +180,11 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
     found = all_readers()[name].read(record.value)
-    segments = tuple(replace(segment, tools=segment.tools or tools) for segment in found.segments)
+    if any(not one.tools and one.tools is not tools for one in found.segments):
+        found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
     column = record.value.get(config.domain_column) if config.domain_column and isinstance(record.value, dict) else None
     domain = config.domain or (str(column) if column is not None else found.domain)
-    return replace(found, segments=segments, domain=domain), name
+    return found if domain == found.domain else replace(found, domain=domain), name
 
 
 def _num_turns(record: Any) -> int | None:

@@ -1,9 +1,9 @@
 """The second pass of extract: what one block cannot know of the others.
 
 A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
-depends on the best outcome label of all sources. So blocks are first written as they come, without much compression,
-then each is written again as the run will have it. What is compared over blocks are ids alone, on disk where they are
-many.
+depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files, which cost
+little to write and nothing to read, then each is written again as the run will have it. What is compared over blocks
+are ids alone, on disk where they are many.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
+from pyarrow import ipc
 
 from pivotmine import rundir
 from pivotmine.tables import TABLES
@@ -31,6 +31,7 @@ BLOCKS = "blocks"
 """Folder of the blocks as they came."""
 IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
 """Tables whose rows stand in several blocks, and what tells that they are the same."""
+_IDS_SCHEMA = pa.schema([("name", pa.string()), ("block", pa.int32()), ("row", pa.int32()), ("id", pa.string())])
 LOW_OUTCOME = "low_outcome"
 SPILLED = "spilled"
 """Folder of what DuckDB holds on disk."""
@@ -64,50 +65,56 @@ def part(folder: Path, table: str, number: int) -> Path:
     return folder / table / f"part-{number:06d}.parquet"
 
 
+def _as_it_came(folder: Path, table: str, number: int) -> Path:
+    return part(folder / BLOCKS, table, number).with_suffix(".arrow")
+
+
 def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
     """Write a block as it came; a table without rows gets no file."""
     for name, table in tables.items():
         if table.num_rows:
-            path = part(folder / BLOCKS, name, number)
+            path = _as_it_came(folder, name, number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+            with ipc.new_file(path, table.schema) as file:
+                file.write_table(table)
 
 
 def unsettled(folder: Path, num_blocks: int, floor: float) -> Iterator[Unsettled]:
     """The blocks, each with its rows that an earlier one has."""
-    repeats = {name: _repeats(folder, name) for name in IDS}
-    waiting = {name: next(found, None) for name, found in repeats.items()}
+    repeats = _repeats(folder) if num_blocks > 1 else iter(())
+    found = next(repeats, None)
     for number in range(num_blocks):
         repeated: dict[str, list[int]] = {}
-        for name, found in repeats.items():
-            if (next_one := waiting[name]) is not None and next_one[0] == number:
-                repeated[name] = next_one[1]
-                waiting[name] = next(found, None)
+        while found is not None and found[0] == number:
+            repeated[found[1]] = found[2]
+            found = next(repeats, None)
         yield Unsettled(folder, number, repeated, floor)
 
 
-def _repeats(folder: Path, table: str) -> Iterator[tuple[int, list[int]]]:
-    """(block, its rows that an earlier block has), by block."""
-    files = sorted(map(str, (folder / BLOCKS / table).glob("part-*.parquet")))
-    if len(files) < 2:
-        return
-    answer = connect(folder).execute(
-        f"""
-        with ids as (
-            select
-                {IDS[table]}::uuid as id,
-                parse_filename(filename, true)[6:]::integer as block,
-                file_row_number as row
-            from read_parquet(?, filename = true, file_row_number = true)
-        ), numbered as (
-            select block, row, row_number() over (partition by id order by block) as nth from ids
+def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
+    """(block, table, its rows that an earlier block has), by block."""
+    connection = connect(folder)
+    connection.register("ids", pa.RecordBatchReader.from_batches(_IDS_SCHEMA, _ids(folder)))
+    answer = connection.execute(
+        """
+        with numbered as (
+            select *, row_number() over (partition by name, id::uuid order by block) as nth from ids
         )
-        select block, list(row) from numbered where nth > 1 group by block order by block
-        """,
-        [files],
+        select block, name, list(row) from numbered where nth > 1 group by all order by block
+        """
     )
     while (found := answer.fetchone()) is not None:
         yield found
+
+
+def _ids(folder: Path) -> Iterator[pa.RecordBatch]:
+    """What tells rows apart, a batch a table of a block."""
+    for name, column in IDS.items():
+        for path in sorted((folder / BLOCKS / name).glob("part-*")):
+            ids = _load(path)[column].combine_chunks()
+            num_rows, block = len(ids), pa.scalar(int(path.stem.removeprefix("part-")), pa.int32())
+            rows = pa.array(range(num_rows), pa.int32())
+            yield pa.record_batch([pa.repeat(name, num_rows), pa.repeat(block, num_rows), rows, ids], _IDS_SCHEMA)
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -131,15 +138,20 @@ def settle_block(given: Unsettled) -> Settled:
         if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
             rundir.write_table(part(given.folder, name, given.number), table.cast(TABLES[name]))
     for name in tables:
-        part(given.folder / BLOCKS, name, given.number).unlink(missing_ok=True)
+        _as_it_came(given.folder, name, given.number).unlink(missing_ok=True)
     counts = Counter({name: table.num_rows for name, table in tables.items()})
     outcomes = Counter(tables["trajectories"]["outcome"].to_pylist())
     return Settled(counts, outcomes, _reject_counts(tables["rejects"]))
 
 
 def _read(given: Unsettled, name: str) -> pa.Table:
-    path = part(given.folder / BLOCKS, name, given.number)
-    return pq.ParquetFile(path).read() if path.exists() else TABLES[name].empty_table()
+    path = _as_it_came(given.folder, name, given.number)
+    return _load(path) if path.exists() else TABLES[name].empty_table()
+
+
+def _load(path: Path) -> pa.Table:
+    """A table of a block as it came; its columns are read where they are looked at."""
+    return ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]) -> dict[str, pa.Table]:
@@ -214,7 +226,7 @@ def together(a: Settled, b: Settled) -> Settled:
 def first_reject(folder: Path) -> dict[str, Any]:
     """The first row of `rejects` among the blocks as they came."""
     path = min((folder / BLOCKS / "rejects").iterdir())
-    return pq.ParquetFile(path).read().slice(0, 1).to_pylist()[0]
+    return _load(path).slice(0, 1).to_pylist()[0]
 
 
 def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:

@@ -6,12 +6,14 @@ once; a turn names its state by (segment, position), so that no prefix is ever w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pivotmine import jsonvalues, messages, rundir
+from pivotmine.actions import action_from_message
 from pivotmine.readers.trajectory import Segment, Trajectory
 from pivotmine.tables import TABLES
 from pivotmine_stages.demonstrations import Demonstration, demonstration, result_failure
@@ -38,13 +40,30 @@ class Known:
         self.role: str | None = message.get("role") if isinstance(message, dict) else None
         self.problem = messages.problem(message)
         """Why no state can hold it: (reason, detail); None: it can."""
-        self.seen = None if self.problem else messages.seen_alone(message, canonical)
+        self.seen: bytes | None = None
         """What a state's id hashes of it; None: that depends on the messages before it."""
-        assistant = self.role == "assistant" and self.problem is None
-        self.demonstration: Demonstration | None = demonstration(message) if assistant else None
+        self.demonstration: Demonstration | None = None
         """Of an assistant message: the action, and why it is not worth imitating."""
-        self.failure = result_failure(message) if self.role in ("tool", "function") and not self.problem else None
+        self.failure: str | None = None
         """Of a tool result that reports a failure: its beginning."""
+        if self.problem:
+            return
+        if self.role == "assistant":
+            self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
+            return
+        self.seen = messages.seen_alone(message, canonical)
+        if self.role in ("tool", "function"):
+            self.failure = result_failure(message)
+
+
+def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[bytes | None, Demonstration]:
+    """What a state's id hashes of an assistant message, and what it demonstrates: its arguments are read once."""
+    action = action_from_message(message)
+    arguments = [call.arguments for call in action.tool_calls]
+    ordinary = ordinary and jsonvalues.is_ordinary(arguments)
+    whole = bool(arguments) and not action.unparsed and "function_call" not in message
+    seen = messages.seen_alone(message, canonical, (arguments, ordinary) if whole else None)
+    return seen, demonstration(message, action, ordinary=ordinary)
 
 
 def _is_text(message: Any) -> bool:
@@ -58,8 +77,10 @@ class Rows:
 
     def __init__(self) -> None:
         self.tables: dict[str, list[dict[str, Any]]] = {
-            name: [] for name in (*rundir.EXTRACT_TABLES, "rejects") if name != "messages"
+            name: [] for name in (*rundir.EXTRACT_TABLES, "rejects") if name not in ("messages", "turns")
         }
+        self.turns: dict[str, list[Any]] = {name: [] for name in TABLES["turns"].names}
+        """Their columns: most rows by far are turns."""
         self.messages: dict[str, Known] = {}
         """By message_id; the first of equal ones."""
         self._ids = set[str]()
@@ -95,13 +116,22 @@ class Rows:
         row = {"stage": "extract", "reason": reason, **place._asdict(), "num_turns": num_turns}
         self.tables["rejects"].append({**row, "detail": detail or None, **ids})
 
+    def add_turns(self, columns: Mapping[str, Sequence[Any]], shared: Mapping[str, Any]) -> None:
+        """Add rows of `turns`; shared: the columns that have one value in all of them."""
+        num_turns = len(columns["turn_id"])
+        for name, values in columns.items():
+            self.turns[name].extend(values)
+        for name, value in shared.items():
+            self.turns[name].extend(repeat(value, num_turns))
+
     def arrow(self) -> dict[str, pa.Table]:
         """The tables by name, each under its schema."""
         made = {name: pa.Table.from_pylist(rows, schema=TABLES[name]) for name, rows in self.tables.items()}
+        turns = pa.Table.from_pydict(self.turns, schema=TABLES["turns"])
         texts = pa.array([known.text for known in self.messages.values()], pa.binary())
         roles = pa.array([known.role for known in self.messages.values()], pa.string())
         columns = [pa.array(self.messages, pa.string()), roles, texts.view(pa.string())]
-        return {**made, "messages": pa.Table.from_arrays(columns, schema=TABLES["messages"])}
+        return {**made, "turns": turns, "messages": pa.Table.from_arrays(columns, schema=TABLES["messages"])}
 
 
 def num_assistant(found: Iterable[Any]) -> int:
@@ -119,7 +149,8 @@ def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place
             rows.reject("no_turns", place, num_turns=0, detail="no assistant message")
         return False
     ids = [[message.message_id for message in of] for of in known]
-    trajectory_id = _trajectory_id(found, ids)
+    ordinary = jsonvalues.is_ordinary([[s.tools for s in found.segments], found.task_id, found.outcome, found.metadata])
+    trajectory_id = _trajectory_id(found, ids, ordinary=ordinary)
     if not rows.is_new(trajectory_id):
         reject_duplicate(rows, trajectory_id, place, num_turns)
         return False
@@ -129,7 +160,7 @@ def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place
     assert num_stored == num_turns
     row = {"trajectory_id": trajectory_id, **place._asdict(), "format": reader, "task_id": found.task_id}
     row |= {"domain": found.domain, "outcome": found.outcome, "num_segments": len(usable), "num_turns": num_turns}
-    metadata = jsonvalues.dumps(found.metadata) if found.metadata else None
+    metadata = jsonvalues.dumps(found.metadata, ordinary=ordinary) if found.metadata else None
     rows.tables["trajectories"].append({**row, "metadata": metadata})
     return True
 
@@ -140,9 +171,11 @@ def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: in
     rows.reject("duplicate_trajectory", place, num_turns=num_turns, detail=detail)
 
 
-def _trajectory_id(found: Trajectory, ids: list[list[str]]) -> str:
+def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -> str:
+    """ordinary: what `is_ordinary` says of all but the ids."""
     content = [[m, s.tools, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
-    return messages.digest(jsonvalues.canonical_bytes([content, found.task_id, found.outcome, found.metadata]))
+    whole = [content, found.task_id, found.outcome, found.metadata]
+    return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary))
 
 
 def _num_turns(known: Iterable[Known]) -> int:
@@ -175,39 +208,52 @@ def _store_segment(
     ids = [message.message_id for message in known]
     row = {"segment_id": segment_id, "trajectory_id": trajectory_id, "segment_index": int(number)}
     rows.tables["segments"].append({**row, "tools_id": tools_id, "message_ids": ids})
-    state, turn_index = messages.StateHash(tools_id), first_turn
+    for message in known:
+        rows.messages.setdefault(message.message_id, message)
+    states = _state_ids(segment, known, tools_id)
+    numbers = range(first_turn, first_turn + len(states))
+    columns = {
+        "turn_id": [f"{trajectory_id}:{number}" for number in numbers],
+        "turn_index": numbers,
+        "position": list(states),
+        "state_id": list(states.values()),
+    }
+    shared = {"trajectory_id": trajectory_id, "segment_id": segment_id, "tools_id": tools_id}
+    shared |= {"domain": found.domain, "outcome": found.outcome}
+    rows.add_turns({**columns, **_demonstrated(rows, known, columns, trajectory_id, place)}, shared)
+    return len(states)
+
+
+def _state_ids(segment: Segment, known: list[Known], tools_id: str | None) -> dict[int, str]:
+    """The position of each turn with the id of its state."""
+    state, found = messages.StateHash(tools_id), dict[int, str]()
     for position, message in enumerate(known):
         if message.role == "assistant" and position >= segment.num_inherited:
-            turn = {
-                "turn_id": f"{trajectory_id}:{turn_index}",
-                "trajectory_id": trajectory_id,
-                "segment_id": segment_id,
-                "turn_index": turn_index,
-                "position": position,
-                "state_id": state.state_id(),
-                "tools_id": tools_id,
-                "domain": found.domain,
-                "outcome": found.outcome,
-            }
-            _store_turn(rows, known, turn, place)
-            turn_index += 1
-        rows.messages.setdefault(message.message_id, message)
+            found[position] = state.state_id()
         state.add(segment.messages[position], message.seen)
-    return turn_index - first_turn
+    return found
 
 
-def _store_turn(rows: Rows, segment: Sequence[Known], turn: dict[str, Any], place: Place) -> None:
-    position = turn["position"]
-    taken = segment[position].demonstration
-    assert taken is not None
-    reason, detail = taken.reason, taken.detail
-    if reason is None and taken.kind == "tool_call" and (failure := _failure(segment, position)) is not None:
-        reason, detail = "failed_call", failure
-    turn["kind"], turn["demonstration"], turn["reject_reason"] = taken.kind, taken.action, reason
-    rows.tables["turns"].append(turn)
-    if reason:
-        ids = {name: turn[name] for name in ("trajectory_id", "turn_id", "state_id")}
-        rows.reject(reason, place, num_turns=1, detail=detail, **ids)
+def _demonstrated(
+    rows: Rows, segment: Sequence[Known], columns: Mapping[str, Sequence[Any]], trajectory_id: str, place: Place
+) -> dict[str, list[Any]]:
+    """What the turns of a segment demonstrate; adds the rejects of those that demonstrate nothing."""
+    found: dict[str, list[Any]] = {"kind": [], "demonstration": [], "reject_reason": []}
+    for turn_id, position, state_id in zip(
+        *(columns[name] for name in ("turn_id", "position", "state_id")), strict=True
+    ):
+        taken = segment[position].demonstration
+        assert taken is not None
+        reason, detail = taken.reason, taken.detail
+        if reason is None and taken.kind == "tool_call" and (failure := _failure(segment, position)) is not None:
+            reason, detail = "failed_call", failure
+        found["kind"].append(taken.kind)
+        found["demonstration"].append(taken.action)
+        found["reject_reason"].append(reason)
+        if reason:
+            ids = {"trajectory_id": trajectory_id, "turn_id": turn_id, "state_id": state_id}
+            rows.reject(reason, place, num_turns=1, detail=detail, **ids)
+    return found
 
 
 def _failure(segment: Sequence[Known], position: int) -> str | None:

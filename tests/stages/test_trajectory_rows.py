@@ -1,7 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pivotmine import jsonvalues, messages
+from pivotmine.actions import action_from_message, action_to_json
 from pivotmine.readers.trajectory import Segment, Trajectory
 from pivotmine_stages.trajectory_rows import Place, Rows, store_trajectory
 
@@ -95,3 +99,49 @@ def test_any_result_that_fails_makes_a_failed_call(num_results: int) -> None:
     later = [A, {**B, "tool_calls": [call]}, *[fine] * num_results, B, {**fine, "content": "Error: no"}]
     _, tables = store(Segment(messages=later))
     assert [turn["reject_reason"] for turn in tables["turns"]] == [None, None]
+
+
+deep: Any = 1.5
+for _ in range(70):
+    deep = [deep]
+arguments = st.sampled_from(
+    [
+        *("{}", '{"b": 1, "a": " x"}', '{"a": 1e-7}', '{"a": 1E400}', '{"a": 1, "a": 2}', '{"a": "\\ud800"}', "[1]"),
+        *("{oops", "", '{"a": 18446744073709551616}', jsonvalues.dumps({"a": deep}), None, 5),
+        *({}, {"b": 1, "a": [{"c": None}]}, {"a": 1e-7}, {"a": 2**64}, {"a": deep}),
+    ]
+)
+functions = st.builds(lambda given: {"name": "f", "arguments": given}, arguments) | st.just({"name": "f"})
+calls = st.builds(
+    lambda function, others: {"function": function, **others}, functions, st.sampled_from([{}, {"id": "c"}])
+)
+assistants = st.fixed_dictionaries(
+    {
+        "role": st.just("assistant"),
+        "content": st.sampled_from([None, "", "a", " a\n", "<tool_call>", [{"type": "text", "text": "a "}]]),
+    },
+    optional={
+        "tool_calls": st.none() | st.lists(calls, max_size=3),
+        "function_call": st.none() | functions,
+        "reasoning_content": st.sampled_from(["r ", None, 1e-7]),
+        "weight": st.just(1e-7),
+        "tool_call_id": st.just("c"),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(assistants)
+def test_what_is_known_of_an_assistant_message_is_what_each_part_of_it_says_by_itself(message: dict[str, Any]) -> None:
+    known = Rows().know(message)
+    canonical = jsonvalues.canonical_bytes(message)
+    assert known.text.decode() == jsonvalues.dumps(message)
+    assert known.message_id == messages.message_id(message)
+    assert known.seen == messages.seen_alone(message, canonical)
+    action = action_from_message(message)
+    assert known.demonstration is not None
+    assert (known.demonstration.kind, known.demonstration.action) == (action.kind, action_to_json(action))
+    given_to_a_state, alone = messages.StateHash(None), messages.StateHash(None)
+    given_to_a_state.add(message, known.seen)
+    alone.add(message)
+    assert given_to_a_state.state_id() == alone.state_id()

@@ -47,8 +47,11 @@ class Action:
         return "tool_call" if self.tool_calls else "message"
 
 
-def action_to_json(action: Action) -> str:
-    """The stored form: empty fields are left out."""
+def action_to_json(action: Action, *, ordinary: bool | None = None) -> str:
+    """The stored form: empty fields are left out.
+
+    ordinary: what `jsonvalues.is_ordinary` says of the list of the calls' arguments, where that is known.
+    """
     fields: dict[str, Any] = {}
     if action.reasoning:
         fields["reasoning"] = action.reasoning
@@ -60,7 +63,7 @@ def action_to_json(action: Action) -> str:
         fields["unparsed"] = [{"text": u.text, "reason": u.reason} for u in action.unparsed]
     if action.truncated:
         fields["truncated"] = True
-    return jsonvalues.dumps(fields, ordinary=None if action.tool_calls else True)
+    return jsonvalues.dumps(fields, ordinary=ordinary if action.tool_calls else True)
 
 
 def action_from_json(text: str) -> Action:

@@ -38,9 +38,9 @@ def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> 
 def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:
     """The action of a message of text without markup and readable calls, the common one, without its pieces."""
     content, tool_calls = message.get("content"), message.get("tool_calls")
-    if not message.keys() <= _PLAIN_KEYS or not isinstance(tool_calls, list | None):
+    if not message.keys() <= _PLAIN_KEYS or not (tool_calls is None or isinstance(tool_calls, list)):
         return None
-    if not isinstance(content, str | None) or (content and _MARKUP_BEGINNING.search(content)):
+    if content is not None and (not isinstance(content, str) or _MARKUP_BEGINNING.search(content)):
         return None
     try:
         calls = tuple(_read_tool_call(call) for call in cast("list[Any]", tool_calls or ()))
