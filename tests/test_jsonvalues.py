@@ -178,7 +178,7 @@ def is_ordinary_plainly(value: Any, levels: int = jsonvalues.MAX_DEPTH) -> bool:
     if isinstance(value, dict | list):
         inside = list(value.values()) if isinstance(value, dict) else value
         return not inside or (levels > 0 and all(is_ordinary_plainly(child, levels - 1) for child in inside))
-    return not isinstance(value, float) or value == 0 or 1e-4 <= abs(value) < 1e16
+    return not isinstance(value, float) or not value or 1e-4 <= abs(value) < 1e16
 
 
 @settings(max_examples=100)

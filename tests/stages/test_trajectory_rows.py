@@ -13,9 +13,9 @@ A, B, C, D = ({"role": role, "content": text} for role, text in zip(["user", "as
 PLACE = Place("s.jsonl", 3)
 
 
-def store(*segments: Segment) -> tuple[bool, dict[str, list[dict[str, Any]]]]:
+def store(*segments: Segment, **labels: Any) -> tuple[bool, dict[str, list[dict[str, Any]]]]:
     rows = Rows()
-    stored = store_trajectory(rows, Trajectory(segments=segments), reader="r", place=PLACE)
+    stored = store_trajectory(rows, Trajectory(segments=segments, **labels), reader="r", place=PLACE)
     return stored, {name: table.to_pylist() for name, table in rows.arrow().items()}
 
 
@@ -77,6 +77,16 @@ def test_a_message_with_floats_is_stored_and_named_as_the_standard_library_write
         "53a6fbd0f4af1ba2ff38d8fc4d125f17",
         "c4eb438facad213c4b76cc433f5eda69",
     ]
+
+
+@pytest.mark.parametrize("labels", [{"outcome": 1e-05}, {"metadata": {"cost": 1e-05}}, {"metadata": {"n": 2**64}}])
+@pytest.mark.parametrize("tools", [None, [{"function": {"name": "f", "least": 1e-05}}]])
+def test_a_trajectory_with_floats_does_not_depend_on_orjson(
+    monkeypatch: pytest.MonkeyPatch, labels: dict[str, Any], tools: list[Any] | None
+) -> None:
+    tables = store(Segment(messages=[A, B], tools=tools), **labels)
+    monkeypatch.setattr(jsonvalues, "_orjson", lambda: None)
+    assert store(Segment(messages=[A, B], tools=tools), **labels) == tables
 
 
 def test_messages_that_differ_in_key_order_alone_are_one_message() -> None:
