@@ -180,7 +180,7 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
     found = all_readers()[name].read(record.value)
-    if any(not one.tools and one.tools is not tools for one in found.segments):
+    if tools:
         found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
     column = record.value.get(config.domain_column) if config.domain_column and isinstance(record.value, dict) else None
     domain = config.domain or (str(column) if column is not None else found.domain)

@@ -173,7 +173,7 @@ def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: in
 
 def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -> str:
     """ordinary: what `is_ordinary` says of all but the ids."""
-    content = [[m, s.tools, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
+    content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
     whole = [content, found.task_id, found.outcome, found.metadata]
     return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary))
 

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pivotmine import jsonvalues, messages
@@ -67,6 +67,10 @@ def test_tools_and_segments_make_another_trajectory() -> None:
     ]
 
 
+def test_no_tools_are_no_tools_however_a_reader_says_so() -> None:
+    assert store(Segment(messages=[A, B], tools=[])) == store(Segment(messages=[A, B]))
+
+
 def test_a_message_with_floats_is_stored_and_named_as_the_standard_library_writes_it() -> None:
     _, tables = store(Segment(messages=[{**A, "score": 1e-05}, {**B, "big": 10**20}]))
     assert [row["message"] for row in tables["messages"]] == [
@@ -79,7 +83,7 @@ def test_a_message_with_floats_is_stored_and_named_as_the_standard_library_write
     ]
 
 
-@pytest.mark.parametrize("labels", [{"outcome": 1e-05}, {"metadata": {"cost": 1e-05}}, {"metadata": {"n": 2**64}}])
+@pytest.mark.parametrize("labels", [{}, {"outcome": 1e-05}, {"metadata": {"cost": 1e-05}}, {"metadata": {"n": 2**64}}])
 @pytest.mark.parametrize("tools", [None, [{"function": {"name": "f", "least": 1e-05}}]])
 def test_a_trajectory_with_floats_does_not_depend_on_orjson(
     monkeypatch: pytest.MonkeyPatch, labels: dict[str, Any], tools: list[Any] | None
@@ -140,8 +144,16 @@ assistants = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+def called(*given_arguments: str, **others: Any) -> dict[str, Any]:
+    functions = [{"name": "f", "arguments": one} for one in given_arguments]
+    return {"role": "assistant", "content": None, "tool_calls": [{"function": one} for one in functions], **others}
+
+
+@settings(max_examples=100, deadline=None)
 @given(assistants)
+@example(called('{"a": 1}', '{"a": 2}'))
+@example(called('{"a": 1}', function_call={"name": "f", "arguments": '{"a": 2}'}))
+@example(called('{"a": 1}', reasoning_content=1e-7))
 def test_what_is_known_of_an_assistant_message_is_what_each_part_of_it_says_by_itself(message: dict[str, Any]) -> None:
     known = Rows().know(message)
     canonical = jsonvalues.canonical_bytes(message)
