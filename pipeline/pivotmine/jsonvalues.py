@@ -149,9 +149,12 @@ def _quick_loads(text: str | bytes) -> Any:
         return _UNSURE
     if isinstance(value, str):
         return value
-    if not is_ordinary(value) or b"\\u0022" in data or data.count(b'"') != package.dumps(value).count(b'"'):
+    if not is_ordinary(value):
         return _UNSURE
-    return value
+    written: bytes = package.dumps(value)
+    if data.startswith(written):  # as compact text does
+        return value
+    return _UNSURE if b"\\u0022" in data or data.count(b'"') != written.count(b'"') else value
 
 
 def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None = None) -> bytes | None:
