@@ -1,9 +1,9 @@
 """The second pass of extract: what one block cannot know of the others.
 
 A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
-depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files, which cost
-little to write and nothing to read, then each is written again as the run will have it. What is compared over blocks
-are ids alone, on disk where they are many.
+depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files of little
+compression, then each is written again as the run will have it. What is compared over blocks are ids alone, on disk
+where they are many.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BLOCKS = "blocks"
 IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
 """Tables whose rows stand in several blocks, and what tells that they are the same."""
 _IDS_SCHEMA = pa.schema([("name", pa.string()), ("block", pa.int32()), ("row", pa.int32()), ("id", pa.string())])
+_LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
 LOW_OUTCOME = "low_outcome"
 SPILLED = "spilled"
 """Folder of what DuckDB holds on disk."""
@@ -75,7 +76,7 @@ def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
         if table.num_rows:
             path = _as_it_came(folder, name, number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with ipc.new_file(path, table.schema) as file:
+            with ipc.new_file(path, table.schema, options=_LIGHTLY) as file:
                 file.write_table(table)
 
 
@@ -150,7 +151,7 @@ def _read(given: Unsettled, name: str) -> pa.Table:
 
 
 def _load(path: Path) -> pa.Table:
-    """A table of a block as it came; its columns are read where they are looked at."""
+    """A table of a block as it came."""
     return ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
