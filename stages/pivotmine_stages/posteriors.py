@@ -33,11 +33,9 @@ def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> p
     prior = fit_prior([state for state in states if state is not None])
     drawn = profiles["num_samples"]
     rows = [_columns(state, prior, rule, n) for state, n in zip(states, drawn, strict=True)]
-    filled = pl.DataFrame(rows, {name: PROFILES_SCHEMA[name] for name in POSTERIOR_COLUMNS}, orient="row")
+    types = pl.DataFrame(PROFILES.empty_table()).schema
+    filled = pl.DataFrame(rows, {name: types[name] for name in POSTERIOR_COLUMNS}, orient="row")
     return profiles.with_columns(filled.get_columns())
-
-
-PROFILES_SCHEMA = pl.DataFrame(PROFILES.empty_table()).schema
 
 
 def observed(profile: dict[str, Any], known: dict[str, Observed]) -> Observed:
