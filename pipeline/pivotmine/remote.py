@@ -131,7 +131,8 @@ def _plainly(url: str) -> Generator[None]:
         raise UserError(f"{protocol}:// needs the extra remote: pip install 'pivotmine[remote]'") from None
     except FileNotFoundError as error:
         # The libraries say so of a server that does not answer, and of one that refuses, too.
-        if (cause := error.__cause__) and not isinstance(cause, FileNotFoundError):
+        cause = error.__cause__
+        if cause and not isinstance(cause, FileNotFoundError) and getattr(cause, "status", None) != 404:
             raise UserError(f"{url} cannot be read: {_os_error(cause)}") from None
         raise UserError(f"{url} is not there: name what holds the trajectories") from None
     except Exception as error:
