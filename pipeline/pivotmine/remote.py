@@ -132,7 +132,7 @@ def _plainly(url: str) -> Generator[None]:
     except FileNotFoundError as error:
         # The libraries say so of a server that does not answer, and of one that refuses, too.
         cause = error.__cause__
-        if cause and not isinstance(cause, FileNotFoundError) and getattr(cause, "status", None) != 404:
+        if cause and getattr(cause, "status", None) != 404:
             raise UserError(f"{url} cannot be read: {_os_error(cause)}") from None
         raise UserError(f"{url} is not there: name what holds the trajectories") from None
     except Exception as error:
