@@ -31,7 +31,7 @@ LONG_LINES = [json.dumps(value).encode() + b"\n" for value in LONG]
 # Every command has a process of its own, forked from one that has imported what all of them import.
 COMMANDS = """
 import json, os, sys
-import duckdb, orjson, pandas, polars, pydantic, pivotmine.cli, pivotmine_stages.extract, {library}
+import duckdb, orjson, pandas, polars, typer._adapters, pivotmine.cli, pivotmine_stages.commands, {library}
 for line in sys.stdin:
     asked = json.loads(line)
     if not (child := os.fork()):
