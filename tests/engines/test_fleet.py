@@ -64,6 +64,17 @@ def test_only_the_trajectories_of_a_server_that_is_out_move(keys: list[str], gon
     assert gone not in after.values()
 
 
+def test_a_server_that_is_named_twice_is_one() -> None:
+    assert [server.url for server in Fleet([*URLS, *URLS]).servers] == URLS
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    longest = [max(fleets.pause_s(num_tries) for _ in range(200)) for num_tries in (1, 2, 3, 4, 5, 50)]
+    shortest = [min(fleets.pause_s(num_tries) for _ in range(200)) for num_tries in (1, 2, 3, 4, 5, 50)]
+    for low, high, most in zip(shortest, longest, (0.5, 1, 2, 4, 8, 8), strict=True):
+        assert most / 2 <= low < high <= most
+
+
 def test_trajectories_are_shared_out_evenly() -> None:
     fleet = Fleet(URLS)
     counts = dict.fromkeys(URLS, 0)
@@ -105,6 +116,16 @@ def test_a_server_that_fails_is_out_for_longer_each_time_and_back_on_trial() -> 
     assert 1.0 <= server.retry_at - clock.now <= 2.0
 
 
+def test_a_server_that_was_out_from_the_start_is_on_trial_too() -> None:
+    fleet = Fleet(URLS[:1])
+    (server,) = fleet.servers
+    fleet.leave_out(server, "no answer")
+    fleet.take_back(server)
+    assert server.is_in
+    fleet.failed(server, "still broken")
+    assert not server.is_in
+
+
 def test_a_busy_server_keeps_its_trajectories_for_a_short_wait_only() -> None:
     clock = Clock()
     fleet = Fleet(URLS[:2], now=clock)
@@ -117,9 +138,12 @@ def test_a_busy_server_keeps_its_trajectories_for_a_short_wait_only() -> None:
     assert fleet.choose("t") == (other, 0.0)
     fleet.busy(other, 60.0, "slow down")
     assert fleet.choose("t") == (None, 20.0)
-    clock.now += 25
-    assert fleet.dark_s() == 25.0
-    assert fleet.choose("t") == (mine, 5.0)
+    fleet.busy(mine, 1.0, "a shorter wait that was named later")
+    clock.now += 15
+    assert fleet.choose("t") == (None, 5.0)
+    assert fleet.dark_s() == 15.0
+    clock.now += 5
+    assert fleet.choose("t") == (mine, 10.0)
     assert fleet.dark_s() == 0.0
 
 
@@ -180,10 +204,6 @@ def good(number: int) -> tuple[int, Any, dict[str, str]]:
     return 200, {"choices": [{"index": 0, "text": "yes", "finish_reason": "stop"}]}, {}
 
 
-def broken(number: int) -> tuple[int, Any, dict[str, str]]:
-    return 500, {"error": {"message": "on fire"}}, {}
-
-
 @pytest.fixture
 def live(quick: None) -> Callable[..., Live]:
     def make(answer: Any = good, name: str = "m") -> Live:
@@ -238,13 +258,25 @@ def test_all_states_of_a_trajectory_go_to_one_server(live: Any) -> None:
     assert len(a.prompts) + len(b.prompts) == 80
 
 
-def test_a_broken_server_is_left_out_and_its_trajectories_are_sampled_elsewhere(live: Any) -> None:
+@pytest.mark.parametrize("status", [200, 401, 404, 408, 500])
+def test_a_broken_server_is_left_out_and_its_trajectories_are_sampled_elsewhere(live: Any, status: int) -> None:
+    """Its keys, its models, its time or its words: whatever is wrong is its own, not the states'."""
     asked = requests(40, 2)
-    with live(broken).up() as a, live().up() as b, opened(a, b, concurrency=2) as engine:
+    wrong = (status, {"error": {"message": "on fire"}}, {})
+    with live(lambda _: wrong).up() as a, live().up() as b, opened(a, b, concurrency=2) as engine:
         assert all_sampled(list(engine.sample(asked)), asked)
     assert len(b.prompts) == 80
     # Not each of its trajectories' states has tried it.
     assert FAILURES <= len(a.prompts) < len([key for key in map(str, range(40)) if _first(a, b, key) == a.address]) * 2
+
+
+def test_a_server_that_fails_now_and_then_is_not_left_out(live: Any, caplog: pytest.LogCaptureFixture) -> None:
+    asked = requests(10, 1)
+    wrong = (500, {"error": {"message": "on fire"}}, {})
+    with live(lambda number: good(number) if number % 2 else wrong).up() as a, opened(a, concurrency=1) as engine:
+        assert all_sampled(list(engine.sample(asked)), asked)
+    assert len(a.prompts) == 20
+    assert caplog.records == []
 
 
 def _first(a: Live, b: Live, key: str) -> str:
@@ -316,9 +348,10 @@ def test_all_servers_gone_is_a_reject_with_the_reason_and_the_rest_is_quick(live
     assert b.address in words
 
 
-def test_retry_after_is_kept(live: Any) -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_kept(live: Any, status: int) -> None:
     def busy_once(number: int) -> tuple[int, Any, dict[str, str]]:
-        return good(number) if number else (429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})
+        return good(number) if number else (status, {"error": {"message": "slow down"}}, {"Retry-After": "1"})
 
     with live(busy_once).up() as a, opened(a) as engine:
         (reply,) = engine.sample(requests(1, 1))
@@ -335,31 +368,6 @@ def test_a_wait_beyond_the_bound_is_a_reject_in_the_servers_words(live: Any) -> 
     assert [reply.failure for reply in replies] == ["engine_error"] * 3
     assert all("no more today" in reply.detail for reply in replies)
     assert len(a.prompts) == 3
-
-
-EMPTY: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
-    ({"text": "", "finish_reason": "stop"}, {}, []),
-    ({"text": "", "finish_reason": "stop"}, {"completion_tokens": 0}, []),
-    ({"text": "", "finish_reason": "length"}, {"completion_tokens": 3}, []),
-    ({"text": "", "finish_reason": "stop", "token_ids": []}, {"completion_tokens": 1}, []),
-    ({"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}, {"completion_tokens": 0}, []),
-    # The model ended its turn at once: that is what it did.
-    ({"text": "", "finish_reason": "stop"}, {"completion_tokens": 1}, [""]),
-    ({"text": "", "finish_reason": "stop", "token_ids": [2]}, {}, [""]),
-]
-
-
-@pytest.mark.parametrize(("choice", "usage", "texts"), EMPTY)
-def test_an_empty_completion_is_a_sample_only_where_a_token_was_drawn(
-    choice: dict[str, Any], usage: dict[str, Any], texts: list[str]
-) -> None:
-    from pivotmine_stages.engines.server_replies import read_reply
-
-    (request,) = requests(1, 1)
-    reply = read_reply(request, {"choices": [{"index": 0, **choice}], "usage": usage})
-    assert [sample.text for sample in reply.samples] == texts
-    ended = f"the server ended with {choice['finish_reason']} and generated nothing"
-    assert (reply.failure, reply.detail) == ((None, "") if texts else ("engine_error", ended))
 
 
 def test_samples_that_were_broken_off_are_drawn_again(live: Any) -> None:

@@ -102,7 +102,7 @@ class Fleet:
 
     def take_back(self, server: Server) -> None:
         """It lists its models again: one more failure puts it out again, for longer."""
-        server.is_in, server.failures, self._dark_since = True, FAILURES - 1, None
+        server.is_in, server.failures = True, FAILURES - 1
         _log.warning("server %s is back", server.url)
 
     def busy(self, server: Server, wait_s: float, words: str) -> None:
