@@ -2,8 +2,8 @@
 
 Prompts are rendered and tokenised as rollout would, a segment at a time. Distinct prefix tokens are the nodes of the
 tree of all prompts, what an engine with an endless prefix cache prefills: over the prompts in sorted order, each adds
-what it does not share with the one before. Only prompts that no later one of their segment extends are held, 4 bytes a
-token. Generated tokens and what adaptive profiling would spend are told from stored samples, a pilot's among them.
+what it does not share with the one before. Only prompts that the next one does not extend are held, 4 bytes a token.
+Generated tokens and what adaptive profiling would spend are told from stored samples, a pilot's among them.
 """
 
 from __future__ import annotations
@@ -73,19 +73,18 @@ def _sample_pilot(
 ) -> None:
     """Sample and score states spread evenly over those wanted: ordinary rollouts, and as many of each as in a round."""
     size = min(num_states, len(wanted))
-    chosen = wanted["state_id"].gather([i * len(wanted) // size for i in range(size)] if size else [])
+    chosen = wanted["state_id"].gather([i * len(wanted) // size for i in range(size)])
     count = math.ceil(config.num_samples / 4)
     plan = pl.DataFrame({"state_id": chosen}).with_columns(num_samples=pl.lit(count, pl.Int32))
     path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
     rundir.write_table(path, plan.to_arrow())
-    rollout(replace(config, plan=path, limit=None), run, policy)
+    rollout(replace(config, plan=path), run, policy)
     score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
 
 
 def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[str, int]:
     """Prompt tokens with every state's prompt once, distinct prefix tokens, and prompts that cannot be rendered."""
     counts, longest = Counter[str](prompt_tokens=0, unrendered=0), list[bytes]()
-    segment: str | None = None
     for state in track(state_messages(run, states), "dry run", "states", len(states)):
         try:
             token_ids = renderer.render(state.messages, state.tools).token_ids
@@ -94,11 +93,10 @@ def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[
             continue
         counts["prompt_tokens"] += len(token_ids)
         prompt = sortable(token_ids)
-        if longest and state.turn["segment_id"] == segment and prompt.startswith(longest[-1]):
+        if longest and prompt.startswith(longest[-1]):
             longest[-1] = prompt
         else:
             longest.append(prompt)
-        segment = state.turn["segment_id"]
     return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}
 
 

@@ -16,7 +16,6 @@ Neither can be beaten by any order, but by samples that happen to repeat what wa
 from __future__ import annotations
 
 import hashlib
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -31,11 +30,9 @@ def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def sortable(token_ids: Iterable[int]) -> bytes:
-    """Token ids as bytes that sort as the ids do, four a token."""
+    """Token ids as bytes, four a token: sorted, those that begin alike lie next to each other."""
     ids = array("I", token_ids)
     assert ids.itemsize == 4
-    if sys.byteorder == "little":
-        ids.byteswap()
     return ids.tobytes()
 
 

@@ -1,13 +1,17 @@
 """rollout with the transformers engine, for real: what it samples, what it leaves alone, what it survives."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -17,9 +21,13 @@ from trajectories import TOOLS, call, order_trajectory, write_jsonl
 import pivotmine_stages.rollout as stage
 from pivotmine import rundir
 from pivotmine.errors import UserError
+from pivotmine.policy import hash_token_ids
 from pivotmine.rundir import scan
 from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine_stages.commands import extract, rollout
+from pivotmine_stages.engines.options import failed
+from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.transformers_engine import TransformersEngine
 from pivotmine_stages.prefixes import sortable, tree_tokens
 from pivotmine_stages.rendering import load_renderer
 from pivotmine_stages.wanted import in_prefix_order
@@ -337,3 +345,102 @@ def test_what_was_prefilled_is_told(run: Path, tiny_policy: Path) -> None:
     assert done["prompt_tokens"] == sum(map(len, prompts)) // 4
     assert tree_tokens(prompts) <= done["prefill_tokens"] <= 1.1 * tree_tokens(prompts)
     assert done["prefill_tokens"] + done["cached_tokens"] == done["prompt_tokens"]
+
+
+def test_the_engine_is_asked_for_whole_states_and_its_words_are_stored(
+    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    told: list[Reply] = []
+    draw = TransformersEngine.sample
+
+    def watched(engine: TransformersEngine, requests: Iterable[Request]) -> Iterator[Reply]:
+        for reply in draw(engine, (asked.append(request) or request for request in requests)):
+            told.append(reply)
+            yield reply
+
+    monkeypatch.setattr(TransformersEngine, "sample", watched)
+    sample(run, tiny_policy)
+    renderer = load_renderer(str(tiny_policy), {})
+    turns = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
+    assert asked == [
+        Request(
+            state_id=state.turn["state_id"],
+            prompt_ids=renderer.render(state.messages, state.tools).token_ids,
+            sample_indices=(0, 1, 2),
+            trajectory_id=state.turn["trajectory_id"],
+            messages=state.messages,
+            tools=state.tools,
+        )
+        for state in state_messages(run, in_prefix_order(run, turns))
+    ]
+    of_prompt = {
+        reply.request.state_id: {
+            "num_prompt_tokens": len(reply.request.prompt_ids),
+            "num_cached_tokens": reply.num_cached_tokens,
+            "opened_reasoning": False,
+            "prompt_hash": hash_token_ids(reply.request.prompt_ids),
+        }
+        for reply in told
+    }
+    for row in rows(run).iter_rows(named=True):
+        assert {name: row[name] for name in of_prompt[row["state_id"]]} == of_prompt[row["state_id"]]
+
+
+def test_what_the_engine_fails_at_is_a_reject_and_what_it_left_out_is_missing(
+    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As servers do: the first state fails, of the second one a single sample comes, the second one."""
+    draw = TransformersEngine.sample
+
+    def failing(engine: TransformersEngine, requests: Iterable[Request]) -> Iterator[Reply]:
+        for number, reply in enumerate(draw(engine, requests)):
+            if number == 0:
+                yield failed(reply.request, "engine_error", "on fire")
+            else:
+                yield replace(reply, samples=reply.samples[1:2]) if number == 1 else reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformersEngine, "sample", failing)
+        summary = sample(run, tiny_policy, limit=4)
+    found = rows(run)
+    kept = found.group_by("state_id").agg(pl.col("sample_index").sort(), pl.col("num_prompt_tokens").first())
+    assert sorted(kept["sample_index"].to_list()) == [[0, 1, 2], [0, 1, 2], [1]]
+    done = summary["sampled"]
+    assert (done["states"], done["samples"], done["tokens"]) == (3, 7, found["num_tokens"].sum())
+    assert (summary["wanted_states"], summary["wanted_samples"], summary["missing_samples"]) == (4, 12, 3 + 2)
+    assert summary["stored"] == {
+        "samples": 7,
+        "tokens": found["num_tokens"].sum(),
+        "prompt_tokens": kept["num_prompt_tokens"].sum(),
+    }
+    assert summary["rejects"] == {"engine_error": 1, "no_verifier": NUM_ORDERS}
+    rejects = scan(run, "rejects").filter(pl.col("reason") == "engine_error").collect()
+    assert rejects["detail"].to_list() == ["on fire"]
+    assert not set(rejects["state_id"]) & set(kept["state_id"])
+    again = sample(run, tiny_policy, limit=4)
+    assert (again["sampled"]["samples"], again["missing_samples"], again["stored"]["samples"]) == (5, 0, 12)
+    assert again["rejects"] == {"no_verifier": NUM_ORDERS}
+    assert len(set(keys(run))) == len(keys(run)) == 12
+
+
+def test_a_prompt_that_fits_exactly_is_sampled(run: Path, tiny_policy: Path) -> None:
+    renderer = load_renderer(str(tiny_policy), {})
+    turns = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
+    lengths = [len(renderer.render(s.messages, s.tools).token_ids) for s in state_messages(run, turns)]
+    fits = sample(run, tiny_policy, num_samples=1, max_model_len=max(lengths) + 6)
+    assert (fits["sampled"]["states"], fits["rejects"]) == (2 * NUM_ORDERS, {"no_verifier": NUM_ORDERS})
+    cut = sample(run, tiny_policy, num_samples=2, max_model_len=max(lengths) + 5)
+    assert cut["rejects"]["prompt_too_long"] == lengths.count(max(lengths))
+    assert cut["sampled"]["states"] == 2 * NUM_ORDERS - lengths.count(max(lengths))
+
+
+def test_a_part_is_written_when_its_time_has_come(
+    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes on by a second with every look at it: five replies a part, three samples each."""
+    monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    monkeypatch.setattr(stage, "SECONDS_PER_PART", 4.5)
+    sample(run, tiny_policy)
+    sizes = [len(pl.read_parquet(path)) for path in sorted(run.glob("rollouts/*/part-*.parquet"))]
+    assert sizes == [15, 15, 15, 15, 12]

@@ -48,6 +48,16 @@ def test_a_growing_prompt_is_tokenised_once(tokenizer: Any) -> None:
     assert len(text) <= chunked.num_characters - before <= 4 * len(text)
 
 
+def test_only_the_last_prompt_is_remembered(tokenizer: Any) -> None:
+    chunked = PromptTokenizer(tokenizer)
+    for number in range(NUM_CHECKED):
+        chunked.ids(f"warm up {number}")
+    before = chunked.num_characters
+    for text in ("one", "one", "two", "one"):
+        chunked.ids(text)
+    assert chunked.num_characters - before == 9
+
+
 def test_a_rewritten_past_is_tokenised_anew(tokenizer: Any) -> None:
     chunked = PromptTokenizer(tokenizer)
     past = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n"
@@ -75,10 +85,30 @@ def test_chunks_that_prove_wrong_are_given_up() -> None:
         added_tokens_decoder: ClassVar = {9: AddedToken("<x>", normalized=False)}
 
         def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+            assert not add_special_tokens
             return {"input_ids": [len(text)]}
 
     chunked = PromptTokenizer(Crossing())
-    assert [chunked.ids("a<x>b"), chunked.ids("a<x>bc")] == [[5], [6]]
+    texts = [f"a<x>{'b' * number}" for number in range(2 * NUM_CHECKED)]
+    assert [chunked.ids(text) for text in texts] == [[len(text)] for text in texts]
+
+
+def test_a_tokenizer_in_python_or_without_added_tokens_is_given_whole_prompts() -> None:
+    """Neither kind is among the real ones here: this one stands in for both."""
+
+    class Plain:
+        def __init__(self, *, is_fast: bool, added: list[AddedToken]) -> None:
+            self.is_fast = is_fast
+            self.added_tokens_decoder = dict(enumerate(added))
+
+        def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+            return {"input_ids": [ord(character) for character in text]}
+
+    for tokenizer in (Plain(is_fast=False, added=[AddedToken("<x>", normalized=False)]), Plain(is_fast=True, added=[])):
+        chunked = PromptTokenizer(tokenizer)
+        for number in range(2):
+            assert chunked.ids("a<x>b") == [ord(character) for character in "a<x>b"]
+            assert chunked.num_characters == 5 * (number + 1)
 
 
 @pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="real trajectories are not here")
