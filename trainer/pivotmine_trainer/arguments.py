@@ -24,8 +24,10 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.ranges import check_numbers
 
 METHODS = ("grpo", "sft")
+_GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -68,6 +70,8 @@ class PivotArguments:
         }
         if problem := next((words for words, is_wrong in wrong.items() if is_wrong), None):
             raise UserError(problem)
+        if self.method == "sft" and (given := [name for name in _GRPO_ONLY if getattr(self, name)]):
+            raise UserError(f"--{given[0]}: there are no rewards in --method sft; leave it out")
 
 
 @dataclass
@@ -138,6 +142,7 @@ class GRPOSettings(GRPOConfig):
     num_completions_to_print: int | None = _option(0, "Samples printed: raw text of a model, so none by default.")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         generations = self.num_generations or 1
         if self.gradient_accumulation_steps is None:
@@ -158,6 +163,7 @@ class SFTSettings(SFTConfig):
     bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         self.bf16 = _bf16(self)
         super().__post_init__()
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import pyarrow.parquet as pq
-from datasets import Dataset, List, Value
+from datasets import Dataset, LargeList, List, Value
 
 from pivotmine.actions import PARSERS, Action, action_from_json
 from pivotmine.errors import UserError
@@ -84,7 +84,8 @@ def _read(name: str, split: str) -> Dataset:
 
 def _is_kind(feature: Any, kind: str) -> bool:
     if kind == "list":
-        return isinstance(feature, List) and getattr(feature.feature, "dtype", "").startswith("int")
+        # Polars writes large lists.
+        return isinstance(feature, List | LargeList) and getattr(feature.feature, "dtype", "").startswith("int")
     return isinstance(feature, Value) and feature.dtype.removeprefix("large_") == kind
 
 
@@ -128,6 +129,8 @@ def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> Ve
         spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: verifier_options cannot be read: {error}") from None
     if verifier is None and spec.verifier_id != row["verifier_id"]:
         raise UserError(
             f"{where} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
@@ -167,10 +170,15 @@ def _check_row(row: dict[str, Any], where: str) -> None:
     try:
         if not demonstrated_actions(row):
             raise ValueError("none")
-        tools_of(row)
-        json.loads(row["prompt_messages"])
+        for name, found in (("tools", tools_of(row)), ("prompt_messages", json.loads(row["prompt_messages"]))):
+            if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):  # pyright: ignore[reportUnknownVariableType, reportUnnecessaryIsInstance]
+                raise ValueError(f"{name} is no list of objects")
+        if None in row["prompt_ids"]:
+            raise ValueError("prompt_ids holds a null")
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where}: demonstrations, tools or prompt_messages cannot be read: {error}") from None
+        raise UserError(
+            f"{where}: demonstrations, tools, prompt_messages or prompt_ids cannot be read: {error}"
+        ) from None
 
 
 def demonstrated_actions(row: dict[str, Any]) -> list[Action]:

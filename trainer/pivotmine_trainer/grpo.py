@@ -13,7 +13,7 @@ from trl.trainer.utils import get_peft_config, get_quantization_config
 from pivotmine.errors import UserError
 from pivotmine_trainer import heldout, policies, prompts, resume, sampling
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
-from pivotmine_trainer.console import say
+from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.curriculum import Curriculum
 from pivotmine_trainer.dataset import judged_rows, load_split
 from pivotmine_trainer.echo import Echo
@@ -29,7 +29,9 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
-    resume.remember(settings, resume.identity(arguments, settings, data), checkpoint)
+    resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
+    if checkpoint is None and is_first_process():
+        heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
     trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)

@@ -78,6 +78,11 @@ def metrics(found: HeldOut) -> dict[str, float]:
     }
 
 
+def start_anew(output_dir: Path) -> None:
+    """Forget what a training wrote here that ended before its first checkpoint."""
+    (output_dir / "heldout.jsonl").unlink(missing_ok=True)
+
+
 def append(output_dir: Path, found: HeldOut) -> None:
     """One line more in OUTPUT_DIR/heldout.jsonl."""
     output_dir.mkdir(parents=True, exist_ok=True)

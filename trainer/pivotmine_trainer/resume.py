@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from datasets import Dataset
 from transformers import TrainerState
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.arguments import GRPOSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.console import is_first_process
+from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
+from pivotmine_trainer.console import is_first_process, say
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LAST = ("true", "last", "1", "yes")
+_STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay")
+_GRPO_STEP = (
+    *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
+    *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
+)
 
 
 def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
@@ -36,8 +42,14 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     if given.lower() not in _LAST:
         if not is_whole(Path(given)):
             raise UserError(f"--resume_from_checkpoint {given}: no whole checkpoint there")
-        return given
-    return str(last) if last else None
+        last = Path(given)
+    if last is None:
+        say(f"resume    {output_dir} holds no checkpoint: training starts anew")
+        return None
+    done = TrainerState.load_from_json(str(last / "trainer_state.json")).global_step
+    if 0 < settings.max_steps <= done:
+        raise UserError(f"{last} has {done} steps, and --max_steps is {settings.max_steps}: nothing is left to train")
+    return str(last)
 
 
 def last_checkpoint(output_dir: Path) -> Path | None:
@@ -59,19 +71,28 @@ def is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def identity(arguments: PivotArguments, settings: GRPOSettings | SFTSettings, data: Dataset) -> dict[str, Any]:
-    """What decides which prompts come in which step, and how they are rewarded."""
+def identity(
+    arguments: PivotArguments, settings: GRPOSettings | SFTSettings, model: ModelSettings, data: Dataset
+) -> dict[str, Any]:
+    """What decides which prompts come in which step, how they are rewarded, and what a step makes of it."""
     digest = hashlib.sha256("\n".join(data["prompt"]).encode()).hexdigest()[:16]
     known: dict[str, Any] = {
         "method": arguments.method,
         "rows": len(data),
         "data": digest,
         "verifier": arguments.verifier,
+        "invalid_action_reward": arguments.invalid_action_reward,
         "curriculum": arguments.curriculum,
-        "seed": settings.seed,
+        "echo_weight": arguments.echo_weight,
+        "use_peft": model.use_peft,
     }
-    names = ("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length")
-    return known | {name: getattr(settings, name) for name in names if isinstance(settings, GRPOSettings)}
+    names = (*_STEP, *_GRPO_STEP) if isinstance(settings, GRPOSettings) else _STEP
+    return known | {name: _plain(getattr(settings, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back; an enumeration's value."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
@@ -79,9 +100,12 @@ def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed
     path = Path(str(settings.output_dir)) / "training.json"
     if resumed is not None and path.is_file():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [name for name in ours if ours[name] != theirs.get(name)]:
-            said = ", ".join(f"{name} {theirs.get(name)} -> {ours[name]}" for name in changed)
+        if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
+            said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
             raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
     elif is_first_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--output_dir {path.parent}: {error.strerror}; choose another folder") from None

@@ -31,7 +31,15 @@ def mined_sampling(data: Dataset) -> dict[str, Any]:
     several = data.unique("sampling")
     if len(several) > 1:
         raise UserError(f"the rows were sampled in {len(several)} ways, {several[0]} and {several[1]}: train on one")
-    return json.loads(several[0])
+    try:
+        mined = json.loads(several[0])
+    except ValueError as error:
+        raise UserError(f"the dataset's sampling cannot be read: {error}") from None
+    if not isinstance(mined, dict):
+        raise UserError(f"the dataset's sampling is no object: {several[0]}")
+    if surplus := sorted(set(mined) - set(FROM_DATASET.values())):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        raise UserError(f"the dataset's sampling has {', '.join(surplus)}, which training could not do as mining did")  # pyright: ignore[reportUnknownArgumentType]
+    return mined  # pyright: ignore[reportUnknownVariableType]
 
 
 def sample_as_mined(settings: GRPOSettings, data: Dataset) -> None:

@@ -1,0 +1,54 @@
+"""The numbers of TRL's options that make no sense: NaN trains a model of NaN without a word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from pivotmine.errors import UserError
+
+
+class Range(NamedTuple):
+    least: float
+    most: float
+    words: str
+
+
+_POSITIVE = Range(math.ulp(0.0), math.inf, "above 0")
+_NOT_NEGATIVE = Range(0, math.inf, "0 or more")
+_COUNT = Range(1, math.inf, "at least 1")
+RANGES = {
+    "learning_rate": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "warmup_steps": _NOT_NEGATIVE,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "beta": _NOT_NEGATIVE,
+    "epsilon": _NOT_NEGATIVE,
+    "epsilon_high": _NOT_NEGATIVE,
+    "temperature": _NOT_NEGATIVE,
+    "top_p": Range(0, 1, "in [0, 1]"),
+    "top_k": Range(0, math.inf, "0 (all) or more"),
+    "num_generations": Range(2, math.inf, "at least 2: one action alone has no advantage"),
+    "num_train_epochs": _POSITIVE,
+    "max_length": _COUNT,
+    "max_completion_length": _COUNT,
+    "prompts_per_step": _COUNT,
+    "per_device_train_batch_size": _COUNT,
+    "per_device_eval_batch_size": _COUNT,
+    "gradient_accumulation_steps": _COUNT,
+    "seed": Range(0, 2**32 - 1, "in [0, 2^32)"),
+}
+"""By option; None is left to the defaults."""
+
+
+def check_numbers(settings: Any) -> None:
+    """UserError for the first option that is not finite or outside of its range."""
+    for name in (field.name for field in fields(settings)):
+        value = getattr(settings, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} {value}: give a finite number")
+        if name in RANGES and isinstance(value, int | float) and not RANGES[name].least <= value <= RANGES[name].most:
+            raise UserError(f"--{name} {value}: {RANGES[name].words}")
+    if settings.max_steps != -1 and settings.max_steps < 1:
+        raise UserError(f"--max_steps {settings.max_steps}: at least 1, or -1 for as many as the epochs have")
