@@ -337,14 +337,16 @@ def test_a_parquet_file_whose_pages_say_less_than_its_directory_is_a_problem(tmp
 
 def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:
     names = ["b.jsonl", "a.json", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst", "f.csv", "g.jsonl.bak"]
+    names += [".git/h.json", ".git/i"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "leads-nowhere.jsonl").symlink_to(tmp_path / "gone.jsonl")
     found = ["a.json", "b.jsonl", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst"]
-    skipped = SkippedFiles(str(tmp_path), ".csv 1, .bak 1")
+    skipped = SkippedFiles(str(tmp_path), ".csv 1, .bak 1, no regular file 1, hidden 1")
     assert find_sources([tmp_path]) == [*(tmp_path / name for name in found), skipped]
     read = ".json, .jsonl, .ndjson, .parquet, .traj, .eval"
-    detail = f"files that are not read by their names: .csv 1, .bak 1; read are {read}"
+    detail = f"files that are not read: .csv 1, .bak 1, no regular file 1, hidden 1; read are {read}"
     assert list(read_source(skipped)) == [Record(None, None, ("skipped_files", detail))]
 
 

@@ -76,7 +76,7 @@ Api = Annotated[str, typer.Option(help="completions (token ids) or chat (the ser
 Verifier = Annotated[
     str,
     typer.Option(
-        help="auto: by the rules \\[[choose]] of --config; or a verifier's name, options: \\[verifiers.NAME]."
+        help="auto: by the rules \\[\\[choose]] of --config; or a verifier's name, options: \\[verifiers.NAME]."
     ),
 ]
 NumProcesses = Annotated[int | None, typer.Option(help="By default one a core.", min=1)]

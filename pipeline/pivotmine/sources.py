@@ -39,7 +39,7 @@ class SkippedFiles:
 
     folder: str
     suffixes: str
-    """How many of which suffix."""
+    """How many of which suffix, hidden, or no regular files."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
 
 
 def _local(name: str) -> tuple[list[Path], list[str]]:
-    """The files of a path or glob, and the other files of a folder."""
+    """The files of a path or glob, and what the other files of a folder are."""
     path = Path(name)
     if path.is_file():
         return [path], []
@@ -86,14 +86,15 @@ def _local(name: str) -> tuple[list[Path], list[str]]:
 
 
 def _inside(folder: Path) -> tuple[list[Path], list[str]]:
-    """The sources below a folder, and the names of the other files that are not hidden."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    inside = [path for path in files if _is_source(path.name)]
+    """The sources below a folder, and what the other files that are not hidden are, by suffix."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    shown = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    inside = [path for path in shown if _is_source(path.name) and path.is_file()]
     if not inside:
         raise UserError(f"{folder} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
-    hidden = [any(part.startswith(".") for part in path.relative_to(folder).parts) for path in files]
-    others = [path.name for path, unseen in zip(files, hidden, strict=True) if not unseen]
-    return inside, [name for name in others if not _is_source(name)]
+    # A link may lead nowhere: it looks like a source, and holds nothing.
+    others = [_suffix(path.name) if path.is_file() else "no regular file" for path in sorted({*shown} - {*inside})]
+    return inside, others + ["hidden" for path in {*paths} - {*shown} if _is_source(path.name)]
 
 
 def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
@@ -102,16 +103,19 @@ def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
         raise UserError(f"{url} matches no file: name what holds the trajectories")
     if not files:
         raise UserError(f"{url} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
-    return files, others
+    return files, [_suffix(name) for name in others]
 
 
 def _is_source(name: str) -> bool:
     return name.endswith(tuple(s + c for s in SUFFIXES for c in _COMPRESSED))
 
 
-def _counted(names: list[str]) -> str:
-    numbers = Counter(PurePosixPath(name).suffix or "none" for name in names)
-    return ", ".join(f"{suffix} {number}" for suffix, number in numbers.most_common(20))
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix or "no suffix"
+
+
+def _counted(kinds: list[str]) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in Counter(kinds).most_common(20))
 
 
 def lies_in(source: Source, folder: Path) -> bool:
@@ -139,7 +143,7 @@ def read_source(path: Source, messages_column: str | None = None) -> Iterator[Re
     `messages_column`: the column (or key) that holds the messages, under whatever name; it becomes `messages`.
     """
     if isinstance(path, SkippedFiles):
-        detail = f"files that are not read by their names: {path.suffixes}; read are {', '.join(SUFFIXES)}"
+        detail = f"files that are not read: {path.suffixes}; read are {', '.join(SUFFIXES)}"
         yield Record(None, None, ("skipped_files", detail))
         return
     trouble: list[str] = []
@@ -194,7 +198,7 @@ def _read(
         yield from read_array(unpacked)
     elif head.strip():
         yield from read_document(unpacked.read())
-    else:
+    elif not trouble:
         yield Record(None, None, ("empty_source", "the file holds nothing but white space"))
 
 

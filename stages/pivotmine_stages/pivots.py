@@ -26,7 +26,7 @@ from pivotmine_stages.holdout import split_profiles
 from pivotmine_stages.policies import PolicyRecord, choose, choose_policy
 from pivotmine_stages.posteriors import pivot_probabilities
 from pivotmine_stages.selection import SelectConfig, check, choose_states
-from pivotmine_stages.stopping import undecided
+from pivotmine_stages.stopping import finished, undecided
 
 _STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
 _PROFILE = (*_STATISTICS, "gate", "posterior_mean", "pivot_probability")
@@ -65,6 +65,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     if spec.verifier_id != verifier_id or num_rows != profiles["num_samples"].sum():
         old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"
         raise UserError(f"the profiles {where} (they are of {old})")
+    profiles = finished(profiles)
     if problem := undecided(profiles, config):
         raise UserError(problem)
     reported = None

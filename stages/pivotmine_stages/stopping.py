@@ -119,6 +119,21 @@ def rewards_of(profile: dict[str, Any]) -> Rewards:
     return Rewards(profile["num_samples"], profile["num_scored"], total, profile["min_reward"], profile["max_reward"])
 
 
+def finished(profiles: pl.DataFrame) -> pl.DataFrame:
+    """The profiles without states that exact stopping has not decided by its own rule: a round to come would ask them.
+
+    A pilot samples such states too, or a start that was killed.
+    """
+    rows = profiles.filter(pl.col("stopping").is_not_null() & (pl.col("num_scored") > 0)).iter_rows(named=True)
+    under_way = [row["state_id"] for row in rows if not _is_finished(row)]
+    return profiles.filter(~pl.col("state_id").is_in(under_way)) if under_way else profiles
+
+
+def _is_finished(row: dict[str, Any]) -> bool:
+    rule = StoppingRule.from_json(row["stopping"])
+    return rule.rule != "exact" or is_decided(rewards_of(row), rule)
+
+
 def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
     """Why stopped profiles do not bear this selection, in one line; None where they do."""
     stopped = profiles.filter(pl.col("stopping").is_not_null())

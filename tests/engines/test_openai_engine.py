@@ -96,6 +96,12 @@ def test_a_model_that_is_not_served_is_told_what_is(opened: Opened, vllm_server:
         opened("openai", base_urls=(vllm_server,), served_model="other")
 
 
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x/v1"])
+def test_an_address_that_is_none_is_refused_at_once(opened: Opened, url: str) -> None:
+    with pytest.raises(UserError, match=f"^server {url}: no http\\(s\\) address, such as http://127"):
+        opened("openai", base_urls=("http://127.0.0.1:9/v1", url))
+
+
 def test_no_server_is_a_user_error(opened: Opened, free_port: int) -> None:
     with pytest.raises(UserError, match=rf"server http://127.0.0.1:{free_port}/v1/: no answer; start it"):
         opened("openai", base_urls=(f"http://127.0.0.1:{free_port}/v1",))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pivotmine_stages.planning import LEAST_BATCH, StateSoFar, exact_plan
 from pivotmine_stages.selection import SelectConfig
-from pivotmine_stages.stopping import Rewards, StoppingRule, is_decided, least_samples, undecided
+from pivotmine_stages.stopping import Rewards, StoppingRule, finished, is_decided, least_samples, undecided
 
 BINARY = st.sampled_from([0.0, 1.0])
 REWARDS = BINARY | st.none() | st.sampled_from([0.25, 0.5, 1 / 3, 0.6, 5e-7])
@@ -155,6 +155,16 @@ def test_what_exact_stopping_leaves_open_is_refused(settings: dict[str, Any], wo
 def test_probabilistic_stopping_bears_its_own_bound(settings: dict[str, Any], words: str | None) -> None:
     found = undecided(profiles(rule(name="probabilistic"), MIXED, MANY), SelectConfig(**settings))
     assert found is None if words is None else found is not None and found.startswith(words)
+
+
+def test_states_that_no_round_has_finished_are_no_profiles() -> None:
+    """A pilot's, or those of a start that was killed: 1 of 2 may still become anything in 16."""
+    found = profiles(rule(), FEW, [1.0, 0.0], MANY).with_columns(state_id=pl.Series(["few", "begun", "many"]))
+    assert finished(found)["state_id"].to_list() == ["few", "many"]
+    assert undecided(finished(found), SelectConfig()) is None
+    for other in (rule(name="probabilistic"), None):
+        begun = profiles(other, [1.0, 0.0]).with_columns(state_id=pl.lit("begun"))
+        assert finished(begun).equals(begun)
 
 
 def test_a_rule_survives_its_column() -> None:

@@ -30,6 +30,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
     resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
+    resume.check_left(settings, checkpoint)
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)

@@ -46,9 +46,6 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     if last is None:
         say(f"resume    {output_dir} holds no checkpoint: training starts anew")
         return None
-    done = TrainerState.load_from_json(str(last / "trainer_state.json")).global_step
-    if 0 < settings.max_steps <= done:
-        raise UserError(f"{last} has {done} steps, and --max_steps is {settings.max_steps}: nothing is left to train")
     return str(last)
 
 
@@ -93,6 +90,14 @@ def identity(
 def _plain(value: Any) -> Any:
     """As JSON gives it back; an enumeration's value."""
     return value.value if isinstance(value, Enum) else value
+
+
+def check_left(settings: GRPOSettings | SFTSettings, resumed: str | None) -> None:
+    """UserError where the checkpoint has all steps that are asked for: one more would be trained."""
+    if resumed is not None and settings.max_steps > 0:
+        done = TrainerState.load_from_json(str(Path(resumed) / "trainer_state.json")).global_step
+        if done >= settings.max_steps:
+            raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:

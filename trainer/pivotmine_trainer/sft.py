@@ -32,6 +32,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         examples[split] = _examples(data, split, tokenizer, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
     resume.remember(settings, resume.identity(arguments, settings, model, rows["train"]), checkpoint)
+    resume.check_left(settings, checkpoint)
     adapter = policies.load_adapter(model)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     trainer = SFTTrainer(

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import tiny
 
+from pivotmine.errors import UserError
+from pivotmine_trainer.arguments import PivotArguments
 from pivotmine_trainer.cli import main
+from pivotmine_trainer.dataset import load_split
 
 Refused = Callable[..., str]
 
@@ -141,7 +144,7 @@ def test_an_unknown_parser(refused: Refused) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{", '[{"turn_id": "x"}]', "null"])
 def test_demonstrations_that_cannot_be_read(refused: Refused, text: str) -> None:
-    assert "row 0 of train (state state0): demonstrations, tools or prompt_messages" in refused(
+    assert "row 0 of train (state state0): demonstrations, tools, prompt_messages or prompt_ids" in refused(
         {"demonstrations": text}
     )
 
@@ -186,6 +189,42 @@ def test_prompts_longer_than_the_context(refused: Refused) -> None:
     assert said.endswith("more than the model's context of 256; select again with --max-prompt-tokens 16")
 
 
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"verifier_options": "{"}, "verifier_options cannot be read"),
+        ({"sampling": "["}, "the dataset's sampling cannot be read"),
+        ({"sampling": "[]"}, "the dataset's sampling is no object: []"),
+        ({"prompt_messages": "[1]"}, "prompt_messages is no list of objects"),
+        ({"tools": '{"a": 1}'}, "tools is no list of objects"),
+    ],
+)
+def test_json_that_is_none_or_another(refused: Refused, columns: dict[str, str], words: str) -> None:
+    assert words in refused(columns)
+
+
+def test_sampling_that_training_has_not(policy: Path, refused: Refused) -> None:
+    (sampling,) = {row["sampling"] for row in tiny.pivot_rows(policy)}
+    stopping = json.dumps({**json.loads(sampling), "stop": ["x"]})
+    assert refused({"sampling": stopping}).startswith("the dataset's sampling has stop, which training could not do")
+
+
+@pytest.mark.parametrize("option", ["verifier", "curriculum", "echo_weight", "retrieval_prompts"])
+def test_options_of_rewards_are_none_of_sft(option: str) -> None:
+    values: dict[str, Any] = {"verifier": "exact", "curriculum": True, "echo_weight": 0.1, "retrieval_prompts": 2}
+    with pytest.raises(UserError, match=f"--{option}: there are no rewards in --method sft"):
+        PivotArguments(dataset="x", method="sft", **{option: values[option]})
+
+
+def test_a_dataset_that_polars_wrote_is_read(policy: Path, tmp_path: Path) -> None:
+    """Polars writes large lists and large strings."""
+    rows = pa.Table.from_pylist(tiny.pivot_rows(policy))
+    place = rows.schema.get_field_index("prompt_ids")
+    large = rows.set_column(place, "prompt_ids", rows["prompt_ids"].cast(pa.large_list(pa.int32())))
+    pq.write_table(large, tmp_path / "train.parquet")
+    assert load_split(str(tmp_path), "train")["prompt_ids"][:] == rows["prompt_ids"].to_pylist()
+
+
 def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
     rows = tiny.pivot_rows(policy)
     rows[2]["sampling"] = json.dumps({"temperature": 0.5, "top_p": 1.0, "top_k": 0, "max_new_tokens": 32})
@@ -213,11 +252,27 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"config": "/nowhere.yaml"}, "/nowhere.yaml"),
         ({"model": "/nowhere"}, "no model under /nowhere: "),
         ({"model": None}, "no policy to train"),
+        ({"beta": "nan"}, "--beta nan: give a finite number"),
+        ({"beta": -1}, "--beta -1.0: 0 or more"),
+        ({"weight_decay": "inf"}, "--weight_decay inf: give a finite number"),
+        ({"learning_rate": -1}, "--learning_rate -1.0: 0 or more"),
+        ({"top_p": 1.5}, "--top_p 1.5: in [0, 1]"),
+        ({"num_generations": 1}, "--num_generations 1: at least 2"),
+        ({"max_completion_length": 0}, "--max_completion_length 0: at least 1"),
+        ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size 0: at least 1"),
+        ({"max_steps": 0}, "--max_steps 0: at least 1, or -1"),
+        ({"seed": -1}, "--seed -1: in [0, 2^32)"),
         ({"resume_from_checkpoint": "/nowhere"}, "--resume_from_checkpoint /nowhere: no whole checkpoint there"),
     ],
 )
 def test_options_that_make_no_sense(refused: Refused, options: dict[str, Any], words: str) -> None:
     assert words in refused(**options)
+
+
+def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny.write_dataset(tmp_path / "pivots", (rows := tiny.pivot_rows(policy)), rows[:1])
+    args = tiny.command(policy, folder, Path("/proc/nowhere"))
+    assert refusal(args, capsys).startswith("--output_dir /proc/nowhere: ")
 
 
 def test_an_option_there_is_not(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,9 @@ def test_evaluations_are_read_back_and_a_torn_line_is_passed_over(tmp_path: Path
         file.write('{"step": 40, "rew')
     assert heldout.read(tmp_path) == [again, last]
     assert "change +0.700 [+0.700, +0.700]" in heldout.compared([again, last])
+    for _ in range(2):
+        heldout.start_anew(tmp_path)
+        assert heldout.read(tmp_path) == []
 
 
 def test_the_command_that_mines_again() -> None:

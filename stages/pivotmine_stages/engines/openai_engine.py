@@ -65,6 +65,9 @@ class OpenAIEngine:
     def __init__(self, options: EngineOptions) -> None:
         if not options.base_urls:
             raise UserError("engine openai needs a server: give its address, such as http://127.0.0.1:8000/v1")
+        for url in options.base_urls:
+            if not url.startswith(("http://", "https://")):
+                raise UserError(f"server {url}: no http(s) address, such as http://127.0.0.1:8000/v1")
         if options.api not in ("completions", "chat"):
             raise UserError(f"api {options.api!r}: choose completions or chat")
         self._options = options
