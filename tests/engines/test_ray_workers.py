@@ -20,7 +20,7 @@ import pytest
 from pivotmine.errors import UserError
 from pivotmine_stages.engines import ray_engine, ray_workers
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Prefilled, Reply, Request, Sample
+from pivotmine_stages.engines.protocol import EngineDied, Prefilled, Reply, Request, Sample
 from pivotmine_stages.engines.ray_workers import MAX_STARTS, Ledger, Worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -232,10 +232,7 @@ def test_a_block_that_has_killed_its_workers_fails_with_the_reason(no_cluster: l
 def test_a_worker_whose_engine_has_died_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[int] = []
     monkeypatch.setattr(ray_workers.os, "_exit", ends.append)
-    dead = type("EngineDeadError", (Exception,), {})
-    for cause in (dead(), ValueError(), None):
-        error = UserError("gone")
-        error.__cause__ = cause
+    for error in (EngineDied("gone"), UserError("no weights")):
         assert ray_workers._told(error) is error  # pyright: ignore[reportPrivateUsage]
     assert ends == [1]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
-from pivotmine_stages.engines.protocol import Engine, Reply, Request
+import pytest
+
+from pivotmine_stages.engines.protocol import Engine, EngineDied, Reply, Request
 from pivotmine_stages.prefixes import paged_tokens
 
 Ask = Callable[..., Request]
@@ -84,3 +87,20 @@ def test_leaving_early_leaves_nothing_behind(vllm_engine: Engine, ask: Ask) -> N
     replies.close()  # type: ignore[attr-defined]
     (reply,) = vllm_engine.sample([ask("next")])
     assert reply.request.state_id == "next"
+
+
+def test_a_process_that_ends_is_one_line_whatever_notices_it(opened: Callable[..., Any], ask: Ask) -> None:
+    before = set(multiprocessing.active_children())
+    with opened("vllm", concurrency=4) as engine:
+        replies = iter(engine.sample(ask(f"s{number}", (0, 1)) for number in range(30)))
+        next(replies)
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
+        ended = pytest.raises(EngineDied, match="vLLM's process ended")
+        with ended:
+            list(replies)
+        with ended:
+            list(engine.sample([ask("next")]))
+        with ended:
+            engine.prefill([[1, 2, 3]])

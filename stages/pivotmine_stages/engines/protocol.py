@@ -14,6 +14,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from pivotmine.errors import UserError
+
+
+class EngineDied(UserError):
+    """The engine's own process has ended; another one may be opened."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:

@@ -20,7 +20,7 @@ import ray
 from pivotmine.errors import UserError
 from pivotmine_stages.engines import open_engine
 from pivotmine_stages.engines.options import EngineOptions, derive_seed, failed
-from pivotmine_stages.engines.protocol import Engine, Prefilled, Reply, Request
+from pivotmine_stages.engines.protocol import Engine, EngineDied, Prefilled, Reply, Request
 
 MAX_STARTS = 5
 """A block that was started more often than this has killed its workers: its states fail."""
@@ -204,8 +204,8 @@ class Worker:
 
 def _told(error: BaseException) -> BaseException:
     """The error as the driver is told of it."""
-    if type(error.__cause__).__name__ == "EngineDeadError":
-        # vLLM's process is gone: so is this worker, and Ray starts another one and the blocks again.
+    if isinstance(error, EngineDied):
+        # The worker goes with its engine, and Ray starts another one and the blocks again.
         os._exit(1)
     return error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
 

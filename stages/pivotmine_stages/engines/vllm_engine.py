@@ -8,9 +8,12 @@ nothing. vLLM's own process holds the model; `close` ends it.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
@@ -26,13 +29,14 @@ from pivotmine_stages.engines.options import (
     sample_from_tokens,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
+from pivotmine_stages.engines.protocol import EngineDied, Prefilled, Reply, Request
 
 # vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
+import zmq
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
@@ -41,6 +45,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 CLOSE_TIMEOUT_S = 30.0
 """vLLM's process is asked to end, and after this long it is killed."""
+_DEAD = (EngineDeadError, zmq.ZMQError)
+"""What vLLM's calls raise where its process has ended: a socket may be closed before the end is known."""
 
 
 def open_vllm(options: EngineOptions) -> VllmEngine:
@@ -59,11 +65,11 @@ class VllmEngine:
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
-        self._alive = True
         self._lora = None if options.adapter is None else LoRARequest("adapter", 1, options.adapter)
         earlier = set(multiprocessing.active_children())
         self._llm: Any = _start(options)
         self._processes = set(multiprocessing.active_children()) - earlier
+        threading.Thread(target=self._watch, name="vllm-watch", daemon=True).start()
         self.block_size: int = self._llm.llm_engine.vllm_config.cache_config.block_size
         """Tokens of a block of its prefix cache: 16 on most GPUs, 128 on a CPU."""
         config = self._llm.llm_engine.model_config
@@ -72,7 +78,7 @@ class VllmEngine:
         self._tokenizer: Any = self._llm.get_tokenizer()
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Draw every request's samples; an engine that dies is a UserError, and what was drawn stays drawn."""
+        """Draw every request's samples; where vLLM's process ends, EngineDied, and what was drawn stays drawn."""
         waiting = enumerate(requests)
         in_flight: dict[str, _InFlight] = {}
         more = True
@@ -90,14 +96,16 @@ class VllmEngine:
                 for output in self._step() if in_flight else ():
                     yield self._reply(in_flight.pop(output.request_id), output)
         finally:
-            if in_flight and self._alive:
-                self._llm.llm_engine.abort_request(list(in_flight))
+            if in_flight:
+                with contextlib.suppress(*_DEAD):
+                    self._llm.llm_engine.abort_request(list(in_flight))
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         """See `protocol.Engine`; vLLM cannot stop before a first token, which is thrown away."""
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
         prompts = [{"prompt_token_ids": token_ids} for token_ids in sequences]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora)
+        with self._living():
+            outputs = self._llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora)
         return [_prefilled(ids, output.prompt_logprobs) for ids, output in zip(sequences, outputs, strict=True)]
 
     def close(self) -> None:
@@ -108,13 +116,25 @@ class VllmEngine:
             for process in self._processes:
                 process.join(CLOSE_TIMEOUT_S)
 
-    def _step(self) -> list[Any]:
+    def _watch(self) -> None:
+        """vLLM waits for ever for the output of a process that was killed: it is told."""
+        outputs = getattr(self._llm.llm_engine.engine_core, "outputs_queue", None)
+        if self._processes and outputs is not None:
+            multiprocessing.connection.wait([process.sentinel for process in self._processes])
+            outputs.put(EngineDeadError())
+
+    @contextlib.contextmanager
+    def _living(self) -> Generator[None]:
+        """vLLM's process is needed; EngineDied where it has ended, which any call may be the first to notice."""
         try:
-            return self._llm.llm_engine.step()
-        except EngineDeadError as error:
-            self._alive = False
+            yield
+        except _DEAD as error:
             words = "vLLM's process ended (out of memory?); start again: what is stored is kept"
-            raise UserError(words) from error
+            raise EngineDied(words) from error
+
+    def _step(self) -> list[Any]:
+        with self._living():
+            return self._llm.llm_engine.step()
 
     def _add(self, request_id: str, request: Request) -> _InFlight | Reply:
         refused = refusal(request, self.max_model_len, self._vocab_size)
@@ -122,7 +142,8 @@ class VllmEngine:
             return refused
         prompt, params, engine = {"prompt_token_ids": request.prompt_ids}, self._params(request), self._llm.llm_engine
         try:
-            name = engine.add_request(request_id, prompt, params, lora_request=self._lora)
+            with self._living():
+                name = engine.add_request(request_id, prompt, params, lora_request=self._lora)
         except ValueError as error:
             return failed(request, "engine_error", str(error))
         # Each sample is a request of its own to vLLM's scheduler; what vLLM returns counts one of them.
