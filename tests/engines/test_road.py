@@ -28,14 +28,18 @@ def engine_options(request: pytest.FixtureRequest, coin_policy: Path) -> dict[st
 def test_from_trajectories_to_a_pivot(engine_options: dict[str, Any], tmp_path: Path, coin_policy: Path) -> None:
     run = tmp_path / "run"
     extract({}, sources=[write_jsonl(tmp_path / "s.jsonl", [coin_trajectory()])], run=run)
-    sampled = rollout({}, run=run, num_samples=NUM_SAMPLES, max_new_tokens=64, **engine_options)
-    again = rollout({}, run=run, num_samples=NUM_SAMPLES, max_new_tokens=64, **engine_options)
-    assert (sampled["sampled"]["samples"], sampled["missing_samples"], again["sampled"]) == (NUM_SAMPLES, 0, {})
+    half = NUM_SAMPLES // 2
+    for num_samples, num_new in ((half, half), (NUM_SAMPLES, NUM_SAMPLES - half), (NUM_SAMPLES, 0)):
+        sampled = rollout({}, run=run, num_samples=num_samples, max_new_tokens=64, **engine_options)
+        assert (sampled["sampled"].get("samples", 0), sampled["missing_samples"]) == (num_new, 0)
     score({}, run=run)
 
     rows = rundir.scan(run, "rollouts").collect()
     prompt_ids = render(coin_policy, COIN)
+    drawn = rows.sort("sample_index")["token_ids"].to_list()
     assert sorted(rows["sample_index"]) == list(range(NUM_SAMPLES))
+    # A second start draws samples of its own, whatever the engine can seed.
+    assert drawn[:half] != drawn[half:]
     assert rows["num_prompt_tokens"].unique().to_list() == [len(prompt_ids)]
     rewards = [float(_is_right(row)) for row in rows.iter_rows(named=True)]
     mean = sum(rewards) / NUM_SAMPLES
