@@ -28,12 +28,10 @@ from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Request
 
 pytestmark = pytest.mark.filterwarnings(
-    # Ray's own, of its internals and of what it leaves to the garbage collector.
-    "ignore::ResourceWarning",
+    # Ray's own, of its internals.
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",
     "ignore::UserWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 
 NUM_ORDERS = 24
