@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from itertools import chain
 from typing import Any
 
 MAX_DEPTH = 100
@@ -236,10 +237,6 @@ def exceeds_depth(value: Any, limit: int) -> bool:
     for _ in range(limit):
         if not level:
             return False
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if type(child) is not str and isinstance(child, _CONTAINERS) and child
-        ]
+        children = chain.from_iterable([node.values() if isinstance(node, dict) else node for node in level])
+        level = [child for child in children if type(child) is not str and isinstance(child, _CONTAINERS) and child]
     return bool(level)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine import jsonvalues
 
+DIGEST_BYTES = 16
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 UNREADABLE, UNRECORDED = "unreadable", "unrecorded"
 """Keys under which a reader says why it could make no message of something, or that the source does not hold it."""
@@ -34,13 +35,10 @@ _FAILURE = re.compile(
     r"\[error\]|\w*(?:error|exception)\s*(?:[:\n]|-\s|$)|traceback \(most recent call last\)", re.IGNORECASE
 )
 
-# What a result says of its success under, quotes included.
-_SAYING_KEYS = ('"error', '"is_error"', '"isError"', '"status"', '"success"')
 
-
-def digest(data: bytes) -> str:
-    """128-bit hash, in hexadecimal."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def digest(data: bytes) -> bytes:
+    """128-bit hash; the ids of messages, tools and trajectories are such, in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def problem(message: Any) -> tuple[str, str] | None:
@@ -99,55 +97,69 @@ def text_of(content: Any) -> str:
 
 def message_id(message: Any) -> str:
     """Hash of the whole message as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(message))
+    return digest(jsonvalues.canonical_bytes(message)).hex()
 
 
 def tools_id(tools: list[Any]) -> str:
     """Hash of the tool definitions as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(tools))
+    return digest(jsonvalues.canonical_bytes(tools)).hex()
 
 
-def seen_alone(
-    message: dict[str, Any], canonical: bytes, arguments: tuple[Sequence[Any], bool] | None = None
-) -> bytes | None:
-    """What a state's id hashes of a message, whatever stands before it; None of a result, which names a call.
+class Seen(NamedTuple):
+    """What the id of a state takes from a message."""
 
-    canonical: the whole message as canonical JSON, which is the answer for most messages. arguments: those of all of
-    its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the message are
+    digest: bytes
+    """Hash of what the policy sees of it, whatever stands before it: without the ids of calls."""
+    calls: tuple[str, ...]
+    """The ids of its calls."""
+    answers: str | None
+    """The id of the call whose result it is; None: it names none."""
+
+
+def seen(
+    message: dict[str, Any], whole: bytes | None = None, arguments: tuple[Sequence[Any], bool] | None = None
+) -> Seen:
+    """What the id of a state takes from a message that has no `problem`.
+
+    whole: the `digest` of the whole message, where it is known: most messages are seen as they are. arguments: those of
+    all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the message are
     `jsonvalues.is_ordinary`.
     """
     content = message.get("content")
-    if len(message) == 2 and isinstance(content, str) and content == content.strip():
-        return canonical
-    if "tool_call_id" in message:
-        return None
+    if whole is not None and len(message) == 2 and isinstance(content, str) and content == content.strip():
+        return Seen(whole, (), None)  # a role and a text
     values, ordinary = arguments or (None, None)
-    return jsonvalues.canonical_bytes(_seen(message, values), ordinary=ordinary)
+    fields = _seen(message, values)
+    if fields.keys() <= _PLAIN_KEYS and isinstance(fields.get("name", ""), str):
+        ordinary = True
+    answers, calls = message.get("tool_call_id"), message.get("tool_calls") or ()
+    ids = tuple([str(call.get("id")) for call in calls])
+    shown = digest(jsonvalues.canonical_bytes(fields, ordinary=ordinary))
+    return Seen(shown, ids, None if answers is None else str(answers))
 
 
 class StateHash:
-    """The id of the state after each message of a segment, in time linear in the segment."""
+    """The id of the state after each message of a segment, in time linear in the number of messages."""
 
     def __init__(self, tools_id: str | None) -> None:
-        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=16)
+        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=DIGEST_BYTES)
         self._places: dict[str, int] = {}
         self._num_calls = 0
 
-    def add(self, message: dict[str, Any], alone: bytes | None = None) -> None:
-        """Append a message to the state; alone: its `seen_alone`, where that is known."""
-        for call in message.get("tool_calls") or ():
-            # A source may use an id again in a later turn: it then means the later call.
-            self._places.pop(str(call.get("id")), None)
-            self._place(str(call.get("id")))
-        # One JSON object after the other: where each ends is plain.
-        self._hash.update(self._result(message) if alone is None else alone)
+    def add(self, message: dict[str, Any]) -> None:
+        """Append a message to the state."""
+        self.add_seen(seen(message))
 
-    def _result(self, message: dict[str, Any]) -> bytes:
-        seen = _seen(message)
-        if "tool_call_id" in seen:
-            seen["tool_call_id"] = self._place(str(seen["tool_call_id"]))
-        plain = seen.keys() <= _PLAIN_KEYS and isinstance(seen.get("name", ""), str)
-        return jsonvalues.canonical_bytes(seen, ordinary=plain or None)
+    def add_seen(self, message: Seen) -> None:
+        """Append a message of which this is seen."""
+        digest, calls, answers = message
+        self._hash.update(digest)
+        for call_id in calls:
+            # A source may use an id again in a later turn: it then means the later call.
+            self._places[call_id] = self._num_calls
+            self._num_calls += 1
+        if answers is not None:
+            self._hash.update(self._place(answers).to_bytes(DIGEST_BYTES, "big"))
 
     def state_id(self) -> str:
         """Id of the state made of the messages added so far."""
@@ -162,8 +174,13 @@ class StateHash:
 
 
 def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> dict[str, Any]:
-    """What the policy sees of a message; the call that a result names, by the source's id."""
-    seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
+    """What the policy sees of a message, the ids of calls left out; that a result names its call stays."""
+    if message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
+        seen = dict(message)
+    else:
+        seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
+    if "tool_call_id" in seen:
+        seen["tool_call_id"] = ""
     seen["content"] = text_of(message.get("content")).strip()
     if seen.keys() <= _PLAIN_KEYS:
         return seen
@@ -214,10 +231,16 @@ def result_failed(message: dict[str, Any]) -> bool:
     text = text_of(message.get("content")).lstrip()
     if not text.startswith("{"):
         return _FAILURE.match(text) is not None
-    if "\\u" not in text and not any(key in text for key in _SAYING_KEYS):
+    if not _may_say(text):
         return False  # most results: spared the reading
     value = argument_value(text)
     if not isinstance(value, dict):
         return False
     said = any(value.get(key) for key in ("error", "errors", "is_error", "isError"))
     return said or value.get("status") in ("error", "failed") or value.get("success") is False
+
+
+def _may_say(text: str) -> bool:
+    """Whether a text may be an object with one of the keys under which a result says how it went."""
+    named = '"error' in text or '"status"' in text or '"success"' in text or '"is_error"' in text or '"isError"' in text
+    return named or "\\u" in text

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from pivotmine import rundir
+from pivotmine import columns, rundir
 from pivotmine.tables import TABLES
 
 pc: Any = pyarrow.compute  # its functions are made on import: no type checker sees them
@@ -31,6 +32,8 @@ BLOCKS = "blocks"
 IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
 """Tables whose rows stand in several blocks, and what tells that they are the same."""
 _IDS_SCHEMA = pa.schema([("name", pa.string()), ("block", pa.int32()), ("row", pa.int32()), ("id", pa.string())])
+_IDS = "ids"
+"""Folder of what tells the blocks' rows apart, a Parquet file a block."""
 _LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
 LOW_OUTCOME = "low_outcome"
 SPILLED = "spilled"
@@ -76,6 +79,9 @@ def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with ipc.new_file(path, table.schema, options=_LIGHTLY) as file:
                 file.write_table(table)
+    ids = part(folder / BLOCKS, _IDS, number)
+    ids.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(_ids(number, tables), ids, compression="none")
 
 
 def unsettled(folder: Path, num_blocks: int, floor: float) -> Iterator[Unsettled]:
@@ -92,28 +98,28 @@ def unsettled(folder: Path, num_blocks: int, floor: float) -> Iterator[Unsettled
 
 def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
     """(block, table, its rows that an earlier block has), by block."""
-    connection = connect(folder)
-    connection.register("ids", pa.RecordBatchReader.from_batches(_IDS_SCHEMA, _ids(folder)))
-    answer = connection.execute(
-        """
+    query = """
         with numbered as (
-            select *, row_number() over (partition by name, id::uuid order by block) as nth from ids
+            select *, row_number() over (partition by name, id::uuid order by block) as nth from read_parquet(?)
         )
         select block, name, list(row) from numbered where nth > 1 group by all order by block
-        """
-    )
+    """
+    files = [str(path) for path in sorted((folder / BLOCKS / _IDS).iterdir())]
+    answer = connect(folder).execute(query, [files])
     while (found := answer.fetchone()) is not None:
         yield found
 
 
-def _ids(folder: Path) -> Iterator[pa.RecordBatch]:
-    """What tells rows apart, a batch a table of a block."""
-    for name, column in IDS.items():
-        for path in sorted((folder / BLOCKS / name).glob("part-*")):
-            ids = _load(path)[column].combine_chunks()
-            num_rows, block = len(ids), pa.scalar(int(path.stem.removeprefix("part-")), pa.int32())
-            rows = pa.array(range(num_rows), pa.int32())
-            yield pa.record_batch([pa.repeat(name, num_rows), pa.repeat(block, num_rows), rows, ids], _IDS_SCHEMA)
+def _ids(number: int, tables: dict[str, pa.Table]) -> pa.Table:
+    """What tells the rows of a block apart."""
+    parts = [_ids_of(name, number, tables[name][column]) for name, column in IDS.items()]
+    return pa.concat_tables(parts)
+
+
+def _ids_of(name: str, number: int, ids: pa.ChunkedArray) -> pa.Table:
+    same = {"name": columns.scalar(name, pa.string()), "block": columns.scalar(number, pa.int32())}
+    made = {key: pa.repeat(value, len(ids)) for key, value in same.items()}
+    return columns.table({**made, "row": range(len(ids)), "id": ids}, _IDS_SCHEMA)
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -145,7 +151,7 @@ def settle_block(given: Unsettled) -> Settled:
 
 def _read(given: Unsettled, name: str) -> pa.Table:
     path = _as_it_came(given.folder, name, given.number)
-    return _load(path) if path.exists() else TABLES[name].empty_table()
+    return _load(path) if path.exists() else columns.table_of_rows([], TABLES[name])
 
 
 def _load(path: Path) -> pa.Table:
@@ -157,13 +163,14 @@ def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]
     """Leave out the rows that an earlier block has; of a trajectory everything, for one counted reject."""
     left = dict(tables)
     if rows := repeated.get("trajectories"):
-        lost = tables["trajectories"].take(pa.array(sorted(rows)))
+        lost = tables["trajectories"].take(columns.column(sorted(rows), pa.int32()))
         for name in ("segments", "turns", "rejects"):
             left[name] = _outside(tables[name], "trajectory_id", lost["trajectory_id"])
         left["rejects"] = pa.concat_tables([left["rejects"], _duplicates(lost)])
     for name, rows in repeated.items():
-        kept = pc.invert(pc.is_in(pa.array(range(tables[name].num_rows)), value_set=pa.array(rows)))
-        left[name] = tables[name].filter(kept)
+        places = columns.column(range(tables[name].num_rows), pa.int32())
+        again = pc.is_in(places, value_set=columns.column(rows, pa.int32()))
+        left[name] = tables[name].filter(pc.invert(again))
     return left
 
 
@@ -172,7 +179,7 @@ def _outside(table: pa.Table, column: str, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def _duplicates(lost: pa.Table) -> pa.Table:
-    same = pc.binary_join_element_wise("the same as trajectory", lost["trajectory_id"], " ")
+    same = pc.binary_join_element_wise(_text("the same as trajectory"), lost["trajectory_id"], _text(" "))
     return _rejects("duplicate_trajectory", lost, detail=same)
 
 
@@ -181,19 +188,22 @@ def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, p
     turns, trajectories = tables["turns"], tables["trajectories"]
     if math.isinf(floor) and floor < 0:
         return tables
-    low = pc.and_(pc.is_null(turns["reject_reason"]), pc.fill_null(pc.less(turns["outcome"], floor), False))
+    below = pc.less(turns["outcome"], columns.scalar(floor, pa.float64()))
+    # Kleene's: an outcome that is null is not below.
+    low = pc.and_kleene(pc.is_null(turns["reject_reason"]), pc.and_kleene(pc.is_valid(turns["outcome"]), below))
     lost = turns.filter(low)
     if not lost.num_rows:
         return tables
-    reasons = pc.if_else(low, LOW_OUTCOME, turns["reject_reason"])
+    reasons = pc.if_else(low, _text(LOW_OUTCOME), turns["reject_reason"])
     at = pc.index_in(lost["trajectory_id"], value_set=trajectories["trajectory_id"])
     for name in ("source", "source_index"):
         lost = lost.append_column(name, trajectories[name].take(at))
-    lost = lost.append_column("num_turns", pa.repeat(pa.scalar(1, pa.int32()), lost.num_rows))
+    lost = lost.append_column("num_turns", pa.repeat(columns.scalar(1, pa.int32()), lost.num_rows))
     labels = [f"outcome {outcome}" for outcome in lost["outcome"].to_pylist()]
     index = turns.schema.get_field_index("reject_reason")
     turns = turns.set_column(index, TABLES["turns"].field("reject_reason"), reasons)
-    rejects = pa.concat_tables([tables["rejects"], _rejects(LOW_OUTCOME, lost, detail=pa.array(labels, pa.string()))])
+    low_rejects = _rejects(LOW_OUTCOME, lost, detail=columns.column(labels, pa.string()))
+    rejects = pa.concat_tables([tables["rejects"], low_rejects])
     return {**tables, "turns": turns, "rejects": rejects}
 
 
@@ -201,15 +211,18 @@ def _rejects(reason: str, rows: pa.Table, *, detail: Any) -> pa.Table:
     """Rows of `rejects` for rows that have some of its columns."""
     schema = TABLES["rejects"]
     made: dict[str, Any] = {
-        "stage": pa.repeat("extract", rows.num_rows),
-        "reason": pa.repeat(reason, rows.num_rows),
+        "stage": pa.repeat(_text("extract"), rows.num_rows),
+        "reason": pa.repeat(_text(reason), rows.num_rows),
         "detail": detail,
     }
     names = ("turn_id", "state_id", "trajectory_id") if "turn_id" in rows.column_names else ()
     for name in ("source", "source_index", "num_turns", *names):
         made[name] = rows[name]
-    columns = [made.get(f.name, pa.nulls(rows.num_rows, f.type)) for f in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return columns.table({f.name: made.get(f.name, pa.nulls(rows.num_rows, f.type)) for f in schema}, schema)
+
+
+def _text(text: str) -> pa.Scalar:
+    return columns.scalar(text, pa.string())
 
 
 def together(a: Settled, b: Settled) -> Settled:
@@ -229,5 +242,10 @@ def first_reject(folder: Path) -> dict[str, Any]:
 
 
 def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:
-    counted = rejects.group_by("reason").aggregate([([], "count_all"), ("num_turns", "sum")])
-    return {row["reason"]: (row["count_all"], row["num_turns_sum"]) for row in counted.to_pylist()}
+    # Arrow's own grouping would import pandas: see `pivotmine.columns`.
+    reasons, turns = rejects["reason"].to_pylist(), rejects["num_turns"].to_pylist()
+    lost = Counter[str]()
+    for reason, num_turns in zip(reasons, turns, strict=True):
+        if num_turns is not None:
+            lost[reason] += num_turns
+    return {reason: (rows, lost.get(reason)) for reason, rows in Counter[str](reasons).items()}

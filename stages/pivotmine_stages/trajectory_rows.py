@@ -7,16 +7,17 @@ once; a turn names its state by (segment, position), so that no prefix is ever w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pivotmine import jsonvalues, messages, rundir
-from pivotmine.actions import action_from_message
+from pivotmine import columns, jsonvalues, messages, rundir
 from pivotmine.readers.trajectory import Segment, Trajectory
 from pivotmine.tables import TABLES
-from pivotmine_stages.demonstrations import Demonstration, demonstration, result_failure
+from pivotmine_stages.known import Known, KnownMessages
+
+_OF_SEGMENT = ("trajectory_id", "segment_id", "tools_id", "domain", "outcome")
+"""Columns of `turns` that have one value in all turns of a segment."""
 
 
 class Place(NamedTuple):
@@ -26,52 +27,6 @@ class Place(NamedTuple):
     """Record in the source, from 0; None: the source as a whole."""
 
 
-class Known:
-    """What a message is, found out once for all places where a block of records holds it."""
-
-    __slots__ = ("demonstration", "failure", "message_id", "problem", "role", "seen", "text")
-
-    def __init__(self, message: Any, key: bytes) -> None:
-        ordinary = _is_text(message) or jsonvalues.is_ordinary(message)
-        self.text = key if ordinary else jsonvalues.dump_bytes(message)
-        """The message as JSON."""
-        canonical = jsonvalues.canonical_bytes(message, ordinary=ordinary)
-        self.message_id = messages.digest(canonical)
-        self.role: str | None = message.get("role") if isinstance(message, dict) else None
-        self.problem = messages.problem(message)
-        """Why no state can hold it: (reason, detail); None: it can."""
-        self.seen: bytes | None = None
-        """What a state's id hashes of it; None: that depends on the messages before it."""
-        self.demonstration: Demonstration | None = None
-        """Of an assistant message: the action, and why it is not worth imitating."""
-        self.failure: str | None = None
-        """Of a tool result that reports a failure: its beginning."""
-        if self.problem:
-            return
-        if self.role == "assistant":
-            self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
-            return
-        self.seen = messages.seen_alone(message, canonical)
-        if self.role in ("tool", "function"):
-            self.failure = result_failure(message)
-
-
-def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[bytes | None, Demonstration]:
-    """What a state's id hashes of an assistant message, and what it demonstrates: its arguments are read once."""
-    action = action_from_message(message)
-    arguments = [call.arguments for call in action.tool_calls]
-    ordinary = ordinary and jsonvalues.is_ordinary(arguments)
-    whole = bool(arguments) and not action.unparsed and "function_call" not in message
-    seen = messages.seen_alone(message, canonical, (arguments, ordinary) if whole else None)
-    return seen, demonstration(message, action, ordinary=ordinary)
-
-
-def _is_text(message: Any) -> bool:
-    """Whether a message is a role and a text, as most are: spares them the walk."""
-    keys = isinstance(message, dict) and len(message) == 2
-    return keys and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
-
-
 class Rows:
     """The rows of a block of records, a list a table; what the block holds twice is stored once."""
 
@@ -79,12 +34,16 @@ class Rows:
         self.tables: dict[str, list[dict[str, Any]]] = {
             name: [] for name in (*rundir.EXTRACT_TABLES, "rejects") if name not in ("messages", "turns")
         }
-        self.turns: dict[str, list[Any]] = {name: [] for name in TABLES["turns"].names}
+        self._turns: dict[str, list[Any]] = {name: [] for name in TABLES["turns"].names if name not in _OF_SEGMENT}
         """Their columns: most rows by far are turns."""
+        self._of_segments: dict[str, list[Any]] = {name: [] for name in _OF_SEGMENT}
+        """The columns that have one value in all turns of a segment: a value a segment."""
+        self._num_turns: list[int] = []
+        """Of each segment."""
         self.messages: dict[str, Known] = {}
         """By message_id; the first of equal ones."""
+        self.known = KnownMessages()
         self._ids = set[str]()
-        self._known: dict[bytes, Known] = {}
         self._tools_ids: dict[bytes, str] = {}
 
     def is_new(self, identity: str) -> bool:
@@ -92,14 +51,6 @@ class Rows:
         new = identity not in self._ids
         self._ids.add(identity)
         return new
-
-    def know(self, message: Any) -> Known:
-        """What the message is, kept or not."""
-        key = jsonvalues.fingerprint(message)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = Known(message, key)
-        return found
 
     def store_tools(self, tools: list[Any]) -> str:
         """Add tool definitions where they are new; returns their id."""
@@ -116,22 +67,32 @@ class Rows:
         row = {"stage": "extract", "reason": reason, **place._asdict(), "num_turns": num_turns}
         self.tables["rejects"].append({**row, "detail": detail or None, **ids})
 
-    def add_turns(self, columns: Mapping[str, Sequence[Any]], shared: Mapping[str, Any]) -> None:
-        """Add rows of `turns`; shared: the columns that have one value in all of them."""
-        num_turns = len(columns["turn_id"])
+    def add_turns(self, columns: Mapping[str, Sequence[Any]], of_segment: Mapping[str, Any]) -> None:
+        """Add the rows of `turns` of one segment."""
         for name, values in columns.items():
-            self.turns[name].extend(values)
-        for name, value in shared.items():
-            self.turns[name].extend(repeat(value, num_turns))
+            self._turns[name].extend(values)
+        for name, value in of_segment.items():
+            self._of_segments[name].append(value)
+        self._num_turns.append(len(columns["position"]))
 
     def arrow(self) -> dict[str, pa.Table]:
         """The tables by name, each under its schema."""
-        made = {name: pa.Table.from_pylist(rows, schema=TABLES[name]) for name, rows in self.tables.items()}
-        turns = pa.Table.from_pydict(self.turns, schema=TABLES["turns"])
-        texts = pa.array([known.text for known in self.messages.values()], pa.binary())
-        roles = pa.array([known.role for known in self.messages.values()], pa.string())
-        columns = [pa.array(self.messages, pa.string()), roles, texts.view(pa.string())]
-        return {**made, "turns": turns, "messages": pa.Table.from_arrays(columns, schema=TABLES["messages"])}
+        made = {name: columns.table_of_rows(rows, TABLES[name]) for name, rows in self.tables.items()}
+        return {**made, "turns": self._turns_table(), "messages": self._messages_table()}
+
+    def _turns_table(self) -> pa.Table:
+        schema = TABLES["turns"]
+        kinds = {name: schema.field(name).type for name in _OF_SEGMENT}
+        of_segments = {
+            name: columns.repeated(values, kinds[name], self._num_turns) for name, values in self._of_segments.items()
+        }
+        return columns.table({**self._turns, **of_segments}, schema)
+
+    def _messages_table(self) -> pa.Table:
+        texts = columns.utf8([known.text for known in self.messages.values()])
+        roles = [known.role for known in self.messages.values()]
+        made = {"message_id": list(self.messages), "role": roles, "message": texts}
+        return columns.table(made, TABLES["messages"])
 
 
 def num_assistant(found: Iterable[Any]) -> int:
@@ -141,7 +102,7 @@ def num_assistant(found: Iterable[Any]) -> int:
 
 def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place) -> bool:
     """Add the rows of one trajectory; False (and a reject) where nothing is left of it or it is stored already."""
-    known = [[rows.know(message) for message in segment.messages] for segment in found.segments]
+    known = [rows.known.know(segment.messages) for segment in found.segments]
     usable = [_usable(rows, segment, of, place) for segment, of in zip(found.segments, known, strict=True)]
     num_turns = sum(_num_turns(of[s.num_inherited :]) for s, of in zip(found.segments, usable, strict=True))
     if not num_turns:
@@ -175,7 +136,7 @@ def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -
     """ordinary: what `is_ordinary` says of all but the ids."""
     content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
     whole = [content, found.task_id, found.outcome, found.metadata]
-    return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary))
+    return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary)).hex()
 
 
 def _num_turns(known: Iterable[Known]) -> int:
@@ -212,15 +173,15 @@ def _store_segment(
         rows.messages.setdefault(message.message_id, message)
     states = _state_ids(segment, known, tools_id)
     numbers = range(first_turn, first_turn + len(states))
-    columns = {
+    turns = {
         "turn_id": [f"{trajectory_id}:{number}" for number in numbers],
         "turn_index": numbers,
         "position": list(states),
         "state_id": list(states.values()),
     }
-    shared = {"trajectory_id": trajectory_id, "segment_id": segment_id, "tools_id": tools_id}
-    shared |= {"domain": found.domain, "outcome": found.outcome}
-    rows.add_turns({**columns, **_demonstrated(rows, known, columns, trajectory_id, place)}, shared)
+    of_segment = {"trajectory_id": trajectory_id, "segment_id": segment_id, "tools_id": tools_id}
+    of_segment |= {"domain": found.domain, "outcome": found.outcome}
+    rows.add_turns({**turns, **_demonstrated(rows, known, turns, trajectory_id, place)}, of_segment)
     return len(states)
 
 
@@ -230,18 +191,17 @@ def _state_ids(segment: Segment, known: list[Known], tools_id: str | None) -> di
     for position, message in enumerate(known):
         if message.role == "assistant" and position >= segment.num_inherited:
             found[position] = state.state_id()
-        state.add(segment.messages[position], message.seen)
+        assert message.seen is not None
+        state.add_seen(message.seen)
     return found
 
 
 def _demonstrated(
-    rows: Rows, segment: Sequence[Known], columns: Mapping[str, Sequence[Any]], trajectory_id: str, place: Place
+    rows: Rows, segment: Sequence[Known], turns: Mapping[str, Sequence[Any]], trajectory_id: str, place: Place
 ) -> dict[str, list[Any]]:
     """What the turns of a segment demonstrate; adds the rejects of those that demonstrate nothing."""
     found: dict[str, list[Any]] = {"kind": [], "demonstration": [], "reject_reason": []}
-    for turn_id, position, state_id in zip(
-        *(columns[name] for name in ("turn_id", "position", "state_id")), strict=True
-    ):
+    for turn_id, position, state_id in zip(*(turns[name] for name in ("turn_id", "position", "state_id")), strict=True):
         taken = segment[position].demonstration
         assert taken is not None
         reason, detail = taken.reason, taken.detail

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pivotmine import jsonvalues, messages
 from pivotmine.actions import action_from_message, action_to_json
 from pivotmine.readers.trajectory import Segment, Trajectory
+from pivotmine_stages.known import KnownMessages
 from pivotmine_stages.trajectory_rows import Place, Rows, store_trajectory
 
 A, B, C, D = ({"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True))
@@ -155,15 +156,10 @@ def called(*given_arguments: str, **others: Any) -> dict[str, Any]:
 @example(called('{"a": 1}', function_call={"name": "f", "arguments": '{"a": 2}'}))
 @example(called('{"a": 1}', reasoning_content=1e-7))
 def test_what_is_known_of_an_assistant_message_is_what_each_part_of_it_says_by_itself(message: dict[str, Any]) -> None:
-    known = Rows().know(message)
-    canonical = jsonvalues.canonical_bytes(message)
+    (known,) = KnownMessages().know([message])
     assert known.text.decode() == jsonvalues.dumps(message)
     assert known.message_id == messages.message_id(message)
-    assert known.seen == messages.seen_alone(message, canonical)
+    assert known.seen == messages.seen(message)
     action = action_from_message(message)
     assert known.demonstration is not None
     assert (known.demonstration.kind, known.demonstration.action) == (action.kind, action_to_json(action))
-    given_to_a_state, alone = messages.StateHash(None), messages.StateHash(None)
-    given_to_a_state.add(message, known.seen)
-    alone.add(message)
-    assert given_to_a_state.state_id() == alone.state_id()

@@ -7,7 +7,7 @@ about what is called.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from pivotmine import jsonvalues
 from pivotmine.actions.action import ToolCall
@@ -23,9 +23,10 @@ def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) ->
     """
     if not isinstance(value, dict):
         raise ValueError("the call is not an object")
-    fields = cast("dict[str, Any]", value)
-    if fields.keys() != {"name", argument_keys[0]} or not isinstance(fields["name"], str):
-        _check_fields(fields, argument_keys)
+    fields: dict[str, Any] = value
+    if len(fields) == 2 and argument_keys[0] in fields and isinstance(fields.get("name"), str):
+        return make_call(fields["name"], _decoded(fields[argument_keys[0]]))  # nearly always
+    _check_fields(fields, argument_keys)
     given = [key for key in argument_keys if key in fields]
     if not given:
         raise ValueError(f"no {argument_keys[0]}")
@@ -42,7 +43,7 @@ def make_call(name: str, arguments: Any) -> ToolCall:
         raise ValueError("the arguments are not an object")
     if jsonvalues.exceeds_depth(arguments, MAX_ARGUMENTS_DEPTH):
         raise ValueError("the arguments are nested too deeply")
-    return ToolCall(name=name, arguments=cast("dict[str, Any]", arguments))
+    return ToolCall(name=name, arguments=arguments)
 
 
 def _check_fields(fields: dict[str, Any], argument_keys: tuple[str, ...]) -> None:

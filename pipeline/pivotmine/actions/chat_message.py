@@ -17,7 +17,7 @@ from pivotmine.actions import calls, llama3_json, pieces
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.actions.parsing import assemble
 from pivotmine.actions.pieces import Piece
-from pivotmine.actions.reasoning import split_reasoning
+from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
 
 _MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{llama3_json.MARKS.pattern}")
 _PLAIN_KEYS = frozenset(["role", "content", "tool_calls"])
@@ -40,13 +40,20 @@ def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:
     content, tool_calls = message.get("content"), message.get("tool_calls")
     if not message.keys() <= _PLAIN_KEYS or not (tool_calls is None or isinstance(tool_calls, list)):
         return None
-    if content is not None and (not isinstance(content, str) or _MARKUP_BEGINNING.search(content)):
+    if content is not None and (not isinstance(content, str) or _is_marked(content)):
         return None
     try:
-        calls = tuple(_read_tool_call(call) for call in cast("list[Any]", tool_calls or ()))
+        calls = tuple([_read_tool_call(call) for call in tool_calls]) if tool_calls else ()
     except ValueError:
         return None
     return Action(message=(content or "").strip(), tool_calls=calls, truncated=truncated)
+
+
+def _is_marked(content: str) -> bool:
+    """Whether a text holds reasoning or a call."""
+    if _MARKUP_BEGINNING.search(content) is None:
+        return False
+    return opens_reasoning(content) or _MARKUP.search(content) is not None
 
 
 def _pieces(message: dict[str, Any]) -> Iterator[Piece]:
@@ -106,18 +113,17 @@ def _call_pieces(message: dict[str, Any]) -> Iterator[Piece]:
 def _read_tool_call(call: Any) -> ToolCall:
     if not isinstance(call, dict):
         raise ValueError("the call is not an object")
-    fields = cast("dict[str, Any]", call)
-    if fields.get("type") not in (None, "function"):
-        raise ValueError(f"a call of type {str(fields['type'])[:80]}")
-    if "function" not in fields:
+    if call.get("type") not in (None, "function"):
+        raise ValueError(f"a call of type {str(call['type'])[:80]}")
+    if "function" not in call:
         raise ValueError("no function")
-    return _read_function(fields["function"])
+    return _read_function(call["function"])
 
 
 def _read_function(function: Any) -> ToolCall:
     if not isinstance(function, dict):
         raise ValueError("the function is not an object")
-    given = {key: value for key, value in cast("dict[str, Any]", function).items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in function.items() if value is not None}
     if isinstance(given.get("arguments"), dict):
         # Decoded by somebody else, perhaps with a parser that lets NaN or a lone surrogate through.
         given["arguments"] = _strict(given["arguments"])

@@ -30,6 +30,11 @@ _CLOSINGS = {"<think>": re.compile("</think>"), "[THINK]": re.compile(r"\[/THINK
 _ANY_CLOSING = re.compile(r"</think>|\[/THINK\]")
 
 
+def opens_reasoning(text: str) -> bool:
+    """Whether a text begins with a reasoning block."""
+    return _OPENING.match(text) is not None
+
+
 def split_reasoning(text: str, *, opened: bool = False) -> tuple[list[Piece], str]:
     """The reasoning block's pieces and the text behind it; a block that never closes is reasoning to the end.
 

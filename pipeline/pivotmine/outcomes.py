@@ -1,0 +1,40 @@
+"""What may become of a sample: by itself, for the tables name the outcomes and need no verifier."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What became of a sample; beside the reward, so that a 0 always says why."""
+
+    CORRECT = "correct"
+    """Functionally the demonstration."""
+    WRONG_KIND = "wrong_kind"
+    """A message where a call was demonstrated, or a call where a message was."""
+    WRONG_TOOL = "wrong_tool"
+    """Another tool than the demonstrated one."""
+    WRONG_ARGUMENTS = "wrong_arguments"
+    """The right tool and known arguments, with a value that differs or that the demonstration leaves out."""
+    MISSING_ARGUMENTS = "missing_arguments"
+    """An argument that the schema requires or the demonstration gives is not there."""
+    UNKNOWN_ARGUMENTS = "unknown_arguments"
+    """An argument that the schema does not know, or, without a schema, the demonstration does not give."""
+    SURPLUS_CALLS = "surplus_calls"
+    """More calls than demonstrated."""
+    MISSING_CALLS = "missing_calls"
+    """Fewer calls than demonstrated."""
+    WRONG_TEXT = "wrong_text"
+    """A text that lacks, contradicts or does not resemble what was demonstrated."""
+    UNPROVEN = "unproven"
+    """It may do the same, but the verifier cannot show it: reward 0."""
+    PARTIAL = "partial"
+    """Right in part: a reward between 0 and 1."""
+    INVALID_CALL = "invalid_call"
+    """Something that announces a tool call, or has to be in a given form, and cannot be read as one."""
+    EMPTY = "empty"
+    """Neither text nor call."""
+    TRUNCATED = "truncated"
+    """The token budget ended the sample: reward 0, and an outcome of its own."""
+    ERROR = "error"
+    """The machinery failed: the reward is null, never a zero that nobody earned."""
