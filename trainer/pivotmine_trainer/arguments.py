@@ -30,6 +30,10 @@ METHODS = ("grpo", "sft")
 _GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
 
 
+_USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
+"""In place of all 300, behind which a usage error would be lost."""
+
+
 def _option(default: Any, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": help, **more})
 
@@ -175,7 +179,7 @@ def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, 
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
-        parser = TrlParser(dataclasses, prog="pivotmine-train")
+        parser = TrlParser(dataclasses, prog="pivotmine-train", usage=_USAGE)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None

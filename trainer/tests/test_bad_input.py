@@ -275,10 +275,22 @@ def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pyte
     assert refusal(args, capsys).startswith("--output_dir /proc/nowhere: ")
 
 
-def test_an_option_there_is_not(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--dataset", "x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
+        (["--model", "y"], "the following arguments are required: --dataset"),
+        (["--dataset", "x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
+    ],
+)
+def test_usage(args: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([*tiny.command(unloadable, tmp_path, tmp_path / "out"), "--no_such_option", "1"])
+        main([*args, "--output_dir", str(tmp_path)])
     assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "usage: pivotmine-train --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options",
+        f"pivotmine-train: error: {words}",
+    ]
 
 
 def test_without_weights_it_gets_as_far_as_the_model(refused: Refused) -> None:
