@@ -24,12 +24,10 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.ranges import check_numbers
+from pivotmine_trainer.ranges import check_choices, check_numbers
 
 METHODS = ("grpo", "sft")
 _GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
-
-
 _USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
 """In place of all 300, behind which a usage error would be lost."""
 
@@ -156,6 +154,7 @@ class GRPOSettings(GRPOConfig):
             self.per_device_eval_batch_size = -(-self.per_device_train_batch_size // group) * group
         self.bf16 = _bf16(self)
         super().__post_init__()
+        check_choices(self)
 
 
 @dataclass
@@ -170,6 +169,7 @@ class SFTSettings(SFTConfig):
         check_numbers(self)
         self.bf16 = _bf16(self)
         super().__post_init__()
+        check_choices(self)
 
 
 SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}

@@ -11,11 +11,11 @@ from transformers import GenerationConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import heldout, policies, prompts, resume, sampling
+from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
 from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.curriculum import Curriculum
-from pivotmine_trainer.dataset import judged_rows, load_split
+from pivotmine_trainer.dataset import check_servers, judged_rows, load_split
 from pivotmine_trainer.echo import Echo
 from pivotmine_trainer.heldout import HeldOut
 from pivotmine_trainer.order import first_order
@@ -29,6 +29,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
+    loadable.check_model(model, config)
+    check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
     resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
     resume.check_left(settings, checkpoint)
     if checkpoint is None and is_first_process():
@@ -100,20 +102,23 @@ def _trainer(
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    return PivotTrainer(
-        model=adapter or model.model_name_or_path,
-        reward_funcs=reward,
-        args=settings,
-        train_dataset=data,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        quantization_config=None if adapter else get_quantization_config(model),
-        peft_config=get_peft_config(model),
-        curriculum=_curriculum(arguments, settings, data, checkpoint),
-        echo=_echo(arguments, tokenizer, config),
-        retrieval_prompts=arguments.retrieval_prompts,
-        on_heldout=_watch(arguments, settings, model),
-    )
+    curriculum = _curriculum(arguments, settings, data, checkpoint)
+    echo = _echo(arguments, tokenizer, config)
+    with policies.refusals("the trainer cannot be made"):
+        return PivotTrainer(
+            model=adapter or model.model_name_or_path,
+            reward_funcs=reward,
+            args=settings,
+            train_dataset=data,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            quantization_config=None if adapter else get_quantization_config(model),
+            peft_config=get_peft_config(model),
+            curriculum=curriculum,
+            echo=echo,
+            retrieval_prompts=arguments.retrieval_prompts,
+            on_heldout=_watch(arguments, settings, model),
+        )
 
 
 def _generation_config(name: str) -> GenerationConfig | None:

@@ -13,7 +13,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import policies, prompts, resume
+from pivotmine_trainer import loadable, policies, prompts, resume
 from pivotmine_trainer.arguments import ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import say
 from pivotmine_trainer.dataset import check_rows, load_split
@@ -31,19 +31,21 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
         examples[split] = _examples(data, split, tokenizer, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
+    loadable.check_model(model, config)
     resume.remember(settings, resume.identity(arguments, settings, model, rows["train"]), checkpoint)
     resume.check_left(settings, checkpoint)
     adapter = policies.load_adapter(model)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
-    trainer = SFTTrainer(
-        model=adapter or str(model.model_name_or_path),
-        args=settings,
-        train_dataset=examples["train"],
-        eval_dataset=examples.get("validation"),
-        processing_class=tokenizer,
-        quantization_config=None if adapter else get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    with policies.refusals("the trainer cannot be made"):
+        trainer = SFTTrainer(
+            model=adapter or str(model.model_name_or_path),
+            args=settings,
+            train_dataset=examples["train"],
+            eval_dataset=examples.get("validation"),
+            processing_class=tokenizer,
+            quantization_config=None if adapter else get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
