@@ -159,9 +159,9 @@ class GRPOSettings(GRPOConfig):
 
 @dataclass
 class SFTSettings(SFTConfig):
-    """The baseline: next-token loss on the demonstrated action, by default nothing cut off."""
+    """The baseline: next-token loss on the demonstrated action, by default of any length; none is cut."""
 
-    max_length: int | None = _option(None, "Longest sequence in tokens; TRL cuts what is longer without a word.")
+    max_length: int | None = _option(None, "Longest demonstration in tokens, prompt and all: longer ones are left out.")
     completion_only_loss: bool | None = _option(True, "The loss is on the demonstrated action only.")
     bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from trl.trainer.utils import get_peft_config, get_quantization_config
 from pivotmine.errors import UserError
 from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
-from pivotmine_trainer.console import is_first_process, say
+from pivotmine_trainer.console import is_first_process, say, say_rows
 from pivotmine_trainer.curriculum import Curriculum
 from pivotmine_trainer.dataset import check_servers, judged_rows, load_split
 from pivotmine_trainer.echo import Echo
@@ -49,7 +48,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
 def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
     """The rows to train on, and those held out: None where they are never sampled."""
     rows = judged_rows(load_split(arguments.dataset, "train"), "train", arguments.verifier)
-    _say_left_out("train", len(rows.data), rows.left_out)
+    say_rows("train", f"{len(rows.data)} rows", rows.left_out)
     sampling.sample_as_mined(settings, rows.data)
     sampling.check_generation(settings)
     sampling.check_steps(settings, len(rows.data))
@@ -61,15 +60,9 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
     except UserError as error:
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
     held_out = judged_rows(validation, "validation", arguments.verifier)
-    _say_left_out("validation", len(held_out.data), held_out.left_out)
+    say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     return rows.data, held_out.data.select(sorted(order))
-
-
-def _say_left_out(split: str, num_rows: int, left_out: Counter[str]) -> None:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
-    label = "train" if split == "train" else "held out"
-    say(f"{label:<10}{num_rows} rows; left out: {reasons or 'none'}")
 
 
 def _check(
