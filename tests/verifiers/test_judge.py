@@ -184,6 +184,21 @@ def test_a_failure_is_not_remembered(server: Server, tmp_path: Path) -> None:
     assert verdict(server, cache=str(tmp_path)).reward == 1.0
 
 
+def test_a_server_is_asked_whether_it_gives_verdicts(server: Server, tmp_path: Path) -> None:
+    """Once, whatever the options say, and not the cache: the second check asks again."""
+    options = {"base_url": server.url, "model": "m", "cache": str(tmp_path)}
+    spec = make_spec("any", {"members": [{"name": "exact", "options": {}}, {"name": "judge", "options": options}]})
+    spec.check_server()
+    server.say = lambda question, number: "I cannot tell."
+    with pytest.raises(UserError) as refused:
+        spec.check_server()
+    assert str(refused.value) == (
+        f"verifier judge: the server {server.url} gives no verdict: a reply of no use: 'I cannot tell.' (1 attempts); "
+        "start it, or name another in the option base_url"
+    )
+    assert len(server.asked) == 2
+
+
 def test_threads_share_the_limit(server: Server) -> None:
     def slowly(question: str, number: int) -> str:
         time.sleep(0.02)

@@ -24,10 +24,12 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.ranges import check_numbers
+from pivotmine_trainer.ranges import check_choices, check_numbers
 
 METHODS = ("grpo", "sft")
 _GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
+_USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
+"""In place of all 300, behind which a usage error would be lost."""
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -152,13 +154,14 @@ class GRPOSettings(GRPOConfig):
             self.per_device_eval_batch_size = -(-self.per_device_train_batch_size // group) * group
         self.bf16 = _bf16(self)
         super().__post_init__()
+        check_choices(self)
 
 
 @dataclass
 class SFTSettings(SFTConfig):
-    """The baseline: next-token loss on the demonstrated action, by default nothing cut off."""
+    """The baseline: next-token loss on the demonstrated action, by default of any length; none is cut."""
 
-    max_length: int | None = _option(None, "Longest sequence in tokens; TRL cuts what is longer without a word.")
+    max_length: int | None = _option(None, "Longest demonstration in tokens, prompt and all: longer ones are left out.")
     completion_only_loss: bool | None = _option(True, "The loss is on the demonstrated action only.")
     bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
 
@@ -166,6 +169,7 @@ class SFTSettings(SFTConfig):
         check_numbers(self)
         self.bf16 = _bf16(self)
         super().__post_init__()
+        check_choices(self)
 
 
 SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}
@@ -175,7 +179,7 @@ def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, 
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
-        parser = TrlParser(dataclasses, prog="pivotmine-train")
+        parser = TrlParser(dataclasses, prog="pivotmine-train", usage=_USAGE)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 
 from pivotmine.inert import inert
 
@@ -17,6 +18,13 @@ def say(text: str) -> None:
     """Print lines, from the first process only."""
     if is_first_process():
         print("\n".join(inert(line) for line in text.split("\n")), flush=True)
+
+
+def say_rows(split: str, what: str, left_out: Counter[str]) -> None:
+    """Print what a split gives to train on, and how much was left out, by reason."""
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()) if count)
+    label = "train" if split == "train" else "held out"
+    say(f"{label:<10}{what}; left out: {reasons or 'none'}")
 
 
 def warn(text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,6 +110,18 @@ def judged_rows(data: Dataset, split: str, verifier: str | None) -> Rows:
     if not kept:
         raise UserError(f"no verifier judges any of the {len(data)} rows of {split}: mine pivots, or name a --verifier")
     return Rows(data.select(kept), left_out)
+
+
+def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
+    """UserError where a verifier of these rows waits for a server that gives no verdict: training would wait, too.
+
+    splits: rows as `judged_rows` gives them.
+    """
+    named = {pair for data in splits for pair in zip(data["verifier"], data["verifier_options"], strict=True)}
+    if verifier is not None:
+        named = {(verifier, "{}")}
+    for name, options in sorted(named):
+        _spec(name, options).check_server()
 
 
 def check_rows(data: Dataset, split: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from transformers import GenerationConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import heldout, policies, prompts, resume, sampling
+from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
-from pivotmine_trainer.console import is_first_process, say
+from pivotmine_trainer.console import is_first_process, say, say_rows
 from pivotmine_trainer.curriculum import Curriculum
-from pivotmine_trainer.dataset import judged_rows, load_split
+from pivotmine_trainer.dataset import check_servers, judged_rows, load_split
 from pivotmine_trainer.echo import Echo
 from pivotmine_trainer.heldout import HeldOut
 from pivotmine_trainer.order import first_order
@@ -29,6 +28,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
+    loadable.check_model(model, config)
+    check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
     resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
     resume.check_left(settings, checkpoint)
     if checkpoint is None and is_first_process():
@@ -47,7 +48,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
 def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
     """The rows to train on, and those held out: None where they are never sampled."""
     rows = judged_rows(load_split(arguments.dataset, "train"), "train", arguments.verifier)
-    _say_left_out("train", len(rows.data), rows.left_out)
+    say_rows("train", f"{len(rows.data)} rows", rows.left_out)
     sampling.sample_as_mined(settings, rows.data)
     sampling.check_generation(settings)
     sampling.check_steps(settings, len(rows.data))
@@ -59,15 +60,9 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
     except UserError as error:
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
     held_out = judged_rows(validation, "validation", arguments.verifier)
-    _say_left_out("validation", len(held_out.data), held_out.left_out)
+    say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     return rows.data, held_out.data.select(sorted(order))
-
-
-def _say_left_out(split: str, num_rows: int, left_out: Counter[str]) -> None:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
-    label = "train" if split == "train" else "held out"
-    say(f"{label:<10}{num_rows} rows; left out: {reasons or 'none'}")
 
 
 def _check(
@@ -100,20 +95,23 @@ def _trainer(
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    return PivotTrainer(
-        model=adapter or model.model_name_or_path,
-        reward_funcs=reward,
-        args=settings,
-        train_dataset=data,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        quantization_config=None if adapter else get_quantization_config(model),
-        peft_config=get_peft_config(model),
-        curriculum=_curriculum(arguments, settings, data, checkpoint),
-        echo=_echo(arguments, tokenizer, config),
-        retrieval_prompts=arguments.retrieval_prompts,
-        on_heldout=_watch(arguments, settings, model),
-    )
+    curriculum = _curriculum(arguments, settings, data, checkpoint)
+    echo = _echo(arguments, tokenizer, config)
+    with policies.refusals("the trainer cannot be made"):
+        return PivotTrainer(
+            model=adapter or model.model_name_or_path,
+            reward_funcs=reward,
+            args=settings,
+            train_dataset=data,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            quantization_config=None if adapter else get_quantization_config(model),
+            peft_config=get_peft_config(model),
+            curriculum=curriculum,
+            echo=echo,
+            retrieval_prompts=arguments.retrieval_prompts,
+            on_heldout=_watch(arguments, settings, model),
+        )
 
 
 def _generation_config(name: str) -> GenerationConfig | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 
 from pivotmine import policy
@@ -14,10 +17,26 @@ from pivotmine.errors import UserError
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, SFTSettings
 from pivotmine_trainer.console import is_first_process, warn
 
+_REFUSALS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+"""What the libraries raise where they cannot do what an option asks for."""
+
+
+@contextmanager
+def refusals(where: str) -> Generator[None]:
+    """A UserError out of what a library refuses inside: `where`, and the first line of what it says.
+
+    Around calls of a library alone: a bug of ours inside would lose its traceback.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{where}: {said}") from None
+
 
 def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's tokenizer, as TRL would load it; UserError where there is none."""
-    try:
+    with refusals(f"no model under {model.model_name_or_path}"):
         return AutoTokenizer.from_pretrained(
             model.model_name_or_path,
             revision=model.model_revision,
@@ -25,20 +44,17 @@ def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -
             padding_side="left",
             trust_remote_code=settings.trust_remote_code,
         )
-    except (OSError, ValueError) as error:
-        raise _no_model(model, error) from None
 
 
 def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's config, an adapter's being that of the model below it; UserError where there is none."""
-    try:
+    with refusals(f"no model under {model.model_name_or_path}"):
         return AutoConfig.from_pretrained(
             base_of(model.model_name_or_path) or str(model.model_name_or_path),
             revision=model.model_revision,
             trust_remote_code=settings.trust_remote_code,
+            attn_implementation=model_init_kwargs(model, settings)["attn_implementation"],
         )
-    except (OSError, ValueError) as error:
-        raise _no_model(model, error) from None
 
 
 def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> dict[str, Any]:
@@ -58,7 +74,8 @@ def load_adapter(model: ModelSettings) -> Any:
         raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
     from peft import AutoPeftModelForCausalLM
 
-    return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, dtype=model.dtype)
+    with refusals(f"no model under {folder}"):
+        return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, dtype=model.dtype)
 
 
 def base_of(folder: str | None) -> str | None:
@@ -113,8 +130,3 @@ def _local(name: str) -> Path | None:
         return Path(snapshot_download(name, local_files_only=True))
     except Exception:  # not cached, no such name: the client raises several kinds
         return None
-
-
-def _no_model(model: ModelSettings, error: Exception) -> UserError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(f"no model under {model.model_name_or_path}: {first}")

@@ -1,4 +1,5 @@
-"""The numbers of TRL's options that make no sense: NaN trains a model of NaN without a word."""
+"""The values of TRL's options that make no sense: NaN trains a model of NaN without a word, and a name that there is
+not is noticed in the first step, or never."""
 
 from __future__ import annotations
 
@@ -40,6 +41,15 @@ RANGES = {
     "seed": Range(0, 2**32 - 1, "in [0, 2^32)"),
 }
 """By option; None is left to the defaults."""
+CHOICES = {
+    "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "vllm_mode": ("server", "colocate"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
+"""The names that TRL's GRPOConfig knows for these options, by its docstring."""
 
 
 def check_numbers(settings: Any) -> None:
@@ -52,3 +62,14 @@ def check_numbers(settings: Any) -> None:
             raise UserError(f"--{name} {value}: {RANGES[name].words}")
     if settings.max_steps != -1 and settings.max_steps < 1:
         raise UserError(f"--max_steps {settings.max_steps}: at least 1, or -1 for as many as the epochs have")
+
+
+def check_choices(settings: Any) -> None:
+    """UserError for the first option with a name that TRL does not know; `settings` as its config left them.
+
+    Where the config itself lists the names they count too: argparse does not look at what a --config file says.
+    """
+    for option in fields(settings):
+        known, value = option.metadata.get("choices") or CHOICES.get(option.name), getattr(settings, option.name)
+        if known and value is not None and value not in known:
+            raise UserError(f"--{option.name} {value}: choose from {', '.join(known)}")

@@ -15,6 +15,7 @@ from transformers import TrainerState
 from pivotmine.errors import UserError
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import is_first_process, say
+from pivotmine_trainer.loadable import flaw
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LAST = ("true", "last", "1", "yes")
@@ -23,12 +24,19 @@ _GRPO_STEP = (
     *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
     *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
 )
+_STATE = {
+    "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
+    "optimizer.pt": ("*optimizer*", "global_step*"),
+    "scheduler.pt": ("scheduler.pt", "global_step*"),
+}
+"""What a resumption reads -> the names under which it may lie: FSDP and DeepSpeed (global_step*) have their own."""
 
 
 def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts anew.
 
-    UserError where there is none, and where a new training would mix its checkpoints with an earlier one's.
+    UserError where there is none, where files of it are missing or broken, and where a new training would mix its
+    checkpoints with an earlier one's.
     """
     output_dir, given = Path(str(settings.output_dir)), settings.resume_from_checkpoint
     last = last_checkpoint(output_dir)
@@ -46,7 +54,23 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     if last is None:
         say(f"resume    {output_dir} holds no checkpoint: training starts anew")
         return None
+    _check_state(last, _random_file(settings))
     return str(last)
+
+
+def _random_file(settings: GRPOSettings | SFTSettings) -> str:
+    """Where a checkpoint keeps this process's random numbers."""
+    return "rng_state.pth" if settings.world_size <= 1 else f"rng_state_{settings.process_index}.pth"
+
+
+def _check_state(checkpoint: Path, random_file: str) -> None:
+    """UserError where a file is missing, which transformers passes over without a word, or broken."""
+    instead = "resume from another checkpoint, or start anew into another --output_dir"
+    for name, patterns in {**_STATE, random_file: (random_file,)}.items():
+        if not any(path for pattern in patterns for path in checkpoint.glob(pattern)):
+            raise UserError(f"{checkpoint}: {name} is missing; {instead}")
+    if found := flaw(checkpoint, "safetensors", "pt", "pth", "bin"):
+        raise UserError(f"{checkpoint}: {found}; {instead}")
 
 
 def last_checkpoint(output_dir: Path) -> Path | None:

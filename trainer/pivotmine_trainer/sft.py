@@ -1,11 +1,14 @@
 """`--method sft`: the baseline that PivotRL is compared with, TRL's SFTTrainer on the demonstrated actions.
 
 The prompt is the one that was mined, token for token; the loss is on the action alone, its end of turn included. Every
-demonstration of a row is an example, whether a verifier judges it or not.
+demonstration of a row is an example, whether a verifier judges it or not; one longer than `--max_length` is left out
+and counted, for TRL would cut off its end, and half an action is no demonstration.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any
 
 from datasets import Dataset
@@ -13,9 +16,9 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import policies, prompts, resume
+from pivotmine_trainer import loadable, policies, prompts, resume
 from pivotmine_trainer.arguments import ModelSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.console import say
+from pivotmine_trainer.console import say, say_rows
 from pivotmine_trainer.dataset import check_rows, load_split
 from pivotmine_trainer.demonstrations import continuations
 
@@ -29,44 +32,62 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     for split, data in rows.items():
         check_rows(data, split)
         prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
-        examples[split] = _examples(data, split, tokenizer, policies.context_length(config))
+        examples[split] = _examples(data, split, tokenizer, settings.max_length)
+        _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
+    loadable.check_model(model, config)
     resume.remember(settings, resume.identity(arguments, settings, model, rows["train"]), checkpoint)
     resume.check_left(settings, checkpoint)
     adapter = policies.load_adapter(model)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
-    trainer = SFTTrainer(
-        model=adapter or str(model.model_name_or_path),
-        args=settings,
-        train_dataset=examples["train"],
-        eval_dataset=examples.get("validation"),
-        processing_class=tokenizer,
-        quantization_config=None if adapter else get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    with policies.refusals("the trainer cannot be made"):
+        trainer = SFTTrainer(
+            model=adapter or str(model.model_name_or_path),
+            args=settings,
+            train_dataset=examples["train"],
+            eval_dataset=examples.get("validation"),
+            processing_class=tokenizer,
+            quantization_config=None if adapter else get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(settings.output_dir)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
 
 
-def _examples(data: Dataset, split: str, tokenizer: Any, context: int | None) -> Dataset:
-    """input_ids and completion_mask of every demonstration; UserError where none can be written or one is too long."""
-    rows: list[dict[str, list[int]]] = []
-    num_unwritten = 0
-    for index, row in enumerate(data):
+def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None) -> Dataset:
+    """input_ids and completion_mask of every demonstration that fits; UserError where none does or can be written."""
+    examples: list[dict[str, list[int]]] = []
+    left_out: Counter[str] = Counter()
+    for row in data:
         assert isinstance(row, dict)
-        written = list(continuations(tokenizer, row))
-        num_unwritten += not written
-        for found in written:
-            ids = [*row["prompt_ids"], *found.action_ids]
-            if context is not None and len(ids) > context:
-                raise UserError(
-                    f"row {index} of {split}: {len(ids)} tokens are more than the model's context {context}"
-                )
-            mask = [0] * len(row["prompt_ids"]) + [1] * len(found.action_ids)
-            rows.append({"input_ids": ids, "completion_mask": mask})
-    if not rows:
+        written = [_example(row["prompt_ids"], found.action_ids) for found in continuations(tokenizer, row)]
+        fitting = [one for one in written if max_length is None or len(one["input_ids"]) <= max_length]
+        left_out["template_cannot_write"] += len(json.loads(row["demonstrations"])) - len(written)
+        left_out["longer_than_max_length"] += len(written) - len(fitting)
+        examples += fitting
+    if left_out["longer_than_max_length"] and not examples:
+        raise UserError(
+            f"--max_length {max_length}: all demonstrations of {split} are longer; give more, or leave it out"
+        )
+    if not examples:
         raise UserError(f"the chat template writes none of the {len(data)} demonstrations of {split} as they were read")
-    label = "train" if split == "train" else "held out"
-    say(f"{label:<10}{len(rows)} demonstrations; rows left out: template_cannot_write {num_unwritten}")
-    return Dataset.from_list(rows)
+    say_rows(split, f"{len(examples)} demonstrations", left_out)
+    return Dataset.from_list(examples)
+
+
+def _example(prompt_ids: list[int], action_ids: list[int]) -> dict[str, list[int]]:
+    return {
+        "input_ids": [*prompt_ids, *action_ids],
+        "completion_mask": [0] * len(prompt_ids) + [1] * len(action_ids),
+    }
+
+
+def _check_context(examples: Dataset, split: str, context: int | None) -> None:
+    """UserError where a demonstration has more tokens than the model has positions for."""
+    longest = max(map(len, examples["input_ids"]))
+    if context is not None and longest > context:
+        raise UserError(
+            f"a demonstration of {split} has {longest} tokens, more than the model's context of {context}; "
+            f"--max_length {context} leaves such out"
+        )

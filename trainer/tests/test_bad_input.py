@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from refusing import refusal
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.arguments import PivotArguments
@@ -43,16 +44,6 @@ def refused(policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.Captu
         return refusal(tiny.command(unloadable, folder, tmp_path / "out", **options), capsys)
 
     return run
-
-
-def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main(args)
-    assert ended.value.code == 1
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0].removeprefix("error: ")
 
 
 def test_a_folder_that_is_no_dataset(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -275,13 +266,28 @@ def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pyte
     assert refusal(args, capsys).startswith("--output_dir /proc/nowhere: ")
 
 
-def test_an_option_there_is_not(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--dataset", "x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
+        (["--model", "y"], "the following arguments are required: --dataset"),
+        (["--dataset", "x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
+    ],
+)
+def test_usage(args: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([*tiny.command(unloadable, tmp_path, tmp_path / "out"), "--no_such_option", "1"])
+        main([*args, "--output_dir", str(tmp_path)])
     assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "usage: pivotmine-train --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options",
+        f"pivotmine-train: error: {words}",
+    ]
 
 
-def test_without_weights_it_gets_as_far_as_the_model(refused: Refused) -> None:
-    """Everything above is said before the model is loaded: this is what loading says."""
-    with pytest.raises(OSError, match="safetensors"):
-        refused()
+def test_without_weights_it_gets_as_far_as_the_model(refused: Refused, unloadable: Path, tmp_path: Path) -> None:
+    """Everything above is said before the weights are looked for: this is what that says, and nothing is written."""
+    assert refused() == (
+        f"{unloadable} holds no weights (model*.safetensors, pytorch_model*.bin, *.gguf): name a folder that a model "
+        "was saved to"
+    )
+    assert not (tmp_path / "out").exists()

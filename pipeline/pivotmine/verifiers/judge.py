@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -102,13 +102,27 @@ def prepare(state: State, demonstration: Action, options: JudgeOptions) -> Calla
             return Verdict(1.0, Outcome.CORRECT)
         if max(len(gold), len(given)) > MAX_ACTION_CHARS:
             return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_ACTION_CHARS:,} characters")
-        if not _says_same(context, (gold, given), options):
+        if not _says_same(_client(options), context, (gold, given), options):
             return Verdict(0.0, _wrong(action), "called different")
-        if options.both_orders and not _says_same(context, (given, gold), options):
+        if options.both_orders and not _says_same(_client(options), context, (given, gold), options):
             return Verdict(0.0, Outcome.UNPROVEN, "called the same in one order, different in the other")
         return Verdict(1.0, Outcome.CORRECT)
 
     return judge
+
+
+def check_server(options: JudgeOptions) -> None:
+    """Ask for a verdict, once and past all caches; UserError where none comes."""
+    from pivotmine.verifiers.chat_client import ChatError
+
+    client = _new_client(replace(options, max_attempts=1, cache=""))
+    try:
+        _says_same(client, "", ('"yes"', '"no"'), options)
+    except ChatError as error:
+        raise UserError(
+            f"verifier judge: the server {options.base_url} gives no verdict: {error}; start it, or name "
+            "another in the option base_url"
+        ) from None
 
 
 def _wrong(action: Action) -> Outcome:
@@ -122,19 +136,23 @@ def as_data(action: Action) -> str:
     return jsonvalues.canonical(action.message.strip())
 
 
-def _says_same(context: str, actions: tuple[str, str], options: JudgeOptions) -> bool:
+def _says_same(client: ChatClient, context: str, actions: tuple[str, str], options: JudgeOptions) -> bool:
     request: dict[str, Any] = {
         "model": options.model,
         "messages": [{"role": "system", "content": PROMPT}, {"role": "user", "content": question(context, actions)}],
         "temperature": 0,
         "max_tokens": options.max_tokens,
     }
-    reply = _client(options).ask(request, lambda text: read_verdict(text) is not None)
+    reply = client.ask(request, lambda text: read_verdict(text) is not None)
     return read_verdict(reply) is True
 
 
 @lru_cache(maxsize=16)
 def _client(options: JudgeOptions) -> ChatClient:
+    return _new_client(options)
+
+
+def _new_client(options: JudgeOptions) -> ChatClient:
     # Here, for the standard library's HTTP takes longer to import than all verifiers.
     from pivotmine.verifiers.chat_client import ChatClient
 

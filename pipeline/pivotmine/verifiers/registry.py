@@ -59,6 +59,8 @@ class Verifier:
     waits: bool = False
     """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads at
     once. They are safe to be called so; as `prepare` gives them, all judges are."""
+    check_server: Callable[[Any], None] | None = None
+    """Asks that server once, with these options; UserError where it gives no verdict."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports inside itself; asked for before the first row."""
     extra: str = ""
@@ -110,6 +112,7 @@ VERIFIERS: dict[str, Verifier] = {
         kinds=frozenset({"message", "tool_call"}),
         needs_messages=True,
         waits=True,
+        check_server=judge.check_server,
     ),
     "math": Verifier(
         prepare=mathematics.prepare,
@@ -234,6 +237,13 @@ class VerifierSpec:
         """How many of its judges are worth calling at once, from threads, since they wait; 0: none waits."""
         own = self.options.max_concurrency if find_verifier(self.name).waits else 0
         return max((own, *(member.num_waiting for member in self.members)))
+
+    def check_server(self) -> None:
+        """UserError where a server that it waits for gives no verdict: for who would rather know before he begins."""
+        if (check := find_verifier(self.name).check_server) is not None:
+            check(self.options)
+        for member in self.members:
+            member.check_server()
 
     def handles(self, kind: str) -> bool:
         """Whether turns of this kind can be verified; a turn that cannot is a reject, never a reward."""

@@ -1,0 +1,18 @@
+"""The command, refusing."""
+
+from __future__ import annotations
+
+import pytest
+
+from pivotmine_trainer.cli import main
+
+
+def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that it ends with, exit code 1."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0].removeprefix("error: ")

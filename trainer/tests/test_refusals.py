@@ -1,0 +1,124 @@
+"""What the libraries would say late, with a traceback or not at all is one line before the weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from refusing import refusal
+from trl.trainer.grpo_config import GRPOConfig
+
+from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
+from pivotmine_trainer.policies import refusals
+from pivotmine_trainer.ranges import CHOICES
+
+Capture = pytest.CaptureFixture[str]
+SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None, "eval_strategy": "no"}
+
+
+@pytest.mark.parametrize("options", [{}, SFT])
+def test_weights_that_are_empty(
+    options: dict[str, Any], policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    broken = Path(shutil.copytree(policy, tmp_path / "broken"))
+    (broken / "model.safetensors").write_bytes(b"")
+    said = refusal(tiny.command(broken, dataset, tmp_path / "out", **options), capsys)
+    assert said == f"{broken}: model.safetensors is empty or broken; copy the model there again"
+
+
+def test_weights_of_which_a_part_is_missing(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    part = Path(shutil.copytree(policy, tmp_path / "part"))
+    (part / "model.safetensors").rename(part / "model-00001-of-00002.safetensors")
+    named = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (part / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    said = refusal(tiny.command(part, dataset, tmp_path / "out"), capsys)
+    assert said == f"{part}: model-00002-of-00002.safetensors is missing; copy the model there again"
+
+
+def test_an_adapter_without_weights(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(policy)}))
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(policy / name, adapter)
+    said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
+    assert said == f"{adapter} holds no weights (adapter_model*): name a folder that a model was saved to"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"attn_implementation": "psychic"},
+            '--attn_implementation psychic: Specified `attn_implementation="psychic"`',
+        ),
+        ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules psychic not found in the base model"),
+        ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
+        ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
+        ({"report_to": "psychic"}, "the trainer cannot be made: psychic is not supported, only "),
+    ],
+)
+def test_options_that_a_library_refuses(
+    options: dict[str, Any], words: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    said = refusal(tiny.command(policy, dataset, tmp_path / "out", use_peft="true", **options), capsys)
+    assert said.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"loss_type": "psychic"},
+            "--loss_type psychic: choose from grpo, dr_grpo, dapo, bnpo, cispo, sapo, luspo, vespo",
+        ),
+        ({"scale_rewards": "psychic"}, "--scale_rewards psychic: choose from group, batch, none"),
+    ],
+)
+def test_names_that_there_are_not(options: dict[str, Any], said: str, tmp_path: Path, capsys: Capture) -> None:
+    assert refusal(tiny.command(tmp_path, tmp_path, tmp_path / "out", **options), capsys) == said
+
+
+def test_names_of_a_file_that_there_are_not(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "config.yaml").write_text("method: sft\nloss_type: dapo\n")
+    said = refusal(["--dataset", "x", "--model", "y", "--config", str(tmp_path / "config.yaml")], capsys)
+    assert said == "--loss_type dapo: choose from nll, dft, chunked_nll"
+
+
+def test_the_names_that_there_are_are_trl_s() -> None:
+    assert {name: documented(name) for name in CHOICES} == {name: set(known) for name, known in CHOICES.items()}
+
+
+def documented(option: str) -> set[str]:
+    """The quoted names in an option's paragraph of GRPOConfig's docstring."""
+    _, _, rest = (GRPOConfig.__doc__ or "").partition(f"\n        {option} (")
+    return set(re.findall(r'`"(\w+)"`', re.split(r"\n        \w+ \(", rest)[0]))
+
+
+def test_a_bug_is_not_a_refusal() -> None:
+    with pytest.raises(KeyError), refusals("--option"):
+        raise KeyError("a bug")
+    with pytest.raises(UserError, match=r"^--option: ValueError$"), refusals("--option"):
+        raise ValueError
+
+
+def test_a_judge_whose_server_does_not_answer(policy: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Also where it is one of several that a verifier is made of."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        judge = {"name": "judge", "options": {"base_url": url, "model": "m"}}
+        spec = make_spec("any", {"members": [{"name": "exact", "options": {}}, judge]})
+        named = {"verifier": spec.name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}
+        rows = tiny.pivot_rows(policy, **named)
+        args = tiny.command(policy, tiny.write_dataset(tmp_path / "pivots", rows, rows[:1]), tmp_path / "out")
+        said = refusal(args, capsys)
+    assert said.startswith(f"verifier judge: the server {url} gives no verdict: URLError: ")
+    assert said.endswith(" (1 attempts); start it, or name another in the option base_url")
