@@ -6,12 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pivotmine import jsonvalues
 from pivotmine.messages import (
     StateHash,
     argument_value,
     call_failed,
     message_id,
     problem,
+    seen,
     text_of,
     tools_id,
 )
@@ -89,6 +91,18 @@ def test_which_call_a_result_answers_counts() -> None:
     results = [{"role": "tool", "tool_call_id": i, "content": "x"} for i in ("a", "b")]
     turn: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": calls}
     assert state_id([turn, *results]) != state_id([turn, *reversed(results)])
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"name": "f"}, {"zone": {"tool_call_id": 0}}, {"a": [0], "zone": 1e-7}, {"name": 0, "id": "dropped"}]
+)
+def test_what_is_seen_of_a_result_is_its_json_around_the_place_of_its_call(more: dict[str, Any]) -> None:
+    result = {"role": "tool", "tool_call_id": "c", "content": " x\n", **more}
+    found = seen(result)
+    shown = {**result, "content": "x", "tool_call_id": 7}
+    shown.pop("id", None)
+    assert found.shown + b"7" + found.rest == jsonvalues.canonical_bytes(shown)
+    assert (found.calls, found.answers) == ((), "c")
 
 
 def test_the_id_of_a_result_whose_call_is_not_there_does_not_count() -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from pivotmine import jsonvalues
 
-DIGEST_BYTES = 16
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 UNREADABLE, UNRECORDED = "unreadable", "unrecorded"
 """Keys under which a reader says why it could make no message of something, or that the source does not hold it."""
@@ -36,9 +36,9 @@ _FAILURE = re.compile(
 )
 
 
-def digest(data: bytes) -> bytes:
-    """128-bit hash; the ids of messages, tools and trajectories are such, in hexadecimal."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+def digest(data: bytes) -> str:
+    """128-bit hash, in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def problem(message: Any) -> tuple[str, str] | None:
@@ -97,52 +97,65 @@ def text_of(content: Any) -> str:
 
 def message_id(message: Any) -> str:
     """Hash of the whole message as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(message)).hex()
+    return digest(jsonvalues.canonical_bytes(message))
 
 
 def tools_id(tools: list[Any]) -> str:
     """Hash of the tool definitions as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(tools)).hex()
+    return digest(jsonvalues.canonical_bytes(tools))
 
 
 class Seen(NamedTuple):
-    """What the id of a state takes from a message."""
+    """What the id of a state takes from a message: JSON in which the ids of calls are left out."""
 
-    digest: bytes
-    """Hash of what the policy sees of it, whatever stands before it: without the ids of calls."""
-    calls: tuple[str, ...]
+    shown: bytes
+    """What the policy sees of it; of a result that names its call, what stands before the place of that call."""
+    calls: tuple[str, ...] = ()
     """The ids of its calls."""
-    answers: str | None
+    answers: str | None = None
     """The id of the call whose result it is; None: it names none."""
+    rest: bytes = b""
+    """What stands behind the place of that call."""
 
 
 def seen(
-    message: dict[str, Any], whole: bytes | None = None, arguments: tuple[Sequence[Any], bool] | None = None
+    message: dict[str, Any], canonical: bytes | None = None, arguments: tuple[Sequence[Any], bool] | None = None
 ) -> Seen:
     """What the id of a state takes from a message that has no `problem`.
 
-    whole: the `digest` of the whole message, where it is known: most messages are seen as they are. arguments: those of
-    all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the message are
-    `jsonvalues.is_ordinary`.
+    canonical: the whole message as canonical JSON, where it is known: it is what is seen of most messages. arguments:
+    those of all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the
+    message are `jsonvalues.is_ordinary`.
     """
     content = message.get("content")
-    if whole is not None and len(message) == 2 and isinstance(content, str) and content == content.strip():
-        return Seen(whole, (), None)  # a role and a text
+    if canonical is not None and len(message) == 2 and isinstance(content, str) and content == content.strip():
+        return Seen(canonical)  # a role and a text
     values, ordinary = arguments or (None, None)
     fields = _seen(message, values)
-    if fields.keys() <= _PLAIN_KEYS and isinstance(fields.get("name", ""), str):
-        ordinary = True
+    plain = fields.keys() <= _PLAIN_KEYS and isinstance(fields.get("name", ""), str)
+    shown, rest = _around_place(fields, ordinary=plain or ordinary)
     answers, calls = message.get("tool_call_id"), message.get("tool_calls") or ()
     ids = tuple([str(call.get("id")) for call in calls])
-    shown = digest(jsonvalues.canonical_bytes(fields, ordinary=ordinary))
-    return Seen(shown, ids, None if answers is None else str(answers))
+    return Seen(shown, ids, None if answers is None else str(answers), rest)
+
+
+def _around_place(fields: dict[str, Any], *, ordinary: bool | None) -> tuple[bytes, bytes]:
+    """Canonical JSON before and behind the place of the call that a result names; all of it where it names none."""
+    if "tool_call_id" not in fields:
+        return jsonvalues.canonical_bytes(fields, ordinary=ordinary), b""
+    zero = jsonvalues.canonical_bytes({**fields, "tool_call_id": 0}, ordinary=ordinary)
+    if max(fields) == "tool_call_id":  # the last key, as in nearly all results
+        return zero[:-2], zero[-1:]
+    one = jsonvalues.canonical_bytes({**fields, "tool_call_id": 1}, ordinary=ordinary)
+    start = len(commonprefix([zero, one]))
+    return zero[:start], zero[start + 1 :]
 
 
 class StateHash:
-    """The id of the state after each message of a segment, in time linear in the number of messages."""
+    """The id of the state after each message of a segment, in time linear in the segment."""
 
     def __init__(self, tools_id: str | None) -> None:
-        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=DIGEST_BYTES)
+        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=16)
         self._places: dict[str, int] = {}
         self._num_calls = 0
 
@@ -152,14 +165,15 @@ class StateHash:
 
     def add_seen(self, message: Seen) -> None:
         """Append a message of which this is seen."""
-        digest, calls, answers = message
-        self._hash.update(digest)
+        shown, calls, answers, rest = message
         for call_id in calls:
             # A source may use an id again in a later turn: it then means the later call.
             self._places[call_id] = self._num_calls
             self._num_calls += 1
+        # One JSON object after the other: where each ends is plain.
+        self._hash.update(shown)
         if answers is not None:
-            self._hash.update(self._place(answers).to_bytes(DIGEST_BYTES, "big"))
+            self._hash.update(b"%d%b" % (self._place(answers), rest))
 
     def state_id(self) -> str:
         """Id of the state made of the messages added so far."""
@@ -174,13 +188,11 @@ class StateHash:
 
 
 def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> dict[str, Any]:
-    """What the policy sees of a message, the ids of calls left out; that a result names its call stays."""
+    """What the policy sees of a message; the call that a result names, by the source's id."""
     if message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
         seen = dict(message)
     else:
         seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
-    if "tool_call_id" in seen:
-        seen["tool_call_id"] = ""
     seen["content"] = text_of(message.get("content")).strip()
     if seen.keys() <= _PLAIN_KEYS:
         return seen

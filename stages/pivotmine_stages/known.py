@@ -19,8 +19,8 @@ class Known:
         ordinary = _is_text(message) or jsonvalues.is_ordinary(message)
         self.text = key if ordinary else jsonvalues.dump_bytes(message)
         """The message as JSON."""
-        whole = messages.digest(jsonvalues.canonical_bytes(message, ordinary=ordinary))
-        self.message_id = whole.hex()
+        canonical = jsonvalues.canonical_bytes(message, ordinary=ordinary)
+        self.message_id = messages.digest(canonical)
         self.role: str | None = message.get("role") if isinstance(message, dict) else None
         self.problem = messages.problem(message)
         """Why no state can hold it: (reason, detail); None: it can."""
@@ -33,9 +33,9 @@ class Known:
         if self.problem:
             return
         if self.role == "assistant":
-            self.seen, self.demonstration = _read(message, whole, ordinary=ordinary)
+            self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
             return
-        self.seen = messages.seen(message, whole)
+        self.seen = messages.seen(message, canonical)
         if self.role in ("tool", "function"):
             self.failure = result_failure(message)
 
@@ -58,13 +58,13 @@ class KnownMessages:
         return answers
 
 
-def _read(message: dict[str, Any], digest: bytes, *, ordinary: bool) -> tuple[messages.Seen, Demonstration]:
+def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[messages.Seen, Demonstration]:
     """What a state's id takes from an assistant message, and what it demonstrates: its arguments are read once."""
     action = action_from_message(message)
     arguments = [call.arguments for call in action.tool_calls]
     ordinary = ordinary and jsonvalues.is_ordinary(arguments)
     whole = bool(arguments) and not action.unparsed and "function_call" not in message
-    seen = messages.seen(message, digest, (arguments, ordinary) if whole else None)
+    seen = messages.seen(message, canonical, (arguments, ordinary) if whole else None)
     return seen, demonstration(message, action, ordinary=ordinary)
 
 

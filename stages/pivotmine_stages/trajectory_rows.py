@@ -136,7 +136,7 @@ def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -
     """ordinary: what `is_ordinary` says of all but the ids."""
     content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
     whole = [content, found.task_id, found.outcome, found.metadata]
-    return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary)).hex()
+    return messages.digest(jsonvalues.canonical_bytes(whole, ordinary=ordinary))
 
 
 def _num_turns(known: Iterable[Known]) -> int:
