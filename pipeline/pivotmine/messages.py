@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from pivotmine import jsonvalues
@@ -147,7 +146,7 @@ def _around_place(fields: dict[str, Any], *, ordinary: bool | None) -> tuple[byt
     if max(fields) == "tool_call_id":  # the last key, as in nearly all results
         return zero[:-2], zero[-1:]
     one = jsonvalues.canonical_bytes({**fields, "tool_call_id": 1}, ordinary=ordinary)
-    start = len(commonprefix([zero, one]))
+    start = next(at for at, (a, b) in enumerate(zip(zero, one, strict=True)) if a != b)
     return zero[:start], zero[start + 1 :]
 
 
