@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from pivotmine import eval_archive
 from pivotmine.errors import UserError
 from pivotmine.json_records import Record, is_value, read_array, read_document, read_lines
-from pivotmine.parquet_records import read_parquet
+from pivotmine.parquet_records import PARQUET, read_parquet
 from pivotmine.remote import RemoteFile, find_remote, fingerprint, is_url, open_remote, seekable
 from pivotmine.unpacking import BlockStream, read_blocks
 
@@ -30,7 +30,6 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
 """What is looked at to tell the form."""
-_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +173,12 @@ def _read(
     path: Path | RemoteFile, file: io.BufferedReader, trouble: list[str], messages_column: str | None
 ) -> Iterator[Record]:
     magic = file.peek(4)[:4]
-    if magic in (_PARQUET, eval_archive.MAGIC):
+    if magic in (PARQUET, eval_archive.MAGIC):
         with seekable(file) as whole:
-            # Arrow reads a local file by itself, and better.
-            table = path if isinstance(path, Path) else whole
-            archive = magic == eval_archive.MAGIC
-            yield from eval_archive.read_archive(whole) if archive else read_parquet(table, messages_column)
+            if magic == eval_archive.MAGIC:
+                yield from eval_archive.read_archive(whole)
+            else:  # Arrow reads a local file by itself, and better
+                yield from read_parquet(path if isinstance(path, Path) else whole, messages_column)
         return
     blocks = read_blocks(file, trouble)
     head = b""
@@ -189,7 +188,7 @@ def _read(
             break
     head = head.removeprefix(codecs.BOM_UTF8)
     unpacked = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
-    if head[:4] == _PARQUET:
+    if head[:4] == PARQUET:
         # A table's directory is at its end: packed, it must be whole in memory.
         yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
     elif _is_lines(path.name, head):
