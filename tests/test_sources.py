@@ -479,6 +479,21 @@ def test_any_column_may_hold_the_messages(tmp_path: Path, form: str) -> None:
 
 
 def test_a_key_of_json_records_may_hold_the_messages(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"talk": [], "messages": 1, "reward": 0}\n{"messages": [5]}\n[]\n')
-    found = [record.value for record in read_source(tmp_path / "a.jsonl", "talk")]
-    assert found == [{"messages": [], "reward": 0}, {"messages": [5]}, []]
+    lines = ['{"talk": [], "messages": 1, "reward": 0}', '{"messages": [5], "n": 1}', "{}", "[5]", "{oops"]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    first, *others, broken = read_source(tmp_path / "a.jsonl", "talk")
+    assert first == Record(0, {"messages": [], "reward": 0})
+    # Read by another key, the record would be another conversation than the one that was asked for.
+    whys = ["the record has messages, n", "the record has nothing", "the record is a list"]
+    assert others == [
+        Record(i, None, ("no_messages_column", f"no key 'talk': {why}")) for i, why in enumerate(whys, start=1)
+    ]
+    assert broken.problem == ("bad_json", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")
+
+
+def test_a_row_without_a_value_in_the_messages_column_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(parquet([{"talk": "[]", "reward": 0}, {"talk": None, "reward": 1}]))
+    assert list(read_source(tmp_path / "a.parquet", "talk")) == [
+        Record(0, {"messages": [], "reward": 0}),
+        Record(1, None, ("no_messages_column", "no key 'talk': the record has reward")),
+    ]

@@ -18,6 +18,7 @@ from glob import glob
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pivotmine import eval_archive
 from pivotmine.errors import UserError
@@ -163,10 +164,19 @@ def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
 
 
 def _renamed(record: Record, column: str) -> Record:
-    if not isinstance(record.value, dict) or column == "messages" or column not in record.value:
+    """The record with the column's value as its messages; one without it is a problem that names what is there."""
+    value = record.value
+    if record.problem:
         return record
-    rest = {key: value for key, value in record.value.items() if key != column}
-    return Record(record.index, {**rest, "messages": record.value[column]})
+    if not isinstance(value, dict) or column not in value:
+        detail = f"no key {column!r}: the record {_held(value)}"
+        return Record(record.index, None, ("no_messages_column", detail[:300]))
+    rest = {key: inner for key, inner in value.items() if key != column}
+    return Record(record.index, {**rest, "messages": value[column]})
+
+
+def _held(value: Any) -> str:
+    return f"has {', '.join(value) or 'nothing'}" if isinstance(value, dict) else f"is a {type(value).__name__}"
 
 
 def _read(
