@@ -135,6 +135,48 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "a.jsonl",
+            json.dumps([ASK, called("find", id="7"), answered("open"), called("stop")]),
+            "none of the 2 turns in 1 records is in a state of this run; the first reject, {}, record 0: "
+            "unknown_state: the run has no such state",
+        ),
+        (
+            "a.jsonl",
+            json.dumps([ASK]) + '\n{"nothing": 1}\n',
+            "none of the 0 turns in 2 records is in a state of this run; the first reject, {}, record 0: "
+            "no_turns: no assistant message",
+        ),
+        (
+            "a.jsonl",
+            "",
+            "none of the 0 turns in 1 records is in a state of this run; the first reject, {}: "
+            "empty_source: the file holds nothing but white space",
+        ),
+        ("a.json", "[ ]", "the sources hold no record at all"),
+    ],
+)
+def test_logs_of_which_nothing_fits_are_a_user_error(tmp_path: Path, name: str, text: str, words: str) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    source = tmp_path / name
+    source.write_text(text)
+    for _ in range(2):  # again, it is known already
+        with pytest.raises(UserError) as raised:
+            record_in(run, source)
+        assert str(raised.value) == words.format(source)
+    # A policy without samples is none.
+    assert not (run / "rollouts").exists()
+
+
+def test_a_source_of_which_nothing_fits_is_no_error_beside_one_that_fits(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    summary = record_in(run, write(tmp_path / "a.jsonl", [ASK]), write(tmp_path / "b.jsonl", DEMONSTRATED))
+    assert (summary["records"], summary["samples"], summary["rejects"]) == (2, 2, 1)
+
+
 def test_histories_are_the_same_state_where_it_is_said_so(tmp_path: Path) -> None:
     """With `actions`, what the environment answered makes no difference; what was asked and done does."""
     run = make_run(tmp_path, DEMONSTRATED)
@@ -186,8 +228,16 @@ def test_sources_without_tools_take_those_that_the_run_has(tmp_path: Path) -> No
     tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")
     run = make_run(tmp_path, DEMONSTRATED)
     source = write(tmp_path / "bare.jsonl", bare)
-    assert record_in(run, source)["samples"] == 0
-    assert record_in(run, source, tools_file=tools, policy_name="other")["samples"] == 2
+    with pytest.raises(UserError, match="unknown_state"):
+        record_in(run, source)
+    assert record_in(run, source, tools_file=tools)["samples"] == 2
+    # What did not fit before is no reject any more.
+    assert [r for r in rows(run, "rejects") if r["stage"] == "record"] == []
+    with pytest.raises(UserError) as raised:
+        record_in(run, source)
+    (tools_id,) = {turn["tools_id"] for turn in rows(run, "turns")}
+    difference = f"tools: {tools_id!r} -> None"
+    assert str(raised.value) == f"{source} is recorded with other settings ({difference}): give another --policy-name"
 
 
 @needs_real_data
