@@ -71,6 +71,8 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
 
 def _local(name: str) -> tuple[list[Path], list[str]]:
     """The files of a path or glob, and what the other files of a folder are."""
+    if not name:  # of a shell's variable that is not set; as a path it would be the current folder
+        raise UserError("a source without a name: name what holds the trajectories")
     path = Path(name)
     if path.is_file():
         return [path], []
