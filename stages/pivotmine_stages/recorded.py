@@ -205,11 +205,14 @@ def _samples(work: _Work, path: Path | RemoteFile, counts: Counter[str]) -> Iter
         except BadTrajectory as bad:
             work.rejects.append({**place, "reason": bad.reason, "detail": bad.detail or None, "num_turns": None})
             continue
-        if not any(_is_turn(m) for s in trajectory.segments for m in s.messages[s.num_inherited :]):
+        num_turns = sum(_is_turn(m) for s in trajectory.segments for m in s.messages[s.num_inherited :])
+        if not num_turns:
             reject = {"reason": "no_turns", "detail": "no assistant message", "num_turns": 0}
             work.rejects.append({**place, **reject})
+        # What a whole trajectory earned is the reward of a turn only where it is the one turn.
+        label = (trajectory.outcome,) if num_turns == 1 else ()
         for segment in trajectory.segments:
-            yield from _of_segment(work, segment, place, counts)
+            yield from _of_segment(work, segment, segment.rewards or label, place, counts)
 
 
 def _read(work: _Work, found: Record) -> Trajectory:
@@ -222,10 +225,12 @@ def _read(work: _Work, found: Record) -> Trajectory:
     return all_readers()[name].read(found.value)
 
 
-def _of_segment(work: _Work, segment: Segment, place: dict[str, Any], counts: Counter[str]) -> Iterator[_Sample]:
+def _of_segment(
+    work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
+) -> Iterator[_Sample]:
     tools = segment.tools or work.tools
     key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
-    rewards, num_unknown = iter(segment.rewards), 0
+    rewards, num_unknown = iter(earned), 0
     for position, message in enumerate(segment.messages):
         if trouble := problem(message):
             lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])

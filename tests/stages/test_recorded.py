@@ -105,6 +105,18 @@ def test_a_stopped_command_is_done_again_without_doubles(tmp_path: Path, monkeyp
     assert (rows(run, "rollouts"), rows(run, "scores")) == whole
 
 
+def test_the_label_of_a_single_turn_is_its_reward(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    request = {"messages": [ASK], "tools": DEMONSTRATED["tools"]}
+    logged = {"request": request, "response": {"choices": [{"message": called("stop")}]}, "score": 0.25}
+    labelled = [trajectory(ASK, called("find", id="7"), reward=1, n=1), trajectory(ASK, called("stop"), n=2)]
+    record_in(run, write(tmp_path / "a.jsonl", *labelled), write(tmp_path / "b.jsonl", logged))
+    found = [
+        (r["reward"], json.loads(r["message"])["tool_calls"][0]["function"]["name"]) for r in rows(run, "rollouts")
+    ]
+    assert sorted(found, key=str) == [(0.25, "stop"), (1.0, "find"), (None, "stop")]
+
+
 def test_actions_without_rewards_are_rollouts_alone(tmp_path: Path) -> None:
     run = make_run(tmp_path, DEMONSTRATED)
     summary = record_in(run, write(tmp_path / "plain.jsonl", DEMONSTRATED))
