@@ -97,6 +97,11 @@ def test_tools_in_every_form_are_openai_tools(tools: Any) -> None:
     assert read({"messages": MESSAGES, "functions": tools, "tools": None}).segments[0].tools == [TOOL]
 
 
+@pytest.mark.parametrize("key", ["input_schema", "inputSchema"])
+def test_a_schema_under_another_api_s_key_is_the_parameters(key: str) -> None:
+    assert tool_definitions([{"name": "f", key: {"type": "object"}}]) == [TOOL]
+
+
 @pytest.mark.parametrize("tools", [None, [], "", "  ", "[]", "null"])
 def test_no_tools_are_none(tools: Any) -> None:
     assert tool_definitions(tools) is None
