@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -84,6 +85,14 @@ def test_sharegpt_entries_likewise() -> None:
     found = read({"conversations": entries}).segments[0].messages
     assert found[0]["tool_calls"] == [call(0, '{"id":7}')]
     assert found[1] == {"role": "tool", "content": "open", "tool_call_id": "call_0"}
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+def test_messages_may_be_json_text(key: str) -> None:
+    entry = said(HERMES) if key == "messages" else {"from": "gpt", "value": HERMES}
+    record = {key: json.dumps([entry])}
+    assert matches(record)
+    assert read(record).segments[0].messages[0]["tool_calls"] == [call(0, '{"id":7}')]
 
 
 def test_what_matches() -> None:

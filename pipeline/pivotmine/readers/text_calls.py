@@ -16,7 +16,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions import parse_action
 from pivotmine.readers import openai_messages, sharegpt
-from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.labels import message_list, tool_definitions
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory
 
@@ -32,7 +32,17 @@ def matches(record: Any) -> bool:
     value = record
     if isinstance(record, dict):
         value = record.get("messages", record.get("conversations"))
+    if isinstance(value, str) and any(mark in value for mark in _PARSERS):
+        value = _listed(value)
     return isinstance(value, list) and any(_mark(entry) for entry in value)
+
+
+def _listed(text: str) -> list[Any]:
+    """The messages whose JSON the text is; none where it is none."""
+    try:
+        return message_list(text, "messages")
+    except BadTrajectory:
+        return []
 
 
 def _mark(message: Any) -> str | None:
