@@ -27,8 +27,7 @@ from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
-from pivotmine.remote import RemoteFile
-from pivotmine.sources import SkippedFiles, content_hash, find_sources, read_source
+from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policies import PolicyRecord, remember_policy
 from pivotmine_stages.score import ScoreConfig, score
@@ -83,13 +82,14 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     rundir.require_run(run)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
-    files = [path for path in find_sources(config.sources) if not isinstance(path, SkippedFiles)]
+    found = find_sources(config.sources)
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
         work = _Work(config, run, who, tools, known_states(run, config.state_key), [])
-        done = [_record_source(work, path) for path in files]
-        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": len(files)}
+        done = [_record_source(work, path) for path in found]
+        num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
+        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
         summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
         if not summary["samples"]:
             raise UserError(_nothing_fits(summary, done))
@@ -127,12 +127,13 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
     )
 
 
-def _record_source(work: _Work, path: Path | RemoteFile) -> dict[str, Any]:
+def _record_source(work: _Work, path: Source) -> dict[str, Any]:
     """Record one source; its counts, those that were written when it was recorded first.
 
     One of which nothing fits is not recorded, and says why in `first_reject`: with other options it may fit.
     """
-    name = content_hash(path)[:12]
+    skipped = isinstance(path, SkippedFiles)
+    name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
     place = {"policy_id": work.policy.policy_id, "source": name}
     identity = {**place, "format": work.config.format, "tools": tools_id(work.tools) if work.tools else None}
     if (before := _recorded(work, path, identity)) is not None:
@@ -146,7 +147,7 @@ def _record_source(work: _Work, path: Path | RemoteFile) -> dict[str, Any]:
     return summary
 
 
-def _recorded(work: _Work, path: Path | RemoteFile, identity: dict[str, Any]) -> dict[str, Any] | None:
+def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The counts of a source that is recorded; None: it is not. UserError where its samples were read otherwise."""
     for manifest in rundir.read_manifests(work.run, "record"):
         known = manifest["config"]
@@ -157,7 +158,7 @@ def _recorded(work: _Work, path: Path | RemoteFile, identity: dict[str, Any]) ->
     return None
 
 
-def _write_parts(work: _Work, path: Path | RemoteFile, name: str) -> Counter[str]:
+def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
     """Write the samples of a source; `work.rejects` are its rejects then."""
     work.rejects.clear()
     counts = Counter[str]()
@@ -195,7 +196,7 @@ def _has_rewards(work: _Work) -> bool:
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 
 
-def _samples(work: _Work, path: Path | RemoteFile, counts: Counter[str]) -> Iterator[_Sample]:
+def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sample]:
     source = str(path).encode("utf-8", "backslashreplace").decode()
     for found in track(grouped(read_source(path), work.config.format), "record", "records"):
         counts["records"] += 1

@@ -189,6 +189,17 @@ def test_a_source_of_which_nothing_fits_is_no_error_beside_one_that_fits(tmp_pat
     assert (summary["records"], summary["samples"], summary["rejects"]) == (2, 2, 1)
 
 
+def test_what_a_folder_holds_beside_its_logs_is_a_reject(tmp_path: Path) -> None:
+    run, folder = make_run(tmp_path, DEMONSTRATED), tmp_path / "logs"
+    folder.mkdir()
+    write(folder / "a.jsonl", DEMONSTRATED)
+    (folder / "b.csv").touch()
+    summary = record_in(run, folder)
+    assert {k: summary[k] for k in ("sources", "samples", "rejects")} == {"sources": 1, "samples": 2, "rejects": 1}
+    (reject,) = [r for r in rows(run, "rejects") if r["stage"] == "record"]
+    assert (reject["source"], reject["reason"]) == (str(folder), "skipped_files")
+
+
 def test_histories_are_the_same_state_where_it_is_said_so(tmp_path: Path) -> None:
     """With `actions`, what the environment answered makes no difference; what was asked and done does."""
     run = make_run(tmp_path, DEMONSTRATED)
