@@ -150,8 +150,9 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
 def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The counts of a source that is recorded; None: it is not. UserError where its samples were read otherwise."""
     for manifest in rundir.read_manifests(work.run, "record"):
-        known = manifest["config"]
-        if all(known[key] == identity[key] for key in ("policy_id", "source")):
+        known = {**identity, **manifest["config"]}  # an earlier version named the two only
+        same = all(known[key] == identity[key] for key in ("policy_id", "source"))
+        if same and manifest["summary"]["samples"]:
             if difference := rundir.difference(identity, known):
                 raise UserError(f"{path} is recorded with other settings ({difference}): give another --policy-name")
             return manifest["summary"]

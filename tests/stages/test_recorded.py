@@ -13,6 +13,7 @@ from runs import answered, called, make_run, rows, said, states_of, trajectory
 
 from pivotmine import rundir
 from pivotmine.errors import UserError
+from pivotmine.sources import content_hash
 from pivotmine_stages import recorded
 from pivotmine_stages.extract import ExtractConfig, extract
 from pivotmine_stages.recorded import RecordConfig, record
@@ -181,6 +182,23 @@ def test_logs_of_which_nothing_fits_are_a_user_error(tmp_path: Path, name: str, 
         assert str(raised.value) == words.format(source)
     # A policy without samples is none.
     assert not (run / "rollouts").exists()
+
+
+def test_a_manifest_of_an_earlier_version_says_nothing_of_a_source_without_samples(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    source, fitting = write(tmp_path / "a.jsonl", [ASK]), write(tmp_path / "b.jsonl", DEMONSTRATED)
+    summary = record_in(run, fitting)
+    (manifest,) = rundir.read_manifests(run, "record")
+    known = {key: manifest["config"][key] for key in ("policy_id", "source")}
+    rundir.write_manifest(run, "record", known, {"summary": manifest["summary"]})
+    next((run / "manifests").glob(f"record-{rundir.config_digest(manifest['config'])}.json")).unlink()
+    without = {**manifest["summary"], "samples": 0}
+    rundir.write_manifest(run, "record", {**known, "source": content_hash(source)[:12]}, {"summary": without})
+    with pytest.raises(UserError, match=r"the first reject, .*a\.jsonl, record 0: no_turns"):
+        record_in(run, source)
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")
+    assert record_in(run, fitting, tools_file=tools)["samples"] == summary["samples"]
 
 
 def test_a_source_of_which_nothing_fits_is_no_error_beside_one_that_fits(tmp_path: Path) -> None:
