@@ -78,6 +78,10 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
         (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
         (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, "),
         (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml cannot be read"),
+        (
+            ("extract", "SOURCE", "--run", "run", "--messages-column", "talk", "--dry-run"),
+            "the first, SOURCE, record 0: no_messages_column: no key 'talk': the record has ",
+        ),
         (("rollout", "nowhere", "--model", "m", "--engine", "openai"), "nowhere is not a run"),
         (("score", "nowhere"), "nowhere is not a run"),
         (("select", "nowhere"), "nowhere is not a run"),
@@ -96,7 +100,7 @@ def test_bad_input_is_one_line_and_exit_code_1(
     code, out, err = pivotmine(*[source if a == "SOURCE" else a for a in arguments])
     assert (code, out) == (1, "")
     assert err.startswith("pivotmine: ")
-    assert words in err
+    assert words.replace("SOURCE", str(source)) in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

@@ -335,6 +335,81 @@ def test_a_parquet_file_whose_pages_say_less_than_its_directory_is_a_problem(tmp
         assert records == RECORDS or any(record.problem for record in records), place
 
 
+def row_groups(sizes: tuple[int, ...], damaged: tuple[int, ...]) -> tuple[list[Record], bytes]:
+    """Records, and a Parquet file of them in which the texts of some row groups are overwritten."""
+    values = [{"messages": [{"role": "user", "content": f"{i} " * 99}], "reward": i} for i in range(sum(sizes))]
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, pa.Table.from_pylist(values).schema, write_page_checksum=True) as writer:
+        for number, size in enumerate(sizes):
+            first = sum(sizes[:number])
+            writer.write_table(pa.Table.from_pylist(values[first : first + size]))
+    content = bytearray(sink.getvalue())
+    for number in damaged:
+        column = pq.read_metadata(sink).row_group(number).column(1)
+        start = column.dictionary_page_offset or column.data_page_offset
+        end = start + column.total_compressed_size
+        content[end - 20 : end - 10] = b"0123456789"
+    return [Record(i, value) for i, value in enumerate(values)], bytes(content)
+
+
+def test_a_damaged_row_group_does_not_cost_the_others(tmp_path: Path) -> None:
+    records, content = row_groups((300, 500, 200, 100), damaged=(1, 3))
+    why = "OSError: could not verify page integrity, CRC checksum verification failed for page_ordinal 0"
+    lost = [
+        Record(300, None, ("unreadable_source", f"500 rows from here on, the rest of row group 1, are lost: {why}")),
+        Record(1000, None, ("unreadable_source", f"100 rows from here on, the rest of row group 3, are lost: {why}")),
+    ]
+    assert read(tmp_path, "a.parquet", content) == [*records[:300], lost[0], *records[800:1000], lost[1]]
+
+
+def test_of_a_damaged_row_group_the_pages_before_the_damage_are_kept(tmp_path: Path) -> None:
+    records, content = row_groups((20_000,), damaged=(0,))
+    *kept, last = read(tmp_path, "a.parquet", content)
+    assert 10_000 < len(kept) < 20_000
+    assert kept == records[: len(kept)]
+    assert last.index == len(kept)
+    assert last.problem is not None
+    lost = f"{20_000 - len(kept)} rows from here on, the rest of row group 0, are lost: OSError: "
+    assert last.problem[1].startswith(lost)
+
+
+def test_a_value_that_cannot_be_made_costs_its_row_alone(tmp_path: Path) -> None:
+    days = pa.array([0, 2**31 - 1, 1], pa.int32()).view(pa.date32())
+    table = pa.table({"messages": ["[]"] * 3, "day": days})
+    assert read(tmp_path, "a.parquet", parquet(table)) == [
+        Record(0, {"messages": [], "day": "1970-01-01"}),
+        Record(1, None, ("bad_value", "OverflowError: days=2147483647; must have magnitude <= 999999999")),
+        Record(2, {"messages": [], "day": "1970-01-02"}),
+    ]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_parquet_file_without_its_end_is_said_to_be_cut_off(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    _, content = row_groups((20, 10), damaged=())
+    detail = "the file is cut off: a Parquet file ends with its directory, without which nothing of it can be read"
+    for size in (4, 9, len(content) // 2, len(content) - 1):
+        assert read(tmp_path, "a.parquet", pack(content[:size])) == [Record(None, None, ("unreadable_source", detail))]
+
+
+def test_a_parquet_file_whose_directory_is_damaged_is_a_problem(tmp_path: Path) -> None:
+    _, content = row_groups((20, 10), damaged=())
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    (record,) = read(tmp_path, "a.parquet", content[:start] + b"0" * 32 + content[start + 32 :])
+    assert record.problem is not None
+    assert record.problem[0] == "unreadable_source"
+    assert record.problem[1].startswith("the file's directory cannot be read: OSError: Couldn't deserialize thrift")
+
+
+def test_a_directory_that_contradicts_itself_gives_no_row_a_place(tmp_path: Path) -> None:
+    _, content = row_groups((33,), damaged=())
+    # The number of all rows, as Thrift writes it, is the first of the directory's two.
+    start = content.index(b"\x16\x42", len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+    detail = "the file's directory cannot be read: ValueError: it says 34 rows, and 33 in row groups"
+    assert read(tmp_path, "a.parquet", content[:start] + b"\x16\x44" + content[start + 2 :]) == [
+        Record(None, None, ("unreadable_source", detail))
+    ]
+
+
 def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:
     names = ["b.jsonl", "a.json", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst", "f.csv", "g.jsonl.bak"]
     names += [".git/h.json", ".git/i"]
@@ -368,6 +443,8 @@ def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, mo
 def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"/nothing is no file and no folder: name what holds the trajectories$"):
         find_sources([tmp_path / "nothing"])
+    with pytest.raises(UserError, match=r"^a source without a name: name what holds the trajectories$"):
+        find_sources([""])
     with pytest.raises(UserError, match=r"holds no \.json, \.jsonl, .*\.eval file \(plain, \.gz or \.zst\)$"):
         find_sources([tmp_path])
     with pytest.raises(UserError, match=r"/nothing cannot be read: No such file or directory$"):
@@ -404,6 +481,21 @@ def test_any_column_may_hold_the_messages(tmp_path: Path, form: str) -> None:
 
 
 def test_a_key_of_json_records_may_hold_the_messages(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"talk": [], "messages": 1, "reward": 0}\n{"messages": [5]}\n[]\n')
-    found = [record.value for record in read_source(tmp_path / "a.jsonl", "talk")]
-    assert found == [{"messages": [], "reward": 0}, {"messages": [5]}, []]
+    lines = ['{"talk": [], "messages": 1, "reward": 0}', '{"messages": [5], "n": 1}', "{}", "[5]", "{oops"]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    first, *others, broken = read_source(tmp_path / "a.jsonl", "talk")
+    assert first == Record(0, {"messages": [], "reward": 0})
+    # Read by another key, the record would be another conversation than the one that was asked for.
+    whys = ["the record has messages, n", "the record has nothing", "the record is a list"]
+    assert others == [
+        Record(i, None, ("no_messages_column", f"no key 'talk': {why}")) for i, why in enumerate(whys, start=1)
+    ]
+    assert broken.problem == ("bad_json", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")
+
+
+def test_a_row_without_a_value_in_the_messages_column_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(parquet([{"talk": "[]", "reward": 0}, {"talk": None, "reward": 1}]))
+    assert list(read_source(tmp_path / "a.parquet", "talk")) == [
+        Record(0, {"messages": [], "reward": 0}),
+        Record(1, None, ("no_messages_column", "no key 'talk': the record has reward")),
+    ]

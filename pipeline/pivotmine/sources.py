@@ -18,11 +18,12 @@ from glob import glob
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pivotmine import eval_archive
 from pivotmine.errors import UserError
 from pivotmine.json_records import Record, is_value, read_array, read_document, read_lines
-from pivotmine.parquet_records import read_parquet
+from pivotmine.parquet_records import PARQUET, read_parquet
 from pivotmine.remote import RemoteFile, find_remote, fingerprint, is_url, open_remote, seekable
 from pivotmine.unpacking import BlockStream, read_blocks
 
@@ -30,7 +31,6 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
 """What is looked at to tell the form."""
-_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
 
 def _local(name: str) -> tuple[list[Path], list[str]]:
     """The files of a path or glob, and what the other files of a folder are."""
+    if not name:  # of a shell's variable that is not set; as a path it would be the current folder
+        raise UserError("a source without a name: name what holds the trajectories")
     path = Path(name)
     if path.is_file():
         return [path], []
@@ -164,22 +166,31 @@ def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
 
 
 def _renamed(record: Record, column: str) -> Record:
-    if not isinstance(record.value, dict) or column == "messages" or column not in record.value:
+    """The record with the column's value as its messages; one without it is a problem that names what is there."""
+    value = record.value
+    if record.problem:
         return record
-    rest = {key: value for key, value in record.value.items() if key != column}
-    return Record(record.index, {**rest, "messages": record.value[column]})
+    if not isinstance(value, dict) or column not in value:
+        detail = f"no key {column!r}: the record {_held(value)}"
+        return Record(record.index, None, ("no_messages_column", detail[:300]))
+    rest = {key: inner for key, inner in value.items() if key != column}
+    return Record(record.index, {**rest, "messages": value[column]})
+
+
+def _held(value: Any) -> str:
+    return f"has {', '.join(value) or 'nothing'}" if isinstance(value, dict) else f"is a {type(value).__name__}"
 
 
 def _read(
     path: Path | RemoteFile, file: io.BufferedReader, trouble: list[str], messages_column: str | None
 ) -> Iterator[Record]:
     magic = file.peek(4)[:4]
-    if magic in (_PARQUET, eval_archive.MAGIC):
+    if magic in (PARQUET, eval_archive.MAGIC):
         with seekable(file) as whole:
-            # Arrow reads a local file by itself, and better.
-            table = path if isinstance(path, Path) else whole
-            archive = magic == eval_archive.MAGIC
-            yield from eval_archive.read_archive(whole) if archive else read_parquet(table, messages_column)
+            if magic == eval_archive.MAGIC:
+                yield from eval_archive.read_archive(whole)
+            else:  # Arrow reads a local file by itself, and better
+                yield from read_parquet(path if isinstance(path, Path) else whole, messages_column)
         return
     blocks = read_blocks(file, trouble)
     head = b""
@@ -189,7 +200,7 @@ def _read(
             break
     head = head.removeprefix(codecs.BOM_UTF8)
     unpacked = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
-    if head[:4] == _PARQUET:
+    if head[:4] == PARQUET:
         # A table's directory is at its end: packed, it must be whole in memory.
         yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
     elif _is_lines(path.name, head):

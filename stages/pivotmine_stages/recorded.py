@@ -2,7 +2,8 @@
 
 The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, where the run
 has that state (`state_keys` says when); with `actions` the samples of several states go to one of them. A source is
-recorded once, under the digest of its content: the same command again does nothing.
+recorded once, under the digest of its content: the same command again does nothing. Sources of which nothing fits are
+an error; the rejects say why.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import polars as pl
 
 from pivotmine import jsonvalues, policy, rundir, sql
 from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 from pivotmine.json_records import Record
 from pivotmine.messages import problem, text_of, tools_id
 from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
-from pivotmine.remote import RemoteFile
-from pivotmine.sources import SkippedFiles, content_hash, find_sources, read_source
+from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policies import PolicyRecord, remember_policy
 from pivotmine_stages.score import ScoreConfig, score
@@ -63,7 +64,7 @@ class _Work(NamedTuple):
 
     config: RecordConfig
     run: Path
-    policy_id: str
+    policy: PolicyRecord
     tools: list[Any] | None
     states: dict[str, str]
     """State ids by key."""
@@ -72,28 +73,38 @@ class _Work(NamedTuple):
 
     @property
     def rollouts(self) -> Path:
-        return self.run / "rollouts" / self.policy_id
+        return self.run / "rollouts" / self.policy.policy_id
 
 
 def record(config: RecordConfig, run: Path) -> dict[str, Any]:
-    """Run the command; returns the summary that it prints."""
+    """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
     started = time.monotonic()
     rundir.require_run(run)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
-    files = [path for path in find_sources(config.sources) if not isinstance(path, SkippedFiles)]
+    found = find_sources(config.sources)
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
-        work = _Work(config, run, who.policy_id, tools, known_states(run, config.state_key), [])
-        remember_policy(run, who)
-        done = [_record_source(work, path) for path in files]
-        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": len(files)}
+        work = _Work(config, run, who, tools, known_states(run, config.state_key), [])
+        done = [_record_source(work, path) for path in found]
+        num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
+        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
         summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
+        if not summary["samples"]:
+            raise UserError(_nothing_fits(summary, done))
         if _has_rewards(work):
             summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
         sql.write_views(run)
     return {**summary, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _nothing_fits(summary: dict[str, Any], done: list[dict[str, Any]]) -> str:
+    if not summary["records"]:
+        return "the sources hold no record at all"
+    first = next(counts["first_reject"] for counts in done if counts["first_reject"])
+    counted = f"none of the {summary['turns']:,} turns in {summary['records']:,} records is in a state of this run"
+    return f"{counted}; the first reject, {first}"
 
 
 def describe_recorded(config: RecordConfig) -> PolicyRecord:
@@ -116,28 +127,61 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
     )
 
 
-def _record_source(work: _Work, path: Path | RemoteFile) -> dict[str, int]:
-    """Record one source; its counts, those that were written when it was recorded first."""
-    name = content_hash(path)[:12]
-    identity = {"policy_id": work.policy_id, "source": name}
+def _record_source(work: _Work, path: Source) -> dict[str, Any]:
+    """Record one source; its counts, those that were written when it was recorded first.
+
+    One of which nothing fits is not recorded, and says why in `first_reject`: with other options it may fit.
+    """
+    skipped = isinstance(path, SkippedFiles)
+    name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
+    place = {"policy_id": work.policy.policy_id, "source": name}
+    identity = {**place, "format": work.config.format, "tools": tools_id(work.tools) if work.tools else None}
+    if (before := _recorded(work, path, identity)) is not None:
+        return before
+    counts = _write_parts(work, path, name)
+    rundir.write_rows(rundir.rejects_dir(work.run, "record", place) / "rejects.parquet", "rejects", work.rejects)
+    summary = {key: counts[key] for key in _COUNTED}
+    if not counts["samples"]:
+        return {**summary, "first_reject": _first(work.rejects)}
+    rundir.write_manifest(work.run, "record", identity, {"summary": summary})
+    return summary
+
+
+def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The counts of a source that is recorded; None: it is not. UserError where its samples were read otherwise."""
     for manifest in rundir.read_manifests(work.run, "record"):
-        if manifest["config"] == identity:
+        known = {**identity, **manifest["config"]}  # an earlier version named the two only
+        same = all(known[key] == identity[key] for key in ("policy_id", "source"))
+        if same and manifest["summary"]["samples"]:
+            if difference := rundir.difference(identity, known):
+                raise UserError(f"{path} is recorded with other settings ({difference}): give another --policy-name")
             return manifest["summary"]
+    return None
+
+
+def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
+    """Write the samples of a source; `work.rejects` are its rejects then."""
     work.rejects.clear()
     counts = Counter[str]()
     indices = _stored_samples(work, name)
     samples = _samples(work, path, counts)
     number = 0
     while part := list(islice(samples, SAMPLES_PER_PART)):
+        remember_policy(work.run, work.policy)
         _write_part(work, f"part-{name}-{number:06d}.parquet", part, indices)
         counts["samples"] += len(part)
         counts["rewarded"] += sum(sample.reward is not None for sample in part)
         number += 1
-    rundir.write_rows(rundir.rejects_dir(work.run, "record", identity) / "rejects.parquet", "rejects", work.rejects)
     counts["rejects"] = len(work.rejects)
-    summary = {key: counts[key] for key in _COUNTED}
-    rundir.write_manifest(work.run, "record", identity, {"summary": summary})
-    return summary
+    return counts
+
+
+def _first(rejects: list[dict[str, Any]]) -> str | None:
+    """The first reject in words; None: there is none."""
+    if not rejects:
+        return None
+    place = "" if rejects[0]["source_index"] is None else f", record {rejects[0]['source_index']}"
+    return one_line(f"{rejects[0]['source']}{place}: {rejects[0]['reason']}: {rejects[0]['detail']}")
 
 
 def _stored_samples(work: _Work, name: str) -> Counter[str]:
@@ -153,7 +197,7 @@ def _has_rewards(work: _Work) -> bool:
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 
 
-def _samples(work: _Work, path: Path | RemoteFile, counts: Counter[str]) -> Iterator[_Sample]:
+def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sample]:
     source = str(path).encode("utf-8", "backslashreplace").decode()
     for found in track(grouped(read_source(path), work.config.format), "record", "records"):
         counts["records"] += 1
@@ -163,8 +207,14 @@ def _samples(work: _Work, path: Path | RemoteFile, counts: Counter[str]) -> Iter
         except BadTrajectory as bad:
             work.rejects.append({**place, "reason": bad.reason, "detail": bad.detail or None, "num_turns": None})
             continue
+        num_turns = sum(_is_turn(m) for s in trajectory.segments for m in s.messages[s.num_inherited :])
+        if not num_turns:
+            reject = {"reason": "no_turns", "detail": "no assistant message", "num_turns": 0}
+            work.rejects.append({**place, **reject})
+        # What a whole trajectory earned is the reward of a turn only where it is the one turn.
+        label = (trajectory.outcome,) if num_turns == 1 else ()
         for segment in trajectory.segments:
-            yield from _of_segment(work, segment, place, counts)
+            yield from _of_segment(work, segment, segment.rewards or label, place, counts)
 
 
 def _read(work: _Work, found: Record) -> Trajectory:
@@ -177,10 +227,12 @@ def _read(work: _Work, found: Record) -> Trajectory:
     return all_readers()[name].read(found.value)
 
 
-def _of_segment(work: _Work, segment: Segment, place: dict[str, Any], counts: Counter[str]) -> Iterator[_Sample]:
+def _of_segment(
+    work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
+) -> Iterator[_Sample]:
     tools = segment.tools or work.tools
     key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
-    rewards, num_unknown = iter(segment.rewards), 0
+    rewards, num_unknown = iter(earned), 0
     for position, message in enumerate(segment.messages):
         if trouble := problem(message):
             lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
@@ -209,7 +261,7 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
     for sample in samples:
         place = {"state_id": sample.state_id, "sample_index": indices[sample.state_id]}
         said = _rollout_columns(sample.message)
-        rollouts.append({"policy_id": work.policy_id, **place, **said, "reward": sample.reward})
+        rollouts.append({"policy_id": work.policy.policy_id, **place, **said, "reward": sample.reward})
         indices[sample.state_id] += 1
     rundir.write_rows(work.rollouts / name, "rollouts", rollouts)
 

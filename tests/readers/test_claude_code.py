@@ -86,6 +86,12 @@ def test_the_lines_of_a_response_are_one_turn() -> None:
     assert (found.metadata, found.outcome) == (about, None)
 
 
+@pytest.mark.parametrize("kind", ["queue-operation", "ai-title", "mode", "permission-mode", "pr-link"])
+def test_lines_without_a_place_belong_to_the_session(kind: str) -> None:
+    other = {"type": kind, "sessionId": "s"}
+    assert read_records([other, *FIRST[:2], other]) == read_records(FIRST[:2])
+
+
 def test_a_prompt_taken_back_opens_a_segment() -> None:
     again = [answered("4", "3", "m2", text("x")), asked("5", "2", "Other."), answered("6", "5", "m3", text("y"))]
     begun = [user("Do it."), reply("Ok.")]

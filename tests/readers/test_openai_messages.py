@@ -29,6 +29,29 @@ def test_a_bare_list_is_its_messages() -> None:
     assert read(MESSAGES) == Trajectory(segments=(Segment(messages=MESSAGES),))
 
 
+@pytest.mark.parametrize("key", ["system", "system_prompt"])
+def test_a_system_prompt_beside_the_messages_is_what_the_model_saw(key: str) -> None:
+    told = {"role": "system", "content": "Be kind."}
+    assert read({"messages": MESSAGES, key: "Be kind."}) == Trajectory(segments=(Segment(messages=[told, *MESSAGES]),))
+    blocks = [{"type": "text", "text": "Be kind."}]
+    assert read({"messages": MESSAGES, key: blocks}).segments[0].messages == [{**told, "content": blocks}, *MESSAGES]
+
+
+@pytest.mark.parametrize("system", ["", None, 5, []])
+def test_what_is_no_system_prompt_is_metadata(system: Any) -> None:
+    assert read({"messages": MESSAGES, "system": system}) == Trajectory(
+        segments=(Segment(messages=MESSAGES),), metadata={"system": system}
+    )
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_system_prompt_among_the_messages_is_the_one(role: str) -> None:
+    messages = [{"role": role, "content": "Be brief."}, *MESSAGES]
+    assert read({"messages": messages, "system": "Be kind."}) == Trajectory(
+        segments=(Segment(messages=messages),), metadata={"system": "Be kind."}
+    )
+
+
 @pytest.mark.parametrize(
     ("fields", "outcome"),
     [
@@ -72,6 +95,11 @@ def test_tools_in_every_form_are_openai_tools(tools: Any) -> None:
     assert tool_definitions(tools) == [TOOL]
     assert read({"messages": MESSAGES, "tools": tools}).segments[0].tools == [TOOL]
     assert read({"messages": MESSAGES, "functions": tools, "tools": None}).segments[0].tools == [TOOL]
+
+
+@pytest.mark.parametrize("key", ["input_schema", "inputSchema"])
+def test_a_schema_under_another_api_s_key_is_the_parameters(key: str) -> None:
+    assert tool_definitions([{"name": "f", key: {"type": "object"}}]) == [TOOL]
 
 
 @pytest.mark.parametrize("tools", [None, [], "", "  ", "[]", "null"])

@@ -61,6 +61,23 @@ def test_a_session_joins_what_no_prefix_does() -> None:
     assert len(read_log(*({k: v for k, v in call.items() if k in ("request", "response")} for call in log))) == 2
 
 
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_a_prompt_that_leaves_the_reasoning_out_goes_on_in_another_segment(key: str) -> None:
+    """What the model saw is another context, but no other conversation."""
+    first, thought = [asked("a")], {**said("A"), key: "Hm."}
+    second = [*first, said("A"), asked("b")]
+    third = [*second, said("B"), asked("c")]
+    (found,) = read_log(line(first, thought), line(second, said("B")), line(third, {**said("C"), key: "So."}))
+    assert [s.messages for s in found.segments] == [[*first, thought], [*third, {**said("C"), key: "So."}]]
+    assert [s.num_inherited for s in found.segments] == [1, 3]
+
+
+def test_conversations_that_cannot_be_read_are_not_taken_for_one() -> None:
+    broken = [{"role": "wizard"}, said("A")]
+    found = read_log(line([{"role": "wizard"}], said("A")), line([*broken, asked("b")], said("B")))
+    assert [len(t.segments) for t in found] == [1, 1]
+
+
 def test_an_answer_that_was_not_logged_is_no_turn() -> None:
     """The line between is missing: what the model answered there was given to it, for all that the log says."""
     log = [line([asked("a")], said("A"), trace_id=1)]

@@ -98,6 +98,8 @@ def test_messages_of_other_formats_become_items() -> None:
         {"role": "tool", "tool_call_id": "a", "content": "ok", "extra": {"mood": 1}},
         legacy,
         {"role": "function", "name": "find", "content": "ok"},
+        {"role": "user", "content": [{"type": "text", "text": "go "}, {"type": "text", "text": "on"}]},
+        {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "ok"}]},
     ]
     assert to_items(read) == [
         {"role": "developer", "content": ""},
@@ -107,6 +109,9 @@ def test_messages_of_other_formats_become_items() -> None:
         answered("a"),
         {**called("find"), "arguments": '{"id":1}'},
         answered("find"),
+        # The Responses API has no blocks of type `text`.
+        {"role": "user", "content": "go on"},
+        answered("b"),
     ]
 
 

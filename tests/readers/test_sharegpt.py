@@ -170,3 +170,10 @@ def test_glaive_as_independent_code_reads_it() -> None:
     texts = [[e["value"] for e in r["conversations"] if e["from"] != "function_call"] for r in records]
     assert [[m["content"] for m in t.segments[0].messages if m["content"] is not None] for t in found] == texts
     assert {t.outcome for t in found} == {None}
+
+
+def test_entries_may_stand_under_messages() -> None:
+    record = {"messages": [said("human", "x"), said("gpt", "y")], "n": 1}
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    assert matches(record)
+    assert read(record) == Trajectory(segments=(Segment(messages=messages),), metadata={"n": 1})

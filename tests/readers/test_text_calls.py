@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -57,7 +58,26 @@ def test_a_text_with_a_call_that_cannot_be_read_stays_as_it_is(text: str) -> Non
 def test_what_holds_more_than_results_stays_as_it_is() -> None:
     mixed = {"role": "user", "content": "So: <tool_response>open</tool_response>"}
     assert read_messages(said(HERMES), mixed)[1] == mixed
-    assert read_messages(said(HERMES), {"role": "tool", "content": "plain"})[1] == {"role": "tool", "content": "plain"}
+
+
+def test_results_without_markup_answer_the_calls_too() -> None:
+    found = read_messages(
+        said(HERMES + HERMES),
+        {"role": "tool", "content": "open", "name": "find"},
+        {"role": "tool", "content": "<tool_response>shut</tool_response>"},
+        {"role": "tool", "content": "more"},
+        {"role": "tool", "content": "own", "tool_call_id": "x"},
+    )
+    assert found[1:] == [
+        {"role": "tool", "content": "open", "name": "find", "tool_call_id": "call_0"},
+        {"role": "tool", "content": "shut", "tool_call_id": "call_1"},
+        {"role": "tool", "content": "more"},
+        {"role": "tool", "content": "own", "tool_call_id": "x"},
+    ]
+
+
+def test_a_message_with_a_text_under_another_key_stays_as_it_is() -> None:
+    assert read_messages({"role": "assistant", "value": HERMES}) == [{"role": "assistant", "value": HERMES}]
 
 
 def test_sharegpt_entries_likewise() -> None:
@@ -65,6 +85,14 @@ def test_sharegpt_entries_likewise() -> None:
     found = read({"conversations": entries}).segments[0].messages
     assert found[0]["tool_calls"] == [call(0, '{"id":7}')]
     assert found[1] == {"role": "tool", "content": "open", "tool_call_id": "call_0"}
+
+
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+def test_messages_may_be_json_text(key: str) -> None:
+    entry = said(HERMES) if key == "messages" else {"from": "gpt", "value": HERMES}
+    record = {key: json.dumps([entry])}
+    assert matches(record)
+    assert read(record).segments[0].messages[0]["tool_calls"] == [call(0, '{"id":7}')]
 
 
 def test_what_matches() -> None:

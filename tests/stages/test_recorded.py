@@ -13,6 +13,7 @@ from runs import answered, called, make_run, rows, said, states_of, trajectory
 
 from pivotmine import rundir
 from pivotmine.errors import UserError
+from pivotmine.sources import content_hash
 from pivotmine_stages import recorded
 from pivotmine_stages.extract import ExtractConfig, extract
 from pivotmine_stages.recorded import RecordConfig, record
@@ -105,6 +106,18 @@ def test_a_stopped_command_is_done_again_without_doubles(tmp_path: Path, monkeyp
     assert (rows(run, "rollouts"), rows(run, "scores")) == whole
 
 
+def test_the_label_of_a_single_turn_is_its_reward(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    request = {"messages": [ASK], "tools": DEMONSTRATED["tools"]}
+    logged = {"request": request, "response": {"choices": [{"message": called("stop")}]}, "score": 0.25}
+    labelled = [trajectory(ASK, called("find", id="7"), reward=1, n=1), trajectory(ASK, called("stop"), n=2)]
+    record_in(run, write(tmp_path / "a.jsonl", *labelled), write(tmp_path / "b.jsonl", logged))
+    found = [
+        (r["reward"], json.loads(r["message"])["tool_calls"][0]["function"]["name"]) for r in rows(run, "rollouts")
+    ]
+    assert sorted(found, key=str) == [(0.25, "stop"), (1.0, "find"), (None, "stop")]
+
+
 def test_actions_without_rewards_are_rollouts_alone(tmp_path: Path) -> None:
     run = make_run(tmp_path, DEMONSTRATED)
     summary = record_in(run, write(tmp_path / "plain.jsonl", DEMONSTRATED))
@@ -133,6 +146,76 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
         ("unknown_role", 1, 1),
         ("unknown_state", 0, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "a.jsonl",
+            json.dumps([ASK, called("find", id="7"), answered("open"), called("stop")]),
+            "none of the 2 turns in 1 records is in a state of this run; the first reject, {}, record 0: "
+            "unknown_state: the run has no such state",
+        ),
+        (
+            "a.jsonl",
+            json.dumps([ASK]) + '\n{"nothing": 1}\n',
+            "none of the 0 turns in 2 records is in a state of this run; the first reject, {}, record 0: "
+            "no_turns: no assistant message",
+        ),
+        (
+            "a.jsonl",
+            "",
+            "none of the 0 turns in 1 records is in a state of this run; the first reject, {}: "
+            "empty_source: the file holds nothing but white space",
+        ),
+        ("a.json", "[ ]", "the sources hold no record at all"),
+    ],
+)
+def test_logs_of_which_nothing_fits_are_a_user_error(tmp_path: Path, name: str, text: str, words: str) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    source = tmp_path / name
+    source.write_text(text)
+    for _ in range(2):  # again, it is known already
+        with pytest.raises(UserError) as raised:
+            record_in(run, source)
+        assert str(raised.value) == words.format(source)
+    # A policy without samples is none.
+    assert not (run / "rollouts").exists()
+
+
+def test_a_manifest_of_an_earlier_version_says_nothing_of_a_source_without_samples(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    source, fitting = write(tmp_path / "a.jsonl", [ASK]), write(tmp_path / "b.jsonl", DEMONSTRATED)
+    summary = record_in(run, fitting)
+    (manifest,) = rundir.read_manifests(run, "record")
+    known = {key: manifest["config"][key] for key in ("policy_id", "source")}
+    rundir.write_manifest(run, "record", known, {"summary": manifest["summary"]})
+    next((run / "manifests").glob(f"record-{rundir.config_digest(manifest['config'])}.json")).unlink()
+    without = {**manifest["summary"], "samples": 0}
+    rundir.write_manifest(run, "record", {**known, "source": content_hash(source)[:12]}, {"summary": without})
+    with pytest.raises(UserError, match=r"the first reject, .*a\.jsonl, record 0: no_turns"):
+        record_in(run, source)
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")
+    assert record_in(run, fitting, tools_file=tools)["samples"] == summary["samples"]
+
+
+def test_a_source_of_which_nothing_fits_is_no_error_beside_one_that_fits(tmp_path: Path) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    summary = record_in(run, write(tmp_path / "a.jsonl", [ASK]), write(tmp_path / "b.jsonl", DEMONSTRATED))
+    assert (summary["records"], summary["samples"], summary["rejects"]) == (2, 2, 1)
+
+
+def test_what_a_folder_holds_beside_its_logs_is_a_reject(tmp_path: Path) -> None:
+    run, folder = make_run(tmp_path, DEMONSTRATED), tmp_path / "logs"
+    folder.mkdir()
+    write(folder / "a.jsonl", DEMONSTRATED)
+    (folder / "b.csv").touch()
+    summary = record_in(run, folder)
+    assert {k: summary[k] for k in ("sources", "samples", "rejects")} == {"sources": 1, "samples": 2, "rejects": 1}
+    (reject,) = [r for r in rows(run, "rejects") if r["stage"] == "record"]
+    assert (reject["source"], reject["reason"]) == (str(folder), "skipped_files")
 
 
 def test_histories_are_the_same_state_where_it_is_said_so(tmp_path: Path) -> None:
@@ -186,8 +269,16 @@ def test_sources_without_tools_take_those_that_the_run_has(tmp_path: Path) -> No
     tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")
     run = make_run(tmp_path, DEMONSTRATED)
     source = write(tmp_path / "bare.jsonl", bare)
-    assert record_in(run, source)["samples"] == 0
-    assert record_in(run, source, tools_file=tools, policy_name="other")["samples"] == 2
+    with pytest.raises(UserError, match="unknown_state"):
+        record_in(run, source)
+    assert record_in(run, source, tools_file=tools)["samples"] == 2
+    # What did not fit before is no reject any more.
+    assert [r for r in rows(run, "rejects") if r["stage"] == "record"] == []
+    with pytest.raises(UserError) as raised:
+        record_in(run, source)
+    (tools_id,) = {turn["tools_id"] for turn in rows(run, "turns")}
+    difference = f"tools: {tools_id!r} -> None"
+    assert str(raised.value) == f"{source} is recorded with other settings ({difference}): give another --policy-name"
 
 
 @needs_real_data

@@ -32,7 +32,10 @@ from pivotmine.readers.openai_form import (
 from pivotmine.readers.trajectory import Reader, Trajectory
 
 _JOINED = "claude_code_lines"
-_OTHER_KINDS = ("summary", "file-history-snapshot", "queue-operation", "custom-title", "agent-name", "last-prompt")
+_OTHER_KINDS = (
+    *("summary", "file-history-snapshot", "queue-operation", "custom-title", "ai-title", "agent-name", "last-prompt"),
+    *("mode", "permission-mode", "pr-link", "worktree-state", "bridge-session"),
+)
 """Lines of a session without a place in it."""
 _ABOUT = ("sessionId", "agentId", "cwd", "gitBranch", "version", "summary")
 

@@ -16,6 +16,8 @@ OUTCOME_KEYS = (
 )
 """The first that is there is the label. Words that also name other things (`correct`, `target`, `label`, `status`) are
 not among them: an answer taken for a label would be worse than none."""
+_SCHEMA_KEYS = dict.fromkeys(("input_schema", "inputSchema"), "parameters")
+"""What Anthropic's API and MCP call a tool's parameters."""
 TASK_KEYS = ("task_id", "instance_id", "problem_id")
 
 
@@ -49,7 +51,7 @@ def _definition(tool: Any) -> dict[str, Any]:
         raise BadTrajectory("bad_tools", "a tool without a name")
     if "function" in tool:
         return tool
-    return {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+    return {"type": "function", "function": {_SCHEMA_KEYS.get(k, k): v for k, v in tool.items() if k != "type"}}
 
 
 def read_tools_file(path: Path) -> list[Any]:

@@ -2,7 +2,8 @@
 
 `messages` may be JSON text. Messages are kept as they are: modern `tool_calls` and the older `function_call`, content
 as text, null or blocks, `reasoning_content`, `weight`. Keys beside them: `tools` or `functions` (a list, or its JSON
-text); the outcome and the task under the keys of `labels`; `domain`. A failure is labelled 0.
+text); the outcome and the task under the keys of `labels`; `domain`; `system` or `system_prompt`, which the model saw
+first where the messages do not begin with such a prompt. A failure is labelled 0.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 from pivotmine.readers.labels import message_list, outcome_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, text_or_none
+
+_SYSTEM_KEYS = ("system", "system_prompt")
 
 
 def matches(record: Any) -> bool:
@@ -27,7 +30,10 @@ def read(record: Any) -> Trajectory:
 
 def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
     """The trajectory of these messages, labelled by the keys beside them; what names no label is metadata."""
-    used = ("domain", "tools") if fields.get("tools") else ("domain", "tools", "functions")
+    used = ["domain", "tools"] if fields.get("tools") else ["domain", "tools", "functions"]
+    if key := _system_key(messages, fields):
+        messages = [{"role": "system", "content": fields[key]}, *messages]
+        used.append(key)
     tools = tool_definitions(fields.get("tools") or fields.get("functions"))
     return Trajectory(
         segments=(Segment(messages=messages, tools=tools),),
@@ -36,6 +42,14 @@ def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
         outcome=outcome_of(fields),
         metadata={k: v for k, v in fields.items() if k not in used},
     )
+
+
+def _system_key(messages: list[Any], fields: dict[str, Any]) -> str | None:
+    """What holds the system prompt beside the messages; None: nothing, or they begin with one."""
+    first = messages[0] if messages else None
+    if isinstance(first, dict) and first.get("role") in ("system", "developer"):
+        return None
+    return next((key for key in _SYSTEM_KEYS if fields.get(key) and isinstance(fields[key], str | list)), None)
 
 
 READER = Reader(matches, read)

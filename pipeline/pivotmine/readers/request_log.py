@@ -2,8 +2,8 @@
 
 The request's keys may stand in the line itself (LiteLLM). Successive requests repeat what came before: lines with the
 same session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
-continues another's. Only logged answers are turns; a context that does not repeat the last one opens a new segment. At
-most MAX_OPEN conversations are followed at a time.
+continues another's, with its reasoning or without. Only logged answers are turns; a context that does not repeat the
+last one opens a new segment. At most MAX_OPEN conversations are followed at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pivotmine.json_records import Record
-from pivotmine.messages import StateHash, problem, tools_id
 from pivotmine.readers.labels import object_of, outcome_of, task_of, tool_definitions
 from pivotmine.readers.snapshots import Snapshots, state_after
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
@@ -57,7 +56,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
         conversation = followed.pop(key, None) or _Conversation(record.index, Snapshots(), {})
         conversation.snapshots.add(context, reply, tools)
         conversation.fields |= {k: v for k, v in record.value.items() if k not in _TAKEN}
-        end = session or f"state {state_after([*context, reply], tools)} {record.index}"
+        end = session or f"state {_end([*context, reply], tools)} {record.index}"
         followed[end] = conversation
         if len(followed) > MAX_OPEN:
             yield _record(followed.pop(next(iter(followed))))
@@ -74,17 +73,26 @@ def _session(line: dict[str, Any]) -> str | None:
 
 
 def _continued(followed: dict[str, _Conversation], context: list[Any], tools: list[Any] | None) -> str:
-    """Key of the conversation that the context continues, the longest first; empty: none."""
+    """Key of the conversation whose last answer is the last one in the context; empty: none."""
     ends = {key.rsplit(" ", 1)[0]: key for key in followed if key.startswith("state ")}
-    if not ends or any(problem(message) for message in context):
-        return ""
-    state = StateHash(tools_id(tools) if tools else None)
-    found = ""
-    for message in context:
-        state.add(message)
-        if message["role"] == "assistant":
-            found = ends.get(f"state {state.state_id()}", found)
-    return found if found and followed[found].snapshots.extended_by(context, tools) else ""
+    replies = [place for place, message in enumerate(context) if _is_reply(message)]
+    end = _end(context[: replies[-1] + 1], tools) if ends and replies else None
+    return ends.get(f"state {end}", "") if end else ""
+
+
+def _is_reply(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
+
+
+def _end(messages: list[Any], tools: list[Any] | None) -> str | None:
+    """Id of the conversation's end: reasoning, which many clients leave out of later prompts, does not count."""
+    return state_after([_without_reasoning(message) for message in messages], tools)
+
+
+def _without_reasoning(message: Any) -> Any:
+    if not _is_reply(message):
+        return message
+    return {k: v for k, v in message.items() if k not in ("reasoning_content", "reasoning")}
 
 
 def _record(conversation: _Conversation) -> Record:

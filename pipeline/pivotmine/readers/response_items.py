@@ -14,6 +14,7 @@ from typing import Any
 
 from pivotmine import jsonvalues
 from pivotmine.messages import text_of
+from pivotmine.readers.openai_form import text_of_blocks
 
 _OUTPUT = ("type", "call_id", "output")
 
@@ -94,11 +95,16 @@ def _items(message: dict[str, Any]) -> list[dict[str, Any]]:
         return extra.get("items") or _new_items(message)
     if message["role"] in ("tool", "function"):
         call_id = message.get("tool_call_id") or message.get("name") or ""
-        found = {"type": "function_call_output", "call_id": call_id, "output": message.get("content") or ""}
+        found = {"type": "function_call_output", "call_id": call_id, "output": _as_input(message.get("content"))}
         return [{**found, **extra.get("item", {})}]
     known = {k: v for k, v in message.items() if k in ("type", "id", "status")}
-    content = message.get("content")
-    return [{"role": message["role"], "content": "" if content is None else content, **known}]
+    return [{"role": message["role"], "content": _as_input(message.get("content")), **known}]
+
+
+def _as_input(content: Any) -> Any:
+    """Content as the API takes it: it has no blocks of type `text`, and no null."""
+    text = text_of_blocks(content or "")
+    return content if text is None else text
 
 
 def _new_items(message: dict[str, Any]) -> list[dict[str, Any]]:

@@ -27,10 +27,11 @@ _TAKEN = ("from", "value", "weight", "train")
 
 
 def matches(record: Any) -> bool:
-    """An object with `conversations` and no `messages`, or a list whose first entry has `from` and `value`."""
-    if isinstance(record, dict):
-        return "conversations" in record and "messages" not in record
-    return isinstance(record, list) and _is_entry(record[0] if record else None)
+    """An object with `conversations`, or a list (of `messages`) whose first entry has `from` and `value`."""
+    if isinstance(record, dict) and "messages" not in record:
+        return "conversations" in record
+    entries = record["messages"] if isinstance(record, dict) else record
+    return isinstance(entries, list) and _is_entry(entries[0] if entries else None)
 
 
 def _is_entry(value: Any) -> bool:
@@ -40,11 +41,9 @@ def _is_entry(value: Any) -> bool:
 def read(record: Any) -> Trajectory:
     """One record, one segment: the format only ever appends."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"conversations": record}
-    entries = message_list(fields.pop("conversations", None), "conversations")
-    messages = _messages(entries)
-    if isinstance(fields.get("system"), str) and fields["system"]:
-        messages.insert(0, {"role": "system", "content": fields.pop("system")})
-    return of_messages(messages, fields)
+    key = "conversations" if "conversations" in fields or "messages" not in fields else "messages"
+    entries = message_list(fields.pop(key, None), key)
+    return of_messages(_messages(entries), fields)
 
 
 def _messages(entries: list[Any]) -> list[Any]:

@@ -3,8 +3,8 @@ Qwen3-Coder's XML), `<function=...>` or `[TOOL_CALLS]`.
 
 Such calls become tool calls, the text around them content, a leading `<think>` block reasoning; the text as it was
 written is kept under `extra`. A text with a call that cannot be read stays as it is, and is no demonstration. Results
-in `<tool_response>` become tool messages where a message holds nothing else, and answer the last calls in order. System
-prompts that list the tools stay as they are.
+in `<tool_response>` become tool messages where a message holds nothing else. They and tool messages without an id
+answer the last calls in order. System prompts that list the tools stay as they are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from pivotmine import jsonvalues
 from pivotmine.actions import parse_action
 from pivotmine.readers import openai_messages, sharegpt
-from pivotmine.readers.labels import tool_definitions
+from pivotmine.readers.labels import message_list, tool_definitions
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory
 
@@ -32,7 +32,17 @@ def matches(record: Any) -> bool:
     value = record
     if isinstance(record, dict):
         value = record.get("messages", record.get("conversations"))
+    if isinstance(value, str) and any(mark in value for mark in _PARSERS):
+        value = _listed(value)
     return isinstance(value, list) and any(_mark(entry) for entry in value)
+
+
+def _listed(text: str) -> list[Any]:
+    """The messages whose JSON the text is; none where it is none."""
+    try:
+        return message_list(text, "messages")
+    except BadTrajectory:
+        return []
 
 
 def _mark(message: Any) -> str | None:
@@ -60,10 +70,14 @@ def _messages(segment: Segment) -> list[Any]:
 
 def _read(message: Any, ids: CallIds, tools: list[Any]) -> list[Any]:
     text = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(text, str):
+        return [message]
     if mark := _mark(message):
         return [_turn(message, mark, ids, tools)]
-    if isinstance(text, str) and message.get("role") in ("user", "tool") and _RESULTS.fullmatch(text):
+    if message.get("role") in ("user", "tool") and _RESULTS.fullmatch(text):
         return [ids.result(found[1]) for found in _RESULT.finditer(text)]
+    if message.get("role") == "tool" and "tool_call_id" not in message:
+        return [{**message, **ids.result(text)}]
     return [message]
 
 
