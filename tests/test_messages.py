@@ -136,6 +136,17 @@ def test_outer_white_space_does_not_count(messages: list[dict[str, Any]], before
             {"content": "x", "role": "assistant", "weight": 0, "is_demo": True, "id": "m1", "timestamp": 3},
         ),
         (
+            {"role": "assistant", "content": "x"},
+            {
+                "role": "assistant",
+                "content": "x",
+                "agent": "main",
+                "thought": "x",
+                "action": "",
+                "message_type": "action",
+            },
+        ),
+        (
             {"role": "assistant", "content": "x", "reasoning": "r"},
             {"role": "assistant", "content": "x", "reasoning": " r\n"},
         ),

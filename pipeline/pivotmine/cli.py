@@ -101,7 +101,7 @@ def extract(
     domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
     messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
     min_outcome: MinOutcome = None,
-    limit: Annotated[int | None, typer.Option(help="Most records read.", min=0)] = None,
+    limit: Annotated[int | None, typer.Option(help="Most records read.", min=1)] = None,
     num_processes: NumProcesses = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count: nothing is written into the run.")] = False,
     tokenizer: Annotated[str | None, typer.Option(help="Counts the tokens of a --dry-run: folder or hub id.")] = None,

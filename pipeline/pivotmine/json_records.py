@@ -25,18 +25,22 @@ class Record:
     Until then it holds its text only, so that another process can be given the work of reading it.
     """
 
-    __slots__ = ("_data", "_problem", "_value", "index")
+    __slots__ = ("_data", "_problem", "_value", "index", "num_bytes")
 
-    def __init__(self, index: int | None, value: Any, problem: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, index: int | None, value: Any, problem: tuple[str, str] | None = None, *, num_bytes: int = 0
+    ) -> None:
         self.index = index
         """Place in the source, from 0; None: the source as a whole."""
+        self.num_bytes = num_bytes
+        """Size of the text or row that it was read from, about; 0: not known."""
         self._value, self._problem = value, problem
         self._data: bytes | None = None
 
     @classmethod
     def unread(cls, index: int, data: bytes) -> Record:
         """The record whose JSON is `data`."""
-        record = cls(index, None)
+        record = cls(index, None, num_bytes=len(data))
         record._data = data
         return record
 
@@ -51,11 +55,6 @@ class Record:
         """(reason, detail) where the record could not be read."""
         self._read()
         return self._problem
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of a text that is not read yet; 0 of any other record."""
-        return len(self._data) if self._data is not None else 0
 
     def _read(self) -> None:
         if self._data is None:

@@ -27,7 +27,18 @@ _MEDIA = {
     "audio": "audio",
 }
 # Keys of a message that no policy sees: bookkeeping of the source; `extra` is what a reader keeps of it.
-_UNSEEN = frozenset(["weight", "is_demo", "id", "type", "timestamp", "extra"])
+_UNSEEN = frozenset(
+    [
+        *("weight", "is_demo", "id", "type", "timestamp", "extra"),
+        *(
+            "agent",
+            "thought",
+            "action",
+            "message_type",
+            "tool_call_ids",
+        ),  # SWE-agent's, of what the message says itself
+    ]
+)
 _PLAIN_KEYS = frozenset(["role", "content", "name", "tool_call_id"])
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
 _FAILURE = re.compile(

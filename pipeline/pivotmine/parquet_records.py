@@ -100,15 +100,16 @@ def _rows(batch: pa.RecordBatch, index: int) -> Iterator[Record]:
         for number in range(batch.num_rows):
             yield from _rows(batch.slice(number, 1), index + number)
         return
+    num_bytes = batch.nbytes // max(batch.num_rows, 1)
     for number, row in enumerate(values):
-        yield _row(index + number, row)
+        yield _row(index + number, row, num_bytes)
 
 
-def _row(index: int, row: dict[str, Any]) -> Record:
+def _row(index: int, row: dict[str, Any], num_bytes: int) -> Record:
     value = {key: _cell(cell) for key, cell in row.items() if cell is not None}
     if jsonvalues.exceeds_depth(value, jsonvalues.MAX_DEPTH):
         return Record(index, None, ("bad_json", "nested too deeply"))
-    return Record(index, value)
+    return Record(index, value, num_bytes=num_bytes)
 
 
 def _cell(cell: Any) -> Any:

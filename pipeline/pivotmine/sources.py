@@ -174,7 +174,7 @@ def _renamed(record: Record, column: str) -> Record:
         detail = f"no key {column!r}: the record {_held(value)}"
         return Record(record.index, None, ("no_messages_column", detail[:300]))
     rest = {key: inner for key, inner in value.items() if key != column}
-    return Record(record.index, {**rest, "messages": value[column]})
+    return Record(record.index, {**rest, "messages": value[column]}, num_bytes=record.num_bytes)
 
 
 def _held(value: Any) -> str:

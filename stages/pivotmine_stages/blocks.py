@@ -20,9 +20,9 @@ from pivotmine.errors import UserError
 from pivotmine.json_records import Record
 
 BLOCK_BYTES = 8 << 20
-"""Of JSON text a block holds at least, but for the last one."""
+"""Of JSON text or Parquet rows a block holds at least, but for the last one."""
 _READ_BYTES = 1 << 13
-"""What a record counts for that comes as a value, as a Parquet row does."""
+"""What a record counts for whose size is not known: one that was joined out of several."""
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine import messages, rundir
 from pivotmine.errors import UserError
@@ -23,7 +23,7 @@ from pivotmine.json_records import Record
 from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.labels import read_tools_file
-from pivotmine.readers.trajectory import BadTrajectory, Trajectory
+from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
 from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages import settling
 from pivotmine_stages.blocks import Block, Over, cut, workers
@@ -33,6 +33,15 @@ from pivotmine_stages.trajectory_rows import Place, Rows, num_assistant, store_t
 
 Labels = Counter[tuple[float | None, float]]
 """Trajectories by (outcome, the format's failure label)."""
+
+
+class Found(NamedTuple):
+    """What a block of records held."""
+
+    num_records: int
+    num_domains: int
+    """Records with the column that names the domain."""
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,29 +124,34 @@ def _read_all(
     over: Over, config: ExtractConfig, tools: list[Any] | None, folder: Path, records: Iterator[tuple[str, Record]]
 ) -> tuple[int, Labels]:
     """Write every block as it comes; returns the number of blocks, and the labels of the trajectories."""
-    num_blocks, num_records, labels = 0, 0, Labels()
+    num_blocks, num_records, num_domains, labels = 0, 0, 0, Labels()
     with progress("extract") as shown:
-        for in_block, found in over(partial(write_block, config, tools, folder), cut(records)):
-            shown.advance(records=in_block)
-            num_blocks, num_records, labels = num_blocks + 1, num_records + in_block, labels + found
+        for found in over(partial(write_block, config, tools, folder), cut(records)):
+            shown.advance(records=found.num_records)
+            num_blocks, labels = num_blocks + 1, labels + found.labels
+            num_records, num_domains = num_records + found.num_records, num_domains + found.num_domains
     if not labels:
         raise UserError(_nothing_left(folder, num_records))
+    if config.domain_column and not num_domains:
+        shutil.rmtree(folder)
+        raise UserError(f"--domain-column {config.domain_column}: no record has that key, name one that there is")
     return num_blocks, labels
 
 
-def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> tuple[int, Labels]:
-    """Write the rows of a block of records; returns the number of records, and the labels of the trajectories."""
-    rows, labels, num_records = Rows(), Labels(), len(block.records)
+def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
+    """Write the rows of a block of records."""
+    rows, labels, num_records, num_domains = Rows(), Labels(), len(block.records), 0
     gc.disable()  # rows are many, and hold no cycles
     try:
         block.records.reverse()
         while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
             source, record = block.records.pop()
+            num_domains += _named_domain(record, config) is not None
             _add_record(rows, labels, record, Place(source, record.index), config, tools)
         settling.write_block(folder, block.number, rows.arrow())
     finally:
         gc.enable()
-    return num_records, labels
+    return Found(num_records, num_domains, labels)
 
 
 def _add_record(
@@ -182,9 +196,15 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
     found = all_readers()[name].read(record.value)
     if tools:
         found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
-    column = record.value.get(config.domain_column) if config.domain_column and isinstance(record.value, dict) else None
-    domain = config.domain or (str(column) if column is not None else found.domain)
+    domain = config.domain or _named_domain(record, config) or found.domain
     return found if domain == found.domain else replace(found, domain=domain), name
+
+
+def _named_domain(record: Record, config: ExtractConfig) -> str | None:
+    """The domain under the column that names it; None: there is none."""
+    if config.domain_column is None or not isinstance(record.value, dict):
+        return None
+    return text_or_none(record.value.get(config.domain_column))
 
 
 def _num_turns(record: Any) -> int | None:

@@ -154,3 +154,14 @@ def test_what_matches() -> None:
         *(True, True),
         *(False,) * 4,
     ]
+
+
+def test_a_call_that_holds_name_and_arguments_itself_gets_a_function() -> None:
+    flat = {"id": "c", "name": "find", "arguments": {"id": 7}}
+    whole = {"type": "function", "function": {"name": "find", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [flat, whole, {"name": "x"}, 5]}
+    (segment,) = read({"messages": [{"role": "user", "content": "a"}, message]}).segments
+    made = {"type": "function", "id": "c", "function": {"name": "find", "arguments": {"id": 7}}}
+    assert segment.messages[1:] == [{**message, "tool_calls": [made, whole, {"name": "x"}, 5]}]
+    untouched = {**message, "tool_calls": [whole, None]}
+    assert read([untouched]).segments[0].messages[0] is untouched

@@ -518,6 +518,9 @@ def test_domain_limit_and_format_do_what_they_say(tmp_path: Path) -> None:
     for number, (options, domains) in enumerate(cases):
         mine(tmp_path / str(number), source, **options)
         assert [row["domain"] for row in rows(tmp_path / str(number), "turns")] == domains
+    with pytest.raises(UserError, match=r"^--domain-column aera: no record has that key, name one that there is$"):
+        mine(tmp_path / "misspelt", source, domain_column="aera")
+    assert not rundir.is_run(tmp_path / "misspelt")
     with pytest.raises(
         UserError, match=r"all 3 records were rejected; .* no_messages: no list of messages under `traj`"
     ):
@@ -559,6 +562,18 @@ def test_the_tables_do_not_depend_on_blocks_or_processes(
     assert len(rundir.table_files(tmp_path / "parts", "turns")) == 6
     assert len(rundir.table_files(tmp_path / "parts", "tools")) == 1
     assert mine(tmp_path / "parts", *sources) == parts  # the number of processes is no setting of the result
+
+
+def test_a_block_holds_so_many_bytes_of_rows_or_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of Parquet, and records that are read early for their column, count as much as they hold."""
+    talk = [user("x" * 5000), assistant("b")]
+    write_lines(tmp_path / "lines.jsonl", *({"talk": [*talk, user(str(n))]} for n in range(8)))
+    table = pl.DataFrame({"talk": [json.dumps([*talk, user(str(n))]) for n in range(8)]})
+    table.write_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 10_000)
+    for name in ("lines.jsonl", "rows.parquet"):
+        mine(tmp_path / f"run-{name}", tmp_path / name, messages_column="talk")
+        assert len(rundir.table_files(tmp_path / f"run-{name}", "turns")) == 4
 
 
 def test_a_killed_worker_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """OpenAI-style messages: `{"messages": [...], "tools": [...], ...}`, or the bare list of messages.
 
 `messages` may be JSON text. Messages are kept as they are: modern `tool_calls` and the older `function_call`, content
-as text, null or blocks, `reasoning_content`, `weight`. Keys beside them: `tools` or `functions` (a list, or its JSON
+as text, null or blocks, `reasoning_content`, `weight`; a call that holds name and arguments itself gets a `function`,
+as chat templates read it. Keys beside them: `tools` or `functions` (a list, or its JSON
 text); the outcome and the task under the keys of `labels`; `domain`; `system` or `system_prompt`, which the model saw
 first where the messages do not begin with such a prompt. A failure is labelled 0.
 """
@@ -36,12 +37,29 @@ def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
         used.append(key)
     tools = tool_definitions(fields.get("tools") or fields.get("functions"))
     return Trajectory(
-        segments=(Segment(messages=messages, tools=tools),),
+        segments=(Segment(messages=[_with_functions(message) for message in messages], tools=tools),),
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
         outcome=outcome_of(fields),
         metadata={k: v for k, v in fields.items() if k not in used},
     )
+
+
+def _with_functions(message: Any) -> Any:
+    """The message, its calls as the API writes them."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if not isinstance(calls, list) or not any(_is_flat(call) for call in calls):
+        return message
+    return {**message, "tool_calls": [_with_function(call) if _is_flat(call) else call for call in calls]}
+
+
+def _is_flat(call: Any) -> bool:
+    return isinstance(call, dict) and "function" not in call and {"name", "arguments"} <= call.keys()
+
+
+def _with_function(call: dict[str, Any]) -> dict[str, Any]:
+    others = {key: value for key, value in call.items() if key not in ("name", "arguments")}
+    return {"type": "function", **others, "function": {"name": call["name"], "arguments": call["arguments"]}}
 
 
 def _system_key(messages: list[Any], fields: dict[str, Any]) -> str | None:
