@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.parts import PartWriter, Rows
@@ -32,6 +32,7 @@ from pivotmine_stages.wanted import eligible_states, in_prefix_order, missing_sa
 
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
+_OF_SAMPLE = [field.name for field in fields(Sample)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +191,8 @@ def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> Rows:
         "opened_reasoning": prompt.opened_reasoning if prompt else False,
         "prompt_hash": hash_token_ids(prompt.token_ids) if prompt else None,
     }
-    return [{**of_state, **asdict(sample)} for sample in reply.samples]
+    # Not `asdict`: it copies every token, while the engine waits.
+    return [{**of_state, **{name: getattr(sample, name) for name in _OF_SAMPLE}} for sample in reply.samples]
 
 
 def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
