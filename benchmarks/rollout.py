@@ -29,7 +29,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--num-samples", type=int, default=8, help="a state")
     parser.add_argument("--cache-prompts", type=int, default=3, help="longest prompts that the small cache holds")
     parser.add_argument("--pairs", type=int, default=21, help="of runs, ours and bare vLLM's in turns")
-    parser.add_argument("--pair-states", type=int, default=96, help="states of the desk in each run of a pair")
+    parser.add_argument(
+        "--pair-trajectories", type=int, default=20, help="of the desk, all states in each run of a pair"
+    )
     options, _ = parser.parse_known_args()
     options.vllm = importlib.util.find_spec("vllm") is not None
     return options

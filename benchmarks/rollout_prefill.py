@@ -87,7 +87,7 @@ def _report(name: str, states: States, options: argparse.Namespace, caches: tupl
 
 def _report_vllm(name: str, states: States, engine: Any, prompts: int | None) -> None:
     limit = paged_tokens(((r.prompt_ids, len(r.sample_indices)) for r in states.requests), engine.block_size)
-    cache = "cache that holds all" if prompts is None else f"cache of {prompts} prompts"
+    cache = "cache that holds all" if prompts is None else f"cache of {prompts} longest prompts"
     at = f"rollout  {name}: vllm, blocks of {engine.block_size}, {cache}"
     print(f"{at}: permits {limit:,}, {limit / states.tree:.2f} of the tree")
     for way, requests in (("ours", states.requests), ("peers' way", list(_arriving(states)))):
@@ -129,7 +129,9 @@ def _opened(name: str, states: States, cache_prompts: int | None = None) -> Gene
 
         blocks: dict[str, Any] = {}
         if cache_prompts is not None:
-            blocks = {"num_gpu_blocks_override": cache_prompts * -(-longest // BLOCK_TOKENS_CPU)}
+            # vLLM keeps a block to itself, and takes no cache that does not hold the longest request beside it.
+            per_prompt = -(-(longest + NEW_TOKENS) // BLOCK_TOKENS_CPU)
+            blocks = {"num_gpu_blocks_override": 1 + cache_prompts * per_prompt}
         vllm_engine.LLM = functools.partial(LLM, disable_log_stats=False, **blocks)  # type: ignore[misc]
     engine = open_engine(name, options)
     try:

@@ -1,9 +1,11 @@
 """`pivotmine rollout` against bare `LLM.generate`: one vLLM, the same token ids, the same sampling, in turns.
 
 On the desk with its own policy: a model so small that whatever is not the model weighs most. Both sides return token
-ids, log-probabilities and text; ours also renders the prompts, reads the tables and writes the samples. Rates are
-generated tokens a second; both start with an empty prefix cache. Beside the seconds that pass stand those that the
-processors work, vLLM's processes included: a machine that others use too makes the first longer, the second hardly.
+ids, log-probabilities and text; ours also renders the prompts, reads the tables, judges every demonstration and writes
+the samples (and on a GPU seeds each state). The run holds just what is sampled, as a user's does: with `--limit` a few
+states would bear the gate of all. Rates are generated tokens a second; both start with an empty prefix cache. Beside the
+seconds that pass stand those that the processors work, vLLM's processes included: a machine that others use too makes
+the first longer, the second hardly.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import statistics
 import tempfile
 import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,11 +53,12 @@ def main(options: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
-        extract({}, sources=[DESK / "trajectories.jsonl"], run=run)
+        extract({}, sources=[_first_trajectories(Path(name), options.pair_trajectories)], run=run)
         settings: dict[str, Any] = {"num_samples": options.num_samples, "max_new_tokens": NEW_TOKENS}
-        config = rollout_config({}, model=str(DESK / "policy"), engine="vllm", limit=options.pair_states, **settings)
+        config = rollout_config({}, model=str(DESK / "policy"), engine="vllm", **settings)
         with opened_policy(config) as policy:
-            rates = _measure(run, config, policy, options.pairs)
+            prompts = _prompts(run, config, policy)
+            rates = _measure(run, config, policy, prompts, options.pairs)
     for name, ratios in (
         ("sampling", [pair.sampling / pair.bare for pair in rates]),
         ("the whole command", [pair.whole / pair.bare for pair in rates]),
@@ -64,12 +68,19 @@ def main(options: argparse.Namespace) -> None:
         print(f"rollout  {name} against LLM.generate: {statistics.median(ratios):.3f} of its rate", end="")
         print(f" (median of {len(rates)} pairs, 95 % interval {low:.3f} to {high:.3f})")
     bare = statistics.median(pair.bare for pair in rates)
-    print(f"rollout  LLM.generate {bare:,.0f} tokens/s, {options.pair_states} states x {options.num_samples} a run")
+    print(f"rollout  LLM.generate {bare:,.0f} tokens/s, {len(prompts)} states x {options.num_samples} a run")
 
 
-def _measure(run: Path, config: RolloutConfig, policy: OpenedPolicy, num_pairs: int) -> list[Rates]:
+def _first_trajectories(folder: Path, number: int) -> Path:
+    with (DESK / "trajectories.jsonl").open(encoding="utf-8") as lines:
+        (folder / "desk.jsonl").write_text("".join(islice(lines, number)), encoding="utf-8")
+    return folder / "desk.jsonl"
+
+
+def _measure(
+    run: Path, config: RolloutConfig, policy: OpenedPolicy, prompts: list[list[int]], num_pairs: int
+) -> list[Rates]:
     """Pairs after one that is not counted, each side first in every other one."""
-    prompts = _prompts(run, config, policy)
     rates: list[Rates] = []
     for number in range(num_pairs + 1):
         if number % 2:
@@ -83,7 +94,7 @@ def _measure(run: Path, config: RolloutConfig, policy: OpenedPolicy, num_pairs: 
 def _prompts(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> list[list[int]]:
     assert policy.renderer is not None
     eligible, _ = eligible_states(run, config.verifier, config.shard)
-    wanted = wanted_samples(eligible, num_samples=config.num_samples, plan=None, limit=config.limit, shard=(0, 1))
+    wanted = wanted_samples(eligible, num_samples=config.num_samples, plan=None, limit=None, shard=(0, 1))
     states = state_messages(run, in_prefix_order(run, wanted))
     return [policy.renderer.render(state.messages, state.tools).token_ids for state in states]
 

@@ -1,8 +1,7 @@
 """rollout: demonstrated states -> sampled actions.
 
 States whose demonstrations fail the configured verifier are not sampled. What is sampled already is never sampled
-again: a row is named by (state, sample), and a part file is whole or absent. Parts are written by a thread, one at a
-time and never far behind: the engine goes on meanwhile.
+again: a row is named by (state, sample), and a part file is whole or absent.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +22,17 @@ from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
+from pivotmine_stages.parts import PartWriter, Rows
 from pivotmine_stages.policies import PolicyRecord, check_seed, remember_policy
 from pivotmine_stages.rendering import Prompt, Renderer
 from pivotmine_stages.wanted import eligible_states, in_prefix_order, missing_samples, wanted_samples
 
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
+_OF_SAMPLE = [field.name for field in fields(Sample)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +66,7 @@ class _Work:
         self.run, self.folder = run, run / "rollouts" / record.policy_id
         self.config, self.record, self.rejects = config, record, rejects
         self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
-        self.rows: list[dict[str, Any]] = []
-        self.writer = ThreadPoolExecutor(1)
-        self.writing: Future[None] | None = None
+        self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts: Counter[str] = Counter()
         # Not their number: one that could not be written leaves a gap.
         parts = self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")
@@ -77,34 +75,12 @@ class _Work:
     def reject(self, reason: str, turn: dict[str, Any], detail: str) -> None:
         self.rejects.append(as_reject("rollout", reason, turn, detail))
 
-    def flush(self) -> None:
-        """Hand the rows so far to the writer as one part, under a name that no part has had.
-
-        The part before is whole by then: rows of two parts are in memory, no more, and its error is raised here.
-        """
-        self.settle()
-        if not self.rows:
-            return
+    def write(self, rows: Rows) -> None:
+        """Write a part, under a name that no part has had."""
         remember_policy(self.run, self.record)
         i, n = self.config.shard
-        path = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet"
-        self.writing = self.writer.submit(rundir.write_rows, path, "rollouts", self.rows)
-        self.rows, self.part = [], self.part + 1
-
-    def settle(self) -> None:
-        """Wait until all that was handed over is on the disk; raises what the writing raised."""
-        if self.writing is not None:
-            error, self.writing = self.writing.exception(), None
-            if error is not None:
-                raise error
-
-    def close(self) -> None:
-        """Write what is left; end the thread."""
-        try:
-            self.flush()
-            self.settle()
-        finally:
-            self.writer.shutdown()
+        path, self.part = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", self.part + 1
+        rundir.write_rows(path, "rollouts", rows)
 
 
 def rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy | None = None) -> dict[str, Any]:
@@ -136,11 +112,8 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
         engine = policy.engine(_stored(run, record)["samples"])
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
-        try:
-            with progress("rollout", len(missing)) as shown:
-                _collect(engine.sample(requests), work, shown)
-        finally:
-            work.close()
+        with work.parts, progress("rollout", len(missing)) as shown:
+            _collect(engine.sample(requests), work, shown)
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
 
@@ -191,12 +164,11 @@ def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | N
 
 
 def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
-    written = time.monotonic()
     for reply in replies:
         turn, prompt = work.in_flight.pop(reply.request.state_id)
         if reply.failure:
             work.reject(reply.failure, turn, reply.detail)
-        work.rows += _rows(work.record, reply, prompt)
+        work.parts.add(_rows(work.record, reply, prompt))
         tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
         work.counts.update(
             states=bool(reply.samples),
@@ -208,12 +180,9 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
         if reply.num_prefill_tokens is not None:
             work.counts["prefill_tokens"] += reply.num_prefill_tokens
         shown.advance(states=1, tokens=tokens)
-        if len(work.rows) >= SAMPLES_PER_PART or time.monotonic() - written > SECONDS_PER_PART:
-            work.flush()
-            written = time.monotonic()
 
 
-def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> list[dict[str, Any]]:
+def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> Rows:
     of_state = {
         "policy_id": record.policy_id,
         "state_id": reply.request.state_id,
@@ -222,7 +191,8 @@ def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> list[dic
         "opened_reasoning": prompt.opened_reasoning if prompt else False,
         "prompt_hash": hash_token_ids(prompt.token_ids) if prompt else None,
     }
-    return [{**of_state, **asdict(sample)} for sample in reply.samples]
+    # Not `asdict`: it copies every token, while the engine waits.
+    return [{**of_state, **{name: getattr(sample, name) for name in _OF_SAMPLE}} for sample in reply.samples]
 
 
 def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from pivotmine.verifiers import VerifierSpec, prepare
 from pivotmine_stages.engines.protocol import Prefilled, Sampling
 from pivotmine_stages.gate import Gate
 from pivotmine_stages.opened import OpenedPolicy
+from pivotmine_stages.parts import PartWriter, Rows
 from pivotmine_stages.rendering import REASONING_OPENERS, Renderer
 
 ENGINES = ("transformers", "vllm", "ray")
 STATES_PER_PART = 4096
+SECONDS_PER_PART = 30.0
 SEQUENCES_PER_BATCH = 32
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 
@@ -70,9 +72,10 @@ def triage(
     counts = Counter[str]()
     if not missing.is_empty():
         work = _Work(run, folder, policy, spec, gates)
-        for state in track(state_messages(run, missing), "triage", "states", len(missing)):
-            work.add(state)
-        work.finish()
+        with work.parts:
+            for state in track(state_messages(run, missing), "triage", "states", len(missing)):
+                work.add(state)
+            work.finish()
         counts = work.counts
     sql.write_views(run)
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
@@ -102,7 +105,7 @@ class _Work:
         self.renderer: Renderer = policy.renderer
         self.engine = policy.engine(0)
         self.chain, self.waiting = Chain(), list[Chain]()
-        self.rows: list[dict[str, Any]] = []
+        self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts = Counter[str]()
         self.openers = _single_tokens(self.renderer.tokenizer, REASONING_OPENERS)
         self.reasoned = self.seen = 0
@@ -163,35 +166,33 @@ class _Work:
     def _ask(self) -> None:
         waiting, self.waiting = self.waiting, []
         prefilled = self.engine.prefill([chain.token_ids for chain in waiting]) if waiting else ()
-        for chain, answer in zip(waiting, prefilled, strict=True):
-            for row in rows_of(chain, answer):
-                self._row(**row)
+        answered = list(zip(waiting, prefilled, strict=True))
+        for chain, answer in answered:
             self.seen += len(chain.asked)
             self.reasoned += sum(answer.likeliest[asked.start - 1] in self.openers for asked in chain.asked)
+        # Before their rows: another start would take those for known, and not notice.
         if self.reasoned > self.seen / 2:
             raise UserError("--triage: the policy reasons before it acts, no demonstration is likely; leave it out")
+        for chain, answer in answered:
+            for row in rows_of(chain, answer):
+                self._row(**row)
 
     def _row(self, state_id: str, turn_id: str, **columns: Any) -> None:
-        self.rows.append(
-            {"policy_id": self.policy.record.policy_id, "state_id": state_id, "turn_id": turn_id, **columns}
-        )
+        row = {"policy_id": self.policy.record.policy_id, "state_id": state_id, "turn_id": turn_id, **columns}
+        self.parts.add([row])
         self.counts.update(
             refused=columns.get("refusal") is not None, prefill_tokens=columns.get("num_prefill_tokens") or 0, states=1
         )
-        if len(self.rows) >= STATES_PER_PART:
-            self._write()
 
-    def _write(self) -> None:
-        if self.rows:
-            number = len(list(self.folder.glob("part-*.parquet")))
-            rundir.write_rows(self.folder / f"part-{number:06d}.parquet", "triage", self.rows)
-            self.rows = []
+    def write(self, rows: Rows) -> None:
+        """Write a part."""
+        number = len(list(self.folder.glob("part-*.parquet")))
+        rundir.write_rows(self.folder / f"part-{number:06d}.parquet", "triage", rows)
 
     def finish(self) -> None:
-        """Ask for what waits, and write what is left."""
+        """Ask for what waits."""
         self._flush_chain()
         self._ask()
-        self._write()
 
 
 def rows_of(chain: Chain, prefilled: Prefilled) -> Iterator[dict[str, Any]]:

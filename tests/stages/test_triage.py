@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from pivotmine import rundir
 from pivotmine.errors import UserError
 from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine.verifiers import make_spec
+from pivotmine_stages import triage as module
 from pivotmine_stages.commands import extract, rollout_config
 from pivotmine_stages.engines import prefill as prefill_module
+from pivotmine_stages.engines.protocol import Prefilled
 from pivotmine_stages.gate import gate_states
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.triage import triage
@@ -103,6 +106,35 @@ def test_started_again_it_asks_only_what_is_missing(
     assert asked(run, coin) == rows
 
 
+def test_what_is_known_is_written_in_time_and_whatever_ends_the_work(
+    tmp_path: Path, coin: OpenedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sequence is asked for when the first one's row is on the disk; the third one never comes."""
+    run = make_run(tmp_path, *(order_trajectory(f"B{number}") for number in range(3)))
+    monkeypatch.setattr(module, "SEQUENCES_PER_BATCH", 1)
+    monkeypatch.setattr(module, "SECONDS_PER_PART", 0.1)
+    engine, told = coin.engine(0), list[int]()
+    ask = engine.prefill
+
+    def halting(sequences: list[list[int]]) -> list[Prefilled]:
+        deadline = time.monotonic() + 30
+        while len(told) == 1 and not stored(run) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        told.append(stored(run))
+        if len(told) == 3:
+            raise SystemExit(143)
+        return ask(sequences)
+
+    monkeypatch.setattr(engine, "prefill", halting)
+    with pytest.raises(SystemExit):
+        asked(run, coin)
+    assert (told[:2], stored(run)) == ([0, 2], 4)
+
+
+def stored(run: Path) -> int:
+    return len(rundir.scan(run, "triage").collect())
+
+
 def refusals(run: Path, policy: OpenedPolicy) -> list[str | None]:
     return [row["refusal"] for row in asked(run, policy)]
 
@@ -160,5 +192,7 @@ def test_a_policy_that_reasons_first_is_refused(
         "prefill",
         lambda ids, ask=engine.prefill: [one._replace(likeliest=[think] * len(one.likeliest)) for one in ask(ids)],
     )
+    run = make_run(tmp_path, coin_trajectory())
     with pytest.raises(UserError, match="the policy reasons before it acts"):
-        asked(make_run(tmp_path, coin_trajectory()), coin)
+        asked(run, coin)
+    assert stored(run) == 0

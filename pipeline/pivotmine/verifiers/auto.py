@@ -71,7 +71,9 @@ def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Act
     if not isinstance(spec.options, AutoOptions):
         return spec if any(spec.handles(demonstration.kind) for demonstration in demonstrations) else None
     rules = tuple(
-        replace(rule, domains=()) for rule in spec.options.rules if not rule.domains or domain in rule.domains
+        replace(rule, domains=()) if rule.domains else rule
+        for rule in spec.options.rules
+        if not rule.domains or domain in rule.domains
     )
     found = {_first_fit(rules, demonstration): None for demonstration in demonstrations}
     found.pop(None, None)
