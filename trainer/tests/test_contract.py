@@ -36,7 +36,8 @@ def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars(tmp_path
     assert "pivotmine_trainer.grpo" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("pivotmine_stages", "duckdb", "polars")] == []
     of_the_miner = {name.split(".")[1] for name in loaded if name.startswith("pivotmine.")}
-    assert of_the_miner == {"actions", "policy", "verifiers", "errors", "inert", "jsonvalues", "messages"}
+    light = {"actions", "policy", "verifiers", "errors", "inert", "jsonvalues", "messages", "outcomes"}
+    assert of_the_miner == light
 
 
 def test_rows_that_no_verifier_judges_are_left_out_and_counted(policy: Path, tmp_path: Path) -> None:
