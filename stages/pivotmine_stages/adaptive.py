@@ -26,7 +26,7 @@ from pivotmine_stages.opened import OpenedPolicy, opened_policy
 from pivotmine_stages.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
 from pivotmine_stages.policies import check_seed, is_sampled
 from pivotmine_stages.posteriors import observed
-from pivotmine_stages.rollout import RolloutConfig, rollout
+from pivotmine_stages.rollout import RolloutConfig, require_samples, rollout
 from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
 from pivotmine_stages.triage import check as check_triage
@@ -170,6 +170,8 @@ class _Rounds:
     def _sample(self, plan: Path) -> dict[str, dict[str, Any]]:
         """Sample what the plan asks for, and score it."""
         rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy)
+        if rolled["wanted_samples"] or self.states.is_empty():
+            require_samples(rolled)
         self.sampled.update(rolled["sampled"])
         self.sampling_s += rolled["sampling_s"]
         scored = self._score()

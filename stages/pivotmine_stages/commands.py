@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,12 @@ def rollout_config(
     _one_of("--replica-engine", options.get("replica_engine"), REPLICA_ENGINES)
     if not 0 < options.get("top_p", 1) <= 1:
         raise UserError(f"--top-p {options['top_p']}: above 0, at most 1")
+    if not 0 <= options.get("temperature", 1) < math.inf:
+        raise UserError(f"--temperature {options['temperature']}: a number, 0 or above")
+    if not 0 < options.get("timeout_s", 1) < math.inf:
+        raise UserError(f"--timeout-s {options['timeout_s']}: a number of seconds above 0")
+    if base_url and engine != "openai":
+        raise UserError("--base-url names a server: --engine openai goes with it")
     engine_options = EngineOptions(
         sampling=Sampling(**_pick(options, Sampling)),
         base_urls=tuple(base_url or ()),

@@ -8,6 +8,7 @@ from typing import Any
 from pivotmine.config import COMMANDS
 from pivotmine.errors import UserError
 from pivotmine_stages.commands import STAGES, profile
+from pivotmine_stages.rollout import require_samples
 
 # The flags of `run` that each stage takes. A flag that means something else to a stage is not handed to it.
 FLAGS = {
@@ -49,6 +50,8 @@ def mine(
         summaries[command] = STAGES[command](tables, **options)
         if report is not None:
             report(command, summaries[command])
+        if command == "rollout":
+            require_samples(summaries[command])
     return summaries
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pivotmine.inert import inert
+from pivotmine.inert import inert, one_line
 
 MAX_CELL = 80
 MAX_ROWS = 200
@@ -80,6 +80,7 @@ def rollout_report(s: Mapping[str, Any]) -> str:
         sampled,
         _prompt_tokens(done) if done else "",
         _rejects(s["rejects"]),
+        *(f"  the first {reason}: {one_line(detail)[:MAX_EXAMPLE]}" for reason, detail in s["causes"].items()),
         f"{s['seconds']} s",
     ]
     return _block("rollout", lines)

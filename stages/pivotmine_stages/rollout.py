@@ -6,6 +6,7 @@ again: a row is named by (state, sample), and a part file is whole or absent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from typing import Any
 import polars as pl
 
 from pivotmine import rundir, sql
+from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.options import EngineOptions, failed
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
@@ -118,6 +121,17 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
 
 
+def require_samples(summary: dict[str, Any]) -> None:
+    """UserError, with the reason, where no sample is stored for the stages that come next."""
+    if summary["stored"]["samples"]:
+        return
+    if not summary["rejects"]:
+        raise UserError("nothing was sampled: nothing in the sources is a demonstration, extract's rejects say why")
+    reasons = ", ".join(f"{reason} {number}" for reason, number in summary["rejects"].items())
+    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(summary["causes"].items())[:1])
+    raise UserError(one_line(f"nothing was sampled: {reasons}{cause}"))
+
+
 def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
     """What all starts together have sampled of the policy; each prompt counts once."""
     parts = sorted((run / "rollouts" / record.policy_id).glob("*.parquet"))
@@ -163,8 +177,15 @@ def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | N
         return None
 
 
+def sound(reply: Reply) -> Reply:
+    """The reply; a failure where the model answers with no numbers, for its samples would look like answers."""
+    if all(math.isfinite(math.fsum(sample.logprobs or ())) for sample in reply.samples):
+        return reply
+    return failed(reply.request, "engine_error", "log-probabilities that are no numbers: the weights may be broken")
+
+
 def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
-    for reply in replies:
+    for reply in map(sound, replies):
         turn, prompt = work.in_flight.pop(reply.request.state_id)
         if reply.failure:
             work.reject(reply.failure, turn, reply.detail)
@@ -212,6 +233,7 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
         "sampled": dict(work.counts),
         "stored": _stored(run, work.record),
         "rejects": dict(Counter(row["reason"] for row in work.rejects)),
+        "causes": {row["reason"]: row["detail"] for row in reversed(work.rejects) if row["detail"]},
         "sampling_s": round(sampling_s, 2),
         "seconds": round(seconds, 2),
     }

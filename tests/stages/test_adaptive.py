@@ -212,7 +212,9 @@ def test_the_half_that_chose_is_not_the_half_that_is_reported(fixed: Path) -> No
 def test_what_cannot_be_sampled_is_waited_for_by_none(run: Path, policy: Path) -> None:
     sampled = {"run": run, "model": str(policy), "engine": "transformers", "max_new_tokens": 40}
     options = {"rollout": {**sampled, "num_samples": 4, "max_model_len": 50}, "score": {}, "select": {}}
-    with pytest.raises(UserError, match="no policy"):
+    with pytest.raises(
+        UserError, match=r"^nothing was sampled: prompt_too_long 5; the first prompt_too_long: 212 prompt"
+    ):
         profile({}, options, adaptive="exact", report=None)
 
 

@@ -75,7 +75,8 @@ ROLLED: dict[str, Any] = {
     "sampled": SAMPLED,
     "stored": {"samples": 160, "tokens": 8000, "prompt_tokens": 9000},
     "sampling_s": 4.0,
-    "rejects": {"no_verifier": 2},
+    "rejects": {"no_verifier": 2, "engine_error": 1},
+    "causes": {"engine_error": "status 500:\nout of \x1b[2Jmemory"},
     "seconds": 5.0,
 }
 
@@ -86,12 +87,13 @@ def test_rollout_says_what_it_cost() -> None:
         "          10 states, 80 samples wanted, 80 missing now",
         "          sampled 80 actions in 10 states: 4,000 tokens, 2.5 states/s, 1,000 tokens/s",
         "          9,000 prompt tokens, 3,000 of them from the prefix cache",
-        "          rejects: no_verifier 2",
+        "          rejects: no_verifier 2, engine_error 1",
+        "            the first engine_error: status 500: out of \\x1b[2Jmemory",
         "          5.0 s",
     ]
     told = {**ROLLED, "sampled": {**SAMPLED, "prefill_tokens": 6500}}
     assert rollout_report(told).splitlines()[3] == "          9,000 prompt tokens, 6,500 tokens prefilled"
-    nothing = {**ROLLED, "missing_samples": 0, "sampled": {}, "sampling_s": 0.0, "rejects": {}}
+    nothing = {**ROLLED, "missing_samples": 0, "sampled": {}, "sampling_s": 0.0, "rejects": {}, "causes": {}}
     assert rollout_report(nothing).splitlines()[2:4] == [
         "          sampled 0 actions in 0 states",
         "          rejects: none",

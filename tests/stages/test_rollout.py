@@ -24,7 +24,7 @@ from pivotmine.rundir import scan
 from pivotmine.states import demonstrated_turns, state_messages
 from pivotmine_stages.commands import extract, rollout
 from pivotmine_stages.engines.options import failed
-from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.engines.transformers_engine import TransformersEngine
 from pivotmine_stages.prefixes import sortable, tree_tokens
 from pivotmine_stages.rendering import load_renderer
@@ -227,6 +227,11 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
         ({"parser": "yaml"}, "no parser 'yaml'"),
         ({"verifier": "vibes"}, "no verifier"),
         ({"top_p": 0}, "--top-p 0: above 0, at most 1"),
+        ({"temperature": float("inf")}, "--temperature inf: a number, 0 or above"),
+        ({"temperature": float("nan")}, "--temperature nan: a number, 0 or above"),
+        ({"timeout_s": float("nan")}, "--timeout-s nan: a number of seconds above 0"),
+        ({"timeout_s": 0}, "--timeout-s 0: a number of seconds above 0"),
+        ({"base_url": ["http://127.0.0.1:9/v1"]}, "--base-url names a server: --engine openai goes with it"),
         ({"adapter": "nowhere"}, "adapter nowhere: no readable adapter_config.json"),
         ({"shard": "3/3"}, "--shard 3/3"),
         ({"template_options": "[1]"}, "a JSON object"),
@@ -452,3 +457,26 @@ def test_what_is_sampled_is_written_in_time_though_no_further_reply_comes(
     sample(run, tiny_policy, limit=3)
     assert len(found) == 3
     assert len(keys(run)) == 9
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("-inf")])
+def test_samples_of_a_model_that_answers_with_no_numbers_are_none(logprob: float) -> None:
+    request = Request(state_id="s", prompt_ids=[1], sample_indices=(0, 1))
+    one = Sample(sample_index=0, text="a", token_ids=[1, 2], logprobs=[-0.5, -1.0], finish_reason="stop", num_tokens=2)
+    untold = replace(one, sample_index=1, logprobs=None)
+    whole = Reply(request=request, samples=(one, untold))
+    assert stage.sound(whole) is whole
+    broken = replace(whole, samples=(one, replace(one, sample_index=1, logprobs=[-0.5, logprob])))
+    detail = "log-probabilities that are no numbers: the weights may be broken"
+    assert stage.sound(broken) == failed(request, "engine_error", detail)
+
+
+def test_without_a_sample_the_stages_after_rollout_are_told_why() -> None:
+    stage.require_samples({"stored": {"samples": 1}})
+    nothing: dict[str, Any] = {"stored": {"samples": 0}, "rejects": {}, "causes": {}}
+    with pytest.raises(UserError, match=r"^nothing was sampled: nothing in the sources is a demonstration"):
+        stage.require_samples(nothing)
+    rejects = {"rejects": {"no_verifier": 2, "engine_error": 1}, "causes": {"engine_error": "status 500:\n no"}}
+    words = "^nothing was sampled: no_verifier 2, engine_error 1; the first engine_error: status 500: no$"
+    with pytest.raises(UserError, match=words):
+        stage.require_samples({**nothing, **rejects})

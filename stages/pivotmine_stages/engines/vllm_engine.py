@@ -69,6 +69,7 @@ class VllmEngine:
         earlier = set(multiprocessing.active_children())
         self._llm: Any = _start(options)
         self._processes = set(multiprocessing.active_children()) - earlier
+        self._ended = False
         threading.Thread(target=self._watch, name="vllm-watch", daemon=True).start()
         self.block_size: int = self._llm.llm_engine.vllm_config.cache_config.block_size
         """Tokens of a block of its prefix cache: 16 on most GPUs, 128 on a CPU."""
@@ -117,16 +118,19 @@ class VllmEngine:
                 process.join(CLOSE_TIMEOUT_S)
 
     def _watch(self) -> None:
-        """vLLM waits for ever for the output of a process that was killed: it is told."""
+        """vLLM waits for ever for the output of a process that was killed: it is told, and so is who asks later."""
         outputs = getattr(self._llm.llm_engine.engine_core, "outputs_queue", None)
         if self._processes and outputs is not None:
             multiprocessing.connection.wait([process.sentinel for process in self._processes])
+            self._ended = True  # first: the answer below is for one call only
             outputs.put(EngineDeadError())
 
     @contextlib.contextmanager
     def _living(self) -> Generator[None]:
         """vLLM's process is needed; EngineDied where it has ended, which any call may be the first to notice."""
         try:
+            if self._ended:
+                raise EngineDeadError
             yield
         except _DEAD as error:
             words = "vLLM's process ended (out of memory?); start again: what is stored is kept"
