@@ -31,12 +31,12 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     loadable.check_model(model, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
     resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
-    resume.check_left(settings, checkpoint)
+    only_to_save = resume.only_to_save(settings, checkpoint)
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
     trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
     trainer.save_model(settings.output_dir)

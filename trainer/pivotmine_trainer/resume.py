@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import TrainerState
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.loadable import flaw
+from pivotmine_trainer.policies import refusals
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LAST = ("true", "last", "1", "yes")
@@ -116,12 +118,39 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def check_left(settings: GRPOSettings | SFTSettings, resumed: str | None) -> None:
-    """UserError where the checkpoint has all steps that are asked for: one more would be trained."""
-    if resumed is not None and settings.max_steps > 0:
-        done = TrainerState.load_from_json(str(Path(resumed) / "trainer_state.json")).global_step
-        if done >= settings.max_steps:
-            raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+def only_to_save(settings: GRPOSettings | SFTSettings, resumed: str | None) -> bool:
+    """Whether the checkpoint has all steps that are asked for, and a kill kept its model from being saved.
+
+    UserError where nothing is left to do: transformers would train one step more.
+    """
+    if resumed is None or settings.max_steps <= 0:
+        return False
+    done = _state(resumed).global_step
+    if done > settings.max_steps or (done == settings.max_steps and _is_saved(settings, resumed)):
+        raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+    return done == settings.max_steps
+
+
+def _is_saved(settings: GRPOSettings | SFTSettings, resumed: str) -> bool:
+    """Whether the output folder holds the file that a saved model ends with, and no earlier training's."""
+    last = Path(str(settings.output_dir)) / TRAINING_ARGS_NAME
+    return last.is_file() and last.stat().st_mtime >= (Path(resumed) / "trainer_state.json").stat().st_mtime
+
+
+def _state(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+
+
+def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
+    """Train to the last step; where only saving is left, be as training was when it ended."""
+    if resumed is None or not only_to_save:
+        trainer.train(resume_from_checkpoint=resumed)
+        return
+    state = _state(resumed)
+    with refusals(f"{resumed} cannot be loaded"):
+        trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
+    trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
+    trainer.state.log_history = state.log_history
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:

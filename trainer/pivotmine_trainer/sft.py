@@ -37,7 +37,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
     resume.remember(settings, resume.identity(arguments, settings, model, rows["train"]), checkpoint)
-    resume.check_left(settings, checkpoint)
+    only_to_save = resume.only_to_save(settings, checkpoint)
     adapter = policies.load_adapter(model)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     with policies.refusals("the trainer cannot be made"):
@@ -50,7 +50,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
             quantization_config=None if adapter else get_quantization_config(model),
             peft_config=get_peft_config(model),
         )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    resume.train(trainer, checkpoint, only_to_save=only_to_save)
     trainer.save_model(settings.output_dir)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
 

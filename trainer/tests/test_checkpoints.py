@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 from refusing import refusal
 
+from pivotmine_trainer import heldout
 from pivotmine_trainer.cli import main
+
+SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None}
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +39,39 @@ def test_a_checkpoint_that_training_cannot_go_on_from(
     assert refusal([*args, "--eval_strategy", "no"], capsys) == (
         f"{checkpoint}: {name} {flaw}; resume from another checkpoint, or start anew into another --output_dir"
     )
+
+
+@pytest.mark.parametrize("options", [{}, SFT, {"use_peft": "true"}])
+def test_killed_before_the_model_was_saved_it_is_saved_without_another_step(
+    options: dict[str, Any], policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    args = [*tiny.command(policy, dataset, out, save_steps=1, **options), "--resume_from_checkpoint", "true"]
+    main(args)
+    name = "adapter_model.safetensors" if "use_peft" in options else "model.safetensors"
+    saved, files = (out / name).read_bytes(), {path.name for path in out.iterdir()}
+    for path in (out / name, out / "training_args.bin", out / "heldout.jsonl"):
+        path.unlink(missing_ok=True)
+    capsys.readouterr()
+    main(args)
+    assert f"trained   2 steps, saved to {out}\n" in capsys.readouterr().out
+    assert ((out / name).read_bytes(), {path.name for path in out.iterdir()}) == (saved, files)
+    assert [found.step for found in heldout.read(out)] == ([] if "method" in options else [2])
+    assert refusal(args, capsys) == f"{out}/checkpoint-2 has 2 steps of --max_steps 2: nothing is left to train"
+
+
+def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
+    policy: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Gone on with and killed before the end, the output folder holds the model that the first training saved."""
+    out = tmp_path / "out"
+    args = tiny.command(policy, dataset, out, save_steps=1, eval_strategy="no", max_steps=1)
+    main(args)
+    early = {name: (out / name).read_bytes() for name in ("model.safetensors", "training_args.bin")}
+    longer = [*args, "--max_steps", "2", "--resume_from_checkpoint", "true"]
+    main(longer)
+    for name, content in early.items():
+        (out / name).write_bytes(content)
+        os.utime(out / name, (0, 0))
+    main(longer)
+    assert (out / "model.safetensors").read_bytes() == (out / "checkpoint-2/model.safetensors").read_bytes()
