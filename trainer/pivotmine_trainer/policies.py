@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
     if not is_first_process():
         return
     profiled = {found for found in data.unique("weights_hash") if found is not None}
-    ours = _hash(str(model.model_name_or_path))
+    ours = hash_weights(str(model.model_name_or_path))
     if not profiled or ours is None:
         warn("the profiled policy's weights are not known here: nobody checked that this is the policy that was mined")
     elif profiled != {ours}:
@@ -106,7 +107,9 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
         )
 
 
-def _hash(name: str) -> str | None:
+@lru_cache(maxsize=1)
+def hash_weights(name: str) -> str | None:
+    """The policy's hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
     folder = _local(name)
     if folder is None:
         return None

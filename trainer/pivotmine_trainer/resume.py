@@ -14,10 +14,10 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
+from pivotmine_trainer import policies
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.loadable import flaw
-from pivotmine_trainer.policies import refusals
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LAST = ("true", "last", "1", "yes")
@@ -25,6 +25,10 @@ _STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_d
 _GRPO_STEP = (
     *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
     *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
+)
+_MODEL = (
+    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
+    *("lora_modules_to_save", "use_rslora", "use_dora", "dtype", "load_in_8bit", "load_in_4bit"),
 )
 _STATE = {
     "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
@@ -107,10 +111,16 @@ def identity(
         "invalid_action_reward": arguments.invalid_action_reward,
         "curriculum": arguments.curriculum,
         "echo_weight": arguments.echo_weight,
-        "use_peft": model.use_peft,
     }
     names = (*_STEP, *_GRPO_STEP) if isinstance(settings, GRPOSettings) else _STEP
-    return known | {name: _plain(getattr(settings, name)) for name in names}
+    known |= {name: _plain(getattr(settings, name)) for name in names}
+    return known | {name: getattr(model, name) for name in _MODEL} | _weights(model)
+
+
+def _weights(model: ModelSettings) -> dict[str, str]:
+    """The initial weights' hash, which one process takes for all; nothing where they are not on this machine yet."""
+    found = policies.hash_weights(str(model.model_name_or_path)) if is_first_process() else None
+    return {} if found is None else {"weights": found}
 
 
 def _plain(value: Any) -> Any:
@@ -147,7 +157,7 @@ def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
         trainer.train(resume_from_checkpoint=resumed)
         return
     state = _state(resumed)
-    with refusals(f"{resumed} cannot be loaded"):
+    with policies.refusals(f"{resumed} cannot be loaded"):
         trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
     trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
     trainer.state.log_history = state.log_history

@@ -11,9 +11,16 @@ import pytest
 import tiny
 from refusing import refusal
 
+from pivotmine.policy import hash_weights
 from pivotmine_trainer import heldout
 from pivotmine_trainer.cli import main
 
+LORA: dict[str, Any] = {
+    "use_peft": "true",
+    "lora_r": 4,
+    "lora_target_modules": ["q_proj", "v_proj"],
+    "eval_strategy": "no",
+}
 SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None}
 
 
@@ -75,3 +82,38 @@ def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
         os.utime(out / name, (0, 0))
     main(longer)
     assert (out / "model.safetensors").read_bytes() == (out / "checkpoint-2/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lora_r": 8}, "lora_r 4 -> 8"),
+        ({"lora_target_modules": ["v_proj", "k_proj"]}, "lora_target_modules ['q_proj', 'v_proj'] -> ['v_proj', 'k_proj']"),
+        ({"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),
+    ],
+)
+def test_a_checkpoint_of_another_adapter(
+    options: dict[str, Any], said: str, adapted: Path, policy: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = tiny.command(policy, dataset, adapted, **{**LORA, **options}, resume_from_checkpoint="true")
+    assert refusal(args, capsys) == (
+        f"{adapted}/checkpoint-1 is of another training ({said}): give its settings, or start anew"
+    )
+
+
+@pytest.fixture(scope="module")
+def adapted(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one step of LoRA."""
+    out = tmp_path_factory.mktemp("adapted") / "out"
+    main(tiny.command(policy, dataset, out, **LORA, save_steps=1, max_steps=1))
+    return out
+
+
+def test_a_checkpoint_of_another_policy(
+    trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its prompts are the same: the tokenizer is."""
+    other = tiny.save(tmp_path / "other", tiny.make_model(seed=1), tiny.load_tokenizer(policy))
+    args = tiny.command(other, dataset, trained, eval_strategy="no", resume_from_checkpoint="true")
+    before, after = hash_weights(policy), hash_weights(other)
+    assert f"(weights {before} -> {after})" in refusal(args, capsys)
