@@ -30,7 +30,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
-    resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
+    resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _GRPO_STEP = (
     *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
     *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
 )
+_SFT_STEP = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "completion_only_loss")
 _MODEL = (
     *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
     *("lora_modules_to_save", "use_rslora", "use_dora", "dtype", "load_in_8bit", "load_in_4bit"),
@@ -99,22 +101,32 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def identity(
-    arguments: PivotArguments, settings: GRPOSettings | SFTSettings, model: ModelSettings, data: Dataset
+    arguments: PivotArguments,
+    settings: GRPOSettings | SFTSettings,
+    model: ModelSettings,
+    data: Dataset,
+    held_out: Dataset | None,
 ) -> dict[str, Any]:
     """What decides which prompts come in which step, how they are rewarded, and what a step makes of it."""
-    digest = hashlib.sha256("\n".join(data["prompt"]).encode()).hexdigest()[:16]
     known: dict[str, Any] = {
         "method": arguments.method,
         "rows": len(data),
-        "data": digest,
+        "data": _digest(data["prompt"]),
+        "demonstrations": _digest(data["demonstrations"]),
+        "verifier_ids": _digest(data["verifier_id"]),
+        "heldout_states": None if held_out is None else _digest(held_out["state_id"]),
         "verifier": arguments.verifier,
         "invalid_action_reward": arguments.invalid_action_reward,
         "curriculum": arguments.curriculum,
         "echo_weight": arguments.echo_weight,
     }
-    names = (*_STEP, *_GRPO_STEP) if isinstance(settings, GRPOSettings) else _STEP
+    names = (*_STEP, *(_GRPO_STEP if isinstance(settings, GRPOSettings) else _SFT_STEP))
     known |= {name: _plain(getattr(settings, name)) for name in names}
     return known | {name: getattr(model, name) for name in _MODEL} | _weights(model)
+
+
+def _digest(texts: Iterable[str | None]) -> str:
+    return hashlib.sha256("\n".join(text or "" for text in texts).encode()).hexdigest()[:16]
 
 
 def _weights(model: ModelSettings) -> dict[str, str]:

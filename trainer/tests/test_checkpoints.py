@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import tiny
 from refusing import refusal
 
 from pivotmine.policy import hash_weights
+from pivotmine.verifiers import make_spec
 from pivotmine_trainer import heldout
 from pivotmine_trainer.cli import main
 
@@ -21,6 +24,8 @@ LORA: dict[str, Any] = {
     "lora_target_modules": ["q_proj", "v_proj"],
     "eval_strategy": "no",
 }
+_SPEC = make_spec("exact", {})
+EXACT = {"verifier": "exact", "verifier_options": _SPEC.options_json, "verifier_id": _SPEC.verifier_id}
 SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None}
 
 
@@ -117,3 +122,47 @@ def test_a_checkpoint_of_another_policy(
     args = tiny.command(other, dataset, trained, eval_strategy="no", resume_from_checkpoint="true")
     before, after = hash_weights(policy), hash_weights(other)
     assert f"(weights {before} -> {after})" in refusal(args, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("demonstrations", {"demonstrations": json.dumps([{"action": {"message": "no"}, "turn_id": "t"}])}),
+        ("verifier_ids", EXACT),
+    ],
+)
+def test_a_checkpoint_of_other_rows(
+    name: str,
+    changed: dict[str, Any],
+    trained: Path,
+    policy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Their prompts are the same."""
+    rows = tiny.pivot_rows(policy)
+    rows[3] |= changed
+    args = tiny.command(policy, tiny.write_dataset(tmp_path / "pivots", rows[:-2], rows[-2:]), trained)
+    said = refusal([*args, "--eval_strategy", "no", "--resume_from_checkpoint", "true"], capsys)
+    assert re.fullmatch(rf".*/checkpoint-1 is of another training \({name} \w{{16}} -> \w{{16}}\): .*", said)
+
+
+def test_a_checkpoint_with_other_held_out_states(
+    policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = tiny.command(policy, dataset, tmp_path / "out", save_steps=1, max_steps=1)
+    main(args)
+    said = refusal([*args, "--max_steps", "2", "--heldout_states", "1", "--resume_from_checkpoint", "true"], capsys)
+    assert re.fullmatch(r".*/checkpoint-1 is of another training \(heldout_states \w{16} -> \w{16}\): .*", said)
+
+
+def test_a_checkpoint_of_other_sft(
+    policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sft = {**SFT, "eval_strategy": "no", "save_steps": 1, "per_device_train_batch_size": 2}
+    main(tiny.command(policy, dataset, tmp_path / "out", **sft, max_steps=1))
+    other = {**sft, "max_length": 200, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    args = tiny.command(policy, dataset, tmp_path / "out", **other, resume_from_checkpoint="true")
+    assert "(max_length None -> 200, per_device_train_batch_size 2 -> 1, gradient_accumulation_steps 1 -> 2)" in (
+        refusal(args, capsys)
+    )
