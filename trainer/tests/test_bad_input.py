@@ -15,6 +15,7 @@ import tiny
 from refusing import refusal
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
 from pivotmine_trainer.arguments import PivotArguments
 from pivotmine_trainer.cli import main
 from pivotmine_trainer.dataset import load_split
@@ -127,6 +128,17 @@ def test_another_version_of_the_verifier(refused: Refused) -> None:
 def test_no_row_with_a_verifier(refused: Refused) -> None:
     nothing = {"verifier": None, "verifier_options": None, "verifier_id": None}
     assert "no verifier judges any of the 6 rows of train" in refused(nothing)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("recorded", {}), ("any", {"members": [{"name": "recorded", "options": {}}]})]
+)
+def test_rewards_that_were_recorded(refused: Refused, name: str, options: dict[str, Any]) -> None:
+    spec = make_spec(name, options)
+    assert refused({"verifier": name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}) == (
+        "row 0 of train (state state0): verifier recorded knows the rewards of samples that were mined and cannot "
+        "judge new ones; name a --verifier that can"
+    )
 
 
 def test_an_unknown_parser(refused: Refused) -> None:
