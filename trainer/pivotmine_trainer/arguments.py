@@ -179,7 +179,8 @@ def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, 
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
-        parser = TrlParser(dataclasses, prog="pivotmine-train", usage=_USAGE)
+        # An abbreviated --method would not be seen by `_method`.
+        parser = TrlParser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None

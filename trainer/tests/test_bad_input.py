@@ -282,6 +282,7 @@ def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pyte
     ("args", "words"),
     [
         (["--dataset", "x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
+        (["--dataset", "x", "--model", "y", "--meth", "sft"], "there is no --meth sft"),
         (["--model", "y"], "the following arguments are required: --dataset"),
         (["--dataset", "x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
     ],
