@@ -25,6 +25,7 @@ from pivotmine_trainer.trainer import CURRICULUM_FILE, PivotTrainer
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
     """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
     data, held_out = _data(arguments, settings)
+    policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
@@ -88,7 +89,7 @@ def _trainer(
     held_out: Dataset | None,
     checkpoint: str | None,
 ) -> PivotTrainer:
-    adapter = policies.load_adapter(model)
+    adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
     end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), _generation_config(name))

@@ -25,6 +25,7 @@ from pivotmine_trainer.demonstrations import continuations
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
     """Train and save to OUTPUT_DIR."""
+    policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     splits = ["train"] if settings.eval_strategy == "no" else ["train", "validation"]
     rows = {split: load_split(arguments.dataset, split) for split in splits}
@@ -39,7 +40,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     ours = resume.identity(arguments, settings, model, rows["train"], rows.get("validation"))
     resume.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
-    adapter = policies.load_adapter(model)
+    adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     with policies.refusals("the trainer cannot be made"):
         trainer = SFTTrainer(

@@ -253,6 +253,8 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"verifier": "psychic"}, 'no verifier "psychic"'),
         ({"method": "dpo"}, "--method dpo: choose from grpo, sft"),
         ({"config": "/nowhere.yaml"}, "/nowhere.yaml"),
+        ({"lora_r": 8}, "--lora_r: all weights are trained; give --use_peft true, or leave it out"),
+        ({"use_dora": "true"}, "--use_dora: all weights are trained; give --use_peft true, or leave it out"),
         ({"model": "/nowhere"}, "no model under /nowhere: "),
         ({"model": None}, "no policy to train"),
         ({"beta": "nan"}, "--beta nan: give a finite number"),

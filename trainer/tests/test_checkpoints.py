@@ -93,7 +93,10 @@ def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
     ("options", "said"),
     [
         ({"lora_r": 8}, "lora_r 4 -> 8"),
-        ({"lora_target_modules": ["v_proj", "k_proj"]}, "lora_target_modules ['q_proj', 'v_proj'] -> ['v_proj', 'k_proj']"),
+        (
+            {"lora_target_modules": ["v_proj", "k_proj"]},
+            "lora_target_modules ['q_proj', 'v_proj'] -> ['v_proj', 'k_proj']",
+        ),
         ({"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),
     ],
 )
