@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ class ModelSettings(ModelConfig):
     model_name_or_path: str | None = _option(
         None, "Folder or hub id of the policy, or folder of a LoRA adapter to train on.", aliases=["--model"]
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        target: Any = self.lora_target_modules
+        # TRL makes one target text, which peft reads as a regular expression over whole names: no plain name fits.
+        if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
+            self.lora_target_modules = [target]
 
 
 @dataclass

@@ -91,7 +91,7 @@ def make_adapter(policy: Path, adapter: Path) -> Path:
             {"attn_implementation": "psychic"},
             '--attn_implementation psychic: Specified `attn_implementation="psychic"`',
         ),
-        ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules psychic not found in the base model"),
+        ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules {'psychic'} not found in the base model"),
         ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
         ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
         ({"report_to": "psychic"}, "the trainer cannot be made: psychic is not supported, only "),
@@ -116,6 +116,21 @@ def test_options_that_a_library_refuses(
 )
 def test_names_that_there_are_not(options: dict[str, Any], said: str, tmp_path: Path, capsys: Capture) -> None:
     assert refusal(tiny.command(tmp_path, tmp_path, tmp_path / "out", **options), capsys) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["q_proj"], ["q_proj"]),
+        (["self_attn.q_proj"], ["self_attn.q_proj"]),
+        (["q_proj", "v_proj"], ["q_proj", "v_proj"]),
+        (["all-linear"], "all-linear"),
+        ([r".*\.q_proj"], r".*\.q_proj"),
+    ],
+)
+def test_targets_of_lora(given: list[str], meant: Any) -> None:
+    """One name alone is a name, as several are; TRL makes it text, and peft reads text as a regular expression."""
+    assert ModelSettings("x", lora_target_modules=given).lora_target_modules == meant
 
 
 def test_names_of_a_file_that_there_are_not(tmp_path: Path, capsys: Capture) -> None:
