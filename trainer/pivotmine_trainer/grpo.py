@@ -33,10 +33,11 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
     resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
+    curriculum = _curriculum(arguments, settings, data, checkpoint)
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
-    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, checkpoint)
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum)
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
@@ -87,7 +88,7 @@ def _trainer(
     config: Any,
     data: Dataset,
     held_out: Dataset | None,
-    checkpoint: str | None,
+    curriculum: Curriculum | None,
 ) -> PivotTrainer:
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
@@ -96,7 +97,6 @@ def _trainer(
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    curriculum = _curriculum(arguments, settings, data, checkpoint)
     echo = _echo(arguments, tokenizer, config)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(

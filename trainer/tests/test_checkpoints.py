@@ -169,3 +169,33 @@ def test_a_checkpoint_of_other_sft(
     assert "(max_length None -> 200, per_device_train_batch_size 2 -> 1, gradient_accumulation_steps 1 -> 2)" in (
         refusal(args, capsys)
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(None, "FileNotFoundError"), ("{", "JSONDecodeError"), ("[]", "TypeError"), ('{"advantages": {}}', "KeyError")],
+)
+def test_a_curriculum_that_cannot_be_gone_on_with(
+    text: str | None,
+    error: str,
+    drawn: Path,
+    policy: Path,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = Path(shutil.copytree(drawn, tmp_path / "out")) / "checkpoint-1/curriculum.json"
+    file.unlink() if text is None else file.write_text(text)
+    args = tiny.command(policy, dataset, tmp_path / "out", curriculum="true", eval_strategy="no")
+    assert refusal([*args, "--resume_from_checkpoint", "true"], capsys) == (
+        f"{file} is missing or broken ({error}); resume from another checkpoint, or start anew into another "
+        "--output_dir"
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one step of a curriculum."""
+    out = tmp_path_factory.mktemp("drawn") / "out"
+    main(tiny.command(policy, dataset, out, curriculum="true", save_steps=1, max_steps=1, eval_strategy="no"))
+    return out
