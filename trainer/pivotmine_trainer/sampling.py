@@ -7,6 +7,7 @@ make every action "truncated", a dataset that gives not even one step.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from datasets import Dataset
@@ -14,6 +15,7 @@ from datasets import Dataset
 from pivotmine.errors import UserError
 from pivotmine_trainer.arguments import GRPOSettings
 from pivotmine_trainer.console import warn
+from pivotmine_trainer.ranges import RANGES
 
 FROM_DATASET = {
     "temperature": "temperature",
@@ -22,6 +24,7 @@ FROM_DATASET = {
     "max_completion_length": "max_new_tokens",
 }
 """TRL's option -> the mined policy's sampling parameter."""
+_WHOLE = ("top_k", "max_new_tokens")
 _STOPS = ("stop", "stop_strings", "stop_token_ids", "include_stop_str_in_output")
 _GREEDY: dict[str, Any] = {"temperature": 0, "top_k": 1, "do_sample": False, "top_p": 0}
 
@@ -50,9 +53,19 @@ def sample_as_mined(settings: GRPOSettings, data: Dataset) -> None:
             raise UserError(f"the dataset's sampling says nothing of {parameter}: {json.dumps(mined)}")
         given = getattr(settings, option)
         if given is None:
+            _check_mined(option, parameter, mined[parameter])
             setattr(settings, option, mined[parameter])
         elif given != mined[parameter]:
             warn(f"--{option} {given}, and mining sampled with {mined[parameter]}: the profiles are of another policy")
+
+
+def _check_mined(option: str, parameter: str, value: Any) -> None:
+    """UserError where a value of the dataset is none that the option could have: nobody else looks at it."""
+    kinds, words = ((int,), "a whole number") if parameter in _WHOLE else ((int, float), "a number")
+    known = RANGES[option]
+    is_number = type(value) in kinds and math.isfinite(value)
+    if not is_number or not known.least <= value <= known.most:
+        raise UserError(f"the dataset's sampling: {parameter} {json.dumps(value)}: {words}, {known.words}")
 
 
 def check_generation(settings: GRPOSettings) -> None:

@@ -212,6 +212,26 @@ def test_sampling_that_training_has_not(policy: Path, refused: Refused) -> None:
     assert refused({"sampling": stopping}).startswith("the dataset's sampling has stop, which training could not do")
 
 
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        ("temperature", None, "temperature null: a number, 0 or more"),
+        ("temperature", "hot", 'temperature "hot": a number, 0 or more'),
+        ("temperature", True, "temperature true: a number, 0 or more"),
+        ("temperature", float("nan"), "temperature NaN: a number, 0 or more"),
+        ("temperature", float("inf"), "temperature Infinity: a number, 0 or more"),
+        ("temperature", -1, "temperature -1: a number, 0 or more"),
+        ("top_p", 7, "top_p 7: a number, in [0, 1]"),
+        ("top_k", -1, "top_k -1: a whole number, 0 (all) or more"),
+        ("max_new_tokens", 32.5, "max_new_tokens 32.5: a whole number, at least 1"),
+    ],
+)
+def test_sampling_that_makes_no_sense(policy: Path, refused: Refused, parameter: str, value: Any, words: str) -> None:
+    (sampling,) = {row["sampling"] for row in tiny.pivot_rows(policy)}
+    mined = json.dumps({**json.loads(sampling), parameter: value})
+    assert refused({"sampling": mined}) == f"the dataset's sampling: {words}"
+
+
 @pytest.mark.parametrize("option", ["verifier", "curriculum", "echo_weight", "retrieval_prompts"])
 def test_options_of_rewards_are_none_of_sft(option: str) -> None:
     values: dict[str, Any] = {"verifier": "exact", "curriculum": True, "echo_weight": 0.1, "retrieval_prompts": 2}
