@@ -26,6 +26,11 @@ FROM_DATASET = {
 """TRL's option -> the mined policy's sampling parameter."""
 _WHOLE = ("top_k", "max_new_tokens")
 _STOPS = ("stop", "stop_strings", "stop_token_ids", "include_stop_str_in_output")
+_CHECKED = (
+    *("temperature", "top_p", "top_k", "max_new_tokens", "max_tokens", "max_length"),
+    *("eos_token_id", "ignore_eos", "n", "num_return_sequences"),
+)
+"""What an engine would take from generation_kwargs in place of what was compared with the dataset and the model."""
 _GREEDY: dict[str, Any] = {"temperature": 0, "top_k": 1, "do_sample": False, "top_p": 0}
 
 
@@ -72,7 +77,7 @@ def check_generation(settings: GRPOSettings) -> None:
     """UserError for options with which a group's actions are all alike, or are all counted as truncated."""
     more = settings.generation_kwargs or {}
     assert isinstance(more, dict), "TrainingArguments reads JSON text into a dict"
-    chosen = {name: getattr(settings, name, None) for name in _GREEDY} | more
+    chosen = {name: getattr(settings, name, more.get(name)) for name in _GREEDY}
     for name, value in _GREEDY.items():
         if chosen[name] == value and chosen[name] is not None:
             raise UserError(f"{name} {value}: all actions of a group would be the same, and every advantage 0")
@@ -84,6 +89,11 @@ def check_generation(settings: GRPOSettings) -> None:
         raise UserError(
             f"generation_kwargs: {', '.join(stops)} would end actions without an end-of-turn token, and TRL counts "
             "those as truncated; leave it out"
+        )
+    if checked := [name for name in more if name in _CHECKED]:
+        raise UserError(
+            f"generation_kwargs: {', '.join(checked)} would go past what was checked; give --temperature, --top_p, "
+            "--top_k or --max_completion_length, or leave it out"
         )
     if settings.remove_unused_columns:
         raise UserError("--remove_unused_columns: the reward needs the dataset's other columns")

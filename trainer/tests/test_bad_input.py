@@ -261,6 +261,12 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"generation_kwargs": '{"stop_strings": "x"}'}, "stop_strings would end actions"),
         ({"generation_kwargs": '{"seed": 1}', "use_vllm": "true"}, "a seed gives all actions of a group the same"),
         ({"generation_kwargs": '{"do_sample": false}'}, "do_sample False: all actions of a group would be the same"),
+        (
+            {"generation_kwargs": '{"top_k": 1, "max_new_tokens": 4}'},
+            "generation_kwargs: top_k, max_new_tokens would go past what was checked; give --temperature, --top_p, "
+            "--top_k or --max_completion_length, or leave it out",
+        ),
+        ({"generation_kwargs": '{"eos_token_id": 5}'}, "generation_kwargs: eos_token_id would go past"),
         ({"generation_kwargs": '{"num_beams": 4}'}, "num_beams searches, it does not sample"),
         ({"temperature": 0}, "temperature 0: all actions of a group would be the same"),
         ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
@@ -283,6 +289,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"learning_rate": -1}, "--learning_rate -1.0: 0 or more"),
         ({"top_p": 1.5}, "--top_p 1.5: in [0, 1]"),
         ({"num_generations": 1}, "--num_generations 1: at least 2"),
+        ({"num_generations_eval": 1}, "--num_generations_eval 1: at least 2: all rewards of one action are equal"),
         ({"max_completion_length": 0}, "--max_completion_length 0: at least 1"),
         ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size 0: at least 1"),
         ({"max_steps": 0}, "--max_steps 0: at least 1, or -1"),
