@@ -133,7 +133,7 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
 
 @lru_cache(maxsize=1)
 def hash_weights(name: str) -> str | None:
-    """The policy's hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
+    """The hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
     folder = _local(name)
     if folder is None:
         return None

@@ -100,7 +100,10 @@ def check_generation(settings: GRPOSettings) -> None:
 
 
 def check_steps(settings: GRPOSettings, num_rows: int) -> None:
-    """UserError where the rows do not fill one batch of generations: TRL would train 0 steps and call it completed."""
+    """UserError where the rows do not fill one batch of generations: TRL would train 0 steps and call it completed.
+
+    A warning where the warm-up is as long as the training.
+    """
     assert settings.generation_batch_size is not None
     assert settings.num_generations is not None
     prompts = settings.generation_batch_size // settings.num_generations
@@ -109,3 +112,19 @@ def check_steps(settings: GRPOSettings, num_rows: int) -> None:
             f"{num_rows} training rows, and one step takes {prompts}: mine more states, or give a smaller "
             "--prompts_per_step"
         )
+    planned = _planned_steps(settings, num_rows // prompts)
+    if settings.lr_scheduler_type != "constant" and planned <= settings.warmup_steps:
+        warn(
+            f"--warmup_steps {settings.warmup_steps:g}: the training has {planned} steps, so that none has the full "
+            "--learning_rate; give fewer"
+        )
+
+
+def _planned_steps(settings: GRPOSettings, num_batches: int) -> int:
+    """Optimiser steps, from the batches of generations in an epoch."""
+    if settings.max_steps > 0:
+        return settings.max_steps
+    assert settings.steps_per_generation is not None
+    assert settings.gradient_accumulation_steps is not None
+    passes = num_batches * settings.steps_per_generation * settings.num_iterations
+    return math.ceil(settings.num_train_epochs * max(1, math.ceil(passes / settings.gradient_accumulation_steps)))

@@ -1,4 +1,4 @@
-"""What a `--config` file says counts as if the command line had said it."""
+"""What a `--config` file says counts as if the command line had said it; how long a warm-up may be."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.arguments import parse
+from pivotmine_trainer.arguments import GRPOSettings, parse
+from pivotmine_trainer.sampling import check_steps
 
 
 def parsed(config: str, folder: Path) -> dict[str, Any]:
@@ -52,3 +54,30 @@ def test_values_of_a_file_that_are_of_another_type(tmp_path: Path, capsys: pytes
     assert "error: there is no --no_gradient_checkpointing True\n" in said
     with pytest.raises(UserError, match="psychic is not a valid IntervalStrategy"):
         parsed("eval_strategy: psychic", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "planned"),
+    [
+        ({"max_steps": 10}, 10),
+        ({"max_steps": 11}, None),
+        ({"max_steps": -1, "prompts_per_step": 2, "per_device_train_batch_size": 8, "num_train_epochs": 2.5}, 8),
+        ({"max_steps": -1, "prompts_per_step": 2, "per_device_train_batch_size": 8, "num_train_epochs": 3.5}, None),
+        ({"max_steps": -1, "num_iterations": 2, "num_train_epochs": 5}, 10),
+        ({"max_steps": 5, "lr_scheduler_type": "constant"}, None),
+    ],
+)
+def test_a_warm_up_as_long_as_the_training(
+    options: dict[str, Any], planned: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On 6 rows."""
+    words = tiny.command(Path("x"), Path("y"), Path("z"), warmup_steps=10, use_cpu="true", **options)
+    _, settings, _ = parse(words)
+    assert isinstance(settings, GRPOSettings)
+    check_steps(settings, 6)
+    assert capsys.readouterr().err == (
+        f"warning: --warmup_steps 10: the training has {planned} steps, so that none has the full --learning_rate; "
+        "give fewer\n"
+        if planned
+        else ""
+    )

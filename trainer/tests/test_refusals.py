@@ -68,7 +68,7 @@ def test_options_that_are_none_of_an_adapter(
 def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
-    get_peft_model(AutoModelForCausalLM.from_pretrained(policy), lora).save_pretrained(adapter)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(policy), lora).save_pretrained(str(adapter))
     settings = GRPOSettings(str(tmp_path), model_init_kwargs={"dtype": "bfloat16"}, use_cpu=True)
     model = ModelSettings(str(adapter), attn_implementation="eager")
     loaded = load_adapter(model, settings)
