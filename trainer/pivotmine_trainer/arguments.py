@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ class ModelSettings(ModelConfig):
     model_name_or_path: str | None = _option(
         None, "Folder or hub id of the policy, or folder of a LoRA adapter to train on.", aliases=["--model"]
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        target: Any = self.lora_target_modules
+        # TRL makes one target text, which peft reads as a regular expression over whole names: no plain name fits.
+        if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
+            self.lora_target_modules = [target]
 
 
 @dataclass
@@ -175,11 +183,34 @@ class SFTSettings(SFTConfig):
 SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}
 
 
+class _Parser(TrlParser):
+    """TrlParser, to which a file's options are the command line's: under all their names, and read by their types."""
+
+    def set_defaults_with_config(self, **said: Any) -> list[str]:
+        options = {
+            name.removeprefix("--"): action
+            for action in self._actions
+            for name in action.option_strings
+            if action.nargs != 0  # `--no_gradient_checkpointing` is another's opposite
+        }
+        read = {options[name].dest: _as_typed(value, options[name]) for name, value in said.items() if name in options}
+        unknown = {name: value for name, value in said.items() if name not in options}
+        return super().set_defaults_with_config(**read, **unknown)
+
+
+def _as_typed(value: Any, action: argparse.Action) -> Any:
+    """A YAML value as it would be typed: `eval_strategy: no` is the word, though YAML has made it False."""
+    if action.nargs == "+" or not isinstance(value, int | float):
+        return value
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
 def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, ModelSettings]:
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
-        parser = TrlParser(dataclasses, prog="pivotmine-train", usage=_USAGE)
+        # An abbreviated --method would not be seen by `_method`.
+        parser = _Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None

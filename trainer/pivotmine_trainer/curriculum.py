@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from pivotmine.errors import UserError
 from pivotmine_trainer.order import PromptSampler, first_order, repeated
 
 WINDOW = 300
@@ -90,11 +91,19 @@ class Curriculum:
         path.write_text(json.dumps(state), encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Take up what `save` wrote."""
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for name, window in state["advantages"].items():
-            self.advantages[name].extend(window)
-        self.num_samples, self.drawn, self._next = state["num_samples"], state["drawn"], state["next"]
+        """Take up what `save` wrote; UserError where it is not there or cannot be read."""
+        try:
+            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name, window in self.advantages.items():
+                window.extend(map(float, state["advantages"][name]))
+            self.num_samples = {name: int(state["num_samples"][name]) for name in self.advantages}
+            self._next = {name: int(state["next"][name]) for name in self.advantages}
+            self.drawn = [[int(row) for row in batch] for batch in state["drawn"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is missing or broken ({type(error).__name__}); resume from another checkpoint, or start anew "
+                "into another --output_dir"
+            ) from None
 
 
 def group_advantages(rewards: Sequence[float]) -> list[float]:

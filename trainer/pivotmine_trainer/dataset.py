@@ -102,6 +102,11 @@ def judged_rows(data: Dataset, split: str, verifier: str | None) -> Rows:
         spec = row_spec(row, where, verifier)
         if spec is None:
             left_out["no_verifier"] += 1
+        elif _is_recorded(spec):
+            raise UserError(
+                f"{where}: verifier recorded knows the rewards of samples that were mined and cannot judge new ones; "
+                "name a --verifier that can"
+            )
         elif not spec.handles(row["kind"]):
             left_out[f"{spec.name} does not verify {row['kind']} turns"] += 1
         else:
@@ -110,6 +115,11 @@ def judged_rows(data: Dataset, split: str, verifier: str | None) -> Rows:
     if not kept:
         raise UserError(f"no verifier judges any of the {len(data)} rows of {split}: mine pivots, or name a --verifier")
     return Rows(data.select(kept), left_out)
+
+
+def _is_recorded(spec: VerifierSpec) -> bool:
+    """Whether the verifier, or one that it is made of, reads what was recorded."""
+    return spec.name == "recorded" or any(map(_is_recorded, spec.members))
 
 
 def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:

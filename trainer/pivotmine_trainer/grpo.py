@@ -25,18 +25,20 @@ from pivotmine_trainer.trainer import CURRICULUM_FILE, PivotTrainer
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
     """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
     data, held_out = _data(arguments, settings)
+    policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
-    resume.remember(settings, resume.identity(arguments, settings, model, data), checkpoint)
-    resume.check_left(settings, checkpoint)
+    resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
+    only_to_save = resume.only_to_save(settings, checkpoint)
+    curriculum = _curriculum(arguments, settings, data, checkpoint)
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
-    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum)
+    resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
     trainer.save_model(settings.output_dir)
@@ -86,16 +88,15 @@ def _trainer(
     config: Any,
     data: Dataset,
     held_out: Dataset | None,
-    checkpoint: str | None,
+    curriculum: Curriculum | None,
 ) -> PivotTrainer:
-    adapter = policies.load_adapter(model)
+    adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
     end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), _generation_config(name))
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    curriculum = _curriculum(arguments, settings, data, checkpoint)
     echo = _echo(arguments, tokenizer, config)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import Field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ from pivotmine_trainer.console import is_first_process, warn
 _REFUSALS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What the libraries raise where they cannot do what an option asks for."""
 
+_LORA = (
+    *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
+    *("lora_modules_to_save", "lora_task_type", "use_rslora", "use_dora"),
+)
+_QUANTISED = ("load_in_8bit", "load_in_4bit")
+
 
 @contextmanager
 def refusals(where: str) -> Generator[None]:
@@ -32,6 +40,23 @@ def refusals(where: str) -> Generator[None]:
     except _REFUSALS as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{where}: {said}") from None
+
+
+def check_lora(model: ModelSettings) -> None:
+    """UserError for an option of LoRA or quantisation that would be passed over."""
+    folder, is_adapter = model.model_name_or_path, base_of(model.model_name_or_path) is not None
+    if is_adapter and model.use_peft:
+        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
+    names = (*_LORA, *(_QUANTISED if is_adapter else ()))
+    given = [option.name for option in fields(model) if option.name in names and _is_given(option, model)]
+    if given and is_adapter:
+        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --{given[0]}")
+    if given and not model.use_peft:
+        raise UserError(f"--{given[0]}: all weights are trained; give --use_peft true, or leave it out")
+
+
+def _is_given(option: Field[Any], model: ModelSettings) -> bool:
+    return getattr(model, option.name) != option.default
 
 
 def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
@@ -65,17 +90,17 @@ def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings
     return {**ours, **given}
 
 
-def load_adapter(model: ModelSettings) -> Any:
+def load_adapter(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The adapter in a folder with the model below it, ready to be trained on; None where the folder holds none."""
     folder = str(model.model_name_or_path)
     if base_of(folder) is None:
         return None
-    if model.use_peft:
-        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
     from peft import AutoPeftModelForCausalLM
 
+    options = model_init_kwargs(model, settings)
+    del options["revision"]  # of the adapter; its config knows the base's
     with refusals(f"no model under {folder}"):
-        return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, dtype=model.dtype)
+        return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, **options)
 
 
 def base_of(folder: str | None) -> str | None:
@@ -96,7 +121,7 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
     if not is_first_process():
         return
     profiled = {found for found in data.unique("weights_hash") if found is not None}
-    ours = _hash(str(model.model_name_or_path))
+    ours = hash_weights(str(model.model_name_or_path))
     if not profiled or ours is None:
         warn("the profiled policy's weights are not known here: nobody checked that this is the policy that was mined")
     elif profiled != {ours}:
@@ -106,7 +131,9 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
         )
 
 
-def _hash(name: str) -> str | None:
+@lru_cache(maxsize=1)
+def hash_weights(name: str) -> str | None:
+    """The hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
     folder = _local(name)
     if folder is None:
         return None

@@ -31,6 +31,7 @@ RANGES = {
     "top_p": Range(0, 1, "in [0, 1]"),
     "top_k": Range(0, math.inf, "0 (all) or more"),
     "num_generations": Range(2, math.inf, "at least 2: one action alone has no advantage"),
+    "num_generations_eval": Range(2, math.inf, "at least 2: all rewards of one action are equal"),
     "num_train_epochs": _POSITIVE,
     "max_length": _COUNT,
     "max_completion_length": _COUNT,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import TrainerState
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
+from pivotmine_trainer import policies
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.loadable import flaw
@@ -23,6 +26,11 @@ _STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_d
 _GRPO_STEP = (
     *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
     *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
+)
+_SFT_STEP = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "completion_only_loss")
+_MODEL = (
+    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
+    *("lora_modules_to_save", "use_rslora", "use_dora", "dtype", "load_in_8bit", "load_in_4bit"),
 )
 _STATE = {
     "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
@@ -93,22 +101,38 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def identity(
-    arguments: PivotArguments, settings: GRPOSettings | SFTSettings, model: ModelSettings, data: Dataset
+    arguments: PivotArguments,
+    settings: GRPOSettings | SFTSettings,
+    model: ModelSettings,
+    data: Dataset,
+    held_out: Dataset | None,
 ) -> dict[str, Any]:
     """What decides which prompts come in which step, how they are rewarded, and what a step makes of it."""
-    digest = hashlib.sha256("\n".join(data["prompt"]).encode()).hexdigest()[:16]
     known: dict[str, Any] = {
         "method": arguments.method,
         "rows": len(data),
-        "data": digest,
+        "data": _digest(data["prompt"]),
+        "demonstrations": _digest(data["demonstrations"]),
+        "verifier_ids": _digest(data["verifier_id"]),
+        "heldout_states": None if held_out is None else _digest(held_out["state_id"]),
         "verifier": arguments.verifier,
         "invalid_action_reward": arguments.invalid_action_reward,
         "curriculum": arguments.curriculum,
         "echo_weight": arguments.echo_weight,
-        "use_peft": model.use_peft,
     }
-    names = (*_STEP, *_GRPO_STEP) if isinstance(settings, GRPOSettings) else _STEP
-    return known | {name: _plain(getattr(settings, name)) for name in names}
+    names = (*_STEP, *(_GRPO_STEP if isinstance(settings, GRPOSettings) else _SFT_STEP))
+    known |= {name: _plain(getattr(settings, name)) for name in names}
+    return known | {name: getattr(model, name) for name in _MODEL} | _weights(model)
+
+
+def _digest(texts: Iterable[str | None]) -> str:
+    return hashlib.sha256("\n".join(text or "" for text in texts).encode()).hexdigest()[:16]
+
+
+def _weights(model: ModelSettings) -> dict[str, str]:
+    """The initial weights' hash, which one process takes for all; nothing where they are not on this machine yet."""
+    found = policies.hash_weights(str(model.model_name_or_path)) if is_first_process() else None
+    return {} if found is None else {"weights": found}
 
 
 def _plain(value: Any) -> Any:
@@ -116,12 +140,39 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def check_left(settings: GRPOSettings | SFTSettings, resumed: str | None) -> None:
-    """UserError where the checkpoint has all steps that are asked for: one more would be trained."""
-    if resumed is not None and settings.max_steps > 0:
-        done = TrainerState.load_from_json(str(Path(resumed) / "trainer_state.json")).global_step
-        if done >= settings.max_steps:
-            raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+def only_to_save(settings: GRPOSettings | SFTSettings, resumed: str | None) -> bool:
+    """Whether the checkpoint has all steps that are asked for, and a kill kept its model from being saved.
+
+    UserError where nothing is left to do: transformers would train one step more.
+    """
+    if resumed is None or settings.max_steps <= 0:
+        return False
+    done = _state(resumed).global_step
+    if done > settings.max_steps or (done == settings.max_steps and _is_saved(settings, resumed)):
+        raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+    return done == settings.max_steps
+
+
+def _is_saved(settings: GRPOSettings | SFTSettings, resumed: str) -> bool:
+    """Whether the output folder holds the file that a saved model ends with, and no earlier training's."""
+    last = Path(str(settings.output_dir)) / TRAINING_ARGS_NAME
+    return last.is_file() and last.stat().st_mtime >= (Path(resumed) / "trainer_state.json").stat().st_mtime
+
+
+def _state(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+
+
+def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
+    """Train to the last step; where only saving is left, be as training was when it ended."""
+    if resumed is None or not only_to_save:
+        trainer.train(resume_from_checkpoint=resumed)
+        return
+    state = _state(resumed)
+    with policies.refusals(f"{resumed} cannot be loaded"):
+        trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
+    trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
+    trainer.state.log_history = state.log_history
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:

@@ -25,6 +25,7 @@ from pivotmine_trainer.demonstrations import continuations
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
     """Train and save to OUTPUT_DIR."""
+    policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     splits = ["train"] if settings.eval_strategy == "no" else ["train", "validation"]
     rows = {split: load_split(arguments.dataset, split) for split in splits}
@@ -36,9 +37,10 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
-    resume.remember(settings, resume.identity(arguments, settings, model, rows["train"]), checkpoint)
-    resume.check_left(settings, checkpoint)
-    adapter = policies.load_adapter(model)
+    ours = resume.identity(arguments, settings, model, rows["train"], rows.get("validation"))
+    resume.remember(settings, ours, checkpoint)
+    only_to_save = resume.only_to_save(settings, checkpoint)
+    adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     with policies.refusals("the trainer cannot be made"):
         trainer = SFTTrainer(
@@ -50,7 +52,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
             quantization_config=None if adapter else get_quantization_config(model),
             peft_config=get_peft_config(model),
         )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    resume.train(trainer, checkpoint, only_to_save=only_to_save)
     trainer.save_model(settings.output_dir)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
 

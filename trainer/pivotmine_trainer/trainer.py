@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import gather_object
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from pivotmine.errors import UserError
 from pivotmine_trainer import heldout, retrieval
 from pivotmine_trainer.console import is_first_process
 from pivotmine_trainer.curriculum import Curriculum, CurriculumSampler
@@ -93,11 +94,15 @@ class PivotTrainer(GRPOTrainer):
             output: Any = super().evaluation_loop(*args, **kwargs)
         num_generations = int(self.num_generations_eval or 1)
         found = heldout.summarise(self.state.global_step, self._heldout_samples, num_generations)
-        if found is not None:
-            output.metrics.update(heldout.metrics(found))
-            if is_first_process():
-                heldout.append(Path(str(self.args.output_dir)), found)
-            self._on_heldout(found)
+        if found is None:  # else a training without one judgement would end as one that went well
+            raise UserError(
+                f"held-out pivots at step {self.state.global_step}: the verifiers gave no reward for any of "
+                f"{len(self._heldout_samples)} samples; see that they work here, or name another --verifier"
+            )
+        output.metrics.update(heldout.metrics(found))
+        if is_first_process():
+            heldout.append(Path(str(self.args.output_dir)), found)
+        self._on_heldout(found)
         return output
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

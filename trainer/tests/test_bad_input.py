@@ -15,6 +15,7 @@ import tiny
 from refusing import refusal
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
 from pivotmine_trainer.arguments import PivotArguments
 from pivotmine_trainer.cli import main
 from pivotmine_trainer.dataset import load_split
@@ -129,6 +130,17 @@ def test_no_row_with_a_verifier(refused: Refused) -> None:
     assert "no verifier judges any of the 6 rows of train" in refused(nothing)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("recorded", {}), ("any", {"members": [{"name": "recorded", "options": {}}]})]
+)
+def test_rewards_that_were_recorded(refused: Refused, name: str, options: dict[str, Any]) -> None:
+    spec = make_spec(name, options)
+    assert refused({"verifier": name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}) == (
+        "row 0 of train (state state0): verifier recorded knows the rewards of samples that were mined and cannot "
+        "judge new ones; name a --verifier that can"
+    )
+
+
 def test_an_unknown_parser(refused: Refused) -> None:
     assert "no action parser 'morse'" in refused({"parser": "morse"})
 
@@ -200,6 +212,26 @@ def test_sampling_that_training_has_not(policy: Path, refused: Refused) -> None:
     assert refused({"sampling": stopping}).startswith("the dataset's sampling has stop, which training could not do")
 
 
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        ("temperature", None, "temperature null: a number, 0 or more"),
+        ("temperature", "hot", 'temperature "hot": a number, 0 or more'),
+        ("temperature", True, "temperature true: a number, 0 or more"),
+        ("temperature", float("nan"), "temperature NaN: a number, 0 or more"),
+        ("temperature", float("inf"), "temperature Infinity: a number, 0 or more"),
+        ("temperature", -1, "temperature -1: a number, 0 or more"),
+        ("top_p", 7, "top_p 7: a number, in [0, 1]"),
+        ("top_k", -1, "top_k -1: a whole number, 0 (all) or more"),
+        ("max_new_tokens", 32.5, "max_new_tokens 32.5: a whole number, at least 1"),
+    ],
+)
+def test_sampling_that_makes_no_sense(policy: Path, refused: Refused, parameter: str, value: Any, words: str) -> None:
+    (sampling,) = {row["sampling"] for row in tiny.pivot_rows(policy)}
+    mined = json.dumps({**json.loads(sampling), parameter: value})
+    assert refused({"sampling": mined}) == f"the dataset's sampling: {words}"
+
+
 @pytest.mark.parametrize("option", ["verifier", "curriculum", "echo_weight", "retrieval_prompts"])
 def test_options_of_rewards_are_none_of_sft(option: str) -> None:
     values: dict[str, Any] = {"verifier": "exact", "curriculum": True, "echo_weight": 0.1, "retrieval_prompts": 2}
@@ -229,6 +261,12 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"generation_kwargs": '{"stop_strings": "x"}'}, "stop_strings would end actions"),
         ({"generation_kwargs": '{"seed": 1}', "use_vllm": "true"}, "a seed gives all actions of a group the same"),
         ({"generation_kwargs": '{"do_sample": false}'}, "do_sample False: all actions of a group would be the same"),
+        (
+            {"generation_kwargs": '{"top_k": 1, "max_new_tokens": 4}'},
+            "generation_kwargs: top_k, max_new_tokens would go past what was checked; give --temperature, --top_p, "
+            "--top_k or --max_completion_length, or leave it out",
+        ),
+        ({"generation_kwargs": '{"eos_token_id": 5}'}, "generation_kwargs: eos_token_id would go past"),
         ({"generation_kwargs": '{"num_beams": 4}'}, "num_beams searches, it does not sample"),
         ({"temperature": 0}, "temperature 0: all actions of a group would be the same"),
         ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
@@ -241,6 +279,8 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"verifier": "psychic"}, 'no verifier "psychic"'),
         ({"method": "dpo"}, "--method dpo: choose from grpo, sft"),
         ({"config": "/nowhere.yaml"}, "/nowhere.yaml"),
+        ({"lora_r": 8}, "--lora_r: all weights are trained; give --use_peft true, or leave it out"),
+        ({"use_dora": "true"}, "--use_dora: all weights are trained; give --use_peft true, or leave it out"),
         ({"model": "/nowhere"}, "no model under /nowhere: "),
         ({"model": None}, "no policy to train"),
         ({"beta": "nan"}, "--beta nan: give a finite number"),
@@ -249,6 +289,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"learning_rate": -1}, "--learning_rate -1.0: 0 or more"),
         ({"top_p": 1.5}, "--top_p 1.5: in [0, 1]"),
         ({"num_generations": 1}, "--num_generations 1: at least 2"),
+        ({"num_generations_eval": 1}, "--num_generations_eval 1: at least 2: all rewards of one action are equal"),
         ({"max_completion_length": 0}, "--max_completion_length 0: at least 1"),
         ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size 0: at least 1"),
         ({"max_steps": 0}, "--max_steps 0: at least 1, or -1"),
@@ -270,6 +311,7 @@ def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pyte
     ("args", "words"),
     [
         (["--dataset", "x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
+        (["--dataset", "x", "--model", "y", "--meth", "sft"], "there is no --meth sft"),
         (["--model", "y"], "the following arguments are required: --dataset"),
         (["--dataset", "x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
     ],

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusing import refusal
 
 from pivotmine_trainer import heldout
 from pivotmine_trainer.heldout import HeldOut
@@ -20,6 +22,22 @@ def test_rewards_by_state_and_the_share_that_is_used_up() -> None:
 
 def test_states_that_came_twice_count_once() -> None:
     assert heldout.summarise(0, [("a", 1.0), ("a", 0.0), ("a", 0.0), ("a", 0.0)], 2) == HeldOut(0, {"a": 0.5}, 0.0)
+
+
+def test_nothing_scored_ends_the_training(
+    policy: Path,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "cannot_tell.py").write_text("def reward(state, demonstration, action):\n    return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    args = tiny.command(policy, dataset, tmp_path / "out", verifier="cannot_tell:reward")
+    assert refusal(args, capsys) == (
+        "held-out pivots at step 0: the verifiers gave no reward for any of 16 samples; see that they work here, or "
+        "name another --verifier"
+    )
 
 
 def test_nothing_scored_is_no_evaluation() -> None:

@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
+from peft import LoraConfig, get_peft_model
 from refusing import refusal
+from transformers import AutoModelForCausalLM
 from trl.trainer.grpo_config import GRPOConfig
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
-from pivotmine_trainer.policies import refusals
+from pivotmine_trainer.arguments import GRPOSettings, ModelSettings
+from pivotmine_trainer.policies import load_adapter, refusals
 from pivotmine_trainer.ranges import CHOICES
 
 Capture = pytest.CaptureFixture[str]
@@ -43,13 +47,41 @@ def test_weights_of_which_a_part_is_missing(policy: Path, dataset: Path, tmp_pat
 
 
 def test_an_adapter_without_weights(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    adapter = make_adapter(policy, tmp_path / "adapter")
+    said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
+    assert said == f"{adapter} holds no weights (adapter_model*): name a folder that a model was saved to"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"use_peft": "true"}, "use_peft"), ({"lora_r": 8}, "lora_r"), ({"load_in_4bit": "true"}, "load_in_4bit")],
+)
+def test_options_that_are_none_of_an_adapter(
+    options: dict[str, Any], name: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    said = refusal(
+        tiny.command(make_adapter(policy, tmp_path / "adapter"), dataset, tmp_path / "out", **options), capsys
+    )
+    assert said == f"{tmp_path / 'adapter'} is an adapter: it is trained on as it is, leave out --{name}"
+
+
+def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
+    lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
+    get_peft_model(AutoModelForCausalLM.from_pretrained(policy), lora).save_pretrained(str(adapter))
+    settings = GRPOSettings(str(tmp_path), model_init_kwargs={"dtype": "bfloat16"}, use_cpu=True)
+    model = ModelSettings(str(adapter), attn_implementation="eager")
+    loaded = load_adapter(model, settings)
+    assert (loaded.dtype, loaded.config._attn_implementation) == (torch.bfloat16, "eager")
+
+
+def make_adapter(policy: Path, adapter: Path) -> Path:
+    """An adapter without weights."""
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(policy)}))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(policy / name, adapter)
-    said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
-    assert said == f"{adapter} holds no weights (adapter_model*): name a folder that a model was saved to"
+    return adapter
 
 
 @pytest.mark.parametrize(
@@ -59,7 +91,7 @@ def test_an_adapter_without_weights(policy: Path, dataset: Path, tmp_path: Path,
             {"attn_implementation": "psychic"},
             '--attn_implementation psychic: Specified `attn_implementation="psychic"`',
         ),
-        ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules psychic not found in the base model"),
+        ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules {'psychic'} not found in the base model"),
         ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
         ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
         ({"report_to": "psychic"}, "the trainer cannot be made: psychic is not supported, only "),
@@ -84,6 +116,21 @@ def test_options_that_a_library_refuses(
 )
 def test_names_that_there_are_not(options: dict[str, Any], said: str, tmp_path: Path, capsys: Capture) -> None:
     assert refusal(tiny.command(tmp_path, tmp_path, tmp_path / "out", **options), capsys) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["q_proj"], ["q_proj"]),
+        (["self_attn.q_proj"], ["self_attn.q_proj"]),
+        (["q_proj", "v_proj"], ["q_proj", "v_proj"]),
+        (["all-linear"], "all-linear"),
+        ([r".*\.q_proj"], r".*\.q_proj"),
+    ],
+)
+def test_targets_of_lora(given: list[str], meant: Any) -> None:
+    """One name alone is a name, as several are; TRL makes it text, and peft reads text as a regular expression."""
+    assert ModelSettings("x", lora_target_modules=given).lora_target_modules == meant
 
 
 def test_names_of_a_file_that_there_are_not(tmp_path: Path, capsys: Capture) -> None:
