@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -138,6 +139,12 @@ def test_an_engine_that_cannot_start_is_one_line(tiny_policy: Path, tmp_path: Pa
     with pytest.raises(UserError, match=f"^model {tmp_path}: ") as raised:
         open_engine("ray", options)
     assert "\n" not in str(raised.value)
+    # A thread that is left behind would ask the next cluster for the blocks of this one, or start one of its own.
+    assert "ray-engine" not in {thread.name for thread in threading.enumerate()}
+    import ray
+
+    with pytest.raises(ray.exceptions.RaySystemError, match="not been started"):
+        ray.put(1)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ TIMEOUT_S = 1200
 def test_clusters() -> None:
     # What Ray leaves to the garbage collector may come up after the last test, where no test's filter holds any more.
     quiet = ["-p", "no:unraisableexception", "-W", "ignore::ResourceWarning"]
-    command = [sys.executable, "-m", "pytest", "-q", *quiet, str(Path(__file__).with_name("ray_clusters.py"))]
+    # Uncaptured, since the last words of a process that Ray ends would be lost with what pytest keeps of it.
+    command = [sys.executable, "-m", "pytest", "-q", "-s", *quiet, str(Path(__file__).with_name("ray_clusters.py"))]
     # Of Ray itself: how long a process waits for a cluster that does not answer.
     env = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "300"}
     said = list[str]()
@@ -29,5 +30,5 @@ def test_clusters() -> None:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
         if done.returncode == 0:
             return
-        said.append(done.stdout[-5000:] + done.stderr[-5000:])
+        said.append(f"exit status {done.returncode}\n{done.stdout[-5000:]}{done.stderr[-5000:]}")
     pytest.fail("\n\n".join(said), pytrace=False)

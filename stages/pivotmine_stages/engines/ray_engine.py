@@ -32,10 +32,12 @@ from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import EngineOptions, one_line
 from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
 
-# Ray reads these on import: it phones home, warns of its own future, and calls an error what Ray Data always does.
+# Ray reads these on import: it phones home, warns of its own future, calls an error what Ray Data always does, and
+# starts a cluster whenever a thread asks something of one that has been left.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import ray
 import ray.data
@@ -80,6 +82,8 @@ class RayEngine:
         self._numbers = itertools.count()
         self._answers: queue.SimpleQueue[tuple[int, bytes] | BaseException] = queue.SimpleQueue()
         self._longest_s = 0.0
+        self._ledger: Any = None
+        self._stream: threading.Thread | None = None
         _connect(options.ray_address)
         try:
             self._gpus = _gpus(options)
@@ -93,7 +97,7 @@ class RayEngine:
             self._stream.start()
             self.max_model_len: int | None = self._first_opened()
         except BaseException:
-            ray.shutdown()
+            self.close()
             raise
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
@@ -137,11 +141,13 @@ class RayEngine:
 
     def close(self) -> None:
         """End the workers, and the cluster where it was started here."""
-        if ray.is_initialized():
+        if not ray.is_initialized():
+            return
+        if self._stream is not None:
             with contextlib.suppress(RayError):
                 ray.get(self._ledger.close.remote(), timeout=_CLOSE_S)
             self._stream.join(_CLOSE_S)
-            ray.shutdown()
+        ray.shutdown()
 
     def _add(self, number: int, block: list[Any]) -> None:
         try:
