@@ -142,9 +142,23 @@ def test_an_engine_that_cannot_start_is_one_line(tiny_policy: Path, tmp_path: Pa
     # A thread that is left behind would ask the next cluster for the blocks of this one, or start one of its own.
     assert "ray-engine" not in {thread.name for thread in threading.enumerate()}
     import ray
+    from ray.exceptions import RaySystemError
 
-    with pytest.raises(ray.exceptions.RaySystemError, match="not been started"):
+    with pytest.raises(RaySystemError, match="not been started"):
         ray.put(1)
+
+
+def test_a_ledger_that_is_lost_is_one_line(tiny_policy: Path) -> None:
+    """Ray ends it where the machine runs out of memory, whoever takes that."""
+    import ray
+
+    engine: Any = open_engine(
+        "ray", EngineOptions(model=str(tiny_policy), replica_engine="transformers", cpus_per_replica=0.5)
+    )
+    ray.kill(engine._ledger)
+    with pytest.raises(UserError, match=r"^Ray has stopped: .*; start again: what is stored is kept$"):
+        engine.prefill([[1, 2]])
+    engine.close()
 
 
 @pytest.fixture

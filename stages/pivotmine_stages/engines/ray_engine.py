@@ -150,10 +150,7 @@ class RayEngine:
         ray.shutdown()
 
     def _add(self, number: int, block: list[Any]) -> None:
-        try:
-            ray.get(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
-        except RayError as error:
-            raise _stopped(error) from None
+        _got(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
 
     def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Any]]:
         """The next block's answers; what has been answered before is passed over."""
@@ -227,7 +224,7 @@ class RayEngine:
                 raise _stopped(answer) from None
             if time.monotonic() - started > self._options.timeout_s and not ray.wait([placed], timeout=0)[0]:
                 raise UserError(f"no worker has found a place in {self._options.timeout_s:.0f} s: {_room(self._gpus)}")
-        max_model_len, trouble = ray.get(opened)
+        max_model_len, trouble = _got(opened)
         if trouble is not None:
             raise UserError(trouble)
         return max_model_len
@@ -305,6 +302,14 @@ def _room(gpus: float) -> str:
 def _absolute(model: str) -> str:
     """A folder's path wherever a worker runs; it must be there on every machine."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _got(asked: Any) -> Any:
+    """What the ledger answers; UserError where it was lost, as when its machine has run out of memory."""
+    try:
+        return ray.get(asked)
+    except RayError as error:
+        raise _stopped(error) from None
 
 
 def _stopped(error: BaseException) -> UserError:
