@@ -62,6 +62,19 @@ def test_what_a_message_says(message: dict[str, Any], action: Action) -> None:
 
 
 @pytest.mark.parametrize(
+    "mark",
+    [
+        *("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜DSML｜function_calls>"),
+        *("<|tool_calls_section_begin|>", "<|tool_call_begin|>", "<minimax:tool_call>", "<|call|>", "<|python_tag|>"),
+    ],
+)
+def test_a_call_in_a_convention_that_is_not_read_is_no_message(mark: str) -> None:
+    text = f"I look. {mark}functions.find:0"
+    reason = f"call markup left in the content: {mark}"
+    assert action_from_message({"content": text}) == Action(unparsed=(Unparsed(text=text, reason=reason),))
+
+
+@pytest.mark.parametrize(
     ("message", "text", "reason"),
     [
         ({"content": 3}, "3", "the content is neither text nor a list of blocks"),

@@ -118,6 +118,30 @@ def test_function_calls_thinking_and_results_are_kept() -> None:
     assert result == {"role": "tool", "content": "line\nline 0", "tool_call_id": "c"}
 
 
+def test_calls_in_the_text_become_tool_calls_and_results_stay_where_they_are() -> None:
+    """As SWE-agent's `xml_function_calling` writes them; a rewritten context opens a segment as ever."""
+    texts = [f"I look.\n<function=bash>\n<parameter=command>cat {i}</parameter>\n</function>" for i in range(2)]
+    record = run(2)
+    for entry, text in zip(record["history"][2::2], texts, strict=True):
+        entry["content"] = text
+    record["history"][1]["content"] = "<tool_response>\na\n</tool_response><tool_response>\nb\n</tool_response>"
+    calls = [
+        {"id": f"call_{i}", "type": "function", "function": {"name": "bash", "arguments": f'{{"command":"cat {i}"}}'}}
+        for i in range(2)
+    ]
+    first, second = (
+        {"role": "assistant", "content": "I look.", "tool_calls": [call], "extra": {"text": text}}
+        for call, text in zip(calls, texts, strict=True)
+    )
+    before, (seen, _, last) = [bare(entry) for entry in record["history"][:2]], map(bare, record["history"][3:])
+    (found,) = read(record).segments
+    assert found.messages == [*before, first, seen, second, last]
+    record["trajectory"] = [{"query": record["history"][:2]}, {"query": [SYSTEM, acted("a"), record["history"][4]]}]
+    one, two = read(record).segments
+    assert one.messages == [*before, first, seen]
+    assert (two.num_inherited, two.messages[3]) == (3, second)
+
+
 def test_each_agent_has_a_context_of_its_own() -> None:
     record = run(1)
     record["history"] += [{**SYSTEM, "agent": "sub"}, {**acted("rm"), "agent": "sub"}]

@@ -19,7 +19,12 @@ from pivotmine.actions.parsing import assemble
 from pivotmine.actions.pieces import Piece
 from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
 
-_MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{llama3_json.MARKS.pattern}")
+# Conventions that are not read here too: DeepSeek's, Kimi's, MiniMax's, GPT-OSS's.
+_UNREAD = (
+    r"<｜tool▁calls?▁begin｜>|<｜DSML｜function_calls>|<\|tool_calls?(?:_section)?_begin\|>|"
+    r"<minimax:tool_call>|<\|call\|>"
+)
+_MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{_UNREAD}|{llama3_json.MARKS.pattern}")
 _PLAIN_KEYS = frozenset(["role", "content", "tool_calls"])
 # What every mark begins with, and every reasoning block's tag.
 _MARKUP_BEGINNING = re.compile(r"[<\[{]")

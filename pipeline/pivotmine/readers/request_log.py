@@ -3,7 +3,8 @@
 The request's keys may stand in the line itself (LiteLLM). Successive requests repeat what came before: lines with the
 same session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
 continues another's, with its reasoning or without. Only logged answers are turns; a context that does not repeat the
-last one opens a new segment. At most MAX_OPEN conversations are followed at a time.
+last one opens a new segment. Calls that the server left in the text become tool calls. At most MAX_OPEN conversations
+are followed at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from pivotmine.json_records import Record
 from pivotmine.readers.labels import object_of, outcome_of, task_of, tool_definitions
 from pivotmine.readers.snapshots import Snapshots, state_after
+from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 MAX_OPEN = 256
@@ -133,7 +135,7 @@ def read(record: Any) -> Trajectory:
         snapshots.add(*_call(fields))
         segments = tuple(snapshots.segments)
     return Trajectory(
-        segments=segments,
+        segments=tuple(map(with_calls, segments)),
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
         outcome=outcome_of(fields),

@@ -3,8 +3,9 @@
 `history` holds every message; what the model saw of it is in `query` of each step of `trajectory`, where the version
 writes that. Without it, the history processors that `replay_config` names are applied as SWE-agent 1.x applies them:
 `last_n_observations` elides old observations, so that every later turn has a segment of its own. A processor whose
-doing the file does not tell makes a reject. In thought/action and XML formats the action stays text in the content:
-that is what the model wrote, and sees in later turns; in the function-calling format it is `tool_calls`.
+doing the file does not tell makes a reject. In the thought/action format and in `<command>` the action stays text in
+the content: that is what the model wrote, and sees in later turns. In the function-calling format it is `tool_calls`,
+and that it becomes where the text holds `<function=...>`, as in all texts with calls.
 
 `is_demo` messages are masked. The outcome is `resolved`, of the record, of `info` or of a report in either; without
 it a run whose `exit_status` says that nothing was submitted failed (0), and one that submitted is unlabelled. The
@@ -20,6 +21,7 @@ from pivotmine import jsonvalues
 from pivotmine.json_records import Record
 from pivotmine.readers.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import first_label, list_at, object_at, unreadable
+from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
 
 _KEPT = ("role", "content", "tool_calls", "name", "is_demo", "reasoning_content")
@@ -56,7 +58,7 @@ def read(record: Any) -> Trajectory:
     record = {**record, "replay_config": _config(record.get("replay_config"))}
     info = object_at(record, "info")
     return Trajectory(
-        segments=_segments(record, history),
+        segments=tuple(map(with_calls, _segments(record, history))),
         task_id=text_or_none(_task_id(record)),
         outcome=_outcome(record, info),
         metadata={k: v for k, v in record.items() if v is not None and k not in ("history", "trajectory", "attempts")},

@@ -62,23 +62,40 @@ def read(record: Any) -> Trajectory:
     return replace(found, segments=tuple(replace(s, messages=_messages(s)) for s in found.segments))
 
 
+def with_calls(segment: Segment) -> Segment:
+    """The segment of another format, the calls taken out of its texts, message for message.
+
+    Results stay where they are: which messages earlier segments hold is told by their number.
+    """
+    if not any(_mark(message) for message in segment.messages):
+        return segment
+    ids, tools = CallIds(), segment.tools or _listed_tools(segment.messages)
+    return replace(segment, messages=[_read(message, ids, tools) for message in segment.messages])
+
+
 def _messages(segment: Segment) -> list[Any]:
     tools = segment.tools or _listed_tools(segment.messages)
     ids = CallIds()
-    return [new for message in segment.messages for new in _read(message, ids, tools)]
+    return [new for message in segment.messages for new in _results(message, ids) or [_read(message, ids, tools)]]
 
 
-def _read(message: Any, ids: CallIds, tools: list[Any]) -> list[Any]:
+def _results(message: Any, ids: CallIds) -> list[Any]:
+    """The results of which a message is made; none where it holds anything else."""
+    text = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(text, str) or message.get("role") not in ("user", "tool") or not _RESULTS.fullmatch(text):
+        return []
+    return [ids.result(found[1]) for found in _RESULT.finditer(text)]
+
+
+def _read(message: Any, ids: CallIds, tools: list[Any]) -> Any:
     text = message.get("content") if isinstance(message, dict) else None
     if not isinstance(text, str):
-        return [message]
+        return message
     if mark := _mark(message):
-        return [_turn(message, mark, ids, tools)]
-    if message.get("role") in ("user", "tool") and _RESULTS.fullmatch(text):
-        return [ids.result(found[1]) for found in _RESULT.finditer(text)]
+        return _turn(message, mark, ids, tools)
     if message.get("role") == "tool" and "tool_call_id" not in message:
-        return [{**message, **ids.result(text)}]
-    return [message]
+        return {**message, **ids.result(text)}
+    return message
 
 
 def _turn(message: dict[str, Any], mark: str, ids: CallIds, tools: list[Any]) -> dict[str, Any]:
