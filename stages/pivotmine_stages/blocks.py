@@ -85,5 +85,6 @@ def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Itera
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "a worker process was killed, most likely for want of memory: try with a smaller --num-processes"
+            "a worker process has ended, most likely for want of memory: try with a smaller --num-processes; "
+            'in a script of your own, call this below `if __name__ == "__main__":`, since workers import the script'
         ) from None

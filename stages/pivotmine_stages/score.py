@@ -7,13 +7,9 @@ from all parts.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +25,7 @@ from pivotmine.progress import track
 from pivotmine.states import demonstrated_turns
 from pivotmine.tables import PROFILES, SCORES
 from pivotmine.verifiers import Judge, Outcome, State, Verdict, VerifierSpec, prepare
+from pivotmine_stages.blocks import workers
 from pivotmine_stages.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.policies import PolicyRecord, choose_policy
 from pivotmine_stages.posteriors import with_posteriors
@@ -100,7 +97,7 @@ def _score(
     gates = gate_states(run, turns, config.verifier)
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
     new = [path for path in rollouts if not (folder / path.name).exists()]
-    with _workers(config, _num_rows(run, new)) as over:
+    with workers(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
         for _ in track(over(work, _parts(new, folder, gates, turns)), "score", "parts", len(new)):
             pass
@@ -128,17 +125,9 @@ def _num_rows(run: Path, parts: list[Path]) -> int:
     return rundir.scan(run, "rollouts", parts).select(pl.len()).collect().item()
 
 
-@contextmanager
-def _workers(
-    config: ScoreConfig, num_samples: int
-) -> Generator[Callable[[Callable[[_Part], None], Iterable[_Part]], Iterator[None]]]:
-    """`map`, over all cores where that pays; not where verdicts wait for a server, which one process can do for all."""
-    num_processes = 1 if config.verifier.num_waiting else config.num_processes or os.cpu_count() or 1
-    if num_processes == 1 or num_samples < SAMPLES_WORTH_PROCESSES:
-        yield map
-        return
-    with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
-        yield pool.map
+def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
+    """None: all cores; where they do not pay, one; so where verdicts wait for a server, which one can do for all."""
+    return 1 if config.verifier.num_waiting or num_samples < SAMPLES_WORTH_PROCESSES else config.num_processes
 
 
 def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame) -> Iterator[_Part]:

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -80,10 +82,27 @@ def test_a_block_holds_so_many_bytes_of_rows_or_of_text(tmp_path: Path, monkeypa
 def test_a_killed_worker_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
     with (
-        pytest.raises(UserError, match=r"^a worker process was killed, .*--num-processes$"),
+        pytest.raises(
+            UserError, match=r"^a worker process has ended, most likely for want of memory: .*--num-processes; "
+        ),
         blocks.workers(2) as over,
     ):
         list(over(os._exit, [1, 1, 1]))
+
+
+def test_a_script_is_told_what_its_workers_need(tmp_path: Path) -> None:
+    """Each imports the script, and with it what stands outside of the guard."""
+    write_lines(tmp_path / "lines.jsonl", *([user(str(n)), assistant("a")] for n in range(3)))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pivotmine_stages.blocks as blocks\n"
+        "from pivotmine_stages.commands import extract\n"
+        "blocks.BLOCK_BYTES = 1\n"
+        f"extract({{}}, sources=[{str(tmp_path / 'lines.jsonl')!r}], run={str(tmp_path / 'run')!r}, num_processes=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert 'call this below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
