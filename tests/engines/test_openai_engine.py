@@ -163,10 +163,17 @@ def _choice(index: int, text: str, finish_reason: str = "stop", **fields: Any) -
     return {"index": index, "text": text, "finish_reason": finish_reason, "logprobs": None, **fields}
 
 
-def _sample_one(opened: Opened, ask: Ask, odd_server: OddServer, **options: Any) -> Reply:
+def _sample_one(
+    opened: Opened, ask: Ask, odd_server: OddServer, indices: tuple[int, ...] = (4, 5, 6), **options: Any
+) -> Reply:
     with opened("openai", base_urls=(odd_server.address,), **options) as engine:
-        (reply,) = engine.sample([ask("s", (4, 5, 6))])
+        (reply,) = engine.sample([request := ask("s", indices)])
+    assert reply.request == request
     return reply
+
+
+def _texts(reply: Reply) -> dict[int, str]:
+    return {sample.sample_index: sample.text for sample in reply.samples}
 
 
 def test_a_server_that_is_not_vllm_gets_no_field_of_vllms(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
@@ -184,21 +191,71 @@ def test_a_server_that_is_not_vllm_gets_no_field_of_vllms(opened: Opened, ask: A
         opened("openai", base_urls=(odd_server.address,), sampling=Sampling(top_k=5))
 
 
-def test_fewer_samples_than_asked_are_kept(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
-    odd_server.answers = [(200, {"choices": [_choice(0, "a")]})]
+def _choices(*texts: str) -> tuple[int, dict[str, Any]]:
+    return 200, {"choices": [_choice(index, text) for index, text in enumerate(texts)]}
+
+
+def _asked(odd_server: OddServer) -> list[int]:
+    return [body["n"] for body in odd_server.asked]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"), [([["a"], ["b"], ["c"]], [3, 2, 1]), ([["a", "b"], ["c"]], [3, 1]), ([["a", "b", "c"]], [3])]
+)
+def test_a_server_that_gives_fewer_samples_than_asked_is_asked_for_the_others(
+    answers: list[list[str]], asked: list[int], opened: Opened, ask: Ask, odd_server: OddServer
+) -> None:
+    odd_server.answers = [*(_choices(*texts) for texts in answers), _choices("not", "asked", "for")]
     reply = _sample_one(opened, ask, odd_server)
-    assert [(sample.sample_index, sample.text) for sample in reply.samples] == [(4, "a")]
+    assert (_texts(reply), reply.failure, reply.detail) == ({4: "a", 5: "b", 6: "c"}, None, "")
+    assert _asked(odd_server) == asked
+
+
+def test_samples_beyond_those_asked_for_are_left(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
+    odd_server.answers = [_choices("a", "b", "c", "d", "e")]
+    reply = _sample_one(opened, ask, odd_server)
+    assert (_texts(reply), reply.failure) == ({4: "a", 5: "b", 6: "c"}, None)
+    odd_server.answers = [_choices("a"), _choices("b", "c", "d")]
+    assert _texts(_sample_one(opened, ask, odd_server)) == {4: "a", 5: "b", 6: "c"}
+    assert _asked(odd_server) == [3, 3, 2]
+
+
+def test_what_a_server_still_does_not_give_is_a_reject_beside_the_samples_that_came(
+    opened: Opened, ask: Ask, odd_server: OddServer
+) -> None:
+    odd_server.answers = [_choices("a"), _choices()]
+    reply = _sample_one(opened, ask, odd_server, max_retries=1)
+    assert (_texts(reply), reply.failure) == ({4: "a"}, "engine_error")
+    assert reply.detail == "the server ended with no sample at all"
+    odd_server.answers = [_choices("a"), (400, {"error": {"message": "enough"}})]
+    reply = _sample_one(opened, ask, odd_server)
+    assert (_texts(reply), reply.failure, "enough" in reply.detail) == ({4: "a"}, "engine_error", True)
+    assert _asked(odd_server) == [3, 2, 2, 3, 2]
+
+
+def test_one_greedy_sample_is_all_that_is_asked_for(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
+    filtered = 200, {"choices": [_choice(0, "", "content_filter")]}
+    odd_server.answers = [_choices("a"), filtered]
+    greedy = Sampling(temperature=0, max_new_tokens=8)
+    assert _texts(_sample_one(opened, ask, odd_server, sampling=greedy)) == {4: "a", 5: "a", 6: "a"}
+    reply = _sample_one(opened, ask, odd_server, sampling=greedy)
+    assert (reply.samples, reply.detail) == ((), "the server ended with content_filter")
+    assert _asked(odd_server) == [1, 1]
 
 
 def test_a_sample_that_ended_for_another_reason_is_no_sample(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
     filtered = _choice(0, "", "content_filter")
     odd_server.answers = [(200, {"choices": [filtered, _choice(1, "b"), _choice(2, "", "abort")]})]
     reply = _sample_one(opened, ask, odd_server)
-    assert [(sample.sample_index, sample.text) for sample in reply.samples] == [(5, "b")]
+    assert (_texts(reply), reply.failure) == ({5: "b"}, "engine_error")
+    assert reply.detail == "the server ended with abort, content_filter"
+    odd_server.answers = [_choices("a"), (200, {"choices": [filtered]}), _choices("c")]
+    reply = _sample_one(opened, ask, odd_server)
+    assert (_texts(reply), reply.detail) == ({4: "a", 6: "c"}, "the server ended with content_filter")
     odd_server.answers = [(200, {"choices": [filtered]})]
     reply = _sample_one(opened, ask, odd_server)
-    assert (reply.failure, reply.detail) == ("engine_error", "the server ended with content_filter")
-    odd_server.answers = [(200, {"choices": []})]
+    assert (reply.samples, reply.failure, reply.detail) == ((), "engine_error", "the server ended with content_filter")
+    odd_server.answers = [_choices()]
     assert _sample_one(opened, ask, odd_server, max_retries=1).detail == "the server ended with no sample at all"
 
 
@@ -207,7 +264,7 @@ def test_a_chat_reply_that_ends_in_tool_calls_is_an_end_of_turn(
 ) -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}], "reasoning": "half \ud800 a pair"}
     odd_server.answers = [(200, {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})]
-    (sample,) = _sample_one(opened, ask, odd_server, api="chat").samples
+    (sample,) = _sample_one(opened, ask, odd_server, (4,), api="chat").samples
     assert (sample.text, sample.finish_reason) == ("", "stop")
     stored = '{"role":"assistant","tool_calls":[{"id":"1"}],"reasoning":"half ? a pair"}'
     assert sample.message == stored
@@ -225,7 +282,7 @@ def test_a_reply_that_is_none_is_a_failure(body: str, opened: Opened, ask: Ask, 
 def test_a_busy_server_is_asked_again(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
     busy, good = (429, {"error": {"message": "busy"}}), (200, {"choices": [_choice(0, "a")]})
     odd_server.answers = [busy, (503, {"error": {"message": "loading"}}), good]
-    assert [sample.text for sample in _sample_one(opened, ask, odd_server).samples] == ["a"]
+    assert [sample.text for sample in _sample_one(opened, ask, odd_server, (4,)).samples] == ["a"]
     assert len(odd_server.asked) == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_chat_reply_is_read_whole() -> None:
     logprobs = {"content": [{"token": "a", "logprob": -0.5}, {"token": "", "logprob": -0.25}]}
     choice = {"index": 0, "message": message, "token_ids": [7, 2], "logprobs": logprobs, "finish_reason": "stop"}
     assert read_reply(REQUEST, {"choices": [choice]}) == Reply(
-        request=REQUEST,
+        request=replace(REQUEST, sample_indices=(4,)),
         samples=(
             Sample(
                 sample_index=4,
@@ -64,6 +65,19 @@ def test_a_state_that_the_server_refuses_in_part_is_not_asked_for_for_ever() -> 
     reply = read_reply(REQUEST, _ended("content_filter", "abort"))
     assert (reply.samples, reply.failure) == ((), "engine_error")
     assert reply.detail == "the server ended with abort, content_filter"
+
+
+def test_a_sample_that_is_missing_has_its_reason_and_one_that_was_not_answered_is_not_named() -> None:
+    request = Request(state_id="s", prompt_ids=[1, 2], sample_indices=(4, 5, 6))
+    choices = [{"index": 0, "text": "", "finish_reason": "abort"}, {"index": 1, "text": "b", "finish_reason": "stop"}]
+    assert read_reply(request, {"choices": choices}) == Reply(
+        request=REQUEST,
+        samples=(
+            Sample(sample_index=5, text="b", token_ids=None, logprobs=None, finish_reason="stop", num_tokens=None),
+        ),
+        failure="engine_error",
+        detail="the server ended with abort",
+    )
 
 
 EMPTY: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [

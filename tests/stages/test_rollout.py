@@ -390,7 +390,7 @@ def test_the_engine_is_asked_for_whole_states_and_its_words_are_stored(
         assert {name: row[name] for name in of_prompt[row["state_id"]]} == of_prompt[row["state_id"]]
 
 
-def test_what_the_engine_fails_at_is_a_reject_and_what_it_left_out_is_missing(
+def test_what_the_engine_fails_at_is_a_reject_in_whole_or_in_part_and_missing(
     run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As servers do: the first state fails, of the second one a single sample comes, the second one."""
@@ -401,7 +401,8 @@ def test_what_the_engine_fails_at_is_a_reject_and_what_it_left_out_is_missing(
             if number == 0:
                 yield failed(reply.request, "engine_error", "on fire")
             else:
-                yield replace(reply, samples=reply.samples[1:2]) if number == 1 else reply
+                half = replace(reply, samples=reply.samples[1:2], failure="engine_error", detail="smoke")
+                yield half if number == 1 else reply
 
     with monkeypatch.context() as patch:
         patch.setattr(TransformersEngine, "sample", failing)
@@ -417,10 +418,11 @@ def test_what_the_engine_fails_at_is_a_reject_and_what_it_left_out_is_missing(
         "tokens": found["num_tokens"].sum(),
         "prompt_tokens": kept["num_prompt_tokens"].sum(),
     }
-    assert summary["rejects"] == {"engine_error": 1, "no_verifier": NUM_ORDERS}
+    assert summary["rejects"] == {"engine_error": 2, "no_verifier": NUM_ORDERS}
+    assert summary["causes"]["engine_error"] == "on fire"
     rejects = scan(run, "rejects").filter(pl.col("reason") == "engine_error").collect()
-    assert rejects["detail"].to_list() == ["on fire"]
-    assert not set(rejects["state_id"]) & set(kept["state_id"])
+    assert rejects["detail"].to_list() == ["on fire", "smoke"]
+    assert [state in set(kept["state_id"]) for state in rejects["state_id"]] == [False, True]
     again = sample(run, tiny_policy, limit=4)
     assert (again["sampled"]["samples"], again["missing_samples"], again["stored"]["samples"]) == (5, 0, 12)
     assert again["rejects"] == {"no_verifier": NUM_ORDERS}

@@ -3,9 +3,10 @@
 The K samples of a state are one request with `n` = K; a bounded number of requests is in flight. Several servers are
 a fleet (`fleet.py`): each trajectory keeps to one. Connection errors, time-outs, 429, 5xx and replies that cannot be
 read are tried again, at another server where that one is out; after that the state is a reject with the last words.
-Where a server returns fewer samples than asked, or ends one for a reason of its own (a content filter), the others are
-kept and the next start samples the missing ones. An empty sample counts only where the server shows that a token was
-drawn for it.
+A server that returns fewer samples than asked is asked again for the others, so one that ignores `n` gets a request a
+sample. Where it ends one for a reason of its own (a content filter), the others are kept, the state is a reject with
+that reason, and the next start samples the missing ones. An empty sample counts only where the server shows that a
+token was drawn for it.
 
 vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only where
 `/v1/models` says `owned_by: vllm`, since other servers reject fields they do not know. No seed is sent: a vLLM server
@@ -42,7 +43,7 @@ from pivotmine_stages.engines.options import (
     token_budget,
 )
 from pivotmine_stages.engines.protocol import Prefilled, Reply, Request
-from pivotmine_stages.engines.server_replies import Trouble, read_reply
+from pivotmine_stages.engines.server_replies import Trouble, put_together, read_reply
 
 START_TIMEOUT_S = 15.0
 """For a server's list of models."""
@@ -156,6 +157,15 @@ class OpenAIEngine:
             refused = refusal(request, self.max_model_len, None)
             if refused is not None:
                 return refused
+        replies: list[Reply] = []
+        left = request.sample_indices
+        while left:
+            replies.append(await self._try(replace(request, sample_indices=left)))
+            left = left[len(replies[-1].request.sample_indices) :]
+        return put_together(request, replies)
+
+    async def _try(self, request: Request) -> Reply:
+        """The answer to as many samples as a server gives at once, at least one; a failed reply is to all of them."""
         words = ""
         for num_tries in range(1, self._options.max_retries + 2):
             server = await self._server(request.trajectory_id or request.state_id)
@@ -207,7 +217,9 @@ class OpenAIEngine:
         try:
             # The lenient parser: one odd character in one sample must not cost the others.
             reply = read_reply(request, json.loads(body))
-            reply = replace(reply, samples=for_all_indices(request, self._options.sampling, reply.samples))
+            if self._options.sampling.temperature == 0:
+                samples = for_all_indices(request, self._options.sampling, reply.samples)
+                reply = replace(reply, request=request, samples=samples)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             words = f"the server's reply cannot be read: {error!r}"
             self._fleet.failed(server, one_line(words))

@@ -70,12 +70,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The samples of one request, or the reason why there are none: never an empty sample that looks like an answer."""
+    """The samples of one request, and why some are missing: never an empty sample that looks like an answer."""
 
     request: Request
     samples: tuple[Sample, ...] = ()
     failure: str | None = None
-    """`engine_error`, `prompt_too_long`, ...: the reject's reason."""
+    """`engine_error`, `prompt_too_long`, ...: the reject's reason; there may be samples beside it."""
     detail: str = ""
     """The reject's detail: the server's or the engine's own words, one line."""
     num_cached_tokens: int | None = None

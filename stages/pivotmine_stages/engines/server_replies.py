@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pivotmine import jsonvalues
-from pivotmine_stages.engines.options import failed
+from pivotmine_stages.engines.options import one_line
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 
 FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
@@ -24,23 +25,37 @@ class Trouble(Exception):
 
 
 def read_reply(request: Request, body: Any) -> Reply:
-    """The samples of a reply; Trouble where all of them were broken off."""
-    choices = sorted(body["choices"], key=lambda choice: choice["index"])
+    """The samples of a reply, and why some are missing; Trouble where all of them were broken off.
+
+    A server may give fewer answers than were asked for: the reply's request is cut to the samples that it answered.
+    Answers beyond those are left.
+    """
+    choices = sorted(body["choices"], key=lambda choice: choice["index"])[: len(request.sample_indices)]
     usage = body.get("usage") or {}
-    samples = tuple(
-        _sample(index, choice)
-        for index, choice in zip(request.sample_indices, choices, strict=False)
-        if choice["finish_reason"] in FINISH_REASONS and _is_drawn(choice, usage.get("completion_tokens"))
-    )
-    if not samples:
-        reasons = sorted({str(choice["finish_reason"]) for choice in choices})
-        ended = ", ".join(reasons) or "no sample at all"
-        words = f"the server ended with {ended}{' and generated nothing' if {*reasons} & {*FINISH_REASONS} else ''}"
-        if all(reason in TRANSIENT_ENDS for reason in reasons):
-            raise Trouble(words)
-        return failed(request, "engine_error", words)
+    request = replace(request, sample_indices=request.sample_indices[: len(choices)])
+    kept = [
+        choice["finish_reason"] in FINISH_REASONS and _is_drawn(choice, usage.get("completion_tokens"))
+        for choice in choices
+    ]
+    answers = list(zip(request.sample_indices, choices, kept, strict=True))
+    samples = tuple(_sample(index, choice) for index, choice, is_kept in answers if is_kept)
     details = usage.get("prompt_tokens_details") or {}
-    return Reply(request=request, samples=samples, num_cached_tokens=details.get("cached_tokens"))
+    reply = Reply(request=request, samples=samples, num_cached_tokens=details.get("cached_tokens"))
+    if choices and all(kept):
+        return reply
+    reasons = sorted({str(choice["finish_reason"]) for _, choice, is_kept in answers if not is_kept})
+    ended = ", ".join(reasons) or "no sample at all"
+    words = f"the server ended with {ended}{' and generated nothing' if {*reasons} & {*FINISH_REASONS} else ''}"
+    if not samples and all(reason in TRANSIENT_ENDS for reason in reasons):
+        raise Trouble(words)
+    return replace(reply, failure="engine_error", detail=one_line(words))
+
+
+def put_together(request: Request, replies: list[Reply]) -> Reply:
+    """What several requests for the samples of one state have brought: all samples, and the first failure."""
+    failure = next((reply for reply in replies if reply.failure), replies[0])
+    samples = tuple(sample for reply in replies for sample in reply.samples)
+    return replace(failure, request=request, samples=samples, num_cached_tokens=replies[0].num_cached_tokens)
 
 
 def _is_drawn(choice: dict[str, Any], num_completion_tokens: int | None) -> bool:

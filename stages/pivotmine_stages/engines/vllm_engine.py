@@ -3,7 +3,7 @@
 The K samples of a state are one request; a bounded number of requests is in flight, and replies come as they finish.
 Prompts share their prefixes through vLLM's prefix cache: requests come trajectory by trajectory and vLLM takes them in
 turn, so that a cache which holds little more than the trajectories in flight computes no more than one that forgets
-nothing. vLLM's own process holds the model; `close` ends it.
+nothing. vLLM's own process holds the model; `close` ends it, and so does the end of this one (`end_with_driver.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
+from pivotmine_stages.engines.end_with_driver import EXTENSION, name_driver
 from pivotmine_stages.engines.options import (
     EngineOptions,
     adapter_config,
@@ -210,6 +211,7 @@ def _start(options: EngineOptions) -> Any:
     if options.adapter is not None:
         lora = {"enable_lora": True, "max_lora_rank": _lora_rank(options.adapter)}
     on_cpu = current_platform.is_cpu()
+    name_driver()
     try:
         return LLM(
             options.model,
@@ -223,6 +225,7 @@ def _start(options: EngineOptions) -> Any:
             gpu_memory_utilization=options.gpu_memory_utilization,
             logprobs_mode="raw_logprobs",
             use_tqdm_on_load=False,
+            worker_extension_cls=EXTENSION,
             **lora,
         )
     except (OSError, ValueError, RuntimeError) as error:  # weights, architecture, memory, a worker that died
