@@ -15,7 +15,7 @@ from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArgume
 from pivotmine_trainer.console import is_first_process, say, say_rows
 from pivotmine_trainer.curriculum import Curriculum
 from pivotmine_trainer.dataset import check_servers, judged_rows, load_split
-from pivotmine_trainer.echo import Echo
+from pivotmine_trainer.echo import Echo, check_replies
 from pivotmine_trainer.heldout import HeldOut
 from pivotmine_trainer.order import first_order
 from pivotmine_trainer.reward import end_of_turn_ids, make_reward
@@ -28,6 +28,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
+    echo = _echo(arguments, tokenizer, config, data)
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
@@ -37,7 +38,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
-    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum)
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum, echo)
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
@@ -89,6 +90,7 @@ def _trainer(
     data: Dataset,
     held_out: Dataset | None,
     curriculum: Curriculum | None,
+    echo: Echo | None,
 ) -> PivotTrainer:
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
@@ -97,7 +99,6 @@ def _trainer(
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    echo = _echo(arguments, tokenizer, config)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(
             model=adapter or model.model_name_or_path,
@@ -133,10 +134,12 @@ def _curriculum(
     return made
 
 
-def _echo(arguments: PivotArguments, tokenizer: Any, config: Any) -> Echo | None:
+def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset) -> Echo | None:
     if arguments.echo_weight == 0:
         return None
-    return Echo(tokenizer, arguments.echo_weight, policies.context_length(config))
+    echo = Echo(tokenizer, arguments.echo_weight, policies.context_length(config))
+    check_replies(data, echo)
+    return echo
 
 
 def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> Any:

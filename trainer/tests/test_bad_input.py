@@ -301,6 +301,24 @@ def test_options_that_make_no_sense(refused: Refused, options: dict[str, Any], w
     assert words in refused(**options)
 
 
+def test_a_loss_on_replies_that_were_not_recorded(policy: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    for row in rows:
+        (entry,) = json.loads(row["demonstrations"])
+        row["demonstrations"] = json.dumps([{**entry, "reply": []}])
+    assert refused(rows=rows, echo_weight=0.05) == (
+        "--echo_weight 0.05: none of the 6 training rows has a recorded reply to learn from (no_reply 6); mine "
+        "trajectories with their environment's replies, or leave it out"
+    )
+
+
+def test_a_loss_on_the_reply_of_a_single_row(policy: Path, unloadable: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    for row in rows[:-1]:
+        row["demonstrations"] = json.dumps([{**json.loads(row["demonstrations"])[0], "reply": []}])
+    assert refused(rows=rows, echo_weight=0.05).startswith(f"{unloadable} holds no weights")
+
+
 def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny.write_dataset(tmp_path / "pivots", (rows := tiny.pivot_rows(policy)), rows[:1])
     args = tiny.command(policy, folder, Path("/proc/nowhere"))
