@@ -25,7 +25,7 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.ranges import check_choices, check_numbers
+from pivotmine_trainer.ranges import check_choices, check_deepspeed, check_numbers
 
 METHODS = ("grpo", "sft")
 _GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
@@ -153,6 +153,7 @@ class GRPOSettings(GRPOConfig):
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_deepspeed(self.deepspeed)
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         generations = self.num_generations or 1
         if self.gradient_accumulation_steps is None:
@@ -175,6 +176,7 @@ class SFTSettings(SFTConfig):
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_deepspeed(self.deepspeed)
         self.bf16 = _bf16(self)
         super().__post_init__()
         check_choices(self)

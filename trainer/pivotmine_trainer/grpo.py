@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling
+from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling, trainable
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
 from pivotmine_trainer.console import is_first_process, say, say_rows
 from pivotmine_trainer.curriculum import Curriculum
@@ -24,6 +24,7 @@ from pivotmine_trainer.trainer import CURRICULUM_FILE, PivotTrainer
 
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
     """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
+    trainable.check_training(settings)
     data, held_out = _data(arguments, settings)
     policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)

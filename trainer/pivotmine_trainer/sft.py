@@ -16,7 +16,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import loadable, policies, prompts, resume
+from pivotmine_trainer import loadable, policies, prompts, resume, trainable
 from pivotmine_trainer.arguments import ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import say, say_rows
 from pivotmine_trainer.dataset import check_rows, load_split
@@ -25,6 +25,7 @@ from pivotmine_trainer.demonstrations import continuations
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
     """Train and save to OUTPUT_DIR."""
+    trainable.check_training(settings)
     policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
     splits = ["train"] if settings.eval_strategy == "no" else ["train", "validation"]

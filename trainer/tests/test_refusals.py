@@ -19,6 +19,7 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
+from pivotmine_trainer import trainable
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings
 from pivotmine_trainer.policies import load_adapter, refusals
 from pivotmine_trainer.ranges import CHOICES
@@ -94,7 +95,6 @@ def make_adapter(policy: Path, adapter: Path) -> Path:
         ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules {'psychic'} not found in the base model"),
         ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
         ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
-        ({"report_to": "psychic"}, "the trainer cannot be made: psychic is not supported, only "),
     ],
 )
 def test_options_that_a_library_refuses(
@@ -102,6 +102,42 @@ def test_options_that_a_library_refuses(
 ) -> None:
     said = refusal(tiny.command(policy, dataset, tmp_path / "out", use_peft="true", **options), capsys)
     assert said.startswith(words)
+
+
+@pytest.mark.parametrize("method", [{}, SFT])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"report_to": "psychic"}, "--report_to psychic: psychic is not supported, only "),
+        ({"report_to": "clearml"}, "--report_to clearml: ClearMLCallback requires 'clearml' to be installed."),
+        ({"optim": "galore_adamw"}, "--optim galore_adamw: You need to install `galore_torch`"),
+        ({"optim": "adamw_torch_xla"}, "--optim adamw_torch_xla: Trainer failed to import syncfree AdamW"),
+        ({"optim": "rmsprop", "optim_args": "alpha=-1"}, "--optim rmsprop: Invalid alpha value: -1.0"),
+        ({"optim_args": "psychic"}, "--optim adamw_torch_fused: not enough values to unpack"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "--lr_scheduler_type cosine_with_min_lr: One of min_lr or"),
+        (
+            {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": '{"psychic": 1}'},
+            "--lr_scheduler_type cosine: get_cosine_schedule_with_warmup() got an unexpected keyword argument",
+        ),
+        ({"use_liger_kernel": "true"}, "--use_liger_kernel: liger-kernel is not installed; install it, or leave it"),
+        ({"deepspeed": "/nowhere.json"}, "--deepspeed /nowhere.json: there is no such file"),
+        ({"deepspeed": "{}"}, "--deepspeed: deepspeed is not installed; install it, or leave it out"),
+    ],
+)
+def test_options_that_a_library_refuses_after_the_model_is_loaded(
+    options: dict[str, Any], words: str, method: dict[str, Any], tmp_path: Path, capsys: Capture
+) -> None:
+    """Here before the dataset and the model are looked for; neither is there."""
+    nowhere = tmp_path / "nowhere"
+    said = refusal(tiny.command(nowhere, nowhere, tmp_path / "out", **{**method, **options}), capsys)
+    assert said.startswith(words)
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adagrad", "adafactor", "rmsprop"])
+def test_what_the_library_has_is_not_refused(optim: str, tmp_path: Path) -> None:
+    for schedule in ("linear", "cosine", "polynomial", "constant", "inverse_sqrt"):
+        settings = GRPOSettings(str(tmp_path), optim=optim, lr_scheduler_type=schedule, use_cpu=True)
+        trainable.check_training(settings)
 
 
 @pytest.mark.parametrize(
