@@ -14,7 +14,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
@@ -25,6 +25,7 @@ from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.console import let_the_first_speak
 from pivotmine_trainer.ranges import check_choices, check_deepspeed, check_numbers
 
 METHODS = ("grpo", "sft")
@@ -187,6 +188,10 @@ SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "
 
 class _Parser(TrlParser):
     """TrlParser, to which a file's options are the command line's: under all their names, and read by their types."""
+
+    def error(self, message: str) -> NoReturn:
+        let_the_first_speak()
+        super().error(message)
 
     def set_defaults_with_config(self, **said: Any) -> list[str]:
         options = {
