@@ -14,18 +14,17 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from transformers.utils.import_utils import is_torch_bf16_gpu_available
-from trl.scripts.utils import TrlParser
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.console import let_the_first_speak
+from pivotmine_trainer.parser import Parser
 from pivotmine_trainer.ranges import check_choices, check_deepspeed, check_numbers
 
 METHODS = ("grpo", "sft")
@@ -186,38 +185,12 @@ class SFTSettings(SFTConfig):
 SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}
 
 
-class _Parser(TrlParser):
-    """TrlParser, to which a file's options are the command line's: under all their names, and read by their types."""
-
-    def error(self, message: str) -> NoReturn:
-        let_the_first_speak()
-        super().error(message)
-
-    def set_defaults_with_config(self, **said: Any) -> list[str]:
-        options = {
-            name.removeprefix("--"): action
-            for action in self._actions
-            for name in action.option_strings
-            if action.nargs != 0  # `--no_gradient_checkpointing` is another's opposite
-        }
-        read = {options[name].dest: _as_typed(value, options[name]) for name, value in said.items() if name in options}
-        unknown = {name: value for name, value in said.items() if name not in options}
-        return super().set_defaults_with_config(**read, **unknown)
-
-
-def _as_typed(value: Any, action: argparse.Action) -> Any:
-    """A YAML value as it would be typed: `eval_strategy: no` is the word, though YAML has made it False."""
-    if action.nargs == "+" or not isinstance(value, int | float):
-        return value
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-
-
 def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, ModelSettings]:
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
         # An abbreviated --method would not be seen by `_method`.
-        parser = _Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
+        parser = Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None
