@@ -76,12 +76,43 @@ def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, t
     assert (loaded.dtype, loaded.config._attn_implementation) == (torch.bfloat16, "eager")
 
 
-def make_adapter(policy: Path, adapter: Path) -> Path:
+def test_an_adapter_whose_model_is_gone(
+    policy: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Moved, or named by a path that was relative to another folder."""
+    monkeypatch.chdir(tmp_path)
+    make_adapter(Path("models/base"), tmp_path / "adapter", tokenizer_of=policy)
+    said = refusal(tiny.command(Path("adapter"), dataset, tmp_path / "out"), capsys)
+    assert said.startswith(
+        "adapter/adapter_config.json names models/base as the model below the adapter (base_model_name_or_path), and "
+        f"there is none; name its folder, a relative one as seen from {tmp_path}, or its hub id: "
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"base_model_name_or_path": null}'])
+def test_an_adapter_that_names_no_model(
+    text: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file = make_adapter(policy, tmp_path / "adapter") / "adapter_config.json"
+    file.write_text(text)
+    assert refusal(tiny.command(file.parent, dataset, tmp_path / "out"), capsys) == (
+        f"{file} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+    )
+
+
+def test_an_adapter_without_a_tokenizer(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    adapter = make_adapter(policy, tmp_path / "adapter")
+    (adapter / "tokenizer.json").unlink()
+    said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
+    assert said.startswith(f"{adapter} holds no tokenizer, copy that of {policy} there: ")
+
+
+def make_adapter(policy: Path, adapter: Path, tokenizer_of: Path | None = None) -> Path:
     """An adapter without weights."""
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(policy)}))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(policy / name, adapter)
+        shutil.copy((tokenizer_of or policy) / name, adapter)
     return adapter
 
 
