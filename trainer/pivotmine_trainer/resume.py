@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import Trainer, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
@@ -189,13 +189,27 @@ def _state(checkpoint: str) -> TrainerState:
 def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
     """Train to the last step; where only saving is left, be as training was when it ended."""
     if resumed is None or not only_to_save:
+        trainer.add_callback(_SayFrom(resumed))
         trainer.train(resume_from_checkpoint=resumed)
         return
     state = _state(resumed)
+    say(f"resume    {resumed}: all {state.global_step} steps are done, the model is left to be saved")
     with policies.refusals(f"{resumed} cannot be loaded"):
         trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
     trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
     trainer.state.log_history = state.log_history
+
+
+class _SayFrom(TrainerCallback):
+    """Says once, where training goes on from a checkpoint, from which one and what is left to do."""
+
+    def __init__(self, resumed: str | None) -> None:
+        self._resumed = resumed
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if self._resumed is not None:
+            left = state.max_steps - state.global_step
+            say(f"resume    {self._resumed}: {state.global_step} of {state.max_steps} steps are done, {left} are left")
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
