@@ -160,7 +160,8 @@ def _mine_again(
     arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, share: float, what: str
 ) -> str:
     base = policies.base_of(model.model_name_or_path) or (model.model_name_or_path if model.use_peft else None)
-    command = heldout.mine_again_command(arguments.dataset, str(settings.output_dir), base)
+    sampled = {parameter: getattr(settings, option) for option, parameter in sampling.FROM_DATASET.items()}
+    command = heldout.mine_again_command(arguments.dataset, str(settings.output_dir), base, sampled)
     return heldout.mine_again(share, what, arguments.mine_again_share, command)
 
 
