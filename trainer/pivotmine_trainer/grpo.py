@@ -19,6 +19,7 @@ from pivotmine_trainer.echo import Echo, check_replies
 from pivotmine_trainer.heldout import HeldOut
 from pivotmine_trainer.order import first_order
 from pivotmine_trainer.reward import end_of_turn_ids, make_reward
+from pivotmine_trainer.rows import source_of
 from pivotmine_trainer.trainer import CURRICULUM_FILE, PivotTrainer
 
 
@@ -28,7 +29,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     data, held_out = _data(arguments, settings)
     policies.check_lora(model)
     tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
-    _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
+    splits = {source_of(arguments.dataset, "train"): data, source_of(arguments.dataset, "validation"): held_out}
+    _check(settings, model, tokenizer, config, splits)
     echo = _echo(arguments, tokenizer, config, data)
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
@@ -51,7 +53,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
 
 def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
     """The rows to train on, and those held out: None where they are never sampled."""
-    rows = judged_rows(load_split(arguments.dataset, "train"), "train", arguments.verifier)
+    name, verifier = arguments.dataset, arguments.verifier
+    rows = judged_rows(load_split(name, "train"), source_of(name, "train"), verifier)
     say_rows("train", f"{len(rows.data)} rows", rows.left_out)
     sampling.sample_as_mined(settings, rows.data)
     sampling.check_generation(settings)
@@ -60,10 +63,10 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
         settings.eval_on_start = False  # TRL would look for a split to start with
         return rows.data, None
     try:
-        validation = load_split(arguments.dataset, "validation")
+        validation = load_split(name, "validation")
     except UserError as error:
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
-    held_out = judged_rows(validation, "validation", arguments.verifier)
+    held_out = judged_rows(validation, source_of(name, "validation"), verifier)
     say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     return rows.data, held_out.data.select(sorted(order))
@@ -76,10 +79,10 @@ def _check(
     if settings.use_vllm:
         limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     assert settings.max_completion_length is not None
-    for split, data in splits.items():
+    for source, data in splits.items():
         if data is not None:
-            prompts.check_context(data, split, settings.max_completion_length, limits)
-            prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
+            prompts.check_context(data, source, settings.max_completion_length, limits)
+            prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
 
 
 def _trainer(

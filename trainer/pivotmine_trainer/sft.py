@@ -21,6 +21,7 @@ from pivotmine_trainer.arguments import ModelSettings, PivotArguments, SFTSettin
 from pivotmine_trainer.console import say, say_rows
 from pivotmine_trainer.dataset import check_rows, load_split
 from pivotmine_trainer.demonstrations import continuations
+from pivotmine_trainer.rows import source_of
 
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
@@ -32,8 +33,9 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     rows = {split: load_split(arguments.dataset, split) for split in splits}
     examples: dict[str, Dataset] = {}
     for split, data in rows.items():
-        check_rows(data, split)
-        prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
+        source = source_of(arguments.dataset, split)
+        check_rows(data, source)
+        prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
         examples[split] = _examples(data, split, tokenizer, settings.max_length)
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
