@@ -28,7 +28,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     trainable.check_training(settings)
     data, held_out = _data(arguments, settings)
     policies.check_lora(model)
-    tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
+    config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
     splits = {source_of(arguments.dataset, "train"): data, source_of(arguments.dataset, "validation"): held_out}
     _check(settings, model, tokenizer, config, splits)
     echo = _echo(arguments, tokenizer, config, data)

@@ -64,7 +64,9 @@ def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -
     """The model's tokenizer, as TRL would load it; UserError where there is none."""
     folder = model.model_name_or_path
     base = base_of(folder)
-    with refusals(f"{folder} holds no tokenizer, copy that of {base} there" if base else f"no model under {folder}"):
+    with refusals(
+        f"{folder} holds no tokenizer, copy that of {base} there" if base else f"{folder} holds no tokenizer"
+    ):
         return AutoTokenizer.from_pretrained(
             model.model_name_or_path,
             revision=model.model_revision,

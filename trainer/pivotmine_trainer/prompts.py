@@ -51,8 +51,13 @@ def check_context(data: Dataset, source: str, max_completion_length: int, limits
     for number, state_id, ids in zip(data["row"], data["state_id"], data["prompt_ids"], strict=True):
         for name, limit in limits.items():
             if limit is not None and len(ids) + max_completion_length > limit:
-                place = where({"row": number, "state_id": state_id}, source)
+                place, left = where({"row": number, "state_id": state_id}, source), limit - max_completion_length
+                instead = (
+                    f"select again with --max-prompt-tokens {left}"
+                    if left > 0
+                    else "give a smaller --max_completion_length"
+                )
                 raise UserError(
                     f"{place}: {len(ids)} prompt tokens and {max_completion_length} for the action are more than "
-                    f"{name} {limit}; select again with --max-prompt-tokens {limit - max_completion_length}"
+                    f"{name} {limit}; {instead}"
                 )

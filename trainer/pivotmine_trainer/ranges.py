@@ -62,9 +62,11 @@ RANGES = {
     "eval_steps": _NOT_NEGATIVE,
     "save_steps": _NOT_NEGATIVE,
     "dataloader_num_workers": _NOT_NEGATIVE,
+    "dataloader_prefetch_factor": _COUNT,
     "seed": Range(0, 2**32 - 1, "in [0, 2^32)"),
 }
 """By option; None is left to the defaults."""
+_OBJECTS = ("model_init_kwargs", "generation_kwargs", "chat_template_kwargs", "lr_scheduler_kwargs")
 CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
     "scale_rewards": ("group", "batch", "none"),
@@ -99,10 +101,16 @@ def check_deepspeed(config: Any) -> None:
 
 
 def check_choices(settings: Any) -> None:
-    """UserError for the first option with a name that TRL does not know; `settings` as its config left them.
+    """UserError for the first option with a name that TRL does not know, or that is no object where it must be one.
+
+    `settings` as its config left them, which reads JSON text only where it begins as an object does.
 
     Where the config itself lists the names they count too: argparse does not look at what a --config file says.
     """
+    for name in _OBJECTS:
+        value = getattr(settings, name, None)
+        if value is not None and not isinstance(value, dict):
+            raise UserError(f'--{name} {value}: give a JSON object, {{"name": value}}')
     for option in fields(settings):
         known, value = option.metadata.get("choices") or CHOICES.get(option.name), getattr(settings, option.name)
         if known and value is not None and value not in known:

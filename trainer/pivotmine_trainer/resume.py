@@ -216,13 +216,28 @@ def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed
     """Write the identity beside the checkpoints; UserError where a resumed training has another one."""
     path = Path(str(settings.output_dir)) / "training.json"
     if resumed is not None and path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = _remembered(path)
         if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
             said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
             raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
     elif is_first_process():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+            half = path.with_suffix(".json.tmp")
+            half.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+            half.replace(path)
         except OSError as error:
             raise UserError(f"--output_dir {path.parent}: {error.strerror}; choose another folder") from None
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
+            "start anew into another --output_dir"
+        )
+    return found  # pyright: ignore[reportUnknownVariableType]

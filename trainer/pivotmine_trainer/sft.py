@@ -28,7 +28,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     """Train and save to OUTPUT_DIR."""
     trainable.check_training(settings)
     policies.check_lora(model)
-    tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
+    config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
     splits = ["train"] if settings.eval_strategy == "no" else ["train", "validation"]
     rows = {split: load_split(arguments.dataset, split) for split in splits}
     examples: dict[str, Dataset] = {}

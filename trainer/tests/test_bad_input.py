@@ -150,6 +150,18 @@ def test_fewer_rows_than_a_step_needs(refused: Refused) -> None:
     )
 
 
+def test_actions_longer_than_the_context(refused: Refused) -> None:
+    said = refused(max_completion_length=300)
+    assert said.endswith("more than the model's context of 256; give a smaller --max_completion_length")
+
+
+def test_a_folder_without_a_model(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bare").mkdir()
+    args = tiny.command(tmp_path / "bare", tmp_path / "pivots", tmp_path / "out")
+    tiny.write_dataset(tmp_path / "pivots", (rows := tiny.pivot_rows(policy)), rows[:1])
+    assert refusal(args, capsys).startswith(f"no model under {tmp_path}/bare: Unrecognized model in ")
+
+
 def test_prompts_longer_than_the_context(refused: Refused) -> None:
     said = refused(max_completion_length=240)
     assert said.startswith("row 0 of train.parquet (state state0): ")
@@ -249,6 +261,9 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"ref_model_sync_steps": 0}, "--ref_model_sync_steps 0: at least 1"),
         ({"eval_accumulation_steps": 0}, "--eval_accumulation_steps 0: at least 1"),
         ({"dataloader_num_workers": -1}, "--dataloader_num_workers -1: 0 or more"),
+        ({"dataloader_prefetch_factor": 0}, "--dataloader_prefetch_factor 0: at least 1"),
+        ({"generation_kwargs": "[1]"}, '--generation_kwargs [1]: give a JSON object, {"name": value}'),
+        ({"model_init_kwargs": "x"}, '--model_init_kwargs x: give a JSON object, {"name": value}'),
         ({"num_completions_to_print": -1}, "--num_completions_to_print -1: 0 or more"),
         ({"top_p": 1.5}, "--top_p 1.5: in [0, 1]"),
         ({"num_generations": 1}, "--num_generations 1: at least 2"),

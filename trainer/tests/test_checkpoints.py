@@ -143,6 +143,20 @@ def adapted(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_checkpoint_of_nobody_knows_which_training(
+    text: str, trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it may be after the disk was full."""
+    file = Path(shutil.copytree(trained, tmp_path / "out")) / "training.json"
+    file.write_text(text)
+    args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
+    assert refusal(args, capsys) == (
+        f"{file} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
+        "start anew into another --output_dir"
+    )
+
+
 def test_a_checkpoint_of_another_policy(
     trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,6 +125,8 @@ def make_adapter(policy: Path, adapter: Path, tokenizer_of: Path | None = None) 
         ),
         ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules {'psychic'} not found in the base model"),
         ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
+        ({"lora_modules_to_save": ["psychic"]}, "--lora_modules_to_save psychic: the model has no such module"),
+        ({"lora_target_parameters": ["psychic"]}, "--lora_target_parameters psychic: the model has no such parameter"),
         ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
     ],
 )
