@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from trl.scripts.utils import TrlParser
 
+from pivotmine.errors import UserError
 from pivotmine_trainer.console import let_the_first_speak
 
 
@@ -25,8 +26,17 @@ class Parser(TrlParser):
             if action.nargs != 0  # `--no_gradient_checkpointing` is another's opposite
         }
         read = {options[name].dest: _as_typed(value, options[name]) for name, value in said.items() if name in options}
+        for name, value in said.items():
+            if name in options and value is None and not self._may_be_null(options[name].dest):
+                raise UserError(
+                    f"{name}: null, and it must have a value; give one in the --config file, or leave it out"
+                )
         unknown = {name: value for name, value in said.items() if name not in options}
         return super().set_defaults_with_config(**read, **unknown)
+
+    def _may_be_null(self, dest: str) -> bool:
+        hints: list[Any] = [get_type_hints(kind).get(dest) for kind in self.dataclass_types]
+        return any(type(None) in get_args(hint) for hint in hints)
 
 
 def _as_typed(value: Any, action: argparse.Action) -> Any:
