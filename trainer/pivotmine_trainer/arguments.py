@@ -19,13 +19,13 @@ from typing import Any
 import yaml
 from transformers.trainer_utils import IntervalStrategy, SchedulerType
 from transformers.utils.import_utils import is_torch_bf16_gpu_available
-from trl.scripts.utils import TrlParser
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.ranges import check_choices, check_numbers
+from pivotmine_trainer.parser import Parser
+from pivotmine_trainer.ranges import check_choices, check_deepspeed, check_numbers
 
 METHODS = ("grpo", "sft")
 _GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
@@ -153,6 +153,7 @@ class GRPOSettings(GRPOConfig):
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_deepspeed(self.deepspeed)
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         generations = self.num_generations or 1
         if self.gradient_accumulation_steps is None:
@@ -175,6 +176,7 @@ class SFTSettings(SFTConfig):
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_deepspeed(self.deepspeed)
         self.bf16 = _bf16(self)
         super().__post_init__()
         check_choices(self)
@@ -183,34 +185,12 @@ class SFTSettings(SFTConfig):
 SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}
 
 
-class _Parser(TrlParser):
-    """TrlParser, to which a file's options are the command line's: under all their names, and read by their types."""
-
-    def set_defaults_with_config(self, **said: Any) -> list[str]:
-        options = {
-            name.removeprefix("--"): action
-            for action in self._actions
-            for name in action.option_strings
-            if action.nargs != 0  # `--no_gradient_checkpointing` is another's opposite
-        }
-        read = {options[name].dest: _as_typed(value, options[name]) for name, value in said.items() if name in options}
-        unknown = {name: value for name, value in said.items() if name not in options}
-        return super().set_defaults_with_config(**read, **unknown)
-
-
-def _as_typed(value: Any, action: argparse.Action) -> Any:
-    """A YAML value as it would be typed: `eval_strategy: no` is the word, though YAML has made it False."""
-    if action.nargs == "+" or not isinstance(value, int | float):
-        return value
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-
-
 def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, ModelSettings]:
     """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
         # An abbreviated --method would not be seen by `_method`.
-        parser = _Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
+        parser = Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
         arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None

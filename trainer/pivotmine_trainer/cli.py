@@ -1,4 +1,4 @@
-"""`pivotmine-train`: parse, train, and print bad input as one line.
+"""`pivotmine-train`: parse, train, and print bad input as one line, once a machine.
 
 Exit codes: 0 done, 1 bad input or configuration, 2 usage.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pivotmine.errors import UserError
 from pivotmine.inert import one_line
+from pivotmine_trainer.console import let_the_first_speak
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -17,6 +18,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         _run(list(sys.argv[1:] if args is None else args))
     except UserError as error:
+        let_the_first_speak()
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 
 from pivotmine.inert import inert
+
+GRACE_S = 20.0
+"""How long the other processes of a machine let its first one speak; by then their launcher has ended them."""
 
 
 def is_first_process() -> bool:
     """Whether this process speaks and writes for all of them (`accelerate launch` and `torchrun` set RANK)."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def let_the_first_speak() -> None:
+    """Before an error: return at once in the first process of a machine, in the others not before the grace is over.
+
+    What is wrong is wrong in all of them, and one line is enough. Whoever ended at once could have the launcher end the
+    first before it has spoken; whoever is still there after the grace has a trouble of its own, and says it.
+    """
+    if int(os.environ.get("LOCAL_RANK", "0")) != 0:
+        time.sleep(GRACE_S)
 
 
 def say(text: str) -> None:

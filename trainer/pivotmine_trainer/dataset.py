@@ -18,9 +18,9 @@ import datasets
 import pyarrow.parquet as pq
 from datasets import Dataset, LargeList, List, Value
 
-from pivotmine.actions import PARSERS, Action, action_from_json
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Judge, State, VerifierSpec, make_spec, prepare
+from pivotmine_trainer.rows import check_row, demonstrated_actions, source_of, tools_of, where
 
 TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
 VERIFIER = ("verifier", "verifier_options", "verifier_id")
@@ -46,7 +46,8 @@ class Rows(NamedTuple):
 
 
 def load_split(name: str, split: str) -> Dataset:
-    """The columns of CONTRACT; UserError where the dataset, the split or a column is not there, or it is empty."""
+    """The columns of CONTRACT, and `row`, each row's number; UserError where the dataset, the split or a column is not
+    there, or it is empty."""
     data = _read(name, split)
     if len(data) == 0:
         raise UserError(f"{name}: the split {split} has no rows")
@@ -60,8 +61,9 @@ def load_split(name: str, split: str) -> Dataset:
     data = data.select_columns(list(CONTRACT))
     for column in NEVER_NULL:
         if data.data.column(column).null_count:
-            raise UserError(f"{name}: column {column} of the split {split} holds nulls")
-    return data
+            first = data[column].index(None)
+            raise UserError(f"row {first} of {source_of(name, split)}: {column} is null")
+    return data.add_column("row", list(range(len(data))))
 
 
 def _read(name: str, split: str) -> Dataset:
@@ -89,31 +91,33 @@ def _is_kind(feature: Any, kind: str) -> bool:
     return isinstance(feature, Value) and feature.dtype.removeprefix("large_") == kind
 
 
-def judged_rows(data: Dataset, split: str, verifier: str | None) -> Rows:
+def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
     """The rows that a verifier judges, every one of them checked; UserError where none is left.
 
-    verifier: the name of one for all rows, with its default options; None takes each row's own.
+    source: as `source_of` gives it. verifier: the name of one for all rows, with its default options; None takes each
+    row's own.
     """
     kept: list[int] = []
     left_out: Counter[str] = Counter()
     for index, row in enumerate(data):
         assert isinstance(row, dict)
-        where = f"row {index} of {split} (state {row['state_id']})"
-        spec = row_spec(row, where, verifier)
+        spec = row_spec(row, where(row, source), verifier)
         if spec is None:
             left_out["no_verifier"] += 1
         elif _is_recorded(spec):
             raise UserError(
-                f"{where}: verifier recorded knows the rewards of samples that were mined and cannot judge new ones; "
-                "name a --verifier that can"
+                f"{where(row, source)}: verifier recorded knows the rewards of samples that were mined and cannot "
+                "judge new ones; name a --verifier that can"
             )
         elif not spec.handles(row["kind"]):
             left_out[f"{spec.name} does not verify {row['kind']} turns"] += 1
         else:
             kept.append(index)
-        _check_row(row, where)
+        check_row(row, source)
     if not kept:
-        raise UserError(f"no verifier judges any of the {len(data)} rows of {split}: mine pivots, or name a --verifier")
+        raise UserError(
+            f"no verifier judges any of the {len(data)} rows of {source}: mine pivots, or name a --verifier"
+        )
     return Rows(data.select(kept), left_out)
 
 
@@ -134,14 +138,14 @@ def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
         _spec(name, options).check_server()
 
 
-def check_rows(data: Dataset, split: str) -> None:
-    """UserError that names the first row whose demonstrations, tools or messages cannot be read."""
-    for index, row in enumerate(data):
+def check_rows(data: Dataset, source: str) -> None:
+    """UserError that names the first row with a column that cannot be read."""
+    for row in data:
         assert isinstance(row, dict)
-        _check_row(row, f"row {index} of {split} (state {row['state_id']})")
+        check_row(row, source)
 
 
-def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> VerifierSpec | None:
+def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> VerifierSpec | None:
     """The row's verifier (or the one named instead); None where it has none. UserError where it is another by now."""
     if verifier is None and row["verifier"] is None:
         return None
@@ -150,12 +154,12 @@ def row_spec(row: dict[str, Any], where: str, verifier: str | None = None) -> Ve
             _check_trust(row["verifier"], row["verifier_options"])
         spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: verifier_options cannot be read: {error}") from None
+        raise UserError(f"{place}: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{place}: verifier_options cannot be read: {error}") from None
     if verifier is None and spec.verifier_id != row["verifier_id"]:
         raise UserError(
-            f"{where} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
+            f"{place} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
             "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
         )
     return spec
@@ -183,34 +187,10 @@ def _member_names(options: Any) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _spec(name: str, options: str) -> VerifierSpec:
-    return make_spec(name, json.loads(options))
-
-
-def _check_row(row: dict[str, Any], where: str) -> None:
-    if row["parser"] not in PARSERS:
-        raise UserError(f"{where}: no action parser {row['parser']!r}, there are {', '.join(PARSERS)}")
-    try:
-        if not demonstrated_actions(row):
-            raise ValueError("none")
-        for name, found in (("tools", tools_of(row)), ("prompt_messages", json.loads(row["prompt_messages"]))):
-            if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):  # pyright: ignore[reportUnknownVariableType, reportUnnecessaryIsInstance]
-                raise ValueError(f"{name} is no list of objects")
-        if None in row["prompt_ids"]:
-            raise ValueError("prompt_ids holds a null")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{where}: demonstrations, tools, prompt_messages or prompt_ids cannot be read: {error}"
-        ) from None
-
-
-def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
-    """The actions demonstrated in the row's state."""
-    return [action_from_json(json.dumps(entry["action"])) for entry in json.loads(row["demonstrations"])]
-
-
-def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row's tool definitions; empty where there are none."""
-    return json.loads(row["tools"]) if row["tools"] else []
+    read = json.loads(options)
+    if not isinstance(read, dict):
+        raise ValueError("it is no object")
+    return make_spec(name, read)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Judge:

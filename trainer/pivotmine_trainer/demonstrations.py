@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pivotmine.actions import Action, action_from_json, parse_action
-from pivotmine_trainer.dataset import tools_of
+from pivotmine_trainer.rows import tools_of
 
 _ASKED = {"role": "user", "content": "?"}
 

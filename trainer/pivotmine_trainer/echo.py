@@ -19,27 +19,40 @@ from collections import Counter
 from typing import Any
 
 import torch
+from datasets import Dataset
 from trl.trainer.utils import pad
 
+from pivotmine.errors import UserError
 from pivotmine_trainer.demonstrations import continuations
+
+
+def check_replies(data: Dataset, echo: Echo) -> None:
+    """UserError where no row has a reply to learn from: the loss would be 0 in every step, and nobody would say so."""
+    asked = Echo(echo.tokenizer, echo.weight, echo.max_length)
+    if all(asked.sequence(row) is None for row in data):  # pyright: ignore[reportArgumentType]
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(asked.left_out.items()))
+        raise UserError(
+            f"--echo_weight {echo.weight}: none of the {len(data)} training rows has a recorded reply to learn from "
+            f"({reasons}); mine trajectories with their environment's replies, or leave it out"
+        )
 
 
 class Echo:
     """The loss, with the replies of the rows as tokens."""
 
     def __init__(self, tokenizer: Any, weight: float, max_length: int | None) -> None:
-        self._tokenizer, self.weight, self._max_length = tokenizer, weight, max_length
+        self.tokenizer, self.weight, self.max_length = tokenizer, weight, max_length
         self.left_out: Counter[str] = Counter()
         """Prompts without a reply to learn from, each time one came, by reason."""
 
     def sequence(self, row: dict[str, Any]) -> tuple[list[int], int] | None:
         """(prompt + action + reply, number of reply tokens); None where there is no reply, with the reason counted."""
-        found = next((c for c in continuations(self._tokenizer, row, with_reply=True) if c.reply_ids), None)
+        found = next((c for c in continuations(self.tokenizer, row, with_reply=True) if c.reply_ids), None)
         if found is None:
             self.left_out["no_reply"] += 1
             return None
         ids = [*row["prompt_ids"], *found.action_ids, *found.reply_ids]
-        if self._max_length is not None and len(ids) > self._max_length:
+        if self.max_length is not None and len(ids) > self.max_length:
             self.left_out["too_long"] += 1
             return None
         return ids, len(found.reply_ids)

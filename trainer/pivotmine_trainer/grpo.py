@@ -10,24 +10,28 @@ from transformers import GenerationConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling
+from pivotmine_trainer import heldout, loadable, policies, prompts, resume, sampling, trainable
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings, PivotArguments
 from pivotmine_trainer.console import is_first_process, say, say_rows
 from pivotmine_trainer.curriculum import Curriculum
 from pivotmine_trainer.dataset import check_servers, judged_rows, load_split
-from pivotmine_trainer.echo import Echo
+from pivotmine_trainer.echo import Echo, check_replies
 from pivotmine_trainer.heldout import HeldOut
 from pivotmine_trainer.order import first_order
 from pivotmine_trainer.reward import end_of_turn_ids, make_reward
+from pivotmine_trainer.rows import source_of
 from pivotmine_trainer.trainer import CURRICULUM_FILE, PivotTrainer
 
 
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
     """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
+    trainable.check_training(settings)
     data, held_out = _data(arguments, settings)
     policies.check_lora(model)
-    tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
-    _check(settings, model, tokenizer, config, {"train": data, "validation": held_out})
+    config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
+    splits = {source_of(arguments.dataset, "train"): data, source_of(arguments.dataset, "validation"): held_out}
+    _check(settings, model, tokenizer, config, splits)
+    echo = _echo(arguments, tokenizer, config, data)
     checkpoint = resume.checkpoint_to_resume(settings)
     loadable.check_model(model, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
@@ -37,7 +41,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
-    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum)
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum, echo)
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
@@ -49,7 +53,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
 
 def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
     """The rows to train on, and those held out: None where they are never sampled."""
-    rows = judged_rows(load_split(arguments.dataset, "train"), "train", arguments.verifier)
+    name, verifier = arguments.dataset, arguments.verifier
+    rows = judged_rows(load_split(name, "train"), source_of(name, "train"), verifier)
     say_rows("train", f"{len(rows.data)} rows", rows.left_out)
     sampling.sample_as_mined(settings, rows.data)
     sampling.check_generation(settings)
@@ -58,10 +63,10 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
         settings.eval_on_start = False  # TRL would look for a split to start with
         return rows.data, None
     try:
-        validation = load_split(arguments.dataset, "validation")
+        validation = load_split(name, "validation")
     except UserError as error:
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
-    held_out = judged_rows(validation, "validation", arguments.verifier)
+    held_out = judged_rows(validation, source_of(name, "validation"), verifier)
     say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     return rows.data, held_out.data.select(sorted(order))
@@ -74,10 +79,10 @@ def _check(
     if settings.use_vllm:
         limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     assert settings.max_completion_length is not None
-    for split, data in splits.items():
+    for source, data in splits.items():
         if data is not None:
-            prompts.check_context(data, split, settings.max_completion_length, limits)
-            prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
+            prompts.check_context(data, source, settings.max_completion_length, limits)
+            prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
 
 
 def _trainer(
@@ -89,6 +94,7 @@ def _trainer(
     data: Dataset,
     held_out: Dataset | None,
     curriculum: Curriculum | None,
+    echo: Echo | None,
 ) -> PivotTrainer:
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
@@ -97,7 +103,6 @@ def _trainer(
     reward = make_reward(
         tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
     )
-    echo = _echo(arguments, tokenizer, config)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(
             model=adapter or model.model_name_or_path,
@@ -133,10 +138,12 @@ def _curriculum(
     return made
 
 
-def _echo(arguments: PivotArguments, tokenizer: Any, config: Any) -> Echo | None:
+def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset) -> Echo | None:
     if arguments.echo_weight == 0:
         return None
-    return Echo(tokenizer, arguments.echo_weight, policies.context_length(config))
+    echo = Echo(tokenizer, arguments.echo_weight, policies.context_length(config))
+    check_replies(data, echo)
+    return echo
 
 
 def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> Any:
@@ -156,7 +163,8 @@ def _mine_again(
     arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, share: float, what: str
 ) -> str:
     base = policies.base_of(model.model_name_or_path) or (model.model_name_or_path if model.use_peft else None)
-    command = heldout.mine_again_command(arguments.dataset, str(settings.output_dir), base)
+    sampled = {parameter: getattr(settings, option) for option, parameter in sampling.FROM_DATASET.items()}
+    command = heldout.mine_again_command(arguments.dataset, str(settings.output_dir), base, sampled)
     return heldout.mine_again(share, what, arguments.mine_again_share, command)
 
 

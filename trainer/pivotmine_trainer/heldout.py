@@ -8,11 +8,14 @@ threshold the states are no pivots any more, and it is time to mine with the new
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from pivotmine import policy
 
 NUM_RESAMPLES = 2_000
 LEVEL = 0.95
@@ -108,21 +111,28 @@ def mine_again(share: float, what: str, threshold: float, command: str) -> str:
     """What a person reads when the pivots are used up."""
     return (
         f"time to mine again: {share:.0%} of {what} have rewards that are all equal (threshold {threshold:.0%}).\n"
-        f"With the --config and the engine that mined:\n{command}"
+        "Add what mined first where it was given: --config to rollout and score; --limit, --num-samples and --engine "
+        f"to rollout.\n{command}"
     )
 
 
-def mine_again_command(dataset: str, output_dir: str, base: str | None) -> str:
-    """The commands that mine with the new policy: base is the model below it where it is an adapter."""
+def mine_again_command(dataset: str, output_dir: str, base: str | None, sampling: dict[str, Any]) -> str:
+    """The commands that mine with the new policy, quoted for a shell.
+
+    base: the model below the policy where it is an adapter. sampling: the miner's parameters, as training sampled.
+    """
     folder = Path(dataset)
-    run = folder.parent.parent if folder.parent.name == "pivots" else Path("RUN")
-    name = Path(output_dir).resolve().name
-    policy = f"--model {base} --adapter {output_dir}" if base else f"--model {output_dir}"
-    return (
-        f"  pivotmine rollout {run} {policy} --policy-name {name}\n"
-        f"  pivotmine score {run} --policy {name}\n"
-        f"  pivotmine select {run} --policy {name} --name {name}"
+    run = str(folder.parent.parent) if folder.parent.name == "pivots" else "RUN"
+    # What the miner makes of the folder's name: the other stages find the policy by it.
+    name, _, _ = policy.policy_id(Path(output_dir).resolve().name, {}).rpartition("-")
+    weights = ["--model", base, "--adapter", output_dir] if base else ["--model", output_dir]
+    sampled = [word for key, value in sampling.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    commands = (
+        ["rollout", run, *weights, "--policy-name", name, *sampled],
+        ["score", run, "--policy", name],
+        ["select", run, "--policy", name, "--name", name],
     )
+    return "\n".join(f"  pivotmine {shlex.join(command)}" for command in commands)
 
 
 def compared(evaluations: list[HeldOut]) -> str:

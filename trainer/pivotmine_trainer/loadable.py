@@ -84,12 +84,18 @@ def _without_weights(name: str, config: Any) -> Any:
 
 
 def _check_lora(made: Any, model: ModelSettings) -> None:
-    """UserError where peft refuses an option, or one of several targets is no module: it passes over those."""
+    """UserError where peft refuses an option, or something named is not in the model: it passes over such names."""
+    _check_names("lora_modules_to_save", model, "module", [name for name, _ in made.named_modules()])
+    _check_names("lora_target_parameters", model, "parameter", [name for name, _ in made.named_parameters()])
     with refusals("--use_peft"):
         options: Any = get_peft_config(model)
         adapted: Any = get_peft_model(made, options, low_cpu_mem_usage=True)
-    given = model.lora_target_modules
-    found = adapted.targeted_module_names
+    _check_names("lora_target_modules", model, "module", adapted.targeted_module_names)
+
+
+def _check_names(option: str, model: ModelSettings, what: str, found: list[str]) -> None:
+    """UserError for the first name of an option that none of the model's ends with; one text is a pattern of names."""
+    given = getattr(model, option)
     for target in given if isinstance(given, list) else ():
         if not any(f".{name}".endswith(f".{target}") for name in found):
-            raise UserError(f"--lora_target_modules {target}: the model has no such module")
+            raise UserError(f"--{option} {target}: the model has no such {what}")

@@ -26,6 +26,7 @@ _LORA = (
     *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
     *("lora_modules_to_save", "lora_task_type", "use_rslora", "use_dora"),
 )
+_ADAPTER_CONFIG = "adapter_config.json"
 _QUANTISED = ("load_in_8bit", "load_in_4bit")
 
 
@@ -61,7 +62,11 @@ def _is_given(option: Field[Any], model: ModelSettings) -> bool:
 
 def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's tokenizer, as TRL would load it; UserError where there is none."""
-    with refusals(f"no model under {model.model_name_or_path}"):
+    folder = model.model_name_or_path
+    base = base_of(folder)
+    with refusals(
+        f"{folder} holds no tokenizer, copy that of {base} there" if base else f"{folder} holds no tokenizer"
+    ):
         return AutoTokenizer.from_pretrained(
             model.model_name_or_path,
             revision=model.model_revision,
@@ -73,9 +78,15 @@ def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -
 
 def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's config, an adapter's being that of the model below it; UserError where there is none."""
-    with refusals(f"no model under {model.model_name_or_path}"):
+    folder = str(model.model_name_or_path)
+    base = base_of(folder)
+    missing = (
+        f"{folder}/{_ADAPTER_CONFIG} names {base} as the model below the adapter (base_model_name_or_path), and there "
+        f"is none; name its folder, a relative one as seen from {Path.cwd()}, or its hub id"
+    )
+    with refusals(missing if base else f"no model under {folder}"):
         return AutoConfig.from_pretrained(
-            base_of(model.model_name_or_path) or str(model.model_name_or_path),
+            base or folder,
             revision=model.model_revision,
             trust_remote_code=settings.trust_remote_code,
             attn_implementation=model_init_kwargs(model, settings)["attn_implementation"],
@@ -104,11 +115,19 @@ def load_adapter(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> 
 
 
 def base_of(folder: str | None) -> str | None:
-    """The model below the adapter in a folder; None where the folder holds no adapter."""
-    path = Path(folder or "") / "adapter_config.json"
+    """The model below the adapter in a folder, None where it holds no adapter; UserError where that names none."""
+    path = Path(folder or "") / _ADAPTER_CONFIG
     if not folder or not path.is_file():
         return None
-    return json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not base or not isinstance(base, str):
+        raise UserError(
+            f"{path} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+        )
+    return base
 
 
 def context_length(config: Any) -> int | None:

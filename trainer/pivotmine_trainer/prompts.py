@@ -7,11 +7,12 @@ from typing import Any
 from datasets import Dataset
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.rows import where
 
 ROWS_AT_ONCE = 256
 
 
-def check_prompts(data: Dataset, split: str, tokenizer: Any, model: str) -> None:
+def check_prompts(data: Dataset, source: str, tokenizer: Any, model: str) -> None:
     """UserError that names the first row whose prompt, tokenised as TRL will, gives other tokens than were mined.
 
     TRL tokenises a text prompt with the tokenizer's own special tokens, hence a second beginning-of-sequence where
@@ -22,9 +23,9 @@ def check_prompts(data: Dataset, split: str, tokenizer: Any, model: str) -> None
         tokenised = tokenizer(text=rows["prompt"])["input_ids"]
         for index, (ours, mined) in enumerate(zip(tokenised, rows["prompt_ids"], strict=True)):
             if ours != mined:
-                where = f"row {start + index} of {split} (state {rows['state_id'][index]})"
+                row = {name: rows[name][index] for name in ("row", "state_id")}
                 raise UserError(
-                    f"{where}: the tokenizer of {model} gives other tokens than were mined: "
+                    f"{where(row, source)}: prompt_ids: the tokenizer of {model} gives other tokens than were mined: "
                     + _first(tokenizer, ours, mined)
                 )
 
@@ -35,19 +36,28 @@ def _first(tokenizer: Any, ours: list[int], mined: list[int]) -> str:
 
 
 def _token(tokenizer: Any, ids: list[int], place: int) -> str:
-    return f"{ids[place]} {tokenizer.decode([ids[place]])!r}" if place < len(ids) else "nothing"
+    if place >= len(ids):
+        return "nothing"
+    is_known = 0 <= ids[place] < len(tokenizer)
+    return f"{ids[place]} {tokenizer.decode([ids[place]])!r}" if is_known else f"{ids[place]}, which it does not have"
 
 
-def check_context(data: Dataset, split: str, max_completion_length: int, limits: dict[str, int | None]) -> None:
+def check_context(data: Dataset, source: str, max_completion_length: int, limits: dict[str, int | None]) -> None:
     """UserError where a prompt and its token budget are longer than a context.
 
     limits: what sets each limit -> tokens; None: it sets none. TRL neither cuts nor filters prompts: vLLM stops the
     training at the first one, transformers goes on past the positions that the model knows.
     """
-    for index, ids in enumerate(data["prompt_ids"]):
+    for number, state_id, ids in zip(data["row"], data["state_id"], data["prompt_ids"], strict=True):
         for name, limit in limits.items():
             if limit is not None and len(ids) + max_completion_length > limit:
+                place, left = where({"row": number, "state_id": state_id}, source), limit - max_completion_length
+                instead = (
+                    f"select again with --max-prompt-tokens {left}"
+                    if left > 0
+                    else "give a smaller --max_completion_length"
+                )
                 raise UserError(
-                    f"row {index} of {split}: {len(ids)} prompt tokens and {max_completion_length} for the action are "
-                    f"more than {name} {limit}; select again with --max-prompt-tokens {limit - max_completion_length}"
+                    f"{place}: {len(ids)} prompt tokens and {max_completion_length} for the action are more than "
+                    f"{name} {limit}; {instead}"
                 )

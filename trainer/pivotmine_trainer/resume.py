@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from enum import Enum
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import Trainer, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
@@ -21,6 +22,7 @@ from pivotmine_trainer.console import is_first_process, say
 from pivotmine_trainer.loadable import flaw
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_RANDOM = re.compile(r"rng_state_(\d+)\.pth")
 _LAST = ("true", "last", "1", "yes")
 _STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay")
 _GRPO_STEP = (
@@ -62,19 +64,40 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     if last is None:
         say(f"resume    {output_dir} holds no checkpoint: training starts anew")
         return None
-    _check_state(last, _random_file(settings))
+    _check_processes(last, settings.world_size)
+    _check_state(last, _random_files(settings))
     return str(last)
 
 
-def _random_file(settings: GRPOSettings | SFTSettings) -> str:
-    """Where a checkpoint keeps this process's random numbers."""
-    return "rng_state.pth" if settings.world_size <= 1 else f"rng_state_{settings.process_index}.pth"
+def _random_files(settings: GRPOSettings | SFTSettings) -> list[str]:
+    """Where a checkpoint keeps the random numbers of this machine's processes."""
+    if settings.world_size <= 1:
+        return ["rng_state.pth"]
+    first, count = settings.process_index - settings.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return [f"rng_state_{first + place}.pth" for place in range(count)]
 
 
-def _check_state(checkpoint: Path, random_file: str) -> None:
+def _check_processes(checkpoint: Path, ours: int) -> None:
+    """UserError where another number of processes wrote the checkpoint: each goes on with random numbers of its own.
+
+    Of more machines than one, each may hold only the files of its own processes: fewer files prove nothing there.
+    """
+    places = [int(match[1]) for path in checkpoint.glob("rng_state_*.pth") if (match := _RANDOM.fullmatch(path.name))]
+    if not places and not (checkpoint / "rng_state.pth").is_file():
+        return
+    theirs = max(places, default=0) + 1
+    is_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == ours
+    if theirs > ours or (theirs < ours and is_one_machine):
+        raise UserError(
+            f"{checkpoint} is of a training by {theirs} processes, and this one has {ours}: start as many, or start "
+            "anew into another --output_dir"
+        )
+
+
+def _check_state(checkpoint: Path, random_files: list[str]) -> None:
     """UserError where a file is missing, which transformers passes over without a word, or broken."""
     instead = "resume from another checkpoint, or start anew into another --output_dir"
-    for name, patterns in {**_STATE, random_file: (random_file,)}.items():
+    for name, patterns in {**_STATE, **{name: (name,) for name in random_files}}.items():
         if not any(path for pattern in patterns for path in checkpoint.glob(pattern)):
             raise UserError(f"{checkpoint}: {name} is missing; {instead}")
     if found := flaw(checkpoint, "safetensors", "pt", "pth", "bin"):
@@ -166,26 +189,55 @@ def _state(checkpoint: str) -> TrainerState:
 def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
     """Train to the last step; where only saving is left, be as training was when it ended."""
     if resumed is None or not only_to_save:
+        trainer.add_callback(_SayFrom(resumed))
         trainer.train(resume_from_checkpoint=resumed)
         return
     state = _state(resumed)
+    say(f"resume    {resumed}: all {state.global_step} steps are done, the model is left to be saved")
     with policies.refusals(f"{resumed} cannot be loaded"):
         trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
     trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
     trainer.state.log_history = state.log_history
 
 
+class _SayFrom(TrainerCallback):
+    """Says once, where training goes on from a checkpoint, from which one and what is left to do."""
+
+    def __init__(self, resumed: str | None) -> None:
+        self._resumed = resumed
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if self._resumed is not None:
+            left = state.max_steps - state.global_step
+            say(f"resume    {self._resumed}: {state.global_step} of {state.max_steps} steps are done, {left} are left")
+
+
 def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
     """Write the identity beside the checkpoints; UserError where a resumed training has another one."""
     path = Path(str(settings.output_dir)) / "training.json"
     if resumed is not None and path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = _remembered(path)
         if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
             said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
             raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
     elif is_first_process():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+            half = path.with_suffix(".json.tmp")
+            half.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+            half.replace(path)
         except OSError as error:
             raise UserError(f"--output_dir {path.parent}: {error.strerror}; choose another folder") from None
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
+            "start anew into another --output_dir"
+        )
+    return found  # pyright: ignore[reportUnknownVariableType]

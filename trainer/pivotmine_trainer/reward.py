@@ -22,7 +22,8 @@ from typing import Any
 from pivotmine.actions import Action, parse_action
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Judge, Outcome, Verdict
-from pivotmine_trainer.dataset import make_judge, row_spec, tools_of
+from pivotmine_trainer.dataset import make_judge, row_spec
+from pivotmine_trainer.rows import tools_of
 
 JUDGED_BY = (
     *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),

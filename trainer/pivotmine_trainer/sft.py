@@ -16,23 +16,26 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
-from pivotmine_trainer import loadable, policies, prompts, resume
+from pivotmine_trainer import loadable, policies, prompts, resume, trainable
 from pivotmine_trainer.arguments import ModelSettings, PivotArguments, SFTSettings
 from pivotmine_trainer.console import say, say_rows
 from pivotmine_trainer.dataset import check_rows, load_split
 from pivotmine_trainer.demonstrations import continuations
+from pivotmine_trainer.rows import source_of
 
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
     """Train and save to OUTPUT_DIR."""
+    trainable.check_training(settings)
     policies.check_lora(model)
-    tokenizer, config = policies.load_tokenizer(model, settings), policies.load_config(model, settings)
+    config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
     splits = ["train"] if settings.eval_strategy == "no" else ["train", "validation"]
     rows = {split: load_split(arguments.dataset, split) for split in splits}
     examples: dict[str, Dataset] = {}
     for split, data in rows.items():
-        check_rows(data, split)
-        prompts.check_prompts(data, split, tokenizer, str(model.model_name_or_path))
+        source = source_of(arguments.dataset, split)
+        check_rows(data, source)
+        prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
         examples[split] = _examples(data, split, tokenizer, settings.max_length)
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)

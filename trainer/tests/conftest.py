@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +20,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tiny  # noqa: E402  (torch reads OMP_NUM_THREADS when it is imported)
+from refusing import refusal  # noqa: E402
+
+Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,3 +44,30 @@ def dataset(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All states but two to train on, those two held out."""
     rows = tiny.pivot_rows(policy)
     return tiny.write_dataset(tmp_path_factory.mktemp("runs") / "desk" / "pivots" / "default", rows[:-2], rows[-2:])
+
+
+@pytest.fixture(scope="session")
+def unloadable(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The policy's folder without its weights: whoever loads the model fails with another message."""
+    folder = tmp_path_factory.mktemp("policy") / "unloadable"
+    folder.mkdir()
+    for file in policy.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def refused(policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs the command on all of STATES with these columns changed, and returns the one line that it ends with.
+
+    Without the dataset's folder before the file's name.
+    """
+
+    def run(columns: dict[str, Any] | None = None, rows: Any = None, validation: Any = None, **options: Any) -> str:
+        rows = tiny.pivot_rows(policy, **(columns or {})) if rows is None else rows
+        validation = rows[:1] if validation is None else validation
+        folder = tiny.write_dataset(tmp_path / "pivots", rows, validation)
+        return refusal(tiny.command(unloadable, folder, tmp_path / "out", **options), capsys).replace(f"{folder}/", "")
+
+    return run

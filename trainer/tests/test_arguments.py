@@ -52,6 +52,9 @@ def test_values_of_a_file_that_are_of_another_type(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().err
     assert "error: argument --max_steps/--max-steps: invalid int value: '1.5'\n" in said
     assert "error: there is no --no_gradient_checkpointing True\n" in said
+    for name in ("learning_rate", "warmup_steps", "max_steps", "prompts_per_step", "heldout_states", "dataset"):
+        with pytest.raises(UserError, match=f"^{name}: null, and it must have a value; give one in the --config file"):
+            parsed(f"{name}: null", tmp_path)
     with pytest.raises(UserError, match="psychic is not a valid IntervalStrategy"):
         parsed("eval_strategy: psychic", tmp_path)
 

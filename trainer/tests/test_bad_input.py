@@ -23,30 +23,6 @@ from pivotmine_trainer.dataset import load_split
 Refused = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def unloadable(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The policy's folder without its weights: whoever loads the model fails with another message."""
-    folder = tmp_path_factory.mktemp("policy") / "unloadable"
-    folder.mkdir()
-    for file in policy.iterdir():
-        if file.suffix != ".safetensors":
-            (folder / file.name).write_bytes(file.read_bytes())
-    return folder
-
-
-@pytest.fixture
-def refused(policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs the command on all of STATES with these columns changed, and returns the one line that it ends with."""
-
-    def run(columns: dict[str, Any] | None = None, rows: Any = None, validation: Any = None, **options: Any) -> str:
-        rows = tiny.pivot_rows(policy, **(columns or {})) if rows is None else rows
-        validation = rows[:1] if validation is None else validation
-        folder = tiny.write_dataset(tmp_path / "pivots", rows, validation)
-        return refusal(tiny.command(unloadable, folder, tmp_path / "out", **options), capsys)
-
-    return run
-
-
 def test_a_folder_that_is_no_dataset(unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = tiny.command(unloadable, tmp_path, tmp_path / "out")
     assert (
@@ -74,7 +50,7 @@ def test_columns_that_are_missing_or_of_another_kind(
 
 
 def test_a_null_where_there_must_be_a_value(refused: Refused) -> None:
-    assert refused({"prompt": None}).endswith("column prompt of the split train holds nulls")
+    assert refused({"prompt": None}) == "row 0 of train.parquet: prompt is null"
 
 
 def test_an_empty_split(refused: Refused) -> None:
@@ -90,7 +66,7 @@ def test_nothing_held_out(refused: Refused, tmp_path: Path) -> None:
 
 def test_an_unknown_verifier(refused: Refused) -> None:
     said = refused({"verifier": "psychic"})
-    assert said.startswith('row 0 of train (state state0): no verifier "psychic": choose one of ')
+    assert said.startswith('row 0 of train.parquet (state state0): no verifier "psychic": choose one of ')
 
 
 @pytest.mark.parametrize(
@@ -109,7 +85,9 @@ def test_code_of_another_package_that_nobody_vouched_for(
     """Importing `this` would print: it is not even imported."""
     monkeypatch.delitem(sys.modules, "this", raising=False)
     said = refused(named)
-    assert said.startswith("row 0 of train (state state0): the row asks for code of another package, 'this:zen'")
+    assert said.startswith(
+        "row 0 of train.parquet (state state0): the row asks for code of another package, 'this:zen'"
+    )
     assert "this" not in sys.modules
 
 
@@ -121,13 +99,15 @@ def test_code_of_another_package_that_is_vouched_for(refused: Refused, monkeypat
 
 def test_another_version_of_the_verifier(refused: Refused) -> None:
     said = refused({"verifier_id": "tool_call-00000000"})
-    assert said.startswith("row 0 of train (state state0) was scored by tool_call-00000000, and the installed verifier")
+    assert said.startswith(
+        "row 0 of train.parquet (state state0) was scored by tool_call-00000000, and the installed verifier"
+    )
     assert "another version gives other rewards" in said
 
 
 def test_no_row_with_a_verifier(refused: Refused) -> None:
     nothing = {"verifier": None, "verifier_options": None, "verifier_id": None}
-    assert "no verifier judges any of the 6 rows of train" in refused(nothing)
+    assert "no verifier judges any of the 6 rows of train.parquet" in refused(nothing)
 
 
 @pytest.mark.parametrize(
@@ -136,29 +116,13 @@ def test_no_row_with_a_verifier(refused: Refused) -> None:
 def test_rewards_that_were_recorded(refused: Refused, name: str, options: dict[str, Any]) -> None:
     spec = make_spec(name, options)
     assert refused({"verifier": name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}) == (
-        "row 0 of train (state state0): verifier recorded knows the rewards of samples that were mined and cannot "
-        "judge new ones; name a --verifier that can"
+        "row 0 of train.parquet (state state0): verifier recorded knows the rewards of samples that were mined and "
+        "cannot judge new ones; name a --verifier that can"
     )
 
 
 def test_an_unknown_parser(refused: Refused) -> None:
     assert "no action parser 'morse'" in refused({"parser": "morse"})
-
-
-@pytest.mark.parametrize("text", ["[]", "{", '[{"turn_id": "x"}]', "null"])
-def test_demonstrations_that_cannot_be_read(refused: Refused, text: str) -> None:
-    assert "row 0 of train (state state0): demonstrations, tools, prompt_messages or prompt_ids" in refused(
-        {"demonstrations": text}
-    )
-
-
-def test_tokens_that_differ_from_the_mined_ones(policy: Path, refused: Refused) -> None:
-    rows = tiny.pivot_rows(policy)
-    mined = rows[3]["prompt_ids"]
-    rows[3]["prompt_ids"] = [5, *mined[1:]]
-    said = refused(rows=rows)
-    assert said.startswith("row 3 of train (state state3): the tokenizer of ")
-    assert said.endswith("other tokens than were mined: at token 0 1 '<|im_start|>' instead of 5 '!'")
 
 
 def test_a_second_beginning_of_sequence(
@@ -186,24 +150,22 @@ def test_fewer_rows_than_a_step_needs(refused: Refused) -> None:
     )
 
 
+def test_actions_longer_than_the_context(refused: Refused) -> None:
+    said = refused(max_completion_length=300)
+    assert said.endswith("more than the model's context of 256; give a smaller --max_completion_length")
+
+
+def test_a_folder_without_a_model(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bare").mkdir()
+    args = tiny.command(tmp_path / "bare", tmp_path / "pivots", tmp_path / "out")
+    tiny.write_dataset(tmp_path / "pivots", (rows := tiny.pivot_rows(policy)), rows[:1])
+    assert refusal(args, capsys).startswith(f"no model under {tmp_path}/bare: Unrecognized model in ")
+
+
 def test_prompts_longer_than_the_context(refused: Refused) -> None:
     said = refused(max_completion_length=240)
-    assert said.startswith("row 0 of train: ")
+    assert said.startswith("row 0 of train.parquet (state state0): ")
     assert said.endswith("more than the model's context of 256; select again with --max-prompt-tokens 16")
-
-
-@pytest.mark.parametrize(
-    ("columns", "words"),
-    [
-        ({"verifier_options": "{"}, "verifier_options cannot be read"),
-        ({"sampling": "["}, "the dataset's sampling cannot be read"),
-        ({"sampling": "[]"}, "the dataset's sampling is no object: []"),
-        ({"prompt_messages": "[1]"}, "prompt_messages is no list of objects"),
-        ({"tools": '{"a": 1}'}, "tools is no list of objects"),
-    ],
-)
-def test_json_that_is_none_or_another(refused: Refused, columns: dict[str, str], words: str) -> None:
-    assert words in refused(columns)
 
 
 def test_sampling_that_training_has_not(policy: Path, refused: Refused) -> None:
@@ -287,6 +249,28 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"beta": -1}, "--beta -1.0: 0 or more"),
         ({"weight_decay": "inf"}, "--weight_decay inf: give a finite number"),
         ({"learning_rate": -1}, "--learning_rate -1.0: 0 or more"),
+        ({"adam_beta1": 2}, "--adam_beta1 2.0: in [0, 1)"),
+        ({"adam_beta2": 1}, "--adam_beta2 1.0: in [0, 1)"),
+        ({"adam_epsilon": -1}, "--adam_epsilon -1.0: 0 or more"),
+        ({"warmup_steps": -1}, "--warmup_steps -1.0: 0 or more"),
+        ({"num_iterations": 0}, "--num_iterations 0: at least 1"),
+        ({"steps_per_generation": 0}, "--steps_per_generation 0: at least 1"),
+        ({"repetition_penalty": 0}, "--repetition_penalty 0.0: above 0"),
+        ({"min_p": 2}, "--min_p 2.0: in [0, 1]"),
+        ({"neftune_noise_alpha": -1}, "--neftune_noise_alpha -1.0: 0 or more"),
+        ({"ref_model_sync_steps": 0}, "--ref_model_sync_steps 0: at least 1"),
+        ({"eval_accumulation_steps": 0}, "--eval_accumulation_steps 0: at least 1"),
+        ({"dataloader_num_workers": -1}, "--dataloader_num_workers -1: 0 or more"),
+        ({"generation_batch_size": 0}, "--generation_batch_size 0: at least 1"),
+        ({"top_entropy_quantile": 2}, "--top_entropy_quantile 2.0: in [0, 1]"),
+        ({"ref_model_mixup_alpha": 2}, "--ref_model_mixup_alpha 2.0: in [0, 1]"),
+        ({"logging_steps": -1}, "--logging_steps -1.0: 0 or more"),
+        ({"eval_steps": -1}, "--eval_steps -1.0: 0 or more"),
+        ({"save_steps": -1}, "--save_steps -1.0: 0 or more"),
+        ({"dataloader_prefetch_factor": 0}, "--dataloader_prefetch_factor 0: at least 1"),
+        ({"generation_kwargs": "[1]"}, '--generation_kwargs [1]: give a JSON object, {"name": value}'),
+        ({"model_init_kwargs": "x"}, '--model_init_kwargs x: give a JSON object, {"name": value}'),
+        ({"num_completions_to_print": -1}, "--num_completions_to_print -1: 0 or more"),
         ({"top_p": 1.5}, "--top_p 1.5: in [0, 1]"),
         ({"num_generations": 1}, "--num_generations 1: at least 2"),
         ({"num_generations_eval": 1}, "--num_generations_eval 1: at least 2: all rewards of one action are equal"),
@@ -299,6 +283,24 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
 )
 def test_options_that_make_no_sense(refused: Refused, options: dict[str, Any], words: str) -> None:
     assert words in refused(**options)
+
+
+def test_a_loss_on_replies_that_were_not_recorded(policy: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    for row in rows:
+        (entry,) = json.loads(row["demonstrations"])
+        row["demonstrations"] = json.dumps([{**entry, "reply": []}])
+    assert refused(rows=rows, echo_weight=0.05) == (
+        "--echo_weight 0.05: none of the 6 training rows has a recorded reply to learn from (no_reply 6); mine "
+        "trajectories with their environment's replies, or leave it out"
+    )
+
+
+def test_a_loss_on_the_reply_of_a_single_row(policy: Path, unloadable: Path, refused: Refused) -> None:
+    rows = tiny.pivot_rows(policy)
+    for row in rows[:-1]:
+        row["demonstrations"] = json.dumps([{**json.loads(row["demonstrations"])[0], "reply": []}])
+    assert refused(rows=rows, echo_weight=0.05).startswith(f"{unloadable} holds no weights")
 
 
 def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,9 @@ def test_killed_before_the_model_was_saved_it_is_saved_without_another_step(
         path.unlink(missing_ok=True)
     capsys.readouterr()
     main(args)
-    assert f"trained   2 steps, saved to {out}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"resume    {out}/checkpoint-2: all 2 steps are done, the model is left to be saved\n" in said
+    assert f"trained   2 steps, saved to {out}\n" in said
     assert ((out / name).read_bytes(), {path.name for path in out.iterdir()}) == (saved, files)
     assert [found.step for found in heldout.read(out)] == ([] if "method" in options else [2])
     assert refusal(args, capsys) == f"{out}/checkpoint-2 has 2 steps of --max_steps 2: nothing is left to train"
@@ -89,6 +91,26 @@ def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
     assert (out / "model.safetensors").read_bytes() == (out / "checkpoint-2/model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 3}, {"max_steps": -1, "num_train_epochs": 3}])
+@pytest.mark.parametrize("options", [{}, {**SFT, "per_device_train_batch_size": 4}])
+def test_a_resumption_says_from_where_it_goes_on(
+    options: dict[str, Any],
+    length: dict[str, Any],
+    policy: Path,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An epoch is a step."""
+    same = {**options, "save_steps": 1, "eval_strategy": "no"}
+    main(tiny.command(policy, dataset, tmp_path / "out", **same, max_steps=1))
+    assert "resume" not in capsys.readouterr().out
+    main(tiny.command(policy, dataset, tmp_path / "out", **same, **length, resume_from_checkpoint="true"))
+    said = capsys.readouterr().out
+    assert f"resume    {tmp_path}/out/checkpoint-1: 1 of 3 steps are done, 2 are left\n" in said
+    assert f"trained   3 steps, saved to {tmp_path}/out\n" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -97,6 +119,10 @@ def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
             {"lora_target_modules": ["v_proj", "k_proj"]},
             "lora_target_modules ['q_proj', 'v_proj'] -> ['v_proj', 'k_proj']",
         ),
+        ({"lora_alpha": 64}, "lora_alpha 32 -> 64"),
+        ({"lora_dropout": 0.5}, "lora_dropout 0.05 -> 0.5"),
+        ({"use_rslora": "true"}, "use_rslora False -> True"),
+        ({"use_dora": "true"}, "use_dora False -> True"),
         ({"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),
     ],
 )
@@ -115,6 +141,20 @@ def adapted(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("adapted") / "out"
     main(tiny.command(policy, dataset, out, **LORA, save_steps=1, max_steps=1))
     return out
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_checkpoint_of_nobody_knows_which_training(
+    text: str, trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it may be after the disk was full."""
+    file = Path(shutil.copytree(trained, tmp_path / "out")) / "training.json"
+    file.write_text(text)
+    args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
+    assert refusal(args, capsys) == (
+        f"{file} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
+        "start anew into another --output_dir"
+    )
 
 
 def test_a_checkpoint_of_another_policy(

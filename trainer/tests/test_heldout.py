@@ -80,10 +80,20 @@ def test_evaluations_are_read_back_and_a_torn_line_is_passed_over(tmp_path: Path
 
 
 def test_the_command_that_mines_again() -> None:
-    assert heldout.mine_again_command("runs/desk/pivots/default", "runs/round-1", None) == (
-        "  pivotmine rollout runs/desk --model runs/round-1 --policy-name round-1\n"
+    sampling = {"top_p": 0.9, "max_new_tokens": 64}
+    assert heldout.mine_again_command("runs/desk/pivots/default", "runs/round-1", None, sampling) == (
+        "  pivotmine rollout runs/desk --model runs/round-1 --policy-name round-1 --top-p 0.9 --max-new-tokens 64\n"
         "  pivotmine score runs/desk --policy round-1\n"
         "  pivotmine select runs/desk --policy round-1 --name round-1"
     )
-    lora = heldout.mine_again_command("owner/pivots", "out", "Qwen/Qwen3-0.6B")
+    lora = heldout.mine_again_command("owner/pivots", "out", "Qwen/Qwen3-0.6B", {})
     assert lora.startswith("  pivotmine rollout RUN --model Qwen/Qwen3-0.6B --adapter out --policy-name out\n")
+
+
+def test_the_command_that_mines_again_is_as_a_shell_reads_it() -> None:
+    """The policy's name is what the miner makes of the folder's."""
+    assert heldout.mine_again_command("my runs/d$k/pivots/default", "it's mine", "a base", {}) == (
+        "  pivotmine rollout 'my runs/d$k' --model 'a base' --adapter 'it'\"'\"'s mine' --policy-name it-s-mine\n"
+        "  pivotmine score 'my runs/d$k' --policy it-s-mine\n"
+        "  pivotmine select 'my runs/d$k' --policy it-s-mine --name it-s-mine"
+    )

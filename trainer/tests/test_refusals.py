@@ -19,6 +19,7 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
+from pivotmine_trainer import trainable
 from pivotmine_trainer.arguments import GRPOSettings, ModelSettings
 from pivotmine_trainer.policies import load_adapter, refusals
 from pivotmine_trainer.ranges import CHOICES
@@ -75,12 +76,43 @@ def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, t
     assert (loaded.dtype, loaded.config._attn_implementation) == (torch.bfloat16, "eager")
 
 
-def make_adapter(policy: Path, adapter: Path) -> Path:
+def test_an_adapter_whose_model_is_gone(
+    policy: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Moved, or named by a path that was relative to another folder."""
+    monkeypatch.chdir(tmp_path)
+    make_adapter(Path("models/base"), tmp_path / "adapter", tokenizer_of=policy)
+    said = refusal(tiny.command(Path("adapter"), dataset, tmp_path / "out"), capsys)
+    assert said.startswith(
+        "adapter/adapter_config.json names models/base as the model below the adapter (base_model_name_or_path), and "
+        f"there is none; name its folder, a relative one as seen from {tmp_path}, or its hub id: "
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"base_model_name_or_path": null}'])
+def test_an_adapter_that_names_no_model(
+    text: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    file = make_adapter(policy, tmp_path / "adapter") / "adapter_config.json"
+    file.write_text(text)
+    assert refusal(tiny.command(file.parent, dataset, tmp_path / "out"), capsys) == (
+        f"{file} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+    )
+
+
+def test_an_adapter_without_a_tokenizer(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    adapter = make_adapter(policy, tmp_path / "adapter")
+    (adapter / "tokenizer.json").unlink()
+    said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
+    assert said.startswith(f"{adapter} holds no tokenizer, copy that of {policy} there: ")
+
+
+def make_adapter(policy: Path, adapter: Path, tokenizer_of: Path | None = None) -> Path:
     """An adapter without weights."""
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(policy)}))
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(policy / name, adapter)
+        shutil.copy((tokenizer_of or policy) / name, adapter)
     return adapter
 
 
@@ -93,8 +125,9 @@ def make_adapter(policy: Path, adapter: Path) -> Path:
         ),
         ({"lora_target_modules": ["psychic"]}, "--use_peft: Target modules {'psychic'} not found in the base model"),
         ({"lora_target_modules": ["q_proj", "proj"]}, "--lora_target_modules proj: the model has no such module"),
+        ({"lora_modules_to_save": ["psychic"]}, "--lora_modules_to_save psychic: the model has no such module"),
+        ({"lora_target_parameters": ["psychic"]}, "--lora_target_parameters psychic: the model has no such parameter"),
         ({"lora_r": 0}, "--use_peft: `r` should be a positive integer value but the value passed is 0"),
-        ({"report_to": "psychic"}, "the trainer cannot be made: psychic is not supported, only "),
     ],
 )
 def test_options_that_a_library_refuses(
@@ -102,6 +135,42 @@ def test_options_that_a_library_refuses(
 ) -> None:
     said = refusal(tiny.command(policy, dataset, tmp_path / "out", use_peft="true", **options), capsys)
     assert said.startswith(words)
+
+
+@pytest.mark.parametrize("method", [{}, SFT])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"report_to": "psychic"}, "--report_to psychic: psychic is not supported, only "),
+        ({"report_to": "clearml"}, "--report_to clearml: ClearMLCallback requires 'clearml' to be installed."),
+        ({"optim": "galore_adamw"}, "--optim galore_adamw: You need to install `galore_torch`"),
+        ({"optim": "adamw_torch_xla"}, "--optim adamw_torch_xla: Trainer failed to import syncfree AdamW"),
+        ({"optim": "rmsprop", "optim_args": "alpha=-1"}, "--optim rmsprop: Invalid alpha value: -1.0"),
+        ({"optim_args": "psychic"}, "--optim adamw_torch_fused: not enough values to unpack"),
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "--lr_scheduler_type cosine_with_min_lr: One of min_lr or"),
+        (
+            {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": '{"psychic": 1}'},
+            "--lr_scheduler_type cosine: get_cosine_schedule_with_warmup() got an unexpected keyword argument",
+        ),
+        ({"use_liger_kernel": "true"}, "--use_liger_kernel: liger-kernel is not installed; install it, or leave it"),
+        ({"deepspeed": "/nowhere.json"}, "--deepspeed /nowhere.json: there is no such file"),
+        ({"deepspeed": "{}"}, "--deepspeed: deepspeed is not installed; install it, or leave it out"),
+    ],
+)
+def test_options_that_a_library_refuses_after_the_model_is_loaded(
+    options: dict[str, Any], words: str, method: dict[str, Any], tmp_path: Path, capsys: Capture
+) -> None:
+    """Here before the dataset and the model are looked for; neither is there."""
+    nowhere = tmp_path / "nowhere"
+    said = refusal(tiny.command(nowhere, nowhere, tmp_path / "out", **{**method, **options}), capsys)
+    assert said.startswith(words)
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adagrad", "adafactor", "rmsprop"])
+def test_what_the_library_has_is_not_refused(optim: str, tmp_path: Path) -> None:
+    for schedule in ("linear", "cosine", "polynomial", "constant", "inverse_sqrt"):
+        settings = GRPOSettings(str(tmp_path), optim=optim, lr_scheduler_type=schedule, use_cpu=True)
+        trainable.check_training(settings)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_grpo_learns_the_pivots_and_says_when_they_are_used_up(
     rewards = [1.0 if outcome == "correct" else 0.0 for outcome in completions["outcome"]]
     assert completions["pivot_reward"] == rewards
     if after.zero_variance_share >= 0.5:
-        assert f"pivotmine rollout {dataset.parent.parent} --model {out} --policy-name round2" in said.out
+        assert f"pivotmine rollout {dataset.parent.parent} --model {out} --policy-name round2 --temp" in said.out
 
 
 def test_lora_trains_is_saved_and_goes_on(policy: Path, dataset: Path, tmp_path: Path) -> None:

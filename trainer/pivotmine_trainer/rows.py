@@ -1,0 +1,88 @@
+"""One row of the dataset: what messages call it, and whether its columns can be read as training will read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pivotmine.actions import PARSERS, Action, action_from_json
+from pivotmine.errors import UserError
+
+MOST_NESTED = 100
+"""Levels of JSON in a column: far more than tools and messages have, and far fewer than end a program."""
+
+
+def source_of(name: str, split: str) -> str:
+    """The split as messages name it: its file, or the dataset's name on the hub."""
+    file = Path(name) / f"{split}.parquet"
+    return str(file) if file.is_file() else f"{name}, split {split},"
+
+
+def where(row: dict[str, Any], source: str) -> str:
+    """A row as messages name it."""
+    return f"row {row['row']} of {source} (state {row['state_id']})"
+
+
+def check_row(row: dict[str, Any], source: str) -> None:
+    """UserError that names the row's first column that cannot be read."""
+    for column, check in _CHECKS.items():
+        try:
+            check(row)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{where(row, source)}: {column} cannot be read: {error}") from None
+
+
+def _check_parser(row: dict[str, Any]) -> None:
+    if row["parser"] not in PARSERS:
+        raise ValueError(f"there is no action parser {row['parser']!r}, there are {', '.join(PARSERS)}")
+
+
+def _check_demonstrations(row: dict[str, Any]) -> None:
+    _objects(json.loads(row["demonstrations"]))
+    if not demonstrated_actions(row):
+        raise ValueError("it holds none")
+
+
+def _check_template_options(row: dict[str, Any]) -> None:
+    if not isinstance(json.loads(row["template_options"] or "{}"), dict):
+        raise ValueError("it is no object")
+
+
+def _check_prompt_ids(row: dict[str, Any]) -> None:
+    if wrong := [one for one in row["prompt_ids"] if one is None or one < 0]:
+        raise ValueError(f"{'null' if wrong[0] is None else wrong[0]} is no token")
+
+
+def _objects(found: Any) -> None:
+    """ValueError where JSON is no list of objects, or so deep that a function of a library would not reach its end."""
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError("it is no list of objects")
+    level: list[Any] = [found]
+    for _ in range(MOST_NESTED):
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [value for values in inside for value in values]
+    if level:
+        raise ValueError(f"it is nested more than {MOST_NESTED} levels deep")
+
+
+def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
+    """The actions demonstrated in the row's state."""
+    return [action_from_json(json.dumps(entry["action"])) for entry in json.loads(row["demonstrations"])]
+
+
+def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row's tool definitions; empty where there are none."""
+    return json.loads(row["tools"]) if row["tools"] else []
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "parser": _check_parser,
+    "demonstrations": _check_demonstrations,
+    "tools": lambda row: _objects(tools_of(row)),
+    "prompt_messages": lambda row: _objects(json.loads(row["prompt_messages"])),
+    "template_options": _check_template_options,
+    "prompt_ids": _check_prompt_ids,
+}
+"""Column -> what reads it as training will."""
