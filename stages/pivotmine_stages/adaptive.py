@@ -73,7 +73,7 @@ class AdaptiveConfig:
 def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, dict[str, Any]]:
     """All rounds; returns the summaries `adaptive`, `rollout` (what this start sampled) and `score`."""
     rundir.require_run(run)
-    _check(config)
+    check(config)
     started = time.monotonic()
     verifier = config.rollout.verifier
     with opened_policy(config.rollout) as policy:
@@ -90,7 +90,8 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
     return {**summaries, "adaptive": adaptive}
 
 
-def _check(config: AdaptiveConfig) -> None:
+def check(config: AdaptiveConfig) -> None:
+    """UserError where the settings make no sense."""
     wrong = {
         f"--target-recall {config.target_recall}: in (0, 1]": not 0 < config.target_recall <= 1,
         f"--sample-budget {config.sample_budget}: at least 1": (config.sample_budget or 1) < 1,

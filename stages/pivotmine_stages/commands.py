@@ -132,9 +132,14 @@ def rollout_config(
     return config
 
 
-def score(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
+def score(tables: Tables, *, run: Path | str, **options: Any) -> dict[str, Any]:
     """`pivotmine score`."""
-    return score_stage(ScoreConfig(verifier=configured(tables, verifier), **options), Path(run))
+    return score_stage(score_config(tables, **options), Path(run))
+
+
+def score_config(tables: Tables, *, verifier: str = "auto", **options: Any) -> ScoreConfig:
+    """What the options of `pivotmine score` say."""
+    return ScoreConfig(verifier=configured(tables, verifier), **options)
 
 
 def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **options: Any) -> dict[str, Any]:
@@ -157,15 +162,20 @@ def profile(
     **goal: Any,
 ) -> dict[str, dict[str, Any]]:
     """`--adaptive`: rollout and score in rounds; returns their summaries. options: of rollout, score and select."""
+    config = adaptive_config(tables, options, adaptive=adaptive, **goal)
+    return profile_adaptively(config, Path(options["rollout"]["run"]), report)
+
+
+def adaptive_config(
+    tables: Tables, options: Mapping[str, Mapping[str, Any]], *, adaptive: str, **goal: Any
+) -> AdaptiveConfig:
+    """What `--adaptive` and the options of rollout, score and select say."""
     _one_of("--adaptive", adaptive, RULES)
-    sampled = dict(options["rollout"])
-    run = Path(sampled.pop("run"))
-    for of_dry_runs in ("dry_run", "pilot", "tokens_per_second"):
-        sampled.pop(of_dry_runs, None)
+    sampled = {key: value for key, value in options["rollout"].items() if key != "run"}
     if sampled.get("shard", "0/1") != "0/1" or sampled.get("plan") is not None:
         raise UserError("--adaptive makes plans for the whole run by itself: leave --shard and --plan out")
     chosen = select_config(**{key: value for key, value in options["select"].items() if key != "run"})
-    config = AdaptiveConfig(
+    return AdaptiveConfig(
         rule=adaptive,
         rollout=rollout_config(tables, **sampled),
         parser=options["score"].get("parser"),
@@ -174,7 +184,6 @@ def profile(
         min_scored=chosen.min_scored,
         **goal,
     )
-    return profile_adaptively(config, run, report)
 
 
 def audit(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:

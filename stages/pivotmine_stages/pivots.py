@@ -43,8 +43,7 @@ def select(config: SelectConfig, run: Path) -> dict[str, Any]:
     record = choose_policy(run, config.policy)
     with rundir.stage_lock(run, f"select-{config.name}"):
         mined = _mined(config, run, record)
-        identity = {**asdict(config), "policy": record.policy_id, "verifier": mined.verifier_id}
-        _check_name(run, identity)
+        identity = check_name(config, run, record.policy_id, mined.verifier_id)
         return _select(config, run, mined, identity)
 
 
@@ -75,14 +74,17 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, reported)
 
 
-def _check_name(run: Path, identity: dict[str, Any]) -> None:
-    if not (run / "pivots" / identity["name"]).exists():
-        return
+def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str | None) -> dict[str, Any]:
+    """The settings that the selection is known by; UserError where its name has others already."""
+    identity = {**asdict(config), "policy": policy_id, "verifier": verifier_id}
+    if not (run / "pivots" / config.name).exists():
+        return identity
     for manifest in rundir.read_manifests(run, "select"):
         theirs = manifest["config"]
         if theirs["name"] == identity["name"] and theirs != identity:
             difference = rundir.difference(identity, theirs)
             raise UserError(f"pivots/{identity['name']} was selected otherwise ({difference}): choose another --name")
+    return identity
 
 
 def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> dict[str, Any]:

@@ -47,8 +47,7 @@ def describe_policy(
     policy_name: str | None,
 ) -> PolicyRecord:
     """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
-    if engine == "openai" and policy_name is None:
-        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+    require_name(engine, policy_name)
     identity: dict[str, Any] = {
         "engine": engine,
         "name": policy_name if engine == "openai" else None,
@@ -72,6 +71,12 @@ def describe_policy(
         parser=parser,
         seed=options.seed,
     )
+
+
+def require_name(engine: str, policy_name: str | None) -> None:
+    """UserError where a server's policy has no name."""
+    if engine == "openai" and policy_name is None:
+        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
 
 
 def _weights_hash(options: EngineOptions) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pivotmine import jsonvalues, rundir, sql
-from pivotmine.actions import PARSERS, Action, Unparsed, action_from_message, action_to_json, parse_action
+from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
 from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
@@ -68,8 +68,7 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
     rundir.require_run(run)
     record = choose_policy(run, config.policy)
     parser = config.parser or record.parser
-    if parser not in PARSERS:
-        raise UserError(f"no parser {parser!r}: choose from {', '.join(PARSERS)}")
+    require_parser(parser)
     identity = {"policy_id": record.policy_id, "verifier_id": config.verifier.verifier_id}
     with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
         folder = run / "scores" / record.policy_id / config.verifier.verifier_id

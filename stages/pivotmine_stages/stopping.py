@@ -142,7 +142,7 @@ def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
     rule = StoppingRule.from_json(stopped["stopping"][0])
     where = f"profiles were stopped by `--adaptive {rule.rule}` for --max-mean {rule.max_mean}"
     fill = f"sample the rest by `pivotmine rollout RUN --num-samples {rule.num_samples}` and score, or choose otherwise"
-    if problem := _settings(config, rule):
+    if problem := unfit(config, rule):
         return f"{problem}: {where}; {fill}"
     if rule.rule == "probabilistic" or config.strategy in ("all", "random"):
         return None
@@ -158,7 +158,8 @@ def _bound(config: SelectConfig) -> float:
     return 1.0 if config.strategy == "mixed" else config.max_mean
 
 
-def _settings(config: SelectConfig, rule: StoppingRule) -> str | None:
+def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
+    """Why no profile that the rule stops bears this selection; None where it hangs on the profiles."""
     order = {
         "--variance-share": config.variance_share,
         "--limit": config.limit,
