@@ -155,6 +155,7 @@ class _Rounds:
 
     def _is_of_this_run(self, plan: Path) -> bool:
         """A plan made before more was extracted may name states that are not eligible any more."""
+        rundir.require_whole(plan, "plans")
         planned = pl.read_parquet(plan)
         return planned.join(self.states, on="state_id", how="anti").is_empty()
 

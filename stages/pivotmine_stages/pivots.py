@@ -6,7 +6,6 @@ row. Same settings, same input: the same files.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -57,7 +56,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     where = f"of {record.policy_id} in {run}: run `pivotmine score {run}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
     folder = run / "scores" / record.policy_id / verifier_id
-    settings = json.loads((folder / "verifier.json").read_text(encoding="utf-8"))
+    settings = rundir.read_json(folder / "verifier.json", f"delete it and run `pivotmine score {run}` again")
     spec = make_spec(settings["verifier"], settings["options"])
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pivotmine import jsonvalues, policy, rundir
+from pivotmine import policy, rundir
 from pivotmine.errors import UserError
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.rendering import Renderer
@@ -122,7 +122,12 @@ def is_sampled(run: Path, policy_id: str) -> bool:
 
 def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     """The record of a policy that was sampled in this run."""
-    return PolicyRecord(**jsonvalues.loads(_path(run, policy_id).read_text(encoding="utf-8")))
+    path = _path(run, policy_id)
+    remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it anew"
+    found = rundir.read_json(path, remedy)
+    if found.keys() != {field.name for field in fields(PolicyRecord)}:
+        raise UserError(f"{path} is no record of a policy: {remedy}")
+    return PolicyRecord(**found)
 
 
 def choose_policy(run: Path, name: str | None) -> PolicyRecord:

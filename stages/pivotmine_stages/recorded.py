@@ -93,6 +93,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
         summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
         if not summary["samples"]:
             raise UserError(_nothing_fits(summary, done))
+        remember_policy(run, who)  # its record may have been deleted
         if _has_rewards(work):
             summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
         sql.write_views(run)

@@ -72,7 +72,9 @@ class _Work:
         self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts: Counter[str] = Counter()
         # Not their number: one that could not be written leaves a gap.
-        parts = self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")
+        # Nor those alone that are here: the scores of one that was deleted would pass for the next one's.
+        names = f"part-{config.shard[0]}of{config.shard[1]}-*.parquet"
+        parts = [*self.folder.glob(names), *(run / "scores" / record.policy_id).glob(f"*/{names}")]
         self.part = 1 + max((int(path.name.split("-")[2].split(".")[0]) for path in parts), default=-1)
 
     def reject(self, reason: str, turn: dict[str, Any], detail: str) -> None:
@@ -109,6 +111,8 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
         eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
     )
     missing = missing_samples(run, record.policy_id, wanted)
+    if any((run / "rollouts" / record.policy_id).glob("part-*.parquet")):
+        remember_policy(run, record)  # its record may have been deleted
     work = _Work(run, config, record, rejects)
     sampling_s = 0.0
     if not missing.is_empty():

@@ -82,7 +82,7 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
     options = json.loads(config.verifier.options_json)
     ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it anew")
         # The folder's name holds for the options; those that it leaves out, a server's address, may change.
         if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
             difference = rundir.difference(ours, {**theirs, "options": options})
@@ -98,6 +98,8 @@ def _score(
     turns = demonstrated_turns(run)
     gates = gate_states(run, turns, config.verifier)
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
+        (folder / orphan).unlink()  # of rollouts that were deleted: views and holdouts would count them
     new = [path for path in rollouts if not (folder / path.name).exists()]
     with _workers(config, _num_rows(run, new)) as over:
         work = partial(_score_part, run, parser, identity)
@@ -144,6 +146,7 @@ def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: p
     first = turns.unique("state_id", keep="first", maintain_order=True)
     first = first.select("state_id", "segment_id", "position", "tools_id")
     for path in paths:
+        rundir.require_whole(path, "rollouts")
         states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
         passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
         asking = [state_id for state_id, gate in passing.items() if gate.verifier and gate.verifier.needs_messages]

@@ -103,7 +103,9 @@ def plans_dir(run: Path, policy_id: str, verifier_id: str) -> Path:
 def read_rule(run: Path, policy_id: str, verifier_id: str) -> StoppingRule | None:
     """The rule that the policy was last profiled under; None: every state had the same number of samples."""
     path = plans_dir(run, policy_id, verifier_id) / "rule.json"
-    return StoppingRule.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    return StoppingRule(**rundir.read_json(path, "delete it and start the same `pivotmine run --adaptive` again"))
 
 
 def write_rule(run: Path, policy_id: str, verifier_id: str, rule: StoppingRule) -> None:
