@@ -9,6 +9,7 @@ from typing import Any
 
 from pivotmine import policy, rundir
 from pivotmine.errors import UserError
+from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.rendering import Renderer
 
@@ -87,7 +88,7 @@ def _weights_hash(options: EngineOptions) -> str:
 def _local(model: str) -> Path:
     """The folder of a model: as given, or the hub's copy of it on this machine (fetched if need be)."""
     if Path(model).is_dir():
-        return Path(model)
+        return Path(model)  # looked at before anything was loaded
     from huggingface_hub import snapshot_download
 
     try:
@@ -97,6 +98,7 @@ def _local(model: str) -> Path:
     except Exception as error:  # the hub client raises a dozen kinds: no network, no such model, no right to it
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
+    require_whole_files(f"model {model}, in {folder}", folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 from pivotmine.messages import argument_value, text_of
 from pivotmine_stages.tokenising import PromptTokenizer
 
@@ -168,8 +169,8 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
         ) from None
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what a broken file makes its library raise is of a dozen kinds
         is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
-        reason = "no such folder" if is_path else str(error).strip().splitlines()[0]
+        reason = "no such folder" if is_path else one_line(f"{type(error).__name__}: {error}")[:300]
         raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
     return Renderer(loaded, template_options)
