@@ -21,7 +21,7 @@ from pivotmine_stages.audit import AuditConfig
 from pivotmine_stages.audit import audit as audit_stage
 from pivotmine_stages.counting import count_sources
 from pivotmine_stages.engines import ENGINES
-from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.options import EngineOptions, require_room
 from pivotmine_stages.engines.protocol import Sampling
 from pivotmine_stages.estimate import estimate
 from pivotmine_stages.export import FORMATS, ExportConfig
@@ -29,6 +29,7 @@ from pivotmine_stages.export import export as export_stage
 from pivotmine_stages.extract import ExtractConfig
 from pivotmine_stages.extract import extract as extract_stage
 from pivotmine_stages.pivots import select as select_stage
+from pivotmine_stages.policies import require_readable
 from pivotmine_stages.recorded import RecordConfig
 from pivotmine_stages.recorded import record as record_stage
 from pivotmine_stages.rollout import RolloutConfig
@@ -36,11 +37,14 @@ from pivotmine_stages.rollout import rollout as rollout_stage
 from pivotmine_stages.score import ScoreConfig
 from pivotmine_stages.score import score as score_stage
 from pivotmine_stages.selection import SelectConfig
+from pivotmine_stages.wanted import MAX_SAMPLES
 
 Tables = Mapping[str, Any]
 """The tables of `--config`."""
 APIS = ("completions", "chat")
 REPLICA_ENGINES = ("vllm", "transformers")
+LEAST_TEMPERATURE = 0.01
+"""vLLM samples by this one where a lower one is asked; far below it, what is divided by it is no number any more."""
 
 
 def extract(
@@ -106,10 +110,14 @@ def rollout_config(
     _one_of("--engine", engine, ENGINES)
     _one_of("--api", options.get("api"), APIS)
     _one_of("--replica-engine", options.get("replica_engine"), REPLICA_ENGINES)
+    if not 1 <= options.get("num_samples", 1) <= MAX_SAMPLES:
+        raise UserError(f"--num-samples {options['num_samples']}: from 1 to {MAX_SAMPLES}")
     if not 0 < options.get("top_p", 1) <= 1:
         raise UserError(f"--top-p {options['top_p']}: above 0, at most 1")
-    if not 0 <= options.get("temperature", 1) < math.inf:
-        raise UserError(f"--temperature {options['temperature']}: a number, 0 or above")
+    if not (options.get("temperature", 1) == 0 or LEAST_TEMPERATURE <= options.get("temperature", 1) < math.inf):
+        raise UserError(f"--temperature {options['temperature']}: 0 (greedy), or a number from {LEAST_TEMPERATURE}")
+    _check_budget(options.get("max_new_tokens"), options.get("max_model_len"))
+    require_readable("--policy-name", options.get("policy_name"))
     if not 0 < options.get("timeout_s", 1) < math.inf:
         raise UserError(f"--timeout-s {options['timeout_s']}: a number of seconds above 0")
     if base_url and engine != "openai":
@@ -216,6 +224,11 @@ def _pick(options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
 def _one_of(flag: str, value: str | None, known: Iterable[str]) -> None:
     if value is not None and value not in known:
         raise UserError(f"{flag} {value}: choose from {', '.join(known)}")
+
+
+def _check_budget(max_new_tokens: int | None, max_model_len: int | None) -> None:
+    budget = Sampling().max_new_tokens if max_new_tokens is None else max_new_tokens
+    require_room(budget, max_model_len, "--max-model-len")
 
 
 def _template_options(given: str | dict[str, Any] | None) -> dict[str, Any]:

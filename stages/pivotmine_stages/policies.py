@@ -74,6 +74,12 @@ def describe_policy(
     )
 
 
+def require_readable(flag: str, name: str | None) -> None:
+    """UserError for a name that a person cannot read: blank, or with control characters."""
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise UserError(f"{flag} {name!r}: a name to be read, on one line and not blank")
+
+
 def require_name(engine: str, policy_name: str | None) -> None:
     """UserError where a server's policy has no name."""
     if engine == "openai" and policy_name is None:

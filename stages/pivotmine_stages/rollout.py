@@ -24,7 +24,7 @@ from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines.options import EngineOptions, failed
+from pivotmine_stages.engines.options import EngineOptions, failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
@@ -117,6 +117,7 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
     sampling_s = 0.0
     if not missing.is_empty():
         engine = policy.engine(_stored(run, record)["samples"])
+        require_room(config.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
         with work.parts, progress("rollout", len(missing)) as shown:

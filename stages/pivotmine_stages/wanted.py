@@ -13,6 +13,9 @@ from pivotmine.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.gate import as_reject, gate_states
 
+MAX_SAMPLES = 16_384
+"""Samples of a state: one request asks for them all, and vLLM takes no more in one."""
+
 
 def eligible_states(
     run: Path, verifier: VerifierSpec, shard: tuple[int, int]
@@ -59,17 +62,19 @@ def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
     if path.suffix not in readers:
         raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
     try:
-        plan = readers[path.suffix](path).select(
-            pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Int32)
+        given = readers[path.suffix](path).select(
+            pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Float64)
         )
+        plan = given.cast({"num_samples": pl.Int32})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"--plan {path} cannot be read: {str(error).splitlines()[0]}") from None
     if (
         plan["state_id"].is_duplicated().any()
         or plan.null_count().sum_horizontal().item()
-        or (plan["num_samples"] < 0).any()
+        or not given["num_samples"].is_between(0, MAX_SAMPLES).all()
+        or (given["num_samples"] != plan["num_samples"]).any()
     ):
-        raise UserError(f"--plan {path}: one row a state, each with a number of samples from 0")
+        raise UserError(f"--plan {path}: one row a state, each with a whole number of samples from 0 to {MAX_SAMPLES}")
     unknown = plan.join(eligible, on="state_id", how="anti")
     if not unknown.is_empty():
         example = unknown["state_id"][0]

@@ -107,6 +107,15 @@ def adapter_config(adapter: str) -> dict[str, Any]:
     return found
 
 
+def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:
+    """UserError where the token budget alone fills the context: then no prompt fits beside it."""
+    if max_model_len is not None and max_new_tokens >= max_model_len:
+        raise UserError(
+            f"--max-new-tokens {max_new_tokens} leaves no room for a prompt in {what} of {max_model_len} tokens: "
+            "give a smaller one"
+        )
+
+
 def refusal(request: Request, max_model_len: int | None, vocab_size: int | None) -> Reply | None:
     """The reply to a prompt that no engine can take; null where it can be sampled."""
     num_tokens = len(request.prompt_ids)
