@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -64,9 +65,8 @@ def is_run(run: Path) -> bool:
 def require_run(run: Path) -> None:
     """UserError unless extract has finished there."""
     if not is_run(run):
-        raise UserError(
-            f"{run} is not a run: no finished extract there; make one with `pivotmine extract SOURCE --run {run}`"
-        )
+        command = f"pivotmine extract SOURCE --run {shlex.quote(str(run))}"
+        raise UserError(f"{run} is not a run: no finished extract there; make one with `{command}`")
 
 
 def check_new_run(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,9 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
 def choose_policy(run: Path, name: str | None) -> PolicyRecord:
     """The policy named (by id, or a part of it that no other has), or the only one; else UserError."""
     known = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
-    return load_policy(run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {run}` first"))
+    return load_policy(
+        run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first")
+    )
 
 
 def choose(kind: str, known: list[str], name: str | None, where: str) -> str:

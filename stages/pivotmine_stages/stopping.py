@@ -136,22 +136,27 @@ def _is_finished(row: dict[str, Any]) -> bool:
     return rule.rule != "exact" or is_decided(rewards_of(row), rule)
 
 
+def rule_of(profiles: pl.DataFrame) -> StoppingRule | None:
+    """The rule that stopped profiles; None where none did."""
+    stopped = profiles["stopping"].drop_nulls()
+    return StoppingRule.from_json(stopped[0]) if len(stopped) else None
+
+
 def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
     """Why stopped profiles do not bear this selection, in one line; None where they do."""
-    stopped = profiles.filter(pl.col("stopping").is_not_null())
-    if stopped.is_empty():
+    rule = rule_of(profiles)
+    if rule is None:
         return None
-    rule = StoppingRule.from_json(stopped["stopping"][0])
+    stopped = profiles.filter(pl.col("stopping").is_not_null())
     where = f"profiles were stopped by `--adaptive {rule.rule}` for --max-mean {rule.max_mean}"
-    fill = f"sample the rest by `pivotmine rollout RUN --num-samples {rule.num_samples}` and score, or choose otherwise"
     if problem := unfit(config, rule):
-        return f"{problem}: {where}; {fill}"
+        return f"{problem}: {where}"
     if rule.rule == "probabilistic" or config.strategy in ("all", "random"):
         return None
     asked = replace(rule, max_mean=_bound(config), min_scored=config.min_scored)
     rows = stopped.filter(pl.col("num_scored") > 0).iter_rows(named=True)
     if open_states := sum(not is_decided(rewards_of(row), asked) for row in rows):
-        return f"{open_states} states are undecided for this selection: {where}; {fill}"
+        return f"{open_states} states are undecided for this selection: {where}"
     return None
 
 
