@@ -3,6 +3,9 @@
 What a template wants is found by asking it. Some want the arguments of past calls as an object, others as JSON text;
 some accept only call ids of nine characters; some know no `developer` role. Ids are rendered by position, so that one
 state gives one prompt whoever recorded it. Reasoning in the history is handed to the template, which keeps or drops it.
+
+The text is tokenised as it is: where a message holds a special token's text, such as `<|im_start|>`, the prompt holds
+the control token, and the message may seem to end there. vLLM's chat server and TRL do the same with the same template.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pivotmine.inert import inert, one_line
 
 MAX_CELL = 80
 MAX_ROWS = 200
+_CUT = "..."
 MAX_EXAMPLE = 400
 
 
@@ -280,7 +281,9 @@ def as_text_table(table: pa.Table) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
     ]
     rule = "  ".join("-" * width for width in widths)
-    shown = "" if table.num_rows <= MAX_ROWS else f", the first {MAX_ROWS} shown; --json prints all"
+    cut = [f"the first {MAX_ROWS} shown"] if table.num_rows > MAX_ROWS else []
+    cut += ["cells cut"] if any(cell.endswith(_CUT) and len(cell) == MAX_CELL for row in rows for cell in row) else []
+    shown = f", {', '.join(cut)}; --json prints all" if cut else ""
     return "\n".join([lines[0], rule, *lines[1:], f"({table.num_rows:,} rows{shown})"])
 
 
@@ -289,7 +292,7 @@ def _cell(value: Any) -> str:
         return "null"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     text = inert(text)
-    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 3]}..."
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - len(_CUT)]}{_CUT}"
 
 
 def as_json_lines(table: pa.Table) -> str:
