@@ -31,7 +31,7 @@ from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
 from pivotmine_stages.triage import check as check_triage
 from pivotmine_stages.triage import triage
-from pivotmine_stages.wanted import eligible_states
+from pivotmine_stages.wanted import eligible_states, first_states
 
 RULES = ("exact", "probabilistic")
 _PRIOR_SAMPLES = 2
@@ -114,7 +114,7 @@ class _Rounds:
         self.goal = Goal(target_recall=config.target_recall, sample_budget=config.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
         eligible, _ = eligible_states(run, verifier, (0, 1))
-        self.states = eligible.head(config.rollout.limit) if config.rollout.limit is not None else eligible
+        self.states = first_states(eligible, config.rollout.limit)
         self.folder = plans_dir(run, *self.ids) / f"{config.rule}-{rundir.config_digest(self._identity())}"
         self.failed: set[str] = set()
         self.planned: dict[str, int] = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pivotmine.errors import UserError
 from pivotmine.inert import inert, one_line
 
 MAX_CELL = 80
@@ -275,7 +276,7 @@ def as_text_table(table: pa.Table) -> str:
     """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
     names = [_cell(name) for name in table.column_names]
     shown_rows = table.slice(0, MAX_ROWS)
-    rows = list(zip(*([_cell(value) for value in column.to_pylist()] for column in shown_rows.columns), strict=True))
+    rows = list(zip(*([_cell(value) for value in _values(column)] for column in shown_rows.columns), strict=True))
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
@@ -285,6 +286,13 @@ def as_text_table(table: pa.Table) -> str:
     cut += ["cells cut"] if any(cell.endswith(_CUT) and len(cell) == MAX_CELL for row in rows for cell in row) else []
     shown = f", {', '.join(cut)}; --json prints all" if cut else ""
     return "\n".join([lines[0], rule, *lines[1:], f"({table.num_rows:,} rows{shown})"])
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        raise UserError("the answer holds a date that Python has not: make it a text by ::varchar") from None
 
 
 def _cell(value: Any) -> str:
@@ -297,8 +305,9 @@ def _cell(value: Any) -> str:
 
 def as_json_lines(table: pa.Table) -> str:
     """One JSON object a row; NaN and the infinities, which JSON has not, are null."""
-    rows = (row for batch in table.to_batches() for row in batch.to_pylist())
-    return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in rows)
+    rows = zip(*(_values(column) for column in table.columns), strict=True)
+    named = (dict(zip(table.column_names, row, strict=True)) for row in rows)
+    return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in named)
 
 
 def _finite(value: Any) -> Any:

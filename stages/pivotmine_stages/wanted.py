@@ -46,8 +46,12 @@ def wanted_samples(
         states = eligible.join(_read_plan(plan, eligible), on="state_id", maintain_order="left")
     else:
         states = eligible.with_columns(num_samples=pl.lit(num_samples, pl.Int32))
-    states = states.head(limit) if limit is not None else states
-    return _of_shard(states, shard)
+    return _of_shard(first_states(states, limit), shard)
+
+
+def first_states(states: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """At most `limit` of them, however large it is; None: all."""
+    return states if limit is None else states.head(min(limit, len(states)))
 
 
 def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:

@@ -55,6 +55,11 @@ def test_the_limit_comes_before_the_shares(run: Path) -> None:
     assert sorted(state for share in shares for state in share["state_id"]) == sorted(eligible["state_id"][:3])
 
 
+def test_a_limit_beyond_all_counting_is_none(run: Path) -> None:
+    eligible, _ = eligible_states(run, VERIFIER, (0, 1))
+    assert wanted(eligible, limit=10**20)["state_id"].to_list() == eligible["state_id"].to_list()
+
+
 def test_what_no_part_holds_is_missing(run: Path) -> None:
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
     a, b, c, d = eligible["state_id"]
