@@ -156,7 +156,7 @@ class _Rounds:
     def _is_of_this_run(self, plan: Path) -> bool:
         """A plan made before more was extracted may name states that are not eligible any more."""
         rundir.require_whole(plan, "plans")
-        planned = pl.read_parquet(plan)
+        planned = pl.read_parquet(plan, glob=False)
         return planned.join(self.states, on="state_id", how="anti").is_empty()
 
     def _write(self, counts: dict[str, int]) -> Path:
@@ -178,7 +178,7 @@ class _Rounds:
         self.sampling_s += rolled["sampling_s"]
         scored = self._score()
         drawn = self._profiles()
-        planned = dict(pl.read_parquet(plan).select("state_id", "num_samples").iter_rows())
+        planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
         self.failed = {
             state for state, n in planned.items() if n > (drawn[state]["num_samples"] if state in drawn else 0)
         }

@@ -52,7 +52,7 @@ def _num_states(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: Stopp
     """Every plan names all states of its rounds."""
     plans = plans_dir(run, record.policy_id, spec.verifier_id).glob(f"{rule.rule}-*/round-*.parquet")
     last = max(plans, key=lambda path: path.stat().st_mtime_ns, default=None)
-    return None if last is None else pl.scan_parquet(last).select(pl.len()).collect().item()
+    return None if last is None else pl.scan_parquet(last, glob=False).select(pl.len()).collect().item()
 
 
 def _flags(options: dict[str, Any]) -> str:

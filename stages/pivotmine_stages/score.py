@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pivotmine import jsonvalues, rundir, sql
 from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
@@ -181,7 +182,7 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
 
 def _samples(path: Path) -> pl.DataFrame:
     """A part of `rollouts`; what an older one lacks is null."""
-    names = set(pl.read_parquet_schema(path))
+    names = set(pq.read_schema(path).names)
     samples = pl.read_parquet(
         path, columns=[n for n in ("state_id", "sample_index", *_SAMPLE) if n in names], glob=False
     )

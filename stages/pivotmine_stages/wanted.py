@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
     if path.suffix not in readers:
         raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
     try:
-        given = readers[path.suffix](path).select(
+        # Its bytes, for a name may look like a pattern.
+        given = readers[path.suffix](io.BytesIO(path.read_bytes())).select(
             pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Float64)
         )
         plan = given.cast({"num_samples": pl.Int32})
