@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -183,6 +184,29 @@ def test_run_goes_the_whole_road_and_says_what_next(
     for line in out.splitlines():
         if line.strip().startswith("pivotmine "):
             assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
+
+
+@pytest.mark.parametrize("adaptive", [(), ("--adaptive", "exact")])
+def test_folders_may_have_any_name(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path, adaptive: tuple[str, ...]
+) -> None:
+    """Brackets, stars and blanks are no patterns."""
+    run, model = tmp_path / "my [1] run's *", Path(shutil.copytree(tiny_policy, tmp_path / "a model [2]"))
+    flags = ("--model", model, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
+    code, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
+    assert code == 0, err
+    for line in out.splitlines():
+        if line.strip().startswith("pivotmine "):
+            assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
+    states = json.loads(pivotmine("sql", run, "select state_id from profiles limit 1", "--json")[1])
+    plan = tmp_path / "plan [3].csv"
+    plan.write_text(f"state_id,num_samples\n{states['state_id']},3\n")
+    again = pivotmine("rollout", run, *flags, "--verifier", "tool_call", "--plan", plan)
+    assert again[0] == 0, again[2]
+    for command in ("score", "audit"):
+        assert pivotmine(command, run, "--verifier", "tool_call")[0] == 0
+    assert pivotmine("select", run, "--name", "all", "--strategy", "all")[0] == 0
+    assert pivotmine("export", run, "--name", "all")[0] == 0
 
 
 def test_run_as_json_is_one_object_of_summaries(

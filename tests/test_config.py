@@ -34,8 +34,9 @@ TABLES = "extract, rollout, score, select, record, export, audit, verifiers, [[c
     [
         ("[rollouts]\n", f"no table is called [rollouts]; there are {TABLES}"),
         ("limit = 3\n", f"no table is called [limit]; there are {TABLES}"),
-        ("rollout = 3\n", f"no table is called [rollout]; there are {TABLES}"),
-        ("verifiers = 3\n", f"no table is called [verifiers]; there are {TABLES}"),
+        ("rollout = 3\n", "rollout is a table of options, [rollout], not 3"),
+        ("[[rollout]]\nseed = 1\n", "rollout is a table of options, [rollout], not [{'seed': 1}]"),
+        ("verifiers = 3\n", "verifiers is a table of options, [verifiers], not 3"),
         ("[verifiers.tool_cal]\n", "[verifiers.tool_cal] is the table of no verifier; there are all, any, "),
         ("[verifiers]\nexact = 3\n", "[verifiers.exact] is the table of no verifier; there are all, any, "),
         ("[choose]\ntool = 'a'\n", "rules are tables [[choose]], in two brackets"),

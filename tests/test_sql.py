@@ -236,8 +236,10 @@ def test_hostile_text_is_printed_inert(tmp_path: Path) -> None:
         r"na\x1bme".ljust(80) + "  third     n     l",
         f"{'-' * 80}  {'-' * 8}  ----  ------",
         f"{shown}{'x' * (77 - len(shown))}...  0.333333  null  [1, 2]",
-        "(1 rows)",
+        "(1 rows, cells cut; --json prints all)",
     ]
+    uncut = pa.table({"c": ["x" * 80, "...", "y" * 77 + ".."]})
+    assert as_text_table(uncut).splitlines()[-1] == "(3 rows)"
 
 
 @PROPERTY
@@ -262,6 +264,16 @@ def test_json_lines_are_json_whatever_the_values() -> None:
         '{"f": null, "l": [null], "b": "b\'\\\\xff\'", "t": "\\u001b\\n"}',
         '{"f": 1.5, "l": [], "b": null, "t": "\\u00fc"}',
     ]
+
+
+def test_dates_beyond_those_of_python_are_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for statement in ("select date '99999-01-01' as d", "select [timestamp '290000-01-01'] as t"):
+        for shown in (as_text_table, as_json_lines):
+            with pytest.raises(UserError, match="a date that Python has not: make it a text by ::varchar"):
+                shown(sql.query(run, statement))
+    text = sql.query(run, "select date '99999-01-01'::varchar as d, date '2020-01-01' as e")
+    assert as_json_lines(text) == '{"d": "99999-01-01", "e": "2020-01-01"}'
 
 
 def test_an_empty_answer_has_its_columns() -> None:

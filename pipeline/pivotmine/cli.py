@@ -353,7 +353,7 @@ def sql(
     statement: Annotated[str, typer.Argument(help="One SQL statement; every table is a view.", metavar="STATEMENT")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
 ) -> None:
-    """Ask DuckDB about the run."""
+    """Ask DuckDB about the run. Cells are cut at 80 characters, answers at 200 rows: --json prints all of them."""
     from pivotmine.sql import query
     from pivotmine_stages.reporting import as_json_lines, as_text_table
 

@@ -53,7 +53,9 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
 def _check_tables(path: Path, tables: Mapping[str, Any], known: Collection[str]) -> None:
     for name, table in tables.items():
-        if name not in known or not isinstance(table, dict):
+        if name in known and not isinstance(table, dict):
+            raise UserError(f"--config {path}: {name} is a table of options, [{name}], not {table!r:.80}")
+        if name not in known:
             raise UserError(f"--config {path}: no table is called [{name}]; there are {', '.join(known)}, [[choose]]")
 
 

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -39,6 +41,9 @@ _GLOBS = {
     "pivots": "pivots/*/*.parquet",
     "rejects": "rejects/*/*.parquet",
 }
+_MADE_BY = {"rollouts": "rollout", "scores": "score", "profiles": "score", "pivots": "select"}
+"""The command that makes a table's missing files anew, and nothing else."""
+_SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")
 _PACKAGES = (
     "pivotmine",
     "polars",
@@ -60,9 +65,8 @@ def is_run(run: Path) -> bool:
 def require_run(run: Path) -> None:
     """UserError unless extract has finished there."""
     if not is_run(run):
-        raise UserError(
-            f"{run} is not a run: no finished extract there; make one with `pivotmine extract SOURCE --run {run}`"
-        )
+        command = f"pivotmine extract SOURCE --run {shlex.quote(str(run))}"
+        raise UserError(f"{run} is not a run: no finished extract there; make one with `{command}`")
 
 
 def check_new_run(run: Path) -> None:
@@ -89,9 +93,33 @@ def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyF
     import polars as pl  # here: processes that only write start quicker without it
 
     paths = list(table_files(run, table) if files is None else files)
+    for path in paths:
+        require_whole(path, table)
     if not paths:
         return pl.DataFrame(TABLES[table].empty_table()).lazy()
     return pl.scan_parquet(paths, glob=False)
+
+
+def require_whole(path: Path, table: str) -> None:
+    """UserError for a Parquet file that was cut short, by a full disk or by hand: its end is not there."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        end = file.read(8)
+    if size >= 12 and end[4:] == b"PAR1" and int.from_bytes(end[:4], "little") + 12 <= size:
+        return
+    raise UserError(f"{path} is cut short: {_remedy(path, table)}")
+
+
+def _remedy(path: Path, table: str) -> str:
+    if table in EXTRACT_TABLES:
+        return "extract the same sources again, into another --run; the folder `rollouts` can be moved there"
+    if table == "rollouts" and not _SAMPLED_HERE.fullmatch(path.name):
+        return f"remove {path.parent}, and record the same sources again under another --policy-name"
+    if table == "rejects" and path.parent.name.startswith(("extract-", "record-")):
+        return "delete it; of some rejects the run then has no row"
+    again = f"the same `pivotmine {_MADE_BY[table]}`" if table in _MADE_BY else "the command that wrote it"
+    return f"delete it and start {again} again, which makes anew what it held"
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -143,7 +171,19 @@ def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapp
 def read_manifests(run: Path, stage: str) -> list[dict[str, Any]]:
     """The manifests of a stage, oldest first."""
     files = sorted((run / "manifests").glob(f"{stage}-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    again = "extract the same sources again, into another --run" if stage == "extract" else None
+    return [read_json(path, again or f"delete it and start the same `pivotmine {stage}` again") for path in files]
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object that a stage wrote; UserError, with what to do about it, where it was cut short or changed."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is cut short or damaged: {remedy}")
+    return found
 
 
 def versions() -> dict[str, str]:

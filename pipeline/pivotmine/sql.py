@@ -51,6 +51,8 @@ def views(run: Path) -> str:
 
 def _view(run: Path, name: str) -> str:
     files = rundir.table_files(run, name)
+    for path in files:
+        rundir.require_whole(path, name)
     if files:
         columns = ", ".join(f'"{column}"' for column in TABLES[name].names)
         folders = sorted({path.parent for path in files})

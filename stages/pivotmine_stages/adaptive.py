@@ -31,7 +31,7 @@ from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
 from pivotmine_stages.triage import check as check_triage
 from pivotmine_stages.triage import triage
-from pivotmine_stages.wanted import eligible_states
+from pivotmine_stages.wanted import eligible_states, first_states
 
 RULES = ("exact", "probabilistic")
 _PRIOR_SAMPLES = 2
@@ -73,7 +73,7 @@ class AdaptiveConfig:
 def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, dict[str, Any]]:
     """All rounds; returns the summaries `adaptive`, `rollout` (what this start sampled) and `score`."""
     rundir.require_run(run)
-    _check(config)
+    check(config)
     started = time.monotonic()
     verifier = config.rollout.verifier
     with opened_policy(config.rollout) as policy:
@@ -90,7 +90,8 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
     return {**summaries, "adaptive": adaptive}
 
 
-def _check(config: AdaptiveConfig) -> None:
+def check(config: AdaptiveConfig) -> None:
+    """UserError where the settings make no sense."""
     wrong = {
         f"--target-recall {config.target_recall}: in (0, 1]": not 0 < config.target_recall <= 1,
         f"--sample-budget {config.sample_budget}: at least 1": (config.sample_budget or 1) < 1,
@@ -113,7 +114,7 @@ class _Rounds:
         self.goal = Goal(target_recall=config.target_recall, sample_budget=config.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
         eligible, _ = eligible_states(run, verifier, (0, 1))
-        self.states = eligible.head(config.rollout.limit) if config.rollout.limit is not None else eligible
+        self.states = first_states(eligible, config.rollout.limit)
         self.folder = plans_dir(run, *self.ids) / f"{config.rule}-{rundir.config_digest(self._identity())}"
         self.failed: set[str] = set()
         self.planned: dict[str, int] = {}
@@ -154,7 +155,8 @@ class _Rounds:
 
     def _is_of_this_run(self, plan: Path) -> bool:
         """A plan made before more was extracted may name states that are not eligible any more."""
-        planned = pl.read_parquet(plan)
+        rundir.require_whole(plan, "plans")
+        planned = pl.read_parquet(plan, glob=False)
         return planned.join(self.states, on="state_id", how="anti").is_empty()
 
     def _write(self, counts: dict[str, int]) -> Path:
@@ -176,7 +178,7 @@ class _Rounds:
         self.sampling_s += rolled["sampling_s"]
         scored = self._score()
         drawn = self._profiles()
-        planned = dict(pl.read_parquet(plan).select("state_id", "num_samples").iter_rows())
+        planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
         self.failed = {
             state for state, n in planned.items() if n > (drawn[state]["num_samples"] if state in drawn else 0)
         }

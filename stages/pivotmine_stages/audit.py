@@ -51,7 +51,7 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     started = time.monotonic()
     turns = demonstrated_turns(run)
     if config.limit is not None:
-        first = turns["state_id"].unique(maintain_order=True).head(config.limit)
+        first = turns["state_id"].unique(maintain_order=True).head(min(config.limit, len(turns)))
         turns = turns.filter(turns["state_id"].is_in(first.to_list()))
     gates = gate_states(run, turns, config.verifier)
     counts, errors = _trial(config, run, turns, gates)

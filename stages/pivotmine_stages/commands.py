@@ -21,7 +21,7 @@ from pivotmine_stages.audit import AuditConfig
 from pivotmine_stages.audit import audit as audit_stage
 from pivotmine_stages.counting import count_sources
 from pivotmine_stages.engines import ENGINES
-from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.options import EngineOptions, require_room
 from pivotmine_stages.engines.protocol import Sampling
 from pivotmine_stages.estimate import estimate
 from pivotmine_stages.export import FORMATS, ExportConfig
@@ -29,6 +29,7 @@ from pivotmine_stages.export import export as export_stage
 from pivotmine_stages.extract import ExtractConfig
 from pivotmine_stages.extract import extract as extract_stage
 from pivotmine_stages.pivots import select as select_stage
+from pivotmine_stages.policies import require_readable
 from pivotmine_stages.recorded import RecordConfig
 from pivotmine_stages.recorded import record as record_stage
 from pivotmine_stages.rollout import RolloutConfig
@@ -36,11 +37,14 @@ from pivotmine_stages.rollout import rollout as rollout_stage
 from pivotmine_stages.score import ScoreConfig
 from pivotmine_stages.score import score as score_stage
 from pivotmine_stages.selection import SelectConfig
+from pivotmine_stages.wanted import MAX_SAMPLES
 
 Tables = Mapping[str, Any]
 """The tables of `--config`."""
 APIS = ("completions", "chat")
 REPLICA_ENGINES = ("vllm", "transformers")
+LEAST_TEMPERATURE = 0.01
+"""vLLM samples by this one where a lower one is asked; far below it, what is divided by it is no number any more."""
 
 
 def extract(
@@ -106,10 +110,14 @@ def rollout_config(
     _one_of("--engine", engine, ENGINES)
     _one_of("--api", options.get("api"), APIS)
     _one_of("--replica-engine", options.get("replica_engine"), REPLICA_ENGINES)
+    if not 1 <= options.get("num_samples", 1) <= MAX_SAMPLES:
+        raise UserError(f"--num-samples {options['num_samples']}: from 1 to {MAX_SAMPLES}")
     if not 0 < options.get("top_p", 1) <= 1:
         raise UserError(f"--top-p {options['top_p']}: above 0, at most 1")
-    if not 0 <= options.get("temperature", 1) < math.inf:
-        raise UserError(f"--temperature {options['temperature']}: a number, 0 or above")
+    if not (options.get("temperature", 1) == 0 or LEAST_TEMPERATURE <= options.get("temperature", 1) < math.inf):
+        raise UserError(f"--temperature {options['temperature']}: 0 (greedy), or a number from {LEAST_TEMPERATURE}")
+    _check_budget(options.get("max_new_tokens"), options.get("max_model_len"))
+    require_readable("--policy-name", options.get("policy_name"))
     if not 0 < options.get("timeout_s", 1) < math.inf:
         raise UserError(f"--timeout-s {options['timeout_s']}: a number of seconds above 0")
     if base_url and engine != "openai":
@@ -132,9 +140,14 @@ def rollout_config(
     return config
 
 
-def score(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
+def score(tables: Tables, *, run: Path | str, **options: Any) -> dict[str, Any]:
     """`pivotmine score`."""
-    return score_stage(ScoreConfig(verifier=configured(tables, verifier), **options), Path(run))
+    return score_stage(score_config(tables, **options), Path(run))
+
+
+def score_config(tables: Tables, *, verifier: str = "auto", **options: Any) -> ScoreConfig:
+    """What the options of `pivotmine score` say."""
+    return ScoreConfig(verifier=configured(tables, verifier), **options)
 
 
 def select(tables: Tables, *, run: Path | str, strategy: str | None = None, **options: Any) -> dict[str, Any]:
@@ -157,15 +170,20 @@ def profile(
     **goal: Any,
 ) -> dict[str, dict[str, Any]]:
     """`--adaptive`: rollout and score in rounds; returns their summaries. options: of rollout, score and select."""
+    config = adaptive_config(tables, options, adaptive=adaptive, **goal)
+    return profile_adaptively(config, Path(options["rollout"]["run"]), report)
+
+
+def adaptive_config(
+    tables: Tables, options: Mapping[str, Mapping[str, Any]], *, adaptive: str, **goal: Any
+) -> AdaptiveConfig:
+    """What `--adaptive` and the options of rollout, score and select say."""
     _one_of("--adaptive", adaptive, RULES)
-    sampled = dict(options["rollout"])
-    run = Path(sampled.pop("run"))
-    for of_dry_runs in ("dry_run", "pilot", "tokens_per_second"):
-        sampled.pop(of_dry_runs, None)
+    sampled = {key: value for key, value in options["rollout"].items() if key != "run"}
     if sampled.get("shard", "0/1") != "0/1" or sampled.get("plan") is not None:
         raise UserError("--adaptive makes plans for the whole run by itself: leave --shard and --plan out")
     chosen = select_config(**{key: value for key, value in options["select"].items() if key != "run"})
-    config = AdaptiveConfig(
+    return AdaptiveConfig(
         rule=adaptive,
         rollout=rollout_config(tables, **sampled),
         parser=options["score"].get("parser"),
@@ -174,7 +192,6 @@ def profile(
         min_scored=chosen.min_scored,
         **goal,
     )
-    return profile_adaptively(config, run, report)
 
 
 def audit(tables: Tables, *, run: Path | str, verifier: str = "auto", **options: Any) -> dict[str, Any]:
@@ -207,6 +224,11 @@ def _pick(options: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
 def _one_of(flag: str, value: str | None, known: Iterable[str]) -> None:
     if value is not None and value not in known:
         raise UserError(f"{flag} {value}: choose from {', '.join(known)}")
+
+
+def _check_budget(max_new_tokens: int | None, max_model_len: int | None) -> None:
+    budget = Sampling().max_new_tokens if max_new_tokens is None else max_new_tokens
+    require_room(budget, max_model_len, "--max-model-len")
 
 
 def _template_options(given: str | dict[str, Any] | None) -> dict[str, Any]:

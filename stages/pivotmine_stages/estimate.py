@@ -78,8 +78,8 @@ def _sample_pilot(
     plan = pl.DataFrame({"state_id": chosen}).with_columns(num_samples=pl.lit(count, pl.Int32))
     path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
     rundir.write_table(path, plan.to_arrow())
-    rollout(replace(config, plan=path), run, policy)
-    score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
+    if rollout(replace(config, plan=path), run, policy)["stored"]["samples"]:
+        score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
 
 
 def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[str, int]:

@@ -57,7 +57,9 @@ def export(config: ExportConfig, run: Path) -> dict[str, Any]:
 
 def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of one split, some at a time."""
-    file = pq.ParquetFile(folder / f"{split}.parquet")
+    path = folder / f"{split}.parquet"
+    rundir.require_whole(path, "pivots")
+    file = pq.ParquetFile(path)
     for batch in file.iter_batches(batch_size=ROWS_PER_GROUP):
         yield batch.to_pylist()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pivotmine.config import COMMANDS
 from pivotmine.errors import UserError
+from pivotmine_stages.ahead import check_ahead
 from pivotmine_stages.commands import STAGES, profile
 from pivotmine_stages.rollout import require_samples
 
@@ -41,6 +42,7 @@ def mine(
     goal = {key: given[key] for key in GOAL if key in given}
     if goal and "adaptive" not in goal:
         raise UserError(f"--{next(iter(goal)).replace('_', '-')} goes with --adaptive exact or probabilistic")
+    check_ahead(tables, own, goal)
     for command in COMMANDS:
         if command == "rollout" and goal:
             summaries |= profile(tables, own, report=report, **goal)

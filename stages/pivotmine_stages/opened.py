@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pivotmine.actions import PARSERS, detect_parser
+from pivotmine.actions import PARSERS, detect_parser, require_parser
 from pivotmine.errors import UserError
-from pivotmine_stages.engines import default_engine, open_engine
+from pivotmine_stages.engines import default_engine, open_engine, require_packages
 from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
 from pivotmine_stages.engines.protocol import Engine
-from pivotmine_stages.policies import PolicyRecord, describe_policy
+from pivotmine_stages.policies import PolicyRecord, describe_policy, require_name
 from pivotmine_stages.rendering import Renderer, load_renderer
 
 if TYPE_CHECKING:
@@ -43,18 +43,28 @@ class OpenedPolicy:
             self._engine.close()
 
 
-@contextmanager
-def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
-    """Check and describe the policy; its engine is closed at the end. UserError for what cannot be had."""
+def check_policy(config: RolloutConfig) -> str:
+    """The engine's name; UserError for what can be told of the policy before anything is loaded."""
     engine = config.engine_name or default_engine()
-    if engine == "transformers":
-        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
-        # too, sampling took 3 to 5 times as long.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    require_packages(engine, config.engine)
+    require_name(engine, config.policy_name)
+    if config.parser is not None:
+        require_parser(config.parser)
     if engine != "openai":
         require_model(config.engine.model)
         if config.engine.adapter is not None:
             adapter_config(config.engine.adapter)
+    return engine
+
+
+@contextmanager
+def opened_policy(config: RolloutConfig) -> Generator[OpenedPolicy]:
+    """Check and describe the policy; its engine is closed at the end. UserError for what cannot be had."""
+    engine = check_policy(config)
+    if engine == "transformers":
+        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
+        # too, sampling took 3 to 5 times as long.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
@@ -82,6 +92,4 @@ def _parser(config: RolloutConfig, renderer: Renderer | None) -> str:
         raise UserError(
             f"the chat template's tool-call convention is not known: name it by --parser {'|'.join(PARSERS)}"
         )
-    if name not in PARSERS:
-        raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
     return name

@@ -6,6 +6,7 @@ meanwhile; rows of two parts are in memory, no more.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -23,7 +24,8 @@ class PartWriter:
         self._rows: Rows = []
         self._closed = False
         self._error: Exception | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._write_all, name="part-writer")
 
     def __enter__(self) -> PartWriter:
@@ -39,6 +41,11 @@ class PartWriter:
         self._raise()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        # A signal's exception that is raised while the lock is being taken leaves it taken: the thread would wait for
+        # it, and this one for the thread.
+        with contextlib.suppress(RuntimeError):
+            while True:
+                self._lock.release()
         with self._changed:
             self._closed = True
             self._changed.notify_all()

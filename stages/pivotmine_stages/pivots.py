@@ -6,7 +6,7 @@ row. Same settings, same input: the same files.
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -19,6 +19,7 @@ from pivotmine import rundir, sql
 from pivotmine.errors import UserError
 from pivotmine.states import demonstrated_turns
 from pivotmine.verifiers import Outcome, make_spec
+from pivotmine_stages.advice import sample_the_rest
 from pivotmine_stages.datacard import data_card
 from pivotmine_stages.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.gate import as_reject, gate_states
@@ -26,7 +27,7 @@ from pivotmine_stages.holdout import split_profiles
 from pivotmine_stages.policies import PolicyRecord, choose, choose_policy
 from pivotmine_stages.posteriors import pivot_probabilities
 from pivotmine_stages.selection import SelectConfig, check, choose_states
-from pivotmine_stages.stopping import finished, undecided
+from pivotmine_stages.stopping import finished, rule_of, undecided
 
 _STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
 _PROFILE = (*_STATISTICS, "gate", "posterior_mean", "pivot_probability")
@@ -43,8 +44,7 @@ def select(config: SelectConfig, run: Path) -> dict[str, Any]:
     record = choose_policy(run, config.policy)
     with rundir.stage_lock(run, f"select-{config.name}"):
         mined = _mined(config, run, record)
-        identity = {**asdict(config), "policy": record.policy_id, "verifier": mined.verifier_id}
-        _check_name(run, identity)
+        identity = check_name(config, run, record.policy_id, mined.verifier_id)
         return _select(config, run, mined, identity)
 
 
@@ -55,10 +55,10 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     scored = sorted(path.parent.name for path in (run / "scores" / record.policy_id).glob("*/profiles.parquet"))
     if not scored and config.strategy == "all" and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
-    where = f"of {record.policy_id} in {run}: run `pivotmine score {run}` first"
+    where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
     folder = run / "scores" / record.policy_id / verifier_id
-    settings = json.loads((folder / "verifier.json").read_text(encoding="utf-8"))
+    settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
     spec = make_spec(settings["verifier"], settings["options"])
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()
@@ -66,8 +66,8 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
         old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"
         raise UserError(f"the profiles {where} (they are of {old})")
     profiles = finished(profiles)
-    if problem := undecided(profiles, config):
-        raise UserError(problem)
+    if (rule := rule_of(profiles)) and (problem := undecided(profiles, config)):
+        raise UserError(f"{problem}; {sample_the_rest(run, record, spec, rule)}, or choose otherwise")
     reported = None
     if config.holdout == "half":
         profiles, reported = split_profiles(run, profiles)
@@ -75,14 +75,17 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, reported)
 
 
-def _check_name(run: Path, identity: dict[str, Any]) -> None:
-    if not (run / "pivots" / identity["name"]).exists():
-        return
+def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str | None) -> dict[str, Any]:
+    """The settings that the selection is known by; UserError where its name has others already."""
+    identity = {**asdict(config), "policy": policy_id, "verifier": verifier_id}
+    if not (run / "pivots" / config.name).exists():
+        return identity
     for manifest in rundir.read_manifests(run, "select"):
         theirs = manifest["config"]
         if theirs["name"] == identity["name"] and theirs != identity:
             difference = rundir.difference(identity, theirs)
             raise UserError(f"pivots/{identity['name']} was selected otherwise ({difference}): choose another --name")
+    return identity
 
 
 def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> dict[str, Any]:

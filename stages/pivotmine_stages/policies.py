@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pivotmine import jsonvalues, policy, rundir
+from pivotmine import policy, rundir
 from pivotmine.errors import UserError
+from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.rendering import Renderer
 
@@ -47,8 +49,7 @@ def describe_policy(
     policy_name: str | None,
 ) -> PolicyRecord:
     """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
-    if engine == "openai" and policy_name is None:
-        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+    require_name(engine, policy_name)
     identity: dict[str, Any] = {
         "engine": engine,
         "name": policy_name if engine == "openai" else None,
@@ -74,6 +75,18 @@ def describe_policy(
     )
 
 
+def require_readable(flag: str, name: str | None) -> None:
+    """UserError for a name that a person cannot read: blank, or with control characters."""
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise UserError(f"{flag} {name!r}: a name to be read, on one line and not blank")
+
+
+def require_name(engine: str, policy_name: str | None) -> None:
+    """UserError where a server's policy has no name."""
+    if engine == "openai" and policy_name is None:
+        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+
+
 def _weights_hash(options: EngineOptions) -> str:
     weights = policy.hash_weights(_local(options.model))
     return policy.hash_text(weights + policy.hash_weights(_local(options.adapter))) if options.adapter else weights
@@ -82,7 +95,7 @@ def _weights_hash(options: EngineOptions) -> str:
 def _local(model: str) -> Path:
     """The folder of a model: as given, or the hub's copy of it on this machine (fetched if need be)."""
     if Path(model).is_dir():
-        return Path(model)
+        return Path(model)  # looked at before anything was loaded
     from huggingface_hub import snapshot_download
 
     try:
@@ -92,6 +105,7 @@ def _local(model: str) -> Path:
     except Exception as error:  # the hub client raises a dozen kinds: no network, no such model, no right to it
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
+    require_whole_files(f"model {model}, in {folder}", folder)
     return folder
 
 
@@ -117,13 +131,20 @@ def is_sampled(run: Path, policy_id: str) -> bool:
 
 def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     """The record of a policy that was sampled in this run."""
-    return PolicyRecord(**jsonvalues.loads(_path(run, policy_id).read_text(encoding="utf-8")))
+    path = _path(run, policy_id)
+    remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it anew"
+    found = rundir.read_json(path, remedy)
+    if found.keys() != {field.name for field in fields(PolicyRecord)}:
+        raise UserError(f"{path} is no record of a policy: {remedy}")
+    return PolicyRecord(**found)
 
 
 def choose_policy(run: Path, name: str | None) -> PolicyRecord:
     """The policy named (by id, or a part of it that no other has), or the only one; else UserError."""
     known = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
-    return load_policy(run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {run}` first"))
+    return load_policy(
+        run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first")
+    )
 
 
 def choose(kind: str, known: list[str], name: str | None, where: str) -> str:

@@ -29,7 +29,7 @@ from pivotmine.readers.labels import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 from pivotmine.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
-from pivotmine_stages.policies import PolicyRecord, remember_policy
+from pivotmine_stages.policies import PolicyRecord, remember_policy, require_readable
 from pivotmine_stages.score import ScoreConfig, score
 from pivotmine_stages.state_keys import STATE_KEYS, StateKey, known_states
 
@@ -82,6 +82,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     rundir.require_run(run)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
+    require_readable("--policy-name", config.policy_name)
     found = find_sources(config.sources)
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
@@ -93,6 +94,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
         summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
         if not summary["samples"]:
             raise UserError(_nothing_fits(summary, done))
+        remember_policy(run, who)  # its record may have been deleted
         if _has_rewards(work):
             summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
         sql.write_views(run)

@@ -3,6 +3,9 @@
 What a template wants is found by asking it. Some want the arguments of past calls as an object, others as JSON text;
 some accept only call ids of nine characters; some know no `developer` role. Ids are rendered by position, so that one
 state gives one prompt whoever recorded it. Reasoning in the history is handed to the template, which keeps or drops it.
+
+The text is tokenised as it is: where a message holds a special token's text, such as `<|im_start|>`, the prompt holds
+the control token, and the message may seem to end there. vLLM's chat server and TRL do the same with the same template.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
+from pivotmine.inert import one_line
 from pivotmine.messages import argument_value, text_of
 from pivotmine_stages.tokenising import PromptTokenizer
 
@@ -168,8 +172,8 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
         ) from None
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what a broken file makes its library raise is of a dozen kinds
         is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
-        reason = "no such folder" if is_path else str(error).strip().splitlines()[0]
+        reason = "no such folder" if is_path else one_line(f"{type(error).__name__}: {error}")[:300]
         raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
     return Renderer(loaded, template_options)

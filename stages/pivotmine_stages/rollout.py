@@ -24,7 +24,7 @@ from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.states import StateMessages, state_messages
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines.options import EngineOptions, failed
+from pivotmine_stages.engines.options import EngineOptions, failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.gate import as_reject
 from pivotmine_stages.opened import OpenedPolicy, opened_policy
@@ -72,7 +72,9 @@ class _Work:
         self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts: Counter[str] = Counter()
         # Not their number: one that could not be written leaves a gap.
-        parts = self.folder.glob(f"part-{config.shard[0]}of{config.shard[1]}-*")
+        # Nor those alone that are here: the scores of one that was deleted would pass for the next one's.
+        names = f"part-{config.shard[0]}of{config.shard[1]}-*.parquet"
+        parts = [*self.folder.glob(names), *(run / "scores" / record.policy_id).glob(f"*/{names}")]
         self.part = 1 + max((int(path.name.split("-")[2].split(".")[0]) for path in parts), default=-1)
 
     def reject(self, reason: str, turn: dict[str, Any], detail: str) -> None:
@@ -109,10 +111,13 @@ def _rollout(config: RolloutConfig, run: Path, policy: OpenedPolicy) -> dict[str
         eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
     )
     missing = missing_samples(run, record.policy_id, wanted)
+    if any((run / "rollouts" / record.policy_id).glob("part-*.parquet")):
+        remember_policy(run, record)  # its record may have been deleted
     work = _Work(run, config, record, rejects)
     sampling_s = 0.0
     if not missing.is_empty():
         engine = policy.engine(_stored(run, record)["samples"])
+        require_room(config.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
         with work.parts, progress("rollout", len(missing)) as shown:

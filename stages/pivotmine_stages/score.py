@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pivotmine import jsonvalues, rundir, sql
-from pivotmine.actions import PARSERS, Action, Unparsed, action_from_message, action_to_json, parse_action
+from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
 from pivotmine.errors import UserError
 from pivotmine.profiles import profile
 from pivotmine.progress import track
@@ -65,8 +66,7 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
     rundir.require_run(run)
     record = choose_policy(run, config.policy)
     parser = config.parser or record.parser
-    if parser not in PARSERS:
-        raise UserError(f"no parser {parser!r}: choose from {', '.join(PARSERS)}")
+    require_parser(parser)
     identity = {"policy_id": record.policy_id, "verifier_id": config.verifier.verifier_id}
     with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
         folder = run / "scores" / record.policy_id / config.verifier.verifier_id
@@ -80,7 +80,7 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
     options = json.loads(config.verifier.options_json)
     ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it anew")
         # The folder's name holds for the options; those that it leaves out, a server's address, may change.
         if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
             difference = rundir.difference(ours, {**theirs, "options": options})
@@ -96,6 +96,8 @@ def _score(
     turns = demonstrated_turns(run)
     gates = gate_states(run, turns, config.verifier)
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
+        (folder / orphan).unlink()  # of rollouts that were deleted: views and holdouts would count them
     new = [path for path in rollouts if not (folder / path.name).exists()]
     with workers(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
@@ -134,6 +136,7 @@ def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: p
     first = turns.unique("state_id", keep="first", maintain_order=True)
     first = first.select("state_id", "segment_id", "position", "tools_id")
     for path in paths:
+        rundir.require_whole(path, "rollouts")
         states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
         passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
         asking = [state_id for state_id, gate in passing.items() if gate.verifier and gate.verifier.needs_messages]
@@ -168,7 +171,7 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
 
 def _samples(path: Path) -> pl.DataFrame:
     """A part of `rollouts`; what an older one lacks is null."""
-    names = set(pl.read_parquet_schema(path))
+    names = set(pq.read_schema(path).names)
     samples = pl.read_parquet(
         path, columns=[n for n in ("state_id", "sample_index", *_SAMPLE) if n in names], glob=False
     )

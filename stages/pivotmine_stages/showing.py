@@ -21,7 +21,7 @@ MAX_LINES = 8
 def show_pivot(run: Path, name: str) -> str | None:
     """The training row of `pivots/<name>` with the greatest variance (ties: the first); None where there is none."""
     path = run / "pivots" / name / "train.parquet"
-    rows = pl.scan_parquet(path).filter(pl.col("variance") == pl.col("variance").max()).head(1).collect()
+    rows = pl.scan_parquet(path, glob=False).filter(pl.col("variance") == pl.col("variance").max()).head(1).collect()
     if rows.is_empty():
         return None
     pivot = rows.row(0, named=True)

@@ -103,7 +103,9 @@ def plans_dir(run: Path, policy_id: str, verifier_id: str) -> Path:
 def read_rule(run: Path, policy_id: str, verifier_id: str) -> StoppingRule | None:
     """The rule that the policy was last profiled under; None: every state had the same number of samples."""
     path = plans_dir(run, policy_id, verifier_id) / "rule.json"
-    return StoppingRule.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    return StoppingRule(**rundir.read_json(path, "delete it and start the same `pivotmine run --adaptive` again"))
 
 
 def write_rule(run: Path, policy_id: str, verifier_id: str, rule: StoppingRule) -> None:
@@ -134,22 +136,27 @@ def _is_finished(row: dict[str, Any]) -> bool:
     return rule.rule != "exact" or is_decided(rewards_of(row), rule)
 
 
+def rule_of(profiles: pl.DataFrame) -> StoppingRule | None:
+    """The rule that stopped profiles; None where none did."""
+    stopped = profiles["stopping"].drop_nulls()
+    return StoppingRule.from_json(stopped[0]) if len(stopped) else None
+
+
 def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
     """Why stopped profiles do not bear this selection, in one line; None where they do."""
-    stopped = profiles.filter(pl.col("stopping").is_not_null())
-    if stopped.is_empty():
+    rule = rule_of(profiles)
+    if rule is None:
         return None
-    rule = StoppingRule.from_json(stopped["stopping"][0])
+    stopped = profiles.filter(pl.col("stopping").is_not_null())
     where = f"profiles were stopped by `--adaptive {rule.rule}` for --max-mean {rule.max_mean}"
-    fill = f"sample the rest by `pivotmine rollout RUN --num-samples {rule.num_samples}` and score, or choose otherwise"
-    if problem := _settings(config, rule):
-        return f"{problem}: {where}; {fill}"
+    if problem := unfit(config, rule):
+        return f"{problem}: {where}"
     if rule.rule == "probabilistic" or config.strategy in ("all", "random"):
         return None
     asked = replace(rule, max_mean=_bound(config), min_scored=config.min_scored)
     rows = stopped.filter(pl.col("num_scored") > 0).iter_rows(named=True)
     if open_states := sum(not is_decided(rewards_of(row), asked) for row in rows):
-        return f"{open_states} states are undecided for this selection: {where}; {fill}"
+        return f"{open_states} states are undecided for this selection: {where}"
     return None
 
 
@@ -158,7 +165,8 @@ def _bound(config: SelectConfig) -> float:
     return 1.0 if config.strategy == "mixed" else config.max_mean
 
 
-def _settings(config: SelectConfig, rule: StoppingRule) -> str | None:
+def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
+    """Why no profile that the rule stops bears this selection; None where it hangs on the profiles."""
     order = {
         "--variance-share": config.variance_share,
         "--limit": config.limit,

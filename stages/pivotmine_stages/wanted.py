@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from pivotmine.errors import UserError
 from pivotmine.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.gate import as_reject, gate_states
+
+MAX_SAMPLES = 16_384
+"""Samples of a state: one request asks for them all, and vLLM takes no more in one."""
 
 
 def eligible_states(
@@ -43,8 +47,12 @@ def wanted_samples(
         states = eligible.join(_read_plan(plan, eligible), on="state_id", maintain_order="left")
     else:
         states = eligible.with_columns(num_samples=pl.lit(num_samples, pl.Int32))
-    states = states.head(limit) if limit is not None else states
-    return _of_shard(states, shard)
+    return _of_shard(first_states(states, limit), shard)
+
+
+def first_states(states: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """At most `limit` of them, however large it is; None: all."""
+    return states if limit is None else states.head(min(limit, len(states)))
 
 
 def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:
@@ -59,17 +67,20 @@ def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
     if path.suffix not in readers:
         raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
     try:
-        plan = readers[path.suffix](path).select(
-            pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Int32)
+        # Its bytes, for a name may look like a pattern.
+        given = readers[path.suffix](io.BytesIO(path.read_bytes())).select(
+            pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Float64)
         )
+        plan = given.cast({"num_samples": pl.Int32})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"--plan {path} cannot be read: {str(error).splitlines()[0]}") from None
     if (
         plan["state_id"].is_duplicated().any()
         or plan.null_count().sum_horizontal().item()
-        or (plan["num_samples"] < 0).any()
+        or not given["num_samples"].is_between(0, MAX_SAMPLES).all()
+        or (given["num_samples"] != plan["num_samples"]).any()
     ):
-        raise UserError(f"--plan {path}: one row a state, each with a number of samples from 0")
+        raise UserError(f"--plan {path}: one row a state, each with a whole number of samples from 0 to {MAX_SAMPLES}")
     unknown = plan.join(eligible, on="state_id", how="anti")
     if not unknown.is_empty():
         example = unknown["state_id"][0]

@@ -88,9 +88,7 @@ def test_plain_text_is_a_message(text: str, parser: str) -> None:
 def test_an_unknown_parser_is_refused_with_the_known_names() -> None:
     with pytest.raises(UserError) as caught:
         parse_action("", parser="pythonic")
-    assert str(caught.value) == (
-        "unknown action parser 'pythonic': choose one of hermes, llama3_json, mistral, qwen3_xml"
-    )
+    assert str(caught.value) == ("no parser 'pythonic': choose from hermes, llama3_json, mistral, qwen3_xml")
 
 
 def test_truncation_is_kept() -> None:

@@ -124,6 +124,13 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_the_mass(weights: list[int], t
     assert not (probs[~kept] > least).any()
 
 
+@pytest.mark.parametrize("top_p", [1e-9, 1e-46, 1e-300])
+def test_the_smallest_mass_keeps_the_likeliest_token(top_p: float) -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0, -torch.inf]]).expand(3, -1)
+    tokens, _ = pick(logits, np.array([0.0, 0.5, np.nextafter(1.0, 0.0)]), Sampling(top_p=top_p))
+    assert tokens.tolist() == [1, 1, 1]
+
+
 def _model(architecture: str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)

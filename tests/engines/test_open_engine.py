@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +63,58 @@ def test_a_model_without_weights_or_tokenizer_is_one_line(absent: str, tiny_poli
     with pytest.raises(UserError, match=f"^model {tmp_path}: ") as raised:
         engines.open_engine("transformers", EngineOptions(model=str(tmp_path)))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["vllm", "transformers"])
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_model_whose_copy_was_cut_short_names_the_file(
+    name: str, file: str, tiny_policy: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_policy, tmp_path / "model"))
+    whole = (model / file).read_bytes()
+    for size in (0, 5, len(whole) // 2, len(whole) - 2):  # the last byte of some is a newline
+        (model / file).write_bytes(whole[:size])
+        with pytest.raises(UserError, match=f"^model {model}: {file} is .*; copy or download the model again$"):
+            engines.open_engine(name, EngineOptions(model=str(model)))
+
+
+@pytest.mark.parametrize("header", ["{}", "[]", '{"a": 1}', '{"a": {"data_offsets": [0]}}', "\xff"])
+def test_what_is_called_safetensors_and_is_none_is_told(header: str, tiny_policy: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_policy, tmp_path / "model"))
+    text = header.encode("latin-1")
+    (model / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"left over")
+    with pytest.raises(UserError, match=f"^model {model}: model.safetensors is cut short or no safetensors file"):
+        engines.open_engine("transformers", EngineOptions(model=str(model)))
+
+
+def test_shards_that_an_index_names_are_there(tiny_policy: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_policy, tmp_path / "model"))
+    names = {"a": "model.safetensors", "b": "model-2.safetensors", "c": "model-3.safetensors"}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(UserError, match=f"^model {model}: model-2.safetensors is not there, and 2 of 3 in all"):
+        engines.open_engine("transformers", EngineOptions(model=str(model)))
+
+
+def test_files_of_another_kind_or_of_other_shapes_are_one_line(tiny_policy: Path, tmp_path: Path) -> None:
+    for file, words in (("tokenizer.json", "{}"), ("config.json", "{}"), ("config.json", None)):
+        model = Path(shutil.copytree(tiny_policy, tmp_path / "model", dirs_exist_ok=True))
+        text = (model / file).read_text()
+        (model / file).write_text(words or text.replace('"hidden_size": 64', '"hidden_size": 32'))
+        with pytest.raises(UserError, match=f"^model {model}: ") as raised:
+            engines.open_engine("transformers", EngineOptions(model=str(model)))
+        assert "\n" not in str(raised.value)
+
+
+def test_an_adapter_that_was_cut_short_names_the_file(tiny_policy: Path, coin_adapter: Path, tmp_path: Path) -> None:
+    adapter = Path(shutil.copytree(coin_adapter, tmp_path / "adapter"))
+    weights = adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    options = EngineOptions(model=str(tiny_policy), adapter=str(adapter))
+    with pytest.raises(UserError, match=f"^adapter {adapter}: adapter_model.safetensors is cut short"):
+        engines.open_engine("transformers", options)
+    (adapter / "adapter_config.json").write_text("[]")
+    with pytest.raises(UserError, match=f"^adapter {adapter}: no readable adapter_config.json"):
+        engines.open_engine("transformers", options)
 
 
 @pytest.mark.parametrize("name", ["vllm", "transformers"])

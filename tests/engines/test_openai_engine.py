@@ -125,7 +125,8 @@ class OddServer:
 def odd_server() -> Iterator[OddServer]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._say(200, odd.models)
+            found = self.path == "/v1/models"
+            self._say(200 if found else 404, odd.models if found else {"detail": "Not Found"})
 
         def do_POST(self) -> None:
             odd.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -294,6 +295,14 @@ def test_a_server_that_stays_broken_is_a_failure_in_its_own_words(
     assert reply.failure == "engine_error"
     assert "the GPU is on fire" in reply.detail
     assert len(odd_server.asked) == 3
+
+
+def test_an_address_without_its_v1_is_told_so(opened: Opened, odd_server: OddServer) -> None:
+    for address in (odd_server.address.removesuffix("/v1"), odd_server.address.removesuffix("v1")):
+        with pytest.raises(UserError, match=f"^server {address.rstrip('/')}/?: .*404.*; add /v1 to the address$"):
+            opened("openai", base_urls=(address,))
+    with pytest.raises(UserError, match=r"404[^;]*$"):
+        opened("openai", base_urls=(f"{odd_server.address}/more/v1",))
 
 
 def test_a_models_page_that_is_none_is_a_user_error(opened: Opened, odd_server: OddServer) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,7 @@ from policies import Lesson, call_text, tool
 from trajectories import call, write_jsonl
 
 from pivotmine import rundir
+from pivotmine.cli import main
 from pivotmine.errors import UserError
 from pivotmine_stages import rollout as rollout_stage
 from pivotmine_stages.commands import extract, profile, rollout, score, select
@@ -230,3 +233,25 @@ def test_what_cannot_be_sampled_is_waited_for_by_none(run: Path, policy: Path) -
 def test_bad_settings_are_one_line(run: Path, policy: Path, adaptive: str, goal: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         adapt(run, policy, adaptive, **goal)
+
+
+def test_the_commands_that_sample_the_rest_work_as_they_are_printed(
+    source: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, model = tmp_path / "my run's", Path(shutil.copytree(policy, tmp_path / "my model"))
+    extract({}, sources=[source], run=run)
+    sampled = {"run": run, "model": str(model), "engine": "transformers", "max_new_tokens": 40, "num_samples": 8}
+    sampled |= {"limit": 4, "temperature": 0.9, "seed": 7, "policy_name": "mine", "verifier": "tool_call"}
+    profile({}, {"rollout": sampled, "score": {}, "select": {"max_mean": 0.3}}, adaptive="exact", report=None)
+    with pytest.raises(UserError, match="states are undecided") as raised:
+        select({}, run=run, max_mean=0.95)
+    commands = str(raised.value).split("; sample the rest by ")[1].split("`")[1::2]
+    assert [command.split()[1] for command in commands] == ["rollout", "score"]
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+    found = rundir.scan(run, "profiles").collect()
+    assert found["num_samples"].to_list() == [8] * 4
+    assert len(list((run / "rollouts").iterdir())) == len(found["verifier_id"].unique()) == 1
+    select({}, run=run, max_mean=0.95)

@@ -133,6 +133,8 @@ def test_two_verifiers_on_the_runs_own_samples(run: Path) -> None:
 
 def test_limit_is_in_states_and_a_policy_that_is_not_there_is_an_error(run: Path) -> None:
     assert audit(AuditConfig(verifier=TOOL_CALL, limit=1), run)["states"] == 1
+    everything = audit(AuditConfig(verifier=TOOL_CALL), run)["states"]
+    assert audit(AuditConfig(verifier=TOOL_CALL, limit=10**20), run)["states"] == everything
     with pytest.raises(UserError, match="no policy matches 'x'"):
         audit(AuditConfig(verifier=TOOL_CALL, policy="x"), run)
 

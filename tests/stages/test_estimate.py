@@ -62,6 +62,12 @@ def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> Non
     assert rollout({}, run=run, **options)["sampled"]["samples"] == 72
 
 
+def test_a_pilot_of_which_nothing_is_stored_says_no_more_than_a_dry_run(run: Path, tiny_policy: Path) -> None:
+    options: dict[str, Any] = {"model": str(tiny_policy), "engine": "transformers", "max_new_tokens": 4}
+    summary = rollout({}, run=run, dry_run=True, pilot=3, limit=0, **options)
+    assert (summary["states"], summary["generated_tokens"]) == (0, None)
+
+
 def test_a_dry_run_counts_what_is_missing_and_takes_a_pilot_of_all_for_all(run: Path, tiny_policy: Path) -> None:
     options: dict[str, Any] = {"model": str(tiny_policy), "engine": "transformers", "max_new_tokens": 6}
     options |= {"verifier": "tool_call", "num_samples": 4}

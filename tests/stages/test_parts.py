@@ -110,3 +110,20 @@ def test_an_error_at_the_end_is_raised_and_what_ends_the_work_loses_nothing() ->
         parts.add(rows(1, 3))
         raise SystemExit(143)
     assert written == [rows(1, 3)]
+
+
+def test_an_interruption_while_the_lock_is_taken_ends_all_the_same() -> None:
+    """An exception that a signal raises just then leaves the lock taken."""
+    written: list[Rows] = []
+
+    def interrupted() -> None:
+        with contextlib.suppress(SystemExit), PartWriter(written.append, num_rows=5, seconds=NEVER) as parts:
+            parts.add(rows(1, 2))
+            parts._changed.acquire()  # pyright: ignore[reportPrivateUsage]
+            raise SystemExit
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert written == [rows(1, 2)]

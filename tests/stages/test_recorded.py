@@ -307,3 +307,11 @@ def test_four_models_at_one_query_as_independent_code_counts_them(tmp_path: Path
         assert sorted(p["num_samples"] for p in found) == sorted(map(len, expected.values()))
         assert len(expected) == {"exact": 617, "actions": 614}[key]
     assert rundir.table_files(run, "scores")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m"])
+def test_a_name_that_nobody_can_read_is_refused(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path, DEMONSTRATED)
+    with pytest.raises(UserError, match=r"^--policy-name .*: a name to be read, on one line and not blank"):
+        record_in(run, write(tmp_path / "log.jsonl", rewarded("find", 1.0)), policy_name=name)
+    assert not (run / "rollouts").exists()

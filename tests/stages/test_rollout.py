@@ -158,7 +158,7 @@ def test_a_policy_that_was_never_sampled_is_none(run: Path, tiny_policy: Path) -
     with pytest.raises(UserError, match="no answer"):
         sample(run, tiny_policy, engine="openai", base_url=["http://127.0.0.1:9/v1"], policy_name="nobody")
     assert not (run / "rollouts").exists()
-    sample(run, tiny_policy, max_model_len=1)
+    sample(run, tiny_policy, max_model_len=7)
     assert not (run / "rollouts").exists()
     sample(run, tiny_policy, limit=1)
     assert len(list((run / "rollouts").iterdir())) == 1
@@ -227,8 +227,21 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
         ({"parser": "yaml"}, "no parser 'yaml'"),
         ({"verifier": "vibes"}, "no verifier"),
         ({"top_p": 0}, "--top-p 0: above 0, at most 1"),
-        ({"temperature": float("inf")}, "--temperature inf: a number, 0 or above"),
-        ({"temperature": float("nan")}, "--temperature nan: a number, 0 or above"),
+        ({"temperature": float("inf")}, "--temperature inf: 0 \\(greedy\\), or a number from 0.01"),
+        ({"temperature": float("nan")}, "--temperature nan: 0 \\(greedy\\), or a number from 0.01"),
+        ({"temperature": 1e-30}, "--temperature 1e-30: 0 \\(greedy\\), or a number from 0.01"),
+        ({"num_samples": 2**31}, "--num-samples 2147483648: from 1 to 16384"),
+        ({"num_samples": 0}, "--num-samples 0: from 1 to 16384"),
+        (
+            {"max_new_tokens": 64, "max_model_len": 64},
+            "--max-new-tokens 64 leaves no room .* --max-model-len of 64",
+        ),
+        (
+            {"max_new_tokens": 1024},
+            "--max-new-tokens 1024 leaves no room for a prompt in the model.s context of 1024",
+        ),
+        ({"policy_name": " "}, "--policy-name ' ': a name to be read"),
+        ({"policy_name": "a\nb"}, r"--policy-name 'a\\nb': a name to be read"),
         ({"timeout_s": float("nan")}, "--timeout-s nan: a number of seconds above 0"),
         ({"timeout_s": 0}, "--timeout-s 0: a number of seconds above 0"),
         ({"base_url": ["http://127.0.0.1:9/v1"]}, "--base-url names a server: --engine openai goes with it"),

@@ -55,6 +55,11 @@ def test_the_limit_comes_before_the_shares(run: Path) -> None:
     assert sorted(state for share in shares for state in share["state_id"]) == sorted(eligible["state_id"][:3])
 
 
+def test_a_limit_beyond_all_counting_is_none(run: Path) -> None:
+    eligible, _ = eligible_states(run, VERIFIER, (0, 1))
+    assert wanted(eligible, limit=10**20)["state_id"].to_list() == eligible["state_id"].to_list()
+
+
 def test_what_no_part_holds_is_missing(run: Path) -> None:
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
     a, b, c, d = eligible["state_id"]
@@ -73,12 +78,12 @@ def test_what_no_part_holds_is_missing(run: Path) -> None:
     assert missing_samples(run, "other", wanted(eligible))["missing"].to_list() == [[0, 1, 2]] * 4
 
 
-@pytest.mark.parametrize("counts", ["{a},1\n{a},2\n", "{a},-1\n", "{a},\n"])
+@pytest.mark.parametrize("counts", ["{a},1\n{a},2\n", "{a},-1\n", "{a},\n", "{a},2.9\n", "{a},16385\n"])
 def test_a_plan_has_one_row_a_state_with_a_number(run: Path, tmp_path: Path, counts: str) -> None:
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
     plan = tmp_path / "plan.csv"
     plan.write_text("state_id,num_samples\n" + counts.format(a=eligible["state_id"][0]))
-    with pytest.raises(UserError, match="one row a state, each with a number of samples from 0"):
+    with pytest.raises(UserError, match="one row a state, each with a whole number of samples from 0 to 16384"):
         wanted(eligible, plan=plan)
 
 

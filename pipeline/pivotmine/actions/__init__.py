@@ -7,7 +7,7 @@ cannot be read as one is kept whole, with the reason; it is neither a call nor a
 from pivotmine.actions.action import Action, ToolCall, Unparsed, action_from_json, action_to_json
 from pivotmine.actions.chat_message import action_from_message
 from pivotmine.actions.detection import detect_parser
-from pivotmine.actions.parsing import PARSERS, parse_action
+from pivotmine.actions.parsing import PARSERS, parse_action, require_parser
 
 __all__ = [
     "PARSERS",
@@ -19,4 +19,5 @@ __all__ = [
     "action_to_json",
     "detect_parser",
     "parse_action",
+    "require_parser",
 ]

@@ -20,6 +20,12 @@ PARSERS = {
 """Convention -> splitter. A new one is a module whose `split(text, tools)` yields pieces, and a line here."""
 
 
+def require_parser(name: str) -> None:
+    """UserError where no parser has the name."""
+    if name not in PARSERS:
+        raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
+
+
 def parse_action(
     text: str,
     *,
@@ -45,8 +51,7 @@ def split_text(
     text: str, *, parser: str, opened_reasoning: bool = False, tools: Sequence[dict[str, Any]] = ()
 ) -> Iterator[Piece]:
     """The pieces of one turn, in order: their texts joined are `text`."""
-    if parser not in PARSERS:
-        raise UserError(f"unknown action parser {parser!r}: choose one of {', '.join(PARSERS)}")
+    require_parser(parser)
     body, end_tokens = split_end_tokens(text)
     reasoning, answer = split_reasoning(body, opened=opened_reasoning)
     yield from reasoning

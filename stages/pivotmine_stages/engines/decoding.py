@@ -114,7 +114,8 @@ def shaped(logprobs_RV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_p < 1:
         sorted_RV, order_RV = probs_RV.sort(-1, descending=True)
         before_RV = sorted_RV.cumsum(-1) - sorted_RV
-        sorted_RV = sorted_RV.masked_fill(before_RV >= sampling.top_p, 0.0)
+        # The likeliest stays, also where the mass is too small for float32.
+        sorted_RV = sorted_RV.masked_fill((before_RV > 0) & (before_RV >= sampling.top_p), 0.0)
         probs_RV = torch.zeros_like(probs_RV).scatter_(-1, order_RV, sorted_RV)
     return probs_RV
 

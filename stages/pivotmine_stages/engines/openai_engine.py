@@ -261,7 +261,8 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> dict[st
         models = {str(model["id"]): model for model in jsonvalues.loads(response.text)["data"]}
     except openai.APIStatusError as error:
         kind = _NoAnswer if error.status_code >= 500 else UserError
-        raise kind(f"server {url}: {one_line(error.message)}") from None
+        hint = "; add /v1 to the address" if error.status_code == 404 and not url.rstrip("/").endswith("/v1") else ""
+        raise kind(f"server {url}: {one_line(error.message)}{hint}") from None
     except openai.OpenAIError:
         raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
     except (ValueError, TypeError, KeyError):

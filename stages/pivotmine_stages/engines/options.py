@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotmine.errors import UserError
+from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.protocol import Reply, Request, Sample, Sampling
 
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
@@ -76,6 +77,7 @@ def require_model(model: str) -> None:
             raise UserError(f"model {model}: the folder has no config.json; name a Hugging Face model folder")
         if not any(True for pattern in TOKENIZER_FILES for _ in folder.glob(pattern)):
             raise UserError(f"model {model}: the folder has no tokenizer; save the policy's own beside its weights")
+        require_whole_files(f"model {model}", folder)
     elif folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise UserError(f"model {model}: no such folder; name a Hugging Face model folder or a hub id")
     else:
@@ -96,9 +98,22 @@ def adapter_config(adapter: str) -> dict[str, Any]:
     """The adapter's `adapter_config.json`; UserError where there is none."""
     path = Path(adapter) / "adapter_config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"adapter {adapter}: no readable adapter_config.json; name a LoRA folder") from None
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"adapter {adapter}: no readable adapter_config.json; name a LoRA folder")
+    require_whole_files(f"adapter {adapter}", path.parent)
+    return found
+
+
+def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:
+    """UserError where the token budget alone fills the context: then no prompt fits beside it."""
+    if max_model_len is not None and max_new_tokens >= max_model_len:
+        raise UserError(
+            f"--max-new-tokens {max_new_tokens} leaves no room for a prompt in {what} of {max_model_len} tokens: "
+            "give a smaller one"
+        )
 
 
 def refusal(request: Request, max_model_len: int | None, vocab_size: int | None) -> Reply | None:

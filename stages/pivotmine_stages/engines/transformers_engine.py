@@ -127,8 +127,8 @@ def _load(options: EngineOptions) -> tuple[Any, Any]:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
         model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype)
-    except (OSError, ValueError) as error:  # no tokenizer, no weights, an unknown architecture
-        raise UserError(f"model {options.model}: {one_line(str(error))}") from None
+    except Exception as error:  # no weights, weights of other shapes, an unknown architecture: of a dozen kinds
+        raise UserError(f"model {options.model}: {type(error).__name__}: {one_line(str(error))}") from None
     if options.adapter is not None:
         model = _merge_adapter(model, options.adapter)
     use_grouped_attention(model)

@@ -1,0 +1,61 @@
+"""Whether the files of a model or an adapter are whole: a copy that was cut short is told before anything is loaded.
+
+Libraries that load them raise what they like, from deep inside, and vLLM in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pivotmine.errors import UserError
+
+_JSON = ("config.json", "*_config.json", "tokenizer.json", "special_tokens_map.json", "vocab.json", "*.index.json")
+
+
+def require_whole_files(what: str, folder: Path) -> None:
+    """UserError, of `what` (`model NAME`), for the first file that is no JSON, no whole safetensors, or not there."""
+    for path in sorted({path for pattern in _JSON for path in folder.glob(pattern)}):
+        found = _json(path)
+        if found is None:
+            raise UserError(f"{what}: {path.name} is no JSON object, it may be cut short; {_AGAIN}")
+        if path.name.endswith(".index.json"):
+            _require_shards(what, folder, found)
+    for path in sorted(folder.glob("*.safetensors")):
+        if not _is_whole(path):
+            raise UserError(f"{what}: {path.name} is cut short or no safetensors file; {_AGAIN}")
+
+
+_AGAIN = "copy or download the model again"
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _require_shards(what: str, folder: Path, index: dict[str, Any]) -> None:
+    shards = index.get("weight_map")
+    names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set[str]()
+    if missing := sorted(name for name in names if not (folder / name).is_file()):
+        raise UserError(f"{what}: {missing[0]} is not there, and {len(missing)} of {len(names)} in all; {_AGAIN}")
+
+
+def _is_whole(path: Path) -> bool:
+    """Its header says where its last tensor ends."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 + length:
+            return False
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            return size == 8 + length + max(ends, default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            return False
