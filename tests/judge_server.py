@@ -73,6 +73,8 @@ def judge_server() -> Generator[Server]:
         state.url = f"http://127.0.0.1:{listening.server_port}/v1"
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield state
-        listening.shutdown()
-        thread.join()
+        try:
+            yield state
+        finally:  # a test that fails must not leave a thread that keeps all tests from ending
+            listening.shutdown()
+            thread.join()
