@@ -95,6 +95,17 @@ def test_shards_that_an_index_names_are_there(tiny_policy: Path, tmp_path: Path)
         engines.open_engine("transformers", EngineOptions(model=str(model)))
 
 
+def test_the_older_files_that_an_index_names_may_be_left_out(tiny_policy: Path, tmp_path: Path) -> None:
+    """As where only safetensors and JSON files were downloaded, which is what vLLM does."""
+    model = Path(shutil.copytree(tiny_policy, tmp_path / "model"))
+    names = {"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}
+    (model / "pytorch_model.bin.index.json").write_text(json.dumps(names))
+    engine = engines.open_engine("transformers", EngineOptions(model=str(model)))
+    assert (
+        engine.max_model_len == engines.open_engine("transformers", EngineOptions(model=str(tiny_policy))).max_model_len
+    )
+
+
 def test_files_of_another_kind_or_of_other_shapes_are_one_line(tiny_policy: Path, tmp_path: Path) -> None:
     for file, words in (("tokenizer.json", "{}"), ("config.json", "{}"), ("config.json", None)):
         model = Path(shutil.copytree(tiny_policy, tmp_path / "model", dirs_exist_ok=True))

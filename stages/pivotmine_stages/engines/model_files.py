@@ -12,6 +12,7 @@ from typing import Any
 
 from pivotmine.errors import UserError
 
+_INDEX = "model.safetensors.index.json"
 _JSON = ("config.json", "*_config.json", "tokenizer.json", "special_tokens_map.json", "vocab.json", "*.index.json")
 
 
@@ -21,7 +22,8 @@ def require_whole_files(what: str, folder: Path) -> None:
         found = _json(path)
         if found is None:
             raise UserError(f"{what}: {path.name} is no JSON object, it may be cut short; {_AGAIN}")
-        if path.name.endswith(".index.json"):
+        # Of the others the shards may be left out: a download of safetensors brings the index of the older files too.
+        if path.name == _INDEX:
             _require_shards(what, folder, found)
     for path in sorted(folder.glob("*.safetensors")):
         if not _is_whole(path):
