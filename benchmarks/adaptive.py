@@ -27,11 +27,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pivotmine import rundir
-from pivotmine.prior import Observed
-from pivotmine_stages.allocation import RENT, Lattice, Outlook, Place, moved
-from pivotmine_stages.planning import Goal, StateSoFar, exact_plan, probabilistic_plan
-from pivotmine_stages.stopping import Rewards, StoppingRule
+from pivotmine.run import rundir
+from pivotmine.stats.success_prior import Observed
+from pivotmine_stages.adaptive.allocation import RENT, Lattice, Outlook, Place, moved
+from pivotmine_stages.adaptive.planning import Goal, StateSoFar, exact_plan, probabilistic_plan
+from pivotmine_stages.profiles.stopping import Rewards, StoppingRule
 
 MOST = 16
 MAX_MEAN = 0.6

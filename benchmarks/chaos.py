@@ -25,8 +25,8 @@ from typing import Any
 import polars as pl
 import psutil
 
-from pivotmine import rundir
-from pivotmine_stages.commands import extract, rollout
+from pivotmine.run import rundir
+from pivotmine_stages.cli.options import extract, rollout
 
 DESK = Path(__file__).parents[1] / "data/desk"
 NUM_TRAJECTORIES, NUM_SAMPLES = 120, 8
@@ -35,9 +35,9 @@ SECONDS_PER_PART = 2.0
 LONGEST_S = 7200.0
 FLAGS: dict[str, Any] = {"num_samples": NUM_SAMPLES, "max_new_tokens": 64, "model": str(DESK / "policy")}
 _COMMAND = f"""
-import pivotmine_stages.rollout as stage
+import pivotmine_stages.rollout.stage as stage
 stage.SECONDS_PER_PART = {SECONDS_PER_PART}
-from pivotmine.cli import main
+from pivotmine_stages.cli.app import main
 main()
 """
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from pivotmine_stages.commands import extract
+from pivotmine_stages.cli.options import extract
 
 LENGTHENING = 10
 

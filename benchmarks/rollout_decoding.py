@@ -9,9 +9,9 @@ import torch
 from benchmarks.measuring import paired_ratio
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from pivotmine_stages.engines.attention import use_grouped_attention
-from pivotmine_stages.engines.decoding import Draw, decode
-from pivotmine_stages.engines.protocol import Sampling
+from pivotmine.sampling.attention import use_grouped_attention
+from pivotmine.sampling.decoding import Draw, decode
+from pivotmine.sampling.settings import Sampling
 
 NUM_STATES, NUM_SAMPLES, PROMPT_TOKENS, NEW_TOKENS = 8, 8, 300, 32
 

@@ -1,6 +1,6 @@
 """Prompt tokens computed for K samples of every state, against the least possible; exact counts, no times.
 
-1.0 is the prefix tree of all prompts. `paged` is what vLLM's block size permits (`pivotmine_stages.prefixes`). Peers
+1.0 is the prefix tree of all prompts. `paged` is what vLLM's block size permits (`pivotmine.sampling.prefix_tree`). Peers
 send K separate requests a state, in the order in which states arrive when all trajectories run side by side: turn by
 turn. On tau-bench, with its long prompts, each way is run again with a cache that holds but few of them.
 """
@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from pivotmine.states import demonstrated_turns, state_messages
-from pivotmine_stages.commands import extract
+from pivotmine.run.states import demonstrated_turns, state_messages
+from pivotmine.sampling.prefix_tree import paged_tokens, sortable, tree_tokens
+from pivotmine.sampling.settings import Sampling
+from pivotmine_stages.cli.options import extract
 from pivotmine_stages.engines import open_engine
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Request, Sampling
-from pivotmine_stages.prefixes import paged_tokens, sortable, tree_tokens
-from pivotmine_stages.rendering import load_renderer
-from pivotmine_stages.wanted import in_prefix_order
+from pivotmine_stages.engines.protocol import Request
+from pivotmine_stages.policy.prompts import load_renderer
+from pivotmine_stages.rollout.missing import in_prefix_order
 
 DESK = Path(__file__).parents[1] / "data" / "desk"
 NEW_TOKENS = 2
@@ -125,14 +126,14 @@ def _opened(name: str, states: States, cache_prompts: int | None = None) -> Gene
     if name == "vllm":
         from vllm import LLM
 
-        from pivotmine_stages.engines import vllm_engine
+        from pivotmine_stages.engines.vllm import engine
 
         blocks: dict[str, Any] = {}
         if cache_prompts is not None:
             # vLLM keeps a block to itself, and takes no cache that does not hold the longest request beside it.
             per_prompt = -(-(longest + NEW_TOKENS) // BLOCK_TOKENS_CPU)
             blocks = {"num_gpu_blocks_override": 1 + cache_prompts * per_prompt}
-        vllm_engine.LLM = functools.partial(LLM, disable_log_stats=False, **blocks)  # type: ignore[misc]
+        engine.LLM = functools.partial(LLM, disable_log_stats=False, **blocks)  # type: ignore[misc]
     engine = open_engine(name, options)
     try:
         yield engine

@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 from benchmarks.measuring import median_interval
 from benchmarks.rollout_prefill import DESK
 
-from pivotmine.states import state_messages
-from pivotmine_stages.commands import extract, rollout_config
-from pivotmine_stages.opened import OpenedPolicy, opened_policy
-from pivotmine_stages.rollout import RolloutConfig, rollout
-from pivotmine_stages.wanted import eligible_states, in_prefix_order, wanted_samples
+from pivotmine.run.states import state_messages
+from pivotmine_stages.cli.options import extract, rollout_config
+from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.rollout.missing import eligible_states, in_prefix_order, wanted_samples
+from pivotmine_stages.rollout.stage import RolloutConfig, rollout
 
 NEW_TOKENS = 64
 
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> None:
         extract({}, sources=[_first_trajectories(Path(name), options.pair_trajectories)], run=run)
         settings: dict[str, Any] = {"num_samples": options.num_samples, "max_new_tokens": NEW_TOKENS}
         config = rollout_config({}, model=str(DESK / "policy"), engine="vllm", **settings)
-        with opened_policy(config) as policy:
+        with open_policy(config) as policy:
             prompts = _prompts(run, config, policy)
             rates = _measure(run, config, policy, prompts, options.pairs)
     for name, ratios in (
@@ -78,7 +78,7 @@ def _first_trajectories(folder: Path, number: int) -> Path:
 
 
 def _measure(
-    run: Path, config: RolloutConfig, policy: OpenedPolicy, prompts: list[list[int]], num_pairs: int
+    run: Path, config: RolloutConfig, policy: PolicySession, prompts: list[list[int]], num_pairs: int
 ) -> list[Rates]:
     """Pairs after one that is not counted, each side first in every other one."""
     rates: list[Rates] = []
@@ -91,7 +91,7 @@ def _measure(
     return rates[1:]
 
 
-def _prompts(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> list[list[int]]:
+def _prompts(run: Path, config: RolloutConfig, policy: PolicySession) -> list[list[int]]:
     assert policy.renderer is not None
     eligible, _ = eligible_states(run, config.verifier, config.shard)
     wanted = wanted_samples(eligible, num_samples=config.num_samples, plan=None, limit=None, shard=(0, 1))
@@ -99,7 +99,7 @@ def _prompts(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> list[lis
     return [policy.renderer.render(state.messages, state.tools).token_ids for state in states]
 
 
-def _ours(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> tuple[float, float, float]:
+def _ours(run: Path, config: RolloutConfig, policy: PolicySession) -> tuple[float, float, float]:
     """`Rates.sampling`, `whole` and `whole_work`."""
     shutil.rmtree(run / "rollouts", ignore_errors=True)
     engine: Any = policy.engine(0)
@@ -112,7 +112,7 @@ def _ours(run: Path, config: RolloutConfig, policy: OpenedPolicy) -> tuple[float
     return tokens / summary["sampling_s"], tokens / seconds, tokens / work
 
 
-def _bare(prompts: list[list[int]], config: RolloutConfig, policy: OpenedPolicy) -> tuple[float, float]:
+def _bare(prompts: list[list[int]], config: RolloutConfig, policy: PolicySession) -> tuple[float, float]:
     """`Rates.bare` and `bare_work`."""
     from vllm import SamplingParams
 

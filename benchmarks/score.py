@@ -16,11 +16,11 @@ from typing import Any
 
 from benchmarks.measuring import paired_ratio
 
-from pivotmine import rundir
 from pivotmine.actions import Action, ToolCall
 from pivotmine.errors import UserError
+from pivotmine.run import rundir
 from pivotmine.verifiers import VERIFIERS, State, make_spec, prepare
-from pivotmine_stages.commands import extract, score
+from pivotmine_stages.cli.options import extract, score
 
 NUM_STATES = 1000
 NUM_SAMPLES = 40

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers import Judge, State, make_spec, prepare
+from pivotmine.verifiers import Scorer, State, make_spec, prepare
 
 REWARDED = 1.0
 
@@ -66,7 +66,7 @@ def pairs(found: list[Attempt]) -> Iterator[Pair]:
         by_query[attempt.query].append(attempt)
     for group in by_query.values():
         rewarded = {attempt.command for attempt in group if attempt.reward == REWARDED}
-        judges: dict[str, Judge] = {c: prepare(spec, State(), [Action(message=c)]) for c in rewarded}
+        judges: dict[str, Scorer] = {c: prepare(spec, State(), [Action(message=c)]) for c in rewarded}
         for one, other in combinations(group, 2):
             if one.reward != REWARDED:
                 one, other = other, one

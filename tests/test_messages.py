@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.messages import (
     StateHash,
     argument_value,
@@ -101,7 +101,7 @@ def test_what_is_seen_of_a_result_is_its_json_around_the_place_of_its_call(more:
     found = seen(result)
     shown = {**result, "content": "x", "tool_call_id": 7}
     shown.pop("id", None)
-    assert found.shown + b"7" + found.rest == jsonvalues.canonical_bytes(shown)
+    assert found.shown + b"7" + found.rest == strict_json.canonical_bytes(shown)
     assert (found.calls, found.answers) == ((), "c")
 
 

@@ -6,18 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_file_tree_names_every_module_and_nothing_else() -> None:
+def test_the_file_tree_names_every_folder_of_code_and_no_other() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text[text.index("pyproject.toml  constraints.txt") :]
-    named = set(re.findall(r"\b(\w+)(?:\.py)?\b", tree[: tree.index("```")]))
-    modules = [
-        path.stem
-        for root in ("pipeline", "stages", "trainer/pivotmine_trainer")
-        for path in (ROOT / root).rglob("*.py")
-    ]
-    assert [name for name in sorted(modules) if name not in named and name != "__init__"] == []
-    files = set(re.findall(r"\b(\w+)\.py\b", tree[: tree.index("```")]))
-    assert files <= set(modules)
+    named = set(re.findall(r"\b(\w+)/", tree[: tree.index("```")]))
+    roots = ("pipeline/pivotmine", "stages/pivotmine_stages", "trainer/pivotmine_trainer")
+    folders = {path.parent.name for root in roots for path in (ROOT / root).glob("*/__init__.py")}
+    assert folders <= named
+    assert [name for name in sorted(named) if not any(ROOT.glob(f"**/{name}"))] == []
 
 
 def test_every_option_of_the_trainer_exists() -> None:
@@ -26,7 +22,7 @@ def test_every_option_of_the_trainer_exists() -> None:
     commands = "\n".join(re.findall(r"(?:pivotmine-train|trl grpo)[^\n`]*", part))
     used = {*re.findall(r"--([a-z_]+)(?= )", commands), *re.findall(r"`--([a-z_]+)[^`]*`", part)}
     assert {"dataset", "method", "retrieval_prompts", "echo_weight"} <= used
-    declared = (ROOT / "trainer/pivotmine_trainer/arguments.py").read_text(encoding="utf-8")
+    declared = (ROOT / "trainer/pivotmine_trainer/cli/arguments.py").read_text(encoding="utf-8")
     of_trl = {
         "output_dir",
         "use_peft",
@@ -44,7 +40,7 @@ def test_every_option_of_the_trainer_exists() -> None:
 def test_every_command_and_flag_of_the_readme_exists() -> None:
     from typer.main import get_command
 
-    from pivotmine.cli import app
+    from pivotmine_stages.cli.app import app
 
     commands = get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 UNREADABLE, UNRECORDED = "unreadable", "unrecorded"
@@ -107,12 +107,12 @@ def text_of(content: Any) -> str:
 
 def message_id(message: Any) -> str:
     """Hash of the whole message as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(message))
+    return digest(strict_json.canonical_bytes(message))
 
 
 def tools_id(tools: list[Any]) -> str:
     """Hash of the tool definitions as a JSON value."""
-    return digest(jsonvalues.canonical_bytes(tools))
+    return digest(strict_json.canonical_bytes(tools))
 
 
 class Seen(NamedTuple):
@@ -135,7 +135,7 @@ def seen(
 
     canonical: the whole message as canonical JSON, where it is known: it is what is seen of most messages. arguments:
     those of all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the
-    message are `jsonvalues.is_ordinary`.
+    message are `strict_json.is_ordinary`.
     """
     content = message.get("content")
     if canonical is not None and len(message) == 2 and isinstance(content, str) and content == content.strip():
@@ -152,11 +152,11 @@ def seen(
 def _around_place(fields: dict[str, Any], *, ordinary: bool | None) -> tuple[bytes, bytes]:
     """Canonical JSON before and behind the place of the call that a result names; all of it where it names none."""
     if "tool_call_id" not in fields:
-        return jsonvalues.canonical_bytes(fields, ordinary=ordinary), b""
-    zero = jsonvalues.canonical_bytes({**fields, "tool_call_id": 0}, ordinary=ordinary)
+        return strict_json.canonical_bytes(fields, ordinary=ordinary), b""
+    zero = strict_json.canonical_bytes({**fields, "tool_call_id": 0}, ordinary=ordinary)
     if max(fields) == "tool_call_id":  # the last key, as in nearly all results
         return zero[:-2], zero[-1:]
-    one = jsonvalues.canonical_bytes({**fields, "tool_call_id": 1}, ordinary=ordinary)
+    one = strict_json.canonical_bytes({**fields, "tool_call_id": 1}, ordinary=ordinary)
     start = next(at for at, (a, b) in enumerate(zip(zero, one, strict=True)) if a != b)
     return zero[:start], zero[start + 1 :]
 
@@ -231,7 +231,7 @@ def argument_value(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
-        return jsonvalues.loads(arguments)
+        return strict_json.loads(arguments)
     except ValueError:
         return arguments
 

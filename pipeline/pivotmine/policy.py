@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.errors import UserError
 
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.gguf")
@@ -32,10 +32,10 @@ def hash_tokenizer(tokenizer: Any) -> str:
     """Hash of what a loaded Hugging Face tokenizer does, wherever it was loaded from; its chat template aside."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return hash_text(jsonvalues.canonical(tokenizer.get_vocab()))
+        return hash_text(strict_json.canonical(tokenizer.get_vocab()))
     state = json.loads(backend.to_str())
     # Padding and truncation are settings of a caller, not of the tokenizer.
-    return hash_text(jsonvalues.canonical({**state, "padding": None, "truncation": None}))
+    return hash_text(strict_json.canonical({**state, "padding": None, "truncation": None}))
 
 
 def hash_template(template: str) -> str:
@@ -56,7 +56,7 @@ def hash_token_ids(token_ids: Iterable[int]) -> str:
 def policy_id(name: str, fields: Mapping[str, Any]) -> str:
     """`<name>-<12 hex>`: a folder's name that a person recognises and that no other policy has."""
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "policy"
-    return f"{readable}-{hash_text(jsonvalues.canonical(fields))[:12]}"
+    return f"{readable}-{hash_text(strict_json.canonical(fields))[:12]}"
 
 
 def _hash_files(files: list[Path]) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
 
 
@@ -46,7 +46,7 @@ def test_tags_of_calls_inside_values_cut_nothing() -> None:
 
 def test_every_tag_may_stand_inside_json_strings() -> None:
     value = ["</parameter></function></tool_call><parameter=y>"]
-    text = f"<function=a>\n<parameter=x>\n{jsonvalues.dumps(value)}\n</parameter>\n</function>"
+    text = f"<function=a>\n<parameter=x>\n{strict_json.dumps(value)}\n</parameter>\n</function>"
     assert parse(text, tool("a", {"x": {"type": "array"}})) == Action(
         tool_calls=(ToolCall(name="a", arguments={"x": value}),)
     )
@@ -131,7 +131,7 @@ def test_rendered_calls_are_read_back(arguments: dict[str, Any]) -> None:
     types = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     declared = {key: {"type": types.get(type(value), "null")} for key, value in arguments.items()}
     body = "".join(
-        f"<parameter={key}>\n{value if isinstance(value, str) else jsonvalues.dumps(value)}\n</parameter>\n"
+        f"<parameter={key}>\n{value if isinstance(value, str) else strict_json.dumps(value)}\n</parameter>\n"
         for key, value in arguments.items()
     )
     text = f"<tool_call>\n<function=f>\n{body}</function>\n</tool_call>"

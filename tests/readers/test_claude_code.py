@@ -4,10 +4,10 @@ import pytest
 from hostile import broken, check_broken, read_records
 from hypothesis import given, settings
 
-from pivotmine.json_records import Record
 from pivotmine.messages import problem
 from pivotmine.readers.claude_code import READER
 from pivotmine.readers.trajectory import Trajectory
+from pivotmine.sources.json_records import Record
 
 
 def line(kind: str, identity: str, parent: str | None, message: Any = None, **fields: Any) -> dict[str, Any]:

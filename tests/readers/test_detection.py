@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from format_samples import EVERY, SAMPLES
 
-from pivotmine.json_records import Record
 from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.trajectory import BadTrajectory
+from pivotmine.sources.json_records import Record
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from pivotmine import readers
-from pivotmine.json_records import Record
 from pivotmine.readers import grouped
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory
+from pivotmine.sources.json_records import Record
 
 BAD = Record(0, None, ("bad_json", "x"))
 STRANGE = Record(1, {"strange": 1})

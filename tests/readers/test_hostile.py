@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import needs_real_data, real_file
 
-from pivotmine import jsonvalues, messages
+from pivotmine import messages, strict_json
 from pivotmine.actions import action_from_message, action_to_json
-from pivotmine.json_records import Record
 from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
-from pivotmine.sources import read_source
+from pivotmine.sources.json_records import Record
+from pivotmine.sources.sources import read_source
 
 PROPERTY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.text(max_size=3), st.just("{oops"), st.just("[1]"))
@@ -53,7 +53,7 @@ def use(found: Trajectory) -> None:
                 action_to_json(action_from_message(message))
             state.add(message)
             state.state_id()
-    jsonvalues.canonical([found.task_id, found.domain, found.outcome, found.metadata])
+    strict_json.canonical([found.task_id, found.domain, found.outcome, found.metadata])
 
 
 def read_all(records: list[Any], name: str | None = None) -> None:

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import read_file, turns_of
 
-from pivotmine.eval_archive import read_archive
-from pivotmine.json_records import Record
 from pivotmine.messages import problem
 from pivotmine.readers.inspect_log import READER
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
-from pivotmine.sources import read_source
+from pivotmine.sources.eval_archive import read_archive
+from pivotmine.sources.json_records import Record
+from pivotmine.sources.sources import read_source
 
 # As inspect_ai 0.3.285 logs samples (inspect_ai/log/_log.py, event/_model.py).
 INFO = {"name": "bash", "description": "Run.", "parameters": {"type": "object", "properties": {}}, "options": {}}

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from reading import needs_real_data, real_file, records_of, trajectories, turns_of
 
-from pivotmine.json_records import Record
 from pivotmine.readers import grouped
 from pivotmine.readers.intercode import matches, read
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.sources.json_records import Record
 
 HISTORY: dict[str, Any] = {
     "actions": ["ls", "wc x", "wc y"],

@@ -2,10 +2,10 @@ from typing import Any
 
 from format_samples import OPENAI
 
-from pivotmine.json_records import Record
 from pivotmine.readers import READERS, detect, grouped
 from pivotmine.readers.message_list import matches, read
 from pivotmine.readers.trajectory import Segment, Trajectory
+from pivotmine.sources.json_records import Record
 
 
 def test_a_file_of_messages_is_one_conversation() -> None:

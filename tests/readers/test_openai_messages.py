@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from pivotmine.readers import openai_messages
-from pivotmine.readers.labels import tool_definitions
 from pivotmine.readers.openai_messages import matches, read
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 
 MESSAGES = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]

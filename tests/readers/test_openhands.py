@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import needs_real_data, real_file, trajectories, turns_of
 
-from pivotmine.json_records import Record
 from pivotmine.messages import problem
 from pivotmine.readers import detect
 from pivotmine.readers.openhands import READER
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
+from pivotmine.sources.json_records import Record
 
 TOOLS = [{"type": "function", "function": {"name": "execute_bash", "parameters": {"type": "object"}}}]
 

@@ -5,11 +5,11 @@ from hostile import broken, check_broken, read_records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotmine.json_records import Record
 from pivotmine.messages import problem
 from pivotmine.readers import detect
 from pivotmine.readers.openhands_sdk import READER
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
+from pivotmine.sources.json_records import Record
 
 # Events as openhands-sdk 1.58 writes them (openhands/sdk/event).
 TOOL = {"type": "function", "function": {"name": "terminal", "parameters": {"type": "object"}}}

@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from pivotmine.json_records import Record
 from pivotmine.readers import grouped, request_log
 from pivotmine.readers.request_log import matches, read
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.sources.json_records import Record
 
 TOOL = {"type": "function", "function": {"name": "find"}}
 

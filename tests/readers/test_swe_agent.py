@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import needs_real_data, real_file, trajectories, turns_of
 
-from pivotmine.json_records import Record
 from pivotmine.messages import problem
 from pivotmine.readers.swe_agent import READER
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory
+from pivotmine.sources.json_records import Record
 
 SYSTEM = {"role": "system", "content": "Fix bugs.", "agent": "main", "message_type": "system_prompt"}
 

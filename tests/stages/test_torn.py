@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from trajectories import order_trajectory, write_jsonl
 
-from pivotmine import rundir, sql
 from pivotmine.errors import UserError
-from pivotmine_stages.commands import export, extract, rollout, score, select
+from pivotmine.run import rundir, sql
+from pivotmine_stages.cli.options import export, extract, rollout, score, select
 
 TABLES = ("rollouts", "scores", "profiles", "pivots")
 

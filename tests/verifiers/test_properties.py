@@ -8,8 +8,8 @@ from specs import CALLS_AS_JSON, SPECS
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
-from pivotmine.verifiers.forms import canonical_form
-from pivotmine.verifiers.schema import Schema
+from pivotmine.verifiers.tool_calls.canonical import canonical_form
+from pivotmine.verifiers.tool_calls.schema import Schema
 
 SCALARS: tuple[tuple[dict[str, Any], st.SearchStrategy[Any]], ...] = (
     ({"type": "string"}, st.text(max_size=6)),

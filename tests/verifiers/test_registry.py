@@ -18,7 +18,7 @@ from pivotmine.verifiers import VERIFIERS, make_spec
 
 def test_the_exported_names_are_there_and_no_others() -> None:
     exported = {
-        "Judge", "Outcome", "State", "VERIFIERS", "Verdict", "Verifier", "VerifierSpec", "make_spec",
+        "Scorer", "Outcome", "State", "VERIFIERS", "Verdict", "Verifier", "VerifierSpec", "make_spec",
         "passes_gate", "prepare", "resolve", "verify",
     }  # fmt: skip
     assert set(pivotmine.verifiers.__all__) == exported

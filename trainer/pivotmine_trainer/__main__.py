@@ -1,5 +1,5 @@
 """`python -m pivotmine_trainer`, and `accelerate launch -m pivotmine_trainer`: the command `pivotmine-train`."""
 
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli.app import main
 
 main()

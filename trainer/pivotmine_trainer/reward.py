@@ -21,9 +21,9 @@ from typing import Any
 
 from pivotmine.actions import Action, parse_action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import Judge, Outcome, Verdict
-from pivotmine_trainer.dataset import make_judge, row_spec
-from pivotmine_trainer.rows import tools_of
+from pivotmine.verifiers import Outcome, Scorer, Verdict
+from pivotmine_trainer.data.dataset import make_judge, row_spec
+from pivotmine_trainer.data.rows import tools_of
 
 JUDGED_BY = (
     *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
@@ -93,7 +93,7 @@ def _verdicts(
     completion_ids: list[list[int]],
     columns: dict[str, Any],
 ) -> list[Verdict]:
-    judges: dict[tuple[Any, ...], Judge | None] = {}
+    judges: dict[tuple[Any, ...], Scorer | None] = {}
     verdicts: list[Verdict] = []
     for index, ids in enumerate(completion_ids):
         row = {name: columns[name][index] for name in JUDGED_BY}

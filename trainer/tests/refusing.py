@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli.app import main
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -15,12 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotmine_trainer.cli import main
-from pivotmine_trainer.curriculum import TEMPERATURE, Curriculum, CurriculumSampler, group_advantages
-from pivotmine_trainer.demonstrations import continuations
-from pivotmine_trainer.echo import Echo
-from pivotmine_trainer.order import PromptSampler
-from pivotmine_trainer.retrieval import log_likelihoods
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.extras.curriculum import TEMPERATURE, Curriculum, CurriculumSampler, group_advantages
+from pivotmine_trainer.extras.echo import Echo
+from pivotmine_trainer.extras.retrieval import log_likelihoods
+from pivotmine_trainer.sft.demonstrations import continuations
+from pivotmine_trainer.train.prompt_sampler import PromptSampler
 
 
 def test_weights_are_the_softmax_of_the_upper_confidence_bounds() -> None:

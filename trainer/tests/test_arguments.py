@@ -9,8 +9,8 @@ import pytest
 import tiny
 
 from pivotmine.errors import UserError
-from pivotmine_trainer.arguments import GRPOSettings, parse
-from pivotmine_trainer.sampling import check_steps
+from pivotmine_trainer.cli.arguments import GRPOSettings, parse
+from pivotmine_trainer.train.sampling import check_steps
 
 
 def parsed(config: str, folder: Path) -> dict[str, Any]:

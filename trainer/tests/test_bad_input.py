@@ -16,9 +16,9 @@ from refusing import refusal
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
-from pivotmine_trainer.arguments import PivotArguments
-from pivotmine_trainer.cli import main
-from pivotmine_trainer.dataset import load_split
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.cli.arguments import PivotArguments
+from pivotmine_trainer.data.dataset import load_split
 
 Refused = Callable[..., str]
 

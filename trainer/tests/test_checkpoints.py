@@ -15,8 +15,8 @@ from refusing import refusal
 
 from pivotmine.policy import hash_weights
 from pivotmine.verifiers import make_spec
-from pivotmine_trainer import heldout
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.train import heldout
 
 LORA: dict[str, Any] = {
     "use_peft": "true",

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 import tiny
 
-from pivotmine.tables import PIVOTS
-from pivotmine_trainer.dataset import CONTRACT, judged_rows, load_split
+from pivotmine.run.tables import PIVOTS
+from pivotmine_trainer.data.dataset import CONTRACT, judged_rows, load_split
 from pivotmine_trainer.reward import JUDGED_BY
 
 KINDS = {pa.string(): "string", pa.bool_(): "bool", pa.list_(pa.int32()): "list"}
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import pivotmine_trainer
-for module in pkgutil.iter_modules(pivotmine_trainer.__path__):
-    if module.name != "__main__":
-        importlib.import_module("pivotmine_trainer." + module.name)
+for module in pkgutil.walk_packages(pivotmine_trainer.__path__, "pivotmine_trainer."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 print(" ".join(sorted(sys.modules)))
 """
 
@@ -33,10 +33,10 @@ def test_every_column_is_in_the_miner_s_table_with_its_kind() -> None:
 def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True, cwd=tmp_path)
     loaded = done.stdout.split()
-    assert "pivotmine_trainer.grpo" in loaded
+    assert "pivotmine_trainer.train.grpo" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("pivotmine_stages", "duckdb", "polars")] == []
     of_the_miner = {name.split(".")[1] for name in loaded if name.startswith("pivotmine.")}
-    light = {"actions", "policy", "verifiers", "errors", "inert", "jsonvalues", "messages", "outcomes"}
+    light = {"actions", "policy", "verifiers", "errors", "escape", "strict_json", "messages", "run"}
     assert of_the_miner == light
 
 
@@ -65,8 +65,8 @@ def test_options_of_a_verifier_are_part_of_what_it_is(policy: Path, tmp_path: Pa
 def test_sampling_comes_from_the_dataset(
     policy: Path, dataset: Path, given: float | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pivotmine_trainer.arguments import GRPOSettings, parse
-    from pivotmine_trainer.sampling import sample_as_mined
+    from pivotmine_trainer.cli.arguments import GRPOSettings, parse
+    from pivotmine_trainer.train.sampling import sample_as_mined
 
     _, settings, _ = parse(tiny.command(policy, dataset, Path("out"), temperature=given))
     assert isinstance(settings, GRPOSettings)
@@ -80,8 +80,8 @@ def test_sampling_comes_from_the_dataset(
 def test_another_policy_than_the_profiled_one_is_a_warning(
     policy: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pivotmine_trainer.arguments import ModelSettings
-    from pivotmine_trainer.policies import compare_weights
+    from pivotmine_trainer.checks.policies import compare_weights
+    from pivotmine_trainer.cli.arguments import ModelSettings
 
     data = load_split(str(dataset), "train")
     compare_weights(data, ModelSettings(model_name_or_path=str(policy)))
@@ -93,7 +93,7 @@ def test_another_policy_than_the_profiled_one_is_a_warning(
 
 
 def test_the_recipe_s_step_is_64_prompts_of_16_actions() -> None:
-    from pivotmine_trainer.arguments import GRPOSettings
+    from pivotmine_trainer.cli.arguments import GRPOSettings
 
     settings = GRPOSettings(output_dir="out")
     assert (settings.generation_batch_size, settings.num_generations, settings.gradient_accumulation_steps) == (

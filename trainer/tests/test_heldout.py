@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusing import refusal
 
-from pivotmine_trainer import heldout
-from pivotmine_trainer.heldout import HeldOut
+from pivotmine_trainer.train import heldout
+from pivotmine_trainer.train.heldout import HeldOut
 
 
 def test_rewards_by_state_and_the_share_that_is_used_up() -> None:

@@ -10,10 +10,10 @@ import pytest
 import tiny
 import torch
 
-from pivotmine_trainer import trainer as trainers
-from pivotmine_trainer.arguments import GRPOSettings
-from pivotmine_trainer.echo import Echo
-from pivotmine_trainer.trainer import PivotTrainer
+from pivotmine_trainer.cli.arguments import GRPOSettings
+from pivotmine_trainer.extras.echo import Echo
+from pivotmine_trainer.train import trainer as trainers
+from pivotmine_trainer.train.trainer import PivotTrainer
 
 
 def settings(output_dir: Path, **options: Any) -> GRPOSettings:

@@ -13,8 +13,8 @@ import pytest
 import tiny
 from refusing import refusal
 
-from pivotmine_trainer import console
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli import console
+from pivotmine_trainer.cli.app import main
 
 Capture = pytest.CaptureFixture[str]
 

@@ -19,10 +19,10 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
-from pivotmine_trainer import trainable
-from pivotmine_trainer.arguments import GRPOSettings, ModelSettings
-from pivotmine_trainer.policies import load_adapter, refusals
-from pivotmine_trainer.ranges import CHOICES
+from pivotmine_trainer.checks.options import CHOICES
+from pivotmine_trainer.checks.policies import load_adapter, refusals
+from pivotmine_trainer.checks.setup import check_training
+from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings
 
 Capture = pytest.CaptureFixture[str]
 SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None, "eval_strategy": "no"}
@@ -170,7 +170,7 @@ def test_options_that_a_library_refuses_after_the_model_is_loaded(
 def test_what_the_library_has_is_not_refused(optim: str, tmp_path: Path) -> None:
     for schedule in ("linear", "cosine", "polynomial", "constant", "inverse_sqrt"):
         settings = GRPOSettings(str(tmp_path), optim=optim, lr_scheduler_type=schedule, use_cpu=True)
-        trainable.check_training(settings)
+        check_training(settings)
 
 
 @pytest.mark.parametrize(

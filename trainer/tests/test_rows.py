@@ -11,7 +11,7 @@ import pytest
 import tiny
 from refusing import refusal
 
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli.app import main
 
 Refused = Callable[..., str]
 

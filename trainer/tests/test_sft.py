@@ -9,8 +9,8 @@ import pytest
 import tiny
 from refusing import refusal
 
-from pivotmine_trainer.cli import main
-from pivotmine_trainer.demonstrations import continuations
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.sft.demonstrations import continuations
 
 Capture = pytest.CaptureFixture[str]
 SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None, "eval_strategy": "no"}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pivotmine_trainer.curriculum import group_advantages
+from pivotmine_trainer.extras.curriculum import group_advantages
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from pivotmine_trainer import heldout
-from pivotmine_trainer.cli import main
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.train import heldout
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Action:
 def action_to_json(action: Action, *, ordinary: bool | None = None) -> str:
     """The stored form: empty fields are left out.
 
-    ordinary: what `jsonvalues.is_ordinary` says of the list of the calls' arguments, where that is known.
+    ordinary: what `strict_json.is_ordinary` says of the list of the calls' arguments, where that is known.
     """
     fields: dict[str, Any] = {}
     if action.reasoning:
@@ -63,12 +63,12 @@ def action_to_json(action: Action, *, ordinary: bool | None = None) -> str:
         fields["unparsed"] = [{"text": u.text, "reason": u.reason} for u in action.unparsed]
     if action.truncated:
         fields["truncated"] = True
-    return jsonvalues.dumps(fields, ordinary=ordinary if action.tool_calls else True)
+    return strict_json.dumps(fields, ordinary=ordinary if action.tool_calls else True)
 
 
 def action_from_json(text: str) -> Action:
     """Inverse of `action_to_json`, for text that it wrote."""
-    fields = jsonvalues.loads(text)
+    fields = strict_json.loads(text)
     return Action(
         message=fields.get("message", ""),
         tool_calls=tuple(ToolCall(**call) for call in fields.get("tool_calls", ())),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions.action import ToolCall
 
 MAX_ARGUMENTS_DEPTH = 64
-"""Nesting of arguments, in levels: leaves room to store them inside other JSON (`jsonvalues` reads 100)."""
+"""Nesting of arguments, in levels: leaves room to store them inside other JSON (`strict_json` reads 100)."""
 
 
 def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) -> ToolCall:
@@ -41,7 +41,7 @@ def make_call(name: str, arguments: Any) -> ToolCall:
         raise ValueError("the name is empty")
     if not isinstance(arguments, dict):
         raise ValueError("the arguments are not an object")
-    if jsonvalues.exceeds_depth(arguments, MAX_ARGUMENTS_DEPTH):
+    if strict_json.exceeds_depth(arguments, MAX_ARGUMENTS_DEPTH):
         raise ValueError("the arguments are nested too deeply")
     return ToolCall(name=name, arguments=arguments)
 
@@ -63,6 +63,6 @@ def _decoded(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
-        return jsonvalues.loads(arguments)
+        return strict_json.loads(arguments)
     except ValueError as error:
         raise ValueError(f"the arguments are not JSON: {error}") from None

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import calls, llama3_json, pieces
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.actions.parsing import assemble
@@ -137,7 +137,7 @@ def _read_function(function: Any) -> ToolCall:
 
 def _strict(arguments: Any) -> Any:
     try:
-        return jsonvalues.loads(jsonvalues.dumps(arguments))
+        return strict_json.loads(strict_json.dumps(arguments))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the arguments are not JSON: {error}") from None
 
@@ -146,7 +146,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        return jsonvalues.dumps(value)
+        return strict_json.dumps(value)
     except (TypeError, ValueError):
         return repr(value)
     except RecursionError:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import calls, pieces
 from pivotmine.actions.action import ToolCall
 from pivotmine.actions.pieces import Piece
@@ -38,7 +38,7 @@ def only_call(text: str) -> ToolCall | None:
     ):
         return None
     try:
-        return calls.read_call(jsonvalues.loads(text[len(_OPENING) : -len(_CLOSING)]))
+        return calls.read_call(strict_json.loads(text[len(_OPENING) : -len(_CLOSING)]))
     except ValueError:
         return None
 
@@ -46,7 +46,7 @@ def only_call(text: str) -> ToolCall | None:
 def _read(text: str, start: int) -> Iterator[Piece]:
     begin = start + len(_OPENING)
     try:
-        value, end = jsonvalues.raw_loads(text, begin)
+        value, end = strict_json.raw_loads(text, begin)
     except ValueError as error:
         yield _broken(text, start, begin, f"not JSON: {error}")
         return

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import calls, pieces
 from pivotmine.actions.pieces import Piece
 
@@ -45,7 +45,7 @@ def _read(text: str, start: int) -> Iterator[Piece]:
     begin, at = start, pieces.skip_white_space(text, start + len(_TAG) if tagged else start)
     while True:
         try:
-            value, end = jsonvalues.raw_loads(text, at)
+            value, end = strict_json.raw_loads(text, at)
         except ValueError as error:
             yield pieces.unparsed(text[begin:], f"not JSON: {error}")
             return

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import calls, pieces
 from pivotmine.actions.action import ToolCall
 from pivotmine.actions.pieces import Piece
@@ -38,7 +38,7 @@ def _read(text: str, start: int) -> Iterator[Piece]:
         yield _broken(text, start, begin, f"neither a name nor a list behind {_OPENING}")
         return
     try:
-        value, end = jsonvalues.raw_loads(text, header.end() if header else begin)
+        value, end = strict_json.raw_loads(text, header.end() if header else begin)
     except ValueError as error:
         yield _broken(text, start, begin, f"not JSON: {error}")
         return

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import pieces
 
 Types = Mapping[str, Mapping[str, frozenset[str]]]
@@ -58,7 +58,7 @@ def value_of(text: str, declared: frozenset[str] | None) -> Any:
     if "boolean" in declared and word in _PYTHON_BOOLEANS:
         return _PYTHON_BOOLEANS[word]
     try:
-        return jsonvalues.loads(text)
+        return strict_json.loads(text)
     except ValueError:
         return text
 
@@ -72,7 +72,7 @@ def json_before(text: str, start: int, closing: str) -> tuple[Any, int] | None:
     if not text.startswith(("[", "{"), at):
         return None
     try:
-        value, end = jsonvalues.raw_loads(text, at)
+        value, end = strict_json.raw_loads(text, at)
     except ValueError:
         return None
     end = pieces.skip_white_space(text, end)

@@ -14,8 +14,7 @@ from itertools import chain
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine.inert import one_line
-from pivotmine.json_records import Record
+from pivotmine.escape import one_line
 from pivotmine.readers import (
     atif,
     claude_code,
@@ -37,6 +36,7 @@ from pivotmine.readers import (
     typed_content,
 )
 from pivotmine.readers.trajectory import BadTrajectory, Reader
+from pivotmine.sources.json_records import Record
 
 ENTRY_POINTS = "pivotmine.readers"
 READERS: dict[str, Reader] = {

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any
 
-from pivotmine.readers.labels import tool_definitions
 from pivotmine.readers.openai_form import (
     assistant,
     first_label,
@@ -34,6 +33,7 @@ from pivotmine.readers.openai_form import (
     unreadable,
     unrecorded,
 )
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, outcome_label, text_or_none
 
 _ROLES = {"system": "system", "user": "user", "agent": "assistant"}

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotmine.json_records import Record
-from pivotmine.readers.model_calls import ModelCall, segments_of
+from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import (
     assistant,
     list_at,
@@ -30,6 +29,7 @@ from pivotmine.readers.openai_form import (
     unrecorded,
 )
 from pivotmine.readers.trajectory import Reader, Trajectory
+from pivotmine.sources.json_records import Record
 
 _JOINED = "claude_code_lines"
 _OTHER_KINDS = (

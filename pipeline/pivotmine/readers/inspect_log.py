@@ -1,4 +1,4 @@
-"""Inspect evaluation logs: `.json` (`{eval, samples[]}`) and samples of `.eval` archives (`pivotmine.eval_archive`).
+"""Inspect evaluation logs: `.json` (`{eval, samples[]}`) and samples of `.eval` archives (`sources.eval_archive`).
 
 A sample is a trajectory. Its model events say what each call saw, with which tools, and what was answered: they make
 the segments (compaction, sub-agents and branches included); calls of scorers and graders are not the agent's. A log
@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pivotmine.json_records import Record
-from pivotmine.readers.labels import tool_definitions
-from pivotmine.readers.model_calls import ModelCall, segments_of
+from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import assistant, list_at, masked, object_at, tool_call, tool_result, unreadable
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label
+from pivotmine.sources.json_records import Record
 
 _PROTOCOL = "attachment://"
 _SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "no": 0.0}

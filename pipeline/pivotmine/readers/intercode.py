@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pivotmine import jsonvalues
-from pivotmine.json_records import Record
-from pivotmine.readers.labels import object_of
+from pivotmine import strict_json
 from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.record_fields import object_of
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
+from pivotmine.sources.json_records import Record
 
 _TAKEN = ("query", "task_id", "turn_history")
 
@@ -58,7 +58,7 @@ def read(record: Any) -> Trajectory:
     for action, observation, reward, is_valid in zip(actions, observations, rewards, valid, strict=True):
         if not isinstance(action, str):
             raise BadTrajectory("bad_message", f"an action is text, not {type(action).__name__}")
-        call = ids.calls([{"name": tool, "arguments": jsonvalues.dumps({"command": action})}])
+        call = ids.calls([{"name": tool, "arguments": strict_json.dumps({"command": action})}])
         messages.append({"role": "assistant", "content": None, "tool_calls": call})
         if reward != outcome:
             messages[-1]["weight"] = 0

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pivotmine.json_records import Record
 from pivotmine.messages import ROLES
 from pivotmine.readers import openai_messages, sharegpt
 from pivotmine.readers.trajectory import Reader, Trajectory
+from pivotmine.sources.json_records import Record
 
 _RECORDS = ("messages", "conversations", "traj", "trajectory", "request", "response")
 """Keys that a record has and a message has not."""

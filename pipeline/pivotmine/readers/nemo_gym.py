@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.labels import tool_definitions
-from pivotmine.readers.response_items import call_of
+from pivotmine.readers.logs.response_items import call_of
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.messages import UNREADABLE, UNRECORDED
 from pivotmine.readers.trajectory import BadTrajectory
 
@@ -26,7 +26,7 @@ def assistant(content: Any, *, reasoning: str = "", tool_calls: Iterable[dict[st
 
 def tool_call(identity: Any, name: Any, arguments: Any) -> dict[str, Any]:
     """A call; arguments that are no text become their JSON text, as the API has them."""
-    text = arguments if isinstance(arguments, str) else jsonvalues.dumps(arguments)
+    text = arguments if isinstance(arguments, str) else strict_json.dumps(arguments)
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
     return call if identity is None else {"id": str(identity), **call}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.labels import message_list, outcome_of, task_of, tool_definitions
+from pivotmine.readers.record_fields import message_list, outcome_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, text_or_none
 
 _SYSTEM_KEYS = ("system", "system_prompt")

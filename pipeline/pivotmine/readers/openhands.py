@@ -21,11 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pivotmine import jsonvalues
-from pivotmine.json_records import Record
-from pivotmine.readers.event_views import Condensation, Shown, calls_of
-from pivotmine.readers.labels import tool_definitions
-from pivotmine.readers.model_calls import ModelCall, segments_of
+from pivotmine import strict_json
+from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of
+from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import (
     assistant,
     first_label,
@@ -37,7 +35,9 @@ from pivotmine.readers.openai_form import (
     unrecorded,
 )
 from pivotmine.readers.openhands_observations import observed_text, recalled_text
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Trajectory, outcome_label, text_or_none
+from pivotmine.sources.json_records import Record
 
 _UNSEEN_ACTIONS = ("recall", "null", "change_agent_state", "pause", "resume", "start", "stop")
 _UNCOUNTED = ("null", "change_agent_state", "agent_state_changed", "condensation_request")
@@ -190,7 +190,7 @@ def _action(event: dict[str, Any], action: str, responses: set[Any]) -> Shown:
     if isinstance(metadata, dict):
         response = object_at(metadata, "model_response")
         # Some servers give every response the same id.
-        name = jsonvalues.canonical([response.get("id"), response.get("choices")])
+        name = strict_json.canonical([response.get("id"), response.get("choices")])
         if name in responses:
             return Shown(identity=identity, message=None)
         responses.add(name)

@@ -16,10 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pivotmine.json_records import Record
-from pivotmine.readers.event_views import Condensation, Shown, calls_of
-from pivotmine.readers.labels import tool_definitions
-from pivotmine.readers.model_calls import segments_of
+from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of
+from pivotmine.readers.logs.model_calls import segments_of
 from pivotmine.readers.openai_form import (
     assistant,
     list_at,
@@ -32,7 +30,9 @@ from pivotmine.readers.openai_form import (
 )
 from pivotmine.readers.openhands import row_outcome
 from pivotmine.readers.openhands_observations import command_output
+from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Trajectory, text_or_none
+from pivotmine.sources.json_records import Record
 
 _ERROR_HEADER = "[An error occurred during execution.]\n"
 _CLIPPED = (

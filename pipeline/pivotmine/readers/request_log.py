@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pivotmine.json_records import Record
-from pivotmine.readers.labels import object_of, outcome_of, task_of, tool_definitions
-from pivotmine.readers.snapshots import Snapshots, state_after
+from pivotmine.readers.logs.snapshots import Snapshots, state_after
+from pivotmine.readers.record_fields import object_of, outcome_of, task_of, tool_definitions
 from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
+from pivotmine.sources.json_records import Record
 
 MAX_OPEN = 256
 """Conversations held at a time; the one that was continued longest ago is closed first."""

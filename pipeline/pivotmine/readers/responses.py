@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.labels import object_of, outcome_of, task_of, tool_definitions
-from pivotmine.readers.response_items import to_messages
+from pivotmine.readers.logs.response_items import to_messages
+from pivotmine.readers.record_fields import object_of, outcome_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 PARAMS = "responses_create_params"

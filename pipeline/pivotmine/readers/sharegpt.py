@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine import jsonvalues
-from pivotmine.readers.labels import message_list
+from pivotmine import strict_json
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.record_fields import message_list
 from pivotmine.readers.trajectory import Reader, Trajectory
 
 ROLES = {
@@ -79,7 +79,7 @@ def _add_calls(messages: list[Any], entry: dict[str, Any], ids: CallIds, *, join
 def _functions(value: Any) -> list[dict[str, Any]] | None:
     """The functions called; None where the value holds none."""
     try:
-        found = jsonvalues.loads(value) if isinstance(value, str) else value
+        found = strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return None
     found = found if isinstance(found, list) else [found]
@@ -94,7 +94,7 @@ def _surplus(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    return value if isinstance(value, str) else jsonvalues.dumps(value)
+    return value if isinstance(value, str) else strict_json.dumps(value)
 
 
 def _beside(entry: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pivotmine import jsonvalues
-from pivotmine.json_records import Record
-from pivotmine.readers.model_calls import ModelCall, segments_of
+from pivotmine import strict_json
+from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import first_label, list_at, object_at, unreadable
 from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
+from pivotmine.sources.json_records import Record
 
 _KEPT = ("role", "content", "tool_calls", "name", "is_demo", "reasoning_content")
 _HARMLESS_PROCESSORS = ("default", "cache_control", "tag_tool_call_observations")
@@ -180,7 +180,7 @@ def _thinking(blocks: Any) -> str:
 def _config(value: Any) -> Any:
     """SWE-agent 1.x writes its configuration as JSON text."""
     try:
-        return jsonvalues.loads(value) if isinstance(value, str) else value
+        return strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:
         raise BadTrajectory("unrecorded_context", "`replay_config` is no JSON: nobody knows what was shown") from None
 

@@ -13,11 +13,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions import parse_action
 from pivotmine.readers import openai_messages, sharegpt
-from pivotmine.readers.labels import message_list, tool_definitions
 from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.record_fields import message_list, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory
 
 _PARSERS = {"<function=": "qwen3_xml", "<tool_call>": "hermes", "[TOOL_CALLS]": "mistral"}
@@ -103,7 +103,7 @@ def _turn(message: dict[str, Any], mark: str, ids: CallIds, tools: list[Any]) ->
     action = parse_action(text, parser=_PARSERS[mark], tools=tools)
     if action.unparsed or not action.tool_calls:
         return message
-    calls = ids.calls([{"name": c.name, "arguments": jsonvalues.dumps(c.arguments)} for c in action.tool_calls])
+    calls = ids.calls([{"name": c.name, "arguments": strict_json.dumps(c.arguments)} for c in action.tool_calls])
     turn = {**message, "content": action.message or None, "tool_calls": calls}
     if action.reasoning:
         turn["reasoning_content"] = action.reasoning

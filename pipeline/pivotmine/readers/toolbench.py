@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.labels import object_of, tool_definitions
+from pivotmine.readers.logs.snapshots import Snapshots
 from pivotmine.readers.pairing import CallIds
-from pivotmine.readers.snapshots import Snapshots
+from pivotmine.readers.record_fields import object_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
 
 _TAKEN = ("answer_generation", "tree", "trys", "compare_candidates", "win")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pivotmine.json_records import Record
+from pivotmine.sources.json_records import Record
 
 _WORDS = {"true": 1.0, "false": 0.0}
 

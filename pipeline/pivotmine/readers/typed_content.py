@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine import jsonvalues
-from pivotmine.readers.labels import message_list, object_of
+from pivotmine import strict_json
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.record_fields import message_list, object_of
 from pivotmine.readers.trajectory import Reader, Trajectory
 
 _TAKEN = ("role", "content", "loss_weight")
@@ -83,7 +83,7 @@ def _function(block: dict[str, Any]) -> dict[str, Any] | None:
     if block["type"] != "tool_call":
         return None
     try:
-        function = jsonvalues.loads(block["value"])
+        function = strict_json.loads(block["value"])
     except ValueError:
         return None
     return function if isinstance(function, dict) and isinstance(function.get("name"), str) else None

@@ -7,15 +7,15 @@
 The miner's `score` and the trainer call the same functions, so this package needs the standard library only.
 """
 
-from pivotmine.verifiers.auto import resolve
-from pivotmine.verifiers.judging import passes_gate, prepare, verify
-from pivotmine.verifiers.registry import VERIFIERS, Judge, Verifier, VerifierSpec, make_spec
+from pivotmine.verifiers.composed.auto import resolve
+from pivotmine.verifiers.registry import VERIFIERS, Scorer, Verifier, VerifierSpec, make_spec
+from pivotmine.verifiers.run_verifier import passes_gate, prepare, verify
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 __all__ = [
     "VERIFIERS",
-    "Judge",
     "Outcome",
+    "Scorer",
     "State",
     "Verdict",
     "Verifier",

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.argument import prepare_code
+from pivotmine.verifiers.tool_calls.one_argument import prepare_code
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 50_000

@@ -8,38 +8,30 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from pivotmine import jsonvalues
+from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers import (
-    auto,
-    combinators,
-    edit,
-    exact,
-    gym_single_step,
-    gym_terminus_string,
-    judge,
-    mathematics,
-    python,
-    recorded,
-    search_query,
-    shell,
-    sql,
-    terminal,
-    text,
-    tool_call,
-    tool_name,
-)
-from pivotmine.verifiers.mismatch import shown_text, unusable
+from pivotmine.verifiers import python, recorded, search_query
+from pivotmine.verifiers.composed import auto, combinators
+from pivotmine.verifiers.edits import edit
+from pivotmine.verifiers.llm_judge import llm_judge
+from pivotmine.verifiers.maths import mathematics
+from pivotmine.verifiers.published import gym_single_step, gym_terminus_string
+from pivotmine.verifiers.shell import shell
+from pivotmine.verifiers.sql import sql
+from pivotmine.verifiers.terminals import terminal
+from pivotmine.verifiers.texts import text
+from pivotmine.verifiers.tool_calls import exact, tool_call, tool_name
+from pivotmine.verifiers.tool_calls.call_diff import shown_text, unusable
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
-Judge = Callable[[Action], Verdict]
+Scorer = Callable[[Action], Verdict]
 """A verifier made ready for one state: what it needs of the demonstrations is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifier:
-    prepare: Callable[[State, Action, Any], Judge]
+    prepare: Callable[[State, Action, Any], Scorer]
     """A judge from a state, one demonstration of a kind it handles, and the options. Pure. Hostile text may
     make it raise: `judging` turns every exception into a verdict."""
     options: type[Any]
@@ -106,13 +98,13 @@ VERIFIERS: dict[str, Verifier] = {
         judges_all=True,
     ),
     "judge": Verifier(
-        prepare=judge.prepare,
-        options=judge.JudgeOptions,
+        prepare=llm_judge.prepare,
+        options=llm_judge.JudgeOptions,
         version=2,
         kinds=frozenset({"message", "tool_call"}),
         needs_messages=True,
         waits=True,
-        check_server=judge.check_server,
+        check_server=llm_judge.check_server,
     ),
     "math": Verifier(
         prepare=mathematics.prepare,
@@ -207,13 +199,13 @@ class VerifierSpec:
     @property
     def options_json(self) -> str:
         """All options, defaults included, as canonical JSON."""
-        return jsonvalues.canonical(asdict(self.options))
+        return strict_json.canonical(asdict(self.options))
 
     @property
     def verifier_id(self) -> str:
         """Name and 8 hex digits over name, version and options: equal where every verdict is."""
         members = (member.verifier_id for member in self.members)
-        options = jsonvalues.canonical(_deciding(self.options))
+        options = strict_json.canonical(_deciding(self.options))
         identity = "\n".join((self.name, str(find_verifier(self.name).version), options, *members))
         return f"{self.name.replace(':', '.')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
@@ -252,7 +244,7 @@ class VerifierSpec:
             return kind in verifier.kinds
         return (all if verifier.asks_all_members else any)(member.handles(kind) for member in self.members)
 
-    def judge(self, state: State, demonstration: Action) -> Judge:
+    def judge(self, state: State, demonstration: Action) -> Scorer:
         """A judge of actions against one demonstration, of a kind that is handled; no exception leaves it."""
         try:
             compare = find_verifier(self.name).prepare(state, demonstration, self.options)
@@ -312,7 +304,7 @@ def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[s
 def find_verifier(name: str) -> Verifier:
     """The verifier of a name; UserError where there is none."""
     if ":" in name:
-        from pivotmine.verifiers.third_party import load
+        from pivotmine.verifiers.composed.third_party import load
 
         return load(name)
     if name not in VERIFIERS:

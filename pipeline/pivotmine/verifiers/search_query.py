@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.argument import prepare_code
+from pivotmine.verifiers.tool_calls.one_argument import prepare_code
 from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 2_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotmine.outcomes import Outcome
+from pivotmine.run.outcomes import Outcome
 
 __all__ = ["Outcome", "State", "Verdict"]
 

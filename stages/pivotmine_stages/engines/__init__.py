@@ -15,10 +15,10 @@ from pivotmine_stages.engines.options import EngineOptions, adapter_config, requ
 from pivotmine_stages.engines.protocol import Engine
 
 ENGINES = {
-    "vllm": "pivotmine_stages.engines.vllm_engine:open_vllm",
-    "openai": "pivotmine_stages.engines.openai_engine:open_openai",
-    "transformers": "pivotmine_stages.engines.transformers_engine:open_transformers",
-    "ray": "pivotmine_stages.engines.ray_engine:open_ray",
+    "vllm": "pivotmine_stages.engines.vllm.engine:open_vllm",
+    "openai": "pivotmine_stages.engines.openai.engine:open_openai",
+    "transformers": "pivotmine_stages.engines.transformers.engine:open_transformers",
+    "ray": "pivotmine_stages.engines.ray.engine:open_ray",
 }
 
 _PACKAGES = {"vllm": ("vllm",), "openai": ("openai",), "transformers": ("torch", "transformers"), "ray": ("ray",)}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pivotmine.errors import UserError
+from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.engines.model_files import require_whole_files
-from pivotmine_stages.engines.protocol import Reply, Request, Sample, Sampling
+from pivotmine_stages.engines.protocol import Reply, Request, Sample
 
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
 """A folder with none of these has no tokenizer, and transformers would make up an empty one without a word."""

@@ -12,27 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pivotmine.errors import UserError
+from pivotmine.sampling.settings import Prefilled
 
 
 class EngineDied(UserError):
     """The engine's own process has ended; another one may be opened."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How an action is drawn: part of the policy (hashed into `policy_id`)."""
-
-    temperature: float = 1.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    """Nucleus mass in (0, 1]."""
-    top_k: int = 0
-    """Most likely tokens kept; 0 keeps all."""
-    max_new_tokens: int = 512
-    """Token budget of one action, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +70,6 @@ class Reply:
     told."""
     num_prefill_tokens: int | None = None
     """Prompt tokens that were computed, all samples of the request together; null: the engine does not tell."""
-
-
-class Prefilled(NamedTuple):
-    """What a model says of a sequence of T tokens."""
-
-    logprobs: list[float]
-    """Natural log-probability of each token but the first, given those before it: T - 1 values."""
-    likeliest: list[int]
-    """The most likely token at each of these places."""
 
 
 class Engine(Protocol):

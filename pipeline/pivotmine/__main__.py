@@ -1,5 +1,0 @@
-"""`python -m pivotmine`."""
-
-from pivotmine.cli import main
-
-main()

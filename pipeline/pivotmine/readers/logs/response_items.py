@@ -1,0 +1,138 @@
+"""Items of the Responses API as messages, and messages as items.
+
+A turn is a run of items that the model wrote (`reasoning`, an assistant `message`, `function_call`): nothing came
+between them. It keeps its items under `extra`, and a result what its item has beside the output, so that items ->
+messages -> items is the identity. An item of another type stays as it is: it is no message, and the state ends before
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from pivotmine import strict_json
+from pivotmine.messages import text_of
+from pivotmine.readers.openai_form import text_of_blocks
+
+_OUTPUT = ("type", "call_id", "output")
+
+
+def to_messages(items: Any) -> list[Any]:
+    """The messages of a list of items; a text stands for one message of the user."""
+    if not isinstance(items, list):
+        return [{"role": "user", "content": items}]
+    runs = [(own, list(run)) for own, run in groupby(items, _is_own)]
+    return [message for own, run in runs for message in ([_turn(run)] if own else map(_message, run))]
+
+
+def _is_own(item: Any) -> bool:
+    """Whether the model wrote the item."""
+    kind = item.get("type") if isinstance(item, dict) else None
+    return kind in ("reasoning", "function_call") or (kind in (None, "message") and _role(item) == "assistant")
+
+
+def _role(item: Any) -> Any:
+    return item.get("role") if isinstance(item, dict) else None
+
+
+def _message(item: Any) -> Any:
+    if not isinstance(item, dict) or item.get("type") != "function_call_output":
+        return item  # messages of system, developer and user have the form that OpenAI messages have
+    message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
+    rest = {k: v for k, v in item.items() if k not in _OUTPUT}
+    return {**message, "extra": {"item": rest}} if rest else message
+
+
+def _turn(items: list[dict[str, Any]]) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": "assistant", "content": _content([i for i in items if _role(i) == "assistant"])}
+    if reasoning := "\n".join(_summary(item) for item in items if item.get("type") == "reasoning"):
+        turn["reasoning_content"] = reasoning
+    if calls := [call_of(item) for item in items if item.get("type") == "function_call"]:
+        turn["tool_calls"] = calls
+    return {**turn, "extra": {"items": items}}
+
+
+def _content(items: list[dict[str, Any]]) -> Any:
+    """Text, or, where a block is none, the blocks: a state with one is a reject that names it."""
+    contents = [item.get("content") for item in items]
+    blocks = [block for content in contents for block in (content if isinstance(content, list) else [content])]
+    texts = [_block_text(block) for block in blocks]
+    if all(text is None or isinstance(text, str) for text in texts):
+        return "".join(text for text in texts if text) or None
+    return blocks
+
+
+def _block_text(block: Any) -> Any:
+    is_text = isinstance(block, dict) and block.get("type") in ("output_text", "input_text", "text")
+    return block.get("text") if is_text else block
+
+
+def _summary(item: dict[str, Any]) -> str:
+    """What can be read of the reasoning: its content, else its summary; encrypted reasoning is not to be read."""
+    for parts in (item.get("content"), item.get("summary")):
+        texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+        if found := "\n".join(text for text in texts if isinstance(text, str)):
+            return found
+    return ""
+
+
+def call_of(item: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAI tool call of a `function_call` item; what is missing stays missing and is refused later."""
+    function = {"name": item.get("name"), "arguments": item.get("arguments")}
+    return {"id": item.get("call_id"), "type": "function", "function": function}
+
+
+def to_items(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The inverse of `to_messages`, also for messages of other formats: reasoning, text and calls, in this order."""
+    return [item for message in messages for item in _items(message)]
+
+
+def _items(message: dict[str, Any]) -> list[dict[str, Any]]:
+    extra = message.get("extra") or {}
+    if message["role"] == "assistant":
+        return extra.get("items") or _new_items(message)
+    if message["role"] in ("tool", "function"):
+        call_id = message.get("tool_call_id") or message.get("name") or ""
+        found = {"type": "function_call_output", "call_id": call_id, "output": _as_input(message.get("content"))}
+        return [{**found, **extra.get("item", {})}]
+    known = {k: v for k, v in message.items() if k in ("type", "id", "status")}
+    return [{"role": message["role"], "content": _as_input(message.get("content")), **known}]
+
+
+def _as_input(content: Any) -> Any:
+    """Content as the API takes it: it has no blocks of type `text`, and no null."""
+    text = text_of_blocks(content or "")
+    return content if text is None else text
+
+
+def _new_items(message: dict[str, Any]) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    if reasoning := message.get("reasoning_content") or message.get("reasoning"):
+        items.append({"type": "reasoning", "summary": [{"type": "summary_text", "text": str(reasoning)}]})
+    if text := text_of(message.get("content")):
+        items.append({"type": "message", "role": "assistant", "content": text})
+    return items + new_calls(message)
+
+
+def new_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """`function_call` items of an assistant message in OpenAI form, the older `function_call` included."""
+    calls: list[dict[str, Any]] = message.get("tool_calls") or []
+    legacy = message.get("function_call")
+    if not calls and isinstance(legacy, dict):
+        calls = [{"id": legacy.get("name"), "function": legacy}]
+    return [
+        {
+            "type": "function_call",
+            "name": call["function"]["name"],
+            "arguments": argument_text(call["function"].get("arguments")),
+            "call_id": str(call.get("id") or ""),
+        }
+        for call in calls
+    ]
+
+
+def argument_text(arguments: Any) -> str:
+    """Arguments as JSON text, whether the source wrote an object or its text."""
+    return arguments if isinstance(arguments, str) else strict_json.dumps(arguments or {})

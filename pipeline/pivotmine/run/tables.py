@@ -1,0 +1,270 @@
+"""Every table of the run directory, a line a column: the contract between the stages and with readers outside.
+
+`data/README.md` is this module as prose: `python -m pivotmine.run.tables > data/README.md` writes it, a test holds it.
+JSON of varying shape is a string column, never a struct, whose absent keys would come back as nulls.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pivotmine.run.outcomes import Outcome
+
+_STRING, _INT, _LONG, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+
+
+def _column(name: str, kind: pa.DataType, doc: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"doc": doc})
+
+
+TRAJECTORIES = pa.schema(
+    [
+        _column("trajectory_id", _STRING, "hash of the record's messages, tools, labels and metadata"),
+        _column("source", _STRING, "path of the source, as given"),
+        _column("source_index", _LONG, "record in the source, from 0; the line number less one in JSON lines"),
+        _column("format", _STRING, "name of the reader"),
+        _column("task_id", _STRING, "the source's task id; null: the source has none"),
+        _column("domain", _STRING, "the source's or the command line's domain; null: neither gives one"),
+        _column("outcome", _FLOAT, "the source's outcome label, higher is better; null: unlabelled"),
+        _column("num_segments", _INT, "segments of the trajectory"),
+        _column("num_turns", _INT, "turns of the trajectory"),
+        _column("metadata", _STRING, "JSON object: what else the record holds; null: nothing else"),
+    ]
+)
+SEGMENTS = pa.schema(
+    [
+        _column("segment_id", _STRING, "`<trajectory_id>/<segment_index>`"),
+        _column("trajectory_id", _STRING, "trajectory of the segment"),
+        _column("segment_index", _INT, "place in the trajectory, from 0"),
+        _column("tools_id", _STRING, "tools offered in the segment; null: none"),
+        _column("message_ids", pa.list_(_STRING), "the messages in order"),
+    ]
+)
+MESSAGES = pa.schema(
+    [
+        _column("message_id", _STRING, "hash of the message, call ids and white space included"),
+        _column("role", _STRING, "system, developer, user, assistant, tool or function"),
+        _column("message", _STRING, "the message as the source has it: one JSON object"),
+    ]
+)
+TOOLS = pa.schema(
+    [
+        _column("tools_id", _STRING, "hash of the tool definitions"),
+        _column("tools", _STRING, "JSON list of tool definitions in OpenAI form"),
+        _column("num_tools", _INT, "tools in the list"),
+    ]
+)
+TURNS = pa.schema(
+    [
+        _column("turn_id", _STRING, "`<trajectory_id>:<turn_index>`"),
+        _column("trajectory_id", _STRING, "trajectory of the turn"),
+        _column("segment_id", _STRING, "segment of the turn"),
+        _column("turn_index", _INT, "place among the trajectory's turns, from 0"),
+        _column(
+            "position",
+            _INT,
+            "index of the turn's message in the segment; the messages before it are the state",
+        ),
+        _column("state_id", _STRING, "hash of the state's content: call ids and outer white space do not count"),
+        _column("tools_id", _STRING, "tools offered in the state; null: none"),
+        _column("kind", _STRING, "`tool_call` or `message`"),
+        _column("demonstration", _STRING, "the action taken, JSON (`pivotmine.actions`)"),
+        _column("domain", _STRING, "domain of the trajectory; null: none"),
+        _column("outcome", _FLOAT, "outcome label of the trajectory; null: unlabelled"),
+        _column("reject_reason", _STRING, "why the turn demonstrates nothing; null: it is a demonstration"),
+    ]
+)
+ROLLOUTS = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that was sampled"),
+        _column("state_id", _STRING, "state it was sampled in"),
+        _column("sample_index", _INT, "sample of the state, from 0"),
+        _column(
+            "text",
+            _STRING,
+            "raw output, special tokens kept where the engine can, without the end-of-turn token",
+        ),
+        _column("message", _STRING, "the assistant message as JSON where a chat server parsed it; null: raw text"),
+        _column(
+            "token_ids",
+            pa.list_(_INT),
+            "sampled tokens, end of turn included; null: the server does not tell",
+        ),
+        _column("logprobs", pa.list_(pa.float32()), "natural log-probability of each token; null: as above"),
+        _column("finish_reason", _STRING, "`stop` (end of turn) or `length` (token budget)"),
+        _column("num_tokens", _INT, "sampled tokens, end of turn included; null: the server does not tell"),
+        _column("num_prompt_tokens", _INT, "tokens of the prompt; null: the server rendered it"),
+        _column("num_cached_tokens", _INT, "prompt tokens from a prefix cache; null: the engine does not tell"),
+        _column("opened_reasoning", _BOOL, "whether the prompt already opened a reasoning block"),
+        _column("prompt_hash", _STRING, "hash of the prompt's token ids; null: the server rendered it"),
+        _column(
+            "reward", _FLOAT, "the reward that came with recorded data, for the verifier `recorded`; null: none did"
+        ),
+    ]
+)
+SCORES = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that was sampled"),
+        _column("verifier_id", _STRING, "verifier with its version and options"),
+        _column("state_id", _STRING, "state of the sample"),
+        _column("sample_index", _INT, "sample of the state"),
+        _column("outcome", _STRING, "why the reward is what it is (`pivotmine.verifiers.Outcome`)"),
+        _column("reward", _FLOAT, "in [0, 1]; null: the machinery failed"),
+        _column("detail", _STRING, "one line for a person; null: nothing to add"),
+        _column("action", _STRING, "the sample as an action, JSON"),
+    ]
+)
+PROFILES = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that was sampled"),
+        _column("verifier_id", _STRING, "verifier with its version and options"),
+        _column("state_id", _STRING, "the state"),
+        _column("gate", _STRING, "`correct`: a demonstration passes the verifier; else the first one's outcome, or `no_verifier`"),
+        _column("num_samples", _INT, "samples drawn"),
+        _column("num_scored", _INT, "samples with a reward that is not null; 0 where the gate fails"),
+        _column("mean", _FLOAT, "mean reward; null: nothing scored"),
+        _column("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored"),
+        _column("min_reward", _FLOAT, "least reward; null: nothing scored"),
+        _column("max_reward", _FLOAT, "greatest reward; null: nothing scored"),
+        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `never` (all 0), `always` (all 1) or `constant`; null: nothing scored"),
+        *[_column(f"num_{outcome}", _INT, f"samples with outcome `{outcome}`") for outcome in Outcome],
+        _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
+        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), its prior fitted on the run; null: nothing scored"),
+        _column("posterior_beta", _FLOAT, "as above"),
+        _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
+        _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
+        _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
+    ]
+)  # fmt: skip
+TRIAGE = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that was asked"),
+        _column("state_id", _STRING, "the state"),
+        _column("turn_id", _STRING, "turn of the demonstration"),
+        _column("logprob", _FLOAT, "natural log-probability of the demonstration, end of turn included; null: not asked"),
+        _column("num_tokens", _INT, "its tokens; null: not asked"),
+        _column("num_prefill_tokens", _INT, "tokens that were prefilled for it, those of earlier rows not again; null: not asked"),
+        _column("refusal", _STRING, "why its probability bounds nothing; null: it does"),
+    ]
+)  # fmt: skip
+REJECTS = pa.schema(
+    [
+        _column("stage", _STRING, "stage that dropped it"),
+        _column("reason", _STRING, "one word, counted"),
+        _column("source", _STRING, "path of the source; null: not known at this stage"),
+        _column("source_index", _LONG, "record in the source, from 0; null: the file as a whole, or not known"),
+        _column("trajectory_id", _STRING, "null: the record never became a trajectory, or several share the state"),
+        _column("turn_id", _STRING, "null: not one turn"),
+        _column("state_id", _STRING, "null: no state"),
+        _column("num_turns", _INT, "turns lost with this row; null: unknown, since the record could not be read"),
+        _column("detail", _STRING, "what exactly; null: the reason says it all"),
+    ]
+)
+PIVOTS = pa.schema(
+    [
+        _column("prompt", _STRING, "the rendered prompt, tools and generation prompt included; tokenised by itself it gives `prompt_ids`"),
+        _column("prompt_ids", pa.list_(_INT), "the prompt that was sampled from, token for token"),
+        _column("prompt_messages", _STRING, "the state's messages: JSON list"),
+        _column("tools", _STRING, "the state's tools: JSON list; null: none"),
+        _column("demonstrations", _STRING, "JSON list of `{action, reply, turn_id}`; `reply`: the messages with which the recorded environment answered"),
+        _column("state_id", _STRING, "the state"),
+        _column("trajectory_id", _STRING, "trajectory of the first demonstration"),
+        _column("turn_id", _STRING, "turn of the first demonstration"),
+        _column("task_id", _STRING, "its task; null: the source has none"),
+        _column("domain", _STRING, "its domain; null: none"),
+        _column("kind", _STRING, "`tool_call` or `message`"),
+        _column("verifier", _STRING, "verifier's name; null: none handles the turn (`--strategy all` only)"),
+        _column("verifier_options", _STRING, "its options: JSON object; null: as above"),
+        _column("verifier_id", _STRING, "name, version and options as one id; null: as above"),
+        _column("scores_verifier_id", _STRING, "`verifier_id` of its scores and profile: another one where the verifier was chosen by rules; null: as above"),
+        _column("parser", _STRING, "action parser's name"),
+        _column("opened_reasoning", _BOOL, "whether the prompt opened a reasoning block"),
+        _column("num_samples", _INT, "samples drawn; null: not profiled"),
+        _column("num_scored", _INT, "samples scored; null: not profiled"),
+        _column("mean", _FLOAT, "mean reward; null: not profiled or nothing scored"),
+        _column("variance", _FLOAT, "population variance of the reward (ddof=0); null: as above"),
+        _column("reward_class", _STRING, "as in `profiles`; null: as above"),
+        _column("posterior_mean", _FLOAT, "as in `profiles`; null: as above"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile of as many samples as the most profiled state has would make it a pivot; null: as above"),
+        _column("policy_id", _STRING, "policy that was profiled"),
+        _column("sampling", _STRING, "its sampling parameters: JSON object"),
+        _column("tokenizer", _STRING, "path or hub id of its tokenizer; null: a chat server rendered"),
+        _column("template_options", _STRING, "options given to its chat template: JSON object"),
+        _column("weights_hash", _STRING, "hash of its weights and adapter; null: they are behind a server"),
+        _column("tokenizer_hash", _STRING, "hash of its tokenizer; null: a chat server rendered"),
+        _column("template_hash", _STRING, "hash of its chat template; null: a chat server rendered"),
+        _column("source", _STRING, "source of the first demonstration"),
+        _column("source_index", _LONG, "record in that source, from 0"),
+    ]
+)  # fmt: skip
+
+STATES = pa.schema(
+    [
+        _column("state_id", _STRING, "the state"),
+        _column("num_turns", _INT, "turns taken in it"),
+        _column("num_trajectories", _INT, "trajectories that met it"),
+        _column("num_demonstrations", _INT, "turns among them that are demonstrations"),
+        _column("turn_id", _STRING, "least turn_id taken in it; the columns below are that turn's"),
+        _column("segment_id", _STRING, "its segment"),
+        _column("position", _INT, "its position there: the state is the messages before it"),
+        _column("tools_id", _STRING, "tools offered; null: none"),
+        _column("domain", _STRING, "domain of its trajectory; null: none"),
+    ]
+)
+TABLES: dict[str, pa.Schema] = {
+    "trajectories": TRAJECTORIES,
+    "segments": SEGMENTS,
+    "messages": MESSAGES,
+    "tools": TOOLS,
+    "turns": TURNS,
+    "rollouts": ROLLOUTS,
+    "scores": SCORES,
+    "profiles": PROFILES,
+    "triage": TRIAGE,
+    "pivots": PIVOTS,
+    "rejects": REJECTS,
+}
+
+_HEADER = """\
+# The tables of a run
+
+A run is a directory with everything mined from one set of trajectories. Each table is a set of Parquet files (zstd);
+`pivotmine sql RUN "select ..."` and plain `duckdb -init RUN/views.sql` see each by its name, the empty ones too, and
+`states` beside them, a view of `turns`. A column whose meaning does not speak of null is never null.
+
+| table | where | written by |
+|---|---|---|
+| `trajectories`, `segments`, `messages`, `tools`, `turns` | a folder each | `extract` |
+| `rollouts` | `rollouts/<policy_id>/`, in parts, appended and never rewritten | `rollout`, `record` |
+| `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score`, `record` (recorded rewards) |
+| `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |
+| `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
+| `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
+| `rejects` | `rejects/<stage>-<digest>/` | every stage |
+
+Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
+rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
+what the verifier is, and `pivots/<name>/README.md` what was mined from what. `plans/<policy_id>/<verifier_id>/` holds
+the plans of adaptive profiling, a folder a rule and a file a round. The view `pivots` has a column more, `pivots_name`:
+the folder. This file is written by `python -m pivotmine.run.tables`.
+"""
+
+
+def readme() -> str:
+    """The text of `data/README.md`: one section a table, one line a column."""
+    sections = [_section(name, schema) for name, schema in TABLES.items()]
+    return "\n".join([_HEADER, *sections, _section("states (a view, a row a state)", STATES)])
+
+
+def _section(title: str, schema: pa.Schema) -> str:
+    rows = [f"| `{f.name}` | {_type_name(f.type)} | {f.metadata[b'doc'].decode()} |" for f in schema]
+    return "\n".join([f"## {title}", "", "| column | type | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    return f"list of {kind.value_type}" if isinstance(kind, pa.ListType) else str(kind)
+
+
+if __name__ == "__main__":
+    print(readme(), end="")  # noqa: T201

@@ -1,0 +1,135 @@
+"""Records out of Parquet: a row each, row group by row group; a column of JSON text (or `arrow.json`) as its value.
+
+What is damaged costs its row or the rest of its row group; a file without its directory, all of it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from pivotmine import strict_json
+from pivotmine.sources.json_records import Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+PARQUET = b"PAR1"
+"""How a Parquet file begins, and ends."""
+_ROWS = 256
+"""Made into JSON values at a time."""
+_BUFFER_BYTES = 1 << 20
+_TROUBLE = (EOFError, OSError, ValueError, OverflowError, MemoryError, NotImplementedError, KeyError)
+"""What a damaged file makes Arrow raise: its own errors are among these."""
+_CUT_OFF = "the file is cut off: a Parquet file ends with its directory, without which nothing of it can be read"
+
+
+def read_parquet(source: Path | IO[bytes], messages_column: str | None = None) -> Iterator[Record]:
+    """The rows in order, null cells left out; what cannot be read is a problem with the index of its first row.
+
+    `messages_column`: the column that must be there, and whose cells are the messages.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER_BYTES)
+        columns, sizes = file.schema_arrow.names, _group_sizes(file)
+    except _TROUBLE as error:
+        detail = f"the file's directory cannot be read: {_words(error)}" if _has_end(source) else _CUT_OFF
+        yield Record(None, None, ("unreadable_source", detail))
+        return
+    if messages_column is not None and messages_column not in columns:
+        detail = f"no column {messages_column!r}: the file has {', '.join(columns)}"
+        yield Record(None, None, ("no_messages_column", detail[:300]))
+        return
+    starts = accumulate(sizes, initial=0)
+    for group, (start, num_rows) in enumerate(zip(starts, sizes, strict=False)):
+        yield from _read_group(file, group, start, num_rows)
+
+
+def _has_end(source: Path | IO[bytes]) -> bool:
+    """Whether the file ends as a whole one does."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _has_end(file)
+    # The magic alone is a beginning and no end.
+    size = source.seek(0, io.SEEK_END)
+    source.seek(max(size - len(PARQUET), len(PARQUET)))
+    return source.read(len(PARQUET)) == PARQUET
+
+
+def _group_sizes(file: pq.ParquetFile) -> list[int]:
+    """Rows of each row group; ValueError where the directory contradicts itself: no row would have a place."""
+    about = file.metadata
+    sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+    if sum(sizes) != about.num_rows or min(sizes, default=0) < 0:
+        raise ValueError(f"it says {about.num_rows} rows, and {sum(sizes)} in row groups")
+    return sizes
+
+
+def _read_group(file: pq.ParquetFile, group: int, index: int, num_rows: int) -> Iterator[Record]:
+    """The rows of a row group, of which the first has the index; where it breaks off, the last record says so."""
+    end = index + num_rows
+    try:
+        for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group]):
+            yield from _rows(batch, index)
+            index += batch.num_rows
+        if index != end:
+            raise EOFError(f"{index - end + num_rows} of {num_rows} rows")
+    except _TROUBLE as error:
+        detail = f"{end - index} rows from here on, the rest of row group {group}, are lost: {_words(error)}"
+        yield Record(index, None, ("unreadable_source", detail))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def _rows(batch: pa.RecordBatch, index: int) -> Iterator[Record]:
+    """The rows of a batch; one with a value that Python cannot hold does not cost the others."""
+    try:
+        values = batch.to_pylist()
+    except _TROUBLE as error:
+        if batch.num_rows == 1:
+            yield Record(index, None, ("bad_value", _words(error)))
+            return
+        for number in range(batch.num_rows):
+            yield from _rows(batch.slice(number, 1), index + number)
+        return
+    num_bytes = batch.nbytes // max(batch.num_rows, 1)
+    for number, row in enumerate(values):
+        yield _row(index + number, row, num_bytes)
+
+
+def _row(index: int, row: dict[str, Any], num_bytes: int) -> Record:
+    value = {key: _cell(cell) for key, cell in row.items() if cell is not None}
+    if strict_json.exceeds_depth(value, strict_json.MAX_DEPTH):
+        return Record(index, None, ("bad_json", "nested too deeply"))
+    return Record(index, value, num_bytes=num_bytes)
+
+
+def _cell(cell: Any) -> Any:
+    """A column of messages may be JSON text."""
+    if isinstance(cell, str) and cell[:1] in ("[", "{"):
+        try:
+            return strict_json.loads(cell)
+        except ValueError:
+            return cell
+    return _plain(cell)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it. A struct fills a key that one row lacks with null: such keys are left out again."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else None  # neither NaN nor infinite
+    return str(value)

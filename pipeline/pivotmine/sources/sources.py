@@ -1,0 +1,221 @@
+"""Sources: files, folders, globs and URLs of records, streamed.
+
+JSON, JSON lines, Parquet and Inspect's archives are told by their first bytes, as are gz and zst around them.
+
+A record is a JSON value with its place in the source. What cannot be read is a record too, with the reason, and what
+was read before it is kept.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import glob
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine.sources import eval_archive
+from pivotmine.sources.decompress import BlockStream, read_blocks
+from pivotmine.sources.json_records import Record, is_value, read_array, read_document, read_lines
+from pivotmine.sources.parquet_records import PARQUET, read_parquet
+from pivotmine.sources.remote import RemoteFile, find_remote, fingerprint, is_url, open_remote, seekable
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
+_COMPRESSED = ("", ".gz", ".zst")
+_HEAD_BYTES = 1 << 20
+"""What is looked at to tell the form."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFiles:
+    """The files of a folder that are no sources by their names: its one record says so."""
+
+    folder: str
+    suffixes: str
+    """How many of which suffix, hidden, or no regular files."""
+
+    @property
+    def name(self) -> str:
+        """The folder's last part."""
+        return PurePosixPath(self.folder).name
+
+    def __str__(self) -> str:
+        return self.folder
+
+
+Source = Path | RemoteFile | SkippedFiles
+
+
+def find_sources(paths: Iterable[Path | str]) -> list[Source]:
+    """Files as given, folders as the files below them, globs and URLs as what they name, each file once.
+
+    What a folder holds beside its sources comes last. UserError where one of them names nothing.
+    """
+    found: dict[Path | str, Source] = {}
+    skipped: dict[str, Source] = {}
+    for path in paths:
+        files, others = _remote(str(path)) if is_url(path) else _local(str(path))
+        for file in files:
+            found.setdefault(file.resolve() if isinstance(file, Path) else file.url, file)
+        if others:
+            skipped[str(path)] = SkippedFiles(str(path), _counted(others))
+    return [*found.values(), *skipped.values()]
+
+
+def _local(name: str) -> tuple[list[Path], list[str]]:
+    """The files of a path or glob, and what the other files of a folder are."""
+    if not name:  # of a shell's variable that is not set; as a path it would be the current folder
+        raise UserError("a source without a name: name what holds the trajectories")
+    path = Path(name)
+    if path.is_file():
+        return [path], []
+    if path.is_dir():
+        return _inside(path)
+    if not any(mark in name for mark in "*?["):
+        raise UserError(f"{path} is no file and no folder: name what holds the trajectories")
+    matched = [Path(one) for one in sorted(glob(name, recursive=True))]  # noqa: PTH207 (a pattern may begin anywhere)
+    files = [one for one in matched if one.is_file()]
+    if not files:
+        raise UserError(f"{name} matches no file: name what holds the trajectories")
+    return files, []
+
+
+def _inside(folder: Path) -> tuple[list[Path], list[str]]:
+    """The sources below a folder, and what the other files that are not hidden are, by suffix."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    shown = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    inside = [path for path in shown if _is_source(path.name) and path.is_file()]
+    if not inside:
+        raise UserError(f"{folder} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+    # A link may lead nowhere: it looks like a source, and holds nothing.
+    others = [_suffix(path.name) if path.is_file() else "no regular file" for path in sorted({*shown} - {*inside})]
+    return inside, others + ["hidden" for path in {*paths} - {*shown} if _is_source(path.name)]
+
+
+def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
+    files, others = find_remote(url, _is_source)
+    if not files and any(mark in url for mark in "*?["):
+        raise UserError(f"{url} matches no file: name what holds the trajectories")
+    if not files:
+        raise UserError(f"{url} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+    return files, [_suffix(name) for name in others]
+
+
+def _is_source(name: str) -> bool:
+    return name.endswith(tuple(s + c for s in SUFFIXES for c in _COMPRESSED))
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix or "no suffix"
+
+
+def _counted(kinds: list[str]) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in Counter(kinds).most_common(20))
+
+
+def lies_in(source: Source, folder: Path) -> bool:
+    """Whether a source is a local file below a folder."""
+    return isinstance(source, Path) and source.resolve().is_relative_to(folder.resolve())
+
+
+def content_hash(path: Path | RemoteFile) -> str:
+    """128 bits in hexadecimal of a source's content; UserError where it cannot be read."""
+    if isinstance(path, RemoteFile):
+        return fingerprint(path)
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HEAD_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def read_source(path: Source, messages_column: str | None = None) -> Iterator[Record]:
+    """The records of one source, in order; where it breaks off, the last record says so.
+
+    `messages_column`: the column (or key) that holds the messages, under whatever name; it becomes `messages`.
+    """
+    if isinstance(path, SkippedFiles):
+        detail = f"files that are not read: {path.suffixes}; read are {', '.join(SUFFIXES)}"
+        yield Record(None, None, ("skipped_files", detail))
+        return
+    trouble: list[str] = []
+    try:
+        with _opened(path) as file:
+            for record in _read(path, file, trouble, messages_column):
+                yield _renamed(record, messages_column) if messages_column else record
+    except OSError as error:
+        trouble.append(f"{type(error).__name__}: {error}"[:300])
+    for detail in trouble:
+        yield Record(None, None, ("unreadable_source", detail))
+
+
+@contextmanager
+def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
+    with path.open("rb") if isinstance(path, Path) else open_remote(path) as file:
+        yield file
+
+
+def _renamed(record: Record, column: str) -> Record:
+    """The record with the column's value as its messages; one without it is a problem that names what is there."""
+    value = record.value
+    if record.problem:
+        return record
+    if not isinstance(value, dict) or column not in value:
+        detail = f"no key {column!r}: the record {_held(value)}"
+        return Record(record.index, None, ("no_messages_column", detail[:300]))
+    rest = {key: inner for key, inner in value.items() if key != column}
+    return Record(record.index, {**rest, "messages": value[column]}, num_bytes=record.num_bytes)
+
+
+def _held(value: Any) -> str:
+    return f"has {', '.join(value) or 'nothing'}" if isinstance(value, dict) else f"is a {type(value).__name__}"
+
+
+def _read(
+    path: Path | RemoteFile, file: io.BufferedReader, trouble: list[str], messages_column: str | None
+) -> Iterator[Record]:
+    magic = file.peek(4)[:4]
+    if magic in (PARQUET, eval_archive.MAGIC):
+        with seekable(file) as whole:
+            if magic == eval_archive.MAGIC:
+                yield from eval_archive.read_archive(whole)
+            else:  # Arrow reads a local file by itself, and better
+                yield from read_parquet(path if isinstance(path, Path) else whole, messages_column)
+        return
+    blocks = read_blocks(file, trouble)
+    head = b""
+    for block in blocks:
+        head += block
+        if len(head) >= _HEAD_BYTES:
+            break
+    head = head.removeprefix(codecs.BOM_UTF8)
+    unpacked = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
+    if head[:4] == PARQUET:
+        # A table's directory is at its end: packed, it must be whole in memory.
+        yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
+    elif _is_lines(path.name, head):
+        yield from read_lines(unpacked)
+    elif head.lstrip()[:1] == b"[":
+        yield from read_array(unpacked)
+    elif head.strip():
+        yield from read_document(unpacked.read())
+    elif not trouble:
+        yield Record(None, None, ("empty_source", "the file holds nothing but white space"))
+
+
+def _is_lines(name: str, head: bytes) -> bool:
+    """JSON lines by name, or where the first line is a JSON value and another line follows."""
+    if any(suffix in (".jsonl", ".ndjson") for suffix in PurePosixPath(name).suffixes):
+        return bool(head.strip())
+    first, _, rest = head.lstrip().partition(b"\n")
+    return bool(rest.strip()) and is_value(first)

@@ -1,0 +1,87 @@
+"""Verifiers of somebody else's: `package.module:function`, imported by that name.
+
+The function takes the state (messages included), one demonstration and one action, and answers with a `Verdict`, or
+with a reward in [0, 1], or with None where it cannot tell. It is pure: the same three give the same answer.
+
+    def refund_reward(state: State, demonstration: Action, action: Action) -> float | None: ...
+
+Its module's text is part of `verifier_id`, so that an edited function is another verifier; a whole number in
+`function.version` stands in its place where there is one. Who wants options, or work done once a state, names a
+`Verifier` by `package.module:NAME` instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pivotmine.actions.action import Action
+from pivotmine.errors import UserError
+from pivotmine.verifiers.registry import ALL_KINDS, Scorer, Verifier
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoOptions:
+    """A function has none."""
+
+
+@cache
+def load(name: str) -> Verifier:
+    """The verifier behind `package.module:function`; UserError where there is none.
+
+    Importing runs the module: a name is as much to be trusted as a package that one installs.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise UserError(f'verifier "{name}": another package\'s verifier is written package.module:function')
+    try:
+        module = import_module(module_name)
+    except Exception as error:  # whatever somebody else's module raises
+        raise UserError(f'verifier "{name}": {module_name} cannot be imported: {error}') from None
+    found = getattr(module, attribute, None)
+    if isinstance(found, Verifier):
+        return found
+    if not callable(found):
+        raise UserError(f'verifier "{name}": {module_name} has no function and no Verifier called {attribute}')
+    return Verifier(
+        prepare=partial(_prepare, found),
+        options=NoOptions,
+        version=_version(module, found),
+        kinds=ALL_KINDS,
+        needs_messages=True,
+    )
+
+
+def _version(module: ModuleType, function: Any) -> int:
+    declared = getattr(function, "version", None)
+    if isinstance(declared, int):
+        return declared
+    text = Path(module.__file__).read_bytes() if module.__file__ else b""
+    return int.from_bytes(hashlib.sha256(text).digest()[:8])
+
+
+def _prepare(function: Callable[..., Any], state: State, demonstration: Action, options: NoOptions) -> Scorer:
+    def judge(action: Action) -> Verdict:
+        answer = function(state, demonstration, action)
+        return answer if isinstance(answer, Verdict) else _verdict(answer, demonstration, action)
+
+    return judge
+
+
+def _verdict(reward: Any, demonstration: Action, action: Action) -> Verdict:
+    if reward is None:
+        return Verdict(None, Outcome.ERROR, "the verifier could not tell")
+    if reward == 1:
+        return Verdict(1.0, Outcome.CORRECT)
+    if reward != 0:
+        return Verdict(float(reward), Outcome.PARTIAL)
+    if action.kind != demonstration.kind:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a {action.kind}, demonstrated a {demonstration.kind}")
+    return Verdict(0.0, Outcome.WRONG_ARGUMENTS if action.tool_calls else Outcome.WRONG_TEXT)

@@ -1,0 +1,187 @@
+"""`gym_single_step`: the rewards of NVIDIA NeMo Gym's single-step tool-use server, leaks and all.
+
+For who must reproduce published numbers; for mining, `tool_call` and `text` are the better verifiers. Written from the
+described behaviour of `resources_servers/single_step_tool_use_with_argument_comparison` in the NeMo-Gym repository:
+
+- where a message is demonstrated, any message passes, an empty one too; its text is never compared;
+- tool names are equal to the letter; arguments by `arguments_match`; a call in the action makes its text not count;
+- `version` "after" (pull request 2463, August 2026): calls are matched by maximum bipartite matching, and without
+  `parallel_tool_call_rewarding` surplus calls are free; "before": only the first call counts.
+
+Known to be paid there, though it is wrong: any text; twenty calls that contain the right one; half of the words, or
+with threshold 0 none of them; the same words in another order; `true` for 1; a truncated sample; a tool call that no
+parser could read where a message is demonstrated. Known to fail, though it is right: 1 for 1.0, an argument made
+explicit, "Paris" for "paris", and with a threshold above 0.5 every text of several words, itself included.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.errors import UserError
+from pivotmine.verifiers.tool_calls.call_diff import shown_text
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+PUBLISHED_THRESHOLDS = {
+    "conversational": 0.1,
+    "function_calling": 0.1,
+    "parallel_tool_calls": 0.1,
+    "search_pivot": 0.3,
+    "swe_pivot": 0.0,
+    "droid_pivot": 0.0,
+}
+"""Of the word-count similarity, by the setting it was published with."""
+
+FLOAT_TOLERANCE = 1e-6
+"""Absolute, and exclusive."""
+
+MODES = ("binary_strict", "fractional", "f1")
+VERSIONS = ("before", "after")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GymSingleStepOptions:
+    threshold: float = 0.1
+    """Least word-count similarity of strings of two or more words; 0.5 where they have the same words. Published:
+    0.1 for conversations, function calling and parallel calls, 0.3 for search, 0.0 for software (PUBLISHED_THRESHOLDS).
+    """
+    version: str = "after"
+    """"before" or "after" pull request 2463, which made every call of an action count, not the first alone."""
+    parallel_tool_call_rewarding: bool = False
+    """Score the set of calls by `mode`, behind the gate of `allow_subset` and `allow_superset`; else 1 where every
+    demonstrated call is matched, and surplus calls are free."""
+    allow_subset: bool = False
+    """Fewer calls than demonstrated are no 0 at once."""
+    allow_superset: bool = False
+    """More calls than demonstrated are no 0 at once."""
+    mode: str = "binary_strict"
+    """"binary_strict": 1 where all required calls are matched, those being as many as demonstrated or given, whichever
+    is less. "fractional": the matched part of them. "f1": 2 * matched / (demonstrated + given)."""
+
+    def __post_init__(self) -> None:
+        for option, value, known in (("version", self.version, VERSIONS), ("mode", self.mode, MODES)):
+            if value not in known:
+                raise UserError(f'verifier gym_single_step, option {option}: no "{value}": one of {", ".join(known)}')
+
+
+def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) -> Callable[[Action], Verdict]:
+    """A judge of any action, truncated and unreadable ones too, against one demonstration."""
+    demonstrated = demonstration.tool_calls
+    if not demonstrated:
+        return _judge_message
+    if options.version == "before" and len(demonstrated) > 1:
+        unknown = Verdict(None, Outcome.ERROR, "before #2463 no action had several calls")
+        return lambda action: unknown
+
+    without_call = Verdict(
+        0.0, Outcome.WRONG_KIND, f"a message, demonstrated {shown_text(demonstration.tool_calls[0].name)}"
+    )
+
+    def judge(action: Action) -> Verdict:
+        given = action.tool_calls if options.version == "after" else action.tool_calls[:1]
+        return _judge_calls(demonstrated, given, options) if given else without_call
+
+    return judge
+
+
+def _judge_message(action: Action) -> Verdict:
+    if action.tool_calls:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
+    return Verdict(1.0, Outcome.CORRECT)
+
+
+def _judge_calls(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall], options: GymSingleStepOptions) -> Verdict:
+    scored = options.parallel_tool_call_rewarding
+    if len(given) < len(demonstrated) and not (scored and options.allow_subset):
+        return Verdict(0.0, Outcome.MISSING_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
+    if len(given) > len(demonstrated) and scored and not options.allow_superset:
+        return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
+    matched = maximum_matching(
+        [
+            [at for at, call in enumerate(given) if calls_match(wanted, call, options.threshold)]
+            for wanted in demonstrated
+        ]
+    )
+    reward = _reward(matched, len(demonstrated), len(given), options.mode if scored else "binary_strict")
+    if reward == 1.0:
+        return Verdict(1.0, Outcome.CORRECT)
+    detail = f"calls matched: {matched} of {len(demonstrated)}"
+    if reward > 0:
+        return Verdict(reward, Outcome.PARTIAL, detail)
+    names = {call.name for call in demonstrated}
+    known = any(call.name in names for call in given)
+    return Verdict(0.0, Outcome.WRONG_ARGUMENTS if known else Outcome.WRONG_TOOL, detail)
+
+
+def _reward(matched: int, demonstrated: int, given: int, mode: str) -> float:
+    if mode == "f1":
+        return 2 * matched / (demonstrated + given)
+    required = min(demonstrated, given)
+    return matched / required if mode == "fractional" else float(matched == required)
+
+
+def calls_match(demonstrated: ToolCall, given: ToolCall, threshold: float) -> bool:
+    """Whether names are equal and arguments match."""
+    return demonstrated.name == given.name and arguments_match(demonstrated.arguments, given.arguments, threshold)
+
+
+def arguments_match(demonstrated: Any, given: Any, threshold: float) -> bool:
+    """The recursive comparison of two JSON values. Not symmetric: `true` passes for 1, 1 does not for `true`."""
+    if not isinstance(given, type(demonstrated)):
+        return False
+    if isinstance(demonstrated, dict):
+        same_keys = demonstrated.keys() == given.keys()
+        return same_keys and all(arguments_match(demonstrated[key], given[key], threshold) for key in demonstrated)
+    if isinstance(demonstrated, list):
+        same_length = len(demonstrated) == len(given)
+        return same_length and all(map(lambda one, other: arguments_match(one, other, threshold), demonstrated, given))
+    if isinstance(demonstrated, float):
+        return abs(given - demonstrated) < FLOAT_TOLERANCE
+    if isinstance(demonstrated, str):
+        return _strings_match(demonstrated, given, threshold)
+    return demonstrated == given
+
+
+def _strings_match(demonstrated: str, given: str, threshold: float) -> bool:
+    words, given_words = demonstrated.lower().split(), given.lower().split()
+    if min(len(words), len(given_words)) < 2:
+        return demonstrated == given
+    shared = (Counter(words) & Counter(given_words)).total()
+    return shared / (len(words) + len(given_words)) >= threshold
+
+
+def maximum_matching(edges: Sequence[Sequence[int]]) -> int:
+    """Size of a largest set of pairs (i, j) with j in edges[i], where no i and no j occurs twice (Kuhn 1955)."""
+    partner: dict[int, int] = {}
+    return sum(_augment(edges, start, partner) for start in range(len(edges)))
+
+
+def _augment(edges: Sequence[Sequence[int]], start: int, partner: dict[int, int]) -> bool:
+    """Find by breadth a path of free and taken edges in turn from `start` to a free j, and swap them along it."""
+    came_from: dict[int, int] = {}
+    frontier = [start]
+    while frontier:
+        i = frontier.pop(0)
+        for j in edges[i]:
+            if j in came_from:
+                continue
+            came_from[j] = i
+            if j not in partner:
+                _swap(j, came_from, partner, start)
+                return True
+            frontier.append(partner[j])
+    return False
+
+
+def _swap(j: int, came_from: dict[int, int], partner: dict[int, int], start: int) -> None:
+    taken_by = {i: other for other, i in partner.items()}
+    while True:
+        i = came_from[j]
+        partner[j] = i
+        if i == start:
+            return
+        j = taken_by[i]

@@ -1,0 +1,123 @@
+"""`gym_terminus_string`: the string-only reward of NVIDIA NeMo Gym's judge of terminal agents, leaks and all.
+
+For who must reproduce published numbers; for mining, `terminal` is the better verifier. Written from the described
+behaviour of `resources_servers/terminus_judge` in the NeMo-Gym repository, without its language-model judge: what
+stands behind the last `</think>` is JSON in the form of the demonstration (`keystrokes`), complete where the
+demonstration is, and `difflib.SequenceMatcher` finds the keystrokes, joined with nothing between, similar enough.
+
+Known to be paid there, though it is wrong: a task called complete too early; another path, number or flag in a long
+command; a command without the Enter behind it; keys that are text once they are joined. Known to fail, though it
+is right: any other command that does the same.
+
+The cost of SequenceMatcher can grow with the cube of the length. Keystrokes that would take longer than `MAX_WORK`
+get null: their published reward is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import Match, SequenceMatcher
+from typing import Any
+
+from pivotmine.actions.action import Action
+from pivotmine.errors import UserError
+from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
+from pivotmine.verifiers.tool_calls.call_diff import shown_text
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+PUBLISHED_THRESHOLDS = {"string_only": 0.9, "judge_v4": 0.95}
+"""Of the similarity, by the setting it was published with; a row's own threshold takes precedence there."""
+
+MAX_WORK = 2_000_000
+"""Character comparisons, a second or two of them; keystrokes of a person's making need a hundredth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GymTerminusStringOptions:
+    threshold: float = 0.9
+    """Least SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS); a
+    row that brings its own threshold is scored there with that one, here by a run of its own."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"verifier gym_terminus_string, option threshold: must be 0 to 1, is {self.threshold}")
+
+
+def prepare(state: State, demonstration: Action, options: GymTerminusStringOptions) -> Callable[[Action], Verdict]:
+    """A judge of any action, truncated and unreadable ones too, against one demonstrated batch."""
+    value = _json(demonstration.message)
+    form = form_of(value)
+    gold = read_batch(value, form)
+    if isinstance(gold, str):
+        unknown = Verdict(None, Outcome.ERROR, shown_text(f"the demonstration is no {form} batch: {gold}"))
+        return lambda action: unknown
+    keystrokes, complete = "".join(gold.keystrokes), gold.complete
+
+    def judge(action: Action) -> Verdict:
+        given = read_answer(action.message, form)
+        if isinstance(given, str):
+            return Verdict(0.0, Outcome.INVALID_CALL, shown_text(given))
+        if complete and not given.complete:
+            return Verdict(0.0, Outcome.WRONG_ARGUMENTS, "does not call the task complete")
+        return _by_similarity(keystrokes, "".join(given.keystrokes), options.threshold)
+
+    return judge
+
+
+def read_answer(text: str, form: str) -> Batch | str:
+    """The batch in a model's answer; else why there is none."""
+    value = _json(text)
+    return "not JSON" if value is None else read_batch(value, form)
+
+
+def similarity(demonstrated: str, given: str) -> float | None:
+    """The published score, SequenceMatcher's ratio (it depends on the order of the two); None beyond `MAX_WORK`."""
+    if demonstrated == given:
+        return 1.0
+    try:
+        return _Bounded(demonstrated, given).ratio()
+    except TimeoutError:
+        return None
+
+
+class _Bounded(SequenceMatcher[str]):
+    """SequenceMatcher as it is, that gives up where it would take minutes."""
+
+    b2j: dict[str, list[int]]
+
+    def __init__(self, demonstrated: str, given: str) -> None:
+        super().__init__(None, demonstrated, given)
+        places = sum(len(self.b2j.get(char, ())) * number for char, number in Counter(demonstrated).items())
+        self._work_a_char = 1 + places / max(1, len(demonstrated))
+        self._work_left = float(MAX_WORK)
+        self._length = len(demonstrated)
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
+        self._work_left -= ((self._length if ahi is None else ahi) - alo) * self._work_a_char
+        if self._work_left < 0:
+            raise TimeoutError
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
+def _by_similarity(demonstrated: str, given: str, threshold: float) -> Verdict:
+    # Both are upper bounds of the ratio, and cost next to nothing.
+    bounds = SequenceMatcher(None, demonstrated, given, autojunk=False)
+    if bounds.real_quick_ratio() < threshold or bounds.quick_ratio() < threshold:
+        return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"similarity below {threshold:g}")
+    found = similarity(demonstrated, given)
+    if found is None:
+        return Verdict(None, Outcome.ERROR, "the published similarity would take too long")
+    if found >= threshold:
+        return Verdict(1.0, Outcome.CORRECT)
+    return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"similarity {found:.3f}, needed {threshold:g}")
+
+
+def _json(text: str) -> Any:
+    """The JSON value behind the last `</think>`, read as leniently as published; None where there is none."""
+    try:
+        return json.loads(text.rpartition("</think>")[2].strip())
+    except (ValueError, RecursionError):
+        return None

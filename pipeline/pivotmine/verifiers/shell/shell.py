@@ -1,0 +1,98 @@
+"""`shell`: commands that are the same program, by their parsed structure; an equivalence, no similarity.
+
+The argument that holds the command (or the code block of a message, `argument.py` says which) is parsed by
+tree-sitter-bash; `shell_syntax` says what its forms leave out (quoting, white space, comments) and
+`shell_commands` what is put in one order (flags of known commands, tests of `find`, `cd a && cd b`). Expansions,
+substitutions and here-documents compare as they are written. What cannot be read as bash is the same where its
+text is, and else unproven. An argument that is a list of words is a command without a shell, and
+`["bash", "-lc", SCRIPT]` is its script.
+
+Nothing is run or expanded, and the working directory is not known: `cat a/b` and `cd a && cat b` differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pivotmine.actions.action import Action
+from pivotmine.errors import UserError
+from pivotmine.verifiers.shell.shell_commands import canonical
+from pivotmine.verifiers.shell.shell_flags import RULES, arguments
+from pivotmine.verifiers.shell.shell_syntax import UnreadableCommand, read_program
+from pivotmine.verifiers.tool_calls.one_argument import prepare_code
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+_SHELLS = frozenset(("bash", "sh", "/bin/bash", "/bin/sh"))
+_TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShellOptions:
+    arguments: tuple[str, ...] = ("command", "cmd", "bash_command", "shell_command", "script")
+    """Arguments that hold a command: the first of them that a call has. The rest compares as in `tool_call`."""
+    working_directory: str = ""
+    """Where every single command starts; a leading `cd` to it is the same as none. Empty: not known."""
+    ignored_flags: tuple[str, ...] = ()
+    """Flags of read-only commands that do not matter where no other command reads the output: "ls -a -l" makes
+    `ls`, `ls -a` and `ls -la` the same."""
+
+    def __post_init__(self) -> None:
+        _ignored(self.ignored_flags)
+
+
+def prepare(state: State, demonstration: Action, options: ShellOptions) -> Callable[[Action], Verdict]:
+    """A judge of actions against one demonstration: calls with a command, or a message that is one."""
+    ignored = _ignored(options.ignored_flags)
+
+    def read(value: Any) -> tuple[Any, ...] | None:
+        if isinstance(value, str):
+            return _read_script(value, options.working_directory, ignored)
+        return _read_words(value, options.working_directory, ignored)
+
+    return prepare_code(state, demonstration, options.arguments, read, _compare)
+
+
+def _compare(demonstrated: tuple[Any, ...], given: tuple[Any, ...]) -> Outcome:
+    if demonstrated == given:
+        return Outcome.CORRECT
+    return Outcome.UNPROVEN if _TEXT in (demonstrated[0], given[0]) else Outcome.WRONG_ARGUMENTS
+
+
+def _read_script(text: str, start: str, ignored: dict[str, frozenset[str]]) -> tuple[Any, ...]:
+    try:
+        return canonical(read_program(text), start, ignored)
+    except UnreadableCommand:
+        return _TEXT, text
+
+
+def _read_words(value: Any, start: str, ignored: dict[str, frozenset[str]]) -> tuple[Any, ...] | None:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        return None
+    if any("\0" in word for word in value):
+        return _TEXT, tuple(value)
+    if len(value) == 3 and value[0] in _SHELLS and value[1] in ("-c", "-lc"):
+        return _within_shell(value[0], value[1], _read_script(value[2], start, ignored))
+    return "words", canonical(("command", (), value[0], tuple(value[1:])), start, ignored)
+
+
+def _within_shell(shell: str, flag: str, script: tuple[Any, ...]) -> tuple[Any, ...]:
+    return script[0], shell, flag, script
+
+
+def _ignored(rules: tuple[str, ...]) -> dict[str, frozenset[str]]:
+    """First names of the flags that do not matter, by command; raises UserError."""
+    found: dict[str, frozenset[str]] = {}
+    for rule in rules:
+        words = rule.split()
+        size = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+        command = " ".join(words[:size])
+        if command not in RULES or not RULES[command].reads_only:
+            allowed = ", ".join(sorted(name for name in RULES if RULES[name].reads_only))
+            raise UserError(f'verifier shell, option ignored_flags: "{rule}" names no read-only command: {allowed}')
+        read = arguments(command, words[size:])
+        if read is None or not read.flags or read.operands or any(value is not None for _, value in read.flags):
+            raise UserError(f'verifier shell, option ignored_flags: "{rule}": write flags without values, as "ls -a"')
+        found[command] = found.get(command, frozenset()) | {name for name, _ in read.flags}
+    return found

@@ -1,0 +1,153 @@
+"""Why calls are not the demonstrated ones, if they are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pivotmine import strict_json
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers.tool_calls.schema import Schema
+from pivotmine.verifiers.verdict import Outcome, Verdict
+
+MAX_SHOWN = 80
+"""Characters of a name, a path or a value that a detail shows."""
+
+Form = Callable[[Any, Schema], Any]
+"""What a verifier compares in place of a value: two values are the same where their forms are equal."""
+
+_ABSENT: Any = object()
+_SCALARS = frozenset({str, int, bool, type(None)})  # floats have two zeros
+
+
+class _Difference(NamedTuple):
+    outcome: Outcome
+    path: str
+    demonstrated: Any
+    given: Any
+
+
+# An argument that is not there or is not known says more than a value that differs.
+_TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
+
+
+def unusable(action: Action) -> Verdict | None:
+    """The verdict on an action that is whole in no verifier's eyes: truncated, not to be read, or empty."""
+    if action.truncated:
+        return Verdict(0.0, Outcome.TRUNCATED)
+    if action.unparsed:
+        return Verdict(0.0, Outcome.INVALID_CALL, shown_text(action.unparsed[0].reason))
+    if not action.tool_calls and not action.message:
+        return Verdict(0.0, Outcome.EMPTY)
+    return None
+
+
+def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
+    """The verdict where there is no call, or not as many as demonstrated."""
+    if not given:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a message, demonstrated {shown_text(demonstrated[0].name)}")
+    if len(given) == len(demonstrated):
+        return None
+    outcome = Outcome.SURPLUS_CALLS if len(given) > len(demonstrated) else Outcome.MISSING_CALLS
+    return Verdict(0.0, outcome, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
+
+
+def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
+    """The verdict where as many calls name other tools, whatever their order."""
+    if len(given) == 1:
+        name, only = given[0].name, demonstrated[0].name
+        return None if name == only else wrong_tool(name, only)
+    names, wanted = [call.name for call in given], [call.name for call in demonstrated]
+    if names == wanted or Counter(names) == Counter(wanted):
+        return None
+    surplus, missing = Counter(names) - Counter(wanted), Counter(wanted) - Counter(names)
+    return wrong_tool(next(iter(surplus)), next(iter(missing)))
+
+
+def wrong_tool(name: str, demonstrated: str) -> Verdict:
+    """The verdict on a call of another tool."""
+    return Verdict(0.0, Outcome.WRONG_TOOL, f"{shown_text(name)}, demonstrated {shown_text(demonstrated)}")
+
+
+def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: Form) -> Verdict | None:
+    """The verdict on two calls of one tool whose arguments have different forms; None where they have one form."""
+    differences: list[_Difference] = []
+    _in_objects(demonstrated.arguments, given.arguments, schema, form, "", differences)
+    if not differences:
+        return None
+    found = min(differences, key=_rank) if len(differences) > 1 else differences[0]
+    if found.given is _ABSENT:
+        words = f"missing, demonstrated {shown(found.demonstrated)}"
+    elif found.demonstrated is _ABSENT:
+        words = f"{shown(found.given)}, not demonstrated"
+    else:
+        words = f"{shown(found.given)}, demonstrated {shown(found.demonstrated)}"
+    return Verdict(0.0, found.outcome, f"{place(given.name, found.path)}: {words}")
+
+
+def _rank(difference: _Difference) -> int:
+    return _TOLD_FIRST.index(difference.outcome)
+
+
+def place(tool: str, path: str) -> str:
+    """Tool and argument, as a detail names them; `path` as `argument_path` makes it."""
+    return f"{shown_text(tool)}{shown_text(path)}"
+
+
+def shown(value: Any) -> str:
+    """A JSON value on one line, cut where it is long, without a character that a terminal would obey."""
+    if isinstance(value, str):
+        value = value[: MAX_SHOWN + 1]
+    return shown_text(strict_json.dumps(value, ordinary=True if type(value) in _SCALARS else None))
+
+
+def shown_text(text: str) -> str:
+    """Like `shown`, for words. A lone surrogate, too, would break every file it is written to."""
+    cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str, found: list[_Difference]) -> None:
+    if isinstance(demonstrated, dict) and isinstance(given, dict):
+        _in_objects(demonstrated, given, schema, form, path, found)
+    elif _are_lists_in_order(demonstrated, given, schema):
+        items = schema.items()
+        for index, (one, other) in enumerate(zip(demonstrated, given, strict=True)):
+            if not _plainly_same(one, other):
+                _compare(one, other, items, form, f"{path}[{index}]", found)
+    elif form(demonstrated, schema) != form(given, schema):
+        found.append(_Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given))
+
+
+def _plainly_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same under any schema, seen without one: most of what a policy says right."""
+    kind = type(one)
+    return kind is type(other) and kind in _SCALARS and one == other
+
+
+def _are_lists_in_order(demonstrated: Any, given: Any, schema: Schema) -> bool:
+    both = isinstance(demonstrated, list) and isinstance(given, list)
+    return both and len(demonstrated) == len(given) and not schema.unordered
+
+
+def _in_objects(
+    demonstrated: dict[str, Any],
+    given: dict[str, Any],
+    schema: Schema,
+    form: Form,
+    path: str,
+    found: list[_Difference],
+) -> None:
+    for name, value in demonstrated.items():
+        if name in given:
+            if not _plainly_same(value, given[name]):
+                _compare(value, given[name], schema.argument(name), form, f"{path}.{name}", found)
+        elif form({name: value}, schema) != form({}, schema):
+            found.append(_Difference(Outcome.MISSING_ARGUMENTS, f"{path}.{name}", value, _ABSENT))
+    for name, value in given.items():
+        if name not in demonstrated and form({name: value}, schema) != form({}, schema):
+            outcome = Outcome.WRONG_ARGUMENTS if schema.knows(name) else Outcome.UNKNOWN_ARGUMENTS
+            found.append(_Difference(outcome, f"{path}.{name}", _ABSENT, value))

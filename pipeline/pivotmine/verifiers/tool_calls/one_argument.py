@@ -1,0 +1,208 @@
+"""Calls of which a part is compared in its own way (a command, a query, an edit), and the rest as `tool_call` does.
+
+A verifier of this kind reads from a call the arguments it understands and makes a form of them. Two calls are the
+same where a comparison of the forms says so and where `tool_call`, shown the given call with the demonstrated
+values in place of the arguments that were read, finds nothing else: other tool, missing or unknown argument, other
+value, surplus call. So no argument is ever left out of the comparison.
+
+An action may also be code in a message, as harnesses without tools have it: exactly one fenced block is the code
+and the text around it does not count; a message without a fence is code as a whole. A block must be fenced alike
+on both sides (the word behind the fence included), for the harness that runs it looks for that fence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers.tool_calls import call_diff, tool_call
+from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+MAX_PARALLEL = 32
+"""More parallel calls than this are compared by `tool_call` alone."""
+
+_FENCE = "```"
+_INFO = re.compile(r"[^\s`]*")
+
+
+class Reading(NamedTuple):
+    form: Any
+    """What is compared."""
+    names: frozenset[str]
+    """The arguments that the form stands for."""
+
+
+Read = Callable[[ToolCall], Reading | None]
+"""The part of a call that is compared in its own way; None where there is none."""
+ReadValue = Callable[[Any], Any]
+"""The form of one argument's value or of a block of code; None where it cannot be compared in its own way."""
+Compare = Callable[[Any, Any], Outcome]
+"""Demonstrated form, given form: CORRECT, or why not."""
+ArgumentScorer = Callable[[Action], Verdict]
+
+
+class _Wanted(NamedTuple):
+    call: ToolCall
+    reading: Reading | None
+    judge: ArgumentScorer
+
+
+def prepare_code(
+    state: State, demonstration: Action, names: Sequence[str], read_value: ReadValue, compare: Compare
+) -> ArgumentScorer:
+    """A judge for code in an argument or in a message; the first of `names` that a call has holds its code."""
+    if not demonstration.tool_calls:
+        return _prepare_message(demonstration.message, read_value, compare)
+
+    def read(call: ToolCall) -> Reading | None:
+        name = next((name for name in names if name in call.arguments), None)
+        form = None if name is None else read_value(call.arguments[name])
+        return None if name is None or form is None else Reading(form, frozenset([name]))
+
+    return prepare_calls(state, demonstration, read, compare)
+
+
+def prepare_calls(
+    state: State, demonstration: Action, read: Read, compare: Compare, *, same_names: bool = True
+) -> ArgumentScorer:
+    """A judge of actions against one demonstration with at least one call.
+
+    With `same_names` a form stands for the same arguments in both calls; without, for any that the schema of
+    the state's tool knows.
+    """
+    demonstrated = demonstration.tool_calls
+    plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
+    if len(demonstrated) > MAX_PARALLEL:
+        return plain
+    wanted = [_wanted(state, call, read) for call in demonstrated]
+
+    def judge_pair(want: _Wanted, call: ToolCall, reading: Reading | None) -> Verdict:
+        if want.reading is None or reading is None:
+            return want.judge(Action(tool_calls=(call,)))
+        if reading.names != want.reading.names:
+            if same_names:
+                return want.judge(Action(tool_calls=(call,)))
+            if fault := _fault(state, call):
+                return fault
+        return _compare(want, call, reading, compare)
+
+    def judge(action: Action) -> Verdict:
+        given = action.tool_calls
+        verdict = call_diff.in_number(demonstrated, given) or call_diff.in_names(demonstrated, given)
+        if verdict is not None:
+            return verdict
+        readings = [read(call) for call in given]
+        verdicts = [
+            [judge_pair(want, call, reading) for call, reading in zip(given, readings, strict=True)] for want in wanted
+        ]
+        return _best_matching(verdicts)
+
+    return judge
+
+
+def _wanted(state: State, call: ToolCall, read: Read) -> _Wanted:
+    alone = Action(tool_calls=(call,))
+    return _Wanted(call, read(call), tool_call.prepare(state, alone, tool_call.ToolCallOptions()))
+
+
+def _fault(state: State, call: ToolCall) -> Verdict | None:
+    """Why the state's own tools forbid a call; a tool without a schema forbids every new argument."""
+    if call.name not in parameters_by_tool(state.tools):
+        return Verdict(
+            0.0, Outcome.UNKNOWN_ARGUMENTS, f"{call_diff.shown_text(call.name)}: no schema for other arguments"
+        )
+    alone = Action(tool_calls=(call,))
+    verdict = tool_call.prepare(state, alone, tool_call.ToolCallOptions())(alone)
+    return None if verdict.outcome == Outcome.CORRECT else verdict
+
+
+def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare) -> Verdict:
+    assert wanted.reading is not None
+    names = wanted.reading.names
+    rest = {name: value for name, value in call.arguments.items() if name not in reading.names}
+    if not names.isdisjoint(rest):
+        return wanted.judge(Action(tool_calls=(call,)))
+    shown = {name: wanted.call.arguments[name] for name in names}
+    verdict = wanted.judge(Action(tool_calls=(ToolCall(name=call.name, arguments=rest | shown),)))
+    if verdict.outcome != Outcome.CORRECT:
+        return verdict
+    outcome = compare(wanted.reading.form, reading.form)
+    return verdict if outcome == Outcome.CORRECT else Verdict(0.0, outcome, _detail(wanted.call, call, reading))
+
+
+def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
+    name = min(reading.names)
+    if len(reading.names) > 1 or name not in demonstrated.arguments:
+        return f"{call_diff.shown_text(given.name)}: another result than the demonstrated one"
+    values = call_diff.shown(given.arguments[name]), call_diff.shown(demonstrated.arguments[name])
+    return f"{call_diff.place(given.name, f'.{name}')}: {values[0]}, demonstrated {values[1]}"
+
+
+def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
+    """CORRECT where every demonstrated call (row) has a given one (column) of its own, else why the first has none."""
+    row_of: dict[int, int] = {}
+
+    def place(row: int, tried: set[int]) -> bool:
+        for column, verdict in enumerate(verdicts[row]):
+            if verdict.outcome == Outcome.CORRECT and column not in tried:
+                tried.add(column)
+                if column not in row_of or place(row_of[column], tried):
+                    row_of[column] = row
+                    return True
+        return False
+
+    for row in range(len(verdicts)):
+        if not place(row, set()):
+            free = next(column for column in range(len(verdicts)) if column not in row_of)
+            return verdicts[row][free]
+    return Verdict(1.0, Outcome.CORRECT)
+
+
+def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare) -> ArgumentScorer:
+    block = code_block(demonstrated)
+    form = None if block is None else read_value(block[1])
+
+    def judge(action: Action) -> Verdict:
+        if action.tool_calls:
+            called = call_diff.shown_text(action.tool_calls[0].name)
+            return Verdict(0.0, Outcome.WRONG_KIND, f"calls {called}, demonstrated a message")
+        if action.message == demonstrated:
+            return Verdict(1.0, Outcome.CORRECT)
+        if block is None:
+            return Verdict(0.0, Outcome.UNPROVEN, "the demonstration has not exactly one fenced block")
+        found = code_block(action.message)
+        if found is None:
+            return Verdict(0.0, Outcome.INVALID_CALL, "not exactly one fenced block")
+        if found[0] != block[0]:
+            return Verdict(0.0, Outcome.INVALID_CALL, f"fenced as {_kind(found[0])}, demonstrated {_kind(block[0])}")
+        given = read_value(found[1])
+        outcome = Outcome.UNPROVEN if form is None or given is None else compare(form, given)
+        words = f"{call_diff.shown(found[1])}, demonstrated {call_diff.shown(block[1])}"
+        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else Verdict(0.0, outcome, words)
+
+    return judge
+
+
+def _kind(info: str | None) -> str:
+    return "no block" if info is None else call_diff.shown(info)
+
+
+def code_block(message: str) -> tuple[str | None, str] | None:
+    """The word behind the fence and the code of the only fenced block; (None, message) of a message without fence.
+
+    None where there is more than one block or a fence without end.
+    """
+    if _FENCE not in message:
+        return None, message
+    before, _, rest = message.partition(_FENCE)
+    block, closed, after = rest.partition(_FENCE)
+    info, newline, code = block.partition("\n")
+    info = info.rstrip(" \t\r")
+    alone = not before or before.endswith("\n")
+    ended = (code.endswith("\n") or not code) and (not after or after[0] in " \t\r\n")
+    if not (closed and newline and alone and ended) or _FENCE in after or not _INFO.fullmatch(info):
+        return None
+    return info, code

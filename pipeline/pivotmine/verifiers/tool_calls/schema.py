@@ -1,0 +1,236 @@
+"""Tool schemas as the verifiers read them: lazily, without trust, and never raising.
+
+A schema comes with a trajectory and may be anything: what is malformed is treated as absent, and nothing of
+it is expanded ahead of the value that is compared, so neither its size nor a `$ref` that leads back to itself
+costs anything. This is no validator: it answers which argument names a schema knows and requires, what their
+defaults are, how values are compared, and which subschema describes a value inside a value.
+
+What is read: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
+`format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (beside a `$ref` only a
+`default` is read). Inside `anyOf`, `oneOf` and `allOf` nothing is read: values there compare as JSON. An object
+that carries one of `CONDITIONS` keeps its subschemas, but none of its defaults is applied, since whether an argument
+may be absent then depends on the others, and only `additionalProperties: false` closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pivotmine.verifiers.tool_calls.string_formats import FORMATS
+
+CONDITIONS = frozenset(
+    {
+        "allOf",
+        "anyOf",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "if",
+        "minProperties",
+        "not",
+        "oneOf",
+        "patternProperties",
+    }
+)
+"""Keywords by which the rules for one argument depend on its spelling or on the rest of the object."""
+
+MAX_REF_HOPS = 16
+"""A `$ref` to a `$ref` is followed this often; a longer chain is a cycle."""
+
+WHITE_SPACE_COUNTS = frozenset(
+    {
+        *("code", "content", "contents", "data", "diff", "file_text", "input", "insert_text", "keystrokes"),
+        *("new_code", "new_content", "new_source", "new_str", "new_string", "new_text"),
+        *("old_code", "old_content", "old_source", "old_str", "old_string", "old_text"),
+        *("patch", "replace", "replacement", "script", "source", "stdin", "text"),
+    }
+)
+"""Arguments of these names (`newString` is `new_string`) are file contents, edits or keys to press."""
+
+NO_DEFAULT: Any = object()
+"""Where an argument has no default, for null is a default like any other."""
+
+_NOTHING: dict[str, Any] = {}
+_PLAIN_NAMES = frozenset(name.replace("_", "") for name in WHITE_SPACE_COUNTS)
+
+Path = tuple[str, str]
+"""A declaration and the dotted path, from here on, of the values that it holds for."""
+
+
+class Schema:
+    """The schema of one value inside one tool's arguments, and what is declared of values from there on."""
+
+    __slots__ = (
+        "_children",
+        "_interned",
+        "_node",
+        "_paths",
+        "_properties",
+        "_root",
+        "closed",
+        "default_forms",
+        "measure",
+        "required",
+        "text_rule",
+        "unordered",
+    )
+
+    def __init__(
+        self,
+        node: Any,
+        paths: tuple[Path, ...] = (),
+        root: Any = None,
+        interned: dict[Any, Schema] | None = None,
+    ) -> None:
+        """For a tool's `parameters`, whatever they are, and what is declared of its arguments.
+
+        Declarations: `free_text`, `exact`, `dates`, `unordered`, `measure`. `root` and `interned` are for the
+        schemas below: where a `$ref` starts, and the schemas made so far.
+        """
+        self._root = node if root is None else root
+        self._interned = {} if interned is None else interned
+        self._node = _resolve(_dict(node), self._root)
+        self._paths = paths
+        self._properties = _dict(self._node.get("properties"))
+        self._children: dict[str, Schema] = {}
+        declared = {declaration for declaration, path in paths if not path}
+        self.text_rule = _text_rule(self._node, declared)
+        """How a string is compared: `free_text`, `exact`, `trim`, or a name in FORMATS."""
+        self.unordered = "unordered" in declared or self._node.get("uniqueItems") is True
+        """The order of a list's elements does not count."""
+        self.measure = "measure" in declared and not _says_exactly(self._node) and self._node.get("type") != "integer"
+        """A number need not be hit exactly."""
+        self.required = _names(self._node.get("required"))
+        """Argument names that must be there."""
+        self.closed = _closed(self._node)
+        """Only known names may be there."""
+        self.default_forms: dict[tuple[str, int], Any] = {}
+        """For the verifier to remember what it made of each default."""
+
+    def knows(self, name: str) -> bool:
+        """Whether this object schema mentions an argument name."""
+        return name in self._properties or name in self.required
+
+    def argument(self, name: str) -> Schema:
+        """The schema of one value of an object; an empty one where nothing is said."""
+        found = self._children.get(name)
+        if found is None:
+            paths = paths_after(self._paths, name)
+            if name.replace("_", "").lower() in _PLAIN_NAMES:
+                paths = (*paths, ("white_space", ""))
+            found = self._below(self._properties.get(name, self._rest()), paths)
+            if name in self._properties:  # names that only a policy wrote must not pile up
+                self._children[name] = found
+        return found
+
+    def items(self) -> Schema:
+        """The schema of a list's elements; what is declared of a list's text holds for what is in it."""
+        paths = tuple(path for path in self._paths if path != ("unordered", ""))
+        return self._below(None if "prefixItems" in self._node else self._node.get("items"), paths)
+
+    def default(self, name: str) -> Any:
+        """The value that stands for an absent argument, or NO_DEFAULT; a required argument has none."""
+        if name in self.required or name not in self._properties or not CONDITIONS.isdisjoint(self._node):
+            return NO_DEFAULT
+        return self.argument(name)._node.get("default", NO_DEFAULT)
+
+    def _rest(self) -> Any:
+        return None if "patternProperties" in self._node else self._node.get("additionalProperties")
+
+    def _below(self, node: Any, paths: tuple[Path, ...]) -> Schema:
+        node = _dict(node)
+        # By identity, which is safe since the root keeps every node alive: a schema that refers to itself
+        # becomes a graph no larger than its text.
+        key = (id(node), paths)
+        found = self._interned.get(key)
+        if found is None:
+            found = self._interned[key] = Schema(node, paths, self._root, self._interned)
+        return found
+
+
+MAX_SHARED = 512
+_shared: dict[tuple[int, tuple[Path, ...]], Schema] = {}
+
+
+def shared_schema(parameters: Any, paths: tuple[Path, ...]) -> Schema:
+    """The schema of a tool's parameters, made once for the many states that hold the very same object."""
+    key = (id(parameters), paths)  # safe, since the schema keeps the object alive
+    found = _shared.get(key)
+    if found is None:
+        if len(_shared) >= MAX_SHARED:
+            _shared.clear()
+        found = _shared[key] = Schema(parameters, paths)
+    return found
+
+
+def parameters_by_tool(tools: Iterable[Any]) -> dict[str, Any]:
+    """The `parameters` of each tool that has a readable name; the first of two equal names counts."""
+    found: dict[str, Any] = {}
+    for tool in tools:
+        function = _dict(_dict(tool).get("function"))
+        name = function.get("name")
+        if isinstance(name, str):
+            found.setdefault(name, function.get("parameters"))
+    return found
+
+
+def paths_after(paths: Iterable[Path], name: str) -> tuple[Path, ...]:
+    """The rest of the dotted paths that begin with a name, "" of one that ends there. Names may hold dots.
+
+    A measure is one wherever it stands.
+    """
+    after = [(d, p[len(name) + 1 :]) for d, p in paths if p and f"{p}.".startswith(f"{name}.")]
+    return (*after, *((d, p) for d, p in paths if d == "measure"))
+
+
+def _text_rule(node: dict[str, Any], declared: set[str]) -> str:
+    if "exact" in declared or _says_exactly(node):
+        return "exact"
+    if "free_text" in declared:
+        return "free_text"
+    if "dates" in declared:
+        return "date-time"
+    if isinstance(named := node.get("format"), str) and named in FORMATS:
+        return named
+    return "exact" if "white_space" in declared or "pattern" in node else "trim"
+
+
+def _says_exactly(node: dict[str, Any]) -> bool:
+    return "enum" in node or "const" in node
+
+
+def _closed(node: dict[str, Any]) -> bool:
+    rest = node.get("additionalProperties")
+    if rest is False:
+        return "patternProperties" not in node
+    listed = isinstance(node.get("properties"), dict)
+    return listed and rest is not True and not isinstance(rest, dict) and CONDITIONS.isdisjoint(node)
+
+
+def _resolve(node: dict[str, Any], root: Any) -> dict[str, Any]:
+    for _ in range(MAX_REF_HOPS):
+        if "$ref" not in node:
+            return node
+        # Two descriptions of one object cannot be told apart without a validator: then neither is read.
+        target = _NOTHING if "properties" in node else _target(node["$ref"], root)
+        node = {**target, "default": node["default"]} if "default" in node else target
+    return _NOTHING
+
+
+def _target(reference: Any, root: Any) -> dict[str, Any]:
+    if not isinstance(reference, str) or not f"{reference}/".startswith("#/"):
+        return _NOTHING
+    node = root
+    for part in reference.split("/")[1:]:
+        node = _dict(node).get(part.replace("~1", "/").replace("~0", "~"))
+    return _dict(node)
+
+
+def _names(value: Any) -> frozenset[str]:
+    names: list[Any] = value if isinstance(value, list) else []
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING

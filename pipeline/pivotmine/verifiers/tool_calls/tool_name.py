@@ -1,0 +1,42 @@
+"""`tool_name`: the same tools are called, whatever their arguments: the coarse signal of the paper's software runs.
+
+PivotRL's appendix A.2 rewards software turns by the name of the tool alone, "without attempting to score tool arguments
+or patch quality". It leaks by design: an empty call, another file, a wrong edit and `rm -rf /` in place of `ls` all
+earn 1 where their tool is the demonstrated one, and a policy finds the cheapest of them. Take it to reproduce the
+paper, or as one member of a combination; for mining, `tool_call` and its kin.
+
+Calls are compared as a multiset of names, to the letter; so a surplus call fails, and the order of parallel calls is
+free. A tool that the state does not offer fails, also where it is demonstrated. Symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pivotmine.actions.action import Action
+from pivotmine.verifiers.tool_calls import call_diff
+from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
+from pivotmine.verifiers.verdict import Outcome, State, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolNameOptions:
+    """There is nothing to choose."""
+
+
+def prepare(state: State, demonstration: Action, options: ToolNameOptions) -> Callable[[Action], Verdict]:
+    """A judge of actions against one demonstration with at least one call."""
+    demonstrated = demonstration.tool_calls
+    offered = parameters_by_tool(state.tools)
+    unknown = next((call.name for call in demonstrated if offered and call.name not in offered), None)
+    matched = Verdict(1.0, Outcome.CORRECT)
+    if unknown is not None:
+        detail = f"{call_diff.shown_text(unknown)}: no tool of this state, though demonstrated"
+        matched = Verdict(0.0, Outcome.WRONG_TOOL, detail)
+
+    def judge(action: Action) -> Verdict:
+        given = action.tool_calls
+        return call_diff.in_number(demonstrated, given) or call_diff.in_names(demonstrated, given) or matched
+
+    return judge

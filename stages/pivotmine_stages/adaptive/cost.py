@@ -1,0 +1,127 @@
+"""rollout --dry-run: what sampling would cost, before it does.
+
+Prompts are rendered and tokenised as rollout would, a segment at a time. Distinct prefix tokens are the nodes of the
+tree of all prompts, what an engine with an endless prefix cache prefills: over the prompts in sorted order, each adds
+what it does not share with the one before. Only prompts that the next one does not extend are held, 4 bytes a token.
+Generated tokens and what adaptive profiling would spend are told from stored samples, a pilot's among them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import rundir
+from pivotmine.run.states import demonstrated_turns, state_messages
+from pivotmine.sampling.prefix_tree import sortable, tree_tokens
+from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
+from pivotmine_stages.policy.prompts import Renderer
+from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.covariates import covariates
+from pivotmine_stages.profiles.posteriors import observed
+from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
+from pivotmine_stages.rollout.missing import eligible_states, missing_samples, wanted_samples
+from pivotmine_stages.rollout.stage import RolloutConfig, rollout
+from pivotmine_stages.score.stage import ScoreConfig, score
+
+
+def estimate(
+    config: RolloutConfig, run: Path, *, pilot: int = 0, tokens_per_second: float | None = None
+) -> dict[str, Any]:
+    """The summary that the command prints. pilot: states that are sampled and scored first, and kept.
+
+    tokens_per_second: generated tokens a second and GPU, prefill within it, as rollout itself reports them.
+    """
+    rundir.require_run(run)
+    with open_policy(config) as policy:
+        if policy.renderer is None:
+            raise UserError("--dry-run counts prompt tokens: give the server's tokenizer by --tokenizer")
+        eligible, _ = eligible_states(run, config.verifier, config.shard)
+        wanted = wanted_samples(
+            eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
+        )
+        if pilot:
+            _sample_pilot(config, run, policy, wanted, pilot)
+        missing = missing_samples(run, policy.record.policy_id, wanted)
+        counts = _prompt_counts(run, missing, policy.renderer)
+    samples = int(missing["missing"].list.len().sum())
+    tokens = _tokens_per_sample(run, policy.record.policy_id)
+    generated = None if tokens is None else samples * tokens
+    return {
+        "dry_run": True,
+        "policy_id": policy.record.policy_id,
+        "verifier_id": config.verifier.verifier_id,
+        "states": len(missing),
+        "samples": samples,
+        **counts,
+        "tokens_per_sample": tokens,
+        "generated_tokens": generated,
+        "adaptive_share": _adaptive_share(config, run, policy, wanted),
+        "gpu_hours": None if generated is None or tokens_per_second is None else generated / tokens_per_second / 3600,
+    }
+
+
+def _sample_pilot(
+    config: RolloutConfig, run: Path, policy: PolicySession, wanted: pl.DataFrame, num_states: int
+) -> None:
+    """Sample and score states spread evenly over those wanted: ordinary rollouts, and as many of each as in a round."""
+    size = min(num_states, len(wanted))
+    chosen = wanted["state_id"].gather([i * len(wanted) // size for i in range(size)])
+    count = math.ceil(config.num_samples / 4)
+    plan = pl.DataFrame({"state_id": chosen}).with_columns(num_samples=pl.lit(count, pl.Int32))
+    path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
+    rundir.write_table(path, plan.to_arrow())
+    if rollout(replace(config, plan=path), run, policy)["stored"]["samples"]:
+        score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
+
+
+def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[str, int]:
+    """Prompt tokens with every state's prompt once, distinct prefix tokens, and prompts that cannot be rendered."""
+    counts, longest = Counter[str](prompt_tokens=0, unrendered=0), list[bytes]()
+    for state in track(state_messages(run, states), "dry run", "states", len(states)):
+        try:
+            token_ids = renderer.render(state.messages, state.tools).token_ids
+        except Exception:  # a foreign template may raise anything; rollout makes it a reject
+            counts["unrendered"] += 1
+            continue
+        counts["prompt_tokens"] += len(token_ids)
+        prompt = sortable(token_ids)
+        if longest and prompt.startswith(longest[-1]):
+            longest[-1] = prompt
+        else:
+            longest.append(prompt)
+    return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}
+
+
+def _tokens_per_sample(run: Path, policy_id: str) -> float | None:
+    """Mean over the stored samples, each state alike; None where there are none."""
+    parts = sorted((run / "rollouts" / policy_id).glob("part-*.parquet"))
+    states = rundir.scan(run, "rollouts", parts).drop_nulls("num_tokens").group_by("state_id")
+    return states.agg(pl.col("num_tokens").mean()).select(pl.col("num_tokens").mean()).collect().item()
+
+
+def _adaptive_share(config: RolloutConfig, run: Path, policy: PolicySession, wanted: pl.DataFrame) -> float | None:
+    """Expected samples of `--adaptive probabilistic`, relative to all; None where nothing is scored."""
+    ids = (policy.record.policy_id, config.verifier.verifier_id)
+    path = run / "scores" / ids[0] / ids[1] / "profiles.parquet"
+    rows = rundir.scan(run, "profiles", [path] if path.exists() else []).filter(pl.col("num_scored") > 0).collect()
+    profiles = {row["state_id"]: row for row in rows.iter_rows(named=True)}
+    if not profiles or wanted.is_empty():
+        return None
+    known = covariates(run, demonstrated_turns(run), *ids)
+    states = [
+        StateSoFar(rewards=rewards_of(profiles[state]), known=observed(profiles[state], known))
+        if state in profiles
+        else StateSoFar(rewards=Rewards(), known=known[state])
+        for state in wanted["state_id"]
+    ]
+    rule = StoppingRule(rule="probabilistic", num_samples=config.num_samples, max_mean=0.6, min_scored=2)
+    facts = probabilistic_plan(states, rule, Goal(), pilot_states=0).facts
+    return facts["expected_samples"] / (config.num_samples * len(states))

@@ -1,0 +1,276 @@
+"""Adaptive profiling: rounds of plan, rollout and score, until every state is decided or worth no more samples.
+
+A round's plan is a file in the run directory, written before anything is sampled by it and a function of stored rows
+alone; rollout and score stay what they are. Killed at any time, the last plan is sampled to its end first: the rounds
+go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.run.states import demonstrated_turns
+from pivotmine.stats.success_prior import Observed
+from pivotmine_stages.adaptive.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
+from pivotmine_stages.adaptive.triage import check as check_triage
+from pivotmine_stages.adaptive.triage import triage
+from pivotmine_stages.policy.record import check_seed, is_sampled
+from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.covariates import covariates, demonstration_masses
+from pivotmine_stages.profiles.gate import as_reject, gate_states
+from pivotmine_stages.profiles.posteriors import observed
+from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
+from pivotmine_stages.rollout.missing import eligible_states, first_states
+from pivotmine_stages.rollout.stage import RolloutConfig, require_samples, rollout
+from pivotmine_stages.score.stage import ScoreConfig, score
+
+RULES = ("exact", "probabilistic")
+_PRIOR_SAMPLES = 2
+"""A state's own mean of tokens counts beside the run's as if it came with this many samples."""
+
+Report = Callable[[str, dict[str, Any]], None] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveConfig:
+    rule: str
+    """`exact` or `probabilistic`."""
+    rollout: RolloutConfig
+    """Its `num_samples` is the most of a state."""
+    parser: str | None = None
+    """Action parser of the scores; None: the one that rollout chose."""
+    num_processes: int | None = None
+    """Of score; None: one a core."""
+    max_mean: float = 0.6
+    """The selection's bound on the mean; 1 for a selection without one."""
+    min_scored: int = 2
+    """The selection's least scored samples."""
+    target_recall: float = 0.95
+    """Probabilistic: share of what `num_samples` of every state would give, in (0, 1]."""
+    sample_budget: int | None = None
+    """Probabilistic: most samples in all, those stored included; None: as many as the target needs."""
+    triage: bool = False
+    """Ask for the demonstrations' probabilities first."""
+
+    def stopping(self) -> StoppingRule:
+        return StoppingRule(
+            rule=self.rule,
+            num_samples=self.rollout.num_samples,
+            max_mean=self.max_mean,
+            min_scored=self.min_scored,
+        )
+
+
+def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, dict[str, Any]]:
+    """All rounds; returns the summaries `adaptive`, `rollout` (what this start sampled) and `score`."""
+    rundir.require_run(run)
+    check(config)
+    started = time.monotonic()
+    verifier = config.rollout.verifier
+    with open_policy(config.rollout) as policy:
+        policy_id = policy.record.policy_id
+        if config.triage:
+            check_triage(policy)
+        with rundir.stage_lock(run, f"adaptive-{policy_id}-{verifier.verifier_id}"):
+            check_seed(run, policy.record)
+            summaries = _Rounds(config, run, policy, report).all()
+    adaptive = {"policy_id": policy_id, "verifier_id": verifier.verifier_id, **summaries["adaptive"]}
+    adaptive["seconds"] = round(time.monotonic() - started, 2)
+    identity = {"policy_id": policy_id, "verifier_id": verifier.verifier_id, "rule": asdict(config.stopping())}
+    rundir.write_manifest(run, "adaptive", identity, {"summary": adaptive})
+    return {**summaries, "adaptive": adaptive}
+
+
+def check(config: AdaptiveConfig) -> None:
+    """UserError where the settings make no sense."""
+    wrong = {
+        f"--target-recall {config.target_recall}: in (0, 1]": not 0 < config.target_recall <= 1,
+        f"--sample-budget {config.sample_budget}: at least 1": (config.sample_budget or 1) < 1,
+        "--target-recall and --sample-budget go with --adaptive probabilistic": config.rule == "exact"
+        and (config.target_recall, config.sample_budget) != (0.95, None),
+        f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
+        f"--adaptive needs --num-samples of at least {config.min_scored}": config.rollout.num_samples
+        < config.min_scored,
+    }
+    if problem := next((words for words, is_wrong in wrong.items() if is_wrong), None):
+        raise UserError(problem)
+
+
+class _Rounds:
+    """The rounds of one start."""
+
+    def __init__(self, config: AdaptiveConfig, run: Path, policy: PolicySession, report: Report) -> None:
+        self.config, self.run, self.policy, self.report = config, run, policy, report
+        self.rule, verifier = config.stopping(), config.rollout.verifier
+        self.goal = Goal(target_recall=config.target_recall, sample_budget=config.sample_budget)
+        self.ids = (policy.record.policy_id, verifier.verifier_id)
+        eligible, _ = eligible_states(run, verifier, (0, 1))
+        self.states = first_states(eligible, config.rollout.limit)
+        self.folder = plans_dir(run, *self.ids) / f"{config.rule}-{rundir.config_digest(self._identity())}"
+        self.failed: set[str] = set()
+        self.planned: dict[str, int] = {}
+        self.plan_facts: dict[str, float] = {}
+        self.sampled = Counter[str]()
+        self.sampling_s = 0.0
+
+    def _identity(self) -> dict[str, Any]:
+        return {**asdict(self.rule), **asdict(self.goal), "limit": self.config.rollout.limit}
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        write_rule(self.run, *self.ids, self.rule)
+        if self.config.triage:
+            self._triage()
+        plans = sorted(self.folder.glob("round-*.parquet"))
+        summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
+        if summaries is None and is_sampled(self.run, self.ids[0]):
+            self._score()
+        while (counts := self._next()) is not None:
+            summaries = self._sample(self._write(counts))
+        # Nothing was to be done: the stages say so themselves.
+        return summaries or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
+
+    def _triage(self) -> None:
+        spec = self.config.rollout.verifier
+        gates = gate_states(self.run, demonstrated_turns(self.run), spec)
+        counts = triage(self.run, self.policy, spec, self.states, gates)
+        above, detail = set(self._above()), f"the demonstration alone has probability {self.rule.max_mean} or more"
+        rows = [
+            as_reject("triage", "mean_too_high", turn, detail)
+            for turn in self.states.iter_rows(named=True)
+            if turn["state_id"] in above
+        ]
+        identity = {"policy_id": self.ids[0], "verifier_id": self.ids[1]}
+        rundir.write_rows(rundir.rejects_dir(self.run, "triage", identity) / "rejects.parquet", "rejects", rows)
+        if self.report is not None:
+            self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
+
+    def _is_of_this_run(self, plan: Path) -> bool:
+        """A plan made before more was extracted may name states that are not eligible any more."""
+        rundir.require_whole(plan, "plans")
+        planned = pl.read_parquet(plan, glob=False)
+        return planned.join(self.states, on="state_id", how="anti").is_empty()
+
+    def _write(self, counts: dict[str, int]) -> Path:
+        number = len(list(self.folder.glob("round-*.parquet")))
+        rows = pl.DataFrame(
+            {"state_id": list(counts), "num_samples": list(counts.values())},
+            schema={"state_id": pl.String, "num_samples": pl.Int32},
+        )
+        path = self.folder / f"round-{number:03d}.parquet"
+        rundir.write_table(path, rows.to_arrow())
+        return path
+
+    def _sample(self, plan: Path) -> dict[str, dict[str, Any]]:
+        """Sample what the plan asks for, and score it."""
+        rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy)
+        if rolled["wanted_samples"] or self.states.is_empty():
+            require_samples(rolled)
+        self.sampled.update(rolled["sampled"])
+        self.sampling_s += rolled["sampling_s"]
+        scored = self._score()
+        drawn = self._profiles()
+        planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
+        self.failed = {
+            state for state, n in planned.items() if n > (drawn[state]["num_samples"] if state in drawn else 0)
+        }
+        self.planned = planned
+        facts = self._facts(plan, rolled)
+        if self.report is not None and rolled["sampled"]:
+            self.report("adaptive", facts)
+        whole = {**rolled, "sampled": dict(self.sampled), "sampling_s": round(self.sampling_s, 2)}
+        return {"adaptive": facts, "rollout": whole, "score": scored}
+
+    def _score(self) -> dict[str, Any]:
+        settings = ScoreConfig(
+            verifier=self.config.rollout.verifier,
+            policy=self.ids[0],
+            parser=self.config.parser,
+            num_processes=self.config.num_processes,
+        )
+        return score(settings, self.run)
+
+    def _facts(self, plan: Path, rolled: dict[str, Any]) -> dict[str, Any]:
+        whole = len(self.states) * self.rule.num_samples
+        stored = sum(row["num_samples"] for row in self._profiles().values())
+        return {
+            "rule": self.rule.rule,
+            "rounds": int(plan.stem.removeprefix("round-")) + 1,
+            "states": len(self.states),
+            "triaged": len(self._above()),
+            "round_states": rolled["sampled"].get("states", 0),
+            "round_samples": rolled["sampled"].get("samples", 0),
+            "samples": stored,
+            "fixed_samples": whole,
+            "failed_states": len(self.failed),
+            **self.plan_facts,
+        }
+
+    def _next(self) -> dict[str, int] | None:
+        """Samples that each state shall have; None where every state has them."""
+        state_ids = [state for state in self.states["state_id"] if state not in self.failed]
+        states = self._so_far(state_ids)
+        plan = self._plan(states)
+        self.plan_facts = plan.facts
+        if all(count <= state.rewards.num_samples for count, state in zip(plan.counts, states, strict=True)):
+            return None
+        asked = dict(zip(state_ids, plan.counts, strict=True))
+        # What failed is tried again beside the others, and waited for by none.
+        return {state: asked.get(state, self.planned.get(state, 0)) for state in self.states["state_id"]}
+
+    def _plan(self, states: list[StateSoFar]) -> Plan:
+        if self.rule.rule == "exact":
+            return exact_plan(states, self.rule)
+        return probabilistic_plan(states, self.rule, self.goal)
+
+    def _so_far(self, state_ids: list[str]) -> list[StateSoFar]:
+        profiles, masses = self._profiles(), demonstration_masses(self.run, *self.ids)
+        known = covariates(self.run, self.states, *self.ids)
+        tokens, mean_tokens = self._tokens()
+        return [
+            StateSoFar(
+                rewards=rewards_of(profiles[state]) if state in profiles else Rewards(),
+                known=_known(profiles.get(state), known[state], known),
+                tokens=_shrunk(tokens.get(state), mean_tokens),
+                least_mean=masses.get(state, 0.0),
+            )
+            for state in state_ids
+        ]
+
+    def _above(self) -> list[str]:
+        """States that triage alone decides: never pivots, whatever they are sampled."""
+        masses = demonstration_masses(self.run, *self.ids)
+        return [state for state in self.states["state_id"] if masses.get(state, 0.0) >= self.rule.max_mean]
+
+    def _profiles(self) -> dict[str, dict[str, Any]]:
+        path = self.run / "scores" / self.ids[0] / self.ids[1] / "profiles.parquet"
+        columns = ("state_id", "num_samples", "num_scored", "mean", "min_reward", "max_reward")
+        rows = rundir.scan(self.run, "profiles", [path] if path.exists() else []).select(columns).collect()
+        return {row["state_id"]: row for row in rows.iter_rows(named=True)}
+
+    def _tokens(self) -> tuple[dict[str, tuple[int, int]], float]:
+        """By state_id its samples whose tokens are known and their sum; and the mean over all."""
+        parts = sorted((self.run / "rollouts" / self.ids[0]).glob("part-*.parquet"))
+        rows = rundir.scan(self.run, "rollouts", parts).drop_nulls("num_tokens").group_by("state_id")
+        sums = rows.agg(pl.len(), pl.col("num_tokens").cast(pl.Int64).sum()).collect()
+        found = {state: (n, total) for state, n, total in sums.iter_rows()}
+        samples = sum(n for n, _ in found.values())
+        return found, max(sum(total for _, total in found.values()) / samples, 1.0) if samples else 1.0
+
+
+def _known(profile: dict[str, Any] | None, own: Observed, known: dict[str, Observed]) -> Observed:
+    return observed(profile, known) if profile is not None and profile["num_scored"] else own
+
+
+def _shrunk(own: tuple[int, int] | None, mean: float) -> float:
+    """Expected tokens of a state's next sample: its own mean, drawn to the run's."""
+    n, total = own or (0, 0)
+    return (total + _PRIOR_SAMPLES * mean) / (n + _PRIOR_SAMPLES)

@@ -1,0 +1,217 @@
+"""triage: the policy's probability of every demonstration, from one prefill of each segment.
+
+A demonstration that the verifier rewards, sampled with probability q, bounds the mean reward from below by q: with
+q >= max_mean a state is no pivot, and no sample is needed to know it. That holds where samples are drawn from the
+model's own distribution (temperature 1, top-p 1, no top-k), where the tokens are those that the policy would write,
+end of turn included, and where the parser reads the rendered demonstration as an action with reward 1. Each is checked;
+what fails is a row with its `refusal`. A segment's turns share their prefixes: where the template only ever appends,
+its last turn's tokens hold those of all turns, and one forward pass gives every log-probability.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pivotmine.actions import parse_action
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import rundir, sql
+from pivotmine.run.states import StateMessages, state_messages
+from pivotmine.sampling.settings import Prefilled, Sampling
+from pivotmine.verifiers import VerifierSpec, prepare
+from pivotmine_stages.policy.prompts import REASONING_OPENERS, Renderer
+from pivotmine_stages.policy.session import PolicySession
+from pivotmine_stages.profiles.gate import Gate
+from pivotmine_stages.rollout.part_writer import PartWriter, Rows
+
+ENGINES = ("transformers", "vllm", "ray")
+STATES_PER_PART = 4096
+SECONDS_PER_PART = 30.0
+SEQUENCES_PER_BATCH = 32
+_REASONING = ("reasoning", "reasoning_content", "thinking")
+
+
+class Asked(NamedTuple):
+    """A demonstration within a sequence."""
+
+    state_id: str
+    turn_id: str
+    start: int
+    """Its first token's place in the sequence."""
+    end: int
+    """The place after its end of turn."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """A sequence that is prefilled once, with the demonstrations in it, in order."""
+
+    token_ids: list[int] = field(default_factory=list[int])
+    asked: list[Asked] = field(default_factory=list[Asked])
+
+
+def triage(
+    run: Path, policy: PolicySession, spec: VerifierSpec, states: pl.DataFrame, gates: dict[str, Gate]
+) -> dict[str, Any]:
+    """Write the missing rows of `triage` for these states (their first demonstrated turns); returns counts.
+
+    UserError where the policy's samples are not drawn from its own distribution, or where it reasons before it acts.
+    """
+    check(policy)
+    started = time.monotonic()
+    folder = run / "triage" / policy.record.policy_id / spec.verifier_id
+    known = rundir.scan(run, "triage", sorted(folder.glob("*.parquet"))).select("state_id").collect()
+    missing = states.join(known, on="state_id", how="anti", maintain_order="left")
+    counts = Counter[str]()
+    if not missing.is_empty():
+        work = _Work(run, folder, policy, spec, gates)
+        with work.parts:
+            for state in track(state_messages(run, missing), "triage", "states", len(missing)):
+                work.add(state)
+            work.finish()
+        counts = work.counts
+    sql.write_views(run)
+    return {**counts, "seconds": round(time.monotonic() - started, 2)}
+
+
+def check(policy: PolicySession) -> None:
+    """UserError where a demonstration's probability would bound nothing."""
+    sampling = policy.options.sampling
+    if policy.engine_name not in ENGINES or policy.renderer is None:
+        names = " or ".join(ENGINES)
+        raise UserError(f"--triage needs --engine {names}: {policy.engine_name} gives no log-probabilities of a prompt")
+    plain = Sampling(max_new_tokens=sampling.max_new_tokens)
+    if sampling != plain:
+        raise UserError(
+            "--triage needs samples of the model's own distribution (--temperature 1, --top-p 1, --top-k 0)"
+        )
+
+
+class _Work:
+    """One start: the sequence that grows, those that wait for the engine, the rows to write."""
+
+    def __init__(
+        self, run: Path, folder: Path, policy: PolicySession, spec: VerifierSpec, gates: dict[str, Gate]
+    ) -> None:
+        assert policy.renderer is not None
+        self.folder, self.policy, self.spec, self.gates = folder, policy, spec, gates
+        self.renderer: Renderer = policy.renderer
+        self.engine = policy.engine(0)
+        self.chain, self.waiting = Chain(), list[Chain]()
+        self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
+        self.counts = Counter[str]()
+        self.openers = _single_tokens(self.renderer.tokenizer, REASONING_OPENERS)
+        self.reasoned = self.seen = 0
+
+    def add(self, state: StateMessages) -> None:
+        """Put a state's demonstration at the end of the segment's sequence, or into a row with its refusal."""
+        found = self._sequence(state)
+        if isinstance(found, str):
+            self._row(state.turn["state_id"], state.turn["turn_id"], refusal=found)
+            return
+        token_ids, start = found
+        if token_ids[: len(self.chain.token_ids)] != self.chain.token_ids:
+            self._flush_chain()
+        self.chain.token_ids = token_ids
+        self.chain.asked.append(Asked(state.turn["state_id"], state.turn["turn_id"], start, len(token_ids)))
+
+    def _sequence(self, state: StateMessages) -> tuple[list[int], int] | str:
+        """(prompt and demonstration as tokens, where the demonstration starts), or why there is no such thing."""
+        tokenizer, sampling = self.renderer.tokenizer, self.policy.options.sampling
+        message = {key: value for key, value in state.message.items() if key not in _REASONING}
+        try:
+            prompt = self.renderer.render(state.messages, state.tools)
+            token_ids = self.renderer.render_turn([*state.messages, message], state.tools)
+        except Exception:  # a foreign template may raise anything
+            return "template_error"
+        start = len(prompt.token_ids)
+        if prompt.opened_reasoning:
+            return "reasoning"
+        if token_ids[:start] != prompt.token_ids or tokenizer.eos_token_id not in token_ids[start:]:
+            return "not_appended"
+        end = token_ids.index(tokenizer.eos_token_id, start) + 1
+        limit = self.engine.max_model_len
+        if end - start > sampling.max_new_tokens or (limit is not None and end >= limit):
+            return "too_long"
+        text = tokenizer.decode(
+            token_ids[start : end - 1], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return (token_ids[:end], start) if self._is_rewarded(state.turn["state_id"], text) else "not_rewarded"
+
+    def _is_rewarded(self, state_id: str, text: str) -> bool:
+        gate = self.gates[state_id]
+        action = parse_action(
+            text,
+            parser=self.policy.record.parser,
+            opened_reasoning=False,
+            truncated=False,
+            tools=gate.state.tools,
+        )
+        return prepare(self.spec, gate.state, list(gate.usable.values()))(action).reward == 1
+
+    def _flush_chain(self) -> None:
+        if self.chain.asked:
+            self.waiting.append(self.chain)
+        self.chain = Chain()
+        if len(self.waiting) >= SEQUENCES_PER_BATCH * self.policy.options.num_replicas:
+            self._ask()
+
+    def _ask(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        prefilled = self.engine.prefill([chain.token_ids for chain in waiting]) if waiting else ()
+        answered = list(zip(waiting, prefilled, strict=True))
+        for chain, answer in answered:
+            self.seen += len(chain.asked)
+            self.reasoned += sum(answer.likeliest[asked.start - 1] in self.openers for asked in chain.asked)
+        # Before their rows: another start would take those for known, and not notice.
+        if self.reasoned > self.seen / 2:
+            raise UserError("--triage: the policy reasons before it acts, no demonstration is likely; leave it out")
+        for chain, answer in answered:
+            for row in rows_of(chain, answer):
+                self._row(**row)
+
+    def _row(self, state_id: str, turn_id: str, **columns: Any) -> None:
+        row = {"policy_id": self.policy.record.policy_id, "state_id": state_id, "turn_id": turn_id, **columns}
+        self.parts.add([row])
+        self.counts.update(
+            refused=columns.get("refusal") is not None, prefill_tokens=columns.get("num_prefill_tokens") or 0, states=1
+        )
+
+    def write(self, rows: Rows) -> None:
+        """Write a part."""
+        number = len(list(self.folder.glob("part-*.parquet")))
+        rundir.write_rows(self.folder / f"part-{number:06d}.parquet", "triage", rows)
+
+    def finish(self) -> None:
+        """Ask for what waits."""
+        self._flush_chain()
+        self._ask()
+
+
+def rows_of(chain: Chain, prefilled: Prefilled) -> Iterator[dict[str, Any]]:
+    """A row a demonstration: the sum over its tokens; each token of the sequence is counted as prefilled once."""
+    counted = 0
+    for asked in chain.asked:
+        # The first token has no log-probability: that of token t stands at t - 1.
+        logprobs = prefilled.logprobs[asked.start - 1 : asked.end - 1]
+        yield {
+            "state_id": asked.state_id,
+            "turn_id": asked.turn_id,
+            "logprob": sum(logprobs),
+            "num_tokens": asked.end - asked.start,
+            "num_prefill_tokens": asked.end - counted,
+        }
+        counted = asked.end
+
+
+def _single_tokens(tokenizer: Any, texts: Iterable[str]) -> set[int]:
+    """The texts that the tokenizer has a token for."""
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    return {ids[0] for ids in encoded if len(ids) == 1}

@@ -1,0 +1,64 @@
+"""What two verifiers say of the same samples: from stored scores, pair by pair."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.run import rundir
+
+SAME_REWARD = 1e-6
+"""Rewards that differ by no more agree."""
+
+
+def outcome_rates(run: Path, policy_id: str) -> list[dict[str, Any]]:
+    """Rows of verifier_id, outcome, samples and share, by verifier and then by number."""
+    scores = _scores(run, policy_id).group_by("verifier_id", "outcome").agg(samples=pl.len())
+    share = pl.col("samples") / pl.col("samples").sum().over("verifier_id")
+    ordered = scores.with_columns(share=share).sort(
+        "verifier_id", "samples", "outcome", descending=[False, True, False]
+    )
+    return ordered.collect().to_dicts()
+
+
+def agreements(run: Path, policy_id: str, num_examples: int) -> list[dict[str, Any]]:
+    """A row for each two verifiers that scored the policy: how many samples both judged, on how many they agree.
+
+    `examples`: the samples on which they disagree, once for each state and action, the greatest differences first.
+    """
+    verifier_ids = sorted(path.name for path in (run / "scores" / policy_id).glob("*") if path.is_dir())
+    return [
+        _agreement(_scores(run, policy_id), one, other, num_examples)
+        for one, other in itertools.combinations(verifier_ids, 2)
+    ]
+
+
+def _scores(run: Path, policy_id: str) -> pl.LazyFrame:
+    return rundir.scan(run, "scores", sorted((run / "scores" / policy_id).glob("*/part-*.parquet")))
+
+
+def _agreement(scores: pl.LazyFrame, one: str, other: str, num_examples: int) -> dict[str, Any]:
+    left, right = (scores.filter(pl.col("verifier_id") == verifier_id) for verifier_id in (one, other))
+    both = left.join(right, on=["state_id", "sample_index"], suffix="_other").collect()
+    known = both.drop_nulls(["reward", "reward_other"])
+    gap = (pl.col("reward") - pl.col("reward_other")).alias("gap")
+    apart = known.with_columns(gap).filter(pl.col("gap").abs() > SAME_REWARD)
+    examples = (
+        apart.unique(["state_id", "action"], keep="first", maintain_order=True)
+        .sort(pl.col("gap").abs(), "state_id", "action", descending=[True, False, False])
+        .head(num_examples)
+        .select("state_id", "action", "reward", "outcome", "detail", "reward_other", "outcome_other", "detail_other")
+    )
+    return {
+        "one": one,
+        "other": other,
+        "samples": len(known),
+        "agree": len(known) - len(apart),
+        "only_one_higher": apart.filter(pl.col("gap") > 0).height,
+        "only_other_higher": apart.filter(pl.col("gap") < 0).height,
+        "null": len(both) - len(known),
+        "examples": examples.to_dicts(),
+    }

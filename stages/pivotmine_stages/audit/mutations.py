@@ -1,0 +1,219 @@
+"""Mutations of a demonstration, each labelled by its construction: what must pass for it, and what must not.
+
+The labels come from the schema and from JSON, never from a verifier, so that any verifier can be put on trial by them.
+A mutation that cannot be made of a demonstration (no number in it, nothing optional) is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
+
+from pivotmine import strict_json
+from pivotmine.actions import Action, ToolCall, parse_action
+from pivotmine.verifiers import State
+from pivotmine.verifiers.tool_calls.schema import WHITE_SPACE_COUNTS, parameters_by_tool
+from pivotmine_stages.audit.text_mutations import (
+    LEAVES,
+    UNRELATED,
+    changed_leaves,
+    other_leaf,
+    text_mutations,
+    with_other_number,
+)
+
+MAX_EACH = 3
+"""Arguments of one call that each mutation is made of, the first ones."""
+_NUMBER = re.compile(r"\d")
+# Commands and short flags without a value whose order says nothing.
+_FLAGS = {"ls": "lahtrRS1", "rm": "rfv", "cp": "rvp", "grep": "rnivlc", "du": "shac", "wc": "lwc", "df": "haT"}
+_FLAG_WORDS = re.compile(r"(\w+)((?: -[A-Za-z0-9])+)((?: [\w./*-]+)*)")
+
+
+class Mutation(NamedTuple):
+    name: str
+    """What was done."""
+    must_pass: bool
+    """Whether it is still the demonstration."""
+    action: Action
+
+
+Change = Callable[[dict[str, Any], dict[str, Any]], Iterator[dict[str, Any]]]
+"""Arguments and the properties of their schema -> changed arguments."""
+
+
+def mutations(state: State, demonstration: Action) -> Iterator[Mutation]:
+    """All mutations of one demonstration, itself the first."""
+    yield Mutation("itself", True, demonstration)
+    yield Mutation("truncated", False, replace(demonstration, truncated=True))
+    yield Mutation("empty", False, Action(reasoning=demonstration.reasoning))
+    yield from _of_calls(state, demonstration) if demonstration.tool_calls else _of_message(state, demonstration)
+
+
+def _of_message(state: State, demonstration: Action) -> Iterator[Mutation]:
+    for name, must_pass, text in text_mutations(demonstration.message):
+        yield Mutation(name, must_pass, replace(demonstration, message=text))
+    for name in list(parameters_by_tool(state.tools))[:1]:
+        yield Mutation("call_for_message", False, Action(tool_calls=(ToolCall(name=name, arguments={}),)))
+
+
+def _of_calls(state: State, demonstration: Action) -> Iterator[Mutation]:
+    first, *others = demonstration.tool_calls
+
+    def calling(*calls: ToolCall) -> Action:
+        return replace(demonstration, tool_calls=calls)
+
+    yield Mutation("message_for_call", False, Action(message=f"I would call {first.name}."))
+    yield Mutation("cut_off", False, _cut_off(first))
+    yield Mutation("same_call_twice", False, calling(first, *others, first))
+    surplus = ToolCall(name=first.name, arguments={**first.arguments, "zzyzx": 1})
+    yield Mutation("other_call_added", False, calling(surplus, first, *others))
+    if others:
+        yield Mutation("call_left_out", False, calling(*others))
+        yield Mutation("calls_reversed", True, calling(*reversed((first, *others))))
+    parameters = parameters_by_tool(state.tools)
+    called = {call.name for call in demonstration.tool_calls}
+    other = next((name for name in parameters if name not in called), f"{first.name}_other")
+    yield Mutation("other_tool", False, calling(ToolCall(name=other, arguments=first.arguments), *others))
+    properties = _properties(parameters.get(first.name))
+    for name, (must_pass, change) in _CHANGES.items():
+        for arguments in change(first.arguments, properties):
+            yield Mutation(name, must_pass, calling(ToolCall(name=first.name, arguments=arguments), *others))
+
+
+def _cut_off(call: ToolCall) -> Action:
+    """What is read of a call whose text ends one character too early, as a stop sequence leaves it."""
+    written = strict_json.dumps({"name": call.name, "arguments": call.arguments})
+    return parse_action(f"<tool_call>\n{written[:-1]}", parser="hermes")
+
+
+def _properties(parameters: Any) -> dict[str, dict[str, Any]]:
+    """What the schema says of each argument; of an optional one with a default `optional_default` too."""
+    if not isinstance(parameters, dict) or not isinstance(found := parameters.get("properties"), dict):
+        return {}
+    required = parameters.get("required")
+    known = {name: schema for name, schema in found.items() if isinstance(schema, dict)}
+    # A default that depends on other arguments, or that nobody asked to be read, makes no label.
+    plain = set(parameters) <= {"type", "properties", "required", "additionalProperties", "description", "title"}
+    for name, schema in known.items():
+        if plain and "default" in schema and isinstance(required, list | None) and name not in (required or ()):
+            known[name] = {**schema, "optional_default": schema["default"]}
+    return known
+
+
+def _drop(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in list(arguments)[:MAX_EACH]:
+        if "default" not in properties.get(name, {}):
+            yield {key: value for key, value in arguments.items() if key != name}
+
+
+def _change(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in list(arguments.items())[:MAX_EACH]:
+        other = _other_value(value, properties.get(name, {}))
+        if other != properties.get(name, {}).get("default", value):
+            yield {**arguments, name: other}
+
+
+def _other_value(value: Any, schema: dict[str, Any]) -> Any:
+    members = schema.get("enum")
+    others = [member for member in members if member != value] if isinstance(members, list) else []
+    if others:
+        return others[0]
+    return [*value, UNRELATED] if isinstance(value, list) else other_leaf(value)
+
+
+def _change_inside(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    nested = {name: value for name, value in arguments.items() if isinstance(value, dict | list)}
+    for kind in LEAVES:
+        yield from ({**arguments, **changed} for changed in islice(changed_leaves(nested, kind), MAX_EACH))
+
+
+def _change_number(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    texts = [(name, value) for name, value in arguments.items() if isinstance(value, str) and _NUMBER.search(value)]
+    for name, value in texts[:MAX_EACH]:
+        yield {**arguments, name: with_other_number(value)}
+
+
+def _swap(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    texts = [(name, value) for name, value in arguments.items() if isinstance(value, str)]
+    for (one, left), (other, right) in list(pairwise(texts))[:MAX_EACH]:
+        if left.strip().casefold() != right.strip().casefold():
+            yield {**arguments, one: right, other: left}
+
+
+def _add_unknown(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {**arguments, "zzyzx": 1}
+
+
+def _reverse_keys(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield _reversed(arguments)
+
+
+def _reversed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _reversed(value[name]) for name in reversed(value)}
+    return [_reversed(item) for item in value] if isinstance(value, list) else value
+
+
+def _pad(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    kept_apart = {"enum", "const", "pattern", "format"}
+    names = [
+        name
+        for name, value in arguments.items()
+        if isinstance(value, str) and "\n" not in value and not kept_apart & properties.get(name, {}).keys()
+    ]
+    for name in [name for name in names if name.lower() not in WHITE_SPACE_COUNTS][:MAX_EACH]:
+        yield {**arguments, name: f" {arguments[name]} "}
+
+
+def _spell_number(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in list(arguments.items()):
+        if type(value) is int and abs(value) <= 2**53:
+            yield {**arguments, name: float(value)}
+
+
+def _add_default(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, schema in properties.items():
+        if "optional_default" in schema and name not in arguments:
+            yield {**arguments, name: schema["optional_default"]}
+
+
+def _drop_default(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in arguments.items():
+        default = properties.get(name, {}).get("optional_default")
+        if default is not None and type(default) is type(value) and default == value:
+            yield {key: inner for key, inner in arguments.items() if key != name}
+
+
+def _permute(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in arguments.items():
+        if isinstance(value, list) and len(value) > 1 and properties.get(name, {}).get("uniqueItems") is True:
+            yield {**arguments, name: value[::-1]}
+
+
+def _reorder_flags(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in arguments.items():
+        found = _FLAG_WORDS.fullmatch(value) if isinstance(value, str) else None
+        flags = found[2].split() if found else []
+        if found and len(set(flags)) > 1 and all(flag[1] in _FLAGS.get(found[1], "") for flag in flags):
+            yield {**arguments, name: " ".join([found[1], *reversed(flags)]) + found[3]}
+
+
+_CHANGES: dict[str, tuple[bool, Change]] = {
+    "argument_dropped": (False, _drop),
+    "value_changed": (False, _change),
+    "value_inside_changed": (False, _change_inside),
+    "number_changed": (False, _change_number),
+    "values_swapped": (False, _swap),
+    "unknown_argument": (False, _add_unknown),
+    "keys_reversed": (True, _reverse_keys),
+    "white_space": (True, _pad),
+    "whole_number_as_float": (True, _spell_number),
+    "default_made_explicit": (True, _add_default),
+    "default_left_out": (True, _drop_default),
+    "unordered_list_permuted": (True, _permute),
+    "flags_reordered": (True, _reorder_flags),
+}

@@ -1,0 +1,132 @@
+"""Mutations of a message, each labelled by its construction: of prose, of JSON, of a terminal agent's keystrokes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pivotmine.verifiers.terminals.keystrokes import FORMS, form_of, is_batch
+from pivotmine.verifiers.texts.json_texts import json_of
+
+MAX_EACH = 3
+"""Places of one message that each mutation is made of, the first ones."""
+UNRELATED = "qvx 8213 zzyzx"
+"""No demonstration says it."""
+LEAVES = (str, bool, int, float)
+"""Types of the JSON values that can be changed and keep their type."""
+_NUMBER = re.compile(r"\d+")
+# The number of a list's item says where it stands, and no more.
+_ITEM = re.compile(r"^[\s>*#-]*\d+[.)](?=\s)", re.MULTILINE)
+# What these hold is shown to a reader, and does nothing.
+_SHOWN_ONLY = re.compile(r"echo|printf|#|commit")
+
+
+class TextMutation(NamedTuple):
+    name: str
+    """What was done."""
+    must_pass: bool
+    """Whether it still says or types what the demonstration does."""
+    text: str
+
+
+def text_mutations(text: str) -> Iterator[TextMutation]:
+    """All mutations of one message."""
+    yield TextMutation("white_space", True, f"\n {text} \n")
+    yield TextMutation("other_text", False, UNRELATED)
+    value = json_of(text)
+    if value is None:
+        yield from _of_prose(text)
+        return
+    respelled = json.dumps(_reversed(value), indent=3)
+    yield TextMutation("json_respelled", True, respelled)
+    yield TextMutation("json_cut_off", False, respelled[:-1])
+    changes = _of_batch(value) if is_batch(value) else _of_json(value)
+    yield from (TextMutation(name, must_pass, json.dumps(changed)) for name, must_pass, changed in changes)
+
+
+def with_other_number(text: str, at: int = 0) -> str:
+    """The text with another digit where its first one from an index on stands; as it is where none does."""
+    return text[:at] + re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), text[at:], count=1)
+
+
+def _of_prose(text: str) -> Iterator[TextMutation]:
+    items = [found.span() for found in _ITEM.finditer(text)]
+    stated = [
+        found.start()
+        for found in _NUMBER.finditer(text)
+        if found[0].isascii() and not any(start <= found.start() < end for start, end in items)
+    ]
+    for at in stated[:MAX_EACH]:
+        yield TextMutation("other_number", False, with_other_number(text, at))
+    for at in stated[-1:]:
+        yield TextMutation("other_number_reworded", False, f"Certainly. {with_other_number(text, at)}")
+
+
+def _of_json(value: Any) -> Iterator[tuple[str, bool, Any]]:
+    for kind in LEAVES:
+        yield from (("json_value_changed", False, changed) for changed in islice(changed_leaves(value, kind), MAX_EACH))
+    if isinstance(value, dict):
+        yield "json_key_added", False, {**value, "zzyzx": 1}
+        for name in list(value)[:MAX_EACH]:
+            yield "json_key_dropped", False, _without(value, name)
+
+
+def changed_leaves(value: Any, kind: type) -> Iterator[Any]:
+    """The value with one leaf of a kind changed, for each such leaf."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from ({**value, name: changed} for changed in changed_leaves(inner, kind))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from ([*value[:index], changed, *value[index + 1 :]] for changed in changed_leaves(inner, kind))
+    elif type(value) is kind:
+        yield other_leaf(value)
+
+
+def other_leaf(value: Any) -> Any:
+    """Another value of the same type than a string, a truth value or a number."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1 if value + 1 != value else -value
+    return UNRELATED
+
+
+def _of_batch(value: dict[str, Any]) -> Iterator[tuple[str, bool, dict[str, Any]]]:
+    """Other keystrokes or another completion flag fail; what the agent says of them does not count."""
+    form = FORMS[form_of(value)]
+    commands: list[dict[str, Any]] = value["commands"]
+    yield "completion_flipped", False, {**value, form.complete: not value.get(form.complete, False)}
+    for name in form.required:
+        yield "json_key_dropped", False, _without(value, name)
+    said = {name: UNRELATED for name, inner in value.items() if isinstance(inner, str)}
+    yield "other_reasoning", True, {**value, **said}
+    added = {**form.example, "keystrokes": "touch zzyzx\n"}
+    yield "command_added", False, {**value, "commands": [*commands, added]}
+    for index, command in enumerate(commands[:MAX_EACH]):
+        typed = command["keystrokes"]
+        if typed.strip() and not _SHOWN_ONLY.search(typed):
+            yield "command_left_out", False, {**value, "commands": commands[:index] + commands[index + 1 :]}
+            yield "keystrokes_changed", False, _typing(value, index, f"{UNRELATED}\n")
+            if _NUMBER.search(typed):
+                yield "number_changed", False, _typing(value, index, with_other_number(typed))
+
+
+def _typing(value: dict[str, Any], index: int, keystrokes: str) -> dict[str, Any]:
+    commands = list(value["commands"])
+    commands[index] = {**commands[index], "keystrokes": keystrokes}
+    return {**value, "commands": commands}
+
+
+def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if key != name}
+
+
+def _reversed(value: Any) -> Any:
+    """Objects with their keys in reverse, at every level."""
+    if isinstance(value, dict):
+        return {name: _reversed(value[name]) for name in reversed(value)}
+    return [_reversed(item) for item in value] if isinstance(value, list) else value

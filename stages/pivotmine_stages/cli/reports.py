@@ -1,0 +1,318 @@
+"""What a person reads: each stage's summary as text, and tables with foreign text made inert."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pivotmine.errors import UserError
+from pivotmine.escape import inert, one_line
+
+MAX_CELL = 80
+MAX_ROWS = 200
+_CUT = "..."
+MAX_EXAMPLE = 400
+
+
+def extract_report(s: Mapping[str, Any]) -> str:
+    """Summary of extract."""
+    needed = "no label makes" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
+    labels = ", ".join(f"{'unlabelled' if k == 'None' else k}: {v:,}" for k, v in s["outcomes"].items())
+    lines = [
+        f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
+        f"{s['turns']:,} turns in {s['states']:,} states",
+        f"outcomes {labels}; {needed} a demonstration"
+        if set(s["outcomes"]) != {"None"}
+        else "outcomes: unlabelled, all count as good",
+        f"{s['demonstrations']:,} of {s['turns']:,} turns are demonstrations, of {s['demonstrated_states']:,} states",
+        _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
+        *(_estimated(s) if s.get("dry_run") else []),
+        f"{s['seconds']} s",
+    ]
+    return _block("extract", lines)
+
+
+def _estimated(s: Mapping[str, Any]) -> list[str]:
+    unit = "tokens" if "prompt_tokens" in s else "characters"
+    total, distinct = s[f"prompt_{unit}"], s[f"distinct_prefix_{unit}"]
+    formats = ", ".join(f"{name} {number:,}" for name, number in s["formats"].items())
+    return [
+        f"formats: {formats}",
+        f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, without what a chat template adds",
+        "dry run: nothing was written",
+    ]
+
+
+def _rows_and_turns(count: Mapping[str, int | None]) -> str:
+    rows, turns = count["rows"], count["turns"]
+    return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({turns:,} turns)"
+
+
+def record_report(s: Mapping[str, Any]) -> str:
+    """Summary of record."""
+    lines = [
+        f"policy {s['policy_id']}",
+        f"{s['samples']:,} of {s['turns']:,} turns in {s['records']:,} records are samples in states of this run",
+        f"{s['rewarded']:,} of them came with a reward",
+        f"rejects: {s['rejects']:,}",
+        f"{s['seconds']} s",
+    ]
+    scored = score_report(s["score"]) if "score" in s else ""
+    return "\n".join(filter(None, [_block("record", lines), scored]))
+
+
+def rollout_report(s: Mapping[str, Any]) -> str:
+    """Summary of rollout, or of its dry run."""
+    if s.get("dry_run"):
+        return _dry_run_report(s)
+    done, speed = s["sampled"], s["sampling_s"] or None
+    sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
+    if speed and done:
+        rates = f"{done['states'] / speed:,.1f} states/s, {done['tokens'] / speed:,.0f} tokens/s"
+        sampled += f": {done['tokens']:,} tokens, {rates}"
+    lines = [
+        f"policy {s['policy_id']}",
+        f"{s['wanted_states']:,} states, {s['wanted_samples']:,} samples wanted, {s['missing_samples']:,} missing now",
+        sampled,
+        _prompt_tokens(done) if done else "",
+        _rejects(s["rejects"]),
+        *(f"  the first {reason}: {one_line(detail)[:MAX_EXAMPLE]}" for reason, detail in s["causes"].items()),
+        f"{s['seconds']} s",
+    ]
+    return _block("rollout", lines)
+
+
+def _dry_run_report(s: Mapping[str, Any]) -> str:
+    tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
+    separate = prompts * s["samples"] // max(s["states"], 1)
+    lines = [
+        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
+        f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
+        f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
+        "generated tokens not known: no sample is stored; --pilot 100 draws some"
+        if s["generated_tokens"] is None
+        else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
+        "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
+        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours at the given tokens a second",
+    ]
+    return _block("rollout", lines)
+
+
+def _prompt_tokens(done: Mapping[str, int]) -> str:
+    if "prefill_tokens" in done:  # over all samples, of which vLLM prefills each
+        return f"{done['prompt_tokens']:,} prompt tokens, {done['prefill_tokens']:,} tokens prefilled"
+    return f"{done['prompt_tokens']:,} prompt tokens, {done['cached_tokens']:,} of them from the prefix cache"
+
+
+def score_report(s: Mapping[str, Any]) -> str:
+    """Summary of score."""
+    classes, mean = s["classes"], s["mean"]
+    lines = [
+        f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
+        f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
+        "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()) or "none"),
+        _rejects(s["rejects"]),
+        f"{s['seconds']} s",
+    ]
+    return _block("score", lines)
+
+
+def _classes(classes: Mapping[str, int]) -> str:
+    named = ["never", "sometimes", "always", *(["constant"] if classes.get("constant") else [])]
+    return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
+
+
+def select_report(s: Mapping[str, Any]) -> str:
+    """Summary of select."""
+    lines = [
+        f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
+        f"of {s['candidates']:,} candidates",
+        _rejects(s["rejects"]),
+        f"{s['seconds']} s",
+    ]
+    return _block("select", lines)
+
+
+_TRIED = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
+
+
+def audit_report(s: Mapping[str, Any]) -> str:
+    """Summary of audit: rates as tables, then errors and disagreements side by side."""
+    gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
+    total = {name: sum(row[name] for row in s["rates"]) for name in _TRIED}
+    lines = [
+        f"{s['states']:,} states under {s['verifier_id']}",
+        f"demonstrations against themselves: {gates}",
+        ""
+        if s["states"]
+        else "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why",
+        f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
+        f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
+        "" if s["policy_id"] else "no samples of this run are scored: demonstrations and mutations alone",
+    ]
+    parts = [_block("audit", lines)]
+    for name in ("rates", "mutations", "outcomes"):
+        if s[name]:
+            parts += ["", as_text_table(pa.Table.from_pylist(s[name]))]
+    for error in s["errors"]:
+        parts += ["", f"{error['error']} of {error['mutation']} by {error['verifier']}, state {error['state_id']}"]
+        parts += [_example_line(name, error[name]) for name in ("demonstrated", "given", "detail")]
+    for pair in s["agreements"]:
+        parts += ["", *_disagreements(pair)]
+    return "\n".join([*parts, f"{s['seconds']} s"])
+
+
+def _disagreements(pair: Mapping[str, Any]) -> list[str]:
+    share = f"{pair['agree'] / pair['samples']:.1%}" if pair["samples"] else "none"
+    lines = [
+        f"{pair['one']} and {pair['other']} agree on {share} of {pair['samples']:,} samples",
+        f"  {pair['only_one_higher']:,} higher by the first, {pair['only_other_higher']:,} by the second, "
+        f"{pair['null']:,} null to one of them",
+    ]
+    for example in pair["examples"]:
+        lines += ["", f"state {example['state_id']}", _example_line("action", example["action"])]
+        for name, of in (("first", ""), ("second", "_other")):
+            words = f"{example['reward' + of]:.2f} {example['outcome' + of]} {example['detail' + of] or ''}"
+            lines.append(_example_line(name, words))
+    return lines
+
+
+def _example_line(name: str, text: str) -> str:
+    shown = inert(text)
+    return f"  {name:<13} {shown if len(shown) <= MAX_EXAMPLE else shown[: MAX_EXAMPLE - 3] + '...'}"
+
+
+def export_report(s: Mapping[str, Any]) -> str:
+    """Summary of export."""
+    counts = f"{s['train']:,} training and {s['validation']:,} validation rows as {s['format']}"
+    return _block("export", [counts, *s["files"], f"{s['seconds']} s"])
+
+
+def adaptive_report(s: Mapping[str, Any]) -> str:
+    """One round of adaptive profiling."""
+    share = s["samples"] / s["fixed_samples"] if s["fixed_samples"] else 0.0
+    lines = [
+        f"round {s['rounds']}: {s['round_samples']:,} samples in {s['round_states']:,} states",
+        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {s['states']:,} states",
+        f"{s['triaged']:,} states need none: the demonstration alone is likely enough" if s["triaged"] else "",
+        f"{s['failed_states']:,} states could not be sampled; the rejects say why" if s["failed_states"] else "",
+    ]
+    return _block("adaptive", lines)
+
+
+def triage_report(s: Mapping[str, Any]) -> str:
+    """Summary of triage."""
+    lines = [
+        f"{s.get('states', 0):,} demonstrations asked for, {s.get('refused', 0):,} of them refused",
+        f"{s['above']:,} states need no sample: the demonstration alone has probability {s['max_mean']} or more",
+        f"{s.get('prefill_tokens', 0):,} tokens prefilled",
+        f"{s['seconds']} s",
+    ]
+    return _block("triage", lines)
+
+
+REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "extract": extract_report,
+    "record": record_report,
+    "rollout": rollout_report,
+    "adaptive": adaptive_report,
+    "triage": triage_report,
+    "score": score_report,
+    "select": select_report,
+    "audit": audit_report,
+    "export": export_report,
+}
+
+
+def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivotmine") -> str:
+    """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
+    classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
+    pivots = s["select"]["train"] + s["select"]["validation"]
+    at, name = shlex.quote(str(run)), s["select"]["name"]
+    lines = [
+        f"{s['score']['states']:,} states: {_classes(classes)}",
+        f"{pivots:,} pivots in {at}/pivots/{name}",
+        *([] if pivots else [_why_none(classes)]),
+        f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
+        f"{stored['prompt_tokens']:,} prompt tokens",
+        f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
+        "next:",
+        f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
+        f'  {program} sql {at} "select stage, reason, count(*) as rows from rejects group by all order by all"',
+        f"  {program} select {at} --name mixed --strategy mixed",
+    ]
+    return _block("run", lines)
+
+
+def _why_none(classes: Mapping[str, int]) -> str:
+    if not classes:
+        return "no pivot: nothing could be scored; the rejects say why"
+    if set(classes) == {"never"}:
+        return (
+            "no pivot: the policy fails in every state (all samples have reward 0); GRPO has nothing to learn from here"
+        )
+    if set(classes) == {"always"}:
+        return "no pivot: the policy succeeds in every state; GRPO has nothing to learn from here"
+    return "no pivot: no state has differing rewards and a mean below --max-mean"
+
+
+def _rejects(counts: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in counts.items())
+    return f"rejects: {listed}" if listed else "rejects: none"
+
+
+def _block(title: str, lines: list[str]) -> str:
+    shown = [line for line in lines if line]
+    return "\n".join(f"{title if i == 0 else '':<9} {inert(line)}" for i, line in enumerate(shown))
+
+
+def as_text_table(table: pa.Table) -> str:
+    """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
+    names = [_cell(name) for name in table.column_names]
+    shown_rows = table.slice(0, MAX_ROWS)
+    rows = list(zip(*([_cell(value) for value in _values(column)] for column in shown_rows.columns), strict=True))
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    cut = [f"the first {MAX_ROWS} shown"] if table.num_rows > MAX_ROWS else []
+    cut += ["cells cut"] if any(cell.endswith(_CUT) and len(cell) == MAX_CELL for row in rows for cell in row) else []
+    shown = f", {', '.join(cut)}; --json prints all" if cut else ""
+    return "\n".join([lines[0], rule, *lines[1:], f"({table.num_rows:,} rows{shown})"])
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        raise UserError("the answer holds a date that Python has not: make it a text by ::varchar") from None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "null"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = inert(text)
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - len(_CUT)]}{_CUT}"
+
+
+def as_json_lines(table: pa.Table) -> str:
+    """One JSON object a row; NaN and the infinities, which JSON has not, are null."""
+    rows = zip(*(_values(column) for column in table.columns), strict=True)
+    named = (dict(zip(table.column_names, row, strict=True)) for row in rows)
+    return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in named)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,322 @@
+"""Engine `openai`: any server that speaks OpenAI's protocol, by completions (token ids) or by chat (messages).
+
+The K samples of a state are one request with `n` = K; a bounded number of requests is in flight. Several servers are
+a fleet (`fleet.py`): each trajectory keeps to one. Connection errors, time-outs, 429, 5xx and replies that cannot be
+read are tried again, at another server where that one is out; after that the state is a reject with the last words.
+A server that returns fewer samples than asked is asked again for the others, so one that ignores `n` gets a request a
+sample. Where it ends one for a reason of its own (a content filter), the others are kept, the state is a reject with
+that reason, and the next start samples the missing ones. An empty sample counts only where the server shows that a
+token was drawn for it.
+
+vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only where
+`/v1/models` says `owned_by: vllm`, since other servers reject fields they do not know. No seed is sent: a vLLM server
+on a CPU dies of it. Log-probabilities are the unmodified distribution's unless the server was started otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from typing import Any
+
+import openai
+
+from pivotmine import strict_json
+from pivotmine.errors import UserError
+from pivotmine.sampling.settings import Prefilled
+from pivotmine_stages.engines.openai.fleet import Fleet, Server, pause_s
+from pivotmine_stages.engines.openai.replies import Trouble, put_together, read_reply
+from pivotmine_stages.engines.options import (
+    EngineOptions,
+    failed,
+    for_all_indices,
+    num_drawn,
+    one_line,
+    refusal,
+    smaller,
+    token_budget,
+)
+from pivotmine_stages.engines.protocol import Reply, Request
+
+START_TIMEOUT_S = 15.0
+"""For a server's list of models."""
+LOOK_AGAIN_S = 1.0
+"""A request without a server looks for one that often."""
+
+
+class _NoAnswer(UserError):
+    """A server that may be there later."""
+
+
+def open_openai(options: EngineOptions) -> OpenAIEngine:
+    """Ask every server for its models; UserError where none is there or one does not serve the model."""
+    return OpenAIEngine(options)
+
+
+class OpenAIEngine:
+    """See `protocol.Engine`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        if not options.base_urls:
+            raise UserError("engine openai needs a server: give its address, such as http://127.0.0.1:8000/v1")
+        for url in options.base_urls:
+            if not url.startswith(("http://", "https://")):
+                raise UserError(f"server {url}: no http(s) address, such as http://127.0.0.1:8000/v1")
+        if options.api not in ("completions", "chat"):
+            raise UserError(f"api {options.api!r}: choose completions or chat")
+        self._options = options
+        # A thread of its own, and a daemon: an interrupted program does not wait for the replies in flight.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
+        self._thread.start()
+        self._fleet = Fleet(options.base_urls)
+        self._probes: set[asyncio.Task[None]] = set()
+        self.max_model_len = options.max_model_len
+        try:
+            self._run(self._meet_all()).result()
+        except UserError:
+            self.close()
+            raise
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """Send every request; replies come as the servers answer."""
+        waiting = iter(requests)
+        in_flight: set[Future[Reply]] = set()
+        most = self._options.concurrency * len(self._fleet.servers)
+        try:
+            while True:
+                while len(in_flight) < most and (request := next(waiting, None)) is not None:
+                    in_flight.add(self._run(self._answer(request)))
+                if not in_flight:
+                    return
+                answered, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                for future in answered:
+                    yield future.result()
+        finally:
+            for future in in_flight:
+                future.cancel()
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """No server is asked: few give the log-probabilities of a prompt."""
+        raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        if self._thread.is_alive():
+            self._run(self._close()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _close(self) -> None:
+        for probe in self._probes:
+            probe.cancel()
+        for server in self._fleet.servers:
+            if server.client is not None:
+                await server.client.close()
+
+    async def _meet_all(self) -> None:
+        """Meet every server; one that does not answer is out at first, unless it is the only one."""
+        servers = self._fleet.servers
+        found = await asyncio.gather(*(self._meet(server) for server in servers), return_exceptions=True)
+        wrong = [error for error in found if error is not None and not isinstance(error, _NoAnswer)]
+        if wrong or all(found):
+            raise wrong[0] if wrong else found[0] or AssertionError
+        for server, error in zip(servers, found, strict=True):
+            if error is not None:
+                self._fleet.leave_out(server, one_line(str(error)))
+
+    async def _meet(self, server: Server) -> None:
+        """Ask a server what it serves; UserError where that is not the policy, or it does not answer."""
+        if server.client is None:
+            server.client = _client(server.url, self._options)
+        served = await _served(server.client, self._options)
+        server.fields = _fields(self._options, is_vllm=served.get("owned_by") == "vllm")
+        server.model = served["id"]
+        self.max_model_len = smaller(self.max_model_len, served.get("max_model_len"))
+
+    async def _probe(self, server: Server) -> None:
+        try:
+            await self._meet(server)
+            self._fleet.take_back(server)
+        except UserError as error:
+            self._fleet.leave_out(server, one_line(str(error)))
+
+    async def _answer(self, request: Request) -> Reply:
+        if self._options.api == "completions":
+            refused = refusal(request, self.max_model_len, None)
+            if refused is not None:
+                return refused
+        replies: list[Reply] = []
+        left = request.sample_indices
+        while left:
+            replies.append(await self._try(replace(request, sample_indices=left)))
+            left = left[len(replies[-1].request.sample_indices) :]
+        return put_together(request, replies)
+
+    async def _try(self, request: Request) -> Reply:
+        """The answer to as many samples as a server gives at once, at least one; a failed reply is to all of them."""
+        words = ""
+        for num_tries in range(1, self._options.max_retries + 2):
+            server = await self._server(request.trajectory_id or request.state_id)
+            if server is None:
+                words = (
+                    f"no server has taken requests for {self._fleet.seconds_all_down():.0f} s: {self._fleet.troubles()}"
+                )
+                break
+            try:
+                return await self._ask(server, request)
+            except Trouble as trouble:
+                words = str(trouble)
+                if num_tries <= self._options.max_retries:
+                    await asyncio.sleep(max(trouble.wait_s, pause_s(num_tries)))
+        return failed(request, "engine_error", words)
+
+    async def _server(self, key: str) -> Server | None:
+        """The trajectory's server, as soon as it takes requests; None where no server has for `timeout_s`."""
+        while True:
+            for due in self._fleet.due():
+                probe = asyncio.create_task(self._probe(due))
+                self._probes.add(probe)
+                probe.add_done_callback(self._probes.discard)
+            server, wait_s = self._fleet.choose(key)
+            if server is not None and wait_s == 0:
+                return server
+            if server is None and self._fleet.seconds_all_down() + min(wait_s, LOOK_AGAIN_S) > self._options.timeout_s:
+                return None
+            # Not all at once: those that wait for one server would all meet it at the same moment.
+            await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) * random.uniform(1.0, 1.2))
+
+    async def _ask(self, server: Server, request: Request) -> Reply:
+        """One try. Trouble where another may help; a failed reply where none can."""
+        try:
+            body = await self._post(server, request)
+        except openai.APIStatusError as error:
+            if error.status_code == 400 and _is_about_length(error.message):
+                return failed(request, "prompt_too_long", error.message)
+            if not _may_pass(error.status_code):
+                return failed(request, "engine_error", error.message)
+            wait_s = _retry_after_s(error.response.headers.get("retry-after"))
+            if error.status_code == 429:
+                self._fleet.busy(server, wait_s, error.message)
+                raise Trouble(error.message) from None
+            self._fleet.failed(server, one_line(error.message))
+            raise Trouble(error.message, min(wait_s, self._options.timeout_s)) from None
+        except openai.OpenAIError as error:
+            words = f"{error}: {error.__cause__!r}" if error.__cause__ is not None else str(error)
+            self._fleet.failed(server, one_line(words))
+            raise Trouble(words) from None
+        try:
+            # The lenient parser: one odd character in one sample must not cost the others.
+            reply = read_reply(request, json.loads(body))
+            if self._options.sampling.temperature == 0:
+                samples = for_all_indices(request, self._options.sampling, reply.samples)
+                reply = replace(reply, request=request, samples=samples)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            words = f"the server's reply cannot be read: {error!r}"
+            self._fleet.failed(server, one_line(words))
+            raise Trouble(words) from None
+        self._fleet.answered(server)
+        return reply
+
+    async def _post(self, server: Server, request: Request) -> str:
+        assert server.fields is not None, server.url
+        drawn = num_drawn(request, self._options.sampling)
+        fields: dict[str, Any] = {"model": server.model, "n": drawn, **server.fields}
+        if self._options.api == "completions":
+            budget = token_budget(request, self._options.sampling, self.max_model_len)
+            fields |= {"prompt": request.prompt_ids, "max_tokens": budget}
+            response = await server.client.completions.with_raw_response.create(**fields)
+        else:
+            fields |= {"messages": request.messages}
+            if request.tools:
+                fields |= {"tools": request.tools, "tool_choice": "auto"}
+            response = await server.client.chat.completions.with_raw_response.create(**fields)
+        return response.text
+
+
+def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=os.environ.get(options.api_key_env) or "none",
+        timeout=options.timeout_s,
+        max_retries=0,  # they are the fleet's: another server may answer
+    )
+
+
+async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> dict[str, Any]:
+    """The server's own description of the model to be sampled."""
+    url = str(client.base_url)
+    try:
+        impatient = client.with_options(timeout=START_TIMEOUT_S)
+        response: Any = await impatient.models.with_raw_response.list()
+        models = {str(model["id"]): model for model in strict_json.loads(response.text)["data"]}
+    except openai.APIStatusError as error:
+        kind = _NoAnswer if error.status_code >= 500 else UserError
+        hint = "; add /v1 to the address" if error.status_code == 404 and not url.rstrip("/").endswith("/v1") else ""
+        raise kind(f"server {url}: {one_line(error.message)}{hint}") from None
+    except openai.OpenAIError:
+        raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"server {url}: /models is no OpenAI model list; does the address end in /v1?") from None
+    wanted = options.served_model or (options.model if options.model in models else None)
+    if wanted is None and len(models) == 1:
+        wanted = next(iter(models))
+    if wanted not in models:
+        words = ", ".join(list(models)[:10]) or "nothing"
+        raise UserError(f"server {url}: name the served model ({wanted or 'none named'}); it serves {words}")
+    return _with_limit(models[wanted], models)
+
+
+def _with_limit(model: dict[str, Any], models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """vLLM tells an adapter's context only at its base model."""
+    parent = models.get(str(model.get("parent")), {})
+    return model if model.get("max_model_len") else {**model, "max_model_len": parent.get("max_model_len")}
+
+
+def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
+    """What every request says, the prompt and the token budget of completions aside."""
+    sampling, chat = options.sampling, options.api == "chat"
+    fields: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if chat:
+        fields["max_tokens"] = sampling.max_new_tokens
+    if not is_vllm:
+        if sampling.top_k > 0 or (chat and options.template_options):
+            raise UserError("top_k and template options need a vLLM server; this one takes neither")
+        return fields
+    fields["logprobs"] = True if chat else 0
+    # The neutral values are said too, or vLLM takes those of the model's generation_config.json.
+    extra: dict[str, Any] = {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
+    extra |= {"return_token_ids": True, "skip_special_tokens": False, "spaces_between_special_tokens": False}
+    if chat and options.template_options:
+        extra["chat_template_kwargs"] = dict(options.template_options)
+    return {**fields, "extra_body": extra}
+
+
+def _is_about_length(words: str) -> bool:
+    return any(clue in words.lower() for clue in ("context length", "context_length", "context window"))
+
+
+def _may_pass(status_code: int) -> bool:
+    """Whether another try, or another server, may succeed: refused keys and unknown models are a server's own."""
+    return status_code in (401, 403, 404, 408, 409, 429) or status_code >= 500
+
+
+def _retry_after_s(header: str | None) -> float:
+    """`Retry-After`, in seconds or as a date, as seconds from now; 0 where there is none."""
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        date = email.utils.parsedate_tz(header)
+        return 0.0 if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())

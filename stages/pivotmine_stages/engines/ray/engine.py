@@ -1,0 +1,317 @@
+"""Engine `ray`: workers on one machine or many, each with a vllm (or transformers) engine, driven by Ray Data.
+
+A block is whole trajectories, their states in order. Ray Data's `map_batches` hands blocks to a pool of actors; the
+driver makes blocks only as they are needed and takes answers as they come, so that memory holds what is under way. A
+worker that dies is started again by Ray, elsewhere if it must be, and its blocks with it. Where the cluster has lost
+the room for it, its blocks would wait for ever: those that take far longer than any block has taken are handed out
+again, to others, and the first answer counts.
+
+The policy is that of the engine inside: what was begun with `vllm` on one machine goes on with `ray`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+import os
+import pickle
+import queue
+import signal
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine.sampling.settings import Prefilled
+from pivotmine_stages.engines.options import EngineOptions, one_line
+from pivotmine_stages.engines.protocol import Reply, Request
+
+# Ray reads these on import: it phones home, warns of its own future, calls an error what Ray Data always does, and
+# starts a cluster whenever a thread asks something of one that has been left.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+
+import ray
+import ray.data
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pivotmine_stages.engines.ray.workers import Ledger, Worker, numbers
+
+CALLS_PER_WORKER = 2
+"""Blocks that share a worker's engine."""
+BLOCKS_PER_WORKER = 4
+"""Blocks under way: those, and others on their way to the worker."""
+PATIENCE_S = 60.0
+"""Blocks are handed out again no sooner than this after the last answer, nor before `PATIENCE` times the longest that
+a block has taken."""
+PATIENCE = 3.0
+HAND_OUTS = 3
+"""How often a block is handed out at most: one that is merely slow must not be started for ever."""
+_CLOSE_S = 5.0
+
+_log = logging.getLogger("pivotmine")
+
+
+class _Block:
+    """Under way: requests to be sampled, or sequences of tokens to be prefilled."""
+
+    def __init__(self, place: int, block: list[Any]) -> None:
+        self.place, self.block = place, block
+        self.started, self.hand_outs = time.monotonic(), 1
+
+
+def open_ray(options: EngineOptions) -> RayEngine:
+    """Connect to the cluster, or start one on this machine, and wait for the first worker's engine."""
+    return RayEngine(options)
+
+
+class RayEngine:
+    """See `protocol.Engine`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._numbers = itertools.count()
+        self._answers: queue.SimpleQueue[tuple[int, bytes] | BaseException] = queue.SimpleQueue()
+        self._longest_s = 0.0
+        self._ledger: Any = None
+        self._stream: threading.Thread | None = None
+        _connect(options.ray_address)
+        try:
+            self._gpus = _gpus(options)
+            if options.ray_address is None:
+                _require_room(options, self._gpus)
+            here = ray.get_runtime_context().get_node_id()
+            remote: Any = ray.remote(Ledger)
+            pinned = NodeAffinitySchedulingStrategy(here, soft=False)
+            self._ledger = remote.options(num_cpus=0, scheduling_strategy=pinned).remote()
+            self._stream = threading.Thread(target=self._run, args=(here,), name="ray-engine", daemon=True)
+            self._stream.start()
+            self.max_model_len: int | None = self._first_opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """Draw every request's samples; replies come a block at a time."""
+        blocks = whole_trajectories(requests, self._options.states_per_block)
+        for _, block, replies in self._answered(blocks):
+            asked = {request.state_id: request for request in block}
+            for reply in replies:
+                yield replace(reply, request=asked[reply.request.state_id])
+
+    def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
+        """What the model says of given tokens, the sequences shared out among the workers."""
+        size = math.ceil(len(sequences) / (self._options.num_replicas * CALLS_PER_WORKER))
+        blocks = [sequences[start : start + size] for start in range(0, len(sequences), size or 1)]
+        found = {place: answers for place, _, answers in self._answered(iter(blocks))}
+        return [answer for place in range(len(blocks)) for answer in found[place]]
+
+    def _answered(self, blocks: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any], list[Any]]]:
+        """(place, block, its answers) of all blocks, as they are answered; few are under way at a time."""
+        numbered = enumerate(blocks)
+        under_way: dict[int, _Block] = {}
+        most = self._options.num_replicas * BLOCKS_PER_WORKER
+        more = True
+        try:
+            while more or under_way:
+                while more and len(under_way) < most:
+                    place, block = next(numbered, (0, None))
+                    more = block is not None
+                    if block is not None:
+                        under_way[number := next(self._numbers)] = _Block(place, block)
+                        self._add(number, block)
+                if under_way:
+                    number, answers = self._answer(under_way)
+                    done = under_way.pop(number)
+                    self._longest_s = max(self._longest_s, time.monotonic() - done.started)
+                    self._ledger.drop.remote(number)
+                    yield done.place, done.block, answers
+        finally:
+            for number in under_way:
+                self._ledger.drop.remote(number)
+
+    def close(self) -> None:
+        """End the workers, and the cluster where it was started here."""
+        if not ray.is_initialized():
+            return
+        if self._stream is not None:
+            with contextlib.suppress(RayError):
+                ray.get(self._ledger.close.remote(), timeout=_CLOSE_S)
+            self._stream.join(_CLOSE_S)
+        ray.shutdown()
+
+    def _add(self, number: int, block: list[Any]) -> None:
+        _got(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
+
+    def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Any]]:
+        """The next block's answers; what has been answered before is passed over."""
+        while True:
+            patience_s = max(PATIENCE_S, PATIENCE * self._longest_s) if self._longest_s else self._options.timeout_s
+            try:
+                answer = self._answers.get(timeout=patience_s)
+            except queue.Empty:
+                self._hand_out_again(under_way, patience_s)
+                continue
+            if isinstance(answer, BaseException):
+                raise _stopped(answer) from None
+            number, pickled = answer
+            if number in under_way:
+                answers = pickle.loads(pickled)
+                if isinstance(answers, BaseException):
+                    raise answers
+                return number, answers
+
+    def _hand_out_again(self, under_way: dict[int, _Block], patience_s: float) -> None:
+        late = {number: block for number, block in under_way.items() if block.hand_outs < HAND_OUTS}
+        for number, block in late.items():
+            block.hand_outs += 1
+            self._ledger.hand_out.remote(number)
+        _log.warning("no block has come back for %.0f s: %d are handed out again", patience_s, len(late))
+
+    def _run(self, here: str) -> None:
+        """Ray Data's own loop, in a thread of its own."""
+        try:
+            for batch in self._dataset(here).iter_batches(batch_size=None, prefetch_batches=0):
+                for number, answers in zip(batch["block"].tolist(), batch["answers"], strict=True):
+                    self._answers.put((number, answers))
+        except BaseException as error:
+            self._answers.put(error)
+
+    def _dataset(self, here: str) -> Any:
+        options = self._options
+        context = ray.data.DataContext.get_current()
+        # A row, which is a block of ours, is a block of Ray's: none waits for others to fill one up.
+        context.target_max_block_size = 1
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1  # they are handed out again
+        source: Any = ray.data.from_items([{"start": 0}])
+        handed_out = source.map_batches(
+            numbers, fn_kwargs={"ledger": self._ledger}, num_cpus=0, label_selector={"ray.io/node-id": here}
+        )
+        inside = replace(
+            options, model=_absolute(options.model), adapter=options.adapter and _absolute(options.adapter)
+        )
+        return handed_out.map_batches(
+            Worker,
+            fn_constructor_args=(self._ledger, options.replica_engine, inside),
+            batch_size=None,
+            num_cpus=options.cpus_per_replica,
+            num_gpus=self._gpus or None,
+            compute=ray.data.ActorPoolStrategy(
+                size=options.num_replicas,
+                max_concurrent_calls_per_actor=CALLS_PER_WORKER,
+                max_tasks_in_flight_per_actor=BLOCKS_PER_WORKER,
+                enable_true_multi_threading=True,
+            ),
+        )
+
+    def _first_opened(self) -> int | None:
+        started = time.monotonic()
+        placed, opened = self._ledger.first_worker.remote(), self._ledger.first_opened.remote()
+        while not ray.wait([opened], timeout=1.0)[0]:
+            with contextlib.suppress(queue.Empty):
+                answer = self._answers.get_nowait()
+                assert isinstance(answer, BaseException), answer
+                raise _stopped(answer) from None
+            if time.monotonic() - started > self._options.timeout_s and not ray.wait([placed], timeout=0)[0]:
+                raise UserError(f"no worker has found a place in {self._options.timeout_s:.0f} s: {_room(self._gpus)}")
+        max_model_len, trouble = _got(opened)
+        if trouble is not None:
+            raise UserError(trouble)
+        return max_model_len
+
+
+def whole_trajectories(requests: Iterable[Request], num_states: int) -> Iterator[list[Request]]:
+    """Blocks of them, at least `num_states` requests in each but the last."""
+    block: list[Request] = []
+    for _, of_trajectory in itertools.groupby(requests, lambda request: request.trajectory_id or request.state_id):
+        block += of_trajectory
+        if len(block) >= num_states:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _for_workers(asked: Request | list[int]) -> Request | list[int]:
+    """Without what only a chat server would read."""
+    return replace(asked, messages=None, tools=None) if isinstance(asked, Request) else asked
+
+
+def _connect(address: str | None) -> None:
+    """Join the cluster at the address, or start one here; UserError where there is none."""
+    if address is not None and ":" in address:
+        _require_answer(address)
+    # Its troubles come as exceptions; that blocks come one by one is meant so.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors", module="ray")
+    before = signal.getsignal(signal.SIGTERM)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except Exception as error:  # of a dozen kinds, a plain Exception among them
+        words = "; is `ray start` done there?" if address is not None else ""
+        raise UserError(f"Ray at {address or 'this machine'}: {one_line(str(error))}{words}") from None
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray has put its own in place, which writes nothing that was sampled
+
+
+def _require_answer(address: str) -> None:
+    """Ray would try for a minute and end the program."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=15).close()
+    except (OSError, ValueError):
+        raise UserError(f"Ray at {address}: no answer; `ray start --head` there, or correct the address") from None
+
+
+def _gpus(options: EngineOptions) -> float:
+    """GPUs of a replica: as asked, else the engine's where the cluster has some."""
+    if options.gpus_per_replica is not None:
+        return options.gpus_per_replica
+    return options.tensor_parallel_size if ray.cluster_resources().get("GPU") else 0
+
+
+def _require_room(options: EngineOptions, gpus: float) -> None:
+    for kind, each in (("CPU", options.cpus_per_replica), ("GPU", gpus)):
+        there = ray.cluster_resources().get(kind, 0)
+        if each * options.num_replicas > there:
+            words = f"{options.num_replicas} replicas of {each:g} {kind}s are more than the {there:g} of this machine"
+            raise UserError(f"{words}: fewer by --num-replicas, or less for each by --{kind.lower()}s-per-replica")
+
+
+def _room(gpus: float) -> str:
+    there = ray.cluster_resources()
+    return (
+        f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs, a replica takes {gpus:g} GPUs"
+    )
+
+
+def _absolute(model: str) -> str:
+    """A folder's path wherever a worker runs; it must be there on every machine."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _got(asked: Any) -> Any:
+    """What the ledger answers; UserError where it was lost, as when its machine has run out of memory."""
+    try:
+        return ray.get(asked)
+    except RayError as error:
+        raise _stopped(error) from None
+
+
+def _stopped(error: BaseException) -> UserError:
+    return UserError(f"Ray has stopped: {one_line(str(error))}; start again: what is stored is kept")

@@ -1,0 +1,222 @@
+"""What runs in the Ray cluster: the ledger of the blocks under way, and the workers, each with an engine of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import pickle
+import queue
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import ray
+
+from pivotmine.errors import UserError
+from pivotmine.sampling.settings import Prefilled
+from pivotmine_stages.engines import open_engine
+from pivotmine_stages.engines.options import EngineOptions, derive_seed, failed
+from pivotmine_stages.engines.protocol import Engine, EngineDied, Reply, Request
+
+MAX_STARTS = 5
+"""A block that was started more often than this has killed its workers: its states fail."""
+
+
+class Ledger:
+    """The blocks under way and the order in which they are handed out.
+
+    It lives on the driver's machine and dies with the driver; workers may die as they like, since a block stays here
+    until the driver has its answers. Whatever Ray repeats, the same place gives the same block.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, list[Any]] = {}
+        self._order: list[int] = []
+        self._starts: Counter[int] = Counter()
+        self._num_workers = 0
+        self._opened: tuple[int | None, str | None] | None = None
+        self._closed = False
+        self._changed = asyncio.Condition()
+
+    async def add(self, number: int, block: list[Any]) -> None:
+        self._blocks[number] = block
+        await self.hand_out(number)
+
+    async def hand_out(self, number: int) -> None:
+        """To the next free worker; again, where the first one may have been lost."""
+        async with self._changed:
+            self._order.append(number)
+            self._changed.notify_all()
+
+    async def number(self, place: int) -> int | None:
+        """The block in this place of the order, as soon as there is one; None: no more will come."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or len(self._order) > place)
+            return self._order[place] if len(self._order) > place else None
+
+    async def take(self, number: int) -> tuple[list[Any], int]:
+        """A block, empty where it was answered already, and how often it has been started."""
+        self._starts[number] += 1
+        return self._blocks.get(number, []), self._starts[number]
+
+    async def drop(self, number: int) -> None:
+        """Its answers have come."""
+        self._blocks.pop(number, None)
+
+    async def register(self) -> int:
+        """A worker's number: another one after every start."""
+        async with self._changed:
+            self._num_workers += 1
+            self._changed.notify_all()
+            return self._num_workers
+
+    async def opened(self, max_model_len: int | None, trouble: str | None) -> None:
+        """A worker has its engine, or the words why not."""
+        async with self._changed:
+            self._opened = max_model_len, trouble
+            self._changed.notify_all()
+
+    async def first_worker(self) -> None:
+        """Waits for a worker that has a place in the cluster."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._num_workers > 0)
+
+    async def first_opened(self) -> tuple[int | None, str | None]:
+        """Waits for a worker's `opened`."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._opened is not None)
+            assert self._opened is not None
+            return self._opened
+
+    async def close(self) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def numbers(_: dict[str, Any], ledger: Any) -> Iterator[dict[str, Any]]:
+    """The blocks' numbers, each a row, as the ledger hands them out."""
+    for place in itertools.count():
+        number: Any = ray.get(ledger.number.remote(place))
+        if number is None:
+            return
+        yield {"block": np.array([number])}
+
+
+class _Call:
+    """A block that is being sampled."""
+
+    def __init__(self, requests: list[Request]) -> None:
+        self.left = len(requests)
+        self.replies: list[Reply] = []
+        self.trouble: BaseException | None = None
+        self.done = threading.Event()
+
+
+class Worker:
+    """One engine, which two blocks share, so that it does not run dry while the last states of a block end."""
+
+    def __init__(self, ledger: Any, engine_name: str, options: EngineOptions) -> None:
+        self._ledger = ledger
+        # An engine that is seeded as a whole must draw otherwise than the other workers and its own last start.
+        worker = ray.get(ledger.register.remote())
+        options = replace(options, num_stored=derive_seed(options.num_stored, worker))
+        try:
+            self._engine: Engine = open_engine(engine_name, options)
+        except UserError as error:
+            ray.get(ledger.opened.remote(None, str(error)))
+            raise
+        ray.get(ledger.opened.remote(self._engine.max_model_len, None))
+        self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._calls: dict[int, tuple[_Call, Request]] = {}
+        self._lock, self._engine_lock = threading.Lock(), threading.Lock()
+        threading.Thread(target=self._sample, name="sampling", daemon=True).start()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """`block`: its number; `answers`, pickled: its replies, each with a request of which only the state is left, or
+        what is said of each of its sequences, or an exception, the user's or a bug."""
+        (number,) = batch["block"].tolist()
+        block, num_starts = ray.get(self._ledger.take.remote(number))
+        answer: Any = []
+        if block and num_starts > MAX_STARTS:
+            answer = _given_up(block, f"the worker died of it, or was lost, {num_starts - 1} times")
+        elif block and isinstance(block[0], Request):
+            answer = self._replies(block)
+        elif block:
+            answer = self._prefilled(block)
+        return {"block": np.array([number]), "answers": [pickle.dumps(answer)]}
+
+    def _prefilled(self, sequences: list[list[int]]) -> list[Prefilled] | BaseException:
+        try:
+            with self._engine_lock:
+                return self._engine.prefill(sequences)
+        except BaseException as error:
+            return _told(error)
+
+    def _replies(self, requests: list[Request]) -> list[Reply] | BaseException:
+        call = _Call(requests)
+        with self._lock:
+            for request in requests:
+                # The engine's reply holds the very request: two blocks may hold equal ones.
+                self._calls[id(request)] = call, request
+            for request in requests:
+                self._queue.put(request)
+        call.done.wait()
+        return call.trouble or call.replies
+
+    def _sample(self) -> None:
+        while True:
+            first = self._queue.get()
+            try:
+                with self._engine_lock:
+                    self._sample_all(first)
+            except BaseException as error:
+                self._fail(_told(error))
+
+    def _sample_all(self, first: Request) -> None:
+        for reply in self._engine.sample(itertools.chain([first], self._waiting())):
+            call, _ = self._calls.pop(id(reply.request))
+            call.replies.append(replace(reply, request=_named(reply.request)))
+            call.left -= 1
+            if call.left == 0:
+                call.done.set()
+
+    def _waiting(self) -> Iterator[Request]:
+        while True:
+            try:
+                yield self._queue.get_nowait()
+            except queue.Empty:
+                return
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            for _ in self._waiting():
+                pass
+            for call in {call for call, _ in self._calls.values()}:
+                call.trouble = error
+                call.done.set()
+            self._calls.clear()
+
+
+def _told(error: BaseException) -> BaseException:
+    """The error as the driver is told of it."""
+    if isinstance(error, EngineDied):
+        # The worker goes with its engine, and Ray starts another one and the blocks again.
+        os._exit(1)
+    return error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
+
+
+def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
+    if isinstance(block[0], Request):
+        return [failed(_named(request), "engine_error", why) for request in block]
+    return UserError(f"engine ray: {len(block)} sequences could not be prefilled: {why}")
+
+
+def _named(request: Request) -> Request:
+    """The state alone: the driver has the rest."""
+    return Request(state_id=request.state_id, prompt_ids=[], sample_indices=request.sample_indices)

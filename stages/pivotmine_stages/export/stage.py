@@ -1,0 +1,134 @@
+"""export: a pivot dataset in the forms that other trainers read, beside the TRL one.
+
+`nemo_gym`: JSON lines for NeMo Gym and NeMo RL (`nemo_gym_rows`). `verl`: Parquet (`verl_rows`). A pure function of
+`pivots/<name>/` and the run's tables: again, it writes the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotmine import strict_json
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import rundir, sql
+from pivotmine_stages.export.nemo_gym import nemo_gym_row
+from pivotmine_stages.export.verl import VERL, verl_row
+from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
+
+FORMATS = ("nemo_gym", "verl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    name: str = "default"
+    """Folder under `pivots/`."""
+    format: str = "nemo_gym"
+    """One of FORMATS."""
+    agent: str | None = None
+    """nemo_gym: the agent that `agent_ref` names in rows whose source names none; None: such rows have none."""
+
+
+def export(config: ExportConfig, run: Path) -> dict[str, Any]:
+    """Run the command; returns the summary that it prints."""
+    started = time.monotonic()
+    rundir.require_run(run)
+    if config.format not in FORMATS:
+        raise UserError(f"--format {config.format}: choose from {', '.join(FORMATS)}")
+    folder = run / "pivots" / config.name
+    if not all((folder / f"{split}.parquet").is_file() for split in SPLITS):
+        known = ", ".join(sorted(path.parent.name for path in run.glob("pivots/*/train.parquet"))) or "none"
+        raise UserError(f"no pivots called {config.name!r} in {run} (there are: {known}): run `pivotmine select` first")
+    write = {"nemo_gym": _write_nemo_gym, "verl": _write_verl}[config.format]
+    with rundir.stage_lock(run, f"export-{config.name}-{config.format}"):
+        counts = {split: write(config, run, folder, split) for split in SPLITS}
+    files = [str(path) for path in sorted((folder / config.format).iterdir())]
+    seconds = round(time.monotonic() - started, 2)
+    return {"name": config.name, "format": config.format, **counts, "files": files, "seconds": seconds}
+
+
+def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one split, some at a time."""
+    path = folder / f"{split}.parquet"
+    rundir.require_whole(path, "pivots")
+    file = pq.ParquetFile(path)
+    for batch in file.iter_batches(batch_size=ROWS_PER_GROUP):
+        yield batch.to_pylist()
+
+
+def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
+    def rows() -> Iterator[str]:
+        for pivots in _pivots(folder, split):
+            sources = _sources(run, pivots)
+            rewards = _rewards(run, pivots)
+            for pivot in pivots:
+                key = pivot["policy_id"], pivot["verifier_id"], pivot["state_id"]
+                row = nemo_gym_row(pivot, sources[pivot["turn_id"]], rewards.get(key, []), config.agent)
+                yield strict_json.dumps(row)
+
+    path = folder / "nemo_gym" / f"{split}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    count = 0
+    with beside.open("w", encoding="utf-8") as file:
+        for line in track(rows(), "export", "rows"):
+            file.write(line + "\n")
+            count += 1
+    beside.replace(path)
+    return count
+
+
+def _sources(run: Path, pivots: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By turn: the message that it is, and what the source's record holds beside the messages."""
+    rows = (
+        sql.connect(run)
+        .execute(
+            """
+            select t.turn_id, m.message, j.format, j.metadata
+            from turns t
+            join segments s using (segment_id)
+            join trajectories j on j.trajectory_id = t.trajectory_id
+            join messages m on m.message_id = s.message_ids[t.position + 1]
+            where t.turn_id in (select unnest(?))
+            """,
+            [[pivot["turn_id"] for pivot in pivots]],
+        )
+        .fetchall()
+    )
+    return {turn_id: dict(zip(("message", "format", "metadata"), rest, strict=True)) for turn_id, *rest in rows}
+
+
+def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[float]]:
+    """The rewards of each row's state by (policy, verifier, state), in the order of the samples."""
+    wanted = pl.DataFrame(
+        [(p["policy_id"], p["verifier_id"], p["state_id"]) for p in pivots],
+        schema=dict.fromkeys(("policy_id", "verifier_id", "state_id"), pl.String),
+        orient="row",
+    )
+    scores = rundir.scan(run, "scores").join(wanted.lazy().unique(), on=wanted.columns, how="semi")
+    grouped = scores.drop_nulls("reward").sort("sample_index").group_by(wanted.columns, maintain_order=True)
+    found = grouped.agg("reward").collect()
+    return {(policy_id, verifier_id, state_id): rewards for policy_id, verifier_id, state_id, rewards in found.rows()}
+
+
+def _write_verl(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
+    path = folder / "verl" / f"{split}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    count = 0
+    with pq.ParquetWriter(beside, VERL, compression="zstd") as writer:
+        for pivots in track(_pivots(folder, split), "export", "row groups"):
+            rows = [verl_row(pivot, split, count + place) for place, pivot in enumerate(pivots)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=VERL))
+            count += len(rows)
+    beside.replace(path)
+    return count

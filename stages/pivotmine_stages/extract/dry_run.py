@@ -1,0 +1,105 @@
+"""`extract --dry-run`: what the sources hold and what their prompts would cost, before anything is written.
+
+The sources are extracted for good, but into a temporary folder that is gone at the end. The size of a prompt is that
+of its messages and tools: what a chat template writes around them is its own. A prefix cache that forgets nothing
+computes each distinct prefix once: that is the tokens of the prefix tree, whose nodes are states.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotmine import strict_json
+from pivotmine.messages import StateHash, text_of
+from pivotmine.progress import track
+from pivotmine.run import rundir
+from pivotmine.run.states import StateMessages, state_messages
+from pivotmine_stages.extract import merge
+from pivotmine_stages.extract.stage import ExtractConfig, extract
+
+Size = Callable[[str], int]
+"""Tokens of a text, or its characters."""
+_NODES = pa.schema([("node", pa.string()), ("size", pa.int64())])
+_NODES_PER_PART = 100_000
+_TEXTS_REMEMBERED = 1 << 12
+
+
+def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any]:
+    """What `extract` would answer, with `formats` (trajectories by reader) and the prompts' sizes.
+
+    These are `prompt_tokens`, over all turns, and `distinct_prefix_tokens`, over all distinct prefixes of them; without
+    a tokenizer `prompt_characters` and `distinct_prefix_characters`.
+    """
+    unit, size = ("characters", len) if tokenizer is None else ("tokens", _tokens(tokenizer))
+    with tempfile.TemporaryDirectory(prefix="pivotmine-") as name:
+        run = Path(name) / "run"
+        summary = extract(config, run)
+        formats = rundir.scan(run, "trajectories").group_by("format").len().sort("format").collect()
+        total, distinct = _prompts(run, Path(name) / "nodes", functools.lru_cache(_TEXTS_REMEMBERED)(size))
+    sizes = {f"prompt_{unit}": total, f"distinct_prefix_{unit}": distinct}
+    return {"dry_run": True, **summary, "formats": dict(formats.iter_rows()), **sizes}
+
+
+def _tokens(name: str) -> Size:
+    from pivotmine_stages.policy.prompts import load_renderer
+
+    tokenizer = load_renderer(name, {}).tokenizer
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _prompts(run: Path, folder: Path, size: Size) -> tuple[int, int]:
+    """Size of all prompts together, and of their distinct prefixes, which are told apart on disk."""
+    turns = rundir.scan(run, "turns").select("segment_id", "position", "tools_id").collect()
+    folder.mkdir()
+    total, nodes, num_parts = 0, list[tuple[str, int]](), 0
+    states = track(state_messages(run, turns), "extract", "prompts", len(turns))
+    for _, segment in groupby(states, lambda state: state.turn["segment_id"]):
+        for prompt, new in _prefixes(segment, size):
+            total += prompt
+            nodes += new
+        if len(nodes) >= _NODES_PER_PART:
+            _write(folder, num_parts, nodes)
+            nodes, num_parts = [], num_parts + 1
+    _write(folder, num_parts, nodes)
+    query = "select coalesce(sum(size), 0)::bigint from (select max(size) as size from read_parquet(?) group by node)"
+    answer = merge.connect(folder).execute(query, [[str(p) for p in folder.glob("*.parquet")]]).fetchone()
+    assert answer is not None
+    return total, answer[0]
+
+
+def _prefixes(segment: Iterator[StateMessages], size: Size) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    """For each turn of a segment: the size of its prompt, and the nodes (state, size) that the turn before lacks."""
+    state, seen, prompt = None, 0, 0
+    for turn in segment:
+        new: list[tuple[str, int]] = []
+        if state is None:
+            state = StateHash(turn.turn["tools_id"])
+            prompt = size(strict_json.dumps(turn.tools)) if turn.tools else 0
+            new.append((state.state_id(), prompt))
+        for message in turn.messages[seen:]:
+            state.add(message)
+            new.append((state.state_id(), _message_size(message, size)))
+            prompt += new[-1][1]
+        seen = len(turn.messages)
+        yield prompt, new
+
+
+def _message_size(message: dict[str, Any], size: Size) -> int:
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    calls += [message["function_call"]] if message.get("function_call") else []
+    texts = [text_of(message.get("content")), *([str(reasoning)] if reasoning else []), *map(strict_json.dumps, calls)]
+    return sum(size(text) for text in texts if text)
+
+
+def _write(folder: Path, number: int, nodes: list[tuple[str, int]]) -> None:
+    columns = [pa.array([node for node, _ in nodes], pa.string()), pa.array([n for _, n in nodes], pa.int64())]
+    pq.write_table(pa.Table.from_arrays(columns, schema=_NODES), folder / f"part-{number:06d}.parquet")

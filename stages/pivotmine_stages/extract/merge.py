@@ -1,0 +1,251 @@
+"""The second pass of extract: what one block cannot know of the others.
+
+A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
+depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files of little
+compression, then each is written again as the run will have it. What is compared over blocks are ids alone, on disk
+where they are many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+from pyarrow import ipc
+
+from pivotmine.run import arrow_columns, rundir
+from pivotmine.run.tables import TABLES
+
+pc: Any = pyarrow.compute  # its functions are made on import: no type checker sees them
+
+if TYPE_CHECKING:
+    import duckdb
+
+BLOCKS = "blocks"
+"""Folder of the blocks as they came."""
+IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
+"""Tables whose rows stand in several blocks, and what tells that they are the same."""
+_IDS_SCHEMA = pa.schema([("name", pa.string()), ("block", pa.int32()), ("row", pa.int32()), ("id", pa.string())])
+_IDS = "ids"
+"""Folder of what tells the blocks' rows apart, a Parquet file a block."""
+_LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
+LOW_OUTCOME = "low_outcome"
+SPILLED = "spilled"
+"""Folder of what DuckDB holds on disk."""
+_MEMORY = "128MB"
+"""What DuckDB takes with one thread, however many the rows; with four it runs out of it at 20 million."""
+
+
+class BlockJob(NamedTuple):
+    folder: Path
+    """Holds the blocks, and gets the tables."""
+    number: int
+    """Of the block."""
+    repeated: dict[str, list[int]]
+    """Table -> its rows that an earlier block has."""
+    floor: float
+    """Least outcome label of a demonstration; -infinity: any."""
+
+
+class BlockTotals(NamedTuple):
+    counts: Counter[str]
+    """Rows a table."""
+    outcomes: Counter[float | None]
+    """Trajectories by label."""
+    rejects: dict[str, tuple[int, int | None]]
+    """Reason -> rejected rows, and turns lost with them (None: unknown of every row)."""
+
+
+def part(folder: Path, table: str, number: int) -> Path:
+    """Where a block's part of a table lies."""
+    return folder / table / f"part-{number:06d}.parquet"
+
+
+def _as_it_came(folder: Path, table: str, number: int) -> Path:
+    return part(folder / BLOCKS, table, number).with_suffix(".arrow")
+
+
+def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
+    """Write a block as it came; a table without rows gets no file."""
+    for name, table in tables.items():
+        if table.num_rows:
+            path = _as_it_came(folder, name, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with ipc.new_file(path, table.schema, options=_LIGHTLY) as file:
+                file.write_table(table)
+    ids = part(folder / BLOCKS, _IDS, number)
+    ids.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(_ids(number, tables), ids, compression="none")
+
+
+def block_jobs(folder: Path, num_blocks: int, floor: float) -> Iterator[BlockJob]:
+    """The blocks, each with its rows that an earlier one has."""
+    repeats = _repeats(folder) if num_blocks > 1 else iter(())
+    found = next(repeats, None)
+    for number in range(num_blocks):
+        repeated: dict[str, list[int]] = {}
+        while found is not None and found[0] == number:
+            repeated[found[1]] = found[2]
+            found = next(repeats, None)
+        yield BlockJob(folder, number, repeated, floor)
+
+
+def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
+    """(block, table, its rows that an earlier block has), by block."""
+    query = """
+        with numbered as (
+            select *, row_number() over (partition by name, id::uuid order by block) as nth from read_parquet(?)
+        )
+        select block, name, list(row) from numbered where nth > 1 group by all order by block
+    """
+    files = [str(path) for path in sorted((folder / BLOCKS / _IDS).iterdir())]
+    answer = connect(folder).execute(query, [files])
+    while (found := answer.fetchone()) is not None:
+        yield found
+
+
+def _ids(number: int, tables: dict[str, pa.Table]) -> pa.Table:
+    """What tells the rows of a block apart."""
+    parts = [_ids_of(name, number, tables[name][column]) for name, column in IDS.items()]
+    return pa.concat_tables(parts)
+
+
+def _ids_of(name: str, number: int, ids: pa.ChunkedArray) -> pa.Table:
+    same = {"name": arrow_columns.scalar(name, pa.string()), "block": arrow_columns.scalar(number, pa.int32())}
+    made = {key: pa.repeat(value, len(ids)) for key, value in same.items()}
+    return arrow_columns.table({**made, "row": range(len(ids)), "id": ids}, _IDS_SCHEMA)
+
+
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of little memory that goes on below the folder."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false; set threads = 1; set preserve_insertion_order = false")
+    connection.execute(f"set memory_limit = '{_MEMORY}'")
+    spilled = str(folder / SPILLED).replace("'", "''")
+    connection.execute(f"set temp_directory = '{spilled}'")
+    return connection
+
+
+def merge_block(given: BlockJob) -> BlockTotals:
+    """Write a block's tables as the run will have them."""
+    tables = {name: _read(given, name) for name in (*rundir.EXTRACT_TABLES, "rejects")}
+    tables = _without_repeats(tables, given.repeated)
+    tables = _with_low_outcomes(tables, given.floor)
+    for name, table in tables.items():
+        if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
+            rundir.write_table(part(given.folder, name, given.number), table.cast(TABLES[name]))
+    for name in tables:
+        _as_it_came(given.folder, name, given.number).unlink(missing_ok=True)
+    counts = Counter({name: table.num_rows for name, table in tables.items()})
+    outcomes = Counter(tables["trajectories"]["outcome"].to_pylist())
+    return BlockTotals(counts, outcomes, _reject_counts(tables["rejects"]))
+
+
+def _read(given: BlockJob, name: str) -> pa.Table:
+    path = _as_it_came(given.folder, name, given.number)
+    return _load(path) if path.exists() else arrow_columns.table_of_rows([], TABLES[name])
+
+
+def _load(path: Path) -> pa.Table:
+    """A table of a block as it came."""
+    return ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]) -> dict[str, pa.Table]:
+    """Leave out the rows that an earlier block has; of a trajectory everything, for one counted reject."""
+    left = dict(tables)
+    if rows := repeated.get("trajectories"):
+        lost = tables["trajectories"].take(arrow_columns.column(sorted(rows), pa.int32()))
+        for name in ("segments", "turns", "rejects"):
+            left[name] = _outside(tables[name], "trajectory_id", lost["trajectory_id"])
+        left["rejects"] = pa.concat_tables([left["rejects"], _duplicates(lost)])
+    for name, rows in repeated.items():
+        places = arrow_columns.column(range(tables[name].num_rows), pa.int32())
+        again = pc.is_in(places, value_set=arrow_columns.column(rows, pa.int32()))
+        left[name] = tables[name].filter(pc.invert(again))
+    return left
+
+
+def _outside(table: pa.Table, column: str, ids: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table[column], value_set=ids)))
+
+
+def _duplicates(lost: pa.Table) -> pa.Table:
+    same = pc.binary_join_element_wise(_text("the same as trajectory"), lost["trajectory_id"], _text(" "))
+    return _rejects("duplicate_trajectory", lost, detail=same)
+
+
+def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, pa.Table]:
+    """Mark the turns of trajectories below the least outcome, and add their rejects."""
+    turns, trajectories = tables["turns"], tables["trajectories"]
+    if math.isinf(floor) and floor < 0:
+        return tables
+    below = pc.less(turns["outcome"], arrow_columns.scalar(floor, pa.float64()))
+    # Kleene's: an outcome that is null is not below.
+    low = pc.and_kleene(pc.is_null(turns["reject_reason"]), pc.and_kleene(pc.is_valid(turns["outcome"]), below))
+    lost = turns.filter(low)
+    if not lost.num_rows:
+        return tables
+    reasons = pc.if_else(low, _text(LOW_OUTCOME), turns["reject_reason"])
+    at = pc.index_in(lost["trajectory_id"], value_set=trajectories["trajectory_id"])
+    for name in ("source", "source_index"):
+        lost = lost.append_column(name, trajectories[name].take(at))
+    lost = lost.append_column("num_turns", pa.repeat(arrow_columns.scalar(1, pa.int32()), lost.num_rows))
+    labels = [f"outcome {outcome}" for outcome in lost["outcome"].to_pylist()]
+    index = turns.schema.get_field_index("reject_reason")
+    turns = turns.set_column(index, TABLES["turns"].field("reject_reason"), reasons)
+    low_rejects = _rejects(LOW_OUTCOME, lost, detail=arrow_columns.column(labels, pa.string()))
+    rejects = pa.concat_tables([tables["rejects"], low_rejects])
+    return {**tables, "turns": turns, "rejects": rejects}
+
+
+def _rejects(reason: str, rows: pa.Table, *, detail: Any) -> pa.Table:
+    """Rows of `rejects` for rows that have some of its columns."""
+    schema = TABLES["rejects"]
+    made: dict[str, Any] = {
+        "stage": pa.repeat(_text("extract"), rows.num_rows),
+        "reason": pa.repeat(_text(reason), rows.num_rows),
+        "detail": detail,
+    }
+    names = ("turn_id", "state_id", "trajectory_id") if "turn_id" in rows.column_names else ()
+    for name in ("source", "source_index", "num_turns", *names):
+        made[name] = rows[name]
+    return arrow_columns.table({f.name: made.get(f.name, pa.nulls(rows.num_rows, f.type)) for f in schema}, schema)
+
+
+def _text(text: str) -> pa.Scalar:
+    return arrow_columns.scalar(text, pa.string())
+
+
+def add(a: BlockTotals, b: BlockTotals) -> BlockTotals:
+    """The counts of both."""
+    rejects = dict(a.rejects)
+    for reason, (rows, turns) in b.rejects.items():
+        rows_before, turns_before = rejects.get(reason, (0, None))
+        known = [n for n in (turns_before, turns) if n is not None]
+        rejects[reason] = (rows_before + rows, sum(known) if known else None)
+    return BlockTotals(a.counts + b.counts, a.outcomes + b.outcomes, rejects)
+
+
+def first_reject(folder: Path) -> dict[str, Any]:
+    """The first row of `rejects` among the blocks as they came."""
+    path = min((folder / BLOCKS / "rejects").iterdir())
+    return _load(path).slice(0, 1).to_pylist()[0]
+
+
+def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:
+    # Arrow's own grouping would import pandas: see `pivotmine.run.arrow_columns`.
+    reasons, turns = rejects["reason"].to_pylist(), rejects["num_turns"].to_pylist()
+    lost = Counter[str]()
+    for reason, num_turns in zip(reasons, turns, strict=True):
+        if num_turns is not None:
+            lost[reason] += num_turns
+    return {reason: (rows, lost.get(reason)) for reason, rows in Counter[str](reasons).items()}

@@ -1,0 +1,74 @@
+"""What a message is: found out once for all places where a block of records holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pivotmine import messages, strict_json
+from pivotmine.actions import action_from_message
+from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
+
+
+class MessageFacts:
+    """A message, kept or not."""
+
+    __slots__ = ("demonstration", "failure", "message_id", "problem", "role", "seen", "text")
+
+    def __init__(self, message: Any, key: bytes) -> None:
+        ordinary = _is_text(message) or strict_json.is_ordinary(message)
+        self.text = key if ordinary else strict_json.dump_bytes(message)
+        """The message as JSON."""
+        canonical = strict_json.canonical_bytes(message, ordinary=ordinary)
+        self.message_id = messages.digest(canonical)
+        self.role: str | None = message.get("role") if isinstance(message, dict) else None
+        self.problem = messages.problem(message)
+        """Why no state can hold it: (reason, detail); None: it can."""
+        self.seen: messages.Seen | None = None
+        """What a state's id takes from it; None: no state can hold it."""
+        self.demonstration: Demonstration | None = None
+        """Of an assistant message: the action, and why it is not worth imitating."""
+        self.failure: str | None = None
+        """Of a tool result that reports a failure: its beginning."""
+        if self.problem:
+            return
+        if self.role == "assistant":
+            self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
+            return
+        self.seen = messages.seen(message, canonical)
+        if self.role in ("tool", "function"):
+            self.failure = result_failure(message)
+
+
+class KnownMessages:
+    """The messages of a block of records."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, MessageFacts] = {}
+
+    def describe(self, found: Iterable[Any]) -> list[MessageFacts]:
+        """What each message is."""
+        known, answers = self._known, list[MessageFacts]()
+        for message in found:
+            key = strict_json.fingerprint(message)
+            one = known.get(key)
+            if one is None:
+                one = known[key] = MessageFacts(message, key)
+            answers.append(one)
+        return answers
+
+
+def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[messages.Seen, Demonstration]:
+    """What a state's id takes from an assistant message, and what it demonstrates: its arguments are read once."""
+    action = action_from_message(message)
+    arguments = [call.arguments for call in action.tool_calls]
+    ordinary = ordinary and strict_json.is_ordinary(arguments)
+    whole = bool(arguments) and not action.unparsed and "function_call" not in message
+    seen = messages.seen(message, canonical, (arguments, ordinary) if whole else None)
+    return seen, demonstration(message, action, ordinary=ordinary)
+
+
+def _is_text(message: Any) -> bool:
+    """Whether a message is a role and a text, as most are: spares them the walk."""
+    keys = isinstance(message, dict) and len(message) == 2
+    return keys and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)

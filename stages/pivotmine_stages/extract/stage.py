@@ -1,0 +1,265 @@
+"""extract: sources -> trajectories, segments, messages, tools, turns (and rejects).
+
+Everything is written into a folder of its own and moved into the run when it is whole; the manifest comes last.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pivotmine import messages
+from pivotmine.errors import UserError
+from pivotmine.escape import one_line
+from pivotmine.progress import progress, track
+from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.record_fields import read_tools_file
+from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
+from pivotmine.run import rundir
+from pivotmine.sources.json_records import Record
+from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
+from pivotmine_stages.extract import merge
+from pivotmine_stages.extract.demonstrations import least_outcome
+from pivotmine_stages.extract.merge import BlockTotals
+from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
+from pivotmine_stages.parallel import Block, ParallelMap, into_blocks, process_map
+
+Labels = Counter[tuple[float | None, float]]
+"""Trajectories by (outcome, the format's failure label)."""
+
+
+class Found(NamedTuple):
+    """What a block of records held."""
+
+    num_records: int
+    num_domains: int
+    """Records with the column that names the domain."""
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractConfig:
+    sources: tuple[Path | str, ...]
+    """Files, folders of files, globs, URLs."""
+    tools_file: Path | None = None
+    """JSON list of tool definitions for trajectories that carry none."""
+    format: str | None = None
+    """Reader's name; None: chosen by looking at each record."""
+    domain: str | None = None
+    """Domain of every trajectory; None: the source's own."""
+    domain_column: str | None = None
+    """Key of a record that names its domain."""
+    messages_column: str | None = None
+    """Column (or key) that holds the messages; None: the names that the readers know."""
+    min_outcome: float | None = None
+    """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
+    limit: int | None = None
+    """Most records read; None: all."""
+    num_processes: int | None = None
+    """None: one a core. The result does not depend on it."""
+
+
+def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
+    """Run the stage; returns the summary that the command prints. The same command again does nothing."""
+    if config.min_outcome is not None and math.isnan(config.min_outcome):
+        raise UserError("--min-outcome nan: a number, such as 1")
+    rundir.check_new_run(run)
+    files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
+    tools = read_tools_file(config.tools_file) if config.tools_file else None
+    identity = _identity(config, files, tools)
+    with rundir.stage_lock(run, "extract"):
+        done = rundir.read_manifests(run, "extract")
+        if done and done[-1]["config"] != identity:
+            difference = rundir.difference(identity, done[-1]["config"])
+            raise UserError(f"{run} was extracted with other settings ({difference}): choose another --run")
+        return done[-1]["summary"] if done else _extract(config, run, files, tools, identity)
+
+
+def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
+    """What decides the result: settings, and the sources by name and content, wherever they lie."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
+    read = [path for path in files if not isinstance(path, SkippedFiles)]
+    sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
+    return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
+
+
+def _readable(name: str) -> str:
+    """A file's name may hold bytes that are no text: no table could store them."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _extract(
+    config: ExtractConfig, run: Path, files: list[Source], tools: list[Any] | None, identity: dict[str, Any]
+) -> dict[str, Any]:
+    started = time.monotonic()
+    folder = run / rundir.UNFINISHED
+    shutil.rmtree(folder, ignore_errors=True)
+    with process_map(config.num_processes) as over:
+        num_blocks, labels = _read_all(over, config, tools, folder, _records(files, config))
+        min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
+        done = _merge(over, folder, num_blocks, min_outcome)
+    summary = {
+        **{name: done.counts[name] for name in rundir.EXTRACT_TABLES},
+        **_demonstrated(folder),
+        **_outcomes(done.outcomes, min_outcome),
+        "rejects": {reason: {"rows": n, "turns": turns} for reason, (n, turns) in sorted(done.rejects.items())},
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    _move_in(run, folder, identity)
+    rundir.write_manifest(run, "extract", identity, {"summary": summary})
+    from pivotmine.run import sql
+
+    sql.write_views(run)
+    return summary
+
+
+def _read_all(
+    over: ParallelMap,
+    config: ExtractConfig,
+    tools: list[Any] | None,
+    folder: Path,
+    records: Iterator[tuple[str, Record]],
+) -> tuple[int, Labels]:
+    """Write every block as it comes; returns the number of blocks, and the labels of the trajectories."""
+    num_blocks, num_records, num_domains, labels = 0, 0, 0, Labels()
+    with progress("extract") as shown:
+        for found in over(partial(write_block, config, tools, folder), into_blocks(records)):
+            shown.advance(records=found.num_records)
+            num_blocks, labels = num_blocks + 1, labels + found.labels
+            num_records, num_domains = num_records + found.num_records, num_domains + found.num_domains
+    if not labels:
+        raise UserError(_nothing_left(folder, num_records))
+    if config.domain_column and not num_domains:
+        shutil.rmtree(folder)
+        raise UserError(f"--domain-column {config.domain_column}: no record has that key, name one that there is")
+    return num_blocks, labels
+
+
+def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
+    """Write the rows of a block of records."""
+    rows, labels, num_records, num_domains = Rows(), Labels(), len(block.records), 0
+    gc.disable()  # rows are many, and hold no cycles
+    try:
+        block.records.reverse()
+        while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
+            source, record = block.records.pop()
+            num_domains += _named_domain(record, config) is not None
+            _add_record(rows, labels, record, Place(source, record.index), config, tools)
+        merge.write_block(folder, block.number, rows.arrow())
+    finally:
+        gc.enable()
+    return Found(num_records, num_domains, labels)
+
+
+def _add_record(
+    rows: Rows, labels: Labels, record: Record, place: Place, config: ExtractConfig, tools: list[Any] | None
+) -> None:
+    try:
+        found, reader = _trajectory(record, config, tools)
+    except BadTrajectory as bad:
+        rows.reject(bad.reason, place, num_turns=_num_turns(record.value), detail=bad.detail)
+        return
+    if store_trajectory(rows, found, reader=reader, place=place):
+        labels[found.outcome, found.failure_outcome] += 1
+
+
+def _merge(over: ParallelMap, folder: Path, num_blocks: int, min_outcome: float | None) -> BlockTotals:
+    """Write every block as the run will have it; returns what all of them hold."""
+    floor = -math.inf if min_outcome is None else min_outcome
+    whole = BlockTotals(Counter(), Counter(), {})
+    blocks = over(merge.merge_block, merge.block_jobs(folder, num_blocks, floor))
+    for done in track(blocks, "extract", "blocks", num_blocks):
+        whole = merge.add(whole, done)
+    for name in (merge.BLOCKS, merge.SPILLED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    return whole
+
+
+def _records(files: list[Source], config: ExtractConfig) -> Iterator[tuple[str, Record]]:
+    count = 0
+    for path in files:
+        source = _readable(str(path))
+        for record in grouped(read_source(path, config.messages_column), config.format):
+            if config.limit is not None and count >= config.limit:
+                return
+            count += 1
+            yield source, record
+
+
+def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) -> tuple[Trajectory, str]:
+    if record.problem:
+        raise BadTrajectory(*record.problem)
+    name = config.format or detect(record.value)
+    found = all_readers()[name].read(record.value)
+    if tools:
+        found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
+    domain = config.domain or _named_domain(record, config) or found.domain
+    return found if domain == found.domain else replace(found, domain=domain), name
+
+
+def _named_domain(record: Record, config: ExtractConfig) -> str | None:
+    """The domain under the column that names it; None: there is none."""
+    if config.domain_column is None or not isinstance(record.value, dict):
+        return None
+    return text_or_none(record.value.get(config.domain_column))
+
+
+def _num_turns(record: Any) -> int | None:
+    """Assistant messages of a record that became no trajectory; None where it holds no messages."""
+    found = record.get("messages", record.get("traj")) if isinstance(record, dict) else record
+    return num_assistant(found) if isinstance(found, list) else None
+
+
+def _nothing_left(folder: Path, num_records: int) -> str:
+    """Everything rejected is an error: the first reason says why."""
+    if not num_records:
+        return "the sources hold no record at all"
+    first = merge.first_reject(folder)
+    shutil.rmtree(folder)
+    place = first["source"] if first["source_index"] is None else f"{first['source']}, record {first['source_index']}"
+    why = one_line(f"{place}: {first['reason']}: {first['detail']}")
+    return f"all {num_records:,} records were rejected; the first, {why}"
+
+
+def _move_in(run: Path, folder: Path, identity: dict[str, Any]) -> None:
+    for table in rundir.EXTRACT_TABLES:
+        shutil.rmtree(run / table, ignore_errors=True)
+        (folder / table).rename(run / table)
+    rejects = rundir.rejects_dir(run, "extract", identity)
+    shutil.rmtree(rejects.parent, ignore_errors=True)
+    rejects.parent.mkdir()
+    (folder / "rejects").rename(rejects)
+    folder.rmdir()
+
+
+def _demonstrated(folder: Path) -> dict[str, int]:
+    """Counts of turns by their states; states are told apart on disk where they are many."""
+    names = ("states", "demonstrations", "demonstrated_states")
+    query = """
+        with states as (
+            select count(*) filter (reject_reason is null) as demonstrations
+            from read_parquet(?) group by state_id::uuid
+        )
+        select count(*), coalesce(sum(demonstrations), 0)::bigint, count(*) filter (demonstrations > 0) from states
+    """
+    files = [str(path) for path in rundir.table_files(folder, "turns")]
+    counts = merge.connect(folder).execute(query, [files]).fetchone()
+    assert counts is not None
+    return dict(zip(names, counts, strict=True))
+
+
+def _outcomes(outcomes: Counter[float | None], min_outcome: float | None) -> dict[str, Any]:
+    ordered = sorted(outcomes, key=lambda label: (label is None, label or 0.0))
+    return {
+        "outcomes": {str(label): outcomes[label] for label in ordered},
+        "min_outcome": None if min_outcome == math.inf else min_outcome,
+        "all_failed": min_outcome == math.inf,
+    }

@@ -1,0 +1,90 @@
+"""Work in blocks: the records of all sources, cut into blocks of some megabytes, and blocks over processes in order.
+
+Where a block ends depends on the records alone, so that the same sources give the same part files, however many
+processes share the work. Only a few blocks are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any, NamedTuple, TypeVar
+
+from pivotmine.errors import UserError
+from pivotmine.sources.json_records import Record
+
+BLOCK_BYTES = 8 << 20
+"""Of JSON text or Parquet rows a block holds at least, but for the last one."""
+_READ_BYTES = 1 << 13
+"""What a record counts for whose size is not known: one that was joined out of several."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Block(NamedTuple):
+    number: int
+    """Place among the blocks, from 0."""
+    records: list[tuple[str, Record]]
+    """Each with the path of its source, as given."""
+
+
+def into_blocks(records: Iterable[tuple[str, Record]]) -> Iterator[Block]:
+    """The records in blocks, in order."""
+    number, size, held = 0, 0, list[tuple[str, Record]]()
+    for source, record in records:
+        held.append((source, record))
+        size += record.num_bytes or _READ_BYTES
+        if size >= BLOCK_BYTES:
+            yield Block(number, held)
+            number, size, held = number + 1, 0, []
+    if held:
+        yield Block(number, held)
+
+
+ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""`map` over processes: the answers in the order of the items."""
+
+
+@contextmanager
+def process_map(num_processes: int | None) -> Generator[ParallelMap]:
+    """A `map` over processes (None: one a core) that are started with the second item; one item needs none."""
+    wanted = num_processes or os.cpu_count() or 1
+    pools: list[ProcessPoolExecutor] = []
+
+    def over(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        rest = iter(items)
+        first = list(islice(rest, 2))
+        if wanted == 1 or len(first) < 2:
+            return map(function, chain(first, rest))
+        if not pools:
+            pools.append(ProcessPoolExecutor(wanted, multiprocessing.get_context("spawn")))
+        return _ordered(pools[0], function, chain(first, rest), ahead=wanted + 1)
+
+    try:
+        yield over
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iterator[R]:
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process has ended, most likely for want of memory: try with a smaller --num-processes; "
+            'in a script of your own, call this below `if __name__ == "__main__":`, since workers import the script'
+        ) from None

@@ -1,0 +1,179 @@
+"""Prompts: a state as the policy's own chat template renders it, with its tools and its options.
+
+What a template wants is found by asking it. Some want the arguments of past calls as an object, others as JSON text;
+some accept only call ids of nine characters; some know no `developer` role. Ids are rendered by position, so that one
+state gives one prompt whoever recorded it. Reasoning in the history is handed to the template, which keeps or drops it.
+
+The text is tokenised as it is: where a message holds a special token's text, such as `<|im_start|>`, the prompt holds
+the control token, and the message may seem to end there. vLLM's chat server and TRL do the same with the same template.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pivotmine.errors import UserError
+from pivotmine.escape import one_line
+from pivotmine.messages import argument_value, text_of
+from pivotmine_stages.policy.prompt_tokens import PromptTokenizer
+
+REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
+_PROBE = "pivotmine_probe"
+
+
+class Prompt(NamedTuple):
+    text: str
+    """The rendered prompt, generation prompt included."""
+    token_ids: list[int]
+    """What the engine is given."""
+    opened_reasoning: bool
+    """Whether the prompt ends inside a reasoning block."""
+
+
+class Renderer:
+    """A tokenizer with its chat template and options."""
+
+    def __init__(self, tokenizer: Any, template_options: Mapping[str, Any]) -> None:
+        if not tokenizer.chat_template:
+            raise UserError(
+                f"the tokenizer {tokenizer.name_or_path} has no chat template: give one that has by --tokenizer"
+            )
+        self.tokenizer = tokenizer
+        self.options = dict(template_options)
+        self._prompts = PromptTokenizer(tokenizer)
+        self.template = self._template()
+        self._as_text = _wants_text(self)
+        self._developer = "developer" in self.template
+
+    def _template(self) -> str:
+        """The template in force; where the tokenizer has several by name, the one for tools."""
+        return self.tokenizer.get_chat_template(tools=[{}])
+
+    def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
+        """The prompt of a state; raises whatever the template raises on messages that it refuses."""
+        text = self._apply(self._prepared(messages, as_text=self._as_text), tools)
+        token_ids = self._prompts.ids(text)
+        return Prompt(text, token_ids, text.rstrip().endswith(REASONING_OPENERS))
+
+    def render_turn(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
+        """The token ids of a conversation that ends with an assistant's turn; raises what the template raises."""
+        text = self._apply(self._prepared(messages, as_text=self._as_text), tools, add_generation_prompt=False)
+        return self._prompts.ids(text)
+
+    def plain_text(self, prompt: Prompt) -> str | None:
+        """The prompt as a text that, tokenised with the tokenizer's own special tokens, gives the same ids.
+
+        A trainer tokenises prompts so: a template that writes the beginning-of-sequence token and a tokenizer that adds
+        it would give it twice, hence the text without it. None where no such text exists.
+        """
+        bos = self.tokenizer.bos_token
+        for text in (prompt.text, prompt.text.removeprefix(bos) if bos else prompt.text):
+            if self.tokenizer(text)["input_ids"] == prompt.token_ids:
+                return text
+        return None
+
+    def _apply(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **self.options
+        )
+
+    def _prepared(self, messages: list[dict[str, Any]], *, as_text: bool) -> list[dict[str, Any]]:
+        ids = _CallIds()
+        return [self._message(message, ids, as_text=as_text) for message in messages]
+
+    def _message(self, message: dict[str, Any], ids: _CallIds, *, as_text: bool) -> dict[str, Any]:
+        ready = {**message, "content": text_of(message.get("content"))}
+        if ready["role"] == "developer" and not self._developer:
+            ready["role"] = "system"
+        if ready["role"] == "function":
+            ready["role"] = "tool"
+        if reasoning := message.get("reasoning_content") or message.get("reasoning"):
+            ready["reasoning_content"] = reasoning
+        calls = message.get("tool_calls") or _legacy_call(message)
+        ready.pop("function_call", None)
+        ready.pop("tool_calls", None)
+        if calls:
+            ready["tool_calls"] = [_call(call, ids, as_text=as_text) for call in calls]
+        if "tool_call_id" in message:
+            ready["tool_call_id"] = ids.of_result(message["tool_call_id"])
+        return ready
+
+
+def _legacy_call(message: dict[str, Any]) -> list[dict[str, Any]]:
+    call = message.get("function_call")
+    return [{"function": call}] if isinstance(call, dict) else []
+
+
+class _CallIds:
+    """Call ids by position in the state; a source may use one id for several calls: a result is the last one's."""
+
+    def __init__(self) -> None:
+        self._number, self._by_source = 0, dict[str, str]()
+
+    def of_call(self, source_id: Any) -> str:
+        identity, self._number = _position_id(self._number), self._number + 1
+        self._by_source[str(source_id)] = identity
+        return identity
+
+    def of_result(self, source_id: Any) -> str:
+        """The call's; for a result without a call one that no call has so far."""
+        return self._by_source.get(str(source_id)) or _position_id(self._number)
+
+
+def _call(call: dict[str, Any], ids: _CallIds, *, as_text: bool) -> dict[str, Any]:
+    identity = ids.of_call(call.get("id"))
+    function = call["function"]
+    value = argument_value(function.get("arguments") or {})
+    if as_text and not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
+    return {"id": identity, "type": "function", "function": {"name": function["name"], "arguments": value}}
+
+
+def _position_id(number: int) -> str:
+    """Nine letters and digits: what the strictest template accepts."""
+    return f"call{number:05d}"
+
+
+def _wants_text(renderer: Renderer) -> bool:
+    """Whether past arguments must be JSON text: an object breaks the template or is printed as Python prints it."""
+    call = {"id": "x", "type": "function", "function": {"name": "probe", "arguments": {_PROBE: "x"}}}
+    messages = [
+        {"role": "user", "content": "probe"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "probe", "tool_call_id": "x"},
+    ]
+    tool = {
+        "type": "function",
+        "function": {"name": "probe", "description": "", "parameters": {"type": "object"}},
+    }
+    try:
+        text = renderer._apply(renderer._prepared(messages, as_text=False), [tool])  # pyright: ignore[reportPrivateUsage]
+    except Exception:
+        return True  # whatever a foreign template raises: the other form is the only one left
+    return f"'{_PROBE}'" in text
+
+
+def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Renderer:
+    """The tokenizer in a folder or of a hub id; UserError where it cannot be had."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise UserError(
+            "prompts need the package transformers: install the extra, pip install '.[transformers]'"
+        ) from None
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except Exception as error:  # what a broken file makes its library raise is of a dozen kinds
+        is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
+        reason = "no such folder" if is_path else one_line(f"{type(error).__name__}: {error}")[:300]
+        raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
+    return Renderer(loaded, template_options)

@@ -1,0 +1,165 @@
+"""Which policy was sampled: its hashes, and the record of it beside its rollouts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pivotmine import policy
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine_stages.engines.model_files import require_whole_files
+from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.policy.prompts import Renderer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRecord:
+    """`rollouts/<policy_id>/policy.json`."""
+
+    policy_id: str
+    name: str
+    """Given name, or the model's."""
+    engine: str
+    model: str
+    """Path or hub id, as given."""
+    adapter: str | None
+    tokenizer: str | None
+    """Path or hub id; None: a chat server renders."""
+    template_options: dict[str, Any]
+    sampling: dict[str, Any]
+    weights_hash: str | None
+    """Weights and adapter; None: behind a server."""
+    tokenizer_hash: str | None
+    template_hash: str | None
+    parser: str
+    """How its text becomes actions; no part of the id, since it is applied when scoring."""
+    seed: int
+    """Of the first sampling; no part of the id, but one policy is sampled with one seed."""
+
+
+def describe_policy(
+    options: EngineOptions,
+    engine: str,
+    renderer: Renderer | None,
+    *,
+    parser: str,
+    policy_name: str | None,
+) -> PolicyRecord:
+    """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
+    require_name(engine, policy_name)
+    identity: dict[str, Any] = {
+        "engine": engine,
+        "name": policy_name if engine == "openai" else None,
+        "weights_hash": None if engine == "openai" else _weights_hash(options),
+        "tokenizer_hash": renderer and policy.hash_tokenizer(renderer.tokenizer),
+        "template_hash": renderer and policy.hash_template(renderer.template),
+        "template_options": dict(options.template_options),
+        "sampling": {**asdict(options.sampling), "api": options.api}
+        if engine == "openai"
+        else asdict(options.sampling),
+    }
+    name = policy_name or Path(options.model).name
+    tokenizer = renderer.tokenizer.name_or_path if renderer else None
+    return PolicyRecord(
+        **{key: value for key, value in identity.items() if key != "name"},
+        name=name,
+        policy_id=policy.policy_id(name, identity),
+        model=options.model,
+        adapter=options.adapter,
+        tokenizer=str(Path(tokenizer).resolve()) if tokenizer and Path(tokenizer).exists() else tokenizer,
+        parser=parser,
+        seed=options.seed,
+    )
+
+
+def require_readable(flag: str, name: str | None) -> None:
+    """UserError for a name that a person cannot read: blank, or with control characters."""
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise UserError(f"{flag} {name!r}: a name to be read, on one line and not blank")
+
+
+def require_name(engine: str, policy_name: str | None) -> None:
+    """UserError where a server's policy has no name."""
+    if engine == "openai" and policy_name is None:
+        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+
+
+def _weights_hash(options: EngineOptions) -> str:
+    weights = policy.hash_weights(_local(options.model))
+    return policy.hash_text(weights + policy.hash_weights(_local(options.adapter))) if options.adapter else weights
+
+
+def _local(model: str) -> Path:
+    """The folder of a model: as given, or the hub's copy of it on this machine (fetched if need be)."""
+    if Path(model).is_dir():
+        return Path(model)  # looked at before anything was loaded
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.json"]))
+        if not list(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(model, allow_patterns=["*.bin", "*.json"]))
+    except Exception as error:  # the hub client raises a dozen kinds: no network, no such model, no right to it
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
+    require_whole_files(f"model {model}, in {folder}", folder)
+    return folder
+
+
+def check_seed(run: Path, record: PolicyRecord) -> None:
+    """UserError where the policy was sampled with another seed: its samples would not be those of one run."""
+    if _path(run, record.policy_id).exists() and (seed := load_policy(run, record.policy_id).seed) != record.seed:
+        raise UserError(
+            f"{record.policy_id} was sampled with --seed {seed}, not {record.seed}: a policy keeps one seed"
+        )
+
+
+def remember_policy(run: Path, record: PolicyRecord) -> None:
+    """Write the record before the policy's first samples: a policy that was never sampled is none."""
+    path = _path(run, record.policy_id)
+    if not path.exists():
+        rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+
+
+def is_sampled(run: Path, policy_id: str) -> bool:
+    """Whether the policy has samples in this run."""
+    return _path(run, policy_id).exists()
+
+
+def load_policy(run: Path, policy_id: str) -> PolicyRecord:
+    """The record of a policy that was sampled in this run."""
+    path = _path(run, policy_id)
+    remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it anew"
+    found = rundir.read_json(path, remedy)
+    if found.keys() != {field.name for field in fields(PolicyRecord)}:
+        raise UserError(f"{path} is no record of a policy: {remedy}")
+    return PolicyRecord(**found)
+
+
+def choose_policy(run: Path, name: str | None) -> PolicyRecord:
+    """The policy named (by id, or a part of it that no other has), or the only one; else UserError."""
+    known = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
+    return load_policy(
+        run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first")
+    )
+
+
+def choose(kind: str, known: list[str], name: str | None, where: str) -> str:
+    """The entry of `known` that is named in full or by a part of its own, or the only one; else UserError."""
+    if not known:
+        raise UserError(f"no {kind} {where}")
+    found = [entry for entry in known if name is None or name in entry]
+    if name in known:
+        return name
+    if len(found) == 1:
+        return found[0]
+    trouble = f"no {kind} matches {name!r}" if not found else f"{len(found)} match, name one by --{kind}"
+    raise UserError(f"{trouble}: {', '.join(found or known)}")
+
+
+def _path(run: Path, policy_id: str) -> Path:
+    return run / "rollouts" / policy_id / "policy.json"

@@ -1,0 +1,280 @@
+"""record: actions sampled elsewhere -> rollouts and, where they came with rewards, scores and profiles.
+
+The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, where the run
+has that state (`state_keys` says when); with `actions` the samples of several states go to one of them. A source is
+recorded once, under the digest of its content: the same command again does nothing. Sources of which nothing fits are
+an error; the rejects say why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pivotmine import policy, strict_json
+from pivotmine.errors import UserError
+from pivotmine.escape import one_line
+from pivotmine.messages import problem, text_of, tools_id
+from pivotmine.progress import track
+from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.record_fields import read_tools_file
+from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.run import rundir, sql
+from pivotmine.sources.json_records import Record
+from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
+from pivotmine.verifiers import make_spec
+from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
+from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_states
+from pivotmine_stages.score.stage import ScoreConfig, score
+
+SAMPLES_PER_PART = 4096
+_SAID = ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+"""What of a recorded message the policy wrote."""
+_COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordConfig:
+    sources: tuple[Path | str, ...]
+    """Files, or folders of files."""
+    policy_name: str
+    """Which policy acted: recorded actions say nothing of its weights."""
+    state_key: str = "exact"
+    """One of STATE_KEYS."""
+    format: str | None = None
+    """Reader's name; None: chosen by looking at each record."""
+    tools_file: Path | None = None
+    """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+
+
+class _Sample(NamedTuple):
+    state_id: str
+    message: dict[str, Any]
+    reward: float | None
+
+
+class _Work(NamedTuple):
+    """What recording a source needs of the run."""
+
+    config: RecordConfig
+    run: Path
+    policy: PolicyRecord
+    tools: list[Any] | None
+    states: dict[str, str]
+    """State ids by key."""
+    rejects: list[dict[str, Any]]
+    """Of the source at work."""
+
+    @property
+    def rollouts(self) -> Path:
+        return self.run / "rollouts" / self.policy.policy_id
+
+
+def record(config: RecordConfig, run: Path) -> dict[str, Any]:
+    """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
+    started = time.monotonic()
+    rundir.require_run(run)
+    if config.state_key not in STATE_KEYS:
+        raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
+    require_readable("--policy-name", config.policy_name)
+    found = find_sources(config.sources)
+    tools = read_tools_file(config.tools_file) if config.tools_file else None
+    who = describe_recorded(config)
+    with rundir.stage_lock(run, f"record-{who.policy_id}"):
+        work = _Work(config, run, who, tools, known_states(run, config.state_key), [])
+        done = [_record_source(work, path) for path in found]
+        num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
+        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
+        summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
+        if not summary["samples"]:
+            raise UserError(_nothing_fits(summary, done))
+        remember_policy(run, who)  # its record may have been deleted
+        if _has_rewards(work):
+            summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
+        sql.write_views(run)
+    return {**summary, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _nothing_fits(summary: dict[str, Any], done: list[dict[str, Any]]) -> str:
+    if not summary["records"]:
+        return "the sources hold no record at all"
+    first = next(counts["first_reject"] for counts in done if counts["first_reject"])
+    counted = f"none of the {summary['turns']:,} turns in {summary['records']:,} records is in a state of this run"
+    return f"{counted}; the first reject, {first}"
+
+
+def describe_recorded(config: RecordConfig) -> PolicyRecord:
+    """The policy that acted elsewhere: its name, and by what its states are told apart."""
+    identity = {"engine": "recorded", "name": config.policy_name, "state_key": config.state_key}
+    return PolicyRecord(
+        policy_id=policy.policy_id(config.policy_name, identity),
+        name=config.policy_name,
+        engine="recorded",
+        model=config.policy_name,
+        adapter=None,
+        tokenizer=None,
+        template_options={},
+        sampling={"state_key": config.state_key},
+        weights_hash=None,
+        tokenizer_hash=None,
+        template_hash=None,
+        parser="hermes",
+        seed=0,
+    )
+
+
+def _record_source(work: _Work, path: Source) -> dict[str, Any]:
+    """Record one source; its counts, those that were written when it was recorded first.
+
+    One of which nothing fits is not recorded, and says why in `first_reject`: with other options it may fit.
+    """
+    skipped = isinstance(path, SkippedFiles)
+    name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
+    place = {"policy_id": work.policy.policy_id, "source": name}
+    identity = {**place, "format": work.config.format, "tools": tools_id(work.tools) if work.tools else None}
+    if (before := _recorded(work, path, identity)) is not None:
+        return before
+    counts = _write_parts(work, path, name)
+    rundir.write_rows(rundir.rejects_dir(work.run, "record", place) / "rejects.parquet", "rejects", work.rejects)
+    summary = {key: counts[key] for key in _COUNTED}
+    if not counts["samples"]:
+        return {**summary, "first_reject": _first(work.rejects)}
+    rundir.write_manifest(work.run, "record", identity, {"summary": summary})
+    return summary
+
+
+def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The counts of a source that is recorded; None: it is not. UserError where its samples were read otherwise."""
+    for manifest in rundir.read_manifests(work.run, "record"):
+        known = {**identity, **manifest["config"]}  # an earlier version named the two only
+        same = all(known[key] == identity[key] for key in ("policy_id", "source"))
+        if same and manifest["summary"]["samples"]:
+            if difference := rundir.difference(identity, known):
+                raise UserError(f"{path} is recorded with other settings ({difference}): give another --policy-name")
+            return manifest["summary"]
+    return None
+
+
+def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
+    """Write the samples of a source; `work.rejects` are its rejects then."""
+    work.rejects.clear()
+    counts = Counter[str]()
+    indices = _stored_samples(work, name)
+    samples = _samples(work, path, counts)
+    number = 0
+    while part := list(islice(samples, SAMPLES_PER_PART)):
+        remember_policy(work.run, work.policy)
+        _write_part(work, f"part-{name}-{number:06d}.parquet", part, indices)
+        counts["samples"] += len(part)
+        counts["rewarded"] += sum(sample.reward is not None for sample in part)
+        number += 1
+    counts["rejects"] = len(work.rejects)
+    return counts
+
+
+def _first(rejects: list[dict[str, Any]]) -> str | None:
+    """The first reject in words; None: there is none."""
+    if not rejects:
+        return None
+    place = "" if rejects[0]["source_index"] is None else f", record {rejects[0]['source_index']}"
+    return one_line(f"{rejects[0]['source']}{place}: {rejects[0]['reason']}: {rejects[0]['detail']}")
+
+
+def _stored_samples(work: _Work, name: str) -> Counter[str]:
+    """Samples by state, those of this source aside: what a stopped command wrote of it is written again."""
+    parts = [path for path in sorted(work.rollouts.glob("part-*.parquet")) if not path.name.startswith(f"part-{name}-")]
+    counted = rundir.scan(work.run, "rollouts", parts).group_by("state_id").agg(pl.len()).collect()
+    return Counter(dict(counted.iter_rows()))
+
+
+def _has_rewards(work: _Work) -> bool:
+    """Whether anything of this policy was rewarded: then whatever was not has null verdicts beside it."""
+    parts = sorted(work.rollouts.glob("part-*.parquet"))
+    return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
+
+
+def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sample]:
+    source = str(path).encode("utf-8", "backslashreplace").decode()
+    for found in track(grouped(read_source(path), work.config.format), "record", "records"):
+        counts["records"] += 1
+        place = {"stage": "record", "source": source, "source_index": found.index}
+        try:
+            trajectory = _read(work, found)
+        except BadTrajectory as bad:
+            work.rejects.append({**place, "reason": bad.reason, "detail": bad.detail or None, "num_turns": None})
+            continue
+        num_turns = sum(_is_turn(m) for s in trajectory.segments for m in s.messages[s.num_inherited :])
+        if not num_turns:
+            reject = {"reason": "no_turns", "detail": "no assistant message", "num_turns": 0}
+            work.rejects.append({**place, **reject})
+        # What a whole trajectory earned is the reward of a turn only where it is the one turn.
+        label = (trajectory.outcome,) if num_turns == 1 else ()
+        for segment in trajectory.segments:
+            yield from _of_segment(work, segment, segment.rewards or label, place, counts)
+
+
+def _read(work: _Work, found: Record) -> Trajectory:
+    if found.problem:
+        raise BadTrajectory(*found.problem)
+    if work.config.format:
+        return all_readers()[work.config.format].read(found.value)
+    # A rollout file may name the expected action too: here it is the response that counts.
+    name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
+    return all_readers()[name].read(found.value)
+
+
+def _of_segment(
+    work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
+) -> Iterator[_Sample]:
+    tools = segment.tools or work.tools
+    key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
+    rewards, num_unknown = iter(earned), 0
+    for position, message in enumerate(segment.messages):
+        if trouble := problem(message):
+            lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
+            reject = {"reason": trouble[0], "detail": f"message {position}: {trouble[1]}", "num_turns": lost}
+            work.rejects.append({**place, **reject})
+            break
+        if position >= segment.num_inherited and _is_turn(message):
+            counts["turns"] += 1
+            sample = _Sample(work.states.get(key.value(), ""), message, next(rewards, None))
+            num_unknown += not sample.state_id
+            if sample.state_id:
+                yield sample
+        key.add(message)
+    if num_unknown:
+        reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
+        work.rejects.append({**place, **reject})
+
+
+def _is_turn(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
+
+
+def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Counter[str]) -> None:
+    """A part of rollouts, each with the reward that came with it."""
+    rollouts: list[dict[str, Any]] = []
+    for sample in samples:
+        place = {"state_id": sample.state_id, "sample_index": indices[sample.state_id]}
+        said = _rollout_columns(sample.message)
+        rollouts.append({"policy_id": work.policy.policy_id, **place, **said, "reward": sample.reward})
+        indices[sample.state_id] += 1
+    rundir.write_rows(work.rollouts / name, "rollouts", rollouts)
+
+
+def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
+    said = {key: message[key] for key in _SAID if message.get(key) is not None}
+    truncated = bool(message.get("extra", {}).get("truncated"))
+    return {
+        "text": text_of(message.get("content")),
+        "message": strict_json.dumps(said),
+        "finish_reason": "length" if truncated else "stop",
+        "opened_reasoning": False,
+    }

@@ -1,0 +1,64 @@
+"""When two histories are the same state: declared by `--state-key`, never guessed.
+
+`exact`: the state's id. `actions`: the same tools, the same messages of system and user, and the same actions so far,
+whatever the environment answered: process ids, times and host names change from run to run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.messages import StateHash
+from pivotmine.run import rundir
+from pivotmine.run.states import state_messages
+
+STATE_KEYS = ("exact", "actions")
+
+
+class StateKey:
+    """The key of the state after each message of a segment."""
+
+    def __init__(self, tools_id: str | None, kind: str) -> None:
+        self._hash, self._kind = StateHash(tools_id), kind
+
+    def add(self, message: dict[str, Any]) -> None:
+        """Append a message to the state."""
+        if self._kind == "actions" and message["role"] in ("tool", "function"):
+            message = {"role": message["role"], "content": ""}
+        self._hash.add(message)
+
+    def value(self) -> str:
+        """Key of the state made of the messages added so far."""
+        return self._hash.state_id()
+
+
+def known_states(run: Path, kind: str) -> dict[str, str]:
+    """The run's state ids by their keys: of several with one key the first, a demonstrated one where there is one."""
+    turns = rundir.scan(run, "turns").collect()
+    if kind == "exact":
+        return {state_id: state_id for state_id in turns["state_id"].unique()}
+    found: dict[str, str] = {}
+    for wanted in (pl.col("reject_reason").is_null(), pl.col("reject_reason").is_not_null()):
+        for key, state_id in _keys(run, turns.filter(wanted), kind):
+            found.setdefault(key, state_id)
+    return found
+
+
+def _keys(run: Path, turns: pl.DataFrame, kind: str) -> list[tuple[str, str]]:
+    """(key, state_id) of each turn, in order; each segment is read once."""
+    places = turns.group_by("segment_id", maintain_order=True).agg("position", "state_id")
+    wanted = dict(zip(places["segment_id"], places.select("position", "state_id").iter_rows(), strict=True))
+    last = turns.unique("segment_id", keep="last", maintain_order=True)
+    keys: list[tuple[str, str]] = []
+    for state in state_messages(run, last):
+        key = StateKey(state.turn["tools_id"], kind)
+        state_ids = dict(zip(*wanted[state.turn["segment_id"]], strict=True))
+        for position in range(len(state.messages) + 1):
+            if position in state_ids:
+                keys.append((key.value(), state_ids[position]))
+            if position < len(state.messages):
+                key.add(state.messages[position])
+    return keys

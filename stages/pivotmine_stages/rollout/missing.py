@@ -1,0 +1,114 @@
+"""What rollout has to sample: the eligible states, less what is sampled already."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.run.states import demonstrated_turns
+from pivotmine.verifiers import VerifierSpec
+from pivotmine_stages.profiles.gate import as_reject, gate_states
+
+MAX_SAMPLES = 16_384
+"""Samples of a state: one request asks for them all, and vLLM takes no more in one."""
+
+
+def eligible_states(
+    run: Path, verifier: VerifierSpec, shard: tuple[int, int]
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """The first demonstrated turn of each state that passes the gate, in the order of the sources.
+
+    Beside it the rejects of this shard: each state is rejected by one shard.
+    """
+    turns = demonstrated_turns(run)
+    gates = gate_states(run, turns, verifier)
+    counts = turns.group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_turns"))
+    states = turns.unique("state_id", keep="first", maintain_order=True).join(
+        counts, on="state_id", maintain_order="left"
+    )
+    passing = pl.col("state_id").is_in([state_id for state_id, gate in gates.items() if gate.usable])
+    rejects = [
+        as_reject("rollout", gates[turn["state_id"]].reject_reason, turn, gates[turn["state_id"]].detail)
+        for turn in _of_shard(states.filter(~passing), shard).iter_rows(named=True)
+    ]
+    return states.filter(passing), rejects
+
+
+def wanted_samples(
+    eligible: pl.DataFrame, *, num_samples: int, plan: Path | None, limit: int | None, shard: tuple[int, int]
+) -> pl.DataFrame:
+    """The states of this command with `num_samples`: the plan's counts, or the same for all; then limit, then shard."""
+    if plan is not None:
+        states = eligible.join(_read_plan(plan, eligible), on="state_id", maintain_order="left")
+    else:
+        states = eligible.with_columns(num_samples=pl.lit(num_samples, pl.Int32))
+    return _of_shard(first_states(states, limit), shard)
+
+
+def first_states(states: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """At most `limit` of them, however large it is; None: all."""
+    return states if limit is None else states.head(min(limit, len(states)))
+
+
+def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:
+    """Trajectories are shared out whole, by their id, so that a prefix cache keeps its worth."""
+    i, n = shard
+    share = pl.col("trajectory_id").str.slice(0, 8).str.to_integer(base=16) % n
+    return states.filter(share == i) if n > 1 else states
+
+
+def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
+    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
+    if path.suffix not in readers:
+        raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
+    try:
+        # Its bytes, for a name may look like a pattern.
+        given = readers[path.suffix](io.BytesIO(path.read_bytes())).select(
+            pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Float64)
+        )
+        plan = given.cast({"num_samples": pl.Int32})
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"--plan {path} cannot be read: {str(error).splitlines()[0]}") from None
+    if (
+        plan["state_id"].is_duplicated().any()
+        or plan.null_count().sum_horizontal().item()
+        or not given["num_samples"].is_between(0, MAX_SAMPLES).all()
+        or (given["num_samples"] != plan["num_samples"]).any()
+    ):
+        raise UserError(f"--plan {path}: one row a state, each with a whole number of samples from 0 to {MAX_SAMPLES}")
+    unknown = plan.join(eligible, on="state_id", how="anti")
+    if not unknown.is_empty():
+        example = unknown["state_id"][0]
+        raise UserError(f"--plan {path}: {len(unknown)} states are none of the run's eligible ones, {example} for one")
+    return plan
+
+
+def missing_samples(run: Path, policy_id: str, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The wanted states with `missing`, the sample indices that no part holds; states that lack none are left out."""
+    parts = sorted((run / "rollouts" / policy_id).glob("*.parquet"))
+    done = rundir.scan(run, "rollouts", parts).group_by("state_id").agg(pl.col("sample_index").alias("done")).collect()
+    return (
+        wanted.join(done, on="state_id", how="left", maintain_order="left")
+        .with_columns(missing=pl.int_ranges(0, pl.col("num_samples"), dtype=pl.Int32))
+        .with_columns(missing=pl.col("missing").list.set_difference(pl.col("done").fill_null([])).list.sort())
+        .filter(pl.col("missing").list.len() > 0)
+    )
+
+
+def in_prefix_order(run: Path, states: pl.DataFrame) -> pl.DataFrame:
+    """The rows, trajectories whole and in order, those that begin alike next to each other: it is what caches keep.
+
+    Sorted by tools, then message by message (their ids hash their content), trajectories lie as in their prefix tree.
+    """
+    begins = states.unique("trajectory_id", keep="first").select("trajectory_id", "segment_id", "tools_id")
+    messages = rundir.scan(run, "segments").select("segment_id", pl.col("message_ids").list.join(" ")).collect()
+    place = begins.join(messages, on="segment_id").sort("tools_id", "message_ids", "trajectory_id")
+    place = place.select("trajectory_id").with_row_index("place")
+    return (
+        states.join(place, on="trajectory_id", maintain_order="left").sort("place", maintain_order=True).drop("place")
+    )

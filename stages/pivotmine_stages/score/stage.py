@@ -1,0 +1,243 @@
+"""score: rollouts -> verdicts -> profiles. A pure function of stored rows: it never samples.
+
+Each part of `rollouts` gives one part of `scores`; a part that is there is not scored again. Profiles are made anew
+from all parts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from pivotmine import strict_json
+from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import rundir, sql
+from pivotmine.run.states import demonstrated_turns
+from pivotmine.run.tables import PROFILES, SCORES
+from pivotmine.stats.profiles import profile
+from pivotmine.verifiers import Outcome, Scorer, State, Verdict, VerifierSpec, prepare
+from pivotmine.verifiers.concurrent import JudgeCall, judge_all
+from pivotmine_stages.parallel import process_map
+from pivotmine_stages.policy.record import PolicyRecord, choose_policy
+from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
+from pivotmine_stages.profiles.posteriors import with_posteriors
+
+# Starting a process costs more than scoring this many samples.
+SAMPLES_WORTH_PROCESSES = 20_000
+_SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
+"""Columns of `rollouts` that decide what the action is, and what was recorded of its worth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreConfig:
+    verifier: VerifierSpec
+    """The verifier with its options."""
+    policy: str | None = None
+    """Policy id, or a part of it; None: the only one."""
+    parser: str | None = None
+    """Action parser; None: the one that rollout chose."""
+    num_processes: int | None = None
+    """None: one a core."""
+
+
+class _Part(NamedTuple):
+    """One part of `rollouts` on its way to a part of `scores`."""
+
+    source: Path
+    target: Path
+    gates: dict[str, Gate]
+    """Of the part's states, those that pass."""
+    asking: pl.DataFrame
+    """A turn of each of these states whose verifier reads messages: the worker reads them itself."""
+
+
+def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
+    """Run the stage; returns the summary that the command prints. Again, it scores only new parts."""
+    rundir.require_run(run)
+    record = choose_policy(run, config.policy)
+    parser = config.parser or record.parser
+    require_parser(parser)
+    identity = {"policy_id": record.policy_id, "verifier_id": config.verifier.verifier_id}
+    with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
+        folder = run / "scores" / record.policy_id / config.verifier.verifier_id
+        _remember(folder, config, parser)
+        return _score(config, run, record, parser, folder, identity)
+
+
+def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
+    """Scores under one verifier id are of one parser: it is written beside them, and another one is an error."""
+    path = folder / "verifier.json"
+    options = json.loads(config.verifier.options_json)
+    ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
+    if path.exists():
+        theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it anew")
+        # The folder's name holds for the options; those that it leaves out, a server's address, may change.
+        if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
+            difference = rundir.difference(ours, {**theirs, "options": options})
+            raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
+        return
+    rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
+
+
+def _score(
+    config: ScoreConfig, run: Path, record: PolicyRecord, parser: str, folder: Path, identity: dict[str, str]
+) -> dict[str, Any]:
+    started = time.monotonic()
+    turns = demonstrated_turns(run)
+    gates = gate_states(run, turns, config.verifier)
+    rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
+        (folder / orphan).unlink()  # of rollouts that were deleted: views and holdouts would count them
+    new = [path for path in rollouts if not (folder / path.name).exists()]
+    with process_map(_num_processes(config, _num_rows(run, new))) as over:
+        work = partial(_score_part, run, parser, identity)
+        for _ in track(over(work, _parts(new, folder, gates, turns)), "score", "parts", len(new)):
+            pass
+    parts = [folder / path.name for path in rollouts]
+    scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
+    sampled = rundir.scan(run, "rollouts", rollouts).group_by("state_id").agg(num_samples=pl.len().cast(pl.Int32))
+    gate = pl.DataFrame(
+        {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
+        schema={"state_id": pl.String, "gate": pl.String},
+    )
+    table = profile(scores, sampled.collect().join(gate, on="state_id", how="left"), **identity)
+    profiles = with_posteriors(run, turns, pl.DataFrame(table))
+    rundir.write_table(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
+    rejects = list(_rejects(turns, gates, profiles))
+    rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
+    reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
+    seconds = round(time.monotonic() - started, 2)
+    summary = {**identity, **_counts(scores, profiles), "rejects": reasons, "seconds": seconds}
+    rundir.write_manifest(run, "score", identity, {"summary": summary})
+    sql.write_views(run)
+    return summary
+
+
+def _num_rows(run: Path, parts: list[Path]) -> int:
+    return rundir.scan(run, "rollouts", parts).select(pl.len()).collect().item()
+
+
+def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
+    """None: all cores; where they do not pay, one; so where verdicts wait for a server, which one can do for all."""
+    return 1 if config.verifier.num_waiting or num_samples < SAMPLES_WORTH_PROCESSES else config.num_processes
+
+
+def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame) -> Iterator[_Part]:
+    first = turns.unique("state_id", keep="first", maintain_order=True)
+    first = first.select("state_id", "segment_id", "position", "tools_id")
+    for path in paths:
+        rundir.require_whole(path, "rollouts")
+        states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
+        passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
+        asking = [state_id for state_id, gate in passing.items() if gate.verifier and gate.verifier.needs_messages]
+        yield _Part(path, folder / path.name, passing, first.filter(pl.col("state_id").is_in(asking)))
+
+
+def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
+    return {
+        state_id: prepare(gate.verifier, state, list(gate.usable.values()))
+        for state_id, gate, state in seen_states(run, part.asking, part.gates)
+        if gate.verifier is not None
+    }
+
+
+def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> None:
+    """Score one part; states that fail the gate have no verdicts."""
+    judges = _judges(run, part)
+    # A policy repeats itself: equal samples of a state are read and judged once.
+    distinct = _samples(part.source).filter(pl.col("state_id").is_in(list(judges)))
+    distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
+    waiting = {state_id: gate.verifier.num_waiting for state_id, gate in part.gates.items() if gate.verifier}
+    questions = [
+        JudgeCall(judges[state_id], _action(sample, parser, part.gates[state_id].state), waiting[state_id])
+        for state_id, *sample in distinct.select("state_id", *_SAMPLE).iter_rows()
+    ]
+    rows = [_verdict_row(*pair) for pair in zip(judge_all(questions), questions, strict=True)]
+    columns = pl.DataFrame(rows, schema=_VERDICT, orient="row")
+    scores = distinct.select("state_id", "sample_index").hstack(columns).explode("sample_index")
+    scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
+    rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
+
+
+def _samples(path: Path) -> pl.DataFrame:
+    """A part of `rollouts`; what an older one lacks is null."""
+    names = set(pq.read_schema(path).names)
+    samples = pl.read_parquet(
+        path, columns=[n for n in ("state_id", "sample_index", *_SAMPLE) if n in names], glob=False
+    )
+    return samples if "reward" in names else samples.with_columns(reward=pl.lit(None, pl.Float64))
+
+
+_VERDICT = {"outcome": pl.String, "reward": pl.Float64, "detail": pl.String, "action": pl.String}
+
+
+def _verdict_row(verdict: Verdict, question: JudgeCall) -> tuple[str, float | None, str | None, str]:
+    return verdict.outcome.value, verdict.reward, verdict.detail or None, action_to_json(question.action)
+
+
+def _action(sample: list[Any], parser: str, state: State) -> Action:
+    """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
+    text, message, finish_reason, opened_reasoning, reward = sample
+    truncated = finish_reason == "length"
+    if message is not None:
+        action = _server_action(message, parser, state)
+    else:
+        action = parse_action(text, parser=parser, opened_reasoning=opened_reasoning, tools=state.tools)
+    if truncated or reward is not None:
+        return replace(action, truncated=truncated, recorded_reward=reward)
+    return action
+
+
+def _server_action(text: str, parser: str, state: State) -> Action:
+    """A server's message is as hostile as the model behind it."""
+    try:
+        message = strict_json.loads(text)
+    except ValueError as error:
+        return Action(unparsed=(Unparsed(text=text, reason=f"the server's message is not JSON: {error}"),))
+    given = action_from_message(message)
+    content = message.get("content")
+    if isinstance(content, str) and not any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
+        # A server without a tool-call parser leaves the calls in the text: they are read as raw text is.
+        written = parse_action(content, parser=parser, tools=state.tools)
+        if written.tool_calls or written.unparsed:
+            return replace(written, reasoning=given.reasoning)
+    return given
+
+
+def _rejects(turns: pl.DataFrame, gates: dict[str, Gate], profiles: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """The sampled states without verdicts, by the order of their first turns."""
+    failed = profiles.filter(pl.col("gate").ne_missing(str(Outcome.CORRECT))).select("state_id")
+    turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
+    lost = turns.join(failed, on="state_id", how="semi", maintain_order="left").unique(
+        "state_id", keep="first", maintain_order=True
+    )
+    for turn in lost.iter_rows(named=True):
+        gate = gates[turn["state_id"]]
+        yield as_reject("score", gate.reject_reason, turn, gate.detail)
+    for state_id in failed.join(turns, on="state_id", how="anti")["state_id"].sort():
+        detail = "sampled, though no turn of this run demonstrates it"
+        yield {"stage": "score", "reason": "not_demonstrated", "state_id": state_id, "num_turns": 0, "detail": detail}
+
+
+def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
+    classes = profiles.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class")
+    outcomes = scores.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
+    return {
+        "states": len(profiles),
+        "samples": int(profiles["num_samples"].sum()),
+        "scored": int(profiles["num_scored"].sum()),
+        "classes": dict(classes.iter_rows()),
+        "outcomes": dict(outcomes.iter_rows()),
+        "mean": profiles["mean"].mean(),
+    }

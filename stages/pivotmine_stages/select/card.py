@@ -1,0 +1,154 @@
+"""The data card beside a pivot dataset: what was mined from what, by which rule, and everything that was dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.run import rundir
+from pivotmine.run.tables import TABLES
+from pivotmine.verifiers import VerifierSpec
+from pivotmine.verifiers.composed.auto import AutoOptions
+from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.select.rule import SelectConfig
+
+MAX_CELL = 1000
+"""Characters of one value that are shown."""
+_STAGES = pl.Enum(["extract", "rollout", "score", "select"])
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&commat;", "://": "&colon;//", "www.": "www&period;"}
+
+
+def data_card(
+    run: Path,
+    config: SelectConfig,
+    record: PolicyRecord,
+    verifier: VerifierSpec | None,
+    summary: Mapping[str, Any],
+) -> str:
+    """The card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
+    return "\n".join(
+        [
+            *_header(summary),
+            f"# Pivots: {_cell(config.name)}",
+            "",
+            f"{summary['train']} training and {summary['validation']} validation rows",
+            f"of {summary['candidates']} candidates.",
+            "A row is one state of a recorded trajectory; columns as in the project's `data/README.md`.",
+            "",
+            *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, config)),
+            "",
+            "## Mined from",
+            "",
+            *_table(("source", "format", "trajectories", "turns"), _sources(run)),
+            "",
+            "## Policy",
+            "",
+            *_table(("what", "value"), asdict(record).items()),
+            "",
+            "## Verifier",
+            "",
+            *_verifier(verifier),
+            "",
+            "## Rule",
+            "",
+            *_table(("setting", "value"), asdict(config).items()),
+            "",
+            "Rows are split by task (by first state where a trajectory names no task), never one by one.",
+            "",
+            "## Rejected, by stage and reason",
+            "",
+            *_table(("stage", "reason", "rows", "turns"), _rejects(run, config, record, verifier)),
+            "",
+        ]
+    )
+
+
+def _header(summary: Mapping[str, Any]) -> list[str]:
+    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
+    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation") if summary[split]]
+    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
+
+
+def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:
+    folder = run / "pivots" / config.name
+    splits = [
+        rundir.scan(run, "pivots", [folder / f"{split}.parquet"]).select("domain", "kind", "mean", split=pl.lit(split))
+        for split in ("train", "validation")
+    ]
+    grouped = pl.concat(splits).group_by("domain", "kind")
+    counts = [(pl.col("split") == split).sum().alias(split) for split in ("train", "validation")]
+    return grouped.agg(*counts, pl.col("mean").mean().round(4)).sort("domain", "kind").collect().rows()
+
+
+def _sources(run: Path) -> list[tuple[Any, ...]]:
+    grouped = rundir.scan(run, "trajectories").group_by("source", "format", maintain_order=True)
+    return grouped.agg(pl.len().alias("trajectories"), pl.col("num_turns").sum()).collect().rows()
+
+
+def _verifier(verifier: VerifierSpec | None) -> list[str]:
+    if verifier is None:
+        return ["None: no row was scored."]
+    what = [("name", verifier.name), ("id", verifier.verifier_id)]
+    if not isinstance(verifier.options, AutoOptions):
+        return _table(("what", "value"), [*what, ("options", verifier.options_json)])
+    rules = [
+        (
+            ", ".join(rule.domains),
+            ", ".join(rule.tools),
+            rule.kind,
+            rule.verifier.verifier_id,
+            rule.verifier.options_json,
+        )
+        for rule in verifier.options.rules
+    ]
+    rules_table = _table(("domain", "tool", "kind", "verifier", "options"), rules)
+    return [
+        *_table(("what", "value"), what),
+        "",
+        "The first rule that fits a turn names its verifier:",
+        "",
+        *rules_table,
+    ]
+
+
+def _rejects(
+    run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None
+) -> list[tuple[Any, ...]]:
+    """Counts of every reject of the stages that led here: of extract, and of this policy, verifier and name.
+
+    A policy may have been sampled under several verifiers; what they all dropped is counted once.
+    """
+    verifiers = {manifest["config"]["verifier_id"] for manifest in rundir.read_manifests(run, "rollout")}
+    scored = {"policy_id": record.policy_id, "verifier_id": verifier.verifier_id if verifier else None}
+    folders = [
+        *(run / "rejects").glob("extract-*"),
+        *(rundir.rejects_dir(run, "rollout", {**scored, "verifier_id": known}) for known in sorted(verifiers)),
+        rundir.rejects_dir(run, "score", scored),
+        rundir.rejects_dir(run, "select", {"name": config.name}),
+    ]
+    files = sorted(path for folder in folders for path in folder.glob("*.parquet"))
+    distinct = rundir.scan(run, "rejects", files).unique(TABLES["rejects"].names)
+    counted = distinct.group_by("stage", "reason").agg(pl.len().alias("rows"), pl.col("num_turns").sum())
+    return counted.sort(pl.col("stage").cast(_STAGES), "reason").collect().rows()
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *lines]
+
+
+def _cell(value: Any) -> str:
+    """A value as inert Markdown on one line: foreign text makes no markup, no link and no mention."""
+    if value is None:
+        return "none"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    text = text if len(text) <= MAX_CELL else f"{text[:MAX_CELL]}..."
+    for plain, entity in _ENTITIES.items():
+        text = text.replace(plain, entity)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#!~$" else c for c in text)

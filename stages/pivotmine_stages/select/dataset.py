@@ -1,0 +1,217 @@
+"""From chosen states to the Parquet that a trainer reads.
+
+A row is checked before it is written: its prompt is token for token the one that was sampled, and a trainer that
+tokenises the text gets these tokens. What varies in shape is JSON text, and no column has a name that TRL gives its
+own reward arguments: a column that a trainer fills with nulls, or overwrites, is no contract.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotmine import policy, strict_json
+from pivotmine.actions import action_from_json
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import rundir
+from pivotmine.run.states import StateMessages, state_messages
+from pivotmine.run.tables import PIVOTS
+from pivotmine.verifiers import VerifierSpec, resolve
+from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer
+from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.profiles.gate import as_reject
+from pivotmine_stages.select.rule import SelectConfig, is_validation
+
+SPLITS: tuple[str, ...] = ("train", "validation")
+ROWS_PER_GROUP = 512
+_COPIED = (
+    *("state_id", "trajectory_id", "turn_id", "task_id", "domain", "kind", "source", "source_index"),
+    *("num_samples", "num_scored", "mean", "variance", "reward_class", "posterior_mean", "pivot_probability"),
+)
+
+
+class Mined(NamedTuple):
+    """What a dataset is made from."""
+
+    policy: PolicyRecord
+    verifier: VerifierSpec | None
+    """None: nothing was scored (`--strategy all` only)."""
+    parser: str
+    profiles: pl.DataFrame
+    """Rows of `profiles`."""
+    prompts: pl.DataFrame
+    """state_id, num_prompt_tokens and prompt_hash (a list, of one element unless something is amiss) as sampled."""
+    reported: pl.DataFrame | None = None
+    """Profiles of held-out samples, which the rows report; None: those that chose."""
+
+    @property
+    def verifier_id(self) -> str | None:
+        """The verifier's id; None where there is no verifier."""
+        return self.verifier.verifier_id if self.verifier else None
+
+
+def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer:
+    """The renderer that rollout used; UserError where it is not to be had any more."""
+    tokenizer = config.tokenizer or record.tokenizer
+    if tokenizer is None:
+        raise UserError(
+            "the rollouts were not rendered here, but by a chat server or where they were recorded: "
+            "give a tokenizer by --tokenizer"
+        )
+    renderer = load_renderer(tokenizer, record.template_options)
+    for what, ours, theirs in (
+        ("tokenizer", policy.hash_tokenizer(renderer.tokenizer), record.tokenizer_hash),
+        ("chat template", policy.hash_template(renderer.template), record.template_hash),
+    ):
+        if theirs is not None and ours != theirs:
+            raise UserError(
+                f"the {what} in {tokenizer} is not the one that was sampled with (it changed since): restore it"
+            )
+    return renderer
+
+
+def pivot_rows(
+    run: Path,
+    config: SelectConfig,
+    mined: Mined,
+    renderer: Renderer,
+    kept: pl.DataFrame,
+    demonstrated: pl.DataFrame,
+    rejects: list[dict[str, Any]],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(split, row) of each kept state, in order; what fails a check becomes a reject.
+
+    demonstrated: the turns whose demonstrations the kept states have; a state without one there has its row's own.
+    `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
+    """
+    demonstrations = _demonstrations(run, demonstrated)
+    first_states = _first_states(run)
+    provenance = _provenance(config, mined.policy, renderer)
+    for state in track(state_messages(run, kept), "select", "states", len(kept)):
+        turn = state.turn
+        try:
+            prompt = renderer.render(state.messages, state.tools)
+        except Exception as error:  # a foreign template may raise anything; profiled states passed it already
+            rejects.append(as_reject("select", "template_error", turn, f"{type(error).__name__}: {error}"[:300]))
+            continue
+        text = renderer.plain_text(prompt)
+        if reason := _problem(config, text, prompt.token_ids, turn["prompt_hash"]):
+            rejects.append(as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens"))
+            continue
+        shown = demonstrations.get(turn["state_id"]) or [_demonstration(state)]
+        row = {
+            **{name: turn[name] for name in _COPIED},
+            **_prompt_columns(state, prompt, text),
+            "demonstrations": strict_json.dumps(shown),
+            **_verifier_columns(mined, turn["state_domain"], shown),
+            **provenance,
+        }
+        task, first = turn["task_id"], first_states[turn["trajectory_id"]]
+        key = f"task/{task}" if task is not None else f"state/{first}"
+        yield SPLITS[is_validation(key, config)], row
+
+
+def _demonstrations(run: Path, turns: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """By state_id: the demonstrations of states with several turns, each with the reply of its own environment."""
+    several = turns.filter(pl.len().over("state_id") > 1)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for state in state_messages(run, several):
+        found.setdefault(state.turn["state_id"], []).append(_demonstration(state))
+    return found
+
+
+def _demonstration(state: StateMessages) -> dict[str, Any]:
+    return {
+        "action": json.loads(state.turn["demonstration"]),
+        "reply": state.reply,
+        "turn_id": state.turn["turn_id"],
+    }
+
+
+def _first_states(run: Path) -> dict[str, str]:
+    """The first state of each trajectory: what a trajectory without a task id is split by."""
+    first = rundir.scan(run, "turns").filter(pl.col("turn_index") == 0)
+    return dict(first.select("trajectory_id", "state_id").collect().iter_rows())
+
+
+def _problem(
+    config: SelectConfig, text: str | None, token_ids: list[int], sampled_hashes: list[str] | None
+) -> str | None:
+    if sampled_hashes and sampled_hashes != [policy.hash_token_ids(token_ids)]:
+        return "prompt_changed"
+    if text is None:
+        return "prompt_not_plain_text"
+    if config.max_prompt_tokens is not None and len(token_ids) > config.max_prompt_tokens:
+        return "prompt_too_long"
+    return None
+
+
+def _prompt_columns(state: StateMessages, prompt: Prompt, text: str | None) -> dict[str, Any]:
+    # Trainers' code reads message["content"]: null and absent content break it, and say the same as "".
+    messages = [message if message.get("content") else {**message, "content": ""} for message in state.messages]
+    return {
+        "prompt": text,
+        "prompt_ids": prompt.token_ids,
+        "prompt_messages": strict_json.dumps(messages),
+        "tools": strict_json.dumps(state.tools) if state.tools else None,
+        "opened_reasoning": prompt.opened_reasoning,
+    }
+
+
+def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one verifier of the row: who reads the row knows nothing of the run's rules."""
+    actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
+    verifier = mined.verifier and resolve(mined.verifier, domain, actions)
+    return {
+        "verifier": verifier and verifier.name,
+        "verifier_options": verifier and verifier.options_json,
+        "verifier_id": verifier and verifier.verifier_id,
+        "scores_verifier_id": verifier and mined.verifier_id,
+        "parser": mined.parser,
+    }
+
+
+def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) -> dict[str, Any]:
+    given = config.tokenizer or record.tokenizer
+    return {
+        "policy_id": record.policy_id,
+        "sampling": strict_json.dumps(record.sampling),
+        "tokenizer": str(Path(given).resolve()) if given and Path(given).exists() else given,
+        "template_options": strict_json.dumps(record.template_options),
+        "weights_hash": record.weights_hash,
+        "tokenizer_hash": policy.hash_tokenizer(renderer.tokenizer),
+        "template_hash": policy.hash_template(renderer.template),
+    }
+
+
+def write_splits(folder: Path, rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, int]:
+    """Write both splits, some rows at a time, beside their place, and rename them together; returns their lengths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = {split: folder / f"{split}.parquet.tmp" for split in SPLITS}
+    pending: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
+    writers = {split: pq.ParquetWriter(path, PIVOTS, compression="zstd") for split, path in beside.items()}
+
+    def flush(split: str) -> None:
+        writers[split].write_table(pa.Table.from_pylist(pending[split], schema=PIVOTS))
+        pending[split].clear()
+
+    for split, row in rows:
+        pending[split].append(row)
+        counts[split] += 1
+        if len(pending[split]) == ROWS_PER_GROUP:
+            flush(split)
+    for split, writer in writers.items():
+        if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
+            flush(split)
+        writer.close()
+    for split, path in beside.items():
+        path.replace(folder / f"{split}.parquet")
+    return counts

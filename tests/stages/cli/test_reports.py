@@ -1,0 +1,189 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pivotmine_stages.cli.reports import closing, extract_report, rollout_report, score_report, select_report
+
+EXTRACTED: dict[str, Any] = {
+    "trajectories": 1200,
+    "segments": 1201,
+    "messages": 9000,
+    "tools": 1,
+    "turns": 5000,
+    "states": 4000,
+    "demonstrations": 1500,
+    "demonstrated_states": 1400,
+    "outcomes": {"0.0": 800, "1.0": 300, "None": 100},
+    "min_outcome": 1.0,
+    "all_failed": False,
+    "rejects": {
+        "bad_json": {"rows": 3, "turns": None},
+        "image": {"rows": 2, "turns": 7},
+        "low_outcome": {"rows": 3500, "turns": 3500},
+    },
+    "seconds": 1.5,
+}
+
+
+def test_extract_says_what_became_of_every_turn() -> None:
+    assert extract_report(EXTRACTED).splitlines() == [
+        "extract   1,200 trajectories, 1,201 segments, 9,000 distinct messages",
+        "          5,000 turns in 4,000 states",
+        "          outcomes 0.0: 800, 1.0: 300, unlabelled: 100; label 1.0 or better makes a demonstration",
+        "          1,500 of 5,000 turns are demonstrations, of 1,400 states",
+        "          rejects: bad_json 3, image 2 (7 turns), low_outcome 3,500",
+        "          1.5 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "more"), [("tokens", {"openai": 1000, "tau_bench": 200}), ("characters", {"openai": 1200})]
+)
+def test_a_dry_run_says_what_prompts_would_cost(unit: str, more: dict[str, int]) -> None:
+    sizes = {f"prompt_{unit}": 9_500_000, f"distinct_prefix_{unit}": 1_000_000}
+    lines = extract_report({**EXTRACTED, "dry_run": True, "formats": more, **sizes}).splitlines()
+    assert lines[5:8] == [
+        "          formats: " + ", ".join(f"{name} {number:,}" for name, number in more.items()),
+        f"          prompts of 9,500,000 {unit}, 1,000,000 in distinct prefixes, without what a chat template adds",
+        "          dry run: nothing was written",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"outcomes": {"None": 5}, "min_outcome": None}, "outcomes: unlabelled, all count as good"),
+        ({"outcomes": {"None": 5}, "min_outcome": 2.0}, "outcomes: unlabelled, all count as good"),
+        (
+            {"outcomes": {"0.0": 5}, "min_outcome": None, "all_failed": True},
+            "outcomes 0.0: 5; no label makes a demonstration",
+        ),
+        ({"rejects": {}}, "rejects: none"),
+    ],
+)
+def test_extract_says_plainly_what_is_odd(change: dict[str, Any], line: str) -> None:
+    assert f"          {line}" in extract_report({**EXTRACTED, **change}).splitlines()
+
+
+SAMPLED = {"samples": 80, "states": 10, "tokens": 4000, "prompt_tokens": 9000, "cached_tokens": 3000}
+ROLLED: dict[str, Any] = {
+    "policy_id": "tiny-0123456789ab",
+    "wanted_states": 10,
+    "wanted_samples": 80,
+    "missing_samples": 80,
+    "sampled": SAMPLED,
+    "stored": {"samples": 160, "tokens": 8000, "prompt_tokens": 9000},
+    "sampling_s": 4.0,
+    "rejects": {"no_verifier": 2, "engine_error": 1},
+    "causes": {"engine_error": "status 500:\nout of \x1b[2Jmemory"},
+    "seconds": 5.0,
+}
+
+
+def test_rollout_says_what_it_cost() -> None:
+    assert rollout_report(ROLLED).splitlines() == [
+        "rollout   policy tiny-0123456789ab",
+        "          10 states, 80 samples wanted, 80 missing now",
+        "          sampled 80 actions in 10 states: 4,000 tokens, 2.5 states/s, 1,000 tokens/s",
+        "          9,000 prompt tokens, 3,000 of them from the prefix cache",
+        "          rejects: no_verifier 2, engine_error 1",
+        "            the first engine_error: status 500: out of \\x1b[2Jmemory",
+        "          5.0 s",
+    ]
+    told = {**ROLLED, "sampled": {**SAMPLED, "prefill_tokens": 6500}}
+    assert rollout_report(told).splitlines()[3] == "          9,000 prompt tokens, 6,500 tokens prefilled"
+    nothing = {**ROLLED, "missing_samples": 0, "sampled": {}, "sampling_s": 0.0, "rejects": {}, "causes": {}}
+    assert rollout_report(nothing).splitlines()[2:4] == [
+        "          sampled 0 actions in 0 states",
+        "          rejects: none",
+    ]
+
+
+SCORED: dict[str, Any] = {
+    "verifier_id": "tool_call-1",
+    "scored": 79,
+    "samples": 80,
+    "states": 10,
+    "classes": {"never": 4, "sometimes": 5, "always": 1},
+    "mean": 0.34567,
+    "outcomes": {"correct": 30, "wrong_tool": 50},
+    "rejects": {},
+    "seconds": 0.1,
+}
+
+
+def test_score_says_how_the_policy_did() -> None:
+    assert score_report(SCORED).splitlines() == [
+        "score     79 of 80 samples scored by tool_call-1",
+        "          10 states: never 4, sometimes 5, always 1; mean reward 0.346",
+        "          outcomes correct 30, wrong_tool 50",
+        "          rejects: none",
+        "          0.1 s",
+    ]
+    nothing = score_report({**SCORED, "classes": {"constant": 1}, "mean": None, "outcomes": {}})
+    assert nothing.splitlines()[1:3] == [
+        "          10 states: never 0, sometimes 0, always 0, constant 1",
+        "          outcomes none",
+    ]
+
+
+SELECTED: dict[str, Any] = {
+    "name": "default",
+    "train": 4,
+    "validation": 1,
+    "candidates": 10,
+    "rejects": {"mean_too_high": 5},
+    "seconds": 0.2,
+}
+
+
+def test_select_says_what_was_kept() -> None:
+    assert select_report(SELECTED).splitlines() == [
+        "select    pivots/default: 4 training and 1 validation rows",
+        "          of 10 candidates",
+        "          rejects: mean_too_high 5",
+        "          0.2 s",
+    ]
+
+
+def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
+    lines = closing(
+        Path("my run"), {"extract": EXTRACTED, "rollout": ROLLED, "score": SCORED, "select": SELECTED}
+    ).splitlines()
+    by_reason = "select stage, reason, count(*) as rows from rejects group by all order by all"
+    by_class = "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"
+    assert lines == [
+        "run       10 states: never 4, sometimes 5, always 1",
+        "          5 pivots in 'my run'/pivots/default",
+        "          cost: 160 samples, 8,000 tokens generated, 9,000 prompt tokens",
+        "          sampled by this command: 80, in 4.0 s",
+        "          next:",
+        f"            pivotmine sql 'my run' \"{by_class}\"",
+        f"            pivotmine sql 'my run' \"{by_reason}\"",
+        "            pivotmine select 'my run' --name mixed --strategy mixed",
+    ]
+
+
+NOTHING = "GRPO has nothing to learn from here"
+
+
+@pytest.mark.parametrize(
+    ("classes", "why"),
+    [
+        ({}, "no pivot: nothing could be scored; the rejects say why"),
+        ({"never": 3}, f"no pivot: the policy fails in every state (all samples have reward 0); {NOTHING}"),
+        ({"always": 3}, f"no pivot: the policy succeeds in every state; {NOTHING}"),
+        ({"never": 2, "always": 3}, "no pivot: no state has differing rewards and a mean below --max-mean"),
+    ],
+)
+def test_no_pivot_is_explained(classes: dict[str, int], why: str) -> None:
+    none = {**SELECTED, "train": 0, "validation": 0}
+    summaries = {"extract": EXTRACTED, "rollout": ROLLED, "score": {**SCORED, "classes": classes}, "select": none}
+    assert closing(Path("run"), summaries).splitlines()[2] == f"          {why}"
+
+
+def test_foreign_text_in_a_summary_is_inert() -> None:
+    report = rollout_report({**ROLLED, "policy_id": "\x1b[2Jevil", "rejects": {"\x07": 1}})
+    assert report.splitlines()[0] == r"rollout   policy \x1b[2Jevil"
+    assert r"rejects: \x07 1" in report

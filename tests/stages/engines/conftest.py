@@ -1,0 +1,120 @@
+"""The three engines, each started once and on the same policy: the coin policy, which errs in 4 answers of 10."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pivotmine.sampling.settings import Sampling
+from pivotmine_stages.engines import open_engine
+from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.engines.protocol import Engine, Request
+
+SERVER_START_S = 300
+"""More than a busy machine needs; a server that ends is noticed at once."""
+
+Open = Callable[..., contextlib.closing[Engine]]
+
+
+@pytest.fixture(scope="session")
+def coin_prompt(policies: ModuleType, coin_policy: Path) -> list[int]:
+    return policies.render(coin_policy, policies.COIN)
+
+
+@pytest.fixture(scope="session")
+def ask(policies: ModuleType, coin_prompt: list[int]) -> Callable[..., Request]:
+    """A request for the coin's state, or for what is said otherwise."""
+
+    def request(state_id: str = "coin", indices: tuple[int, ...] = (0,), **fields: Any) -> Request:
+        said: dict[str, Any] = {
+            "prompt_ids": coin_prompt,
+            "messages": policies.COIN.messages,
+            "tools": policies.COIN.tools,
+        }
+        return Request(state_id=state_id, sample_indices=indices, **{**said, **fields})
+
+    return request
+
+
+@pytest.fixture(scope="session")
+def opened(coin_policy: Path) -> Callable[..., contextlib.closing[Engine]]:
+    """An engine on the coin policy, to be closed by `with`."""
+
+    def open_it(name: str, **options: Any) -> contextlib.closing[Engine]:
+        defaults: dict[str, Any] = {"model": str(coin_policy), "sampling": Sampling(max_new_tokens=64)}
+        return contextlib.closing(open_engine(name, EngineOptions(**{**defaults, **options})))
+
+    return open_it
+
+
+@pytest.fixture(scope="session")
+def transformers_engine(opened: Open) -> Iterator[Engine]:
+    with opened("transformers") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(opened: Open) -> Iterator[Engine]:
+    with opened("vllm") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[str]]:
+    """A vLLM server on loopback for the length of a `with` block, which gets its address."""
+
+    @contextlib.contextmanager
+    def server(model: Path, *flags: str) -> Generator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        log = tmp_path_factory.mktemp("server") / "log"
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager", *flags]
+        with log.open("wb") as out:
+            environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    return server
+
+
+@pytest.fixture(scope="session")
+def vllm_server(
+    serve: Callable[..., AbstractContextManager[str]], coin_policy: Path, coin_adapter: Path
+) -> Iterator[str]:
+    """The address of a server of `coin` and, with its adapter, `adapter`."""
+    flags = ["--served-model-name", "coin", "--enable-prompt-tokens-details"]
+    flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    flags += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"adapter={coin_adapter}"]
+    with serve(coin_policy, *flags) as address:
+        yield address
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + SERVER_START_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"the vLLM server did not start: {log.read_text(errors='replace')[-3000:]}")

@@ -1,0 +1,203 @@
+"""export: what other trainers read says the same as the pivots, and NVIDIA's rows come back as they went in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from reading import needs_real_data, real_file, records_of
+from runs import answered, called, make_run, rows, said, trajectory
+
+from pivotmine.errors import UserError
+from pivotmine_stages.export.stage import ExportConfig, export
+from pivotmine_stages.extract.stage import ExtractConfig, extract
+from pivotmine_stages.record.stage import RecordConfig, record
+from pivotmine_stages.select.rule import SelectConfig
+from pivotmine_stages.select.stage import select
+
+TOOL = {"type": "function", "name": "find", "parameters": {"type": "object", "properties": {}}, "strict": True}
+INPUT = [
+    {"type": "message", "role": "system", "content": "be kind"},
+    {"role": "user", "content": "find order 7"},
+    {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": None},
+    {"type": "function_call", "name": "find", "arguments": '{ "id": 7 }', "call_id": "c", "id": "fc", "status": "done"},
+    {"type": "function_call_output", "call_id": "c", "output": "", "id": "fco"},
+]
+CALL = {"type": "function_call", "name": "find", "arguments": '{ "id":  8 }'}
+ACTIONS: list[dict[str, Any]] = [
+    CALL,
+    {"type": "message", "content": "Which one?"},
+    {"type": "function_call_batch", "calls": [CALL, {**CALL, "arguments": "{}"}]},
+]
+
+
+def pivot_row(number: int, action: dict[str, Any]) -> dict[str, Any]:
+    """A row of NVIDIA's with everything that the contract names, and more."""
+    params: dict[str, Any] = {"input": [*INPUT, {"role": "user", "content": f"and {number}?"}], "tools": [TOOL]}
+    params |= {"parallel_tool_calls": True, "tool_choice": "auto", "temperature": 0.5, "metadata": None}
+    agent = {"type": "responses_api_agents", "name": "some_agent"}
+    provenance = {"trajectory_id": f"t{number}", "meta_info": {"turn": 1}, "pass_rate": 0.25}
+    return {"responses_create_params": params, "expected_action": action, "agent_ref": agent, **provenance}
+
+
+def rollouts_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two samples of its state: one fails, one succeeds."""
+    output = [{"type": "message", "role": "assistant", "content": "hello"}]
+    given = {"responses_create_params": row["responses_create_params"], "response": {"output": output}}
+    return [{**given, "reward": reward} for reward in (0.0, 1.0, 0.0, 0.0)]
+
+
+def write(path: Path, records: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def exported(folder: Path, records: list[Any], tokenizer: Path, **options: Any) -> list[dict[str, Any]]:
+    """The rows through extract, record, select and export."""
+    folder.mkdir()
+    run = folder / "run"
+    extract(ExtractConfig(sources=(write(folder / "rows.jsonl", records),)), run)
+    sampled = write(folder / "rollouts.jsonl", [sample for row in records for sample in rollouts_of(row)])
+    record(RecordConfig(sources=(sampled,), policy_name="gpt"), run)
+    select(SelectConfig(tokenizer=str(tokenizer), validation_share=0.0), run)
+    summary = export(ExportConfig(**options), run)
+    assert summary["validation"] == 0
+    return records_of(run / "pivots" / "default" / "nemo_gym" / "train.jsonl")
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> tuple[list[Any], list[Any], list[Any]]:
+    """Rows as they are, imported and exported, and that once more."""
+    folder = tmp_path_factory.mktemp("export")
+    given = [pivot_row(number, action) for number, action in enumerate(ACTIONS)]
+    once = exported(folder / "once", given, tiny_policy)
+    return given, once, exported(folder / "twice", once, tiny_policy)
+
+
+def by_trajectory(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(found, key=lambda row: row["trajectory_id"])
+
+
+def test_import_and_export_are_the_identity_on_the_row(twice: tuple[list[Any], list[Any], list[Any]]) -> None:
+    given, once, _ = twice
+    profile = {"rewards": [0.0, 1.0, 0.0, 0.0], "reward_mean": 0.25, "reward_std": 0.1875**0.5, "reward_var": 0.1875}
+    for row, found in zip(given, by_trajectory(once), strict=True):
+        assert {key: found[key] for key in row} == row
+        assert found["source_model_info"] == profile
+        assert found.keys() - row.keys() == {"source_model_info", "pivotmine"}
+        assert found["pivotmine"]["num_samples"] == 4
+        assert found["pivotmine"]["task_id"] == row["trajectory_id"]
+
+
+def test_a_second_import_and_export_change_nothing(twice: tuple[list[Any], list[Any], list[Any]]) -> None:
+    _, once, again = twice
+    # Only the ids of this run's rows are other ones: they hash what the record holds, the first profile too.
+    for row in (*once, *again):
+        for key in ("trajectory_id", "turn_id"):
+            row["pivotmine"].pop(key)
+    assert by_trajectory(again) == by_trajectory(once)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path:
+    """A run of OpenAI messages with two tools of its own, all of whose turns were selected."""
+    find = {**called("find", id="7"), "reasoning_content": "hm"}
+    record_ = trajectory(said("go"), find, answered("open"), called("stop"), answered("ok"), said("end"))
+    record_["messages"].append({"role": "assistant", "content": "done"})
+    folder = tmp_path_factory.mktemp("other")
+    run = make_run(folder, {**record_, "domain": "orders"})
+    source = write(folder / "again.jsonl", [record_])
+    record(RecordConfig(sources=(source,), policy_name="gpt"), run)
+    select(SelectConfig(strategy="all", tokenizer=str(tiny_policy), validation_share=0.0), run)
+    return run
+
+
+def test_turns_of_another_format_become_rows(other: Path) -> None:
+    export(ExportConfig(agent="my_agent"), other)
+    found = sorted(records_of(other / "pivots/default/nemo_gym/train.jsonl"), key=lambda row: len(json.dumps(row)))
+    pivots = {pivot["turn_id"]: pivot for pivot in rows(other, "pivots")}
+    call = {"type": "function_call", "name": "find", "arguments": '{"id": "7"}'}
+    items = [
+        {"role": "user", "content": "go"},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {**call, "call_id": "c"},
+        {"type": "function_call_output", "call_id": "c", "output": "open"},
+        {"type": "function_call", "name": "stop", "arguments": "{}", "call_id": "c"},
+        {"type": "function_call_output", "call_id": "c", "output": "ok"},
+        {"role": "user", "content": "end"},
+    ]
+    assert [row["responses_create_params"]["input"] for row in found] == [items[:1], items[:4], items]
+    assert [row["expected_action"] for row in found] == [
+        call,
+        {"type": "function_call", "name": "stop", "arguments": "{}"},
+        {"type": "message", "content": "done"},
+    ]
+    for row in found:
+        pivot = pivots[row["pivotmine"]["turn_id"]]
+        params = row["responses_create_params"]
+        assert (params["parallel_tool_calls"], params["tool_choice"]) == (False, "auto")
+        assert params["tools"] == [{**t["function"], "type": "function"} for t in json.loads(pivot["tools"])]
+        assert row["agent_ref"] == {"type": "responses_api_agents", "name": "my_agent"}
+        assert row["trajectory_id"] == pivot["trajectory_id"]
+        assert "source_model_info" not in row
+
+
+def test_verl_rows_say_what_the_pivots_say(other: Path) -> None:
+    summary = export(ExportConfig(format="verl"), other)
+    assert (summary["train"], summary["validation"]) == (3, 0)
+    found = pq.read_table(other / "pivots/default/verl/train.parquet").to_pylist()
+    pivots = rows(other, "pivots")
+    assert [row["extra_info"]["turn_id"] for row in found] == [pivot["turn_id"] for pivot in pivots]
+    nothing = dict.fromkeys(("reasoning_content", "tool_calls", "tool_call_id", "name"))
+    function = {"name": "find", "arguments": '{"id": "7"}'}
+    conversation = [
+        {**nothing, "role": "user", "content": "go"},
+        {
+            **nothing,
+            "role": "assistant",
+            "content": "",
+            "reasoning_content": "hm",
+            "tool_calls": [{"id": "c", "type": "function", "function": function}],
+        },
+        {**nothing, "role": "tool", "content": "open", "tool_call_id": "c"},
+    ]
+    assert sorted((row["prompt"] for row in found), key=len)[1] == conversation
+    for index, (row, pivot) in enumerate(zip(found, pivots, strict=True)):
+        assert (row["data_source"], row["ability"], row["reward_model"]["style"]) == ("pivotmine", "orders", "rule")
+        actions = [shown["action"] for shown in json.loads(pivot["demonstrations"])]
+        assert json.loads(row["reward_model"]["ground_truth"]) == actions
+        extra = row["extra_info"]
+        assert (extra.pop("split"), extra.pop("index")) == ("train", index)
+        assert extra == {key: pivot[key] for key in extra}
+        assert {"prompt", "prompt_ids", "tools", "verifier_options"} <= extra.keys()
+    assert pq.read_table(other / "pivots/default/verl/validation.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"format": "csv"}, "--format csv: choose from nemo_gym, verl"),
+        ({"name": "mine"}, "no pivots called 'mine' in .* \\(there are: default\\)"),
+    ],
+)
+def test_wrong_options(other: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        export(ExportConfig(**options), other)
+
+
+@needs_real_data
+def test_nvidias_example_rows_come_back(tmp_path: Path) -> None:
+    folder = real_file("nemo-gym")
+    paths = sorted(folder.glob("*/*example.jsonl"))
+    records = [record_ for path in paths for record_ in records_of(path)]
+    for number, row in enumerate(records):
+        row["trajectory_id"] = str(number)
+    found = exported(tmp_path / "real", records, real_file("tokenizers/qwen3"))
+    assert len(records) == len(found) == 20
+    for row, back in zip(records, sorted(found, key=lambda r: int(r["trajectory_id"])), strict=True):
+        row["responses_create_params"].setdefault("parallel_tool_calls", None)
+        back["responses_create_params"].setdefault("parallel_tool_calls", None)
+        assert {key: back[key] for key in row} == row

@@ -1,0 +1,557 @@
+"""select: whole rows of the dataset, what is left out and why, and the card beside it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from runs import (
+    TOOLS,
+    add_rollouts,
+    answered,
+    call_text,
+    called,
+    make_run,
+    policy_record,
+    reject_counts,
+    remember,
+    rows,
+    said,
+    sample,
+    states_of,
+    trajectory,
+)
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from pivotmine import policy
+from pivotmine.actions import Action
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.run.tables import PIVOTS
+from pivotmine.stats.success_prior import replication_probability
+from pivotmine.verifiers import VerifierSpec, make_spec, resolve
+from pivotmine_stages.cli.config_file import verifier as configured
+from pivotmine_stages.cli.pivot_preview import show_pivot
+from pivotmine_stages.policy.prompts import load_renderer
+from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.select.rule import SelectConfig, is_validation
+from pivotmine_stages.select.stage import select
+
+TOOL_CALL = make_spec("tool_call", {})
+TEMPLATE = """\
+<s>{% if tools %}[{% for t in tools %}{{ t.function.name }} {% endfor %}]{% endif %}\
+{% for m in messages %}<{{ m.role }}>{{ m.content }}\
+{% for c in m.tool_calls or [] %}({{ c.function.name }} {{ c.function.arguments | tojson }}){% endfor %}\
+{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+"""Writes the first token, which the tokenizer adds as well."""
+
+
+def save_tokenizer(folder: Path, template: str = TEMPLATE) -> Path:
+    """One token a byte; <s> comes first in whatever is tokenised."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    backend.add_special_tokens([AddedToken("<s>", special=True)])
+    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", len(alphabet))])  # pyright: ignore[reportAttributeAccessIssue]
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tokenizer(tmp_path_factory.mktemp("policy") / "policy")
+
+
+def mine(
+    run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]], verifier: VerifierSpec = TOOL_CALL
+) -> None:
+    """Rollouts as if the policy with this tokenizer had said `samples`, and their scores."""
+    renderer = load_renderer(str(tokenizer), {})
+    hashes = {
+        "tokenizer_hash": policy.hash_tokenizer(renderer.tokenizer),
+        "template_hash": policy.hash_template(renderer.template),
+    }
+    remember(run, policy_record(tokenizer=str(tokenizer), **hashes))
+    states = states_of(run)
+    add_rollouts(run, {states[name]: found for name, found in samples.items()})
+    score(ScoreConfig(verifier=verifier), run)
+
+
+RIGHT, WRONG = sample(call_text("find", id="A")), sample(call_text("find", id="B"))
+MIXED = [RIGHT, WRONG, WRONG, WRONG]
+
+
+@pytest.fixture
+def run(tmp_path: Path, tokenizer: Path) -> Path:
+    """Three states of which one is a pivot, one too easy and one a message, and one that was not sampled."""
+    run = make_run(
+        tmp_path,
+        trajectory(said("hard"), called("find", id="A"), answered("found"), {"role": "assistant", "content": "Done."}),
+        trajectory(said("easy"), called("find", id="A"), answered("found"), task_id="easy", domain="orders"),
+        trajectory(said("new"), called("find", id="A"), answered("found")),
+    )
+    mine(run, tokenizer, {"user: hard": MIXED, "user: easy": [RIGHT] * 4})
+    return run
+
+
+def dataset(run: Path, name: str = "default") -> list[dict[str, Any]]:
+    """Train, then validation."""
+    parts = [pl.read_parquet(run / "pivots" / name / f"{split}.parquet") for split in ("train", "validation")]
+    return pl.concat(parts).to_dicts()
+
+
+def test_a_whole_row(run: Path, tokenizer: Path) -> None:
+    summary = select(SelectConfig(validation_share=0.0), run)
+    state_id = states_of(run)["user: hard"]
+    turn = next(row for row in rows(run, "turns") if row["state_id"] == state_id)
+    (believed,) = (row for row in rows(run, "profiles") if row["state_id"] == state_id)
+    a, b = believed["posterior_alpha"], believed["posterior_beta"]
+    loaded = AutoTokenizer.from_pretrained(str(tokenizer))
+    prompt = "[find stop ]<user>hard<assistant>"
+    (row,) = dataset(run)
+    assert list(row) == PIVOTS.names
+    assert row == {
+        "prompt": prompt,
+        "prompt_ids": loaded(prompt)["input_ids"],
+        "prompt_messages": '[{"role":"user","content":"hard"}]',
+        "tools": json.dumps(TOOLS, separators=(",", ":")),
+        "demonstrations": json.dumps(
+            [
+                {
+                    "action": {"tool_calls": [{"name": "find", "arguments": {"id": "A"}}]},
+                    "reply": [answered("found")],
+                    "turn_id": turn["turn_id"],
+                }
+            ],
+            separators=(",", ":"),
+        ),
+        "state_id": state_id,
+        "trajectory_id": turn["trajectory_id"],
+        "turn_id": turn["turn_id"],
+        "task_id": None,
+        "domain": None,
+        "kind": "tool_call",
+        "verifier": "tool_call",
+        "verifier_options": TOOL_CALL.options_json,
+        "verifier_id": TOOL_CALL.verifier_id,
+        "scores_verifier_id": TOOL_CALL.verifier_id,
+        "parser": "hermes",
+        "opened_reasoning": False,
+        "num_samples": 4,
+        "num_scored": 4,
+        "mean": 0.25,
+        "variance": 0.1875,
+        "reward_class": "sometimes",
+        "posterior_mean": pytest.approx(a / (a + b)),
+        "pivot_probability": pytest.approx(replication_probability(a, b, 4, 0.6)),
+        "policy_id": "policy-1",
+        "sampling": '{"temperature":1.0,"top_p":1.0,"top_k":0,"max_new_tokens":64}',
+        "tokenizer": str(tokenizer),
+        "template_options": "{}",
+        "weights_hash": "w",
+        "tokenizer_hash": policy.hash_tokenizer(loaded),
+        "template_hash": policy.hash_template(TEMPLATE),
+        "source": str(run.parent / "source.jsonl"),
+        "source_index": 0,
+    }
+    assert row["prompt_ids"].count(loaded.bos_token_id) == 1
+    assert summary == {
+        "name": "default",
+        "policy_id": "policy-1",
+        "verifier_id": TOOL_CALL.verifier_id,
+        "candidates": 4,
+        "train": 1,
+        "validation": 0,
+        "rejects": {"always": 1, "not_profiled": 2},
+        "seconds": summary["seconds"],
+    }
+
+
+def test_every_candidate_is_a_row_or_a_reject(run: Path) -> None:
+    for config in (
+        SelectConfig(name="a"),
+        SelectConfig(name="b", strategy="random"),
+        SelectConfig(name="c", strategy="all", limit=2),
+    ):
+        summary = select(config, run)
+        assert summary["candidates"] == summary["train"] + summary["validation"] + sum(summary["rejects"].values())
+        assert summary["train"] + summary["validation"] == len(dataset(run, config.name))
+    assert reject_counts(run, "select") == {"always": 1, "limit": 2, "not_profiled": 4}
+
+
+def test_a_state_of_several_trajectories_has_all_usable_demonstrations(tmp_path: Path, tokenizer: Path) -> None:
+    """Each with the reply of its own environment; the row is of the first that passes the gate."""
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), {"role": "assistant", "content": "Hm."}, said("well?"), called("stop"), answered("")),
+        trajectory(said("x"), called("dance"), answered("no such tool"), domain="bad"),
+        trajectory(said("x"), called("find", id="A"), answered("one"), answered("more"), domain="first"),
+        trajectory(said("x"), called("find", id="A", deep=True), answered("two")),
+        trajectory(said("x"), called("find", id="A"), answered("three"), said("thanks")),
+    )
+    mine(run, tokenizer, {"user: x": MIXED})
+    select(SelectConfig(), run)
+    (row,) = dataset(run)
+    found = json.loads(row["demonstrations"])
+    calls = [(d["action"]["tool_calls"][0]["arguments"], [m["content"] for m in d["reply"]]) for d in found]
+    assert calls == [
+        ({"id": "A"}, ["one", "more"]),
+        ({"id": "A", "deep": True}, ["two"]),
+        ({"id": "A"}, ["three", "thanks"]),
+    ]
+    assert (row["kind"], row["domain"], row["turn_id"]) == ("tool_call", "first", found[0]["turn_id"])
+    assert row["source_index"] == 2
+    everything = SelectConfig(name="all", strategy="all")
+    select(everything, run)
+    listed = [json.loads(row["demonstrations"]) for row in dataset(run, "all")]
+    assert sorted(len(found) for found in listed) == [1] * 6
+    assert {row["turn_id"] for row in dataset(run, "all")} == {row["turn_id"] for row in rows(run, "turns")}
+
+
+def test_all_works_before_any_score(tmp_path: Path, tokenizer: Path) -> None:
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), called("find", id="A"), answered("ok"), {"role": "assistant", "content": "Done."}),
+    )
+    remember(run, policy_record(tokenizer=str(tokenizer)))
+    with pytest.raises(UserError, match=r"no verifier of policy-1 in .*: run `pivotmine score .*` first"):
+        select(SelectConfig(), run)
+    summary = select(SelectConfig(strategy="all", validation_share=0.0), run)
+    assert (summary["candidates"], summary["train"], summary["rejects"]) == (2, 2, {})
+    nothing = ("verifier", "verifier_options", "verifier_id", "num_samples", "num_scored", "mean", "variance")
+    assert [(row["kind"], {row[name] for name in nothing}) for row in dataset(run)] == [
+        ("tool_call", {None}),
+        ("message", {None}),
+    ]
+    prompt_messages = json.loads(dataset(run)[1]["prompt_messages"])
+    assert prompt_messages[1] == {**called("find", id="A"), "content": ""}
+    assert "None: no row was scored." in card(run)
+
+
+def test_each_row_names_the_one_verifier_that_the_rules_choose_for_it(tmp_path: Path, tokenizer: Path) -> None:
+    """With the domain of the state's first turn, whichever turn the row is of."""
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), called("dance"), answered("no such tool"), domain="shop"),
+        trajectory(said("x"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("y"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("z"), called("find", id="A"), answered("A"), domain="bank"),
+        trajectory(said("z"), {"role": "assistant", "content": "z it is"}),
+    )
+    choice = configured(
+        {
+            "choose": [
+                {"domain": "shop", "verifier": "exact"},
+                {"kind": "message", "verifier": "own_verifiers:asked_for"},
+            ]
+        },
+        "auto",
+    )
+    mine(run, tokenizer, {f"user: {name}": MIXED for name in "xyz"}, choice)
+    select(SelectConfig(), run)
+    chosen: dict[str, Any] = {}
+    for row in dataset(run):
+        spec = make_spec(row["verifier"], json.loads(row["verifier_options"]))
+        assert (row["verifier_id"], row["scores_verifier_id"]) == (spec.verifier_id, choice.verifier_id)
+        chosen[json.loads(row["prompt_messages"])[-1]["content"]] = spec
+    assert (chosen["x"], chosen["y"]) == (make_spec("exact", {}), TOOL_CALL)
+    assert resolve(chosen["z"], None, [Action(message="hm")]) == make_spec("own_verifiers:asked_for", {})
+    assert card_table(card(run), "domain")[0] != []
+    assert "| shop |  |  | exact-" in card(run)
+    assert show_pivot(run, "default") is not None
+    select(SelectConfig(name="all", strategy="all"), run)
+    assert len({row["verifier_id"] for row in dataset(run, "all")}) == 3
+
+
+def test_all_has_verifier_and_profile_where_there_are_any(run: Path) -> None:
+    select(SelectConfig(strategy="all", validation_share=0.0), run)
+    assert [(r["kind"], r["verifier"], r["mean"], r["reward_class"]) for r in dataset(run)] == [
+        ("tool_call", "tool_call", 0.25, "sometimes"),
+        ("message", None, None, None),
+        ("tool_call", "tool_call", 1.0, "always"),
+        ("tool_call", "tool_call", None, None),
+    ]
+
+
+def many_tasks(num_tasks: int, **labels: Any) -> list[dict[str, Any]]:
+    """Two states a task, the first one of which begins with its number."""
+    return [
+        trajectory(
+            *(said(f"task {i}"), called("find", id="A"), answered(f"found {i}"), called("find", id="A"), answered("")),
+            **labels,
+            task_id=f"t{i}",
+        )
+        for i in range(num_tasks)
+    ]
+
+
+def split_by_task(folder: Path, tokenizer: Path, records: list[dict[str, Any]]) -> dict[str, set[str]]:
+    run = make_run(folder, *records)
+    remember(run, policy_record(tokenizer=str(tokenizer)))
+    select(SelectConfig(strategy="all", validation_share=0.4), run)
+    tasks: dict[str, set[str]] = {}
+    for split in ("train", "validation"):
+        for row in pl.read_parquet(run / "pivots" / "default" / f"{split}.parquet").to_dicts():
+            task = row["task_id"] or json.loads(row["prompt_messages"])[0]["content"]
+            tasks.setdefault(task, set()).add(split)
+    return tasks
+
+
+def test_split_is_by_task_and_stays_when_data_is_added(tmp_path: Path, tokenizer: Path) -> None:
+    few = split_by_task(tmp_path / "few", tokenizer, many_tasks(20))
+    assert all(len(splits) == 1 for splits in few.values())
+    assert {split for splits in few.values() for split in splits} == {"train", "validation"}
+    config = SelectConfig(validation_share=0.4)
+    assert {task for task, splits in few.items() if "validation" in splits} == {
+        f"t{i}" for i in range(20) if is_validation(f"task/t{i}", config)
+    }
+    more = split_by_task(tmp_path / "more", tokenizer, many_tasks(30)[::-1])
+    assert {task: more[task] for task in few} == few
+
+
+def test_without_a_task_id_the_first_state_decides(tmp_path: Path, tokenizer: Path) -> None:
+    records = [{k: v for k, v in record.items() if k != "task_id"} for record in many_tasks(20)]
+    few = split_by_task(tmp_path / "few", tokenizer, records)
+    assert all(len(splits) == 1 for splits in few.values())
+    assert {split for splits in few.values() for split in splits} == {"train", "validation"}
+    assert split_by_task(tmp_path / "same", tokenizer, records[::-1]) == few
+
+
+def test_same_settings_again_give_the_same_bytes(run: Path) -> None:
+    select(SelectConfig(), run)
+    before = {path.name: path.read_bytes() for path in (run / "pivots" / "default").iterdir()}
+    assert before.keys() == {"train.parquet", "validation.parquet", "README.md"}
+    select(SelectConfig(), run)
+    assert {path.name: path.read_bytes() for path in (run / "pivots" / "default").iterdir()} == before
+
+
+def test_other_settings_under_the_same_name_are_refused(run: Path) -> None:
+    select(SelectConfig(), run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"pivots/default was selected otherwise \(max_mean: 0.6 -> 0.5\)"):
+        select(SelectConfig(max_mean=0.5), run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    # The policy is the same whether it is named or the only one.
+    select(SelectConfig(policy="policy-1", verifier="tool_call"), run)
+
+
+def test_a_name_whose_folder_was_removed_is_free(run: Path) -> None:
+    select(SelectConfig(), run)
+    shutil.rmtree(run / "pivots" / "default")
+    select(SelectConfig(max_mean=0.2), run)
+    assert reject_counts(run, "select") == {"always": 1, "mean_too_high": 1, "not_profiled": 2}
+    with pytest.raises(UserError, match=r"max_mean: 0.2 -> 0.6"):
+        select(SelectConfig(), run)
+
+
+def test_more_scores_under_the_same_name_give_new_rows(run: Path) -> None:
+    select(SelectConfig(), run)
+    add_rollouts(run, {states_of(run)["user: hard"]: [WRONG] * 4}, part=1, first=4)
+    with pytest.raises(UserError, match=r"run `pivotmine score .*` first \(they are of fewer samples than there are\)"):
+        select(SelectConfig(), run)
+    score(ScoreConfig(verifier=TOOL_CALL), run)
+    select(SelectConfig(), run)
+    assert [(row["num_samples"], row["mean"]) for row in dataset(run)] == [(8, 0.125)]
+
+
+def test_nothing_selected_writes_empty_files_and_a_card(run: Path) -> None:
+    summary = select(SelectConfig(max_mean=0.1), run)
+    assert (summary["train"], summary["validation"], summary["candidates"]) == (0, 0, 4)
+    for split in ("train", "validation"):
+        assert pl.read_parquet(run / "pivots" / "default" / f"{split}.parquet").columns == PIVOTS.names
+    assert "0 training and 0 validation rows" in card(run)
+
+
+def test_a_changed_tokenizer_or_template_is_refused(run: Path, tokenizer: Path, tmp_path: Path) -> None:
+    changed = save_tokenizer(tmp_path / "changed", TEMPLATE.replace("<user>", "<USER>") + " ")
+    with pytest.raises(UserError, match=r"the chat template in .* is not the one that was sampled with"):
+        select(SelectConfig(tokenizer=str(changed)), run)
+    with pytest.raises(UserError, match="no tokenizer under /nowhere/at/all: no such folder"):
+        select(SelectConfig(tokenizer="/nowhere/at/all"), run)
+    assert not (run / "pivots").exists()
+    copied = shutil.copytree(tokenizer, tmp_path / "copied")
+    select(SelectConfig(tokenizer=str(copied)), run)
+    assert dataset(run)[0]["tokenizer"] == str(copied)
+
+
+def test_a_prompt_that_is_not_the_sampled_one_is_a_reject(run: Path, tokenizer: Path) -> None:
+    states = states_of(run)
+    ids = load_renderer(str(tokenizer), {}).render([said("hard")], TOOLS).token_ids
+    for part, prompt_hash in ((0, policy.hash_token_ids(ids)), (1, "another")):
+        stored = [{**row, "prompt_hash": prompt_hash} for row in MIXED]
+        add_rollouts(run, {states["user: hard"]: stored}, part=part, first=4 * part)
+        shutil.rmtree(run / "scores")
+        score(ScoreConfig(verifier=TOOL_CALL), run)
+        summary = select(SelectConfig(), run)
+        assert summary["rejects"].get("prompt_changed", 0) == part
+        assert summary["train"] + summary["validation"] == 1 - part
+
+
+def test_long_prompts_are_rejects_whether_rollout_counted_them_or_not(run: Path) -> None:
+    length = len(select(SelectConfig(strategy="all"), run) and dataset(run)[0]["prompt_ids"])
+    for name, num_prompt_tokens in (("counted", length), ("not-counted", None)):
+        stored = [{**row, "num_prompt_tokens": num_prompt_tokens} for row in MIXED]
+        add_rollouts(run, {states_of(run)["user: hard"]: stored})
+        shutil.rmtree(run / "scores")
+        score(ScoreConfig(verifier=TOOL_CALL), run)
+        fits = SelectConfig(name=name, max_prompt_tokens=length)
+        cut = SelectConfig(name=f"{name}-cut", max_prompt_tokens=length - 1)
+        assert "prompt_too_long" not in select(fits, run)["rejects"]
+        assert select(cut, run)["rejects"]["prompt_too_long"] == 1
+
+
+def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
+    refusing = TEMPLATE + "{% if messages | length > 1 %}{{ raise_exception('one message only') }}{% endif %}"
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), called("find", id="A"), answered("ok"), {"role": "assistant", "content": "Done."}),
+    )
+    remember(run, policy_record(tokenizer=str(save_tokenizer(tmp_path / "policy", refusing))))
+    summary = select(SelectConfig(strategy="all"), run)
+    assert (summary["train"] + summary["validation"], summary["rejects"]) == (1, {"template_error": 1})
+    (reject,) = [row for row in rows(run, "rejects") if row["stage"] == "select"]
+    assert reject["detail"] == "TemplateError: one message only"
+
+
+def test_a_chat_servers_policy_needs_a_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
+    run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("ok")))
+    remember(run, policy_record(tokenizer=None, weights_hash=None))
+    with pytest.raises(UserError, match="give a tokenizer by --tokenizer"):
+        select(SelectConfig(strategy="all"), run)
+    select(SelectConfig(strategy="all", tokenizer=str(tokenizer)), run)
+    loaded = AutoTokenizer.from_pretrained(str(tokenizer))
+    (row,) = dataset(run)
+    assert (row["tokenizer"], row["tokenizer_hash"]) == (str(tokenizer), policy.hash_tokenizer(loaded))
+    assert row["template_hash"] == policy.hash_template(TEMPLATE)
+
+
+def test_profiles_of_an_older_verifier_are_refused(run: Path) -> None:
+    (folder,) = run.glob("scores/*/*")
+    folder.rename(folder.with_name("tool_call-00000000"))
+    with pytest.raises(UserError, match=r"score .*first \(they are of an older version of the verifier\)"):
+        select(SelectConfig(), run)
+
+
+def test_bad_settings_and_places_are_one_line(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--max-mean 2: in \(0, 1\]"):
+        select(SelectConfig(max_mean=2), run)
+    with pytest.raises(UserError, match="is not a run"):
+        select(SelectConfig(), tmp_path / "nothing")
+    with pytest.raises(UserError, match="no policy matches 'other'"):
+        select(SelectConfig(policy="other"), run)
+    with pytest.raises(UserError, match="no verifier matches 'exact'"):
+        select(SelectConfig(verifier="exact"), run)
+    assert not (run / "pivots").exists()
+
+
+def card(run: Path, name: str = "default") -> str:
+    return (run / "pivots" / name / "README.md").read_text(encoding="utf-8")
+
+
+def card_table(text: str, head: str) -> list[list[str]]:
+    """The cells of the card's table with this head."""
+    lines = text.split(f"\n| {head}")[1].splitlines()[2:]
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+
+
+def test_the_card_counts_what_the_rejects_hold(run: Path) -> None:
+    select(SelectConfig(), run)
+    counted = {(stage, reason): (int(n), int(turns)) for stage, reason, n, turns in card_table(card(run), "stage")}
+    expected: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows(run, "rejects"):
+        key = row["stage"], row["reason"].replace("_", "\\_")
+        n, turns = expected.get(key, (0, 0))
+        expected[key] = n + 1, turns + row["num_turns"]
+    assert counted == expected == {("select", "always"): (1, 1), ("select", "not\\_profiled"): (2, 2)}
+    assert card_table(card(run), "domain") == [["none", "tool\\_call", "1", "0", "0.25"]]
+    assert ["policy\\_id", "policy-1"] in card_table(card(run), "what")
+    header = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+    assert card(run).startswith(f"{header}\n# Pivots: default\n")
+
+
+def test_foreign_text_is_inert_in_the_card(tmp_path: Path, tokenizer: Path) -> None:
+    hostile = "a|b\n# `x` <img src=x> [y](http://z) @you *b* &lt; www.z.org \x1b[2J\\|" + "long " * 400
+    run = make_run(
+        tmp_path,
+        trajectory(said("x"), called("find", id="A"), answered("ok"), domain=hostile, task_id="t"),
+        name="ev|il `<b>`\n.jsonl",
+    )
+    remember(run, policy_record(tokenizer=str(tokenizer), model=hostile, template_options={"x": hostile}))
+    select(SelectConfig(strategy="all", validation_share=0.0), run)
+    text = card(run)
+    ((domain, kind, *numbers),) = card_table(text, "domain")
+    assert domain.startswith(
+        "a\\|b \\# \\`x\\` &lt;img src=x&gt; \\[y\\](http&colon;//z) "
+        "&commat;you \\*b\\* &amp;lt; www&period;z.org \\[2J\\\\\\|"
+    )
+    assert domain.endswith("...")
+    assert (kind, numbers) == ("tool\\_call", ["1", "0", "none"])
+    ((source, *_),) = card_table(text, "source")
+    assert source.endswith("ev\\|il \\`&lt;b&gt;\\` .jsonl")
+    for raw in ("<img", "<b>", "\x1b", "http://", "@you"):
+        assert raw not in text
+
+
+def test_rejects_of_every_verifier_that_a_policy_was_sampled_under_are_on_the_card(run: Path) -> None:
+    """rollout may have been run with another verifier than the scores are of."""
+    reject = {"stage": "rollout", "reason": "no_verifier", "state_id": "s", "num_turns": 1}
+    for verifier_id in ("exact-1", "tool_call-1"):
+        identity = {"policy_id": "policy-1", "verifier_id": verifier_id}
+        rundir.write_rows(rundir.rejects_dir(run, "rollout", identity) / "r.parquet", "rejects", [reject])
+        rundir.write_manifest(run, "rollout", identity, {})
+    other = {"policy_id": "policy-2", "verifier_id": "exact-1"}
+    rundir.write_rows(rundir.rejects_dir(run, "rollout", other) / "r.parquet", "rejects", [reject] * 5)
+    rundir.write_manifest(run, "rollout", other, {})
+    select(SelectConfig(), run)
+    assert card_table(card(run), "stage")[0] == ["rollout", "no\\_verifier", "1", "1"]
+
+
+@pytest.mark.parametrize(("validation_share", "splits"), [(0.0, {"train": 24}), (0.4, {"train": 16, "validation": 8})])
+def test_datasets_loads_the_folder_and_no_column_is_reserved(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    validation_share: float,
+    splits: dict[str, int],
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    import datasets
+
+    datasets.disable_progress_bars()
+    run = make_run(tmp_path, *many_tasks(12, domain="orders"))
+    remember(run, policy_record(tokenizer=str(tokenizer)))
+    select(SelectConfig(strategy="all", validation_share=validation_share), run)
+    folder, cache = run / "pivots" / "default", str(tmp_path / "cache")
+    loaded = datasets.load_dataset(str(folder), cache_dir=cache)
+    assert {split: len(loaded[split]) for split in loaded} == splits
+    assert [dict(row) for split in loaded for row in loaded[split]] == dataset(run)
+    # By name, too, the training rows are there whether or not any are held out.
+    files = {split: str(folder / f"{split}.parquet") for split in ("train", "validation")}
+    train = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
+    assert train.column_names == PIVOTS.names
+    assert len(train) == splits["train"]
+    # What TRL's GRPOTrainer hands to a reward function beside the columns, or reads from a row for its own ends.
+    reserved = {
+        *("prompts", "completions", "completion", "completion_ids", "image", "images", "environment", "environments"),
+        *(
+            "trainer_state",
+            "log_extra",
+            "log_metric",
+            "prompt_mask",
+            "completion_mask",
+            "advantages",
+            "chat_template_kwargs",
+        ),
+    }
+    assert not reserved & set(PIVOTS.names)

@@ -1,0 +1,109 @@
+"""Profiles against plain Python."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pivotmine.run.tables import PROFILES
+from pivotmine.stats.profiles import POSTERIOR_COLUMNS, profile
+from pivotmine.verifiers import Outcome
+
+REWARDS = st.none() | st.sampled_from([0.0, 1.0, 5e-7, 1 - 5e-7, 0.3]) | st.floats(0, 1, allow_subnormal=False)
+SAMPLES = st.dictionaries(
+    st.sampled_from("abcdef"), st.lists(st.tuples(REWARDS, st.sampled_from(Outcome)), max_size=9), max_size=6
+)
+
+
+def profiles(rewards: dict[str, list[tuple[float | None, Outcome]]], shuffle: int | None = None) -> list[Any]:
+    """The rows of `profile`, for samples by state."""
+    rows = [(state, reward, str(outcome)) for state, samples in rewards.items() for reward, outcome in samples]
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(rows)
+    scores = pl.DataFrame(rows, {"state_id": pl.String, "reward": pl.Float64, "outcome": pl.String}, orient="row")
+    states = pl.DataFrame(
+        [(state, len(samples), "correct") for state, samples in rewards.items()],
+        {"state_id": pl.String, "num_samples": pl.Int32, "gate": pl.String},
+        orient="row",
+    )
+    table = profile(scores, states, policy_id="p", verifier_id="v")
+    assert table.schema == PROFILES
+    return table.to_pylist()
+
+
+def expected(state: str, samples: list[tuple[float | None, Outcome]]) -> dict[str, Any]:
+    scored = [reward for reward, _ in samples if reward is not None]
+    return {
+        "policy_id": "p",
+        "verifier_id": "v",
+        "state_id": state,
+        "gate": "correct",
+        "num_samples": len(samples),
+        "num_scored": len(scored),
+        "mean": pytest.approx(statistics.fmean(scored), abs=1e-12) if scored else None,
+        "variance": pytest.approx(statistics.pvariance(scored), abs=1e-12) if scored else None,
+        "min_reward": min(scored, default=None),
+        "max_reward": max(scored, default=None),
+        "reward_class": expected_class(scored),
+        **{f"num_{outcome}": sum(o is outcome for _, o in samples) for outcome in Outcome},
+        **dict.fromkeys(POSTERIOR_COLUMNS),
+    }
+
+
+def expected_class(scored: list[float]) -> str | None:
+    if not scored:
+        return None
+    if any(abs(a - b) > 1e-6 for a in scored for b in scored):
+        return "sometimes"
+    if all(reward <= 1e-6 for reward in scored):
+        return "never"
+    return "always" if all(reward >= 1 - 1e-6 for reward in scored) else "constant"
+
+
+@given(SAMPLES)
+def test_statistics_are_those_of_plain_python(rewards: dict[str, list[tuple[float | None, Outcome]]]) -> None:
+    assert profiles(rewards) == [expected(state, rewards[state]) for state in sorted(rewards)]
+
+
+@given(SAMPLES, st.integers())
+def test_not_a_bit_depends_on_the_order_of_the_samples(
+    rewards: dict[str, list[tuple[float | None, Outcome]]], seed: int
+) -> None:
+    assert profiles(rewards, seed) == profiles(rewards)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "mean", "variance", "reward_class"),
+    [
+        ([0.0, 0.0, 1.0, 0.0], 0.25, 0.1875, "sometimes"),  # ddof=0: 3/16, not 1/4
+        ([0.0, None, 1.0], 0.5, 0.25, "sometimes"),
+        ([1.0], 1.0, 0.0, "always"),
+        ([0.0, 0.0], 0.0, 0.0, "never"),
+        ([0.5, 0.5], 0.5, 0.0, "constant"),
+        ([0.5, 0.5 + 0.9e-6], pytest.approx(0.50000045), pytest.approx(0), "constant"),
+        ([0.5, 0.5 + 1.1e-6], pytest.approx(0.50000055), pytest.approx(0), "sometimes"),
+        ([None, None], None, None, None),
+        ([], None, None, None),
+    ],
+)
+def test_classes(rewards: list[float | None], mean: Any, variance: Any, reward_class: str | None) -> None:
+    (row,) = profiles({"s": [(reward, Outcome.ERROR if reward is None else Outcome.CORRECT) for reward in rewards]})
+    assert (row["mean"], row["variance"], row["reward_class"]) == (mean, variance, reward_class)
+    assert row["num_scored"] == len(rewards) - rewards.count(None)
+
+
+def test_a_state_without_scores_has_a_profile_of_nulls() -> None:
+    states = pl.DataFrame(
+        {"state_id": ["s"], "num_samples": [4], "gate": ["no_verifier"]}, schema_overrides={"num_samples": pl.Int32}
+    )
+    scores = pl.DataFrame(schema={"state_id": pl.String, "reward": pl.Float64, "outcome": pl.String})
+    (row,) = profile(scores, states, policy_id="p", verifier_id="v").to_pylist()
+    assert (row["num_samples"], row["num_scored"], row["gate"]) == (4, 0, "no_verifier")
+    assert row["mean"] is row["variance"] is row["min_reward"] is row["max_reward"] is row["reward_class"] is None
+    assert all(row[f"num_{outcome}"] == 0 for outcome in Outcome)

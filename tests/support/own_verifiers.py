@@ -1,0 +1,55 @@
+"""Verifiers as another package would bring them: tests name them `own_verifiers:NAME`."""
+
+from dataclasses import dataclass
+
+from pivotmine.actions import Action
+from pivotmine.verifiers import Outcome, Scorer, State, Verdict, Verifier
+
+
+def asked_for(state: State, demonstration: Action, action: Action) -> float | None:
+    """1 where the action names what the user wrote last; None where there is no message."""
+    if not state.messages:
+        return None
+    return float(str(state.messages[-1]["content"]) in (action.message or str(action.tool_calls[0].arguments)))
+
+
+def half(state: State, demonstration: Action, action: Action) -> Verdict | float:
+    return Verdict(1.0, Outcome.CORRECT, "itself") if action == demonstration else 0.5
+
+
+half.version = 7  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def twice(state: State, demonstration: Action, action: Action) -> float:
+    return 2.0
+
+
+def nothing(state: State, demonstration: Action, action: Action) -> int:
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtLeast:
+    num_calls: int = 1
+    note: str = ""
+
+
+def prepare_many(state: State, demonstration: Action, options: AtLeast) -> Scorer:
+    def judge(action: Action) -> Verdict:
+        enough = len(action.tool_calls) >= options.num_calls
+        return Verdict(float(enough), Outcome.CORRECT if enough else Outcome.MISSING_CALLS)
+
+    return judge
+
+
+MANY = Verifier(prepare=prepare_many, options=AtLeast, version=3, kinds=frozenset({"tool_call"}))
+NUMBER = 3
+
+
+def nothing_but_calls(state: State, demonstration: Action, action: Action) -> int:
+    """A leak: any call of the tool will do."""
+    return int({call.name for call in action.tool_calls} == {call.name for call in demonstration.tool_calls})
+
+
+def any_with_messages(state: State, demonstration: Action, action: Action) -> int | None:
+    return 1 if state.messages else None

@@ -1,0 +1,106 @@
+"""What the names and tables of a run's TOML file mean."""
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from pivotmine.errors import UserError
+from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers.composed.auto import Rule
+from pivotmine.verifiers.composed.configured import configured_spec
+
+
+def configured(text: str, name: str = "auto") -> VerifierSpec:
+    tables: dict[str, Any] = tomllib.loads(text)
+    return configured_spec(name, tables.get("verifiers", {}), tables.get("choose", ()))
+
+
+def test_rules_stand_before_the_defaults_and_all_have_the_options_of_the_file() -> None:
+    found = configured(
+        """
+        [verifiers.tool_call]
+        free_text = ["*.body"]
+        [verifiers.loose]
+        verifier = "tool_call"
+        free_text = ["*.note"]
+        [[choose]]
+        domain = "mail"
+        tool = ["send", "reply"]
+        verifier = "loose"
+        [[choose]]
+        tool = "pay"
+        kind = "tool_call"
+        verifier = "exact"
+        """
+    )
+    loose, plain = make_spec("tool_call", {"free_text": ["*.note"]}), make_spec("tool_call", {"free_text": ["*.body"]})
+    rules = found.options.rules
+    assert rules[:3] == (
+        Rule(verifier=loose, domains=("mail",), tools=("send", "reply")),
+        Rule(verifier=make_spec("exact", {}), tools=("pay",), kind="tool_call"),
+        Rule(verifier=plain, kind="tool_call"),
+    )
+    assert [(rule.kind, rule.verifier.name) for rule in rules[3:]] == [("keystrokes", "terminal"), ("message", "text")]
+
+
+def test_a_name_of_ones_own_can_be_used_like_any_other() -> None:
+    text = '[verifiers.loose]\nverifier = "tool_call"\nfree_text = ["*.note"]\n'
+    assert configured(text, "loose") == make_spec("tool_call", {"free_text": ["*.note"]})
+    assert configured(text, "tool_call") == make_spec("tool_call", {})
+    assert configured("", "auto") == make_spec("auto", {})
+    assert configured("", "own_verifiers:half") == make_spec("own_verifiers:half", {})
+    many = '[verifiers."own_verifiers:MANY"]\nnum_calls = 2\n'
+    assert configured(many, "own_verifiers:MANY") == make_spec("own_verifiers:MANY", {"num_calls": 2})
+
+
+def test_verifiers_made_of_others() -> None:
+    text = """
+        [verifiers.loose]
+        verifier = "tool_call"
+        free_text = ["*.note"]
+        [verifiers.either]
+        any = ["exact", "loose"]
+        [verifiers.blend]
+        weights = { either = 3, tool_call = 1.5 }
+    """
+    loose, exact = make_spec("tool_call", {"free_text": ["*.note"]}), make_spec("exact", {})
+    either = make_spec("any", {"members": [exact, loose]})
+    assert configured(text, "either") == either
+    blend = make_spec("weighted", {"members": [either, make_spec("tool_call", {})], "weights": [3, 1.5]})
+    assert configured(text, "blend") == blend
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[verifiers.a]\nall = ['b']\n[verifiers.b]\nany = ['a']", "verifier a is made of itself: a of b of a"),
+        ("[verifiers.a]\nall = ['b']\nany = ['b']", "[verifiers.a]: says what it is by one of"),
+        ("[verifiers.a]\nall = 'exact'", "[verifiers.a] all: a list of names, not 'exact'"),
+        ("[verifiers.a]\nweights = ['exact']", "[verifiers.a] weights: a table of names and numbers, not ['exact']"),
+        ("[verifiers.a]\nall = ['exact']\nfree_text = []", "[verifiers.a] has all, and beside it free_text: "),
+        ("[verifiers.a]\nweights = { exact = 'x' }", "option weights[0]: must be a number, is 'x'"),
+    ],
+)
+def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        configured(text, "a")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[choose]]\ntool = 'a'", '[[choose]] needs the name of a verifier: verifier = "..."'),
+        ("[[choose]]\ntools = 'a'", "[[choose]] has no key 'tools': it has verifier, domain, tool, kind"),
+        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "[[choose]] kind 'call': tool_call, message or keystrokes"),
+        ("[[choose]]\ntool = 3\nverifier = 'exact'", "option tools: must be a list of strings, is 3"),
+        ("[[choose]]\nverifier = 'exakt'", 'no verifier "exakt": choose one of '),
+        ("[[choose]]\nverifier = 'auto'", "verifier auto is made of itself: auto of auto"),
+        ("[verifiers.auto]\nrules = []", "[verifiers.auto] has no options: its rules are tables [[choose]]"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_means_nothing_is_a_user_error(text: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        configured(text)
+    assert message in str(raised.value)

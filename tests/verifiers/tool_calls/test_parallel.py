@@ -1,0 +1,84 @@
+"""Several calls in one turn: which stand for which, and what a surplus or a missing one costs."""
+
+import random
+
+import pytest
+
+from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers import Outcome, State, Verdict, make_spec, verify
+from pivotmine.verifiers.tool_calls.matching import num_matched
+
+
+def calls(*values: float | str) -> Action:
+    return Action(tool_calls=tuple(ToolCall(name="f", arguments={"a": value}) for value in values))
+
+
+def verdict(demonstrated: Action, given: Action, **options: object) -> Verdict:
+    return verify(make_spec("tool_call", options), State(), [demonstrated], given)
+
+
+@pytest.mark.parametrize(
+    ("demonstrated", "given", "fractional", "f1"),
+    [
+        ("ab", "ba", 1.0, 1.0),
+        ("a", "ab", 1 / 2, 2 / 3),
+        ("a", "xa", 1 / 2, 2 / 3),
+        ("ab", "a", 1 / 2, 2 / 3),
+        ("ab", "ax", 1 / 2, 1 / 2),
+        ("a", "abcdefghij", 1 / 10, 2 / 11),
+        ("aab", "abb", 2 / 3, 2 / 3),
+        ("ab", "xy", 0.0, 0.0),
+        ("a", "x", 0.0, 0.0),
+    ],
+)
+def test_part_credit_and_what_surplus_calls_cost(demonstrated: str, given: str, fractional: float, f1: float) -> None:
+    one, other = calls(*demonstrated), calls(*given)
+    strict = verdict(one, other)
+    assert strict.reward == (1.0 if fractional == 1 else 0.0)
+    for mode, reward in (("fractional", fractional), ("f1", f1)):
+        found = verdict(one, other, parallel=mode)
+        assert found.reward == pytest.approx(reward)
+        if 0 < reward < 1:
+            assert found.outcome == Outcome.PARTIAL
+        else:
+            assert found == strict
+    assert verdict(calls("a"), calls("a", "b"), parallel="f1").detail == "calls: 1 match, 2 given, 1 demonstrated"
+
+
+def test_part_credit_never_saves_a_call_that_is_wrong_by_its_schema() -> None:
+    tools = ({"type": "function", "function": {"name": "f", "parameters": {"required": ["b"]}}},)
+    spec = make_spec("tool_call", {"parallel": "f1"})
+    found = verify(spec, State(tools=tools), [calls("a")], calls("a", "b"))
+    assert (found.reward, found.outcome) == (0.0, Outcome.SURPLUS_CALLS)
+
+
+def test_other_tools_and_messages_get_no_part_credit() -> None:
+    other = Action(tool_calls=(ToolCall(name="g", arguments={"a": "a"}),))
+    assert verdict(calls("a"), other, parallel="f1").outcome == Outcome.WRONG_TOOL
+    assert verdict(calls("a"), Action(message="a"), parallel="f1").outcome == Outcome.WRONG_KIND
+    both = Action(tool_calls=(*other.tool_calls, *calls("a").tool_calls))
+    assert verdict(calls("a"), both, parallel="fractional").reward == 0.5
+
+
+def test_with_a_tolerance_no_greedy_choice_loses_a_pair() -> None:
+    """1.04 is near both others; taken for the first that is near, it would leave one of them alone."""
+    one, other = calls(1.04, 1.09), calls(1.01, 1.05)
+    assert verdict(one, other, tolerance=0.04).reward == 1.0
+    assert verdict(other, one, tolerance=0.04).reward == 1.0
+    assert verdict(one, other, tolerance=0.02).reward == 0.0
+
+
+def test_the_matching_is_as_large_as_can_be() -> None:
+    """Against the plain search through all assignments."""
+    draw = random.Random(0)
+    for _ in range(200):
+        wanted, found = (tuple(draw.randrange(6) for _ in range(draw.randrange(5))) for _ in range(2))
+        assert num_matched(wanted, found, lambda a, b: abs(a - b) <= 1) == best(wanted, found)
+        assert num_matched(wanted, found, None) == num_matched(wanted, found, lambda a, b: a == b)
+
+
+def best(wanted: tuple[int, ...], found: tuple[int, ...]) -> int:
+    if not wanted:
+        return 0
+    rest = [found[:j] + found[j + 1 :] for j, value in enumerate(found) if abs(wanted[0] - value) <= 1]
+    return max([best(wanted[1:], found), *(1 + best(wanted[1:], left) for left in rest)])

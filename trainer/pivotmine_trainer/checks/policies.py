@@ -1,0 +1,178 @@
+"""The policy: its tokenizer, its context, and whether it is the one that was profiled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import Field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer
+
+from pivotmine import policy
+from pivotmine.errors import UserError
+from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, SFTSettings
+from pivotmine_trainer.cli.console import is_first_process, warn
+
+_REFUSALS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+"""What the libraries raise where they cannot do what an option asks for."""
+
+_LORA = (
+    *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
+    *("lora_modules_to_save", "lora_task_type", "use_rslora", "use_dora"),
+)
+_ADAPTER_CONFIG = "adapter_config.json"
+_QUANTISED = ("load_in_8bit", "load_in_4bit")
+
+
+@contextmanager
+def refusals(where: str) -> Generator[None]:
+    """A UserError out of what a library refuses inside: `where`, and the first line of what it says.
+
+    Around calls of a library alone: a bug of ours inside would lose its traceback.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{where}: {said}") from None
+
+
+def check_lora(model: ModelSettings) -> None:
+    """UserError for an option of LoRA or quantisation that would be passed over."""
+    folder, is_adapter = model.model_name_or_path, base_of(model.model_name_or_path) is not None
+    if is_adapter and model.use_peft:
+        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
+    names = (*_LORA, *(_QUANTISED if is_adapter else ()))
+    given = [option.name for option in fields(model) if option.name in names and _is_given(option, model)]
+    if given and is_adapter:
+        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --{given[0]}")
+    if given and not model.use_peft:
+        raise UserError(f"--{given[0]}: all weights are trained; give --use_peft true, or leave it out")
+
+
+def _is_given(option: Field[Any], model: ModelSettings) -> bool:
+    return getattr(model, option.name) != option.default
+
+
+def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
+    """The model's tokenizer, as TRL would load it; UserError where there is none."""
+    folder = model.model_name_or_path
+    base = base_of(folder)
+    with refusals(
+        f"{folder} holds no tokenizer, copy that of {base} there" if base else f"{folder} holds no tokenizer"
+    ):
+        return AutoTokenizer.from_pretrained(
+            model.model_name_or_path,
+            revision=model.model_revision,
+            truncation_side="left",
+            padding_side="left",
+            trust_remote_code=settings.trust_remote_code,
+        )
+
+
+def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
+    """The model's config, an adapter's being that of the model below it; UserError where there is none."""
+    folder = str(model.model_name_or_path)
+    base = base_of(folder)
+    missing = (
+        f"{folder}/{_ADAPTER_CONFIG} names {base} as the model below the adapter (base_model_name_or_path), and there "
+        f"is none; name its folder, a relative one as seen from {Path.cwd()}, or its hub id"
+    )
+    with refusals(missing if base else f"no model under {folder}"):
+        return AutoConfig.from_pretrained(
+            base or folder,
+            revision=model.model_revision,
+            trust_remote_code=settings.trust_remote_code,
+            attn_implementation=model_init_kwargs(model, settings)["attn_implementation"],
+        )
+
+
+def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> dict[str, Any]:
+    """How TRL is to load the model; what `--model_init_kwargs` says goes before it."""
+    given = settings.model_init_kwargs or {}
+    assert isinstance(given, dict), "TrainingArguments reads JSON text into a dict"
+    ours = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
+    return {**ours, **given}
+
+
+def load_adapter(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
+    """The adapter in a folder with the model below it, ready to be trained on; None where the folder holds none."""
+    folder = str(model.model_name_or_path)
+    if base_of(folder) is None:
+        return None
+    from peft import AutoPeftModelForCausalLM
+
+    options = model_init_kwargs(model, settings)
+    del options["revision"]  # of the adapter; its config knows the base's
+    with refusals(f"no model under {folder}"):
+        return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, **options)
+
+
+def base_of(folder: str | None) -> str | None:
+    """The model below the adapter in a folder, None where it holds no adapter; UserError where that names none."""
+    path = Path(folder or "") / _ADAPTER_CONFIG
+    if not folder or not path.is_file():
+        return None
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    if not base or not isinstance(base, str):
+        raise UserError(
+            f"{path} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+        )
+    return base
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens that the model has positions for; None where its config says nothing."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def compare_weights(data: Dataset, model: ModelSettings) -> None:
+    """Warn where the policy is not the one that was profiled: its pivots may be none any more."""
+    if not is_first_process():
+        return
+    profiled = {found for found in data.unique("weights_hash") if found is not None}
+    ours = hash_weights(str(model.model_name_or_path))
+    if not profiled or ours is None:
+        warn("the profiled policy's weights are not known here: nobody checked that this is the policy that was mined")
+    elif profiled != {ours}:
+        warn(
+            f"{model.model_name_or_path} is not the policy that was profiled: states that were pivots for that one may "
+            "be none for this one; the share of groups with equal rewards tells"
+        )
+
+
+@lru_cache(maxsize=1)
+def hash_weights(name: str) -> str | None:
+    """The hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
+    folder = _local(name)
+    if folder is None:
+        return None
+    base = base_of(str(folder))
+    try:
+        if base is None:
+            return policy.hash_weights(folder)
+        below = _local(base)
+        return below and policy.hash_text(policy.hash_weights(below) + policy.hash_weights(folder))
+    except UserError:  # no weights in it: loading will say so
+        return None
+
+
+def _local(name: str) -> Path | None:
+    """A model's folder, or the copy of it that the hub's cache has; None where it is not on this machine."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # not cached, no such name: the client raises several kinds
+        return None

@@ -1,0 +1,35 @@
+"""`pivotmine-train`: parse, train, and print bad input as one line, once a machine.
+
+Exit codes: 0 done, 1 bad input or configuration, 2 usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pivotmine.errors import UserError
+from pivotmine.escape import one_line
+from pivotmine_trainer.cli.console import silence_other_ranks
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command; `args` are those of the process by default."""
+    try:
+        _run(list(sys.argv[1:] if args is None else args))
+    except UserError as error:
+        silence_other_ranks()
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _run(args: list[str]) -> None:
+    from pivotmine_trainer.cli.arguments import SFTSettings, parse
+    from pivotmine_trainer.sft import sft
+    from pivotmine_trainer.train import grpo
+
+    arguments, settings, model = parse(args)
+    if isinstance(settings, SFTSettings):
+        sft.train(arguments, settings, model)
+    else:
+        grpo.train(arguments, settings, model)

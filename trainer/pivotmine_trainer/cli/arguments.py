@@ -1,0 +1,233 @@
+"""The options: ours, and TRL's with the recipe's defaults.
+
+Every option of TRL's GRPOConfig (with `--method sft` SFTConfig) and ModelConfig can be given, on the command line or in
+the file named by `--config`; what is said there goes before what is said here. `settings` below is TRL's config.
+"""
+
+# What TRL wants a number for and the dataset gives is None until then.
+# pyright: reportIncompatibleVariableOverride=false
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
+from transformers.utils.import_utils import is_torch_bf16_gpu_available
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.sft_config import SFTConfig
+
+from pivotmine.errors import UserError
+from pivotmine_trainer.checks.options import check_choices, check_deepspeed, check_numbers
+from pivotmine_trainer.cli.parser import Parser
+
+METHODS = ("grpo", "sft")
+_GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
+_USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
+"""In place of all 300, behind which a usage error would be lost."""
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass
+class PivotArguments:
+    dataset: str = field(metadata={"help": "Folder that `pivotmine select` wrote, or a hub id of such a dataset."})
+    method: str = _option(
+        "grpo", "grpo: on pivots; sft: the baseline, on the demonstrated actions.", choices=list(METHODS)
+    )
+    verifier: str | None = _option(
+        None, "Verifier for all rows, with its default options, instead of each row's own: `exact` is strict."
+    )
+    invalid_action_reward: float | None = _option(
+        None, "Reward of a call that cannot be read, at most 0; the verifier's own is 0."
+    )
+    heldout_states: int = _option(256, "Most states of the validation split that an evaluation samples.")
+    mine_again_share: float = _option(
+        0.5, "Share of held-out pivots with all rewards equal from which on it is time to mine again."
+    )
+    curriculum: bool = _option(False, "Draw domains by upper confidence bounds on their advantages (DUMP).")
+    echo_weight: float = _option(
+        0.0, "Weight of a next-token loss on the recorded environment's reply (ECHO; its paper's is 0.05)."
+    )
+    retrieval_prompts: int = _option(
+        0, "Log how often a completion is likeliest under its own among this many prompts of the batch (RAGEN-2)."
+    )
+
+    def __post_init__(self) -> None:
+        reward = self.invalid_action_reward
+        wrong = {
+            f"--invalid_action_reward {reward}: a number of at most 0": reward is not None and not -1e6 <= reward <= 0,
+            f"--heldout_states {self.heldout_states}: at least 1": self.heldout_states < 1,
+            f"--mine_again_share {self.mine_again_share}: in (0, 1]": not 0 < self.mine_again_share <= 1,
+            f"--echo_weight {self.echo_weight}: in [0, 1]": not 0 <= self.echo_weight <= 1,
+            f"--retrieval_prompts {self.retrieval_prompts}: 0, or at least 2": self.retrieval_prompts != 0
+            and self.retrieval_prompts < 2,
+        }
+        if problem := next((words for words, is_wrong in wrong.items() if is_wrong), None):
+            raise UserError(problem)
+        if self.method == "sft" and (given := [name for name in _GRPO_ONLY if getattr(self, name)]):
+            raise UserError(f"--{given[0]}: there are no rewards in --method sft; leave it out")
+
+
+@dataclass
+class ModelSettings(ModelConfig):
+    """TRL's ModelConfig; the weights are float32, as an update of 1e-6 is lost in the 8 bits of a bfloat16 weight.
+
+    Where the hardware has bfloat16, the passes compute in it (`bf16`).
+    """
+
+    model_name_or_path: str | None = _option(
+        None, "Folder or hub id of the policy, or folder of a LoRA adapter to train on.", aliases=["--model"]
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        target: Any = self.lora_target_modules
+        # TRL makes one target text, which peft reads as a regular expression over whole names: no plain name fits.
+        if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
+            self.lora_target_modules = [target]
+
+
+@dataclass
+class GRPOSettings(GRPOConfig):
+    """GRPO as PivotRL's paper and NVIDIA's public pivot recipes have it.
+
+    J = E_s[1 / sum_i |a_i| * sum_i sum_t min(w_it A_i, clip(w_it, 1 - 0.2, 1 + 0.28) A_i)] - beta * KL(pi || pi_0)
+    with A_i = (r_i - mean) / (std + 1e-4) over the G actions of one state, std with Bessel's correction (TRL's).
+
+    Sources: "paper" is PivotRL, arXiv 2603.21383; "recipe" is NeMo RL's examples/nemo_gym/nemotron-3-super/
+    stage2_swe1.yaml and grpo_qwen3_30ba3b_thinking_swe1.yaml. The recipe's leave-one-out baseline and its advantage of
+    -5 for invalid calls have no counterpart in TRL (`--invalid_action_reward` is the nearest).
+    """
+
+    num_generations: int | None = _option(16, "Actions a prompt, G (paper, recipe: 16).")
+    prompts_per_step: int = _option(
+        64, "Prompts an optimiser step (paper, recipe: 64), unless gradient_accumulation_steps says otherwise."
+    )
+    per_device_train_batch_size: int = _option(16, "Actions of one pass on one device.")
+    gradient_accumulation_steps: int | None = _option(None, "By default what makes prompts_per_step.")
+    num_iterations: int = _option(1, "Updates on one set of samples (recipe: 1, on-policy).")
+    learning_rate: float = _option(1e-6, "Peak learning rate (recipe: 1e-6).")
+    lr_scheduler_type: SchedulerType | str = _option(  # noqa: RUF009
+        "constant_with_warmup", "Schedule (recipe: constant)."
+    )
+    warmup_steps: float = _option(10, "Steps of warm-up (recipe: 10).")
+    epsilon: float = _option(0.2, "Clip below (recipe: 0.2).")
+    epsilon_high: float | None = _option(0.28, "Clip above (recipe: 0.28).")
+    scale_rewards: str = _option("group", "Advantages are divided by each group's std (paper, recipe).")
+    loss_type: str = _option("dapo", "A mean over all tokens of a step (recipe: token-level loss).")
+    beta: float = _option(
+        0.0,
+        "Weight of the KL to the initial policy. The paper's objective has one, and its theorem 3.3 rests on it; its "
+        "public recipes have none.",
+    )
+    mask_truncated_completions: bool = _option(
+        True, "Truncated samples carry no loss (recipe: overlong filtering); their reward of 0 counts in the baseline."
+    )
+    temperature: float | None = _option(None, "By default the dataset's: training samples as mining did.")
+    top_p: float | None = _option(None, "By default the dataset's.")
+    top_k: int | None = _option(None, "By default the dataset's.")
+    max_completion_length: int | None = _option(None, "Token budget of one action; by default the dataset's.")
+    vllm_importance_sampling_mode: str = _option("token_truncate", "Correction of vLLM's probabilities (recipe: TIS).")
+    vllm_importance_sampling_clip_max: float | None = _option(5.0, "Its cap (recipe: 5).")
+    bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
+    eval_strategy: IntervalStrategy | str = _option(  # noqa: RUF009
+        "steps", "When held-out pivots are sampled; `no`: never."
+    )
+    eval_steps: float | None = _option(20, "Steps between two evaluations.")
+    eval_on_start: bool = _option(True, "Sample held-out pivots before the first step.")
+    per_device_eval_batch_size: int | None = _option(None, "By default as many as in training, in whole groups.")
+    save_steps: float = _option(20, "Steps between two checkpoints.")
+    save_total_limit: int | None = _option(2, "Checkpoints kept.")
+    logging_steps: float = _option(1, "Steps between two lines of metrics.")
+    log_completions: bool = _option(True, "Write samples, rewards and outcomes to OUTPUT_DIR/completions.")
+    num_completions_to_print: int | None = _option(0, "Samples printed: raw text of a model, so none by default.")
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_deepspeed(self.deepspeed)
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        generations = self.num_generations or 1
+        if self.gradient_accumulation_steps is None:
+            self.gradient_accumulation_steps = _accumulation(self, generations, world_size)
+        if self.per_device_eval_batch_size is None:
+            group = self.num_generations_eval or generations
+            self.per_device_eval_batch_size = -(-self.per_device_train_batch_size // group) * group
+        self.bf16 = _bf16(self)
+        super().__post_init__()
+        check_choices(self)
+
+
+@dataclass
+class SFTSettings(SFTConfig):
+    """The baseline: next-token loss on the demonstrated action, by default of any length; none is cut."""
+
+    max_length: int | None = _option(None, "Longest demonstration in tokens, prompt and all: longer ones are left out.")
+    completion_only_loss: bool | None = _option(True, "The loss is on the demonstrated action only.")
+    bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        check_deepspeed(self.deepspeed)
+        self.bf16 = _bf16(self)
+        super().__post_init__()
+        check_choices(self)
+
+
+SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "sft": SFTSettings}
+
+
+def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, ModelSettings]:
+    """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
+    try:
+        dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
+        # An abbreviated --method would not be seen by `_method`.
+        parser = Parser(dataclasses, prog="pivotmine-train", usage=_USAGE, allow_abbrev=False)
+        arguments, settings, model, unknown = parser.parse_args_and_config(args, return_remaining_strings=True)
+    except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
+        raise UserError(str(error)) from None
+    if unknown:
+        parser.error(f"there is no {' '.join(unknown)}")
+    if model.model_name_or_path is None:
+        raise UserError("no policy to train: give its folder or hub id by --model")
+    return arguments, settings, model
+
+
+def _method(args: list[str]) -> str:
+    """The method decides which options there are, so it is looked for first."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--method")
+    first.add_argument("--config", type=Path)
+    known, _ = first.parse_known_args(args)
+    method = known.method
+    if method is None and known.config is not None:
+        said = yaml.safe_load(known.config.read_text(encoding="utf-8"))
+        method = said.get("method") if isinstance(said, dict) else None
+    if (method or "grpo") not in METHODS:
+        raise UserError(f"--method {method}: choose from {', '.join(METHODS)}")
+    return method or "grpo"
+
+
+def _accumulation(settings: GRPOSettings, generations: int, world_size: int) -> int:
+    """Passes a step; UserError where a step cannot be made of whole passes."""
+    wanted, a_pass = settings.prompts_per_step * generations, settings.per_device_train_batch_size * world_size
+    if wanted < a_pass or wanted % a_pass:
+        raise UserError(
+            f"{settings.prompts_per_step} prompts x {generations} actions a step are no multiple of the {a_pass} "
+            f"actions of one pass (--per_device_train_batch_size x {world_size} processes)"
+        )
+    return wanted // a_pass
+
+
+def _bf16(settings: GRPOSettings | SFTSettings) -> bool:
+    if settings.bf16 is None:
+        return not settings.fp16 and is_torch_bf16_gpu_available()
+    return settings.bf16

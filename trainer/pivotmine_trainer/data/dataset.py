@@ -1,0 +1,199 @@
+"""The pivot dataset: table `pivots` of the miner's data/README.md, as a folder or on a hub.
+
+A row that no verifier judges (`select --strategy all` writes such) is left out of GRPO and counted. Whatever else is
+wrong with a row is an error that names it: it was written by a program, not by a policy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pyarrow.parquet as pq
+from datasets import Dataset, LargeList, List, Value
+
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Scorer, State, VerifierSpec, make_spec, prepare
+from pivotmine_trainer.data.rows import check_row, demonstrated_actions, source_of, tools_of, where
+
+TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
+VERIFIER = ("verifier", "verifier_options", "verifier_id")
+PROVENANCE = ("tokenizer", "template_options", "weights_hash", "policy_id")
+CONTRACT: dict[str, str] = {
+    **dict.fromkeys((*TEXT, *VERIFIER, *PROVENANCE), "string"),
+    "prompt_ids": "list",
+    "opened_reasoning": "bool",
+}
+"""Columns that the trainer reads, with their kinds."""
+TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
+"""Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
+NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
+
+
+class Rows(NamedTuple):
+    """One split, ready to train on."""
+
+    data: Dataset
+    """The columns of CONTRACT."""
+    left_out: Counter[str]
+    """Rows without a verifier, by reason."""
+
+
+def load_split(name: str, split: str) -> Dataset:
+    """The columns of CONTRACT, and `row`, each row's number; UserError where the dataset, the split or a column is not
+    there, or it is empty."""
+    data = _read(name, split)
+    if len(data) == 0:
+        raise UserError(f"{name}: the split {split} has no rows")
+    if missing := [column for column in CONTRACT if column not in data.column_names]:
+        raise UserError(
+            f"{name}: no pivot dataset, it lacks {', '.join(missing)}; `pivotmine select` writes one (data/README.md)"
+        )
+    for column, kind in CONTRACT.items():
+        if not _is_kind(data.features[column], kind):
+            raise UserError(f"{name}: column {column} must hold a {kind}, it holds {data.features[column]}")
+    data = data.select_columns(list(CONTRACT))
+    for column in NEVER_NULL:
+        if data.data.column(column).null_count:
+            first = data[column].index(None)
+            raise UserError(f"row {first} of {source_of(name, split)}: {column} is null")
+    return data.add_column("row", list(range(len(data))))
+
+
+def _read(name: str, split: str) -> Dataset:
+    file = Path(name) / f"{split}.parquet"
+    if not Path(name).is_dir() and Path(name).exists():
+        raise UserError(f"{name}: name the folder that `pivotmine select` wrote, not a file in it")
+    if Path(name).is_dir() and not file.is_file():
+        raise UserError(f"{name}: no {split}.parquet in this folder; name one that `pivotmine select` wrote")
+    datasets.disable_progress_bars()
+    try:
+        if file.is_file():
+            if pq.read_metadata(file).num_rows == 0:  # `datasets` reads no file without a row group
+                return Dataset.from_dict({})
+            return Dataset.from_parquet(str(file))  # pyright: ignore[reportReturnType]
+        return datasets.load_dataset(name, split=split)  # pyright: ignore[reportReturnType]
+    except Exception as error:  # the reader and the hub's client raise a dozen kinds
+        words = str(error.__cause__ or error)
+        raise UserError(f"{name}: the split {split} cannot be read: {words[:300]}") from None
+
+
+def _is_kind(feature: Any, kind: str) -> bool:
+    if kind == "list":
+        # Polars writes large lists.
+        return isinstance(feature, List | LargeList) and getattr(feature.feature, "dtype", "").startswith("int")
+    return isinstance(feature, Value) and feature.dtype.removeprefix("large_") == kind
+
+
+def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
+    """The rows that a verifier judges, every one of them checked; UserError where none is left.
+
+    source: as `source_of` gives it. verifier: the name of one for all rows, with its default options; None takes each
+    row's own.
+    """
+    kept: list[int] = []
+    left_out: Counter[str] = Counter()
+    for index, row in enumerate(data):
+        assert isinstance(row, dict)
+        spec = row_spec(row, where(row, source), verifier)
+        if spec is None:
+            left_out["no_verifier"] += 1
+        elif _is_recorded(spec):
+            raise UserError(
+                f"{where(row, source)}: verifier recorded knows the rewards of samples that were mined and cannot "
+                "judge new ones; name a --verifier that can"
+            )
+        elif not spec.handles(row["kind"]):
+            left_out[f"{spec.name} does not verify {row['kind']} turns"] += 1
+        else:
+            kept.append(index)
+        check_row(row, source)
+    if not kept:
+        raise UserError(
+            f"no verifier judges any of the {len(data)} rows of {source}: mine pivots, or name a --verifier"
+        )
+    return Rows(data.select(kept), left_out)
+
+
+def _is_recorded(spec: VerifierSpec) -> bool:
+    """Whether the verifier, or one that it is made of, reads what was recorded."""
+    return spec.name == "recorded" or any(map(_is_recorded, spec.members))
+
+
+def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
+    """UserError where a verifier of these rows waits for a server that gives no verdict: training would wait, too.
+
+    splits: rows as `judged_rows` gives them.
+    """
+    named = {pair for data in splits for pair in zip(data["verifier"], data["verifier_options"], strict=True)}
+    if verifier is not None:
+        named = {(verifier, "{}")}
+    for name, options in sorted(named):
+        _spec(name, options).check_server()
+
+
+def check_rows(data: Dataset, source: str) -> None:
+    """UserError that names the first row with a column that cannot be read."""
+    for row in data:
+        assert isinstance(row, dict)
+        check_row(row, source)
+
+
+def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> VerifierSpec | None:
+    """The row's verifier (or the one named instead); None where it has none. UserError where it is another by now."""
+    if verifier is None and row["verifier"] is None:
+        return None
+    try:
+        if verifier is None:
+            _check_trust(row["verifier"], row["verifier_options"])
+        spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{place}: verifier_options cannot be read: {error}") from None
+    if verifier is None and spec.verifier_id != row["verifier_id"]:
+        raise UserError(
+            f"{place} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
+            "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
+        )
+    return spec
+
+
+@lru_cache(maxsize=256)
+def _check_trust(name: str, options: str) -> None:
+    """UserError where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
+    trusted = os.environ.get(TRUSTED, "").split(",")
+    for foreign in (name, *_member_names(json.loads(options))):
+        if ":" in foreign and foreign not in trusted:
+            raise UserError(
+                f"the row asks for code of another package, {foreign!r}: where you trust it, name it in the "
+                f"environment variable {TRUSTED} (several with commas between)"
+            )
+
+
+def _member_names(options: Any) -> Iterator[str]:
+    """The names of all verifiers that a verifier is made of."""
+    if isinstance(options, dict) and isinstance(options.get("name"), str):
+        yield options["name"]
+    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
+        yield from _member_names(value)
+
+
+@lru_cache(maxsize=256)
+def _spec(name: str, options: str) -> VerifierSpec:
+    read = json.loads(options)
+    if not isinstance(read, dict):
+        raise ValueError("it is no object")
+    return make_spec(name, read)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
+    """What gives the reward in this row's state: the function that the miner's `score` calls."""
+    state = State(tools=tuple(tools_of(row)), messages=tuple(json.loads(row["prompt_messages"])))
+    return prepare(spec, state, demonstrated_actions(row))

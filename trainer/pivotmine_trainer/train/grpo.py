@@ -1,0 +1,191 @@
+"""`--method grpo`: check everything that can be checked without a model, then train on pivots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import GenerationConfig
+from trl.trainer.utils import get_peft_config, get_quantization_config
+
+from pivotmine.errors import UserError
+from pivotmine_trainer.checks import policies
+from pivotmine_trainer.checks.model import check_model
+from pivotmine_trainer.checks.setup import check_training
+from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, PivotArguments
+from pivotmine_trainer.cli.console import is_first_process, say, say_rows
+from pivotmine_trainer.data import prompts
+from pivotmine_trainer.data.dataset import check_servers, judged_rows, load_split
+from pivotmine_trainer.data.rows import source_of
+from pivotmine_trainer.extras.curriculum import Curriculum
+from pivotmine_trainer.extras.echo import Echo, check_replies
+from pivotmine_trainer.reward import end_of_turn_ids, make_reward
+from pivotmine_trainer.train import heldout, resume, sampling
+from pivotmine_trainer.train.heldout import HeldOut
+from pivotmine_trainer.train.prompt_sampler import first_order
+from pivotmine_trainer.train.trainer import CURRICULUM_FILE, PivotTrainer
+
+
+def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
+    """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
+    check_training(settings)
+    data, held_out = _data(arguments, settings)
+    policies.check_lora(model)
+    config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
+    splits = {source_of(arguments.dataset, "train"): data, source_of(arguments.dataset, "validation"): held_out}
+    _check(settings, model, tokenizer, config, splits)
+    echo = _echo(arguments, tokenizer, config, data)
+    checkpoint = resume.checkpoint_to_resume(settings)
+    check_model(model, config)
+    check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
+    resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
+    only_to_save = resume.only_to_save(settings, checkpoint)
+    curriculum = _curriculum(arguments, settings, data, checkpoint)
+    if checkpoint is None and is_first_process():
+        heldout.start_anew(Path(str(settings.output_dir)))
+    policies.compare_weights(data, model)
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum, echo)
+    resume.train(trainer, checkpoint, only_to_save=only_to_save)
+    if held_out is not None and not _evaluated(trainer):
+        trainer.evaluate()
+    trainer.save_model(settings.output_dir)
+    _report(arguments, settings, model, trainer)
+    if settings.push_to_hub:
+        trainer.push_to_hub()
+
+
+def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
+    """The rows to train on, and those held out: None where they are never sampled."""
+    name, verifier = arguments.dataset, arguments.verifier
+    rows = judged_rows(load_split(name, "train"), source_of(name, "train"), verifier)
+    say_rows("train", f"{len(rows.data)} rows", rows.left_out)
+    sampling.sample_as_mined(settings, rows.data)
+    sampling.check_generation(settings)
+    sampling.check_steps(settings, len(rows.data))
+    if settings.eval_strategy == "no":
+        settings.eval_on_start = False  # TRL would look for a split to start with
+        return rows.data, None
+    try:
+        validation = load_split(name, "validation")
+    except UserError as error:
+        raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
+    held_out = judged_rows(validation, source_of(name, "validation"), verifier)
+    say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
+    order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
+    return rows.data, held_out.data.select(sorted(order))
+
+
+def _check(
+    settings: GRPOSettings, model: ModelSettings, tokenizer: Any, config: Any, splits: dict[str, Dataset | None]
+) -> None:
+    limits = {"the model's context of": policies.context_length(config)}
+    if settings.use_vllm:
+        limits["--vllm_max_model_length"] = settings.vllm_max_model_length
+    assert settings.max_completion_length is not None
+    for source, data in splits.items():
+        if data is not None:
+            prompts.check_context(data, source, settings.max_completion_length, limits)
+            prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
+
+
+def _trainer(
+    arguments: PivotArguments,
+    settings: GRPOSettings,
+    model: ModelSettings,
+    tokenizer: Any,
+    config: Any,
+    data: Dataset,
+    held_out: Dataset | None,
+    curriculum: Curriculum | None,
+    echo: Echo | None,
+) -> PivotTrainer:
+    adapter = policies.load_adapter(model, settings)
+    settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
+    name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
+    end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), _generation_config(name))
+    reward = make_reward(
+        tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
+    )
+    with policies.refusals("the trainer cannot be made"):
+        return PivotTrainer(
+            model=adapter or model.model_name_or_path,
+            reward_funcs=reward,
+            args=settings,
+            train_dataset=data,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            quantization_config=None if adapter else get_quantization_config(model),
+            peft_config=get_peft_config(model),
+            curriculum=curriculum,
+            echo=echo,
+            retrieval_prompts=arguments.retrieval_prompts,
+            on_heldout=_watch(arguments, settings, model),
+        )
+
+
+def _generation_config(name: str) -> GenerationConfig | None:
+    try:
+        return GenerationConfig.from_pretrained(name)
+    except (OSError, ValueError):  # a model need not have one
+        return None
+
+
+def _curriculum(
+    arguments: PivotArguments, settings: GRPOSettings, data: Dataset, checkpoint: str | None
+) -> Curriculum | None:
+    if not arguments.curriculum:
+        return None
+    made = Curriculum(data["domain"], settings.seed)
+    if checkpoint is not None:
+        made.load(Path(checkpoint) / CURRICULUM_FILE)
+    return made
+
+
+def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset) -> Echo | None:
+    if arguments.echo_weight == 0:
+        return None
+    echo = Echo(tokenizer, arguments.echo_weight, policies.context_length(config))
+    check_replies(data, echo)
+    return echo
+
+
+def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> Any:
+    """Says once that the pivots are used up."""
+    said: list[int] = []
+
+    def on_heldout(found: HeldOut) -> None:
+        if found.zero_variance_share >= arguments.mine_again_share and found.step > 0 and not said:
+            said.append(found.step)
+            what = f"the {len(found.rewards)} held-out pivots at step {found.step}"
+            say(_mine_again(arguments, settings, model, found.zero_variance_share, what))
+
+    return on_heldout
+
+
+def _mine_again(
+    arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, share: float, what: str
+) -> str:
+    base = policies.base_of(model.model_name_or_path) or (model.model_name_or_path if model.use_peft else None)
+    sampled = {parameter: getattr(settings, option) for option, parameter in sampling.FROM_DATASET.items()}
+    command = heldout.mine_again_command(arguments.dataset, str(settings.output_dir), base, sampled)
+    return heldout.mine_again(share, what, arguments.mine_again_share, command)
+
+
+def _evaluated(trainer: PivotTrainer) -> bool:
+    """Whether the held-out pivots were sampled after the last step."""
+    done = heldout.read(Path(str(trainer.args.output_dir)))
+    return bool(done) and done[-1].step == trainer.state.global_step
+
+
+def _report(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, trainer: PivotTrainer) -> None:
+    say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
+    evaluations = heldout.read(Path(str(settings.output_dir)))
+    if settings.eval_strategy != "no" and evaluations:
+        say(heldout.compared(evaluations))
+        return
+    shares = [entry["frac_reward_zero_std"] for entry in trainer.state.log_history if "frac_reward_zero_std" in entry]
+    last = shares[-10:]
+    if last and sum(last) / len(last) >= arguments.mine_again_share:
+        what = f"the groups of the last {len(last)} logged steps"
+        say(_mine_again(arguments, settings, model, sum(last) / len(last), what))

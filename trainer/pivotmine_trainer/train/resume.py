@@ -1,0 +1,243 @@
+"""Going on after a kill: from the last whole checkpoint, with the same data and settings or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINING_ARGS_NAME
+
+from pivotmine.errors import UserError
+from pivotmine_trainer.checks import policies
+from pivotmine_trainer.checks.model import flaw
+from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
+from pivotmine_trainer.cli.console import is_first_process, say
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_RANDOM = re.compile(r"rng_state_(\d+)\.pth")
+_LAST = ("true", "last", "1", "yes")
+_STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay")
+_GRPO_STEP = (
+    *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
+    *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
+)
+_SFT_STEP = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "completion_only_loss")
+_MODEL = (
+    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
+    *("lora_modules_to_save", "use_rslora", "use_dora", "dtype", "load_in_8bit", "load_in_4bit"),
+)
+_STATE = {
+    "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
+    "optimizer.pt": ("*optimizer*", "global_step*"),
+    "scheduler.pt": ("scheduler.pt", "global_step*"),
+}
+"""What a resumption reads -> the names under which it may lie: FSDP and DeepSpeed (global_step*) have their own."""
+
+
+def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts anew.
+
+    UserError where there is none, where files of it are missing or broken, and where a new training would mix its
+    checkpoints with an earlier one's.
+    """
+    output_dir, given = Path(str(settings.output_dir)), settings.resume_from_checkpoint
+    last = last_checkpoint(output_dir)
+    if given is None or given.lower() in ("false", "no", "0"):
+        if last is not None:
+            raise UserError(
+                f"{output_dir} holds {last.name} of an earlier training: add --resume_from_checkpoint true to go on "
+                "from there, or choose another --output_dir"
+            )
+        return None
+    if given.lower() not in _LAST:
+        if not is_whole(Path(given)):
+            raise UserError(f"--resume_from_checkpoint {given}: no whole checkpoint there")
+        last = Path(given)
+    if last is None:
+        say(f"resume    {output_dir} holds no checkpoint: training starts anew")
+        return None
+    _check_processes(last, settings.world_size)
+    _check_state(last, _random_files(settings))
+    return str(last)
+
+
+def _random_files(settings: GRPOSettings | SFTSettings) -> list[str]:
+    """Where a checkpoint keeps the random numbers of this machine's processes."""
+    if settings.world_size <= 1:
+        return ["rng_state.pth"]
+    first, count = settings.process_index - settings.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return [f"rng_state_{first + place}.pth" for place in range(count)]
+
+
+def _check_processes(checkpoint: Path, ours: int) -> None:
+    """UserError where another number of processes wrote the checkpoint: each goes on with random numbers of its own.
+
+    Of more machines than one, each may hold only the files of its own processes: fewer files prove nothing there.
+    """
+    places = [int(match[1]) for path in checkpoint.glob("rng_state_*.pth") if (match := _RANDOM.fullmatch(path.name))]
+    if not places and not (checkpoint / "rng_state.pth").is_file():
+        return
+    theirs = max(places, default=0) + 1
+    is_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == ours
+    if theirs > ours or (theirs < ours and is_one_machine):
+        raise UserError(
+            f"{checkpoint} is of a training by {theirs} processes, and this one has {ours}: start as many, or start "
+            "anew into another --output_dir"
+        )
+
+
+def _check_state(checkpoint: Path, random_files: list[str]) -> None:
+    """UserError where a file is missing, which transformers passes over without a word, or broken."""
+    instead = "resume from another checkpoint, or start anew into another --output_dir"
+    for name, patterns in {**_STATE, **{name: (name,) for name in random_files}}.items():
+        if not any(path for pattern in patterns for path in checkpoint.glob(pattern)):
+            raise UserError(f"{checkpoint}: {name} is missing; {instead}")
+    if found := flaw(checkpoint, "safetensors", "pt", "pth", "bin"):
+        raise UserError(f"{checkpoint}: {found}; {instead}")
+
+
+def last_checkpoint(output_dir: Path) -> Path | None:
+    """The latest whole checkpoint: one that a kill cut short is passed over."""
+    found = [
+        (int(match[1]), path)
+        for path in output_dir.glob("checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(path.name)) and is_whole(path)
+    ]
+    return max(found)[1] if found else None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether the file that is written last can be read."""
+    try:
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def identity(
+    arguments: PivotArguments,
+    settings: GRPOSettings | SFTSettings,
+    model: ModelSettings,
+    data: Dataset,
+    held_out: Dataset | None,
+) -> dict[str, Any]:
+    """What decides which prompts come in which step, how they are rewarded, and what a step makes of it."""
+    known: dict[str, Any] = {
+        "method": arguments.method,
+        "rows": len(data),
+        "data": _digest(data["prompt"]),
+        "demonstrations": _digest(data["demonstrations"]),
+        "verifier_ids": _digest(data["verifier_id"]),
+        "heldout_states": None if held_out is None else _digest(held_out["state_id"]),
+        "verifier": arguments.verifier,
+        "invalid_action_reward": arguments.invalid_action_reward,
+        "curriculum": arguments.curriculum,
+        "echo_weight": arguments.echo_weight,
+    }
+    names = (*_STEP, *(_GRPO_STEP if isinstance(settings, GRPOSettings) else _SFT_STEP))
+    known |= {name: _plain(getattr(settings, name)) for name in names}
+    return known | {name: getattr(model, name) for name in _MODEL} | _weights(model)
+
+
+def _digest(texts: Iterable[str | None]) -> str:
+    return hashlib.sha256("\n".join(text or "" for text in texts).encode()).hexdigest()[:16]
+
+
+def _weights(model: ModelSettings) -> dict[str, str]:
+    """The initial weights' hash, which one process takes for all; nothing where they are not on this machine yet."""
+    found = policies.hash_weights(str(model.model_name_or_path)) if is_first_process() else None
+    return {} if found is None else {"weights": found}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back; an enumeration's value."""
+    return value.value if isinstance(value, Enum) else value
+
+
+def only_to_save(settings: GRPOSettings | SFTSettings, resumed: str | None) -> bool:
+    """Whether the checkpoint has all steps that are asked for, and a kill kept its model from being saved.
+
+    UserError where nothing is left to do: transformers would train one step more.
+    """
+    if resumed is None or settings.max_steps <= 0:
+        return False
+    done = _state(resumed).global_step
+    if done > settings.max_steps or (done == settings.max_steps and _is_saved(settings, resumed)):
+        raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+    return done == settings.max_steps
+
+
+def _is_saved(settings: GRPOSettings | SFTSettings, resumed: str) -> bool:
+    """Whether the output folder holds the file that a saved model ends with, and no earlier training's."""
+    last = Path(str(settings.output_dir)) / TRAINING_ARGS_NAME
+    return last.is_file() and last.stat().st_mtime >= (Path(resumed) / "trainer_state.json").stat().st_mtime
+
+
+def _state(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+
+
+def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
+    """Train to the last step; where only saving is left, be as training was when it ended."""
+    if resumed is None or not only_to_save:
+        trainer.add_callback(_SayFrom(resumed))
+        trainer.train(resume_from_checkpoint=resumed)
+        return
+    state = _state(resumed)
+    say(f"resume    {resumed}: all {state.global_step} steps are done, the model is left to be saved")
+    with policies.refusals(f"{resumed} cannot be loaded"):
+        trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
+    trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
+    trainer.state.log_history = state.log_history
+
+
+class _SayFrom(TrainerCallback):
+    """Says once, where training goes on from a checkpoint, from which one and what is left to do."""
+
+    def __init__(self, resumed: str | None) -> None:
+        self._resumed = resumed
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if self._resumed is not None:
+            left = state.max_steps - state.global_step
+            say(f"resume    {self._resumed}: {state.global_step} of {state.max_steps} steps are done, {left} are left")
+
+
+def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
+    """Write the identity beside the checkpoints; UserError where a resumed training has another one."""
+    path = Path(str(settings.output_dir)) / "training.json"
+    if resumed is not None and path.is_file():
+        theirs = _remembered(path)
+        if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
+            said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
+            raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
+    elif is_first_process():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = path.with_suffix(".json.tmp")
+            half.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+            half.replace(path)
+        except OSError as error:
+            raise UserError(f"--output_dir {path.parent}: {error.strerror}; choose another folder") from None
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
+            "start anew into another --output_dir"
+        )
+    return found  # pyright: ignore[reportUnknownVariableType]
