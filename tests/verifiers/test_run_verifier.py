@@ -8,7 +8,6 @@ from specs import CALLS_AS_JSON, EARLY, SPECS
 
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.verifiers import (
-    VERIFIERS,
     Outcome,
     Scorer,
     State,
@@ -90,9 +89,8 @@ def judged(monkeypatch: pytest.MonkeyPatch, *by_demonstration: float | BaseExcep
     added = Verifier(
         prepare=rewards(*by_demonstration), options=ExactOptions, version=1, kinds=frozenset({"tool_call"})
     )
-    monkeypatch.setitem(VERIFIERS, "added", added)
     golds = [Action(tool_calls=(ToolCall(name="f", arguments={"a": i}),)) for i in range(len(by_demonstration))]
-    return verify(VerifierSpec("added", ExactOptions()), State(), golds, GOLD)
+    return verify(VerifierSpec("added", ExactOptions(), added), State(), golds, GOLD)
 
 
 @pytest.mark.parametrize(

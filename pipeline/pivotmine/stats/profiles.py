@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from pivotmine.run.tables import PROFILES
-from pivotmine.verifiers.verdict import Outcome
+from pivotmine.verifiers.base import Outcome
 
 SAME_REWARD = 1e-6
 """Rewards that differ by no more are the same."""

@@ -7,10 +7,10 @@
 The miner's `score` and the trainer call the same functions, so this package needs the standard library only.
 """
 
+from pivotmine.verifiers.base import Outcome, Scorer, State, Verdict, Verifier, VerifierSpec
 from pivotmine.verifiers.composed.auto import resolve
-from pivotmine.verifiers.registry import VERIFIERS, Scorer, Verifier, VerifierSpec, make_spec
+from pivotmine.verifiers.registry import VERIFIERS, make_spec
 from pivotmine.verifiers.run_verifier import passes_gate, prepare, verify
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 __all__ = [
     "VERIFIERS",

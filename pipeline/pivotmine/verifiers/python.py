@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 50_000
 """Longer programs are not parsed."""
@@ -118,3 +118,6 @@ def _is_silent(tokens: list[tokenize.TokenInfo]) -> bool:
 _NO_CODE = frozenset(
     (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 )
+
+
+VERIFIER = Verifier(prepare=prepare, options=PythonOptions, version=1, kinds=frozenset({"tool_call", "message"}))

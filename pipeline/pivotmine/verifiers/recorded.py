@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +47,6 @@ def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
     if action.kind != demonstration.kind:
         return Outcome.WRONG_KIND
     return Outcome.UNPROVEN
+
+
+VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=1, kinds=ALL_KINDS, judges_all=True)

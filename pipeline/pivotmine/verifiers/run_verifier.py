@@ -15,9 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.registry import Scorer, VerifierSpec
-from pivotmine.verifiers.tool_calls.call_diff import unusable
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import Outcome, Scorer, State, Verdict, VerifierSpec, unusable
 
 
 def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) -> Scorer:

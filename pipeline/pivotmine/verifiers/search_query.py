@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 2_000
 """Longer queries are the same only where their text is."""
@@ -106,3 +106,6 @@ def _compare(demonstrated: _Query, given: _Query, min_f1: float) -> Outcome:
     if one - other and other - one:
         return Outcome.WRONG_ARGUMENTS
     return Outcome.CORRECT if 2 * shared >= min_f1 * (one.total() + other.total()) else Outcome.WRONG_ARGUMENTS
+
+
+VERIFIER = Verifier(prepare=prepare, options=SearchQueryOptions, version=1, kinds=frozenset({"tool_call"}))

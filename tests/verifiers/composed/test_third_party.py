@@ -46,7 +46,7 @@ def test_the_id_names_the_module_and_changes_with_it(monkeypatch: pytest.MonkeyP
     before = asked.verifier_id
     monkeypatch.setattr("own_verifiers.__file__", __file__)
     third_party.load.cache_clear()
-    assert asked.verifier_id != before
+    assert make_spec("own_verifiers:asked_for", {}).verifier_id != before
     assert half.verifier_id == "own_verifiers.half-e0d3412c"
     third_party.load.cache_clear()
 

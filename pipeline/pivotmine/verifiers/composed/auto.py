@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from pivotmine.actions.action import Action
+from pivotmine.verifiers.base import ALL_KINDS, State, Verdict, Verifier, VerifierSpec, default_spec
+from pivotmine.verifiers.terminals import terminal
 from pivotmine.verifiers.terminals.keystrokes import is_batch
+from pivotmine.verifiers.texts import text
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.verdict import State, Verdict
-
-if TYPE_CHECKING:
-    from pivotmine.verifiers.registry import VerifierSpec
+from pivotmine.verifiers.tool_calls import tool_call
 
 KEYSTROKES = "keystrokes"
 """A kind of turn that rules may ask for: a message that is a terminal agent's batch of keystrokes."""
@@ -42,9 +41,8 @@ class Rule:
 
 
 def _default_rules() -> tuple[Rule, ...]:
-    from pivotmine.verifiers.registry import make_spec
-
-    return tuple(Rule(verifier=make_spec(name, {}), kind=kind) for kind, name in DEFAULTS.items())
+    verifiers = {"tool_call": tool_call.VERIFIER, "terminal": terminal.VERIFIER, "text": text.VERIFIER}
+    return tuple(Rule(verifier=default_spec(name, verifiers[name]), kind=kind) for kind, name in DEFAULTS.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +95,6 @@ def _is_of_kind(kind: str, demonstration: Action) -> bool:
     if kind == KEYSTROKES:
         return not demonstration.tool_calls and is_batch(json_of(demonstration.message))
     return kind in ("", demonstration.kind)
+
+
+VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=1, kinds=ALL_KINDS)

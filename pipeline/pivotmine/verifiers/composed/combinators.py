@@ -15,14 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
-
-if TYPE_CHECKING:
-    from pivotmine.verifiers.registry import VerifierSpec
+from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifier, VerifierSpec
 
 Decide = Callable[[Iterable[Verdict]], Verdict]
 
@@ -132,3 +128,17 @@ def _null(verdicts: Sequence[Verdict]) -> Verdict | None:
 def _reward(verdict: Verdict) -> float:
     assert verdict.reward is not None, "nulls are dealt with before"
     return verdict.reward
+
+
+ALL = Verifier(prepare=prepare_all, options=CombinatorOptions, version=1, kinds=ALL_KINDS, asks_all_members=True)
+
+
+ANY = Verifier(prepare=prepare_any, options=CombinatorOptions, version=1, kinds=ALL_KINDS)
+
+
+FIRST_DECIDED = Verifier(prepare=prepare_first, options=CombinatorOptions, version=1, kinds=ALL_KINDS)
+
+
+WEIGHTED = Verifier(
+    prepare=prepare_weighted, options=WeightedOptions, version=1, kinds=ALL_KINDS, asks_all_members=True
+)

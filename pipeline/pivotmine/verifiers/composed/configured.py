@@ -27,8 +27,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import ALL_KINDS, VerifierSpec
 from pivotmine.verifiers.composed.auto import DEFAULTS, KEYSTROKES
-from pivotmine.verifiers.registry import ALL_KINDS, VERIFIERS, VerifierSpec, make_spec
+from pivotmine.verifiers.registry import VERIFIERS, make_spec
 
 Tables = Mapping[str, Mapping[str, Any]]
 Rules = Sequence[Mapping[str, Any]]

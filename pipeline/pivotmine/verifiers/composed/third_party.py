@@ -23,8 +23,7 @@ from typing import Any
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.registry import ALL_KINDS, Scorer, Verifier
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.edits.editor_tools import Change, Insert, Patch, Replace, Text, Write, read_edit, results
 from pivotmine.verifiers.edits.file_state import known_texts
 from pivotmine.verifiers.tool_calls.one_argument import Reading, prepare_calls
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +71,8 @@ def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> boo
     if isinstance(other, Patch):
         return all(hunk.first_line is not None for hunk in other.hunks)
     return isinstance(one, Replace) and isinstance(other, Replace) and one.old in other.old
+
+
+VERIFIER = Verifier(
+    prepare=prepare, options=EditOptions, version=1, kinds=frozenset({"tool_call"}), needs_messages=True
+)

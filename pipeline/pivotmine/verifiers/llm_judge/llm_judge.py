@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 
 if TYPE_CHECKING:
     from pivotmine.verifiers.llm_judge.chat_client import ChatClient
@@ -192,3 +192,14 @@ def _texts(messages: Iterable[Any], max_chars: int) -> list[str]:
         lines.append(line)
         max_chars -= len(line)
     return lines[::-1]
+
+
+VERIFIER = Verifier(
+    prepare=prepare,
+    options=JudgeOptions,
+    version=2,
+    kinds=frozenset({"message", "tool_call"}),
+    needs_messages=True,
+    waits=True,
+    check_server=check_server,
+)

@@ -25,8 +25,7 @@ from pathlib import Path
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.tool_calls.call_diff import shown_text
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 
 MAX_CHARS = 1_000
 """Of an answer."""
@@ -231,3 +230,13 @@ class _Worker:
         # The thread is gone, and with it whoever would ask.
         if getattr(self, "process_id", None) == os.getpid():
             self.close()
+
+
+VERIFIER = Verifier(
+    prepare=prepare,
+    options=MathOptions,
+    version=1,
+    kinds=frozenset({"message", "tool_call"}),
+    requires=("math_verify",),
+    extra="verifiers",
+)

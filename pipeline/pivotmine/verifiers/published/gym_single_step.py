@@ -23,8 +23,7 @@ from typing import Any
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
-from pivotmine.verifiers.tool_calls.call_diff import shown_text
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 
 PUBLISHED_THRESHOLDS = {
     "conversational": 0.1,
@@ -185,3 +184,8 @@ def _swap(j: int, came_from: dict[int, int], partner: dict[int, int], start: int
         if i == start:
             return
         j = taken_by[i]
+
+
+VERIFIER = Verifier(
+    prepare=prepare, options=GymSingleStepOptions, version=1, kinds=frozenset({"message", "tool_call"}), judges_all=True
+)

@@ -24,9 +24,8 @@ from typing import Any
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
-from pivotmine.verifiers.tool_calls.call_diff import shown_text
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 PUBLISHED_THRESHOLDS = {"string_only": 0.9, "judge_v4": 0.95}
 """Of the similarity, by the setting it was published with; a row's own threshold takes precedence there."""
@@ -121,3 +120,8 @@ def _json(text: str) -> Any:
         return json.loads(text.rpartition("</think>")[2].strip())
     except (ValueError, RecursionError):
         return None
+
+
+VERIFIER = Verifier(
+    prepare=prepare, options=GymTerminusStringOptions, version=1, kinds=frozenset({"message"}), judges_all=True
+)

@@ -18,11 +18,11 @@ from typing import Any
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.shell.shell_commands import canonical
 from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_syntax import UnreadableCommand, read_program
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 _SHELLS = frozenset(("bash", "sh", "/bin/bash", "/bin/sh"))
 _TEXT = "text"
@@ -96,3 +96,13 @@ def _ignored(rules: tuple[str, ...]) -> dict[str, frozenset[str]]:
             raise UserError(f'verifier shell, option ignored_flags: "{rule}": write flags without values, as "ls -a"')
         found[command] = found.get(command, frozenset()) | {name for name, _ in read.flags}
     return found
+
+
+VERIFIER = Verifier(
+    prepare=prepare,
+    options=ShellOptions,
+    version=1,
+    kinds=frozenset({"tool_call", "message"}),
+    requires=("tree_sitter", "tree_sitter_bash"),
+    extra="verifiers",
+)

@@ -29,10 +29,10 @@ from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.sql.sql_schema import Schema, read_schema
 from pivotmine.verifiers.sql.sql_syntax import Statements, UnreadableSql, read_sql
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_DATABASE_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
@@ -152,3 +152,14 @@ def _value(literal: str) -> Any:
     except ValueError:
         return literal
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+VERIFIER = Verifier(
+    prepare=prepare,
+    options=SqlOptions,
+    version=1,
+    kinds=frozenset({"tool_call", "message"}),
+    needs_messages=True,
+    requires=("sqlglot",),
+    extra="verifiers",
+)

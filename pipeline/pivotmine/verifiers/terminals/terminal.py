@@ -23,10 +23,9 @@ from typing import NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.tool_calls.call_diff import shown_text
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 20_000
 """Longer keystrokes, which would cost too much to compare, pass where they are equal."""
@@ -157,3 +156,8 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
     if len(given) > len(gold):
         return f"{shown_text(given[len(gold)].text)}, not demonstrated"
     return f"lacks {shown_text(gold[len(given)].text)}" if len(given) < len(gold) else None
+
+
+VERIFIER = Verifier(
+    prepare=prepare, options=TerminalOptions, version=1, kinds=frozenset({"message"}), requires=("rapidfuzz",)
+)

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pivotmine import strict_json
+from pivotmine.verifiers.base import State
 from pivotmine.verifiers.texts.text_facts import Fact, facts_of
-from pivotmine.verifiers.verdict import State
 
 MAX_STATE_CHARS = 200_000
 """So much of the state is read, from its end."""

@@ -30,14 +30,13 @@ from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.texts.json_texts import json_of
 from pivotmine.verifiers.texts.state_facts import Known, Values, choices_of, known_of, stripped
 from pivotmine.verifiers.texts.text_facts import Fact, Facts, Word, facts_of, plain
 from pivotmine.verifiers.texts.text_stance import asks, contradiction
-from pivotmine.verifiers.tool_calls.call_diff import shown_text
 from pivotmine.verifiers.tool_calls.canonical import canonical_form
 from pivotmine.verifiers.tool_calls.schema import Schema
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_CHARS = 20_000
 """Longer texts, of which similarity would cost too much, pass word for word only."""
@@ -288,3 +287,13 @@ def _names(words: list[Word], small: frozenset[str], known: Known) -> set[str]:
 def _foreign(text: str) -> bool:
     letters = [char for char in text if char.isalpha()]
     return sum(ord(char) > 0x24F for char in letters) * 2 > len(letters)
+
+
+VERIFIER = Verifier(
+    prepare=prepare,
+    options=TextOptions,
+    version=2,
+    kinds=frozenset({"message"}),
+    needs_messages=True,
+    requires=("rapidfuzz",),
+)

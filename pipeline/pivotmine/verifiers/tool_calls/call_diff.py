@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine import strict_json
-from pivotmine.actions.action import Action, ToolCall
+from pivotmine.actions.action import ToolCall
+from pivotmine.verifiers.base import MAX_SHOWN, Outcome, Verdict, shown_text
 from pivotmine.verifiers.tool_calls.schema import Schema
-from pivotmine.verifiers.verdict import Outcome, Verdict
-
-MAX_SHOWN = 80
-"""Characters of a name, a path or a value that a detail shows."""
 
 Form = Callable[[Any, Schema], Any]
 """What a verifier compares in place of a value: two values are the same where their forms are equal."""
@@ -30,17 +27,6 @@ class _Difference(NamedTuple):
 
 # An argument that is not there or is not known says more than a value that differs.
 _TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
-
-
-def unusable(action: Action) -> Verdict | None:
-    """The verdict on an action that is whole in no verifier's eyes: truncated, not to be read, or empty."""
-    if action.truncated:
-        return Verdict(0.0, Outcome.TRUNCATED)
-    if action.unparsed:
-        return Verdict(0.0, Outcome.INVALID_CALL, shown_text(action.unparsed[0].reason))
-    if not action.tool_calls and not action.message:
-        return Verdict(0.0, Outcome.EMPTY)
-    return None
 
 
 def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
@@ -100,14 +86,6 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         value = value[: MAX_SHOWN + 1]
     return shown_text(strict_json.dumps(value, ordinary=True if type(value) in _SCALARS else None))
-
-
-def shown_text(text: str) -> str:
-    """Like `shown`, for words. A lone surrogate, too, would break every file it is written to."""
-    cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str, found: list[_Difference]) -> None:

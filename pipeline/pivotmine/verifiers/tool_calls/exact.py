@@ -13,9 +13,9 @@ from typing import Any
 
 from pivotmine import strict_json
 from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.tool_calls import call_diff
 from pivotmine.verifiers.tool_calls.schema import Schema
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +54,6 @@ def _mismatch(demonstrated: tuple[ToolCall, ...], given: tuple[ToolCall, ...]) -
 
 def _value_form(value: Any, schema: Schema) -> str:
     return strict_json.canonical(value)
+
+
+VERIFIER = Verifier(prepare=prepare, options=ExactOptions, version=1, kinds=frozenset({"tool_call"}))

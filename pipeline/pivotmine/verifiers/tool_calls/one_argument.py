@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action, ToolCall
+from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text
 from pivotmine.verifiers.tool_calls import call_diff, tool_call
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 MAX_PARALLEL = 32
 """More parallel calls than this are compared by `tool_call` alone."""
@@ -111,9 +111,7 @@ def _wanted(state: State, call: ToolCall, read: Read) -> _Wanted:
 def _fault(state: State, call: ToolCall) -> Verdict | None:
     """Why the state's own tools forbid a call; a tool without a schema forbids every new argument."""
     if call.name not in parameters_by_tool(state.tools):
-        return Verdict(
-            0.0, Outcome.UNKNOWN_ARGUMENTS, f"{call_diff.shown_text(call.name)}: no schema for other arguments"
-        )
+        return Verdict(0.0, Outcome.UNKNOWN_ARGUMENTS, f"{shown_text(call.name)}: no schema for other arguments")
     alone = Action(tool_calls=(call,))
     verdict = tool_call.prepare(state, alone, tool_call.ToolCallOptions())(alone)
     return None if verdict.outcome == Outcome.CORRECT else verdict
@@ -136,7 +134,7 @@ def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare
 def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
     name = min(reading.names)
     if len(reading.names) > 1 or name not in demonstrated.arguments:
-        return f"{call_diff.shown_text(given.name)}: another result than the demonstrated one"
+        return f"{shown_text(given.name)}: another result than the demonstrated one"
     values = call_diff.shown(given.arguments[name]), call_diff.shown(demonstrated.arguments[name])
     return f"{call_diff.place(given.name, f'.{name}')}: {values[0]}, demonstrated {values[1]}"
 
@@ -167,7 +165,7 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
 
     def judge(action: Action) -> Verdict:
         if action.tool_calls:
-            called = call_diff.shown_text(action.tool_calls[0].name)
+            called = shown_text(action.tool_calls[0].name)
             return Verdict(0.0, Outcome.WRONG_KIND, f"calls {called}, demonstrated a message")
         if action.message == demonstrated:
             return Verdict(1.0, Outcome.CORRECT)

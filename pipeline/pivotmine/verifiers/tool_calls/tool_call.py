@@ -28,11 +28,11 @@ from typing import Any
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.tool_calls import call_diff
 from pivotmine.verifiers.tool_calls.canonical import canonical_form, default_form, near
 from pivotmine.verifiers.tool_calls.matching import num_matched
 from pivotmine.verifiers.tool_calls.schema import Path, Schema, parameters_by_tool, paths_after, shared_schema
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 _PATHS = ("free_text", "exact", "dates", "unordered")
 
@@ -135,7 +135,7 @@ def _fault(demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas
     """The verdict on whatever equals a demonstration that is wrong by the state's own tools."""
     for call in demonstrated:
         if parameters and call.name not in parameters:
-            detail = f"{call_diff.shown_text(call.name)}: no tool of this state, though demonstrated"
+            detail = f"{shown_text(call.name)}: no tool of this state, though demonstrated"
             return Verdict(0.0, Outcome.WRONG_TOOL, detail)
         for outcome, path, words in _faults(call.arguments, schemas[call.name], ""):
             return Verdict(0.0, outcome, f"{call_diff.place(call.name, path)}: {words}, as demonstrated")
@@ -156,3 +156,6 @@ def _faults(value: Any, schema: Schema, path: str) -> Iterator[tuple[Outcome, st
             # What stands at its default is the same as nothing, so it cannot be wrong.
             elif canonical_form(inner, below) != default_form(schema, name):
                 yield from _faults(inner, below, f"{path}.{name}")
+
+
+VERIFIER = Verifier(prepare=prepare, options=ToolCallOptions, version=2, kinds=frozenset({"tool_call"}))

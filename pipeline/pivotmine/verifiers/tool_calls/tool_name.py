@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pivotmine.actions.action import Action
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.tool_calls import call_diff
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
-from pivotmine.verifiers.verdict import Outcome, State, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def prepare(state: State, demonstration: Action, options: ToolNameOptions) -> Ca
     unknown = next((call.name for call in demonstrated if offered and call.name not in offered), None)
     matched = Verdict(1.0, Outcome.CORRECT)
     if unknown is not None:
-        detail = f"{call_diff.shown_text(unknown)}: no tool of this state, though demonstrated"
+        detail = f"{shown_text(unknown)}: no tool of this state, though demonstrated"
         matched = Verdict(0.0, Outcome.WRONG_TOOL, detail)
 
     def judge(action: Action) -> Verdict:
@@ -40,3 +40,6 @@ def prepare(state: State, demonstration: Action, options: ToolNameOptions) -> Ca
         return call_diff.in_number(demonstrated, given) or call_diff.in_names(demonstrated, given) or matched
 
     return judge
+
+
+VERIFIER = Verifier(prepare=prepare, options=ToolNameOptions, version=1, kinds=frozenset({"tool_call"}))
