@@ -9,6 +9,9 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The engines' fixtures serve the tests of engines and of decoding.
+pytest_plugins = ["engine_fixtures"]
+
 # A slow or busy machine is no fault of the code: no deadline per example, none for the making of examples.
 settings.register_profile("pivotmine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pivotmine")

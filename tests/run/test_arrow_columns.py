@@ -67,11 +67,11 @@ def test_extract_does_without_pandas(tmp_path: Path) -> None:
     line = '{"messages": [{"role": "user", "content": "a%d"}, {"role": "assistant", "content": "b"}], "reward": %d}\n'
     (tmp_path / "source.jsonl").write_text("".join(line % (number, number % 2) for number in range(40)))
     script = (
-        "from pathlib import Path; from pivotmine_stages import blocks, extract\n"
+        "from pathlib import Path; from pivotmine_stages import parallel; from pivotmine_stages.extract import stage\n"
         "if __name__ == '__main__':\n"
-        "    blocks.BLOCK_BYTES = 1 << 10\n"
-        f"    config = extract.ExtractConfig(sources=(Path({str(tmp_path / 'source.jsonl')!r}),), num_processes=2)\n"
-        f"    print(extract.extract(config, Path({str(tmp_path / 'run')!r}))['rejects'])\n"
+        "    parallel.BLOCK_BYTES = 1 << 10\n"
+        f"    config = stage.ExtractConfig(sources=(Path({str(tmp_path / 'source.jsonl')!r}),), num_processes=2)\n"
+        f"    print(stage.extract(config, Path({str(tmp_path / 'run')!r}))['rejects'])\n"
     )
     (tmp_path / "script.py").write_text(script)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -175,7 +175,7 @@ _SLOW = """
 import sys
 import pivotmine_stages.rollout.stage as stage
 stage.SAMPLES_PER_PART = 6
-from pivotmine_stages.engines import ray_engine
+from pivotmine_stages.engines.ray import engine as ray_engine
 ray_engine.PATIENCE_S = 5.0
 from pivotmine_stages.cli.app import main
 main()

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 VLLM = """
 import sys
 from pivotmine_stages.engines import open_engine
+from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Request, Sampling
+from pivotmine_stages.engines.protocol import Request
 
 if __name__ == "__main__":
     engine = open_engine("vllm", EngineOptions(model=sys.argv[1], sampling=Sampling(max_new_tokens=8)))
