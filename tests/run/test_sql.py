@@ -66,6 +66,7 @@ EXTRACTED = {
     "messages": 2,
     "tools": 0,
     "turns": 2,
+    "gates": 0,
     "rollouts": 0,
     "scores": 0,
     "profiles": 0,

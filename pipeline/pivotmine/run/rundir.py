@@ -240,13 +240,16 @@ def _change(theirs: Any, ours: Any) -> str:
 
 
 @contextmanager
-def stage_lock(run: Path, name: str) -> Generator[None]:
-    """Hold a stage's lock (one process at a time for one stage and policy); the kernel frees it at any death."""
+def stage_lock(run: Path, name: str, *, wait: bool = False) -> Generator[None]:
+    """Hold a stage's lock: one process at a time for one stage and policy. The kernel frees it if the process dies.
+
+    wait: wait for another process instead of a UserError.
+    """
     folder = run / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is at work on {name} in {run}: wait for it, or stop it") from None
         yield

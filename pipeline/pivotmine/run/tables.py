@@ -119,6 +119,15 @@ TURNS = pa.schema(
         _column("reject_reason", _STRING, "why the turn demonstrates nothing; null: it is a demonstration"),
     ]
 )
+GATES = pa.schema(
+    [
+        _column("verifier_id", _STRING, "verifier with its version and options"),
+        _column("state_id", _STRING, "the state"),
+        _column("gate", _STRING, "`correct`: a demonstration passes the verifier; else the first one's outcome, or `no_verifier`"),
+        _column("detail", _STRING, "why the gate fails, in one line; null: it passes, or the outcome says it all"),
+        _column("usable", pa.list_(_INT), "the demonstrations that pass: places among the state's distinct ones, from 0, in the order of the sources"),
+    ]
+)  # fmt: skip
 ROLLOUTS = pa.schema(
     [
         _column("policy_id", _STRING, "policy that was sampled"),
@@ -264,6 +273,7 @@ TABLES: dict[str, pa.Schema] = {
     "messages": MESSAGES,
     "tools": TOOLS,
     "turns": TURNS,
+    "gates": GATES,
     "rollouts": ROLLOUTS,
     "scores": SCORES,
     "profiles": PROFILES,
@@ -282,6 +292,7 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | table | where | written by |
 |---|---|---|
 | `trajectories`, `segments`, `messages`, `tools`, `turns` | a folder each | `extract` |
+| `gates` | `gates/<verifier_id>.parquet`, a row for each state judged so far | `rollout`, `score`, `select`, `audit` |
 | `rollouts` | `rollouts/<policy_id>/`, in parts, appended and never rewritten | `rollout`, `record` |
 | `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score`, `record` (recorded rewards) |
 | `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |

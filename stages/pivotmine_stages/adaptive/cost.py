@@ -27,7 +27,7 @@ from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
-from pivotmine_stages.rollout.missing import eligible_states, missing_samples, wanted_samples
+from pivotmine_stages.rollout.missing import Eligible, eligible_states, missing_samples, wanted_samples
 from pivotmine_stages.rollout.stage import RolloutConfig, rollout
 from pivotmine_stages.score.stage import ScoreConfig, score
 
@@ -43,12 +43,12 @@ def estimate(
     with open_policy(config) as policy:
         if policy.renderer is None:
             raise UserError("--dry-run counts prompt tokens: give the server's tokenizer by --tokenizer")
-        eligible, _ = eligible_states(run, config.verifier, config.shard)
+        eligible = eligible_states(run, config.verifier, config.shard, plan=config.plan, limit=config.limit)
         wanted = wanted_samples(
-            eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
+            eligible.states, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
         )
         if pilot:
-            _sample_pilot(config, run, policy, wanted, pilot)
+            _sample_pilot(config, run, policy, eligible, wanted, pilot)
         missing = missing_samples(run, policy.record.policy_id, wanted)
         counts = _prompt_counts(run, missing, policy.renderer)
     samples = int(missing["missing"].list.len().sum())
@@ -69,7 +69,12 @@ def estimate(
 
 
 def _sample_pilot(
-    config: RolloutConfig, run: Path, policy: PolicySession, wanted: pl.DataFrame, num_states: int
+    config: RolloutConfig,
+    run: Path,
+    policy: PolicySession,
+    eligible: Eligible,
+    wanted: pl.DataFrame,
+    num_states: int,
 ) -> None:
     """Sample and score states spread evenly over those wanted: ordinary rollouts, and as many of each as in a round."""
     size = min(num_states, len(wanted))
@@ -78,7 +83,7 @@ def _sample_pilot(
     plan = pl.DataFrame({"state_id": chosen}).with_columns(num_samples=pl.lit(count, pl.Int32))
     path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
     rundir.write_table(path, plan.to_arrow())
-    if rollout(replace(config, plan=path), run, policy)["stored"]["samples"]:
+    if rollout(replace(config, plan=path), run, policy, eligible)["stored"]["samples"]:
         score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
 
 

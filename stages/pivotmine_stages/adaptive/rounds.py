@@ -113,8 +113,8 @@ class _Rounds:
         self.rule, verifier = config.stopping(), config.rollout.verifier
         self.goal = Goal(target_recall=config.target_recall, sample_budget=config.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
-        eligible, _ = eligible_states(run, verifier, (0, 1))
-        self.states = first_states(eligible, config.rollout.limit)
+        self.eligible = eligible_states(run, verifier, (0, 1), limit=config.rollout.limit)
+        self.states = first_states(self.eligible.states, config.rollout.limit)
         self.folder = plans_dir(run, *self.ids) / f"{config.rule}-{rundir.config_digest(self._identity())}"
         self.failed: set[str] = set()
         self.planned: dict[str, int] = {}
@@ -140,7 +140,8 @@ class _Rounds:
 
     def _triage(self) -> None:
         spec = self.config.rollout.verifier
-        gates = gate_states(self.run, demonstrated_turns(self.run), spec)
+        turns = demonstrated_turns(self.run).join(self.states, on="state_id", how="semi", maintain_order="left")
+        gates = gate_states(self.run, turns, spec)
         counts = triage(self.run, self.policy, spec, self.states, gates)
         above, detail = set(self._above()), f"the demonstration alone has probability {self.rule.max_mean} or more"
         rows = [
@@ -171,7 +172,7 @@ class _Rounds:
 
     def _sample(self, plan: Path) -> dict[str, dict[str, Any]]:
         """Sample what the plan asks for, and score it."""
-        rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy)
+        rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy, self.eligible)
         if rolled["wanted_samples"] or self.states.is_empty():
             require_samples(rolled)
         self.sampled.update(rolled["sampled"])

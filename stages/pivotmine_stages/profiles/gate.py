@@ -1,22 +1,31 @@
-"""The gate: a state is eligible for a verifier when a demonstration passes it.
+"""The gate: a state is eligible for a verifier if a demonstration passes it.
 
-A verifier that does not accept the recorded action says nothing about the policy's.
+A verifier that rejects the recorded action says nothing about the policy's actions. A gate is a fact of the state and
+the verifier: it is judged once and stored in `gates/<verifier_id>.parquet`. Gates for which the verifier's machinery
+failed are not stored.
 """
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 from pivotmine.actions import Action, action_from_json
+from pivotmine.run import rundir
 from pivotmine.run.states import state_messages, tools_by_id
+from pivotmine.run.tables import GATES
 from pivotmine.verifiers import Outcome, State, VerifierSpec, passes_gate, resolve
 
 NO_VERIFIER = "no_verifier"
+SECONDS_PER_WRITE = 30.0
+_STORED = ("gate", "detail", "usable")
 
 
 class Gate(NamedTuple):
@@ -45,32 +54,107 @@ class _Demonstration(NamedTuple):
     """The one that the rules name for it."""
 
 
+class _Job(NamedTuple):
+    """One state on its way to a gate."""
+
+    state: State
+    domain: str | None
+    demonstrations: list[_Demonstration]
+
+
 def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str, Gate]:
     """The gate of each state of the demonstrated `turns`, in their order.
 
-    A state's domain is that of its first turn. Messages are read for those states only whose verifier asks for them.
+    A gate is judged once, and stored in `gates`. `turns` holds all demonstrated turns of its states. A state's domain
+    is that of its first turn. Messages are read only if the state's verifier asks for them.
     """
     tools = {key: tuple(found or ()) for key, found in tools_by_id(run).items()}
     grouped = turns.group_by("state_id", maintain_order=True).agg(
         pl.col("tools_id", "domain").first(), pl.col("demonstration").unique(maintain_order=True)
     )
+    stored = _read_gates(run, spec, grouped["state_id"])
     gates: dict[str, Gate] = {}
-    waiting: dict[str, list[_Demonstration]] = {}
-    for state_id, tools_id, domain, texts in grouped.iter_rows():
-        state = State(tools=tools[tools_id])
-        demonstrations = _demonstrations(spec, domain, texts)
-        # An entry in any case: the order of states is that of the turns.
-        gates[state_id] = Gate(state, {}, NO_VERIFIER)
-        if any(found.verifier and found.verifier.needs_messages for found in demonstrations):
-            waiting[state_id] = demonstrations
-        else:
-            gates[state_id] = _gate(spec, domain, state, state, demonstrations)
-    first = turns.unique("state_id", keep="first", maintain_order=True)
-    for found in state_messages(run, first.filter(pl.col("state_id").is_in(list(waiting)))):
-        state_id, short = found.turn["state_id"], gates[found.turn["state_id"]].state
-        state = replace(short, messages=tuple(found.messages))
-        gates[state_id] = _gate(spec, found.turn["domain"], short, state, waiting[state_id])
+    waiting: dict[str, _Job] = {}
+    with _GateWriter(run, spec) as writer:
+        for state_id, tools_id, domain, texts in grouped.iter_rows():
+            job = _Job(State(tools=tools[tools_id]), domain, _demonstrations(spec, domain, texts))
+            # An entry in any case: the order of states is that of the turns.
+            gates[state_id] = Gate(job.state, {}, NO_VERIFIER)
+            if state_id in stored:
+                gates[state_id] = _stored_gate(spec, job, *stored[state_id])
+            elif any(found.verifier and found.verifier.needs_messages for found in job.demonstrations):
+                waiting[state_id] = job
+            else:
+                gates[state_id] = writer.judge(state_id, job, job.state)
+        first = turns.unique("state_id", keep="first", maintain_order=True)
+        for found in state_messages(run, first.filter(pl.col("state_id").is_in(list(waiting)))):
+            state_id = found.turn["state_id"]
+            job = waiting[state_id]
+            gates[state_id] = writer.judge(state_id, job, replace(job.state, messages=tuple(found.messages)))
     return gates
+
+
+def _gates_file(run: Path, spec: VerifierSpec) -> Path:
+    return run / "gates" / f"{spec.verifier_id}.parquet"
+
+
+def _read_gates(run: Path, spec: VerifierSpec, state_ids: pl.Series) -> dict[str, tuple[str, str | None, list[int]]]:
+    """By state_id: gate, detail and usable, of the states that were judged before."""
+    path = _gates_file(run, spec)
+    rows = rundir.scan(run, "gates", [path] if path.exists() else [])
+    rows = rows.join(state_ids.to_frame().lazy(), on="state_id", how="semi")
+    return {state_id: tuple(row) for state_id, *row in rows.select("state_id", *_STORED).collect().iter_rows()}
+
+
+def _stored_gate(spec: VerifierSpec, job: _Job, gate: str, detail: str | None, places: list[int]) -> Gate:
+    usable = {job.demonstrations[place].text: job.demonstrations[place].action for place in places}
+    verifier = resolve(spec, job.domain, list(usable.values())) if usable else None
+    return Gate(job.state, usable, gate, detail, verifier)
+
+
+class _GateWriter:
+    """Judges gates and stores them: now and then, so that a kill loses little, and at the end."""
+
+    def __init__(self, run: Path, spec: VerifierSpec) -> None:
+        self.run, self.spec = run, spec
+        self.rows: list[dict[str, Any]] = []
+        self.written = time.monotonic()
+
+    def __enter__(self) -> _GateWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def judge(self, state_id: str, job: _Job, state: State) -> Gate:
+        """The gate of a state, `state` with the messages if the verifier asks for them."""
+        gate, is_final = _gate(self.spec, job, state)
+        if is_final:
+            places = [place for place, found in enumerate(job.demonstrations) if found.text in gate.usable]
+            row = {"verifier_id": self.spec.verifier_id, "state_id": state_id, "usable": places}
+            self.rows.append({**row, "gate": gate.gate, "detail": gate.detail})
+        if time.monotonic() - self.written > SECONDS_PER_WRITE:
+            self._write()
+        return gate
+
+    def _write(self) -> None:
+        """Add the rows to the file; another process may have added the same, or others."""
+        rows, self.rows = self.rows, []
+        if not rows:
+            return
+        path = _gates_file(self.run, self.spec)
+        try:
+            # The locks of two processes that judge the same states are held for a moment only: wait.
+            with rundir.stage_lock(self.run, f"gates-{self.spec.verifier_id}", wait=True):
+                known = rundir.scan(self.run, "gates", [path] if path.exists() else []).collect()
+                added = pl.DataFrame(pa.Table.from_pylist(rows, schema=GATES))
+                every = pl.concat([known, added]).unique("state_id", keep="first").sort("state_id")
+                rundir.write_table(path, every.to_arrow().cast(GATES))
+        except OSError as error:
+            # A run on a read-only disk can be audited; it judges again the next time.
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+        self.written = time.monotonic()
 
 
 def seen_states(run: Path, turns: pl.DataFrame, gates: dict[str, Gate]) -> Iterator[tuple[str, Gate, State]]:
@@ -95,18 +179,20 @@ def _demonstrations(spec: VerifierSpec, domain: str | None, texts: list[str]) ->
     return [_Demonstration(text, a, resolve(spec, domain, [a])) for text, a in zip(texts, actions, strict=True)]
 
 
-def _gate(
-    spec: VerifierSpec, domain: str | None, short: State, state: State, demonstrations: list[_Demonstration]
-) -> Gate:
-    """Judge each of a state's demonstrations against itself, by its own verifier."""
+def _gate(spec: VerifierSpec, job: _Job, state: State) -> tuple[Gate, bool]:
+    """Judge each demonstration against itself, by its own verifier; False if the machinery failed for one of them."""
+    demonstrations = job.demonstrations
     verdicts = [(found, passes_gate(found.verifier, state, found.action)) for found in demonstrations if found.verifier]
     if not verdicts:
-        return Gate(short, {}, NO_VERIFIER, f"{spec.name} does not verify {demonstrations[0].action.kind} turns")
+        detail = f"{spec.name} does not verify {demonstrations[0].action.kind} turns"
+        return Gate(job.state, {}, NO_VERIFIER, detail), True
+    is_final = all(verdict.outcome != Outcome.ERROR for _, verdict in verdicts)
     usable = {found.text: found.action for found, verdict in verdicts if verdict.reward == 1}
     if usable:
-        return Gate(short, usable, str(Outcome.CORRECT), verifier=resolve(spec, domain, list(usable.values())))
+        verifier = resolve(spec, job.domain, list(usable.values()))
+        return Gate(job.state, usable, str(Outcome.CORRECT), verifier=verifier), is_final
     _, first = verdicts[0]
-    return Gate(short, {}, str(first.outcome), first.detail or None)
+    return Gate(job.state, {}, str(first.outcome), first.detail or None), is_final
 
 
 def as_reject(stage: str, reason: str, turn: dict[str, Any], detail: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -12,31 +12,59 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.profiles.gate import as_reject, gate_states
+from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
 
 MAX_SAMPLES = 16_384
 """Samples of a state: one request asks for them all, and vLLM takes no more in one."""
+MIN_JUDGED = 256
+"""States judged at a time while a limit is not reached: each time reads the turns anew."""
+
+
+class Eligible(NamedTuple):
+    states: pl.DataFrame
+    """The first demonstrated turn of each state that passes the gate, in the order of the sources."""
+    rejects: list[dict[str, Any]]
+    """The states of this shard that fail it. Each state is rejected by one shard."""
 
 
 def eligible_states(
-    run: Path, verifier: VerifierSpec, shard: tuple[int, int]
-) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """The first demonstrated turn of each state that passes the gate, in the order of the sources.
+    run: Path,
+    verifier: VerifierSpec,
+    shard: tuple[int, int],
+    *,
+    plan: Path | None = None,
+    limit: int | None = None,
+) -> Eligible:
+    """The states that may be sampled. Only the states that are asked for are judged.
 
-    Beside it the rejects of this shard: each state is rejected by one shard.
+    These are the states of the plan, or else the shard's; with a limit, states in order until so many pass.
     """
     turns = demonstrated_turns(run)
-    gates = gate_states(run, turns, verifier)
     counts = turns.group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_turns"))
     states = turns.unique("state_id", keep="first", maintain_order=True).join(
         counts, on="state_id", maintain_order="left"
     )
-    passing = pl.col("state_id").is_in([state_id for state_id, gate in gates.items() if gate.usable])
+    if plan is not None:
+        states = states.join(_read_plan(plan), on="state_id", how="semi", maintain_order="left")
+    elif limit is None:
+        states = _of_shard(states, shard)
+    gates: dict[str, Gate] = {}
+    num_passing, wanted = 0, len(states) if limit is None else limit
+    while num_passing < wanted and len(gates) < len(states):
+        batch = states.slice(len(gates), max(wanted - num_passing, MIN_JUDGED))
+        found = gate_states(run, turns.join(batch, on="state_id", how="semi", maintain_order="left"), verifier)
+        num_passing += sum(bool(gate.usable) for gate in found.values())
+        gates |= found
+    passing = pl.Series("passes", [bool(gate.usable) for gate in gates.values()], pl.Boolean)
+    judged = states.head(len(gates)).with_columns(passing)
+    # Batches may judge more than the limit needs: the answer does not depend on their size.
+    before = pl.col("passes").cum_sum() - pl.col("passes").cast(pl.UInt32)
+    judged = judged.filter(before < wanted)
     rejects = [
         as_reject("rollout", gates[turn["state_id"]].reject_reason, turn, gates[turn["state_id"]].detail)
-        for turn in _of_shard(states.filter(~passing), shard).iter_rows(named=True)
+        for turn in _of_shard(judged.filter(~pl.col("passes")), shard).iter_rows(named=True)
     ]
-    return states.filter(passing), rejects
+    return Eligible(judged.filter("passes").drop("passes"), rejects)
 
 
 def wanted_samples(
@@ -44,7 +72,7 @@ def wanted_samples(
 ) -> pl.DataFrame:
     """The states of this command with `num_samples`: the plan's counts, or the same for all; then limit, then shard."""
     if plan is not None:
-        states = eligible.join(_read_plan(plan, eligible), on="state_id", maintain_order="left")
+        states = eligible.join(_known_plan(plan, eligible), on="state_id", maintain_order="left")
     else:
         states = eligible.with_columns(num_samples=pl.lit(num_samples, pl.Int32))
     return _of_shard(first_states(states, limit), shard)
@@ -62,7 +90,17 @@ def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:
     return states.filter(share == i) if n > 1 else states
 
 
-def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
+def _known_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
+    """The plan's rows; UserError if one of its states is not eligible."""
+    plan = _read_plan(path)
+    unknown = plan.join(eligible, on="state_id", how="anti")
+    if not unknown.is_empty():
+        example = unknown["state_id"][0]
+        raise UserError(f"--plan {path}: {len(unknown)} states are not eligible in this run, {example} for example")
+    return plan
+
+
+def _read_plan(path: Path) -> pl.DataFrame:
     readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
     if path.suffix not in readers:
         raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
@@ -81,10 +119,6 @@ def _read_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
         or (given["num_samples"] != plan["num_samples"]).any()
     ):
         raise UserError(f"--plan {path}: one row a state, each with a whole number of samples from 0 to {MAX_SAMPLES}")
-    unknown = plan.join(eligible, on="state_id", how="anti")
-    if not unknown.is_empty():
-        example = unknown["state_id"][0]
-        raise UserError(f"--plan {path}: {len(unknown)} states are none of the run's eligible ones, {example} for one")
     return plan
 
 

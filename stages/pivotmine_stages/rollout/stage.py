@@ -30,7 +30,7 @@ from pivotmine_stages.policy.prompts import Prompt, Renderer
 from pivotmine_stages.policy.record import PolicyRecord, check_seed, remember_policy
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.gate import as_reject
-from pivotmine_stages.rollout.missing import eligible_states, in_prefix_order, missing_samples, wanted_samples
+from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
 
 SAMPLES_PER_PART = 4096
@@ -88,10 +88,13 @@ class _Work:
         rundir.write_rows(path, "rollouts", rows)
 
 
-def rollout(config: RolloutConfig, run: Path, policy: PolicySession | None = None) -> dict[str, Any]:
-    """Run the stage; returns the summary that the command prints. Again, it samples only what is missing.
+def rollout(
+    config: RolloutConfig, run: Path, policy: PolicySession | None = None, eligible: Eligible | None = None
+) -> dict[str, Any]:
+    """Run the stage; returns the summary that the command prints. A second run samples only what is missing.
 
     policy: one that was opened for this configuration and stays open, for several rounds; None: one of its own.
+    eligible: the states that the rounds share; None: those that this configuration asks for.
     """
     rundir.require_run(run)
     i, n = config.shard
@@ -101,19 +104,21 @@ def rollout(config: RolloutConfig, run: Path, policy: PolicySession | None = Non
         rundir.stage_lock(run, f"rollout-{opened.record.policy_id}-{i}of{n}"),
     ):
         check_seed(run, opened.record)
-        return _rollout(config, run, opened)
+        return _rollout(config, run, opened, eligible)
 
 
-def _rollout(config: RolloutConfig, run: Path, policy: PolicySession) -> dict[str, Any]:
+def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: Eligible | None) -> dict[str, Any]:
     started, record = time.monotonic(), policy.record
-    eligible, rejects = eligible_states(run, config.verifier, config.shard)
+    states, rejects = eligible or eligible_states(
+        run, config.verifier, config.shard, plan=config.plan, limit=config.limit
+    )
     wanted = wanted_samples(
-        eligible, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
+        states, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
     )
     missing = missing_samples(run, record.policy_id, wanted)
     if any((run / "rollouts" / record.policy_id).glob("part-*.parquet")):
         remember_policy(run, record)  # its record may have been deleted
-    work = _Work(run, config, record, rejects)
+    work = _Work(run, config, record, list(rejects))
     sampling_s = 0.0
     if not missing.is_empty():
         engine = policy.engine(_stored(run, record)["samples"])

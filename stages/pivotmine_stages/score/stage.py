@@ -93,9 +93,12 @@ def _score(
     config: ScoreConfig, run: Path, record: PolicyRecord, parser: str, folder: Path, identity: dict[str, str]
 ) -> dict[str, Any]:
     started = time.monotonic()
-    turns = demonstrated_turns(run)
-    gates = gate_states(run, turns, config.verifier)
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    sampled = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
+    sampled = sampled.agg(num_samples=pl.len().cast(pl.Int32)).collect()
+    turns = demonstrated_turns(run)
+    sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
+    gates = gate_states(run, sampled_turns, config.verifier)
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
         (folder / orphan).unlink()  # of rollouts that were deleted: views and holdouts would count them
     new = [path for path in rollouts if not (folder / path.name).exists()]
@@ -105,12 +108,11 @@ def _score(
             pass
     parts = [folder / path.name for path in rollouts]
     scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
-    sampled = rundir.scan(run, "rollouts", rollouts).group_by("state_id").agg(num_samples=pl.len().cast(pl.Int32))
     gate = pl.DataFrame(
         {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
         schema={"state_id": pl.String, "gate": pl.String},
     )
-    table = profile(scores, sampled.collect().join(gate, on="state_id", how="left"), **identity)
+    table = profile(scores, sampled.join(gate, on="state_id", how="left"), **identity)
     profiles = with_posteriors(run, turns, pl.DataFrame(table))
     rundir.write_table(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
     rejects = list(_rejects(turns, gates, profiles))

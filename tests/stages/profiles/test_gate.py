@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from runs import (
     TOOLS,
@@ -22,9 +24,11 @@ from runs import (
     trajectory,
 )
 
+from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import State
 from pivotmine_stages.cli.config_file import verifier
+from pivotmine_stages.profiles import gate as gate_module
 from pivotmine_stages.profiles.gate import gate_states
 from pivotmine_stages.score import stage as score_stage
 from pivotmine_stages.score.stage import ScoreConfig, score
@@ -103,3 +107,60 @@ def test_samples_are_judged_by_the_verifier_of_their_state(
         "user: why": None,
     }
     assert (summary["verifier_id"], summary["rejects"]) == (CHOICE.verifier_id, {"unverifiable": 1})
+
+
+def test_a_gate_is_judged_once_and_read_from_then_on(run: Path) -> None:
+    turns = demonstrated_turns(run)
+    judged = gate_states(run, turns.filter(turns["domain"] == "shop"), CHOICE)
+    path = run / "gates" / f"{CHOICE.verifier_id}.parquet"
+    assert set(stored(path)) == set(judged), "only the states at hand"
+    states = states_of(run)
+    # A stored gate that no verifier would give shows that it is read.
+    told = {"gate": "wrong_text", "detail": "told", "usable": []}
+    rewrite(path, lambda row: {**row, **told} if row["state_id"] == states["user: find A"] else row)
+    gates = gate_states(run, turns, CHOICE)
+    assert set(stored(path)) == set(states.values())
+    assert gates[states["user: find A"]][1:] == ({}, "wrong_text", "told", None)
+    others = [state for state in judged if state != states["user: find A"]]
+    assert {state: gates[state] for state in others} == {state: judged[state] for state in others}
+    assert list(gates) == list(turns["state_id"].unique(maintain_order=True))
+
+
+def test_stored_gates_are_those_that_were_judged(run: Path) -> None:
+    turns = demonstrated_turns(run)
+    assert gate_states(run, turns, CHOICE) == gate_states(run, turns, CHOICE)
+    assert stored(run / "gates" / f"{CHOICE.verifier_id}.parquet")[states_of(run)["user: both"]]["usable"] == [0, 1]
+
+
+def test_processes_that_judge_at_once_lose_nothing(run: Path) -> None:
+    """Two writers, neither of which has seen the other's rows."""
+    turns = demonstrated_turns(run)
+    shop, bank = turns.filter(turns["domain"] == "shop"), turns.filter(turns["domain"] == "bank")
+    with gate_module._GateWriter(run, CHOICE) as slow:  # pyright: ignore[reportPrivateUsage]
+        gate_states(run, shop, CHOICE)
+        row = {"verifier_id": CHOICE.verifier_id, "gate": "correct", "detail": None, "usable": [0]}
+        slow.rows += [{**row, "state_id": state} for state in (shop["state_id"][0], "new")]
+        gate_states(run, bank, CHOICE)
+    assert set(stored(run / "gates" / f"{CHOICE.verifier_id}.parquet")) == {*states_of(run).values(), "new"}
+
+
+def test_gates_that_the_machinery_failed_for_are_judged_again(run: Path) -> None:
+    broken = verifier({}, "own_verifiers:twice")
+    turns = demonstrated_turns(run)
+    assert {gate.gate for gate in gate_states(run, turns, broken).values()} == {"error"}
+    assert not (run / "gates" / f"{broken.verifier_id}.parquet").exists()
+
+
+def test_score_judges_the_sampled_states_only(run: Path) -> None:
+    state = states_of(run)["user: find A"]
+    add_rollouts(run, {state: [sample(call_text("find", id="A"))]})
+    score(ScoreConfig(verifier=CHOICE), run)
+    assert set(stored(run / "gates" / f"{CHOICE.verifier_id}.parquet")) == {state}
+
+
+def stored(path: Path) -> dict[str, dict[str, Any]]:
+    return {row["state_id"]: row for row in pl.read_parquet(path, glob=False).to_dicts()}
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    rundir.write_rows(path, "gates", [change(row) for row in stored(path).values()])

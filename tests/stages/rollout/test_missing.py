@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.options import extract
+from pivotmine_stages.rollout import missing
 from pivotmine_stages.rollout.missing import eligible_states, missing_samples, wanted_samples
 
 VERIFIER = make_spec("tool_call", {})
@@ -67,8 +69,8 @@ def test_what_no_part_holds_is_missing(run: Path) -> None:
     for part, keys in enumerate((stored[:3], stored[3:])):
         rows = [{"policy_id": "p", "state_id": state, "sample_index": index} for state, index in keys]
         rundir.write_rows(run / "rollouts" / "p" / f"part-0of1-{part:06d}.parquet", "rollouts", rows)
-    missing = missing_samples(run, "p", wanted(eligible, num_samples=4))
-    assert dict(missing.select("state_id", "missing").iter_rows()) == {
+    left = missing_samples(run, "p", wanted(eligible, num_samples=4))
+    assert dict(left.select("state_id", "missing").iter_rows()) == {
         a: [1, 3],
         b: [3],
         c: [0, 1, 2, 3],
@@ -91,3 +93,26 @@ def test_a_plan_is_a_table_of_a_known_kind(run: Path, tmp_path: Path) -> None:
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
     with pytest.raises(UserError, match=r"plan\.txt: a \.parquet, \.csv or \.jsonl file"):
         wanted(eligible, plan=tmp_path / "plan.txt")
+
+
+def test_a_limit_judges_no_more_than_it_needs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = eligible_states(run, VERIFIER, (0, 1))
+    shutil.rmtree(run / "gates")
+    monkeypatch.setattr(missing, "MIN_JUDGED", 1)
+    first = eligible_states(run, VERIFIER, (0, 1), limit=1)
+    assert rundir.scan(run, "gates").collect()["state_id"].to_list() == first.states["state_id"].to_list()
+    for limit in range(6):
+        monkeypatch.setattr(missing, "MIN_JUDGED", 1 + limit)
+        few = eligible_states(run, VERIFIER, (0, 1), limit=limit)
+        assert few.states.equals(everything.states.head(limit))
+        assert few.rejects == everything.rejects[: len(few.rejects)]
+
+
+def test_a_plan_judges_its_own_states(run: Path, tmp_path: Path) -> None:
+    states = eligible_states(run, VERIFIER, (0, 1)).states["state_id"][1:3].to_list()
+    shutil.rmtree(run / "gates")
+    plan = tmp_path / "plan.csv"
+    plan.write_text("state_id,num_samples\n" + "".join(f"{state},1\n" for state in states))
+    found = eligible_states(run, VERIFIER, (0, 1), plan=plan)
+    assert (found.states["state_id"].to_list(), found.rejects) == (states, [])
+    assert sorted(rundir.scan(run, "gates").collect()["state_id"]) == sorted(states)
