@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
+from polars.expr.whenthen import ChainedThen
 
 if TYPE_CHECKING:
     from pivotmine_stages.select.rule import SelectConfig
@@ -75,11 +76,11 @@ def salted_hash(text: str, salt: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{salt}/{text}".encode(), digest_size=8).digest(), "big")
 
 
-def _rewards_differ(config: SelectConfig) -> pl.Expr:
+def _rewards_differ(config: SelectConfig) -> ChainedThen:
     return _is_profiled(config).when(pl.col("reward_class") != "sometimes").then(pl.col("reward_class"))
 
 
-def _is_profiled(config: SelectConfig) -> pl.Expr:
+def _is_profiled(config: SelectConfig) -> ChainedThen:
     return (
         pl.when(pl.col("num_scored").is_null())
         .then(pl.lit("not_profiled"))
