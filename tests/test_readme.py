@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_file_tree_names_every_folder_of_code_and_no_other() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text[text.index("pyproject.toml  constraints.txt") :]
-    named = set(re.findall(r"\b(\w+)/", tree[: tree.index("```")]))
+    named = set(re.findall(r"(?<![.\w])(\w+)/", tree[: tree.index("```")]))
     roots = ("pipeline/pivotmine", "stages/pivotmine_stages", "trainer/pivotmine_trainer")
     folders = {path.parent.name for root in roots for path in (ROOT / root).glob("*/__init__.py")}
     assert folders <= named
