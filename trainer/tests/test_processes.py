@@ -76,6 +76,6 @@ def test_only_the_first_process_of_a_machine_speaks_at_once(
     monkeypatch.setattr(console, "GRACE_S", grace_s)
     started = time.monotonic()
     with pytest.raises(SystemExit):
-        main(["--dataset", "x", "--model", "y", "--output_dir", "z", "--beta", beta])
+        main(["--dataset", "owner/x", "--model", "y", "--output_dir", "z", "--beta", beta])
     assert least_s <= time.monotonic() - started < most_s
     assert words in capsys.readouterr().err

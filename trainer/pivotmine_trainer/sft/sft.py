@@ -25,7 +25,7 @@ from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
 from pivotmine_trainer.sft.demonstrations import continuations
-from pivotmine_trainer.train import resume
+from pivotmine_trainer.train import resume, saving
 
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
@@ -43,7 +43,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         examples[split] = _examples(data, split, tokenizer, settings.max_length)
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
-    check_model(model, config)
+    check_model(model, config, settings)
     ours = resume.identity(arguments, settings, model, rows["train"], rows.get("validation"))
     resume.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
@@ -61,6 +61,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         )
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     trainer.save_model(settings.output_dir)
+    saving.save_in_dtype(settings.output_dir, config)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
 
 
