@@ -46,7 +46,9 @@ def by_length(completion_ids: list[list[int]], **columns: Any) -> list[float | N
     return [None, *(1.0 if len(ids) % 2 else 0.25 for ids in completion_ids[1:])]
 
 
-def step(policy: Path, output_dir: Path, echo: float = 0.0, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
+def step(
+    policy: Path, output_dir: Path, echo: float = 0.0, demonstrations: Any = None, **options: Any
+) -> tuple[dict[str, torch.Tensor], Any]:
     """The change of every weight in one step of plain SGD at rate 1, minus the gradient; and the trainer."""
     tokenizer = tiny.load_tokenizer(policy)
     tokenizer.padding_side = "left"
@@ -61,7 +63,7 @@ def step(policy: Path, output_dir: Path, echo: float = 0.0, **options: Any) -> t
         args=settings(output_dir, **options),
         train_dataset=Dataset.from_list(tiny.pivot_rows(policy)[:4]),
         processing_class=tokenizer,
-        additions=Additions(echo=Echo(tokenizer, echo, 256) if echo else None),
+        additions=Additions(echo=Echo(tokenizer, echo, 256) if echo else None, demonstrations=demonstrations),
     )
     made.train()
     return {name: weight.detach() - before[name] for name, weight in model.named_parameters()}, made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import tiny
@@ -44,7 +44,10 @@ def make(kind: str) -> Any:
         if kind == "sliding":
             return MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16))
         if kind == "mixed":
-            layers = {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True}
+            layers: dict[str, Any] = {
+                "layer_types": ["sliding_attention", "full_attention"],
+                "use_sliding_window": True,
+            }
             return Qwen3ForCausalLM(Qwen3Config(**SIZES, **layers, sliding_window=16))
         model = Qwen3ForCausalLM(Qwen3Config(**SIZES))
         if kind == "eager":
@@ -120,7 +123,7 @@ def gradient(policy: Path, out: Path, kind: str, way: str, **options: Any) -> tu
         additions=Additions(shared_prefix=way),
     )
     trainer.train()
-    after = {name.removeprefix("module."): weight for name, weight in trainer.model.named_parameters()}
+    after = {name.removeprefix("module."): weight for name, weight in cast(Any, trainer.model).named_parameters()}
     return {name: (after[name].detach() - old).float() for name, old in before.items()}, trainer
 
 
@@ -219,7 +222,7 @@ def test_a_difference_is_noticed_in_the_first_step(
     from pivotmine_trainer.train.shared_prefix import SharedPrefix
 
     expected, _ = gradient(policy, tmp_path / "dense", "full", "false")
-    right = SharedPrefix._masks
+    right: Any = vars(SharedPrefix)["_masks"]
 
     def blind(self: Any, action: torch.Tensor, positions: torch.Tensor, wide: int) -> Any:
         return right(self, action.masked_fill(action == -1, -3), positions, wide)

@@ -310,7 +310,9 @@ class PivotTrainer(GRPOTrainer):
         """TRL's; before the first pass of a step, the gradient of the demonstrations."""
         demonstrations = self._additions.demonstrations
         if demonstrations is not None and self._step % self.current_gradient_accumulation_steps == 0:
-            demonstrations.backward(self, args[0] if args else kwargs["model"])
+            model = args[0] if args else kwargs["model"]
+            model.train()  # an evaluation left it otherwise, and only TRL's step puts it back
+            demonstrations.backward(self, model)
         return super().training_step(*args, **kwargs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
