@@ -119,9 +119,12 @@ def _check(
     settings: GRPOSettings, model: ModelSettings, tokenizer: Any, config: Any, splits: dict[str, Dataset | None]
 ) -> None:
     limits = {"the model's context of": policies.context_length(config)}
-    if settings.use_vllm:
-        limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     assert settings.max_completion_length is not None
+    if settings.use_vllm:
+        if settings.vllm_max_model_length is None:  # vLLM would reserve memory for the model's whole context
+            longest = max(len(ids) for data in splits.values() if data is not None for ids in data["prompt_ids"])
+            settings.vllm_max_model_length = longest + settings.max_completion_length
+        limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     for source, data in splits.items():
         if data is not None:
             prompts.check_context(data, source, settings.max_completion_length, limits)

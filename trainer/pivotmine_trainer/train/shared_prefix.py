@@ -81,7 +81,7 @@ class SharedPrefix:
         config = model.config.get_text_config()
         self._config, self._way = config, way
         self._window: int | None = getattr(config, "sliding_window", None)
-        self._kinds = set(getattr(config, "layer_types", None) or ())
+        self._kinds: set[str] = set(getattr(config, "layer_types", None) or ())
         self._places: torch.Tensor | None = None
         model.base_model.register_forward_hook(self._keep_places)
         self.num_computed = 0

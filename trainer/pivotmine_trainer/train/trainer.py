@@ -69,6 +69,7 @@ class PivotTrainer(GRPOTrainer):
     # --- one prompt, many actions
 
     def _share_prefixes(self) -> dict[str, SharedPrefix]:
+        args: Any = self.args
         way, model = self._additions.shared_prefix, self._unwrapped(self.model)
         if self._own_sampling is None:
             shared_sampling.share(model)
@@ -82,7 +83,7 @@ class PivotTrainer(GRPOTrainer):
         if way == "cached" and (self.args.gradient_checkpointing or self.is_fsdp_enabled or self.is_deepspeed_enabled):
             say("prefixes  packed, not cached: gradient checkpointing or sharded weights need one pass without a cache")
             way = "packed"
-        if (self.args.per_device_train_batch_size * self.args.steps_per_generation) % self.num_generations:
+        if (args.per_device_train_batch_size * args.steps_per_generation) % args.num_generations:
             say("prefixes  a group is spread over several processes, and each of them computes its prompt")
         shared = {"policy": SharedPrefix(model, way)}
         if self.ref_model is not None and shared_prefix.dense_reason(self.ref_model, aux_loss=False) is None:
@@ -138,8 +139,9 @@ class PivotTrainer(GRPOTrainer):
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, group: Group, shared: SharedPrefix
     ) -> bool:
         """Whether one group's log-probabilities are those of the dense way, in eval mode; one line where not."""
-        rows, half = group.rows, self.args.bf16 or self.args.fp16 or self.model.dtype not in shared_prefix.TOLERANCE
-        tolerance = shared_prefix.TOLERANCE_HALF if half else shared_prefix.TOLERANCE[self.model.dtype]
+        rows, dtype = group.rows, self._unwrapped(self.model).dtype
+        is_half = self.args.bf16 or self.args.fp16 or dtype not in shared_prefix.TOLERANCE
+        tolerance = shared_prefix.TOLERANCE_HALF if is_half else shared_prefix.TOLERANCE[dtype]
         one = group._replace(rows=list(range(len(rows))))
         before = shared.num_computed
         model.eval()
@@ -156,7 +158,8 @@ class PivotTrainer(GRPOTrainer):
         finally:
             model.train()
         shared.num_computed = before
-        worst = self.accelerator.gather(apart.nan_to_num(torch.inf).reshape(1)).max().item()
+        gathered: Any = self.accelerator.gather(apart.nan_to_num(torch.inf).reshape(1))
+        worst = gathered.max().item()
         if worst > tolerance:
             say(f"prefixes  each prompt once a sample: {words} from those of shared prompts")
         return worst <= tolerance
@@ -185,11 +188,12 @@ class PivotTrainer(GRPOTrainer):
         """TRL's, with whole groups shuffled: it shuffles samples, and each pass would see many prompts."""
         if not self._is_training:
             return super()._prepare_inputs(generation_batch)
-        every = self.args.steps_per_generation * self.num_iterations
-        if self._step % every == 0 or self._buffered_inputs is None:
+        args: Any = self.args
+        kept: Any = self._buffered_inputs
+        if self._step % (args.steps_per_generation * self.num_iterations) == 0 or kept is None:
             batch = self._shuffled(self._generate_and_score_completions(generation_batch))
-            self._buffered_inputs = split_tensor_dict(batch, self.args.steps_per_generation)
-        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+            kept = self._buffered_inputs = split_tensor_dict(batch, args.steps_per_generation)
+        return kept[self._step % args.steps_per_generation]
 
     def _shuffled(self, batch: dict[str, Any]) -> dict[str, Any]:
         num_rows, size = len(batch["prompt_ids"]), int(self.num_generations or 1)
