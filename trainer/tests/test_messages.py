@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -116,8 +117,8 @@ def test_the_model_is_saved_in_the_policy_s_own_dtype(policy: Path, dataset: Pat
     from transformers import AutoModelForCausalLM
 
     half = tmp_path / "half"
-    tokenizer = tiny.load_tokenizer(policy)
-    tiny.save(half, AutoModelForCausalLM.from_pretrained(policy).to(torch.bfloat16), tokenizer)
+    model: Any = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16)
+    tiny.save(half, model, tiny.load_tokenizer(policy))
     out = tmp_path / "out"
     main(tiny.command(half, dataset, out, max_steps=1, eval_strategy="no"))
     assert {weight.dtype for weight in load_file(out / "model.safetensors").values()} == {torch.bfloat16}

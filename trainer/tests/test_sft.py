@@ -26,10 +26,8 @@ def test_demonstrations_longer_than_max_length_are_left_out_whole(
     main(tiny.command(policy, dataset, tmp_path / "out", **SFT, max_length=fitting[-1], max_steps=1))
     count = len(lengths) - len(fitting)
     first, *_ = capsys.readouterr().out.splitlines()
-    assert (
-        first
-        == f"train     {len(fitting)} demonstrations in {len(fitting)} sequences; left out: longer_than_max_length {count}"
-    )
+    num = len(fitting)
+    assert first == f"train     {num} demonstrations in {num} sequences; left out: longer_than_max_length {count}"
     said = refusal(tiny.command(policy, dataset, tmp_path / "none", **SFT, max_length=9), capsys)
     assert said == "--max_length 9: all demonstrations of train are longer; give more, or leave it out"
 
