@@ -22,6 +22,7 @@ from typing import Any
 from pivotmine.actions import Action, parse_action
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, Scorer, Verdict
+from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_trainer.data.dataset import make_judge, row_spec
 from pivotmine_trainer.data.rows import tools_of
 
@@ -41,18 +42,22 @@ def make_reward(
     end_ids: Collection[int],
     *,
     verifier: str | None = None,
-    invalid_action_reward: float | None = None,
+    watch_verifier: str | None = None,
 ) -> RewardFunction:
     """A reward function as TRL calls it.
 
-    end_ids: the tokens that end a turn. verifier: one for all rows, instead of each row's own. invalid_action_reward:
-    the reward of a call that cannot be read; None leaves it to the verifiers, which give 0.
+    end_ids: the tokens that end a turn. verifier: one for all rows, instead of each row's own. watch_verifier: one
+    whose verdicts are logged next to the reward, and train nothing.
     """
 
     def reward(*, completion_ids: list[list[int]], **columns: Any) -> list[float | None]:
         verdicts = _verdicts(tokenizer, frozenset(end_ids), verifier, completion_ids, columns)
         _log(verdicts, columns)
-        return [_reward(verdict, invalid_action_reward) for verdict in verdicts]
+        if watch_verifier is not None:
+            _log_watch(
+                _verdicts(tokenizer, frozenset(end_ids), watch_verifier, completion_ids, columns), verdicts, columns
+            )
+        return [verdict.reward for verdict in verdicts]
 
     reward.__name__ = "pivot_reward"
     return reward
@@ -93,26 +98,22 @@ def _verdicts(
     completion_ids: list[list[int]],
     columns: dict[str, Any],
 ) -> list[Verdict]:
-    judges: dict[tuple[Any, ...], Scorer | None] = {}
-    verdicts: list[Verdict] = []
+    """One for each completion; those that wait for a server are asked for many at once, as `score` does."""
+    judges: dict[tuple[Any, ...], tuple[Scorer, int]] = {}
+    calls: list[JudgeCall] = []
     for index, ids in enumerate(completion_ids):
         row = {name: columns[name][index] for name in JUDGED_BY}
         key = tuple(row.values())
         if key not in judges:
             spec = row_spec(row, f"state {row['state_id']}", verifier)
-            judges[key] = make_judge(row, spec) if spec else None
-        judge = judges[key]
-        if judge is None:
-            verdicts.append(Verdict(None, Outcome.ERROR, "the row names no verifier"))
-        else:
-            verdicts.append(judge(read_action(tokenizer, end_ids, ids, row)))
-    return verdicts
+            judges[key] = (make_judge(row, spec), spec.num_waiting) if spec else (_unjudged, 0)
+        judge, num_waiting = judges[key]
+        calls.append(JudgeCall(judge, read_action(tokenizer, end_ids, ids, row), num_waiting))
+    return list(judge_all(calls))
 
 
-def _reward(verdict: Verdict, invalid_action_reward: float | None) -> float | None:
-    if verdict.outcome == Outcome.INVALID_CALL and invalid_action_reward is not None:
-        return invalid_action_reward
-    return verdict.reward
+def _unjudged(action: Action) -> Verdict:
+    return Verdict(None, Outcome.ERROR, "the row names no verifier")
 
 
 def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
@@ -126,6 +127,19 @@ def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
         counts = Counter(verdict.outcome for verdict in verdicts)
         for outcome in LOGGED_OUTCOMES:
             log_metric(f"outcomes/{outcome}", counts[outcome] / len(verdicts))
+
+
+def _log_watch(watched: list[Verdict], verdicts: list[Verdict], columns: dict[str, Any]) -> None:
+    """The second verifier's verdicts, into the table of completions and the metrics."""
+    log_extra, log_metric = columns.get("log_extra"), columns.get("log_metric")
+    if log_extra is not None:
+        log_extra("watch_reward", [verdict.reward for verdict in watched])
+        log_extra("watch_outcome", [str(verdict.outcome) for verdict in watched])
+    both = [(w.reward, v.reward) for w, v in zip(watched, verdicts, strict=True)]
+    pairs = [(w, v) for w, v in both if w is not None and v is not None]
+    if log_metric is not None and pairs:
+        log_metric("watch/reward", sum(w for w, _ in pairs) / len(pairs))
+        log_metric("watch/apart", sum(v - w for w, v in pairs) / len(pairs))
 
 
 @lru_cache(maxsize=1)

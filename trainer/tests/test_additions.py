@@ -113,7 +113,7 @@ def test_the_curriculum_trains_and_its_state_is_saved(policy: Path, dataset: Pat
     main(tiny.command(policy, dataset, out, curriculum="true", eval_strategy="no", save_steps=2))
     state = json.loads((out / "checkpoint-2/curriculum.json").read_text())
     assert sum(state["num_samples"].values()) == 2 * 32
-    logged = pq.read_table(out / "completions/completions_00002.parquet").to_pydict()["state_id"]
+    logged = pq.read_table(out / "completions/train_00002.parquet").to_pydict()["state_id"]
     assert logged[::8] == [f"state{row}" for row in state["drawn"][1]]
 
 

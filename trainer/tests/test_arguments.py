@@ -84,3 +84,22 @@ def test_a_warm_up_as_long_as_the_training(
         if planned
         else ""
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ([], 1e-6),
+        (["--use_peft", "true"], 1e-5),
+        (["--use_peft", "true", "--learning_rate", "1e-6"], 1e-6),
+        (["--method", "sft"], 2e-5),
+        (["--method", "sft", "--use_peft", "true"], 2e-4),
+    ],
+)
+def test_an_adapter_s_learning_rate_is_ten_times_as_high_unless_it_is_given(
+    words: list[str], rate: float, tmp_path: Path
+) -> None:
+    _, settings, model = parse(["--dataset", "owner/x", "--model", "y", "--output_dir", str(tmp_path), *words])
+    assert settings.learning_rate == pytest.approx(rate)
+    assert model.lora_target_modules == ("all-linear" if "--use_peft" in words else None)
+    assert model.lora_dropout == 0

@@ -43,7 +43,7 @@ def test_columns_that_are_missing_or_of_another_kind(
     rows = pa.Table.from_pylist(tiny.pivot_rows(policy))
     args = tiny.command(unloadable, tmp_path, tmp_path / "out")
     pq.write_table(rows.drop_columns(["verifier_id", "parser"]), tmp_path / "train.parquet")
-    assert "no pivot dataset, it lacks parser, verifier_id;" in refusal(args, capsys)
+    assert "not a pivot dataset: missing columns parser, verifier_id;" in refusal(args, capsys)
     place = rows.schema.get_field_index("prompt_ids")
     pq.write_table(rows.set_column(place, "prompt_ids", pa.array(["1 2"] * len(rows))), tmp_path / "train.parquet")
     assert "column prompt_ids must hold a list, it holds " in refusal(args, capsys)
@@ -197,7 +197,7 @@ def test_sampling_that_makes_no_sense(policy: Path, refused: Refused, parameter:
 @pytest.mark.parametrize("option", ["verifier", "curriculum", "echo_weight", "retrieval_prompts"])
 def test_options_of_rewards_are_none_of_sft(option: str) -> None:
     values: dict[str, Any] = {"verifier": "exact", "curriculum": True, "echo_weight": 0.1, "retrieval_prompts": 2}
-    with pytest.raises(UserError, match=f"--{option}: there are no rewards in --method sft"):
+    with pytest.raises(UserError, match=f"--{option} is an option of --method grpo; leave it out"):
         PivotArguments(dataset="x", method="sft", **{option: values[option]})
 
 
@@ -234,7 +234,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
         ({"remove_unused_columns": "true"}, "the reward needs the dataset's other columns"),
         ({"prompts_per_step": 3}, "3 prompts x 8 actions a step are no multiple of the 32 actions of one pass"),
-        ({"invalid_action_reward": 1}, "--invalid_action_reward 1.0: a number of at most 0"),
+        ({"invalid_action_advantage": 1}, "--invalid_action_advantage 1.0: a number of at most 0"),
         ({"echo_weight": -1}, "--echo_weight -1.0: in [0, 1]"),
         ({"retrieval_prompts": 1}, "--retrieval_prompts 1: 0, or at least 2"),
         ({"mine_again_share": 0}, "--mine_again_share 0.0: in (0, 1]"),
@@ -243,7 +243,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"config": "/nowhere.yaml"}, "/nowhere.yaml"),
         ({"lora_r": 8}, "--lora_r: all weights are trained; give --use_peft true, or leave it out"),
         ({"use_dora": "true"}, "--use_dora: all weights are trained; give --use_peft true, or leave it out"),
-        ({"model": "/nowhere"}, "no model under /nowhere: "),
+        ({"model": "/nowhere"}, "--model /nowhere: no such folder; name one that holds a model"),
         ({"model": None}, "no policy to train"),
         ({"beta": "nan"}, "--beta nan: give a finite number"),
         ({"beta": -1}, "--beta -1.0: 0 or more"),
@@ -312,10 +312,10 @@ def test_a_folder_that_cannot_be_made(policy: Path, tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--dataset", "x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
-        (["--dataset", "x", "--model", "y", "--meth", "sft"], "there is no --meth sft"),
+        (["--dataset", "owner/x", "--model", "y", "--no_such_option", "1"], "there is no --no_such_option 1"),
+        (["--dataset", "owner/x", "--model", "y", "--meth", "sft"], "there is no --meth sft"),
         (["--model", "y"], "the following arguments are required: --dataset"),
-        (["--dataset", "x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
+        (["--dataset", "owner/x", "--beta", "much"], "argument --beta: invalid float value: 'much'"),
     ],
 )
 def test_usage(args: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,7 @@ def test_a_resumption_says_from_where_it_goes_on(
             "lora_target_modules ['q_proj', 'v_proj'] -> ['v_proj', 'k_proj']",
         ),
         ({"lora_alpha": 64}, "lora_alpha 32 -> 64"),
-        ({"lora_dropout": 0.5}, "lora_dropout 0.05 -> 0.5"),
+        ({"lora_dropout": 0.5}, "lora_dropout 0.0 -> 0.5"),
         ({"use_rslora": "true"}, "use_rslora False -> True"),
         ({"use_dora": "true"}, "use_dora False -> True"),
         ({"dtype": "bfloat16"}, "dtype float32 -> bfloat16"),

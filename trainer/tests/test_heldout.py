@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +12,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusing import refusal
 
-from pivotmine_trainer.train import heldout
+from pivotmine_trainer.train import heldout, samples
 from pivotmine_trainer.train.heldout import HeldOut
 
 
+def rows(*samples: tuple[str, float | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "state_id": state,
+            "pivot_reward": reward,
+            "cluster": f"task {state}",
+            "outcome": "unproven" if reward is None else "correct",
+        }
+        for state, reward in samples
+    ]
+
+
 def test_rewards_by_state_and_the_share_that_is_used_up() -> None:
-    samples = [("a", 1.0), ("a", 0.0), ("b", 1.0), ("b", 1.0), ("c", None), ("c", None), ("d", 0.5), ("d", None)]
-    assert heldout.summarise(7, samples, 2) == HeldOut(7, {"a": 0.5, "b": 1.0, "d": 0.5}, 2 / 3)
+    given = rows(("a", 1.0), ("a", 0.0), ("b", 1.0), ("b", 1.0), ("c", None), ("c", None), ("d", 0.5), ("d", None))
+    assert heldout.summarise(7, given) == HeldOut(
+        7,
+        {"a": 0.5, "b": 1.0, "d": 0.5},
+        2 / 3,
+        {"a": "task a", "b": "task b", "d": "task d"},
+        [[2, 1], [2, 2], [1, 1]],
+        3 / 8,
+    )
 
 
 def test_states_that_came_twice_count_once() -> None:
-    assert heldout.summarise(0, [("a", 1.0), ("a", 0.0), ("a", 0.0), ("a", 0.0)], 2) == HeldOut(0, {"a": 0.5}, 0.0)
+    given = rows(("a", 1.0), ("a", 0.0), ("a", 0.0), ("a", 0.0))
+    assert samples.first_of_each(given, 2) == given[:2]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+@pytest.mark.parametrize("drawn", [8, 16])
+def test_the_share_of_equal_groups_is_that_of_the_mined_number(p: float, drawn: int) -> None:
+    """At p = 0.1 a group of 8 is all equal 43 % of the time, one of 16 19 %, whichever is drawn."""
+    hits = np.random.default_rng(0).binomial(drawn, p, 2000)
+    counts = [[drawn, int(k)] for k in hits]
+    for group in (8, 16):
+        truth = p**group + (1 - p) ** group
+        assert heldout.all_equal_share(counts, group) == pytest.approx(truth, abs=0.05)
+
+
+def test_the_interval_is_over_tasks() -> None:
+    """Ten states of one task say as little as one."""
+    rng = np.random.default_rng(0)
+    tasks = rng.random(40)
+    values = np.repeat(tasks, 10).tolist()
+    alone = heldout.interval(tasks.tolist())
+    together = heldout.interval(values, clusters=[str(i // 10) for i in range(400)])
+    apart = heldout.interval(values)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    assert apart.high - apart.low < 0.5 * (together.high - together.low)
 
 
 def test_nothing_scored_ends_the_training(
@@ -41,8 +85,7 @@ def test_nothing_scored_ends_the_training(
 
 
 def test_nothing_scored_is_no_evaluation() -> None:
-    assert heldout.summarise(0, [("a", None)], 1) is None
-    assert heldout.as_samples(["a", "b"], [float("nan"), 0.5]) == [("a", None), ("b", 0.5)]
+    assert heldout.summarise(0, rows(("a", None))) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -13,7 +13,7 @@ import torch
 from pivotmine_trainer.cli.arguments import GRPOSettings
 from pivotmine_trainer.extras.echo import Echo
 from pivotmine_trainer.train import trainer as trainers
-from pivotmine_trainer.train.trainer import PivotTrainer
+from pivotmine_trainer.train.trainer import Additions, PivotTrainer
 
 
 def settings(output_dir: Path, **options: Any) -> GRPOSettings:
@@ -46,7 +46,9 @@ def by_length(completion_ids: list[list[int]], **columns: Any) -> list[float | N
     return [None, *(1.0 if len(ids) % 2 else 0.25 for ids in completion_ids[1:])]
 
 
-def step(policy: Path, output_dir: Path, echo: float = 0.0, **options: Any) -> tuple[dict[str, torch.Tensor], Any]:
+def step(
+    policy: Path, output_dir: Path, echo: float = 0.0, demonstrations: Any = None, **options: Any
+) -> tuple[dict[str, torch.Tensor], Any]:
     """The change of every weight in one step of plain SGD at rate 1, minus the gradient; and the trainer."""
     tokenizer = tiny.load_tokenizer(policy)
     tokenizer.padding_side = "left"
@@ -61,7 +63,7 @@ def step(policy: Path, output_dir: Path, echo: float = 0.0, **options: Any) -> t
         args=settings(output_dir, **options),
         train_dataset=Dataset.from_list(tiny.pivot_rows(policy)[:4]),
         processing_class=tokenizer,
-        echo=Echo(tokenizer, echo, 256) if echo else None,
+        additions=Additions(echo=Echo(tokenizer, echo, 256) if echo else None, demonstrations=demonstrations),
     )
     made.train()
     return {name: weight.detach() - before[name] for name, weight in model.named_parameters()}, made
@@ -70,8 +72,8 @@ def step(policy: Path, output_dir: Path, echo: float = 0.0, **options: Any) -> t
 def test_advantages_are_those_of_the_formula(policy: Path, tmp_path: Path) -> None:
     """A = (r - mean) / (std + 1e-4) over the group, std with Bessel's correction; what has no reward is left out."""
     step(policy, tmp_path)
-    logged = pq.read_table(tmp_path / "completions/completions_00001.parquet").to_pydict()
-    rewards = torch.tensor([float("nan") if r is None else r for r in logged["by_length"]], dtype=torch.float64)
+    logged = pq.read_table(tmp_path / "completions/train_00001.parquet").to_pydict()
+    rewards = torch.tensor([float("nan") if r is None else r for r in logged["pivot_reward"]], dtype=torch.float64)
     assert rewards[0].isnan()
     expected: list[float] = []
     for group in rewards.view(2, 4):
@@ -91,8 +93,8 @@ def test_gradient_accumulation_changes_nothing(policy: Path, tmp_path: Path, ech
     at_once, made = step(policy, tmp_path / "1", echo, per_device_train_batch_size=8)
     in_eight, _ = step(policy, tmp_path / "8", echo, per_device_train_batch_size=1)
     assert made.args.gradient_accumulation_steps == 1
-    logged = pq.read_table(tmp_path / "1/completions/completions_00001.parquet").to_pydict()
-    same = pq.read_table(tmp_path / "8/completions/completions_00001.parquet").to_pydict()
+    logged = pq.read_table(tmp_path / "1/completions/train_00001.parquet").to_pydict()
+    same = pq.read_table(tmp_path / "8/completions/train_00001.parquet").to_pydict()
     assert logged["completion"] == same["completion"]
     assert len({len(text) for text in logged["completion"]}) > 2
     scale = max(change.abs().max().item() for change in at_once.values())
@@ -129,14 +131,17 @@ def test_echo_adds_its_weight_times_the_reply_s_mean_negative_log_likelihood(pol
 
 
 def trained_on(output_dir: Path) -> set[str]:
-    logged = pq.read_table(output_dir / "completions/completions_00001.parquet").to_pydict()
-    asked = {state.asked: f"state{number}" for number, state in enumerate(tiny.STATES)}
-    return {state_id for prompt in logged["prompt"] for words, state_id in asked.items() if words in prompt}
+    logged = pq.read_table(output_dir / "completions/train_00001.parquet").to_pydict()
+    return set(logged["state_id"])
 
 
 def test_the_trainer_overrides_what_trl_has() -> None:
     """A method of ours that TRL no longer calls would do nothing without a word."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    ours = [name for name, value in vars(trainers.PivotTrainer).items() if callable(value)]
-    assert [name for name in ours if not hasattr(GRPOTrainer, name)] == ["_log_retrieval"]
+    ours = {name for name, value in vars(trainers.PivotTrainer).items() if callable(value)}
+    expected = {"_generate_single_turn", "_get_per_token_logps_and_entropies", "_prepare_inputs", "_get_train_sampler"}
+    expected |= {"_calculate_rewards", "_generate_and_score_completions", "training_step", "_compute_loss", "log"}
+    expected |= {"prediction_step", "evaluation_loop", "_save_optimizer_and_scheduler", "create_model_card"}
+    expected |= {"_load_optimizer_and_scheduler", "__init__"}
+    assert {name for name in ours if hasattr(GRPOTrainer, name)} == expected

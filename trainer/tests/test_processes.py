@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import tiny
 from refusing import refusal
@@ -76,6 +77,28 @@ def test_only_the_first_process_of_a_machine_speaks_at_once(
     monkeypatch.setattr(console, "GRACE_S", grace_s)
     started = time.monotonic()
     with pytest.raises(SystemExit):
-        main(["--dataset", "x", "--model", "y", "--output_dir", "z", "--beta", beta])
+        main(["--dataset", "owner/x", "--model", "y", "--output_dir", "z", "--beta", beta])
     assert least_s <= time.monotonic() - started < most_s
     assert words in capsys.readouterr().err
+
+
+def test_two_processes_load_the_accelerate_config(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    """Each holds whole groups; every sample is kept once."""
+    config = Path(__file__).parents[1] / "configs/accelerate.yaml"
+    options = {"per_device_train_batch_size": 16, "use_cpu": "true", "max_steps": 1}
+    args = tiny.command(policy, dataset, tmp_path / "out", **options)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "--main_process_port", "0", "-m", "pivotmine_trainer", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "prefixes" not in done.stdout
+    rows = pq.read_table(tmp_path / "out/completions/train_00001.parquet").to_pylist()
+    assert sorted(row["state_id"] for row in rows) == sorted(f"state{number}" for number in range(4) for _ in range(8))
+    held_out = pq.read_table(tmp_path / "out/completions/validation_00001.parquet").to_pylist()
+    assert sorted(row["state_id"] for row in held_out) == ["state4"] * 8 + ["state5"] * 8

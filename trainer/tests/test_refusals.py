@@ -161,7 +161,7 @@ def test_options_that_a_library_refuses_after_the_model_is_loaded(
     options: dict[str, Any], words: str, method: dict[str, Any], tmp_path: Path, capsys: Capture
 ) -> None:
     """Here before the dataset and the model are looked for; neither is there."""
-    nowhere = tmp_path / "nowhere"
+    nowhere = Path("owner/nowhere")
     said = refusal(tiny.command(nowhere, nowhere, tmp_path / "out", **{**method, **options}), capsys)
     assert said.startswith(words)
 
@@ -204,7 +204,7 @@ def test_targets_of_lora(given: list[str], meant: Any) -> None:
 
 def test_names_of_a_file_that_there_are_not(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "config.yaml").write_text("method: sft\nloss_type: dapo\n")
-    said = refusal(["--dataset", "x", "--model", "y", "--config", str(tmp_path / "config.yaml")], capsys)
+    said = refusal(["--dataset", "owner/x", "--model", "y", "--config", str(tmp_path / "config.yaml")], capsys)
     assert said == "--loss_type dapo: choose from nll, dft, chunked_nll"
 
 

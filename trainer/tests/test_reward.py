@@ -43,10 +43,6 @@ def test_the_markers_are_in_the_ids_and_not_in_trl_s_text(policy: Path) -> None:
     assert "<tool_call>" not in tokenizer.decode(ids(policy, [RIGHT])[0], skip_special_tokens=True)
 
 
-def test_only_calls_that_cannot_be_read_are_penalised(policy: Path) -> None:
-    assert judged(policy, invalid_action_reward=-0.5) == [1.0, 0.0, 0.0, -0.5, 0.0, 0.0]
-
-
 def test_the_machinery_s_failure_is_none(policy: Path) -> None:
     """A message was demonstrated, which `tool_call` cannot compare: nobody can tell for a message, a call is wrong."""
     changed = {"demonstrations": '[{"action": {"message": "Hi."}, "reply": [], "turn_id": "t"}]'}

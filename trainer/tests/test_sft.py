@@ -1,4 +1,4 @@
-"""`--method sft`: what is too long is left out whole."""
+"""`--method sft`: whole trajectories, each prefix once; what is too long is left out whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from refusing import refusal
 
 from pivotmine_trainer.cli.app import main
 from pivotmine_trainer.sft.demonstrations import continuations
+from pivotmine_trainer.sft.sft import Demonstration, join
 
 Capture = pytest.CaptureFixture[str]
 SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_step": None, "eval_strategy": "no"}
@@ -25,7 +26,8 @@ def test_demonstrations_longer_than_max_length_are_left_out_whole(
     main(tiny.command(policy, dataset, tmp_path / "out", **SFT, max_length=fitting[-1], max_steps=1))
     count = len(lengths) - len(fitting)
     first, *_ = capsys.readouterr().out.splitlines()
-    assert first == f"train     {len(fitting)} demonstrations; left out: longer_than_max_length {count}"
+    num = len(fitting)
+    assert first == f"train     {num} demonstrations in {num} sequences; left out: longer_than_max_length {count}"
     said = refusal(tiny.command(policy, dataset, tmp_path / "none", **SFT, max_length=9), capsys)
     assert said == "--max_length 9: all demonstrations of train are longer; give more, or leave it out"
 
@@ -47,3 +49,30 @@ def demonstrated_lengths(policy: Path) -> list[int]:
         for row in tiny.pivot_rows(policy)
         for found in continuations(tokenizer, row)
     ]
+
+
+def test_turns_that_go_on_are_one_sequence_with_the_loss_on_actions() -> None:
+    turns = [Demonstration([1, 2], [3]), Demonstration([1, 2, 3, 4], [5, 6]), Demonstration([1, 2, 3, 4, 5, 6, 7], [8])]
+    expected = {"input_ids": [1, 2, 3, 4, 5, 6, 7, 8], "completion_mask": [0, 0, 1, 0, 1, 1, 0, 1]}
+    assert join(turns[::-1]) == [expected]
+
+
+def test_a_history_that_was_rewritten_begins_a_new_sequence() -> None:
+    """Another demonstration of a state, and a turn whose prompt shows the earlier action otherwise."""
+    turns = [Demonstration([1, 2], [3]), Demonstration([1, 2], [9]), Demonstration([1, 2, 4], [5])]
+    assert join(turns) == [
+        {"input_ids": [1, 2, 3], "completion_mask": [0, 0, 1]},
+        {"input_ids": [1, 2, 9], "completion_mask": [0, 0, 1]},
+        {"input_ids": [1, 2, 4, 5], "completion_mask": [0, 0, 0, 1]},
+    ]
+
+
+def test_call_turns_only(policy: Path, tmp_path: Path, capsys: Capture) -> None:
+    rows = tiny.pivot_rows(policy)
+    rows[0] |= {"kind": "message"}
+    folder = tiny.write_dataset(tmp_path / "pivots", rows, [])
+    main(tiny.command(policy, folder, tmp_path / "out", **SFT, sft_turns="calls", max_steps=1))
+    assert "train     5 demonstrations in 5 sequences; left out: not_a_call 1\n" in capsys.readouterr().out
+    messages = tiny.write_dataset(tmp_path / "messages", [row | {"kind": "message"} for row in rows], [])
+    said = refusal(tiny.command(policy, messages, tmp_path / "none", **SFT, sft_turns="calls"), capsys)
+    assert said == "--sft_turns calls: none of the 6 rows of train is a call; leave it out"

@@ -93,9 +93,9 @@ def render(tokenizer: Any, state: State) -> str:
     return tokenizer.apply_chat_template(state.messages, tools=TOOLS, add_generation_prompt=True, tokenize=False)
 
 
-def train_policy(path: Path, share_right: float = 0.4, steps: int = 120) -> Path:
+def train_policy(path: Path, share_right: float = 0.4, steps: int = 120, head_dim: int = 16) -> Path:
     """Answers every state rightly with the given chance, else with the wrong call; some seconds."""
-    tokenizer, model = make_tokenizer(), make_model()
+    tokenizer, model = make_tokenizer(), make_model(head_dim=head_dim)
     rows = [
         (tokenizer(render(tokenizer, state)).input_ids, tokenizer(f"{text}<|im_end|>").input_ids, share)
         for state in STATES
@@ -129,7 +129,7 @@ def _loss(model: Any, rows: list[tuple[list[int], list[int], float]]) -> torch.T
     return -(logprobs.gather(-1, ids[:, 1:, None])[..., 0] * weights[:, 1:]).sum()
 
 
-def make_model(seed: int = 0, context: int = 256) -> Any:
+def make_model(seed: int = 0, context: int = 256, head_dim: int = 16) -> Any:
     """Random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -140,7 +140,7 @@ def make_model(seed: int = 0, context: int = 256) -> Any:
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            head_dim=16,
+            head_dim=head_dim,
             max_position_embeddings=context,
             tie_word_embeddings=True,
             initializer_range=0.1,

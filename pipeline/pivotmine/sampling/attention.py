@@ -1,10 +1,11 @@
-"""Two shortcuts for decoding many rows with transformers, each exact.
+"""One attention function for decoding many rows and for packed groups, and a cache that grows in place. All are exact.
 
 - transformers repeats a padded batch's whole cache once per query head (`repeat_kv`) at every step. The heads of a
-  group read the same keys, so they can stand side by side as queries of one head: the same numbers, no copy.
-- Its cache is a new, one token longer tensor at every step. With room at the end, a token is written in place.
-
-Together they are most of the time that a small model spends on decoding.
+  group read the same keys, so they can stand next to each other as queries of one head: the same numbers, no copy.
+- A packed group is one sequence: a prompt, then its actions. Its mask covers the actions only. The prompt's queries
+  take the causal kernel, which needs no mask.
+- transformers' cache is a new, one token longer tensor at every step. With room at the end, a token is written in
+  place.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ ROOM = 64
 _NAME = "pivotmine_grouped"
 
 
-def use_grouped_attention(model: Any) -> None:
-    """Switch a model that attends by torch's `scaled_dot_product_attention`; any other stays as it is."""
+def use_grouped_attention(model: Any) -> bool:
+    """Switch a model that attends by torch's `scaled_dot_product_attention`; False: another kind, left as it is."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(_NAME, _attend)
         AttentionMaskInterface.register(_NAME, sdpa_mask)
         model.set_attn_implementation(_NAME)
+    return model.config._attn_implementation == _NAME
 
 
 def make_room(cache: Any) -> None:
@@ -45,6 +47,8 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     rows, num_heads, num_queries, width = query.shape
+    if attention_mask is not None and attention_mask.shape[2] < num_queries:
+        return _attend_packed(module, query, key, value, attention_mask, **kwargs), None
     num_groups = key.shape[1]
     per_row_mask = attention_mask is not None and attention_mask.shape[1] == 1
     if num_queries > 1 or num_heads == num_groups or not per_row_mask or kwargs.get("position_bias") is not None:
@@ -54,6 +58,23 @@ def _attend(
         side_by_side, key, value, attn_mask=attention_mask, scale=kwargs.get("scaling")
     )
     return output.reshape(rows, 1, num_heads, value.shape[-1]), None
+
+
+def _attend_packed(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """The mask is of the last queries only; those before it are a prompt, causal among themselves."""
+    prompt = query.shape[2] - attention_mask.shape[2]
+    before, _ = sdpa_attention_forward(
+        module, query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], None, **kwargs
+    )
+    behind, _ = sdpa_attention_forward(module, query[:, :, prompt:], key, value, attention_mask, **kwargs)
+    return torch.cat([before, behind], dim=1)
 
 
 class _RoomyLayer(DynamicLayer):

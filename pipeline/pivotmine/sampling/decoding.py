@@ -1,6 +1,8 @@
-"""The decode loop of the transformers engine: one prefill per prompt, one row per sample, random numbers per row.
+"""The decode loop of the transformers engine, the trainer and the desk: what samples share is computed once.
 
-Shapes: S prompts, R rows (samples), V vocabulary, T tokens of the longest row.
+One prefill per prompt, one row per distinct text drawn so far, random numbers per sample.
+
+Shapes: S prompts, N samples under way, R rows, V vocabulary, T tokens of the longest row.
 """
 
 # ruff: noqa: N803, N806 - axis letters are capitals
@@ -19,7 +21,7 @@ from pivotmine.sampling.prefix_cache import ReadPrompts
 from pivotmine.sampling.settings import Sampling
 
 KEEP_SHARE = 7 / 8
-"""The batch is made smaller when no more than this share of its rows still runs: dropping a row copies the cache."""
+"""Finished rows are dropped when no more than this share of the rows still runs: dropping a row copies the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Drawn:
     token_ids: list[int]
     """Sampled tokens, the end-of-turn token included where it was drawn."""
     logprobs: list[float]
-    """Natural log-probability of each token under the unmodified distribution."""
+    """Natural log-probability of each token, under the unmodified distribution unless `decode` was asked otherwise."""
     finish_reason: str
     """`stop` or `length`."""
 
@@ -53,43 +55,50 @@ def decode(
     sampling: Sampling,
     eos_ids: frozenset[int],
     read: ReadPrompts | None = None,
+    logprobs_at_temperature: bool = False,
 ) -> list[Drawn]:
     """Draw the samples, in the order of `draws`; UserError where the model returns NaN.
 
-    read: the prompts, where they are read already.
+    Samples of a prompt that have drawn the same tokens so far share one row of the forward pass.
+
+    read: the prompts, where they are read already. logprobs_at_temperature: return log-probabilities of the logits
+    divided by the temperature, as TRL computes them, in place of the unmodified ones.
     """
     room = max(draw.max_new_tokens for draw in draws)
-    uniforms_RT = np.stack([np.random.Generator(np.random.Philox(d.seed)).random(room) for d in draws])
+    uniforms_NT = np.stack([np.random.Generator(np.random.Philox(d.seed)).random(room) for d in draws])
     batch = _Batch(model, prompts, room)
-    logits_RV = batch.select(torch.tensor([draw.prompt for draw in draws]), batch.prefill(read))
+    logits_RV = batch.prefill(read)
     drawn = [Drawn(token_ids=[], logprobs=[], finish_reason="length") for _ in draws]
-    rows, running = list(range(len(draws))), set(range(len(draws)))
+    running, rows = list(range(len(draws))), [draw.prompt for draw in draws]  # samples, and the row of each
+    scale = sampling.temperature if logprobs_at_temperature and sampling.temperature > 0 else 1.0
     for step in range(room):
-        tokens_R, logprobs_R = pick(logits_RV, uniforms_RT[rows, step], sampling)
-        for row, token, logprob in zip(rows, tokens_R.tolist(), logprobs_R.tolist(), strict=True):
-            if row in running:
-                drawn[row].token_ids.append(token)
-                drawn[row].logprobs.append(logprob)
-                if token in eos_ids:
-                    drawn[row] = Drawn(
-                        token_ids=drawn[row].token_ids, logprobs=drawn[row].logprobs, finish_reason="stop"
-                    )
-                if token in eos_ids or step + 1 == draws[row].max_new_tokens:
-                    running.discard(row)
-        if not running:
+        logits_NV = logits_RV[torch.tensor(rows, device=logits_RV.device)]
+        tokens_N, logprobs_N = pick(logits_NV, uniforms_NT[running, step], sampling, scale)
+        tokens = tokens_N.tolist()
+        going_on: list[tuple[int, int, int]] = []  # sample, its row, its token
+        for sample, row, token, logprob in zip(running, rows, tokens, logprobs_N.tolist(), strict=True):
+            drawn[sample].token_ids.append(token)
+            drawn[sample].logprobs.append(logprob)
+            if token in eos_ids:
+                one = drawn[sample]
+                drawn[sample] = Drawn(token_ids=one.token_ids, logprobs=one.logprobs, finish_reason="stop")
+            elif step + 1 < draws[sample].max_new_tokens:
+                going_on.append((sample, row, token))
+        if not going_on:
             break
-        if len(running) <= KEEP_SHARE * len(rows):
-            kept = torch.tensor([place for place, row in enumerate(rows) if row in running])
-            rows = [row for row in rows if row in running]
-            tokens_R = batch.select(kept, tokens_R)
-        logits_RV = batch.step(tokens_R)
+        running = [sample for sample, _, _ in going_on]
+        rows = batch.grow([(row, token) for _, row, token in going_on])
+        logits_RV = batch.step()
     return drawn
 
 
 def pick(
-    logits_RV: torch.Tensor, uniforms_R: np.ndarray[Any, Any], sampling: Sampling
+    logits_RV: torch.Tensor, uniforms_R: np.ndarray[Any, Any], sampling: Sampling, scale: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A token per row by inverting the cumulative distribution at one number in [0, 1), and its raw log-probability."""
+    """A token per row by inverting the cumulative distribution at one number in [0, 1), and its log-probability.
+
+    scale: the logits are divided by it for the log-probability only.
+    """
     logprobs_RV = logits_RV.float().log_softmax(-1)
     if sampling.temperature == 0:
         tokens_R = logprobs_RV.argmax(-1)
@@ -101,6 +110,8 @@ def pick(
             raise UserError("the model returns NaN instead of probabilities; its weights or its dtype are broken")
         places_R1 = torch.from_numpy(uniforms_R).to(total_R1.device)[:, None] * total_R1
         tokens_R = torch.searchsorted(cumulated_RV, places_R1, right=True)[:, 0]
+    if scale != 1:
+        logprobs_RV = (logprobs_RV / scale).log_softmax(-1)
     return tokens_R, logprobs_RV.gather(-1, tokens_R[:, None])[:, 0]
 
 
@@ -150,20 +161,35 @@ class _Batch:
             make_room(self._cache)
         return logits_SV
 
-    def step(self, tokens_R: torch.Tensor) -> torch.Tensor:
-        """Append a token to every row; logits of the next one, [R, V]."""
-        self._ids[:, self._width] = tokens_R
+    def grow(self, wanted: list[tuple[int, int]]) -> list[int]:
+        """Append a token to rows, given as (row, token) of each sample; the new row of each sample.
+
+        A row that no sample continues stays while few such rows are left over: dropping one copies the cache.
+        """
+        distinct = list(dict.fromkeys(wanted))
+        parents = [row for row, _ in distinct]
+        num_rows = len(self._ids)
+        if len(set(parents)) == len(parents) > KEEP_SHARE * num_rows:
+            tokens = dict(distinct)
+            distinct = [(row, tokens.get(row, 0)) for row in range(num_rows)]
+        elif parents != list(range(num_rows)):
+            self._select(torch.tensor(parents))
+        self._ids[:, self._width] = torch.tensor([token for _, token in distinct], device=self._ids.device)
         self._width += 1
+        place = {key: index for index, key in enumerate(distinct)}
+        return [place[key] for key in wanted]
+
+    def step(self) -> torch.Tensor:
+        """Read the token appended last; logits of the next one, [R, V]."""
         cached = self._cache is not None
         return self._forward(self._width - 1 if cached else 0, use_cache=cached).logits[:, -1]
 
-    def select(self, rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Keep the given rows, in that order, each as often as it is named; returns `values` selected alike."""
+    def _select(self, rows: torch.Tensor) -> None:
+        """Keep the given rows, in that order, each as often as it is named."""
         rows = rows.to(self._ids.device)
         self._ids, self._mask, self._positions = self._ids[rows], self._mask[rows], self._positions[rows]
         if self._cache is not None:
             self._cache.reorder_cache(rows)
-        return values[rows]
 
     def _forward(self, start: int, *, use_cache: bool) -> Any:
         return self._model(

@@ -18,13 +18,16 @@ from trl.trainer.utils import get_peft_config
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.checks.policies import base_of, refusals
-from pivotmine_trainer.cli.arguments import ModelSettings
+from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, SFTSettings
+from pivotmine_trainer.cli.console import say
 
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.gguf")
 _ADAPTER = ("adapter_model*",)
+SMALL_GB = 1.0
+"""Memory that no machine lacks, and nobody needs to read about."""
 
 
-def check_model(model: ModelSettings, config: Any) -> None:
+def check_model(model: ModelSettings, config: Any, settings: GRPOSettings | SFTSettings) -> None:
     """UserError where the weights are not there or broken, or where the library refuses an option of the model.
 
     config: as `policies.load_config` gives it. A model that is not in a folder here is looked for by its loading.
@@ -35,7 +38,25 @@ def check_model(model: ModelSettings, config: Any) -> None:
             check_weights(folder)
     made = _without_weights(name, config)
     if model.use_peft and made is not None:
-        _check_lora(made, model)
+        made = _check_lora(made, model)
+    if made is not None and base_of(name) is None:
+        say_memory(made, settings)
+
+
+def say_memory(made: Any, settings: GRPOSettings | SFTSettings) -> None:
+    """Say what weights, gradients and Adam's two moments take, all float32, before a weight is loaded."""
+    weights = [(weight.numel(), weight.requires_grad) for weight in made.parameters()]
+    total, trained = sum(n for n, _ in weights), sum(n for n, is_trained in weights if is_trained)
+    is_full, beta = trained == total, getattr(settings, "beta", 0)
+    size = (4 * total + 12 * trained + (4 * total if beta and is_full else 0)) / 1e9
+    if size >= SMALL_GB:
+        adapters = "--use_peft true (adapters only), " if is_full else ""
+        say(
+            f"memory    {size:,.0f} GB for weights, gradients and AdamW in float32, whatever the batch: "
+            f"{total / 1e9:.3g} B parameters, {trained / 1e9:.3g} B of them trained; activations come on top. Less: "
+            f"{adapters}--optim adamw_bnb_8bit, --dtype bfloat16 (loses updates of 1e-6), or weights sharded over GPUs "
+            "by `accelerate launch --use_fsdp`"
+        )
 
 
 def check_weights(folder: Path) -> None:
@@ -83,14 +104,15 @@ def _without_weights(name: str, config: Any) -> Any:
         return architecture(config)
 
 
-def _check_lora(made: Any, model: ModelSettings) -> None:
-    """UserError where peft refuses an option, or something named is not in the model: it passes over such names."""
+def _check_lora(made: Any, model: ModelSettings) -> Any:
+    """The model with its adapter; UserError where peft refuses an option, or the model lacks something named."""
     _check_names("lora_modules_to_save", model, "module", [name for name, _ in made.named_modules()])
     _check_names("lora_target_parameters", model, "parameter", [name for name, _ in made.named_parameters()])
     with refusals("--use_peft"):
         options: Any = get_peft_config(model)
         adapted: Any = get_peft_model(made, options, low_cpu_mem_usage=True)
     _check_names("lora_target_modules", model, "module", adapted.targeted_module_names)
+    return adapted
 
 
 def _check_names(option: str, model: ModelSettings, what: str, found: list[str]) -> None:

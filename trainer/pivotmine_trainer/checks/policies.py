@@ -18,6 +18,7 @@ from pivotmine import policy
 from pivotmine.errors import UserError
 from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, SFTSettings
 from pivotmine_trainer.cli.console import is_first_process, warn
+from pivotmine_trainer.cli.folders import is_missing_folder
 
 _REFUSALS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 """What the libraries raise where they cannot do what an option asks for."""
@@ -63,6 +64,7 @@ def _is_given(option: Field[Any], model: ModelSettings) -> bool:
 def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's tokenizer, as TRL would load it; UserError where there is none."""
     folder = model.model_name_or_path
+    check_folder(folder)
     base = base_of(folder)
     with refusals(
         f"{folder} holds no tokenizer, copy that of {base} there" if base else f"{folder} holds no tokenizer"
@@ -79,6 +81,7 @@ def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -
 def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
     """The model's config, an adapter's being that of the model below it; UserError where there is none."""
     folder = str(model.model_name_or_path)
+    check_folder(folder)
     base = base_of(folder)
     missing = (
         f"{folder}/{_ADAPTER_CONFIG} names {base} as the model below the adapter (base_model_name_or_path), and there "
@@ -91,6 +94,12 @@ def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> A
             trust_remote_code=settings.trust_remote_code,
             attn_implementation=model_init_kwargs(model, settings)["attn_implementation"],
         )
+
+
+def check_folder(name: str | None) -> None:
+    """UserError where the policy's name is a folder's, and there is none."""
+    if name and is_missing_folder(name):
+        raise UserError(f"--model {name}: no such folder; name one that holds a model, or a model's name on the hub")
 
 
 def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine_trainer.cli.console import silence_other_ranks
+from pivotmine_trainer.cli.folders import check_dataset_folder
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -24,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(args: list[str]) -> None:
+    # torch and TRL take many seconds to import: what needs neither is said before.
+    check_dataset_folder(args)
     from pivotmine_trainer.cli.arguments import SFTSettings, parse
     from pivotmine_trainer.sft import sft
     from pivotmine_trainer.train import grpo

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ from pivotmine_trainer.checks.options import check_choices, check_deepspeed, che
 from pivotmine_trainer.cli.parser import Parser
 
 METHODS = ("grpo", "sft")
-_GRPO_ONLY = ("verifier", "invalid_action_reward", "curriculum", "echo_weight", "retrieval_prompts")
+_GRPO_ONLY = (
+    *("verifier", "watch_verifier", "invalid_action_advantage", "curriculum", "echo_weight", "retrieval_prompts"),
+    *("demonstration_weight", "never_share"),
+)
 _USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
 """In place of all 300, behind which a usage error would be lost."""
 
@@ -46,12 +49,41 @@ class PivotArguments:
     verifier: str | None = _option(
         None, "Verifier for all rows, with its default options, instead of each row's own: `exact` is strict."
     )
-    invalid_action_reward: float | None = _option(
-        None, "Reward of a call that cannot be read, at most 0; the verifier's own is 0."
+    watch_verifier: str | None = _option(
+        None,
+        "A second verifier whose verdicts are logged next to the reward, and a warning where the two drift apart.",
     )
-    heldout_states: int = _option(256, "Most states of the validation split that an evaluation samples.")
+    shared_prefix: str = _option(
+        "packed",
+        "How a group's prompt is computed once. packed: one sequence for prompt and actions. cached: by a cache with "
+        "gradients, without gradient checkpointing only. false: once a sample, as TRL does.",
+        choices=["packed", "cached", "false"],
+    )
+    advantages: str = _option(
+        "grpo",
+        "grpo: (r - mean) / (std + 1e-4) (arXiv 2402.03300, TRL). leave_one_out: mean and std of the others, not "
+        "divided where that std is 0 (NeMo RL's pivot recipes). rloo: mean of the others only (arXiv 2402.14740).",
+        choices=["grpo", "leave_one_out", "rloo"],
+    )
+    invalid_action_advantage: float | None = _option(
+        None,
+        "Advantage of a call that cannot be read, at most 0 (NVIDIA's SWE recipes: -5). Its reward stays the "
+        "verifier's, also in the mean of the others.",
+    )
+    heldout_states: int = _option(256, "Maximum number of states of the validation split that an evaluation samples.")
     mine_again_share: float = _option(
-        0.5, "Share of held-out pivots with all rewards equal from which on it is time to mine again."
+        0.5,
+        "Share of held-out pivots with all rewards equal, in groups as large as mining drew, above which it is time to "
+        "mine again.",
+    )
+    demonstration_weight: float = _option(
+        0.0, "Weight of a negative log-likelihood on demonstrated actions of demonstrations.parquet."
+    )
+    never_share: float | None = _option(
+        None, "Maximum share of states that the policy never solves among these; by default their natural share."
+    )
+    sft_turns: str = _option(
+        "all", "With --method sft: all demonstrated actions, or turns with calls only.", choices=["all", "calls"]
     )
     curriculum: bool = _option(False, "Draw domains by upper confidence bounds on their advantages (DUMP).")
     echo_weight: float = _option(
@@ -62,9 +94,15 @@ class PivotArguments:
     )
 
     def __post_init__(self) -> None:
-        reward = self.invalid_action_reward
+        self.command: list[str] = []  # what was typed, for the card
+        fixed, never, weight = self.invalid_action_advantage, self.never_share, self.demonstration_weight
         wrong = {
-            f"--invalid_action_reward {reward}: a number of at most 0": reward is not None and not -1e6 <= reward <= 0,
+            f"--invalid_action_advantage {fixed}: a number of at most 0": fixed is not None and not -1e6 <= fixed <= 0,
+            f"--demonstration_weight {self.demonstration_weight}: in [0, 100]": not 0
+            <= self.demonstration_weight
+            <= 100,
+            f"--never_share {never}: in [0, 1]": never is not None and not 0 <= never <= 1,
+            f"--never_share {never}: only with --demonstration_weight": never is not None and weight == 0,
             f"--heldout_states {self.heldout_states}: at least 1": self.heldout_states < 1,
             f"--mine_again_share {self.mine_again_share}: in (0, 1]": not 0 < self.mine_again_share <= 1,
             f"--echo_weight {self.echo_weight}: in [0, 1]": not 0 <= self.echo_weight <= 1,
@@ -74,7 +112,9 @@ class PivotArguments:
         if problem := next((words for words, is_wrong in wrong.items() if is_wrong), None):
             raise UserError(problem)
         if self.method == "sft" and (given := [name for name in _GRPO_ONLY if getattr(self, name)]):
-            raise UserError(f"--{given[0]}: there are no rewards in --method sft; leave it out")
+            raise UserError(f"--{given[0]} is an option of --method grpo; leave it out")
+        if self.method == "grpo" and self.sft_turns != "all":
+            raise UserError("--sft_turns is an option of --method sft; leave it out")
 
 
 @dataclass
@@ -87,9 +127,14 @@ class ModelSettings(ModelConfig):
     model_name_or_path: str | None = _option(
         None, "Folder or hub id of the policy, or folder of a LoRA adapter to train on.", aliases=["--model"]
     )
+    lora_dropout: float = _option(
+        0.0, "Dropout of the adapter. Above 0 the sampled policy is not the trained one, and prompts are not shared."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.use_peft and self.lora_target_modules is None and not self.lora_target_parameters:
+            self.lora_target_modules = "all-linear"  # pyright: ignore[reportAttributeAccessIssue] - as peft reads it
         target: Any = self.lora_target_modules
         # TRL makes one target text, which peft reads as a regular expression over whole names: no plain name fits.
         if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
@@ -101,11 +146,11 @@ class GRPOSettings(GRPOConfig):
     """GRPO as PivotRL's paper and NVIDIA's public pivot recipes have it.
 
     J = E_s[1 / sum_i |a_i| * sum_i sum_t min(w_it A_i, clip(w_it, 1 - 0.2, 1 + 0.28) A_i)] - beta * KL(pi || pi_0)
-    with A_i = (r_i - mean) / (std + 1e-4) over the G actions of one state, std with Bessel's correction (TRL's).
+    with A_i the advantage of action i among the G actions of one state (`train.advantages`).
 
     Sources: "paper" is PivotRL, arXiv 2603.21383; "recipe" is NeMo RL's examples/nemo_gym/nemotron-3-super/
-    stage2_swe1.yaml and grpo_qwen3_30ba3b_thinking_swe1.yaml. The recipe's leave-one-out baseline and its advantage of
-    -5 for invalid calls have no counterpart in TRL (`--invalid_action_reward` is the nearest).
+    stage2_swe1.yaml and grpo_qwen3_30ba3b_thinking_swe1.yaml. The recipe's leave-one-out baseline is
+    `--advantages leave_one_out`; its advantage for invalid calls is `--invalid_action_advantage -5`.
     """
 
     num_generations: int | None = _option(16, "Actions a prompt, G (paper, recipe: 16).")
@@ -115,7 +160,11 @@ class GRPOSettings(GRPOConfig):
     per_device_train_batch_size: int = _option(16, "Actions of one pass on one device.")
     gradient_accumulation_steps: int | None = _option(None, "By default what makes prompts_per_step.")
     num_iterations: int = _option(1, "Updates on one set of samples (recipe: 1, on-policy).")
-    learning_rate: float = _option(1e-6, "Peak learning rate (recipe: 1e-6).")
+    learning_rate: float = _option(
+        1e-6,
+        "Peak learning rate. By default 1e-6 (recipe); with an adapter 1e-5, ten times that (Schulman et al. 2025, "
+        "LoRA Without Regret).",
+    )
     lr_scheduler_type: SchedulerType | str = _option(  # noqa: RUF009
         "constant_with_warmup", "Schedule (recipe: constant)."
     )
@@ -148,7 +197,7 @@ class GRPOSettings(GRPOConfig):
     save_steps: float = _option(20, "Steps between two checkpoints.")
     save_total_limit: int | None = _option(2, "Checkpoints kept.")
     logging_steps: float = _option(1, "Steps between two lines of metrics.")
-    log_completions: bool = _option(True, "Write samples, rewards and outcomes to OUTPUT_DIR/completions.")
+    log_completions: bool = _option(True, "Write every sample once to OUTPUT_DIR/completions (`train.samples`).")
     num_completions_to_print: int | None = _option(0, "Samples printed: raw text of a model, so none by default.")
 
     def __post_init__(self) -> None:
@@ -168,8 +217,13 @@ class GRPOSettings(GRPOConfig):
 
 @dataclass
 class SFTSettings(SFTConfig):
-    """The baseline: next-token loss on the demonstrated action, by default of any length; none is cut."""
+    """The baseline: next-token loss on the demonstrated actions, by default of any length; none is cut."""
 
+    learning_rate: float = _option(
+        2e-5,
+        "Peak learning rate. By default 2e-5 (TRL's SFTConfig); with an adapter 2e-4, ten times that (Schulman et al. "
+        "2025, LoRA Without Regret).",
+    )
     max_length: int | None = _option(None, "Longest demonstration in tokens, prompt and all: longer ones are left out.")
     completion_only_loss: bool | None = _option(True, "The loss is on the demonstrated action only.")
     bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
@@ -195,10 +249,24 @@ def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, 
     except (ValueError, TypeError, OSError, yaml.YAMLError) as error:
         raise UserError(str(error)) from None
     if unknown:
-        parser.error(f"there is no {' '.join(unknown)}")
+        _refuse_unknown(parser, unknown, settings)
     if model.model_name_or_path is None:
         raise UserError("no policy to train: give its folder or hub id by --model")
+    arguments.command = args
+    is_adapter = model.use_peft or (Path(model.model_name_or_path) / "adapter_config.json").is_file()
+    # The parser hands the default on as the object that it is: a rate that was given is another one, even if equal.
+    if is_adapter and settings.learning_rate is type(settings).learning_rate:
+        settings.learning_rate *= 10
     return arguments, settings, model
+
+
+def _refuse_unknown(parser: Parser, unknown: list[str], settings: GRPOSettings | SFTSettings) -> None:
+    method, other = ("sft", "grpo") if isinstance(settings, SFTSettings) else ("grpo", "sft")
+    theirs = {field.name for field in fields(SETTINGS[other])}
+    given = [word.removeprefix("--").partition("=")[0] for word in unknown if word.startswith("--")]
+    if wrong := [name for name in given if name in theirs]:
+        raise UserError(f"--{wrong[0]} is an option of --method {other}, and this is --method {method}; leave it out")
+    parser.error(f"there is no {' '.join(unknown)}")
 
 
 def _method(args: list[str]) -> str:

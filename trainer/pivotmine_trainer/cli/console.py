@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from pivotmine.escape import inert
 
@@ -45,3 +48,18 @@ def warn(text: str) -> None:
     """Print one line to standard error, from the first process only."""
     if is_first_process():
         print(f"warning: {inert(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def quiet_unscorable() -> Generator[None]:
+    """Keep TRL from printing a sample that could not be scored, raw model text and all; `warn` says it instead."""
+    logger = logging.getLogger("trl.trainer.grpo_trainer")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("All reward functions returned None")
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

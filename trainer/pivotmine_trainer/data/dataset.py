@@ -7,6 +7,7 @@ wrong with a row is an error that names it: it was written by a program, not by 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,8 @@ CONTRACT: dict[str, str] = {
     "opened_reasoning": "bool",
 }
 """Columns that the trainer reads, with their kinds."""
+OPTIONAL = ("task_id", "trajectory_id", "num_samples", "weight", "class", "reward_class")
+"""Columns that it reads where they are there."""
 TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
 """Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
 NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
@@ -40,25 +43,28 @@ class Rows(NamedTuple):
     """One split, ready to train on."""
 
     data: Dataset
-    """The columns of CONTRACT."""
+    """The columns of `load_split`."""
     left_out: Counter[str]
     """Rows without a verifier, by reason."""
 
 
 def load_split(name: str, split: str) -> Dataset:
-    """The columns of CONTRACT, and `row`, each row's number; UserError where the dataset, the split or a column is not
-    there, or it is empty."""
+    """The columns of CONTRACT, those of OPTIONAL that there are, and `row`, each row's number.
+
+    UserError where the dataset, the split or a column is missing, or the split is empty.
+    """
     data = _read(name, split)
     if len(data) == 0:
         raise UserError(f"{name}: the split {split} has no rows")
     if missing := [column for column in CONTRACT if column not in data.column_names]:
         raise UserError(
-            f"{name}: no pivot dataset, it lacks {', '.join(missing)}; `pivotmine select` writes one (data/README.md)"
+            f"{name}: not a pivot dataset: missing columns {', '.join(missing)}; `pivotmine select` writes one "
+            "(data/README.md)"
         )
     for column, kind in CONTRACT.items():
         if not _is_kind(data.features[column], kind):
             raise UserError(f"{name}: column {column} must hold a {kind}, it holds {data.features[column]}")
-    data = data.select_columns(list(CONTRACT))
+    data = data.select_columns([*CONTRACT, *(column for column in OPTIONAL if column in data.column_names)])
     for column in NEVER_NULL:
         if data.data.column(column).null_count:
             first = data[column].index(None)
@@ -124,6 +130,28 @@ def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
 def _is_recorded(spec: VerifierSpec) -> bool:
     """Whether the verifier, or one that it is made of, reads what was recorded."""
     return spec.name == "recorded" or any(map(_is_recorded, spec.members))
+
+
+def check_option(option: str, verifier: str | None) -> None:
+    """UserError that blames the option where it names no verifier."""
+    if verifier is not None:
+        try:
+            _spec(verifier, "{}")
+        except UserError as error:
+            raise UserError(f"--{option} {verifier}: {error}") from None
+
+
+def row_weights(data: Dataset, source: str) -> list[float] | None:
+    """The rows' `weight` column; None where there is none, or all are alike. UserError for a negative one."""
+    if "weight" not in data.column_names:
+        return None
+    weights = [1.0 if weight is None else float(weight) for weight in data["weight"]]
+    for row, weight in enumerate(weights):
+        if not 0 <= weight < math.inf:
+            raise UserError(f"{where(data[row], source)}: weight {weight}: a finite number, 0 or more")
+    if not sum(weights):
+        raise UserError(f"{source}: all weights are 0; select again with other weights")
+    return None if len(set(weights)) == 1 else weights
 
 
 def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:

@@ -1,15 +1,17 @@
 """`--method sft`: the baseline that PivotRL is compared with, TRL's SFTTrainer on the demonstrated actions.
 
-The prompt is the one that was mined, token for token; the loss is on the action alone, its end of turn included. Every
-demonstration of a row is an example, whether a verifier judges it or not; one longer than `--max_length` is left out
-and counted, for TRL would cut off its end, and half an action is no demonstration.
+The prompt is the one that was mined, token for token. The turns of a trajectory are one sequence where the template
+keeps its history, so each prefix is computed once; the loss is on the demonstrated actions only, their ends of turn
+included (`--sft_turns calls`: on turns with calls only). Every demonstration of a row counts, whether a verifier judges
+it or not. One longer than `--max_length` is left out and counted: TRL would cut off its end, and half an action is no
+demonstration.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
 from trl.trainer.sft_trainer import SFTTrainer
@@ -25,7 +27,7 @@ from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
 from pivotmine_trainer.sft.demonstrations import continuations
-from pivotmine_trainer.train import resume
+from pivotmine_trainer.train import resume, saving
 
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
@@ -40,10 +42,10 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         source = source_of(arguments.dataset, split)
         check_rows(data, source)
         prompts.check_prompts(data, source, tokenizer, str(model.model_name_or_path))
-        examples[split] = _examples(data, split, tokenizer, settings.max_length)
+        examples[split] = _examples(data, split, tokenizer, settings.max_length, arguments.sft_turns)
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
-    check_model(model, config)
+    check_model(model, config, settings)
     ours = resume.identity(arguments, settings, model, rows["train"], rows.get("validation"))
     resume.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
@@ -61,35 +63,61 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         )
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     trainer.save_model(settings.output_dir)
+    saving.save_in_dtype(settings.output_dir, config)
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
 
 
-def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None) -> Dataset:
-    """input_ids and completion_mask of every demonstration that fits; UserError where none does or can be written."""
-    examples: list[dict[str, list[int]]] = []
+def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None, turns: str) -> Dataset:
+    """input_ids and completion_mask of the sequences; UserError where no demonstration fits or can be written."""
+    trajectories: dict[str, list[Demonstration]] = {}
     left_out: Counter[str] = Counter()
-    for row in data:
+    for number, row in enumerate(data):
         assert isinstance(row, dict)
-        written = [_example(row["prompt_ids"], found.action_ids) for found in continuations(tokenizer, row)]
-        fitting = [one for one in written if max_length is None or len(one["input_ids"]) <= max_length]
+        if turns == "calls" and row["kind"] != "tool_call":
+            left_out["not_a_call"] += 1
+            continue
+        written = [Demonstration(row["prompt_ids"], c.action_ids) for c in continuations(tokenizer, row)]
+        fitting = [
+            one for one in written if max_length is None or len(one.prompt_ids) + len(one.action_ids) <= max_length
+        ]
         left_out["template_cannot_write"] += len(json.loads(row["demonstrations"])) - len(written)
         left_out["longer_than_max_length"] += len(written) - len(fitting)
-        examples += fitting
+        trajectories.setdefault(row.get("trajectory_id") or f"row {number}", []).extend(fitting)
+    examples = [example for found in trajectories.values() for example in join(found, max_length)]
     if left_out["longer_than_max_length"] and not examples:
         raise UserError(
             f"--max_length {max_length}: all demonstrations of {split} are longer; give more, or leave it out"
         )
+    if left_out["not_a_call"] == len(data):
+        raise UserError(f"--sft_turns calls: none of the {len(data)} rows of {split} is a call; leave it out")
     if not examples:
         raise UserError(f"the chat template writes none of the {len(data)} demonstrations of {split} as they were read")
-    say_rows(split, f"{len(examples)} demonstrations", left_out)
+    count = sum(map(len, trajectories.values()))
+    say_rows(split, f"{count} demonstrations in {len(examples)} sequences", left_out)
     return Dataset.from_list(examples)
 
 
-def _example(prompt_ids: list[int], action_ids: list[int]) -> dict[str, list[int]]:
-    return {
-        "input_ids": [*prompt_ids, *action_ids],
-        "completion_mask": [0] * len(prompt_ids) + [1] * len(action_ids),
-    }
+class Demonstration(NamedTuple):
+    prompt_ids: list[int]
+    action_ids: list[int]
+
+
+def join(demonstrations: list[Demonstration], max_length: int | None = None) -> list[dict[str, list[int]]]:
+    """Sequences of one trajectory: a turn whose prompt goes on where an earlier action ended is joined to it.
+
+    So a trajectory whose template keeps its history as it was is one sequence, each token once, with the loss on all
+    demonstrated actions. Where a template rewrites history (reasoning that is dropped), a new sequence begins.
+    """
+    joined: list[tuple[list[int], list[int]]] = []
+    for prompt, action in sorted(demonstrations, key=lambda one: len(one.prompt_ids)):
+        fits = max_length is None or len(prompt) + len(action) <= max_length
+        before = [place for place, (ids, _) in enumerate(joined) if fits and prompt[: len(ids)] == ids]
+        mask = joined[before[-1]][1] if before else []
+        mask = [*mask, *[0] * (len(prompt) - len(mask)), *[1] * len(action)]
+        if before:
+            del joined[before[-1]]
+        joined.append(([*prompt, *action], mask))
+    return [{"input_ids": ids, "completion_mask": mask} for ids, mask in joined]
 
 
 def _check_context(examples: Dataset, split: str, context: int | None) -> None:

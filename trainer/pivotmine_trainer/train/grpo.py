@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,38 @@ from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import check_model
 from pivotmine_trainer.checks.setup import check_training
 from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, PivotArguments
-from pivotmine_trainer.cli.console import is_first_process, say, say_rows
+from pivotmine_trainer.cli.console import is_first_process, say, say_rows, warn
 from pivotmine_trainer.data import prompts
-from pivotmine_trainer.data.dataset import check_servers, judged_rows, load_split
+from pivotmine_trainer.data.dataset import (
+    check_option,
+    check_rows,
+    check_servers,
+    judged_rows,
+    load_split,
+    row_weights,
+)
 from pivotmine_trainer.data.rows import source_of
 from pivotmine_trainer.extras.curriculum import Curriculum
+from pivotmine_trainer.extras.demonstration_loss import DemonstrationLoss
 from pivotmine_trainer.extras.echo import Echo, check_replies
+from pivotmine_trainer.extras.watch import Watch
 from pivotmine_trainer.reward import end_of_turn_ids, make_reward
-from pivotmine_trainer.train import heldout, resume, sampling
+from pivotmine_trainer.train import heldout, resume, sampling, saving
 from pivotmine_trainer.train.heldout import HeldOut
 from pivotmine_trainer.train.prompt_sampler import first_order
-from pivotmine_trainer.train.trainer import CURRICULUM_FILE, PivotTrainer
+from pivotmine_trainer.train.trainer import CURRICULUM_FILE, Additions, PivotTrainer
+
+FEW_ROWS = 20
+"""Held-out rows below which figures say little."""
 
 
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
     """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
     check_training(settings)
+    check_option("verifier", arguments.verifier)
+    check_option("watch_verifier", arguments.watch_verifier)
+    if settings.metric_for_best_model == "loss":  # an evaluation computes no loss
+        settings.metric_for_best_model, settings.greater_is_better = "eval_pivot_reward", True
     data, held_out = _data(arguments, settings)
     policies.check_lora(model)
     config, tokenizer = policies.load_config(model, settings), policies.load_tokenizer(model, settings)
@@ -37,7 +55,8 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     _check(settings, model, tokenizer, config, splits)
     echo = _echo(arguments, tokenizer, config, data)
     checkpoint = resume.checkpoint_to_resume(settings)
-    check_model(model, config)
+    check_model(model, config, settings)
+    demonstrations = _demonstrations(arguments, settings, tokenizer, config)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
     resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
@@ -45,11 +64,26 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
-    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, curriculum, echo)
+    additions = Additions(
+        shared_prefix=arguments.shared_prefix,
+        advantages=arguments.advantages,
+        invalid_action_advantage=arguments.invalid_action_advantage,
+        curriculum=curriculum,
+        echo=echo,
+        demonstrations=demonstrations,
+        retrieval_prompts=arguments.retrieval_prompts,
+        watch=Watch(arguments.watch_verifier),
+        weights=row_weights(data, source_of(arguments.dataset, "train")),
+        on_heldout=_watch(arguments, settings, model, data),
+        write_card=lambda: _write_card(arguments, settings, model, data),
+    )
+    trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, additions)
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
     trainer.save_model(settings.output_dir)
+    saving.save_in_dtype(settings.output_dir, config)
+    trainer.create_model_card()
     _report(arguments, settings, model, trainer)
     if settings.push_to_hub:
         trainer.push_to_hub()
@@ -72,6 +106,11 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
     held_out = judged_rows(validation, source_of(name, "validation"), verifier)
     say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
+    if len(held_out.data) < FEW_ROWS:
+        warn(
+            f"{len(held_out.data)} held-out rows: figures over so few say little; select again with a larger "
+            "--validation-share"
+        )
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     return rows.data, held_out.data.select(sorted(order))
 
@@ -80,9 +119,12 @@ def _check(
     settings: GRPOSettings, model: ModelSettings, tokenizer: Any, config: Any, splits: dict[str, Dataset | None]
 ) -> None:
     limits = {"the model's context of": policies.context_length(config)}
-    if settings.use_vllm:
-        limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     assert settings.max_completion_length is not None
+    if settings.use_vllm:
+        if settings.vllm_max_model_length is None:  # vLLM would reserve memory for the model's whole context
+            longest = max(len(ids) for data in splits.values() if data is not None for ids in data["prompt_ids"])
+            settings.vllm_max_model_length = longest + settings.max_completion_length
+        limits["--vllm_max_model_length"] = settings.vllm_max_model_length
     for source, data in splits.items():
         if data is not None:
             prompts.check_context(data, source, settings.max_completion_length, limits)
@@ -97,16 +139,13 @@ def _trainer(
     config: Any,
     data: Dataset,
     held_out: Dataset | None,
-    curriculum: Curriculum | None,
-    echo: Echo | None,
+    additions: Additions,
 ) -> PivotTrainer:
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
     end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), _generation_config(name))
-    reward = make_reward(
-        tokenizer, end_ids, verifier=arguments.verifier, invalid_action_reward=arguments.invalid_action_reward
-    )
+    reward = make_reward(tokenizer, end_ids, verifier=arguments.verifier, watch_verifier=arguments.watch_verifier)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(
             model=adapter or model.model_name_or_path,
@@ -117,10 +156,7 @@ def _trainer(
             processing_class=tokenizer,
             quantization_config=None if adapter else get_quantization_config(model),
             peft_config=get_peft_config(model),
-            curriculum=curriculum,
-            echo=echo,
-            retrieval_prompts=arguments.retrieval_prompts,
-            on_heldout=_watch(arguments, settings, model),
+            additions=additions,
         )
 
 
@@ -150,15 +186,51 @@ def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset)
     return echo
 
 
-def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> Any:
-    """Says once that the pivots are used up."""
+def _demonstrations(
+    arguments: PivotArguments, settings: GRPOSettings, tokenizer: Any, config: Any
+) -> DemonstrationLoss | None:
+    if arguments.demonstration_weight == 0:
+        return None
+    name, source = arguments.dataset, source_of(arguments.dataset, "demonstrations")
+    data = load_split(name, "demonstrations")
+    check_rows(data, source)
+    prompts.check_prompts(data, source, tokenizer, name)
+    return DemonstrationLoss(
+        data,
+        tokenizer,
+        arguments.demonstration_weight,
+        never_share=arguments.never_share,
+        seed=settings.seed,
+        max_length=policies.context_length(config),
+    )
+
+
+def _write_card(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, data: Dataset) -> None:
+    verifiers = arguments.verifier or ", ".join(sorted({name for name in data["verifier"] if name}))
+    facts = {
+        "policy": str(model.model_name_or_path),
+        "dataset": f"{arguments.dataset} ({len(data)} training rows)",
+        "verifier": verifiers,
+        "advantages": arguments.advantages,
+    }
+    output_dir = Path(str(settings.output_dir))
+    saving.write_card(output_dir, facts, shlex.join(["pivotmine-train", *arguments.command]), model.model_name_or_path)
+
+
+def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, data: Dataset) -> Any:
+    """Says once that the pivots are used up, for groups as large as mining drew."""
     said: list[int] = []
+    drawn = [n for n in (data["num_samples"] if "num_samples" in data.column_names else ()) if n]
+    group = int(statistics.median(drawn)) if drawn else int(settings.num_generations or 2)
 
     def on_heldout(found: HeldOut) -> None:
-        if found.zero_variance_share >= arguments.mine_again_share and found.step > 0 and not said:
+        share = heldout.all_equal_share(found.counts, group)
+        if share >= arguments.mine_again_share and found.step > 0 and not said:
             said.append(found.step)
-            what = f"the {len(found.rewards)} held-out pivots at step {found.step}"
-            say(_mine_again(arguments, settings, model, found.zero_variance_share, what))
+            what = (
+                f"the groups of {group} of the {len(found.rewards)} held-out pivots at step {found.step} (an estimate)"
+            )
+            say(_mine_again(arguments, settings, model, share, what))
 
     return on_heldout
 

@@ -1,21 +1,28 @@
 """Held-out pivots: the reward on the validation split, and how far the pivots are used up.
 
-A pivot teaches while its rewards differ. The share of held-out states whose rewards are all equal is some fifth where
-mining has just sampled them anew (one success in 16 is seldom repeated) and grows as the policy learns; past a
-threshold the states are no pivots any more, and it is time to mine with the new policy.
+A pivot teaches while its rewards differ. The share of groups whose rewards are all equal depends on how many samples a
+group has: at a success rate of 0.1, 43 % of groups of 8 are all equal and 19 % of groups of 16. So the share is
+estimated for the number of samples that mining drew, whatever number an evaluation draws.
+
+States of one task resemble each other, so intervals are bootstrapped over tasks.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pivotmine import policy
+
+Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 2_000
 LEVEL = 0.95
@@ -34,49 +41,108 @@ class HeldOut(NamedTuple):
     rewards: dict[str, float]
     """Mean reward by state_id, of the samples that were scored; states without one are not in it."""
     zero_variance_share: float
-    """Share of these states whose rewards are all equal, in [0, 1]."""
+    """Share of these states whose drawn rewards are all equal, in [0, 1]."""
+    clusters: dict[str, str] = {}  # noqa: RUF012 - a NamedTuple's default
+    """Task (else trajectory) by state_id; a state that is not in it is a task of its own."""
+    counts: list[list[int]] = []  # noqa: RUF012
+    """[samples, samples with reward 1] of each state; with the most frequent where rewards are not all 0 or 1."""
+    unproven_share: float = 0.0
+    """Share of all samples whose verdict is unproven, in [0, 1]."""
 
 
-def summarise(step: int, samples: Iterable[tuple[str, float | None]], num_generations: int) -> HeldOut | None:
-    """From (state_id, reward) of every sample; None where nothing was scored.
-
-    Where processes share the states, some come twice, so that every process has a full batch: the first
-    `num_generations` samples of a state count.
-    """
-    by_state: dict[str, list[float | None]] = {}
-    for state_id, reward in samples:
-        by_state.setdefault(state_id, []).append(reward)
-    drawn = {state: [r for r in found[:num_generations] if r is not None] for state, found in by_state.items()}
-    scored = {state: found for state, found in drawn.items() if found}
-    if not scored:
+def summarise(step: int, rows: Iterable[Mapping[str, Any]]) -> HeldOut | None:
+    """From every sample (`state_id`, `pivot_reward`, `cluster`, `outcome`); None where nothing was scored."""
+    drawn: dict[str, list[float]] = {}
+    clusters: dict[str, str] = {}
+    unproven = num_rows = 0
+    for row in rows:
+        num_rows += 1
+        unproven += row.get("outcome") == "unproven"
+        if row["pivot_reward"] is not None:
+            drawn.setdefault(row["state_id"], []).append(row["pivot_reward"])
+            clusters[row["state_id"]] = row.get("cluster") or row["state_id"]
+    if not drawn:
         return None
-    equal = [max(found) - min(found) <= 1e-6 for found in scored.values()]
-    return HeldOut(step, {state: sum(r) / len(r) for state, r in scored.items()}, sum(equal) / len(equal))
+    counts = [[len(found), _num_alike(found)] for found in drawn.values()]
+    means = {state: sum(r) / len(r) for state, r in drawn.items()}
+    equal = sum(k in (0, n) for n, k in counts) / len(counts)
+    return HeldOut(step, means, equal, clusters, counts, unproven / num_rows)
 
 
-def interval(values: Iterable[float], seed: int = 0) -> Interval:
-    """Mean of the values and its percentile bootstrap interval, the values (states) drawn with replacement."""
+def _num_alike(rewards: Sequence[float]) -> int:
+    """Of one state: see `HeldOut.counts`."""
+    found = Counter(round(r, 6) for r in rewards)
+    return found[1.0] if found.keys() <= {0.0, 1.0} else found.most_common(1)[0][1]
+
+
+def all_equal_share(counts: Sequence[Sequence[int]], group: int) -> float:
+    """The share of groups of `group` samples whose rewards are all equal, estimated from `HeldOut.counts`.
+
+    A state's chance p is Beta(a, b) over states, fitted by maximum likelihood (beta-binomial); the share is the mean
+    of p^group + (1 - p)^group, p drawn from what is known of each state: Beta(a + k, b + n - k).
+    """
+    n, k = np.array(counts, dtype=np.float64).T
+    grid = [(m * c, (1 - m) * c) for m in np.linspace(0.02, 0.98, 49) for c in np.geomspace(0.2, 200, 31)]
+    best = max(grid, key=lambda ab: float(_log_likelihood(n, k, *ab)))
+    a, b = best[0] + k, best[1] + n - k
+    stays = np.exp(_log_rising(a, group) - _log_rising(a + b, group))
+    turns = np.exp(_log_rising(b, group) - _log_rising(a + b, group))
+    return float(np.mean(stays + turns))
+
+
+def _log_likelihood(n: Floats, k: Floats, a: float, b: float) -> float:
+    """Of the counts under a beta-binomial, up to a constant."""
+    return sum(
+        count
+        * (
+            sum(math.log(a + i) for i in range(hits))
+            + sum(math.log(b + i) for i in range(size - hits))
+            - sum(math.log(a + b + i) for i in range(size))
+        )
+        for (size, hits), count in Counter(zip(n.astype(int).tolist(), k.astype(int).tolist(), strict=True)).items()
+    )
+
+
+def _log_rising(x: Floats, count: int) -> Floats:
+    """log of x (x + 1) ... (x + count - 1)."""
+    return np.log(x[:, None] + np.arange(count)).sum(1)
+
+
+def interval(values: Iterable[float], seed: int = 0, clusters: Sequence[str] | None = None) -> Interval:
+    """Mean of the values and its percentile bootstrap interval; clusters (tasks) are drawn with replacement.
+
+    clusters: the one of each value; None: each value is its own.
+    """
     given = np.fromiter(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = given[rng.integers(0, len(given), (NUM_RESAMPLES, len(given)))].mean(axis=1)
+    _, place = np.unique(clusters if clusters is not None else np.arange(len(given)), return_inverse=True)
+    sums, sizes = np.bincount(place, given), np.bincount(place)
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (NUM_RESAMPLES, len(sums)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(given.mean()), float(low), float(high))
 
 
+def reward_interval(found: HeldOut) -> Interval:
+    """The mean reward over states, with its interval over tasks."""
+    return interval(found.rewards.values(), clusters=[found.clusters.get(state, state) for state in found.rewards])
+
+
 def gain(before: HeldOut, after: HeldOut) -> Interval:
-    """What the mean reward of the states gained, with the interval of the differences state by state."""
-    both = before.rewards.keys() & after.rewards.keys()
-    return interval(after.rewards[state] - before.rewards[state] for state in sorted(both))
+    """What the mean reward of the states gained, with the interval of the differences state by state, over tasks."""
+    both = sorted(before.rewards.keys() & after.rewards.keys())
+    differences = [after.rewards[state] - before.rewards[state] for state in both]
+    return interval(differences, clusters=[after.clusters.get(state, state) for state in both])
 
 
 def metrics(found: HeldOut) -> dict[str, float]:
     """What is logged, under TRL's prefix for evaluations."""
-    mean, low, high = interval(found.rewards.values())
+    mean, low, high = reward_interval(found)
     return {
         "eval_pivot_reward": mean,
         "eval_pivot_reward_low": low,
         "eval_pivot_reward_high": high,
         "eval_zero_variance_share": found.zero_variance_share,
+        "eval_unproven_share": found.unproven_share,
         "eval_states": len(found.rewards),
     }
 
@@ -111,8 +177,8 @@ def mine_again(share: float, what: str, threshold: float, command: str) -> str:
     """What a person reads when the pivots are used up."""
     return (
         f"time to mine again: {share:.0%} of {what} have rewards that are all equal (threshold {threshold:.0%}).\n"
-        "Add what mined first where it was given: --config to rollout and score; --limit, --num-samples and --engine "
-        f"to rollout.\n{command}"
+        "Pass the same options as in the first mining: --config to rollout and score; --limit, --num-samples and "
+        f"--engine to rollout.\n{command}"
     )
 
 
@@ -142,17 +208,13 @@ def compared(evaluations: list[HeldOut]) -> str:
     if after.step > before.step:
         change = gain(before, after)
         lines.append(f"          change {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]")
-    return "\n".join([f"held out  {len(after.rewards)} states, 95 % intervals over states", *lines])
+    tasks = len({after.clusters.get(state, state) for state in after.rewards})
+    return "\n".join([f"held out  {len(after.rewards)} states of {tasks} tasks, 95 % intervals over tasks", *lines])
 
 
 def _line(found: HeldOut) -> str:
-    mean, low, high = interval(found.rewards.values())
+    mean, low, high = reward_interval(found)
     return (
         f"          step {found.step}: reward {mean:.3f} [{low:.3f}, {high:.3f}], "
         f"all equal in {found.zero_variance_share:.0%}"
     )
-
-
-def as_samples(state_ids: list[str], rewards: list[float]) -> list[tuple[str, float | None]]:
-    """Samples from TRL's rewards, in which what could not be scored is NaN."""
-    return [(state, None if reward != reward else reward) for state, reward in zip(state_ids, rewards, strict=True)]

@@ -1,12 +1,13 @@
 """Which prompts come in which step: a function of the seed and the step, so that a resumed training goes on with them.
 
-TRL's own sampler draws each epoch's order from one generator. Resumed in a later epoch it starts that generator anew
+TRL's own sampler draws each epoch's order from one generator. Resumed in a later epoch, it starts that generator again
 and repeats the first epoch's order; here every epoch's order has a seed of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import torch
 from trl.trainer.utils import RepeatSampler
@@ -33,8 +34,36 @@ class PromptSampler(RepeatSampler):
         )
 
 
+class WeightedSampler(PromptSampler):
+    """Prompts drawn by their rows' `weight`, with replacement.
+
+    An epoch is as many draws as there are rows (in whole batches): a row of weight w comes rows * w / sum(weights)
+    times on average, some rows several times and some not at all.
+    """
+
+    weights: torch.Tensor
+    epoch = 0
+
+    @classmethod
+    def by(cls, sampler: Any, weights: Sequence[float]) -> WeightedSampler:
+        made = cls.like(sampler)
+        assert isinstance(made, WeightedSampler)
+        made.weights = torch.tensor(weights, dtype=torch.float64)
+        return made
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Generator[int]:
+        generator = torch.Generator().manual_seed((self.seed or 0) + self.epoch)
+        count = self.num_samples // self.batch_size * self.batch_size
+        drawn: list[int] = torch.multinomial(self.weights, count, replacement=True, generator=generator).tolist()
+        for start in range(0, count, self.batch_size):
+            yield from repeated(drawn[start : start + self.batch_size], self)
+
+
 def repeated(chunk: list[int], sampler: RepeatSampler) -> Generator[int]:
-    """One batch of distinct rows as TRL wants it: each row a group, the whole as often as it is reused."""
+    """One batch of rows as TRL wants it: each row a group, the whole as often as it is reused."""
     for _ in range(sampler.repeat_count):
         for index in chunk:
             yield from (index for _ in range(sampler.mini_repeat_count))

@@ -1,4 +1,4 @@
-"""Going on after a kill: from the last whole checkpoint, with the same data and settings or not at all."""
+"""Resuming after a kill: exactly, from the last whole checkpoint, with the same data and settings, or not at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -26,7 +27,8 @@ _RANDOM = re.compile(r"rng_state_(\d+)\.pth")
 _LAST = ("true", "last", "1", "yes")
 _STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay")
 _GRPO_STEP = (
-    *("num_generations", "generation_batch_size", "num_iterations", "temperature", "max_completion_length"),
+    *("num_generations", "generation_batch_size", "num_iterations", "steps_per_generation", "temperature"),
+    *("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
 )
 _SFT_STEP = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "completion_only_loss")
@@ -139,9 +141,13 @@ def identity(
         "verifier_ids": _digest(data["verifier_id"]),
         "heldout_states": None if held_out is None else _digest(held_out["state_id"]),
         "verifier": arguments.verifier,
-        "invalid_action_reward": arguments.invalid_action_reward,
+        "advantages": arguments.advantages,
+        "invalid_action_advantage": arguments.invalid_action_advantage,
         "curriculum": arguments.curriculum,
         "echo_weight": arguments.echo_weight,
+        "demonstration_weight": arguments.demonstration_weight,
+        "never_share": arguments.never_share,
+        "sft_turns": arguments.sft_turns,
     }
     names = (*_STEP, *(_GRPO_STEP if isinstance(settings, GRPOSettings) else _SFT_STEP))
     known |= {name: _plain(getattr(settings, name)) for name in names}
@@ -241,3 +247,30 @@ def _remembered(path: Path) -> dict[str, Any]:
             "start anew into another --output_dir"
         )
     return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def save_samples(checkpoint: Path, trainer: Any) -> None:
+    """Keep this process's samples that later steps still learn from (`--num_iterations`, `--steps_per_generation`)."""
+    if trainer._step % (trainer.args.steps_per_generation * trainer.num_iterations) and trainer._buffered_inputs:
+        torch.save(trainer._buffered_inputs, checkpoint / _samples_file(trainer))
+
+
+def load_samples(checkpoint: Path, trainer: Any) -> None:
+    """Take up the samples under way, and the place in them; UserError where they were not kept."""
+    trainer._step = trainer.state.global_step * trainer.args.gradient_accumulation_steps
+    if trainer._step % (trainer.args.steps_per_generation * trainer.num_iterations) == 0:
+        return
+    path = checkpoint / _samples_file(trainer)
+    try:
+        loaded: Any = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
+    except Exception as error:  # missing, cut off, or another program's: of a dozen kinds
+        raise UserError(
+            f"{path} is missing or broken ({type(error).__name__}): step {trainer.state.global_step} lies within one "
+            "set of samples, and no other samples train the same; resume from another checkpoint, or start anew into "
+            "another --output_dir"
+        ) from None
+    trainer._buffered_inputs = loaded
+
+
+def _samples_file(trainer: Any) -> str:
+    return f"samples_{trainer.accelerator.process_index}.pt"

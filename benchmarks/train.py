@@ -1,0 +1,136 @@
+"""A GRPO step with each prompt computed once against TRL's own way: the same rows, the same model, the same seeds.
+
+Each side runs in a process of its own, two steps of which the second is measured: CPU seconds and wall seconds of
+generation and of the update (losses, backward, optimiser), peak memory, and tokens computed over distinct tokens.
+Random Qwen3 weights, a context of 8,192 tokens, one core, 16 actions of 20 tokens a prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+LENGTHS, NUM_PROMPTS, NUM_ACTIONS, ACTION_TOKENS = (200, 1_000, 4_000), 4, 16, 20
+
+
+def main() -> None:
+    """Print a row a prompt length."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="prompt tokens")
+    parser.add_argument("--side", choices=("ours", "trl"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(_measure(options.side, options.lengths[0])))
+        return
+    print("train: CPU seconds of one step (ours / TRL's own way)")
+    for length in options.lengths:
+        ours, trl = (_side(side, length) for side in ("ours", "trl"))
+        update, generation = trl["update"] / ours["update"], trl["generation"] / ours["generation"]
+        print(
+            f"train  prompts of {length:,}: update {ours['update']:.2f} / {trl['update']:.2f} s, {update:.1f} times faster; "
+            f"generation {ours['generation']:.2f} / {trl['generation']:.2f} s, {generation:.1f} times; "
+            f"wall {ours['wall']:.2f} / {trl['wall']:.2f} s; peak {ours['peak_mb']:,.0f} / {trl['peak_mb']:,.0f} MB; "
+            f"tokens computed over distinct {ours['tokens']:.2f}"
+        )
+
+
+def _side(side: str, length: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks", "train", "--side", side, "--lengths", str(length)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measure(side: str, length: int) -> dict[str, float]:
+    import torch
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    from pivotmine_trainer.cli.arguments import GRPOSettings
+    from pivotmine_trainer.train.trainer import PivotTrainer
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "head_dim": 32}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 8192}
+    ends: dict[str, Any] = {"eos_token_id": 1, "pad_token_id": 0, "bos_token_id": None}
+    model: Any = Qwen3ForCausalLM(Qwen3Config(vocab_size=2048, **sizes, **heads, **ends))
+    words = {"<pad>": 0, "<end>": 1, **{f"w{place}": place for place in range(2, 2048)}}
+    plain = Tokenizer(models.WordLevel(words, unk_token="w2"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, eos_token="<end>", pad_token="<pad>", padding_side="left"
+    )
+    rows = [
+        {"prompt": " ".join(f"w{place}" for place in torch.randint(3, 2048, (length,)).tolist()), "state_id": f"s{row}"}
+        for row in range(NUM_PROMPTS)
+    ]
+    seconds = {"generation": 0.0, "update": 0.0}
+
+    def reward(*, completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        return [float(sum(ids) % 2) for ids in completion_ids]
+
+    base: Any = PivotTrainer if side == "ours" else GRPOTrainer
+
+    class Timed(base):  # pyright: ignore[reportUntypedBaseClass]
+        def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+            started = time.process_time()
+            found = super()._generate_single_turn(*args, **kwargs)
+            seconds["generation"] += time.process_time() - started
+            return found
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = GRPOSettings(
+            output_dir=folder,
+            num_generations=NUM_ACTIONS,
+            prompts_per_step=NUM_PROMPTS,
+            per_device_train_batch_size=NUM_ACTIONS,
+            max_completion_length=ACTION_TOKENS,
+            mask_truncated_completions=False,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            max_steps=2,
+            warmup_steps=0,
+            eval_strategy="no",
+            eval_on_start=False,
+            save_strategy="no",
+            log_completions=False,
+            gradient_checkpointing=True,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            report_to="none",
+            use_cpu=True,
+        )
+        data = Dataset.from_list(rows)
+        trainer = Timed(model=model, reward_funcs=reward, args=settings, train_dataset=data, processing_class=tokenizer)
+        marks: list[tuple[float, float]] = []
+        original: Any = trainer.log
+
+        def log(*args: Any, **kwargs: Any) -> None:
+            marks.append((time.process_time(), time.perf_counter()))
+            seconds["before"] = seconds["generation"] if len(marks) == 1 else seconds["before"]
+            original(*args, **kwargs)
+
+        trainer.log = log
+        trainer.train()
+    generation = seconds["generation"] - seconds["before"]
+    shared = getattr(trainer, "_shared", {}).get("policy")
+    distinct = 2 * NUM_PROMPTS * (length + NUM_ACTIONS * (ACTION_TOKENS - 1))
+    return {
+        "generation": generation,
+        "update": marks[1][0] - marks[0][0] - generation,
+        "wall": marks[1][1] - marks[0][1],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tokens": shared.num_computed / distinct if shared else float(NUM_ACTIONS),
+    }

@@ -1,0 +1,59 @@
+"""A second verifier watches: `--watch_verifier exact`.
+
+Training raises the reward, also by faults of the verifier that gives it. A second one that no gradient follows shows
+that: where the first one's mean rises and the second one's does not, the two drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+NUM_BATCHES = 10
+"""Batches at the start, and at the end, whose means are compared."""
+DRIFT = 0.15
+"""Growth of a difference, in units of reward or as a share, that is worth a warning."""
+
+
+class _Batch(NamedTuple):
+    apart: float | None
+    """Mean reward minus the watcher's mean, over samples that both scored."""
+    unproven: float
+    """Share of the samples whose verdict is unproven."""
+
+
+class Watch:
+    """The differences so far, and what was said of them."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._batches: list[_Batch] = []
+        self._said: set[str] = set()
+
+    def learn(
+        self, rewards: Sequence[float | None], watched: Sequence[float | None], outcomes: Sequence[str]
+    ) -> list[str]:
+        """Count one batch of training samples; sentences to say, each once a training."""
+        both = [(r, w) for r, w in zip(rewards, watched, strict=True) if r is not None and w is not None]
+        apart = sum(r - w for r, w in both) / len(both) if both else None
+        self._batches.append(_Batch(apart, sum(one == "unproven" for one in outcomes) / max(len(outcomes), 1)))
+        found: list[str] = []
+        apart = self._growth([batch.apart for batch in self._batches if batch.apart is not None])
+        if apart is not None and apart[1] - apart[0] > DRIFT:
+            words = f"reward minus that of --watch_verifier {self._name} grew from {apart[0]:+.2f} to {apart[1]:+.2f}"
+            found += self._once("apart", f"{words}: the policy may have found a fault of the verifier")
+        share = self._growth([batch.unproven for batch in self._batches])
+        if share is not None and share[1] - share[0] > DRIFT:
+            words = f"the share of unproven verdicts grew from {share[0]:.0%} to {share[1]:.0%}"
+            found += self._once("unproven", f"{words}: the policy's actions leave what the verifier can decide")
+        return found
+
+    def _growth(self, values: list[float]) -> tuple[float, float] | None:
+        if len(values) < 2 * NUM_BATCHES:
+            return None
+        return sum(values[:NUM_BATCHES]) / NUM_BATCHES, sum(values[-NUM_BATCHES:]) / NUM_BATCHES
+
+    def _once(self, key: str, words: str) -> list[str]:
+        is_new = key not in self._said
+        self._said.add(key)
+        return [words] if is_new else []

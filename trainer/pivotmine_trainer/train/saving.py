@@ -1,0 +1,70 @@
+"""The trained policy's files: weights in the policy's own dtype, and a card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pivotmine.escape import inert
+from pivotmine_trainer.cli.console import is_first_process
+from pivotmine_trainer.train import heldout
+from pivotmine_trainer.train.heldout import HeldOut
+
+
+def save_in_dtype(output_dir: str | None, config: Any) -> None:
+    """Cast a saved model to the dtype that its policy had: training keeps float32, which is twice the size.
+
+    config: the policy's, as it was loaded. Adapters stay float32: they are small, and are merged in the policy's dtype.
+    """
+    dtype, folder = getattr(config, "dtype", None), Path(str(output_dir))
+    if not is_first_process() or not isinstance(dtype, torch.dtype) or not (folder / "config.json").is_file():
+        return
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        if all(weight.dtype == dtype or not weight.is_floating_point() for weight in weights.values()):
+            continue
+        half = path.with_suffix(".tmp")
+        cast = {name: weight.to(dtype) if weight.is_floating_point() else weight for name, weight in weights.items()}
+        save_file(cast, half, metadata)
+        half.replace(path)
+    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    said["dtype"] = str(dtype).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+
+
+def write_card(output_dir: Path, facts: dict[str, str], command: str, base: str | None) -> None:
+    """Write OUTPUT_DIR/README.md: what was trained on what, how, with which figures."""
+    evaluations = heldout.read(output_dir)
+    front = ["---", "library_name: transformers", "tags: [pivotmine, grpo, trl]"]
+    front += [f"base_model: {json.dumps(base)}"] if base else []
+    figures = _figures(evaluations) if evaluations else ["No held-out pivots were sampled."]
+    text = [
+        *(*front, "---", f"# {_cell(output_dir.resolve().name)}", ""),
+        *("A policy trained on pivots by `pivotmine-train`.", "", "| what | value |", "|---|---|"),
+        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()),
+        *("", "## Held-out pivots", "", *figures, ""),
+        *("## Command", "", *(f"    {line}" for line in inert(command).split("\n")), ""),
+    ]
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / "README.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def _figures(evaluations: list[HeldOut]) -> list[str]:
+    lines = ["| step | states | mean reward | 95 % interval over tasks | groups with equal rewards |"]
+    lines += ["|---|---|---|---|---|"]
+    for found in evaluations[:1] + evaluations[1:][-1:]:
+        mean, low, high = heldout.reward_interval(found)
+        figures = (f"{mean:.3f}", f"{low:.3f} to {high:.3f}", f"{found.zero_variance_share:.0%}")
+        lines.append(f"| {found.step} | {len(found.rewards)} | {' | '.join(figures)} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return inert(text).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -1,0 +1,126 @@
+"""What a person reads: the card, messages that blame the right thing, and the second verifier's warning."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from refusing import refusal
+from safetensors.torch import load_file
+
+from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.extras.watch import Watch
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_the_card_names_policy_dataset_verifier_figures_and_command(
+    policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    args = tiny.command(policy, dataset, out, max_steps=1)
+    main(args)
+    card = (out / "README.md").read_text()
+    for words in (f"| policy | {policy} |", f"| dataset | {dataset} (4 training rows) |", "| verifier | tool_call |"):
+        assert words in card
+    assert "| 0 | 2 | 0." in card
+    assert "| 1 | 2 | 0." in card
+    assert f"    pivotmine-train --model {policy} --dataset {dataset}" in card
+    assert (out / "checkpoint-1").is_dir()
+    assert "warning: 2 held-out rows: figures over so few say little" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["verifier", "watch_verifier"])
+def test_a_verifier_that_there_is_not_is_the_option_s_fault(
+    option: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    said = refusal(tiny.command(policy, dataset, tmp_path, **{option: "nosuch"}), capsys)
+    assert said.startswith(f"--{option} nosuch: ")
+    assert "row" not in said
+
+
+def test_options_of_the_other_method_are_called_that(
+    policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    said = refusal([*tiny.command(policy, dataset, tmp_path), "--method", "sft"], capsys)
+    assert said == "--num_generations is an option of --method grpo, and this is --method sft; leave it out"
+    said = refusal([*tiny.command(policy, dataset, tmp_path), "--packing", "true"], capsys)
+    assert said == "--packing is an option of --method sft, and this is --method grpo; leave it out"
+
+
+def test_a_missing_dataset_folder_is_said_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pivotmine_trainer.cli.app import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--dataset", f"{tmp_path}/nosuch", "--model", "m"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1 False\n"
+    assert done.stderr == (
+        f"error: --dataset {tmp_path}/nosuch: no such folder; name one that `pivotmine select` wrote, RUN/pivots/NAME\n"
+    )
+
+
+def test_what_was_not_scored_is_said_through_escaping(
+    policy: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """TRL would print the sample and its row as they are."""
+    (tmp_path / "torn.py").write_text(
+        "calls = []\ndef reward(state, demonstration, action):\n    calls.append(1)\n"
+        "    return None if len(calls) % 2 else 1.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    main(tiny.command(policy, dataset, tmp_path / "out", verifier="torn:reward", max_steps=1, eval_strategy="no"))
+    said = capsys.readouterr().err
+    assert "of 32 samples were not scored and carry no loss; the first: state state" in said
+    assert "reward functions returned None" not in said
+
+
+def test_the_second_verifier_is_logged_next_to_the_reward(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    main(tiny.command(policy, dataset, tmp_path, watch_verifier="exact", max_steps=1, eval_strategy="no"))
+    rows = pq.read_table(tmp_path / "completions/train_00001.parquet").to_pylist()
+    assert {row["watch_reward"] for row in rows} == {0.0, 1.0}
+    assert all(row["watch_outcome"] is not None for row in rows)
+
+
+def test_drift_is_said_once() -> None:
+    watch = Watch("exact")
+    said: list[str] = []
+    for batch in range(40):
+        reward = 0.5 + 0.01 * batch
+        said += watch.learn([reward] * 4, [0.5, 0.5, 0.5, None], ["correct"] * 4)
+    assert said == [
+        "reward minus that of --watch_verifier exact grew from +0.05 to +0.20: the policy may have found a fault of "
+        "the verifier"
+    ]
+
+
+def test_a_growing_share_of_unproven_verdicts_is_said_once() -> None:
+    watch = Watch(None)
+    said = [words for b in range(40) for words in watch.learn([1.0], [None], ["unproven" if b > 25 else "correct"])]
+    assert len(said) == 1
+    assert said[0].startswith("the share of unproven verdicts grew from 0% to ")
+
+
+def test_the_model_is_saved_in_the_policy_s_own_dtype(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    half = tmp_path / "half"
+    model: Any = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16)
+    tiny.save(half, model, tiny.load_tokenizer(policy))
+    out = tmp_path / "out"
+    main(tiny.command(half, dataset, out, max_steps=1, eval_strategy="no"))
+    assert {weight.dtype for weight in load_file(out / "model.safetensors").values()} == {torch.bfloat16}
+    assert {weight.dtype for weight in load_file(out / "checkpoint-1/model.safetensors").values()} == {torch.float32}
+    assert AutoModelForCausalLM.from_pretrained(out, dtype="auto").dtype == torch.bfloat16
