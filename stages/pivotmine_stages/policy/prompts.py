@@ -168,7 +168,8 @@ def load_renderer(tokenizer: str, template_options: Mapping[str, Any]) -> Render
         from transformers import AutoTokenizer
     except ImportError:
         raise UserError(
-            "prompts need the package transformers: install the extra, pip install '.[transformers]'"
+            "prompts need the package transformers: in the project's folder, "
+            "`pip install -c constraints.txt '.[transformers]'`"
         ) from None
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)

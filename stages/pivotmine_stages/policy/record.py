@@ -11,6 +11,7 @@ from typing import Any
 from pivotmine import policy
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine_stages.engines import engine_spec
 from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.prompts import Renderer
@@ -51,16 +52,15 @@ def describe_policy(
 ) -> PolicyRecord:
     """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
     require_name(engine, policy_name)
+    is_remote = engine_spec(engine).is_remote
     identity: dict[str, Any] = {
         "engine": engine,
-        "name": policy_name if engine == "openai" else None,
-        "weights_hash": None if engine == "openai" else _weights_hash(options),
+        "name": policy_name if is_remote else None,
+        "weights_hash": None if is_remote else _weights_hash(options),
         "tokenizer_hash": renderer and policy.hash_tokenizer(renderer.tokenizer),
         "template_hash": renderer and policy.hash_template(renderer.template),
         "template_options": dict(options.template_options),
-        "sampling": {**asdict(options.sampling), "api": options.api}
-        if engine == "openai"
-        else asdict(options.sampling),
+        "sampling": {**asdict(options.sampling), **({"api": options.api} if is_remote else {})},
     }
     name = policy_name or Path(options.model).name
     tokenizer = renderer.tokenizer.name_or_path if renderer else None
@@ -84,8 +84,8 @@ def require_readable(flag: str, name: str | None) -> None:
 
 def require_name(engine: str, policy_name: str | None) -> None:
     """UserError where a server's policy has no name."""
-    if engine == "openai" and policy_name is None:
-        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+    if engine_spec(engine).is_remote and policy_name is None:
+        raise UserError(f"--engine {engine} needs --policy-name NAME: a server's weights cannot be hashed")
 
 
 def _weights_hash(options: EngineOptions) -> str:

@@ -27,7 +27,8 @@ from pivotmine.verifiers import VerifierSpec, resolve
 from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.gate import as_reject
-from pivotmine_stages.select.rule import SelectConfig, is_validation
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.rule import is_validation
 
 SPLITS: tuple[str, ...] = ("train", "validation")
 ROWS_PER_GROUP = 512

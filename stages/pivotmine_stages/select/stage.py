@@ -26,8 +26,9 @@ from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card
 from pivotmine_stages.select.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.select.holdout import split_profiles
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_the_rest
-from pivotmine_stages.select.rule import SelectConfig, check, choose_states
+from pivotmine_stages.select.rule import check, choose_states
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 

@@ -57,7 +57,9 @@ def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> Non
     tokens = stored["num_tokens"].sum() / len(stored)
     assert summary["tokens_per_sample"] == pytest.approx(tokens)
     assert summary["generated_tokens"] == pytest.approx(72 * tokens)
-    assert summary["gpu_hours"] == pytest.approx(summary["generated_tokens"] / 100 / 3600)
+    # Prompt tokens count at ten times that rate.
+    hours = (summary["generated_tokens"] / 100 + summary["distinct_prefix_tokens"] / 1000) / 3600
+    assert summary["gpu_hours"] == pytest.approx(hours)
     assert 0 < summary["adaptive_share"] <= 1
     assert rollout({}, run=run, **options)["sampled"]["samples"] == 72
 

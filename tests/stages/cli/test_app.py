@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from pivotmine_stages.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'polars', 'pyarrow', 'duckdb', 'torch', 'transformers', 'vllm'}\n"
+        "heavy = {'polars', 'pyarrow', 'duckdb', 'torch', 'transformers', 'vllm', 'ray', 'openai'}\n"
         "heavy &= set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
@@ -78,7 +78,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
     [
         (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
         (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, "),
-        (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml cannot be read"),
+        (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml does not exist"),
         (
             ("extract", "SOURCE", "--run", "run", "--messages-column", "talk", "--dry-run"),
             "the first, SOURCE, record 0: no_messages_column: no key 'talk': the record has ",
@@ -152,7 +152,9 @@ def test_run_checks_a_files_values_as_it_checks_flags(pivotmine: Command, source
     file = tmp_path / "run.toml"
     for text in ('[extract]\nmin_outcome = "x"\n', "[rollout]\nnum_samples = 0\n", '[select]\nmax_mean = "high"\n'):
         file.write_text(text)
-        assert pivotmine("run", source, "--run", tmp_path / "run", "--model", "m", "--config", file)[0] == 2
+        code, _, err = pivotmine("run", source, "--run", tmp_path / "run", "--model", "m", "--config", file)
+        assert code == 1
+        assert f"--config {file}: [" in err
     assert not (tmp_path / "run").exists()
 
 

@@ -443,7 +443,7 @@ def test_profiles_of_an_older_verifier_are_refused(run: Path) -> None:
 
 
 def test_bad_settings_and_places_are_one_line(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--max-mean 2: in \(0, 1\]"):
+    with pytest.raises(UserError, match=r"--max-mean 2.0: in \(0, 1\]"):
         select(SelectConfig(max_mean=2), run)
     with pytest.raises(UserError, match="is not a run"):
         select(SelectConfig(), tmp_path / "nothing")
