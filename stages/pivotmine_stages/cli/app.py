@@ -30,6 +30,7 @@ from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.parameters import given, parameters
 from pivotmine_stages.command import Command, load
+from pivotmine_stages.policy.differences import ask
 
 log = logging.getLogger("pivotmine")
 SILENT_S = 0.7
@@ -51,6 +52,7 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel="Output")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: continue.", rich_help_panel="Output")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print what the engine logs as well.", rich_help_panel="Output")
 ]
@@ -71,6 +73,8 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
     def run_command(**values: Any) -> None:
         fixed = {key: values[key] for key in ("run", "sources", "config", "as_json") if key in values}
         _set_up_log(quiet=values["quiet"], verbose=values["verbose"])
+        if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
+            ask.set(lambda: typer.confirm("Continue?", err=True))
         with _announced(f"{name} in {fixed['run']} ..."):
             body(given(options, values), **fixed)
 
@@ -78,7 +82,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
     if command.sources:
         places = [_keyword("sources", _sources(command.sources)), _keyword("run", RunOption)]
     common = [_keyword("config", Config, None), _keyword("as_json", Json, False)]
-    common += [_keyword("quiet", Quiet, False), _keyword("verbose", Verbose, False)]
+    common += [_keyword("yes", Yes, False), _keyword("quiet", Quiet, False), _keyword("verbose", Verbose, False)]
     run_command.__signature__ = inspect.Signature([*places, *parameters(options), *common])  # type: ignore[attr-defined]
     run_command.__annotations__ = {one.name: one.annotation for one in [*places, *parameters(options), *common]}
     examples = "\n\n".join(f"  {example}" for example in command.examples)

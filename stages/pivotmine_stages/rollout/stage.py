@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from pivotmine.run import rundir, sql
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine_stages.engines.options import failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
+from pivotmine_stages.policy.differences import announce
 from pivotmine_stages.policy.prompts import Prompt, Renderer
-from pivotmine_stages.policy.record import PolicyRecord, check_seed, remember_policy
+from pivotmine_stages.policy.record import PolicyRecord, check_seed, is_sampled, known_policies, remember_policy
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
@@ -97,6 +98,7 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
     work = _Work(run, config, record, list(rejects))
     sampling_s = 0.0
     if not missing.is_empty():
+        _announce(run, record)
         engine = policy.engine(_stored(run, record)["samples"])
         require_room(config.policy.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
@@ -105,6 +107,19 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
             _collect(engine.sample(requests), work, shown)
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
+
+
+def _announce(run: Path, record: PolicyRecord) -> None:
+    """Say how a policy that the run does not have yet differs from those that it has; imported ones do not count."""
+    if is_sampled(run, record.policy_id):
+        return
+    others = [other for other in known_policies(run).values() if other.weights_hash or other.engine == record.engine]
+    counted = {one.policy_id: (asdict(one), _counted(_stored(run, one)["samples"])) for one in others}
+    announce("policy", asdict(record), counted)
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} sample{'' if number == 1 else 's'}"
 
 
 def require_samples(summary: dict[str, Any]) -> None:

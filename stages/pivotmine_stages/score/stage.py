@@ -28,7 +28,8 @@ from pivotmine.stats.profiles import profile
 from pivotmine.verifiers import Outcome, Scorer, State, Verdict, prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.parallel import process_map
-from pivotmine_stages.policy.record import PolicyRecord, choose_policy
+from pivotmine_stages.policy.differences import announce
+from pivotmine_stages.policy.record import PolicyRecord, choose_policy, scored_verifiers
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors
 from pivotmine_stages.score.options import ScoreConfig
@@ -75,6 +76,8 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
             difference = rundir.difference(ours, {**theirs, "options": options})
             raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
         return
+    known = scored_verifiers(folder.parent.parent.parent, folder.parent.name)
+    announce("verifier", ours, {name: (one, "scores of the same samples") for name, one in known.items()})
     rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -19,7 +19,7 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import Outcome, make_spec
-from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy
+from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
@@ -55,13 +55,13 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
-    scored = sorted(path.parent.name for path in (run / "scores" / record.policy_id).glob("*/profiles.parquet"))
+    scored = scored_verifiers(run, record.policy_id)
     if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
     where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
     folder = run / "scores" / record.policy_id / verifier_id
-    settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
+    settings = scored[verifier_id]
     spec = make_spec(settings["verifier"], settings["options"])
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()

@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it prints, where, and with which exit code."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -239,9 +240,14 @@ def test_two_policies_and_none_named_is_an_error(
     run, flags = tmp_path / "run", ("--engine", "transformers", "--num-samples", 1, "--limit", 1, "--max-new-tokens", 2)
     pivotmine("extract", source, "--run", run)
     for temperature in (1, 0.5):
-        assert pivotmine("rollout", run, "--model", tiny_policy, *flags, "--temperature", temperature)[0] == 0
+        code, _, err = pivotmine("rollout", run, "--model", tiny_policy, *flags, "--temperature", temperature)
+        assert code == 0
+    assert "pivotmine: new policy: temperature 1.0 -> 0.5, against tiny-" in err
+    assert "which has 1 sample\n" in err
     code, _, err = pivotmine("score", run)
     names = sorted(path.name for path in (run / "rollouts").iterdir())
-    assert (code, err) == (1, f"pivotmine: 2 match, name one by --policy: {', '.join(names)}\n")
+    told = dict(re.findall(r"(tiny-\w+) \(temperature ([\d.]+)\)", err))
+    assert (code, sorted(told), sorted(told.values())) == (1, names, ["0.5", "1.0"])
+    assert err.endswith("; choose one with --policy\n")
     assert pivotmine("score", run, "--policy", names[0])[0] == 0
     assert not (run / "scores" / names[1]).exists()
