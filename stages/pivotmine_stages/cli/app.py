@@ -29,6 +29,7 @@ from pivotmine.escape import one_line
 from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.parameters import given, parameters
+from pivotmine_stages.cli.unusable import require_usable
 from pivotmine_stages.command import Command, load
 from pivotmine_stages.policy.differences import ask
 
@@ -97,6 +98,7 @@ def _stage_body(name: str, command: Command) -> Callable[..., None]:
         tables = read_config(config)
         summary = run_stage(name, tables, **places, **{**tables.get(name, {}), **options})
         _print_summary(command.report, summary, as_json=as_json)
+        require_usable(name, summary)
 
     return body
 
@@ -110,10 +112,11 @@ def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, so
     summaries = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
     if as_json:
         print(json.dumps(summaries))
-        return
-    if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
-        print(pivot)
-    print(closing(run, summaries, _program()))
+    else:
+        if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
+            print(pivot)
+        print(closing(run, summaries, _program()), flush=True)
+    require_usable("select", summaries["select"])
 
 
 def _print_report(name: str, summary: Any) -> None:

@@ -237,15 +237,14 @@ def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivot
     at, name = shlex.quote(str(run)), s["select"]["name"]
     lines = [
         f"{s['score']['states']:,} states: {_classes(classes)}",
-        f"{pivots:,} pivots in {at}/pivots/{name}",
-        *([] if pivots else [_why_none(classes)]),
+        f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),
         f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
         f"{stored['prompt_tokens']:,} prompt tokens",
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
         f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
         f'  {program} sql {at} "select stage, reason, count(*) as rows from rejects group by all order by all"',
-        f"  {program} select {at} --name mixed --strategy mixed",
+        f"  {program} select {at} --name mixed --strategy mixed" if classes.get("sometimes") else "",
     ]
     return _block("run", lines)
 

@@ -10,6 +10,7 @@ from pivotmine.errors import UserError
 from pivotmine.options import Declared, declared
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.cli.commands import COMMANDS, STAGES
+from pivotmine_stages.cli.unusable import require_usable
 from pivotmine_stages.command import Command
 from pivotmine_stages.rollout.options import RolloutConfig
 
@@ -58,7 +59,6 @@ def mine(
     """
     from pivotmine_stages.cli.options import profile, run_stage
     from pivotmine_stages.cli.preflight import check_ahead
-    from pivotmine_stages.rollout.stage import require_samples
 
     summaries: dict[str, Any] = {}
     own = {name: {**tables.get(name, {}), **{k: v for k, v in given.items() if k in FLAGS[name]}} for name in STAGES}
@@ -76,8 +76,8 @@ def mine(
         summaries[name] = run_stage(name, tables, **places, **options)
         if report is not None:
             report(name, summaries[name])
-        if name == "rollout":
-            require_samples(summaries[name])
+        if name != STAGES[-1]:
+            require_usable(name, summaries[name])
     return summaries
 
 

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card
-from pivotmine_stages.select.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
+from pivotmine_stages.select.dataset import SPLITS, Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_the_rest
@@ -109,8 +110,8 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
     several = turns.join(kept, on="state_id", how="semi") if needs_profiles else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)
-    folder = run / "pivots" / config.name
-    written = write_splits(folder, rows)
+    folder, first = run / "pivots" / config.name, next(rows, None)
+    written = dict.fromkeys(SPLITS, 0) if first is None else write_splits(folder, chain([first], rows))
     # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
     place = {"name": config.name}
     rundir.write_rows(rundir.rejects_dir(run, "select", place) / "rejects.parquet", "rejects", rejects)
@@ -123,6 +124,9 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         "rejects": dict(sorted(Counter(row["reason"] for row in rejects).items())),
         "seconds": round(time.monotonic() - started, 2),
     }
+    if first is None:  # an empty dataset would pass for one
+        sql.write_views(run)
+        return summary
     rundir.write_text(folder / "README.md", data_card(run, config, mined.policy, mined.verifier, summary))
     rundir.write_manifest(run, "select", place, {"config": identity, "summary": summary})
     sql.write_views(run)

@@ -6,36 +6,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trajectories import order_trajectory, write_jsonl
-
-from pivotmine_stages.cli.app import main
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def pivotmine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command; returns (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pivotmine", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        captured = capsys.readouterr()
-        return int(done.value.code or 0), captured.out, captured.err
-
-    return command
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_jsonl(
-        tmp_path / "orders.jsonl", [order_trajectory(f"B{i}", reward=i % 2, task_id=i) for i in range(6)]
-    )
+from commands import Command
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -178,7 +152,8 @@ def test_run_goes_the_whole_road_and_says_what_next(
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
     flags = (*flags, "--verifier", "tool_call")  # messages have none
     code, out, err = pivotmine("run", source, "--run", run, *flags, "--config", file)
-    assert code == 0, err
+    assert (code, err) == (1, "pivotmine: no row is selected, no dataset is written: never 6, not_profiled 3\n")
+    assert not (run / "pivots").exists()
     stages = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert stages == ["extract", "rollout", "score", "select", "run"]
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in out
@@ -196,8 +171,8 @@ def test_folders_may_have_any_name(
     """Brackets, stars and blanks are no patterns."""
     run, model = tmp_path / "my [1] run's *", Path(shutil.copytree(tiny_policy, tmp_path / "a model [2]"))
     flags = ("--model", model, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
-    code, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
-    assert code == 0, err
+    _, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
+    assert "no row is selected" in err, err
     for line in out.splitlines():
         if line.strip().startswith("pivotmine "):
             assert pivotmine(*shlex.split(line)[1:])[0] == 0, line

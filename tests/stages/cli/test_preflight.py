@@ -88,15 +88,20 @@ def test_adaptive_sampling_has_one_verifier(source: Path, tiny_policy: Path) -> 
         mine(given, read_config(file), sources=[source], run=source.parent / "run")
 
 
-@pytest.mark.parametrize("goal", [{}, {"adaptive": "exact"}])
-def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path, goal: dict[str, Any]) -> None:
-    first = run_it(source, tiny_policy, **goal)
-    assert run_it(source, tiny_policy, **goal)["select"]["policy_id"] == first["select"]["policy_id"]
+def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path) -> None:
+    text = "[select]\nstrategy = 'random'\n"
+    first = run_it(source, tiny_policy, text)
+    assert run_it(source, tiny_policy, text)["select"]["policy_id"] == first["select"]["policy_id"]
     policies = list((source.parent / "run" / "rollouts").iterdir())
-    for others, words in (({"temperature": 0.5}, "policy: "), ({"max_mean": 0.5}, "max_mean: "), ({}, "verifier: ")):
-        flags = others or {"verifier": "exact"}
+    for flags, words in (
+        ({"temperature": 0.5}, "policy: "),
+        ({"max_mean": 0.5}, "max_mean: "),
+        ({"verifier": "exact"}, "verifier: "),
+    ):
         with pytest.raises(UserError, match=f"pivots/default was selected otherwise .*{words}.*choose another --name"):
-            run_it(source, tiny_policy, **flags, **goal)
+            run_it(source, tiny_policy, text, **flags)
         assert list((source.parent / "run" / "rollouts").iterdir()) == policies
+    with pytest.raises(UserError, match=r"pivots/default was selected otherwise .*strategy: "):
+        run_it(source, tiny_policy, adaptive="exact")
     scores = {path.name for path in (source.parent / "run" / "scores").glob("*/*")}
     assert scores == {first["score"]["verifier_id"]}
