@@ -159,10 +159,17 @@ def known_policies(run: Path) -> dict[str, PolicyRecord]:
 
 
 def scored_verifiers(run: Path, policy_id: str) -> dict[str, dict[str, Any]]:
-    """By verifier id, the settings of the verifiers that have profiles of the policy: verifier, options, parser."""
-    folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
-    remedy = "delete it and start the same `pivotmine score` again"
-    return {folder.name: rundir.read_json(folder / "verifier.json", remedy) for folder in folders}
+    """By verifier id, the settings of the verifiers that have profiles of the policy: verifier, options, parser.
+
+    Empty settings where `verifier.json` is missing or broken: whoever chooses that verifier will be told.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for folder in sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet")):
+        try:
+            found[folder.name] = rundir.read_json(folder / "verifier.json", "")
+        except (OSError, UserError):
+            found[folder.name] = {}
+    return found
 
 
 def choose(kind: Literal["policy", "verifier"], known: Mapping[str, Settings], name: str | None, where: str) -> str:

@@ -77,7 +77,7 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
             raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
         return
     known = scored_verifiers(folder.parent.parent.parent, folder.parent.name)
-    announce("verifier", ours, {name: (one, "scores of the same samples") for name, one in known.items()})
+    announce("verifier", ours, {name: (one, "scores of the same samples") for name, one in known.items() if one})
     rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
 
 

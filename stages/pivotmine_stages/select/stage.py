@@ -62,7 +62,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
     folder = run / "scores" / record.policy_id / verifier_id
-    settings = scored[verifier_id]
+    settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
     spec = make_spec(settings["verifier"], settings["options"])
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()
