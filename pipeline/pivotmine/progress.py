@@ -62,8 +62,9 @@ class Progress:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
+        console = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
-        self._bar = Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+        self._bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
         self._task = self._bar.add_task(self._label, total=self._total, words="")
         return self._bar
 

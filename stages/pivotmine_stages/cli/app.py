@@ -37,6 +37,11 @@ log = logging.getLogger("pivotmine")
 SILENT_S = 0.7
 """A command that takes longer than this says that it has begun."""
 
+if os.environ.get("NO_COLOR"):
+    from typer import rich_utils
+
+    rich_utils.COLOR_SYSTEM = None  # rich would still print bold
+
 app = typer.Typer(
     help="Mine the turns worth training on from recorded agent trajectories.",
     epilog="Example: pivotmine run my.jsonl --run runs/mine --model Qwen/Qwen3-0.6B",

@@ -22,8 +22,8 @@ MAX_EXAMPLE = 400
 
 def extract_report(s: Mapping[str, Any]) -> str:
     """Summary of extract."""
-    needed = "no label makes" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
-    labels = ", ".join(f"{'unlabelled' if k == 'None' else k}: {v:,}" for k, v in s["outcomes"].items())
+    needed = "no label makes" if s["all_failed"] else f"label {_label(str(s['min_outcome']))} or better makes"
+    labels = ", ".join(f"{_label(k)}: {v:,}" for k, v in s["outcomes"].items())
     lines = [
         f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
         f"{s['turns']:,} turns in {s['states']:,} states",
@@ -36,6 +36,11 @@ def extract_report(s: Mapping[str, Any]) -> str:
         f"{s['seconds']} s",
     ]
     return _block("extract", lines)
+
+
+def _label(text: str) -> str:
+    """An outcome label without the noise of binary fractions: 0.69, not 0.6900000000000001."""
+    return "unlabelled" if text == "None" else repr(float(f"{float(text):.12g}"))
 
 
 def _estimated(s: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -18,6 +19,8 @@ from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.differences import Settings, telling_apart
 from pivotmine_stages.policy.prompts import Renderer
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +83,11 @@ def describe_policy(
 
 
 def require_readable(flag: str, name: str | None) -> None:
-    """UserError for a name that a person cannot read: blank, or with control characters."""
-    if name is not None and not (name.strip() and name.isprintable()):
-        raise UserError(f"{flag} {name!r}: a name to be read, on one line and not blank")
+    """UserError for a name that could not be a folder's as it is."""
+    if name is not None and not _NAME.fullmatch(name):
+        example = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+        hint = f", for example {example}" if example else ""
+        raise UserError(f"{flag} {name!r}: letters, digits, dots, - and _{hint}")
 
 
 def require_name(engine: str, policy_name: str | None) -> None:

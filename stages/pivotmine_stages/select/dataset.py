@@ -66,7 +66,7 @@ def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer
             "the rollouts were not rendered here, but by a chat server or where they were recorded: "
             "give a tokenizer by --tokenizer"
         )
-    renderer = load_renderer(tokenizer, record.template_options)
+    renderer = load_renderer(tokenizer, record.template_options, (record.tokenizer_hash, record.template_hash))
     for what, ours, theirs in (
         ("tokenizer", policy.hash_tokenizer(renderer.tokenizer), record.tokenizer_hash),
         ("chat template", policy.hash_template(renderer.template), record.template_hash),
