@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from pivotmine.errors import UserError
-from pivotmine.options import not_one_of
+from pivotmine.options import nearest, not_one_of
 from pivotmine_stages.engines import openai, ray, transformers, vllm
 from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
 from pivotmine_stages.engines.protocol import Engine, EngineSpec
@@ -26,7 +26,7 @@ ENGINES: dict[str, EngineSpec] = {
 def engine_spec(name: str) -> EngineSpec:
     """The declaration of an engine; UserError for a name that no engine has."""
     if name not in ENGINES:
-        raise UserError(not_one_of("engine", name, ENGINES))
+        raise UserError(f"no engine is called {name!r}; choose one of {', '.join(ENGINES)}{nearest(name, ENGINES)}")
     return ENGINES[name]
 
 
