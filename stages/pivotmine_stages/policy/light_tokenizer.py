@@ -129,6 +129,7 @@ def compile_template(template: str) -> Any:
     """A template as transformers compiles it: sandboxed, with its filter, its functions and its `generation` block."""
     import jinja2
     import jinja2.ext
+    import jinja2.nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(jinja2.ext.Extension):
@@ -157,5 +158,5 @@ def compile_template(template: str) -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = to_json
-    environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
     return environment.from_string(template)
