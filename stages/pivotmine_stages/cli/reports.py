@@ -100,11 +100,15 @@ def _dry_run_report(s: Mapping[str, Any]) -> str:
         f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
         f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
         f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
+        f"{s['too_long']:,} states left out: their prompt and --max-new-tokens exceed {s['max_model_len']:,} tokens"
+        if s["too_long"]
+        else "",
         "generated tokens not known: no sample is stored; --pilot 100 draws some"
         if s["generated_tokens"] is None
         else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
         "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
-        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours at the given tokens a second",
+        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours, prompt tokens included",
+        "" if s["price"] is None else f"{s['price']:,.2f} at the given price per hour",
     ]
     return _block("rollout", lines)
 
