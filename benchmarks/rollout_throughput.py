@@ -29,7 +29,8 @@ from pivotmine.run.states import state_messages
 from pivotmine_stages.cli.options import extract, rollout_config
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.rollout.missing import eligible_states, in_prefix_order, wanted_samples
-from pivotmine_stages.rollout.stage import RolloutConfig, rollout
+from pivotmine_stages.rollout.options import RolloutConfig
+from pivotmine_stages.rollout.stage import rollout
 
 NEW_TOKENS = 64
 
@@ -56,7 +57,7 @@ def main(options: argparse.Namespace) -> None:
         extract({}, sources=[_first_trajectories(Path(name), options.pair_trajectories)], run=run)
         settings: dict[str, Any] = {"num_samples": options.num_samples, "max_new_tokens": NEW_TOKENS}
         config = rollout_config({}, model=str(DESK / "policy"), engine="vllm", **settings)
-        with open_policy(config) as policy:
+        with open_policy(config.policy) as policy:
             prompts = _prompts(run, config, policy)
             rates = _measure(run, config, policy, prompts, options.pairs)
     for name, ratios in (
@@ -118,7 +119,7 @@ def _bare(prompts: list[list[int]], config: RolloutConfig, policy: PolicySession
 
     engine: Any = policy.engine(0)
     engine._llm.reset_prefix_cache()
-    sampling = dataclasses.asdict(config.engine.sampling)
+    sampling = dataclasses.asdict(config.policy.engine.sampling)
     params = SamplingParams(n=config.num_samples, max_tokens=sampling.pop("max_new_tokens"), logprobs=0, **sampling)
     started, worked = time.perf_counter(), _worked(os.getpid())
     outputs = engine._llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)

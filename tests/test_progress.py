@@ -1,5 +1,5 @@
 import io
-import os
+import logging
 
 import pytest
 
@@ -12,48 +12,60 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_silent_where_nobody_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(progress, "DELAY_S", -1.0)
+def test_a_short_command_says_nothing_in_a_log_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track(range(3), "extract", "records", 3)) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
 
 
-def test_on_a_terminal_a_line_that_is_taken_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(progress, "DELAY_S", -1.0)
-    monkeypatch.setattr(progress, "_EVERY_S", -1.0)
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((12, 24)))
-    assert list(track("ab", "extract", "records")) == ["a", "b"]
-    assert terminal.getvalue() == "\r\x1b[2Kextract  1 \r\x1b[2Kextract  2 \r\x1b[2K"
+def test_a_log_file_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    assert list(track("ab", "extract", "records", 2)) == ["a", "b"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [["extract", "1/2 records"], ["extract", "2/2 records"]]
+    assert "\x1b" not in "".join(lines)
 
 
-def test_a_short_run_says_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_shows_neither(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(logging.getLogger("pivotmine"), "level", logging.WARNING)
+    assert list(track("ab", "extract", "records", 2)) == ["a", "b"]
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr(progress, "DELAY_S", 3600.0)
-    assert list(track("ab", "extract", "records")) == ["a", "b"]
-    assert terminal.getvalue() == ""
+    assert list(track("ab", "extract", "records", 2)) == ["a", "b"]
+    assert (capsys.readouterr().err, terminal.getvalue()) == ("", "")
+
+
+def test_a_terminal_gets_a_bar_that_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    assert list(track("ab", "extract", "records", 2)) == ["a", "b"]
+    assert "extract" in terminal.getvalue()
+    assert "━" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\x1b[2K")
 
 
 @pytest.mark.parametrize(
-    ("total", "amounts", "elapsed_s", "line"),
+    ("total", "amounts", "elapsed_s", "words"),
     [
-        (None, {"records": 1500}, 2.0, "extract  1,500 records  750.0 records/s"),
+        (None, {"records": 1500}, 2.0, "1,500 records  750.0 records/s"),
         (
             400,
             {"states": 100, "tokens": 90_000},
             20.0,
-            "extract  100/400 states  5.0 states/s  4,500.0 tokens/s  1 min 0 s left",
+            "100/400 states  5.0 states/s  4,500.0 tokens/s  1 min 0 s left",
         ),
-        (4, {"states": 1}, 7200.0, "extract  1/4 states  0.0 states/s  6 h 0 min left"),
-        (4, {"states": 4}, 1.0, "extract  4/4 states  4.0 states/s  0 s left"),
-        (4, {"states": 0}, 1.0, "extract  0/4 states  0.0 states/s"),
-        (0, {"states": 0}, 1.0, "extract  0/0 states  0.0 states/s"),
-        (None, {}, 1.0, "extract"),
+        (4, {"states": 1}, 7200.0, "1/4 states  0.0 states/s  6 h 0 min left"),
+        (4, {"states": 4}, 6.0, "4/4 states  0.7 states/s  0 s left"),
+        (60, {"states": 1}, 4.0, "1/60 states  0.2 states/s"),
+        (4, {"states": 0}, 10.0, "0/4 states  0.0 states/s"),
+        (0, {"states": 0}, 10.0, "0/0 states  0.0 states/s"),
+        (20e6, {"bytes": 5e6}, 5.0, "5.0 MB/20.0 MB  1.0 MB/s  15 s left"),
+        (None, {}, 1.0, ""),
     ],
 )
-def test_the_line(total: int | None, amounts: dict[str, float], elapsed_s: float, line: str) -> None:
+def test_the_words(total: float | None, amounts: dict[str, float], elapsed_s: float, words: str) -> None:
     shown = Progress("extract", total)
     shown.advance(**amounts)
-    assert shown.line(elapsed_s) == line
+    assert shown.words(elapsed_s) == words

@@ -8,3 +8,7 @@
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it, in one line."""
+
+
+class MissingPackage(UserError):
+    """A package is not installed: nothing is wrong with what the user wrote."""

@@ -33,7 +33,11 @@ def hash_tokenizer(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return hash_text(strict_json.canonical(tokenizer.get_vocab()))
-    state = json.loads(backend.to_str())
+    return hash_tokenizer_state(json.loads(backend.to_str()))
+
+
+def hash_tokenizer_state(state: Mapping[str, Any]) -> str:
+    """Hash of the JSON form of a `tokenizers.Tokenizer`."""
     # Padding and truncation are settings of a caller, not of the tokenizer.
     return hash_text(strict_json.canonical({**state, "padding": None, "truncation": None}))
 

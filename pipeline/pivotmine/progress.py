@@ -1,56 +1,85 @@
-"""One progress line with rates, on standard error: after two seconds, and only where a person looks."""
+"""How far a command is, on standard error: a bar in a terminal, elsewhere one plain line every 30 s.
+
+`pivotmine --quiet` (the logger `pivotmine` above level INFO) shows neither.
+"""
 
 from __future__ import annotations
 
-import shutil
+import logging
+import os
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-DELAY_S = 2.0
-_EVERY_S = 0.5
+LINE_EVERY_S = 30.0
+"""Between two lines where standard error is not a terminal: a log file stays short and is never silent for long."""
+SURE_AFTER_S = 5.0
+"""The time left is shown after this long: the first item, which warms everything up, says nothing about the others."""
 
 
 class Progress:
-    """Counts of done work; `advance` is cheap enough for every row."""
+    """Counts of finished work; `advance` is cheap enough for every row."""
 
-    def __init__(self, label: str, total: int | None) -> None:
-        self._label, self._total, self._started, self._shown = label, total, time.monotonic(), 0.0
+    def __init__(self, label: str, total: float | None) -> None:
+        self._label, self._total, self._started = label, total, time.monotonic()
         self._counts: dict[str, float] = {}
-        self._terminal = sys.stderr.isatty()
+        self._told = self._started
+        self._bar: Any = None
+        self._task: Any = None
 
     def advance(self, **amounts: float) -> None:
-        """Add to the counts; the first one named is what `total` counts."""
+        """Add to the counts; `total` is about the unit that was named first."""
         for unit, amount in amounts.items():
             self._counts[unit] = self._counts.get(unit, 0) + amount
         now = time.monotonic()
-        if self._terminal and now - self._started > DELAY_S and now - self._shown > _EVERY_S:
-            self._shown = now
-            # A line that wraps could not be taken away again.
-            line = self.line(now - self._started)[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write(f"\r\x1b[2K{line}")
+        if self._bar is not None:
+            done = next(iter(self._counts.values()))
+            self._bar.update(self._task, completed=done, words=self.words(now - self._started))
+        elif now - self._told >= LINE_EVERY_S and _is_wanted():
+            self._told = now
+            sys.stderr.write(f"{self._label}  {self.words(now - self._started)}\n")
             sys.stderr.flush()
 
-    def line(self, elapsed_s: float) -> str:
-        """`rollout  120/400 states  12.3 states/s  4,510 tokens/s  23 s left`."""
-        parts = [self._label]
-        for unit, count in self._counts.items():
-            if unit == next(iter(self._counts)):
-                parts.append(f"{count:,.0f}{f'/{self._total:,}' if self._total is not None else ''} {unit}")
-            parts.append(f"{count / elapsed_s:,.1f} {unit}/s")
+    def words(self, elapsed_s: float) -> str:
+        """`120/400 states  12.3 states/s  4,510 tokens/s  23 s left`."""
+        parts: list[str] = []
+        for place, (unit, count) in enumerate(self._counts.items()):
+            if place == 0:
+                end = f"/{_amount(self._total, unit)}" if self._total is not None else ""
+                parts.append(f"{_amount(count, unit)}{end}{_unit(unit)}")
+            parts.append(f"{_amount(count / elapsed_s, unit, digits=1)}{_unit(unit)}/s")
         done = next(iter(self._counts.values()), 0)
-        if self._total and done:
-            parts.append(f"{_duration(elapsed_s * (self._total - done) / done)} left")
+        if self._total and done and elapsed_s >= SURE_AFTER_S:
+            parts.append(f"{_duration(elapsed_s * max(self._total - done, 0) / done)} left")
         return "  ".join(parts)
 
-    def clear(self) -> None:
-        """Take the line away again."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+    def show_bar(self) -> Any:
+        """A bar for a `with` block."""
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True, color_system=None if os.environ.get("NO_COLOR") else "auto")
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+        self._bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
+        self._task = self._bar.add_task(self._label, total=self._total, words="")
+        return self._bar
+
+
+def _is_wanted() -> bool:
+    level = logging.getLogger("pivotmine").level
+    return level in (logging.NOTSET, logging.DEBUG, logging.INFO)
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "bytes" else f" {unit}"
+
+
+def _amount(count: float, unit: str, digits: int = 0) -> str:
+    return f"{count / 1e6:,.1f} MB" if unit == "bytes" else f"{count:,.{digits}f}"
 
 
 def _duration(seconds: float) -> str:
@@ -60,17 +89,18 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Generator[Progress]:
-    """A progress line for the length of a `with` block."""
+def progress(label: str, total: float | None = None) -> Generator[Progress]:
+    """Show progress for the length of a `with` block."""
     shown = Progress(label, total)
-    try:
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _is_wanted():
+        with shown.show_bar():
+            yield shown
+    else:
         yield shown
-    finally:
-        shown.clear()
 
 
-def track(items: Iterable[T], label: str, unit: str, total: int | None = None) -> Iterator[T]:
-    """The items, counted on a progress line."""
+def track(items: Iterable[T], label: str, unit: str, total: float | None = None) -> Iterator[T]:
+    """The items, counted as they pass."""
     with progress(label, total) as shown:
         for item in items:
             yield item

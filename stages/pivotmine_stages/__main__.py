@@ -1,5 +1,20 @@
-"""`python -m pivotmine_stages`."""
+"""The program `pivotmine`, and `python -m pivotmine_stages`."""
 
-from pivotmine_stages.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is still being imported is one line, too."""
+    try:
+        from pivotmine_stages.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("pivotmine: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -85,11 +85,11 @@ def test_a_configs_digest_is_of_its_values_not_of_their_order() -> None:
     [
         ({"a": 1, "b": 2}, {"a": 1, "b": 2}, ""),
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, "b: 2 -> 3"),
-        ({"a": None}, {"a": "x", "c": 1}, "a: None -> 'x', c: None -> 1"),
+        ({"a": None}, {"a": "x", "c": 1}, "a: not given -> 'x', c: not given -> 1"),
         ({"s": ["x 1", "y 2"]}, {"s": ["x 1", "z 3"]}, "s: -y 2 +z 3"),
         ({"s": ["x", "y"]}, {"s": ["y", "x"]}, "s: the same in another order"),
         ({"s": []}, {"s": list("abcdefg")}, "s: +a +b +c +d and 3 more"),
-        ({"s": None}, {"s": ["x"]}, "s: None -> ['x']"),
+        ({"s": None}, {"s": ["x"]}, "s: not given -> ['x']"),
     ],
 )
 def test_a_difference_is_named(theirs: dict[str, object], ours: dict[str, object], text: str) -> None:

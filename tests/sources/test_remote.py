@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pivotmine.errors import UserError
+from pivotmine.errors import MissingPackage, UserError
 from pivotmine.sources import remote
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.remote import RemoteFile
@@ -163,7 +163,7 @@ def test_a_library_that_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(sys.modules, module, None)
     fsspec.registry  # noqa: B018
     protocol = url.partition(":")[0]
-    with pytest.raises(UserError, match=rf"^{protocol}:// needs the extra remote: pip install 'pivotmine\[remote\]'$"):
+    with pytest.raises(MissingPackage, match=rf"^{protocol}:// needs the extra remote: in the project's folder, `pip "):
         find_sources([url])
 
 

@@ -232,7 +232,7 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 def _change(theirs: Any, ours: Any) -> str:
     """Of two lists only the entries that one of them lacks, and not more than a person reads."""
     if not isinstance(theirs, list) or not isinstance(ours, list):
-        return f"{theirs!r} -> {ours!r}"
+        return " -> ".join("not given" if value is None else repr(value) for value in (theirs, ours))
     changed = [f"-{entry}" for entry in theirs if entry not in ours]
     changed += [f"+{entry}" for entry in ours if entry not in theirs]
     more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pivotmine.options import Option
+
+MIN_TEMPERATURE = 0.01
+"""vLLM samples at this temperature if a lower one is asked for; far below it, dividing logits by it overflows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How an action is drawn: part of the policy (hashed into `policy_id`)."""
 
-    temperature: float = 1.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    """Nucleus mass in (0, 1]."""
-    top_k: int = 0
-    """Most likely tokens kept; 0 keeps all."""
-    max_new_tokens: int = 512
-    """Token budget of one action, in tokens."""
+    temperature: Annotated[float, Option(panel="Sampling", min=0)] = 1.0
+    """Sampling temperature; 0 is greedy, else at least 0.01."""
+    top_p: Annotated[float, Option(panel="Sampling", above=0, max=1)] = 1.0
+    """Nucleus mass, in (0, 1]."""
+    top_k: Annotated[int, Option(panel="Sampling", min=0)] = 0
+    """Number of most likely tokens to sample from; 0 keeps all."""
+    max_new_tokens: Annotated[int, Option(panel="Sampling", min=1)] = 512
+    """Token budget of one action."""
 
 
 class Prefilled(NamedTuple):

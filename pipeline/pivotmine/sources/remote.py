@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import IO, Any
 
-from pivotmine.errors import UserError
+from pivotmine.errors import MissingPackage, UserError
 
 PROTOCOLS = ("hf", "s3", "gs", "gcs", "http", "https")
 _BUFFER_BYTES = 1 << 20
@@ -128,7 +128,8 @@ def _plainly(url: str) -> Generator[None]:
         yield
     except ImportError:
         protocol = url.partition("://")[0]
-        raise UserError(f"{protocol}:// needs the extra remote: pip install 'pivotmine[remote]'") from None
+        how = "in the project's folder, `pip install -c constraints.txt '.[remote]'`"
+        raise MissingPackage(f"{protocol}:// needs the extra remote: {how}") from None
     except FileNotFoundError as error:
         # The libraries say so of a server that does not answer, and of one that refuses, too.
         cause = error.__cause__

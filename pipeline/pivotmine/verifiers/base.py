@@ -87,6 +87,11 @@ class VerifierSpec:
     """The verifier itself."""
 
     @property
+    def is_default(self) -> bool:
+        """Whether every option has its default: then the verifier's name alone gives this spec."""
+        return self.options == self.verifier.options()
+
+    @property
     def options_json(self) -> str:
         """All options, defaults included, as canonical JSON."""
         return strict_json.canonical(_as_json(self.options, deciding_only=False))

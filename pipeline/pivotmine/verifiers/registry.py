@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib.util import find_spec
 from typing import Any
 
-from pivotmine.errors import UserError
+from pivotmine.errors import MissingPackage, UserError
 from pivotmine.verifiers import python, recorded, search_query
 from pivotmine.verifiers.base import Verifier, VerifierSpec
 from pivotmine.verifiers.composed import auto, combinators, third_party
@@ -81,8 +81,9 @@ def _require(name: str, verifier: Verifier) -> None:
     missing = [module for module in verifier.requires if find_spec(module) is None]
     if missing:
         extra = verifier.extra
-        package = f"pivotmine[{extra}]" if extra else "pivotmine"
-        raise UserError(f'verifier {name} needs {", ".join(missing)}: pip install "{package}"')
+        what = f"'.[{extra}]'" if extra else "."
+        words = f"in the project's folder, `pip install -c constraints.txt {what}`"
+        raise MissingPackage(f"verifier {name} needs the package {', '.join(missing)}: {words}")
 
 
 def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:

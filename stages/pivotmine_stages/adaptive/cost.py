@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from pivotmine.errors import UserError
+from pivotmine.options import declared
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns, state_messages
@@ -28,44 +29,76 @@ from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, missing_samples, wanted_samples
-from pivotmine_stages.rollout.stage import RolloutConfig, rollout
-from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.rollout.options import CostOptions, RolloutConfig
+from pivotmine_stages.rollout.stage import rollout
+from pivotmine_stages.score.options import ScoreConfig
+from pivotmine_stages.score.stage import score
+from pivotmine_stages.select.options import SelectConfig
+
+PREFILL_SPEED = 10
+"""How many times faster a GPU prefills than it generates, unless --prompt-tokens-per-second is given; cautious, since
+prefill is limited by arithmetic and decoding by memory."""
 
 
-def estimate(
-    config: RolloutConfig, run: Path, *, pilot: int = 0, tokens_per_second: float | None = None
-) -> dict[str, Any]:
-    """The summary that the command prints. pilot: states that are sampled and scored first, and kept.
+def rollout_or_estimate(config: RolloutConfig, cost: CostOptions, run: Path) -> dict[str, Any]:
+    """`pivotmine rollout`: samples, or with --dry-run only says what it would cost."""
+    if cost.dry_run:
+        return estimate(config, run, cost)
+    default = CostOptions()
+    if given := [one for one in declared(CostOptions) if getattr(cost, one.field) != getattr(default, one.field)]:
+        raise UserError(f"{given[0].flag} goes with --dry-run")
+    return rollout(config, run)
 
-    tokens_per_second: generated tokens a second and GPU, prefill within it, as rollout itself reports them.
+
+def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, Any]:
+    """The summary that the command prints. With `cost.pilot`, that many states are sampled and scored first, and kept.
+
+    `gpu_hours` are the generated tokens at `tokens_per_second` and the distinct prefix tokens at
+    `prompt_tokens_per_second`; `price` is those hours at `price_per_hour`. Each is null where a figure is missing.
     """
     rundir.require_run(run)
-    with open_policy(config) as policy:
+    if cost.price_per_hour is not None and cost.tokens_per_second is None:
+        raise UserError("--price-per-hour prices GPU-hours: add --tokens-per-second")
+    with open_policy(config.policy) as policy:
         if policy.renderer is None:
             raise UserError("--dry-run counts prompt tokens: give the server's tokenizer by --tokenizer")
         eligible = eligible_states(run, config.verifier, config.shard, plan=config.plan, limit=config.limit)
         wanted = wanted_samples(
             eligible.states, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
         )
-        if pilot:
-            _sample_pilot(config, run, policy, eligible, wanted, pilot)
+        if cost.pilot:
+            _sample_pilot(config, run, policy, eligible, wanted, cost.pilot)
         missing = missing_samples(run, policy.record.policy_id, wanted)
-        counts = _prompt_counts(run, missing, policy.renderer)
-    samples = int(missing["missing"].list.len().sum())
+        max_model_len = policy.context_length()
+        budget = config.policy.engine.sampling.max_new_tokens
+        counts, too_long = _prompt_counts(run, missing, policy.renderer, max_model_len, budget)
+    fitting = missing.filter(~pl.col("state_id").is_in(too_long))
+    samples = int(fitting["missing"].list.len().sum())
     tokens = _tokens_per_sample(run, policy.record.policy_id)
     generated = None if tokens is None else samples * tokens
+    hours = _gpu_hours(cost, generated, counts["distinct_prefix_tokens"])
     return {
         "dry_run": True,
         "policy_id": policy.record.policy_id,
         "verifier_id": config.verifier.verifier_id,
-        "states": len(missing),
+        "states": len(fitting),
         "samples": samples,
+        "max_model_len": max_model_len,
+        "too_long": len(too_long),
         **counts,
         "tokens_per_sample": tokens,
         "generated_tokens": generated,
         "adaptive_share": _adaptive_share(config, run, policy, wanted),
-        "gpu_hours": None if generated is None or tokens_per_second is None else generated / tokens_per_second / 3600,
+        "gpu_hours": hours,
+        "price": None if hours is None or cost.price_per_hour is None else hours * cost.price_per_hour,
     }
+
+
+def _gpu_hours(cost: CostOptions, generated: float | None, prompt_tokens: int) -> float | None:
+    if generated is None or cost.tokens_per_second is None:
+        return None
+    prefill = cost.prompt_tokens_per_second or PREFILL_SPEED * cost.tokens_per_second
+    return (generated / cost.tokens_per_second + prompt_tokens / prefill) / 3600
 
 
 def _sample_pilot(
@@ -87,14 +120,22 @@ def _sample_pilot(
         score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
 
 
-def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[str, int]:
-    """Prompt tokens with every state's prompt once, distinct prefix tokens, and prompts that cannot be rendered."""
-    counts, longest = Counter[str](prompt_tokens=0, unrendered=0), list[bytes]()
+def _prompt_counts(
+    run: Path, states: pl.DataFrame, renderer: Renderer, max_model_len: int | None, budget: int
+) -> tuple[dict[str, int], list[str]]:
+    """Counts over the prompts that can be sampled, and the states whose prompt leaves no room for `budget` tokens.
+
+    Prompt tokens (each state's prompt once), distinct prefix tokens, and prompts that the template refuses.
+    """
+    counts, longest, too_long = Counter[str](prompt_tokens=0, unrendered=0), list[bytes](), list[str]()
     for state in track(state_messages(run, states), "dry run", "states", len(states)):
         try:
             token_ids = renderer.render(state.messages, state.tools).token_ids
         except Exception:  # a foreign template may raise anything; rollout makes it a reject
             counts["unrendered"] += 1
+            continue
+        if max_model_len is not None and len(token_ids) + budget > max_model_len:
+            too_long.append(state.turn["state_id"])
             continue
         counts["prompt_tokens"] += len(token_ids)
         prompt = sortable(token_ids)
@@ -102,7 +143,7 @@ def _prompt_counts(run: Path, states: pl.DataFrame, renderer: Renderer) -> dict[
             longest[-1] = prompt
         else:
             longest.append(prompt)
-    return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}
+    return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}, too_long
 
 
 def _tokens_per_sample(run: Path, policy_id: str) -> float | None:
@@ -127,6 +168,12 @@ def _adaptive_share(config: RolloutConfig, run: Path, policy: PolicySession, wan
         else StateSoFar(rewards=Rewards(), known=known[state])
         for state in wanted["state_id"]
     ]
-    rule = StoppingRule(rule="probabilistic", num_samples=config.num_samples, max_mean=0.6, min_scored=2)
+    chosen = SelectConfig()
+    rule = StoppingRule(
+        rule="probabilistic",
+        num_samples=config.num_samples,
+        max_mean=chosen.max_mean,
+        min_scored=chosen.min_scored,
+    )
     facts = probabilistic_plan(states, rule, Goal(), pilot_states=0).facts
     return facts["expected_samples"] / (config.num_samples * len(states))

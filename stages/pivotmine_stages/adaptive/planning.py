@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pivotmine.stats.success_prior import Observed, Prior, fit_prior
 from pivotmine_stages.adaptive.allocation import Lattice, Outlook, Place
+from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, is_decided, least_samples
 
 PILOT_STATES = 500
@@ -45,7 +46,7 @@ class StateSoFar:
 class Goal:
     """What a probabilistic plan spends samples for."""
 
-    target_recall: float = 0.95
+    target_recall: float = AdaptiveOptions().target_recall
     """Share of what K samples of every state would give, in (0, 1]; wrong choices count against it."""
     sample_budget: int | None = None
     """Most samples in all; None: as many as the target needs."""

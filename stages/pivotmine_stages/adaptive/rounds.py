@@ -17,9 +17,11 @@ from typing import Any
 import polars as pl
 
 from pivotmine.errors import UserError
+from pivotmine.options import problem as problem_of
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.success_prior import Observed
+from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
 from pivotmine_stages.adaptive.triage import check as check_triage
 from pivotmine_stages.adaptive.triage import triage
@@ -30,10 +32,11 @@ from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
 from pivotmine_stages.rollout.missing import eligible_states, first_states
-from pivotmine_stages.rollout.stage import RolloutConfig, require_samples, rollout
-from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.rollout.options import RolloutConfig
+from pivotmine_stages.rollout.stage import require_samples, rollout
+from pivotmine_stages.score.options import ScoreConfig
+from pivotmine_stages.score.stage import score
 
-RULES = ("exact", "probabilistic")
 _PRIOR_SAMPLES = 2
 """A state's own mean of tokens counts beside the run's as if it came with this many samples."""
 
@@ -42,28 +45,25 @@ Report = Callable[[str, dict[str, Any]], None] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveConfig:
-    rule: str
-    """`exact` or `probabilistic`."""
+    """What `run --adaptive` works with: its own options, and what it needs of rollout's, score's and select's."""
+
+    options: AdaptiveOptions
     rollout: RolloutConfig
-    """Its `num_samples` is the most of a state."""
+    """`num_samples` is the maximum of a state."""
     parser: str | None = None
-    """Action parser of the scores; None: the one that rollout chose."""
+    """Of score; None: the one that rollout chose."""
     num_processes: int | None = None
-    """Of score; None: one a core."""
-    max_mean: float = 0.6
+    """Of score; None: one per core."""
+    max_mean: float
     """The selection's bound on the mean; 1 for a selection without one."""
-    min_scored: int = 2
-    """The selection's least scored samples."""
-    target_recall: float = 0.95
-    """Probabilistic: share of what `num_samples` of every state would give, in (0, 1]."""
-    sample_budget: int | None = None
-    """Probabilistic: most samples in all, those stored included; None: as many as the target needs."""
-    triage: bool = False
-    """Ask for the demonstrations' probabilities first."""
+    min_scored: int
+    """The selection's minimum of scored samples."""
 
     def stopping(self) -> StoppingRule:
+        """The rule that stops a state."""
+        assert self.options.adaptive is not None
         return StoppingRule(
-            rule=self.rule,
+            rule=self.options.adaptive,
             num_samples=self.rollout.num_samples,
             max_mean=self.max_mean,
             min_scored=self.min_scored,
@@ -76,9 +76,9 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
     check(config)
     started = time.monotonic()
     verifier = config.rollout.verifier
-    with open_policy(config.rollout) as policy:
+    with open_policy(config.rollout.policy) as policy:
         policy_id = policy.record.policy_id
-        if config.triage:
+        if config.options.triage:
             check_triage(policy)
         with rundir.stage_lock(run, f"adaptive-{policy_id}-{verifier.verifier_id}"):
             check_seed(run, policy.record)
@@ -92,11 +92,11 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
 
 def check(config: AdaptiveConfig) -> None:
     """UserError where the settings make no sense."""
+    options, default, wrong_value = config.options, AdaptiveOptions(), problem_of(config.options)
     wrong = {
-        f"--target-recall {config.target_recall}: in (0, 1]": not 0 < config.target_recall <= 1,
-        f"--sample-budget {config.sample_budget}: at least 1": (config.sample_budget or 1) < 1,
-        "--target-recall and --sample-budget go with --adaptive probabilistic": config.rule == "exact"
-        and (config.target_recall, config.sample_budget) != (0.95, None),
+        wrong_value or "": wrong_value is not None,
+        "--target-recall and --sample-budget go with --adaptive probabilistic": options.adaptive == "exact"
+        and (options.target_recall, options.sample_budget) != (default.target_recall, default.sample_budget),
         f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
         f"--adaptive needs --num-samples of at least {config.min_scored}": config.rollout.num_samples
         < config.min_scored,
@@ -111,11 +111,11 @@ class _Rounds:
     def __init__(self, config: AdaptiveConfig, run: Path, policy: PolicySession, report: Report) -> None:
         self.config, self.run, self.policy, self.report = config, run, policy, report
         self.rule, verifier = config.stopping(), config.rollout.verifier
-        self.goal = Goal(target_recall=config.target_recall, sample_budget=config.sample_budget)
+        self.goal = Goal(target_recall=config.options.target_recall, sample_budget=config.options.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
         self.eligible = eligible_states(run, verifier, (0, 1), limit=config.rollout.limit)
         self.states = first_states(self.eligible.states, config.rollout.limit)
-        self.folder = plans_dir(run, *self.ids) / f"{config.rule}-{rundir.config_digest(self._identity())}"
+        self.folder = plans_dir(run, *self.ids) / f"{self.rule.rule}-{rundir.config_digest(self._identity())}"
         self.failed: set[str] = set()
         self.planned: dict[str, int] = {}
         self.plan_facts: dict[str, float] = {}
@@ -127,7 +127,7 @@ class _Rounds:
 
     def all(self) -> dict[str, dict[str, Any]]:
         write_rule(self.run, *self.ids, self.rule)
-        if self.config.triage:
+        if self.config.options.triage:
             self._triage()
         plans = sorted(self.folder.glob("round-*.parquet"))
         summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None

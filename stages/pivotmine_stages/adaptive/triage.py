@@ -26,12 +26,12 @@ from pivotmine.run import rundir, sql
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.sampling.settings import Prefilled, Sampling
 from pivotmine.verifiers import VerifierSpec, prepare
+from pivotmine_stages.engines import ENGINES, engine_spec
 from pivotmine_stages.policy.prompts import REASONING_OPENERS, Renderer
 from pivotmine_stages.policy.session import PolicySession
 from pivotmine_stages.profiles.gate import Gate
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
 
-ENGINES = ("transformers", "vllm", "ray")
 STATES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
 SEQUENCES_PER_BATCH = 32
@@ -84,8 +84,8 @@ def triage(
 def check(policy: PolicySession) -> None:
     """UserError where a demonstration's probability would bound nothing."""
     sampling = policy.options.sampling
-    if policy.engine_name not in ENGINES or policy.renderer is None:
-        names = " or ".join(ENGINES)
+    if not engine_spec(policy.engine_name).can_prefill or policy.renderer is None:
+        names = " or ".join(name for name, spec in ENGINES.items() if spec.can_prefill)
         raise UserError(f"--triage needs --engine {names}: {policy.engine_name} gives no log-probabilities of a prompt")
     plain = Sampling(max_new_tokens=sampling.max_new_tokens)
     if sampling != plain:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,16 @@ from pivotmine.actions import Action, action_to_json
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
-from pivotmine.verifiers import VerifierSpec, prepare
+from pivotmine.verifiers import prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.audit.agreement import agreements, outcome_rates
 from pivotmine_stages.audit.mutations import mutations
+from pivotmine_stages.audit.options import AuditConfig
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
 FULL_REWARD = 1 - 1e-6
 """A mutation is accepted where its reward is at least this."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditConfig:
-    verifier: VerifierSpec
-    """The verifier, or the choice, on trial."""
-    policy: str | None = None
-    """Policy id, or a part of it, whose scores are compared; None: the only one, none where nothing was sampled."""
-    limit: int | None = None
-    """Most states tried, the first in the order of the sources; None: all."""
-    num_examples: int = 5
-    """Most examples of each kind of error and of each disagreement."""
 
 
 _ERRORS = ("false_accept", "false_reject")

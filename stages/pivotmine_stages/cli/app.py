@@ -1,16 +1,23 @@
 """The command line: flags become options, a stage runs, its summary is printed. Nothing else happens here.
 
-Heavy packages are imported inside the commands, so that `pivotmine --help` is quick.
+The commands of `commands.py` are made from their declarations. Heavy packages are imported when a stage runs, so
+`pivotmine --help` is quick.
 """
 
 from __future__ import annotations
 
 import errno
+import inspect
 import json
+import logging
+import os
 import shlex
 import shutil
 import signal
 import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,339 +26,170 @@ import typer
 from pivotmine import __version__
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine_stages.cli.config_file import COMMANDS, command_options, read_config
+from pivotmine_stages.cli import listings
+from pivotmine_stages.cli.commands import COMMANDS
+from pivotmine_stages.cli.parameters import given, parameters
+from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.command import Command, load
+from pivotmine_stages.policy.differences import ask
+
+log = logging.getLogger("pivotmine")
+SILENT_S = 0.7
+"""A command that takes longer than this says that it has begun."""
+
+if os.environ.get("NO_COLOR"):
+    from typer import rich_utils
+
+    rich_utils.COLOR_SYSTEM = None  # rich would still print bold
 
 app = typer.Typer(
     help="Mine the turns worth training on from recorded agent trajectories.",
+    epilog="Example: pivotmine run my.jsonl --run runs/mine --model Qwen/Qwen3-0.6B",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-def _from_file(context: typer.Context, path: Path | None) -> Path | None:
-    """`--config FILE`: its table for this command becomes the flags' defaults (`run` hands them to its stages)."""
-    if path is not None and context.info_name != "run":
-        known = {parameter.name or "" for parameter in context.command.params} - {"config", "as_json"}
-        context.default_map = command_options(read_config(Path(path)), context.info_name or "", known)
-    return path
-
-
-Run = Annotated[Path, typer.Argument(help="Directory of the run.", metavar="RUN")]
-RunOption = Annotated[Path, typer.Option("--run", help="Directory of the run, new or extracted by the same command.")]
-Sources = Annotated[
-    list[str],
-    typer.Argument(
-        help="Files, folders or globs of trajectories, or hf://, s3://, gs:// or http(s):// URLs.", metavar="SOURCE..."
-    ),
-]
+Run = Annotated[Path, typer.Argument(help="Directory of the run.", metavar="RUN", show_default=False)]
+RunOption = Annotated[Path, typer.Option("--run", help="Directory of the run.", show_default=False)]
 Config = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of options.", is_eager=True, callback=_from_file)
+    Path | None,
+    typer.Option("--config", help="TOML file with a table of options per command.", rich_help_panel="Output"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-Tools = Annotated[Path | None, typer.Option(help="JSON list of tool definitions, for sources that carry none.")]
-Format = Annotated[str | None, typer.Option(help="Reader's name; by default told from each record.")]
-Domain = Annotated[str | None, typer.Option(help="Domain of every trajectory.")]
-MinOutcome = Annotated[
-    float | None, typer.Option(help="Least outcome label of a demonstration; by default the best, never a failure.")
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Output")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel="Output")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: continue.", rich_help_panel="Output")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print what the engine logs as well.", rich_help_panel="Output")
 ]
-Model = Annotated[str, typer.Option(help="Folder or hub id of the policy; on a server, the served model's name.")]
-Engine = Annotated[str | None, typer.Option(help="vllm, openai, transformers or ray; vllm by default where a GPU is.")]
-Adapter = Annotated[str | None, typer.Option(help="Folder of a LoRA adapter.")]
-PolicyName = Annotated[str | None, typer.Option(help="Readable part of the policy's id; a server's policy needs one.")]
-NumSamples = Annotated[int, typer.Option(help="Samples a state (K).", min=1)]
-Temperature = Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.", min=0)]
-MaxNewTokens = Annotated[int, typer.Option(help="Token budget of one action.", min=1)]
-MaxModelLen = Annotated[
-    int | None, typer.Option(help="Prompt and reply together, in tokens; by default the model's.", min=1)
-]
-SamplingSeed = Annotated[int, typer.Option("--seed", help="Seed of the sampling.")]
-Tokenizer = Annotated[str | None, typer.Option(help="Folder or hub id of the tokenizer; by default the model's.")]
-TemplateOptions = Annotated[
-    str | None, typer.Option(help='Options of the chat template as JSON, for example {"enable_thinking": false}.')
-]
-Parser = Annotated[str | None, typer.Option(help="Action parser; by default told from the chat template.")]
-BaseUrl = Annotated[list[str] | None, typer.Option(help="Server's URL with its /v1; repeat for several.")]
-Api = Annotated[str, typer.Option(help="completions (token ids) or chat (the server renders).")]
-Verifier = Annotated[
-    str,
-    typer.Option(
-        help="auto: by the rules \\[\\[choose]] of --config; or a verifier's name, options: \\[verifiers.NAME]."
-    ),
-]
-NumProcesses = Annotated[int | None, typer.Option(help="By default one a core.", min=1)]
-StateLimit = Annotated[int | None, typer.Option("--limit", help="Most states sampled.", min=0)]
-Policy = Annotated[str | None, typer.Option(help="Policy id or a part of it, where there are several.")]
-MaxMean = Annotated[float, typer.Option(help="A pivot's mean reward is below it (the paper's lambda).")]
-Adaptive = Annotated[
-    str | None,
-    typer.Option(help="exact or probabilistic: sample in rounds, --num-samples at most, no more than a state needs."),
-]
-Name = Annotated[str, typer.Option(help="Name of the pivot dataset.")]
 
 
-@app.command()
-def extract(
-    context: typer.Context,
-    sources: Sources,
-    run: RunOption,
-    tools: Tools = None,
-    format: Format = None,
-    domain: Domain = None,
-    domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
-    messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
-    min_outcome: MinOutcome = None,
-    limit: Annotated[int | None, typer.Option(help="Most records read.", min=1)] = None,
-    num_processes: NumProcesses = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count: nothing is written into the run.")] = False,
-    tokenizer: Annotated[str | None, typer.Option(help="Counts the tokens of a --dry-run: folder or hub id.")] = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Trajectories to tables: turns, states, demonstrations, and every reject with its reason."""
-    _stage(context)
+def _sources(text: str) -> Any:
+    return Annotated[list[str], typer.Argument(help=text, metavar="SOURCE...", show_default=False)]
 
 
-@app.command()
-def record(
-    context: typer.Context,
-    sources: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs or URLs of recorded actions.", metavar="SOURCE...")
-    ],
-    run: Annotated[Path, typer.Option("--run", help="Directory of the run, extracted before.")],
-    policy_name: Annotated[str, typer.Option(help="Which policy acted.")],
-    state_key: Annotated[
-        str, typer.Option(help="What makes two histories one state: exact, or actions (results may differ).")
-    ] = "exact",
-    tools: Tools = None,
-    format: Format = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Actions sampled elsewhere become rollouts and, where they came with rewards, scores."""
-    _stage(context)
+def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-@app.command()
-def rollout(
-    context: typer.Context,
-    run: Run,
-    model: Model,
-    engine: Engine = None,
-    num_samples: NumSamples = 8,
-    temperature: Temperature = 1.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus mass in (0, 1].", min=0, max=1)] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Most likely tokens kept; 0 keeps all.", min=0)] = 0,
-    max_new_tokens: MaxNewTokens = 512,
-    max_model_len: MaxModelLen = None,
-    seed: SamplingSeed = 0,
-    adapter: Adapter = None,
-    tokenizer: Tokenizer = None,
-    template_options: TemplateOptions = None,
-    parser: Parser = None,
-    policy_name: PolicyName = None,
-    verifier: Verifier = "auto",
-    limit: StateLimit = None,
-    shard: Annotated[str, typer.Option(help="i/n: the i-th of n shares of the trajectories, i from 0.")] = "0/1",
-    plan: Annotated[Path | None, typer.Option(help="File with state_id and num_samples: exactly these.")] = None,
-    base_url: BaseUrl = None,
-    api: Api = "completions",
-    concurrency: Annotated[int, typer.Option(help="Requests in flight (vllm; openai: for each server).", min=1)] = 64,
-    batch_size: Annotated[int, typer.Option(help="Samples decoded side by side (transformers).", min=1)] = 128,
-    tensor_parallel_size: Annotated[int, typer.Option(help="GPUs that share one model (vllm).", min=1)] = 1,
-    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of a GPU's memory (vllm).")] = 0.9,
-    timeout_s: Annotated[
-        float, typer.Option(help="Longest wait for a reply or for any server (openai), for a worker's place (ray).")
-    ] = 600.0,
-    num_replicas: Annotated[int, typer.Option(help="Workers, each with an engine of its own (ray).", min=1)] = 1,
-    replica_engine: Annotated[str, typer.Option(help="A worker's engine, vllm or transformers (ray).")] = "vllm",
-    cpus_per_replica: Annotated[float, typer.Option(help="CPUs of a worker (ray).", min=0.01)] = 1.0,
-    gpus_per_replica: Annotated[
-        float | None, typer.Option(help="GPUs of a worker; by default --tensor-parallel-size (ray).", min=0)
-    ] = None,
-    states_per_block: Annotated[
-        int, typer.Option(help="States a worker is given at a time, in whole trajectories (ray).", min=1)
-    ] = 64,
-    ray_address: Annotated[
-        str | None, typer.Option(help="auto, or host:port of a Ray cluster; by default one is started here (ray).")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and sample nothing.")] = False,
-    pilot: Annotated[int, typer.Option(help="States that a dry run samples all the same, and keeps.", min=0)] = 0,
-    tokens_per_second: Annotated[
-        float | None, typer.Option(help="Generated tokens a second and GPU, for a dry run's GPU-hours.", min=1e-9)
-    ] = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Sample K actions of the policy in every demonstrated state; started again, only what is missing."""
-    _stage(context)
+def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
+    """Make a command from its declaration. body is called with the declaration's options that were given."""
+    options = command.declared()
+
+    def run_command(**values: Any) -> None:
+        fixed = {key: values[key] for key in ("run", "sources", "config", "as_json") if key in values}
+        _set_up_log(quiet=values["quiet"], verbose=values["verbose"])
+        if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
+            ask.set(lambda: typer.confirm("Continue?", err=True))
+        with _announced(f"{name} in {fixed['run']} ..."):
+            body(given(options, values), **fixed)
+
+    places = [_keyword("run", Run)]
+    if command.sources:
+        places = [_keyword("sources", _sources(command.sources)), _keyword("run", RunOption)]
+    common = [_keyword("config", Config, None), _keyword("as_json", Json, False)]
+    common += [_keyword("yes", Yes, False), _keyword("quiet", Quiet, False), _keyword("verbose", Verbose, False)]
+    run_command.__signature__ = inspect.Signature([*places, *parameters(options), *common])  # type: ignore[attr-defined]
+    run_command.__annotations__ = {one.name: one.annotation for one in [*places, *parameters(options), *common]}
+    examples = "\n\n".join(f"  {example}" for example in command.examples)
+    app.command(name, help=command.help, epilog=f"Examples:\n\n{examples}" if examples else None)(run_command)
 
 
-@app.command()
-def score(
-    context: typer.Context,
-    run: Run,
-    verifier: Verifier = "auto",
-    policy: Policy = None,
-    parser: Parser = None,
-    num_processes: NumProcesses = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Verify the sampled actions and profile every state: mean, variance, outcomes."""
-    _stage(context)
+def _stage_body(name: str, command: Command) -> Callable[..., None]:
+    def body(options: dict[str, Any], *, config: Path | None, as_json: bool, **places: Any) -> None:
+        from pivotmine_stages.cli.config_file import read_config
+        from pivotmine_stages.cli.options import run_stage
+
+        tables = read_config(config)
+        summary = run_stage(name, tables, **places, **{**tables.get(name, {}), **options})
+        _print_summary(command.report, summary, as_json=as_json)
+        require_usable(name, summary)
+
+    return body
 
 
-@app.command()
-def select(
-    context: typer.Context,
-    run: Run,
-    name: Name = "default",
-    strategy: Annotated[
-        str | None, typer.Option(help="pivots (the paper's rule), mixed, random or all; mixed with --variance-share.")
-    ] = None,
-    max_mean: MaxMean = 0.6,
-    min_scored: Annotated[int, typer.Option(help="Least scored samples of a state.", min=1)] = 2,
-    min_pivot_probability: Annotated[
-        float | None, typer.Option(help="Least chance that a new profile would make the state a pivot.")
-    ] = None,
-    holdout: Annotated[
-        str, typer.Option(help="none, or half: choose by half of the samples, report the rest.")
-    ] = "none",
-    variance_share: Annotated[
-        float | None, typer.Option(help="Keep the states that carry this share of the reward variance (RAGEN-2).")
-    ] = None,
-    max_per_trajectory: Annotated[int | None, typer.Option(help="Most states of one trajectory.", min=1)] = None,
-    max_per_domain: Annotated[int | None, typer.Option(help="Most states of one domain.", min=1)] = None,
-    max_message_share: Annotated[float | None, typer.Option(help="Greatest share of message turns.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Most states.", min=0)] = None,
-    max_prompt_tokens: Annotated[int | None, typer.Option(help="Longest prompt.", min=1)] = None,
-    validation_share: Annotated[float, typer.Option(help="Share of the tasks held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Salt of the random order and of the split.")] = 0,
-    tokenizer: Annotated[str | None, typer.Option(help="By default the rollouts' own.")] = None,
-    policy: Policy = None,
-    verifier: Annotated[str | None, typer.Option(help="Verifier id or a part of it, where there are several.")] = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Choose the states worth training on and write them as a dataset with a card."""
-    _stage(context)
-
-
-@app.command()
-def audit(
-    context: typer.Context,
-    run: Run,
-    verifier: Verifier = "auto",
-    policy: Policy = None,
-    limit: Annotated[int | None, typer.Option(help="Most states tried.", min=0)] = None,
-    num_examples: Annotated[int, typer.Option(help="Most examples of an error or a disagreement.", min=0)] = 5,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Put the verifier on trial: mutations that must fail or pass, and where stored scores disagree."""
-    _stage(context)
-
-
-@app.command()
-def export(
-    context: typer.Context,
-    run: Run,
-    name: Name = "default",
-    format: Annotated[str, typer.Option(help="nemo_gym (JSON lines) or verl (Parquet).")] = "nemo_gym",
-    agent: Annotated[
-        str | None, typer.Option(help="nemo_gym: agent_ref's name, in rows whose source names no agent.")
-    ] = None,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Write a pivot dataset in the form of another trainer, beside the TRL one."""
-    _stage(context)
-
-
-@app.command()
-def run(
-    context: typer.Context,
-    sources: Sources,
-    run: RunOption,
-    model: Model,
-    tools: Tools = None,
-    format: Format = None,
-    domain: Domain = None,
-    min_outcome: MinOutcome = None,
-    engine: Engine = None,
-    num_samples: NumSamples = 8,
-    temperature: Temperature = 1.0,
-    max_new_tokens: MaxNewTokens = 512,
-    max_model_len: MaxModelLen = None,
-    seed: SamplingSeed = 0,
-    adapter: Adapter = None,
-    tokenizer: Tokenizer = None,
-    template_options: TemplateOptions = None,
-    parser: Parser = None,
-    policy_name: PolicyName = None,
-    base_url: BaseUrl = None,
-    api: Api = "completions",
-    verifier: Verifier = "auto",
-    limit: StateLimit = None,
-    max_mean: MaxMean = 0.6,
-    name: Name = "default",
-    adaptive: Adaptive = None,
-    target_recall: Annotated[
-        float, typer.Option(help="Share of what --num-samples of every state would give (probabilistic).")
-    ] = 0.95,
-    sample_budget: Annotated[int | None, typer.Option(help="Most samples in all (probabilistic).", min=1)] = None,
-    triage: Annotated[
-        bool,
-        typer.Option("--triage", help="First the demonstrations' probabilities, one prefill a segment (adaptive)."),
-    ] = False,
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """All four stages, then a summary; each stage's further options come from --config."""
+def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, sources: list[str], run: Path) -> None:
+    from pivotmine_stages.cli.config_file import read_config
     from pivotmine_stages.cli.pivot_preview import show_pivot
     from pivotmine_stages.cli.reports import closing
     from pivotmine_stages.cli.run_all import mine
 
-    given = {key: value for key, value in context.params.items() if _is_given(context, key)}
-    tables = read_config(config)
-    from_file = {command: _table_options(context, tables, command) for command in COMMANDS}
-    summaries = mine(given, from_file, tables, None if as_json else _print_report)
+    summaries = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
     if as_json:
         print(json.dumps(summaries))
-        return
-    if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
-        print(pivot)
-    print(closing(run, summaries, _program()))
+    else:
+        if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
+            print(pivot)
+        print(closing(run, summaries, _program()), flush=True)
+    require_usable("select", summaries["select"])
+
+
+def _print_report(name: str, summary: Any) -> None:
+    from pivotmine_stages.cli.reports import REPORTS
+
+    print(REPORTS[name](summary), flush=True)
+
+
+def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
+    print(json.dumps(summary) if as_json else load(report)(summary), flush=True)
 
 
 def _program() -> str:
-    """How a person types this program here: by its name, or by its path where the name is not found."""
+    """How a person types this program here: its name, or its path if the name is not found."""
     called = Path(sys.argv[0])
     if shutil.which("pivotmine") or called.name != "pivotmine":
         return "pivotmine"
     return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
 
 
-def _table_options(context: typer.Context, tables: dict[str, Any], command: str) -> dict[str, Any]:
-    """A stage's options from `--config`, checked and converted as its flags are."""
-    assert context.parent is not None
-    group: Any = context.parent.command
-    parameters = {p.name: p for p in group.commands[command].params if p.name not in ("config", "as_json")}
-    options = command_options(tables, command, parameters)
-    return {name: parameters[name].process_value(context, value) for name, value in options.items()}
+@contextmanager
+def _announced(line: str) -> Generator[None]:
+    """Say the line unless the command ends first: packages may take many seconds to import."""
+    timer = threading.Timer(SILENT_S, log.info, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
-def _is_given(context: typer.Context, key: str) -> bool:
-    source = context.get_parameter_source(key)
-    return source is not None and not source.name.startswith("DEFAULT")
+def _set_up_log(*, quiet: bool, verbose: bool) -> None:
+    """Log lines go to standard error."""
+    log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    if not any(isinstance(handler, _ToStandardError) for handler in log.handlers):
+        log.addHandler(_ToStandardError())
+    if verbose:
+        os.environ["VLLM_LOGGING_LEVEL"] = "INFO"
 
 
-@app.command()
+class _ToStandardError(logging.Handler):
+    """One inert line per record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"pivotmine: {one_line(record.getMessage())}", file=sys.stderr, flush=True)
+
+
+for _name, _command in COMMANDS.items():
+    add_command(_name, _command, _stage_body(_name, _command))
+
+
+def _add_run() -> None:
+    from pivotmine_stages.cli.run_all import RUN
+
+    add_command("run", RUN, _run_body)
+
+
+_add_run()
+
+
+@app.command(epilog='Example:\n\n  pivotmine sql runs/mine "select reward_class, count(*) from profiles group by all"')
 def sql(
     run: Run,
-    statement: Annotated[str, typer.Argument(help="One SQL statement; every table is a view.", metavar="STATEMENT")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+    statement: Annotated[
+        str, typer.Argument(help="SQL statements; every table is a view.", metavar="STATEMENT", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
     """Ask DuckDB about the run. Cells are cut at 80 characters, answers at 200 rows: --json prints all of them."""
     from pivotmine.run.sql import query
@@ -361,24 +199,22 @@ def sql(
     print(as_json_lines(table) if as_json else as_text_table(table))
 
 
-def _stage(context: typer.Context) -> None:
-    """Run the stage that the command is named after, with the command's options."""
-    from pivotmine_stages.cli.options import STAGES
-
-    options = dict(context.params)
-    config, as_json = options.pop("config"), options.pop("as_json")
-    command = context.info_name or ""
-    summary = STAGES[command](read_config(config and Path(config)), **options)
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        _print_report(command, summary)
+@app.command()
+def formats(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the trajectory formats that can be read."""
+    listings.print_names(listings.formats(), as_json=as_json)
 
 
-def _print_report(command: str, summary: dict[str, Any]) -> None:
-    from pivotmine_stages.cli.reports import REPORTS
+@app.command()
+def verifiers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the verifiers."""
+    listings.print_names(listings.verifiers(), as_json=as_json)
 
-    print(REPORTS[command](summary), flush=True)
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what is installed, which engine would be used, and what is missing."""
+    listings.print_names(listings.installation(), as_json=as_json)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  (typer calls it so)
@@ -397,8 +233,6 @@ def _options(
 
 
 _DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-
-
 _INTERRUPTED, _TERMINATED = 130, 143
 
 
@@ -419,5 +253,6 @@ def main() -> None:
     except SystemExit as done:
         # typer turns Ctrl-C into this exit code.
         if done.code in (_INTERRUPTED, _TERMINATED):
-            print("pivotmine: stopped; the same command goes on from here", file=sys.stderr)
+            word = "interrupted" if done.code == _INTERRUPTED else "stopped"
+            print(f"pivotmine: {word}; the same command continues from here", file=sys.stderr)
         raise

@@ -1,4 +1,4 @@
-"""One TOML file per run: a table a command, `[extract]`, `[rollout]`, `[score]`, `[select]`, ..., keys as the flags.
+"""One TOML file per run: a table per command, `[extract]`, `[rollout]`, `[score]`, `[select]`, ..., keys as the flags.
 
     [rollout]
     num_samples = 16
@@ -11,84 +11,91 @@
     tool = "search"
     verifier = "search_query"
 
-Flags on the command line win. `pivotmine.verifiers.configured` says what the verifiers' tables hold.
+Flags on the command line win. `pivotmine.verifiers.configured` says what the verifiers' tables hold. The whole
+file is checked whichever command reads it: a typo in `[select]` is an error of `extract` already.
 """
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pivotmine.errors import UserError
-
-if TYPE_CHECKING:
-    from pivotmine.verifiers import VerifierSpec
-
-COMMANDS = ("extract", "rollout", "score", "select")
-"""The stages, in the order of `pivotmine run`."""
-OTHER_COMMANDS = ("record", "export", "audit")
+from pivotmine.errors import MissingPackage, UserError
+from pivotmine.options import convert, nearest
+from pivotmine.verifiers import VERIFIERS, VerifierSpec
+from pivotmine.verifiers.configured import DEFINING, configured_spec, is_defined
+from pivotmine_stages.cli.commands import COMMANDS
+from pivotmine_stages.command import Command
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """The file's tables; UserError where it cannot be read or names a table that nothing reads."""
+    """The file's tables, checked; the options of each command by their names, as its dataclass holds them.
+
+    UserError if the file cannot be read, or holds a table, a key or a value that nothing reads.
+    """
     if path is None:
         return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--config {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path} cannot be read: {error}") from None
-    _check_tables(
-        path,
-        {key: value for key, value in tables.items() if key != "choose"},
-        (*COMMANDS, *OTHER_COMMANDS, "verifiers"),
-    )
-    if not isinstance(rules := tables.get("choose", []), list) or not all(isinstance(rule, dict) for rule in rules):
-        raise UserError(f"--config {path}: rules are tables [[choose]], in two brackets")
-    _check_verifiers(path, tables.get("verifiers", {}))
+    known = [*(name for name, command in COMMANDS.items() if command.options), "verifiers"]
+    for name, table in tables.items():
+        if name == "choose":
+            continue
+        if name not in known:
+            names = f"{', '.join(known)}, [[choose]]{nearest(name, [*known, 'choose'])}"
+            raise UserError(f"--config {path}: no table is called [{name}]; there are {names}")
+        if not isinstance(table, dict):
+            raise UserError(f"--config {path}: {name} is a table of options, [{name}], not {table!r:.80}")
+        if name != "verifiers":
+            tables[name] = _command_options(path, name, COMMANDS[name], table)
+    _check_verifiers(path, tables)
     return tables
 
 
-def _check_tables(path: Path, tables: Mapping[str, Any], known: Collection[str]) -> None:
-    for name, table in tables.items():
-        if name in known and not isinstance(table, dict):
-            raise UserError(f"--config {path}: {name} is a table of options, [{name}], not {table!r:.80}")
-        if name not in known:
-            raise UserError(f"--config {path}: no table is called [{name}]; there are {', '.join(known)}, [[choose]]")
+def _command_options(path: Path, name: str, command: Command, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of one command; `-` and `_` are alike, and so are a flag's name and the one it had before."""
+    declared = command.declared()
+    known = {spelt: one for one in declared for spelt in (one.option.was, one.name) if spelt}
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        one = known.get(key.replace("-", "_"))
+        if one is None:
+            names = sorted(one.name for one in declared)
+            raise UserError(
+                f"--config {path}: [{name}] has no option {key!r}{nearest(key.replace('-', '_'), names)}; "
+                f"it has {', '.join(names)}"
+            )
+        found[one.name] = convert(one, value, f"--config {path}: [{name}] {key} =")
+    return found
 
 
 def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
-    if not tables:
-        return
-    from pivotmine.verifiers import VERIFIERS
-    from pivotmine.verifiers.configured import DEFINING, is_defined
-
-    for name, table in tables.items():
+    """Every verifier that the file names, with all its options, whether or not this command uses it."""
+    rules, verifiers = tables.get("choose", []), tables.get("verifiers", {})
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise UserError(f"--config {path}: rules are tables [[choose]], in two brackets")
+    for name, table in verifiers.items():
         if not isinstance(table, dict) or not is_defined(name, table):
             raise UserError(
-                f"--config {path}: [verifiers.{name}] is the table of no verifier; there are "
+                f"--config {path}: unknown verifier [verifiers.{name}]{nearest(name, VERIFIERS)}; there are "
                 f"{', '.join(sorted(VERIFIERS))}, and a name of your own needs one of the keys {', '.join(DEFINING)}"
             )
-
-
-def command_options(tables: Mapping[str, Any], command: str, known: Collection[str]) -> dict[str, Any]:
-    """The options of one command, `-` and `_` alike, a table as the JSON text that its flag would hold.
-
-    UserError for one that the command does not have.
-    """
-    given: dict[str, Any] = tables.get(command, {})
-    options = {
-        key.replace("-", "_"): json.dumps(value) if isinstance(value, dict) else value for key, value in given.items()
-    }
-    if unknown := [key for key in options if key not in known]:
-        raise UserError(f"--config: [{command}] has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
-    return options
+    for name in [*verifiers, *(["auto"] if rules else [])]:
+        if ":" not in name:  # code of the user's, which is imported only when it is used
+            try:
+                configured_spec(name, verifiers, rules)
+            except MissingPackage:
+                continue  # an error only for the command that uses it
+            except UserError as error:
+                raise UserError(f"--config {path}: {error}") from None
 
 
 def verifier(tables: Mapping[str, Any], name: str) -> VerifierSpec:
-    """The verifier that the file means by a name; UserError where there is none."""
-    from pivotmine.verifiers.configured import configured_spec
-
+    """The verifier that the file means by a name; UserError for a name that means nothing."""
     return configured_spec(name, tables.get("verifiers", {}), tables.get("choose", ()))

@@ -21,6 +21,8 @@ MAX_LINES = 8
 def show_pivot(run: Path, name: str) -> str | None:
     """The training row of `pivots/<name>` with the greatest variance (ties: the first); None where there is none."""
     path = run / "pivots" / name / "train.parquet"
+    if not path.exists():
+        return None
     rows = pl.scan_parquet(path, glob=False).filter(pl.col("variance") == pl.col("variance").max()).head(1).collect()
     if rows.is_empty():
         return None

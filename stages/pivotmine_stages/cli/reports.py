@@ -22,8 +22,8 @@ MAX_EXAMPLE = 400
 
 def extract_report(s: Mapping[str, Any]) -> str:
     """Summary of extract."""
-    needed = "no label makes" if s["all_failed"] else f"label {s['min_outcome']} or better makes"
-    labels = ", ".join(f"{'unlabelled' if k == 'None' else k}: {v:,}" for k, v in s["outcomes"].items())
+    needed = "no label makes" if s["all_failed"] else f"label {_label(str(s['min_outcome']))} or better makes"
+    labels = ", ".join(f"{_label(k)}: {v:,}" for k, v in s["outcomes"].items())
     lines = [
         f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
         f"{s['turns']:,} turns in {s['states']:,} states",
@@ -36,6 +36,11 @@ def extract_report(s: Mapping[str, Any]) -> str:
         f"{s['seconds']} s",
     ]
     return _block("extract", lines)
+
+
+def _label(text: str) -> str:
+    """An outcome label without the noise of binary fractions: 0.69, not 0.6900000000000001."""
+    return "unlabelled" if text == "None" else repr(float(f"{float(text):.12g}"))
 
 
 def _estimated(s: Mapping[str, Any]) -> list[str]:
@@ -95,11 +100,15 @@ def _dry_run_report(s: Mapping[str, Any]) -> str:
         f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
         f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
         f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
+        f"{s['too_long']:,} states left out: their prompt and --max-new-tokens exceed {s['max_model_len']:,} tokens"
+        if s["too_long"]
+        else "",
         "generated tokens not known: no sample is stored; --pilot 100 draws some"
         if s["generated_tokens"] is None
         else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
         "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
-        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours at the given tokens a second",
+        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours, prompt tokens included",
+        "" if s["price"] is None else f"{s['price']:,.2f} at the given price per hour",
     ]
     return _block("rollout", lines)
 
@@ -237,15 +246,14 @@ def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivot
     at, name = shlex.quote(str(run)), s["select"]["name"]
     lines = [
         f"{s['score']['states']:,} states: {_classes(classes)}",
-        f"{pivots:,} pivots in {at}/pivots/{name}",
-        *([] if pivots else [_why_none(classes)]),
+        f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),
         f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
         f"{stored['prompt_tokens']:,} prompt tokens",
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
         f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
         f'  {program} sql {at} "select stage, reason, count(*) as rows from rejects group by all order by all"',
-        f"  {program} select {at} --name mixed --strategy mixed",
+        f"  {program} select {at} --name mixed --strategy mixed" if classes.get("sometimes") else "",
     ]
     return _block("run", lines)
 

@@ -3,69 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine_stages.cli.config_file import COMMANDS
-from pivotmine_stages.cli.options import STAGES, profile
-from pivotmine_stages.cli.preflight import check_ahead
-from pivotmine_stages.rollout.stage import require_samples
+from pivotmine.options import Declared, declared
+from pivotmine_stages.adaptive.options import AdaptiveOptions
+from pivotmine_stages.cli.commands import COMMANDS, STAGES
+from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.command import Command
+from pivotmine_stages.rollout.options import RolloutConfig
 
-# The flags of `run` that each stage takes. A flag that means something else to a stage is not handed to it.
+GOAL = tuple(one.name for one in declared(AdaptiveOptions))
+"""Flags that replace rollout and score by rounds of both."""
 FLAGS = {
-    "extract": ("sources", "run", "tools", "format", "domain", "min_outcome"),
-    "rollout": (
-        *("run", "model", "engine", "num_samples", "temperature", "max_new_tokens", "max_model_len", "seed"),
-        *("adapter", "tokenizer", "template_options", "parser", "policy_name", "base_url", "api", "verifier", "limit"),
-    ),
-    "score": ("run", "verifier"),
-    "select": ("run", "max_mean", "name"),
+    "extract": ("tools", "format", "domain", "min_outcome"),
+    "rollout": tuple(one.name for one in declared(RolloutConfig) if one.name not in ("shard", "plan")),
+    "score": ("verifier",),
+    "select": ("max_mean", "name"),
 }
+"""The flags of `run` that each stage takes; its other options come from --config."""
 
-GOAL = ("adaptive", "target_recall", "sample_budget", "triage")
-"""Flags of `run` that replace rollout and score by rounds of both."""
+
+class _RunCommand(Command):
+    def declared(self) -> tuple[Declared, ...]:
+        """The options of FLAGS, each once, and those of `--adaptive`."""
+        found = {one.name: one for name in STAGES for one in COMMANDS[name].declared() if one.name in FLAGS[name]}
+        return (*found.values(), *declared(AdaptiveOptions))
+
+
+RUN = _RunCommand(
+    help="All four stages, then a summary. Further options of a stage come from --config.",
+    stage="",
+    report="",
+    sources=COMMANDS["extract"].sources,
+    examples=(
+        "pivotmine run my.jsonl --run runs/mine --model Qwen/Qwen3-0.6B",
+        "pivotmine run my.jsonl --run runs/mine --model Qwen/Qwen3-8B --config run.toml --adaptive exact",
+    ),
+)
 
 
 def mine(
     given: Mapping[str, Any],
-    from_file: Mapping[str, Mapping[str, Any]],
     tables: Mapping[str, Any],
-    report: Callable[[str, dict[str, Any]], None] | None,
+    *,
+    sources: list[Any],
+    run: Path | str,
+    report: Callable[[str, Any], None] | None = None,
 ) -> dict[str, Any]:
     """Run all stages; returns their summaries by name.
 
-    given: the flags of the command line that were set. from_file: each command's options of `--config`, which these
-    flags win over. tables: the file itself, for the verifiers' options. report: called after each stage.
+    given: the flags of the command line. tables: the config file, as `read_config` gives it; flags win over it.
+    report: called after each stage.
     """
+    from pivotmine_stages.cli.options import profile, run_stage
+    from pivotmine_stages.cli.preflight import check_ahead
+
     summaries: dict[str, Any] = {}
-    own = {command: _own(command, given, from_file) for command in COMMANDS}
-    goal = {key: given[key] for key in GOAL if key in given}
+    own = {name: {**tables.get(name, {}), **{k: v for k, v in given.items() if k in FLAGS[name]}} for name in STAGES}
+    goal = {key: given[key] for key in GOAL if given.get(key)}
     if goal and "adaptive" not in goal:
         raise UserError(f"--{next(iter(goal)).replace('_', '-')} goes with --adaptive exact or probabilistic")
-    check_ahead(tables, own, goal)
-    for command in COMMANDS:
-        if command == "rollout" and goal:
-            summaries |= profile(tables, own, report=report, **goal)
-        if command in summaries:
+    check_ahead(tables, own, goal, run=Path(run))
+    for name in STAGES:
+        if name == "rollout" and goal:
+            summaries |= profile(tables, own, run=run, report=report, **goal)
+        if name in summaries:
             continue
-        options = {**own[command], **_mined(command, summaries)}
-        summaries[command] = STAGES[command](tables, **options)
+        options = {**own[name], **_mined(name, summaries)}
+        places: dict[str, Any] = {"run": run, "sources": sources} if name == "extract" else {"run": run}
+        summaries[name] = run_stage(name, tables, **places, **options)
         if report is not None:
-            report(command, summaries[command])
-        if command == "rollout":
-            require_samples(summaries[command])
+            report(name, summaries[name])
+        if name != STAGES[-1]:
+            require_usable(name, summaries[name])
     return summaries
 
 
-def _own(command: str, given: Mapping[str, Any], from_file: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A command's options from the file and, over them, the flags that it takes."""
-    return {**from_file[command], **{key: given[key] for key in FLAGS[command] if key in given}}
-
-
-def _mined(command: str, summaries: Mapping[str, Any]) -> dict[str, str]:
-    """Each stage goes on with what the stage before it made, whatever else the run holds."""
-    if command == "score":
+def _mined(name: str, summaries: Mapping[str, Any]) -> dict[str, str]:
+    """Each stage continues with what the stage before it made, whatever else the run holds."""
+    if name == "score":
         return {"policy": summaries["rollout"]["policy_id"]}
-    if command == "select":
+    if name == "select":
         return {"policy": summaries["rollout"]["policy_id"], "verifier": summaries["score"]["verifier_id"]}
     return {}

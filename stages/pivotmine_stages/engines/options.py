@@ -1,4 +1,4 @@
-"""What every engine is opened with, and the checks that come before anything heavy is loaded."""
+"""What every engine is opened with, and the checks that run before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pivotmine.errors import UserError
+from pivotmine.options import Option
 from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
@@ -18,56 +19,64 @@ TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
 """A folder with none of these has no tokenizer, and transformers would make up an empty one without a word."""
 
 
+def _replica_engines() -> list[str]:
+    from pivotmine_stages.engines import ENGINES
+
+    return [name for name, spec in ENGINES.items() if spec.can_be_replica]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    model: str
-    """Folder or hub id of a Hugging Face model; a server needs it only to choose among several models."""
-    adapter: str | None = None
-    """Folder of a LoRA adapter; a server names its adapters as models (`served_model`)."""
+    """How an engine is opened. `num_stored` is set by the program; every other field is a flag of `rollout`."""
+
+    model: Annotated[str, Option(panel="Policy")]
+    """Folder or hub id of the policy; on a server, the served model's name."""
+    adapter: Annotated[str | None, Option(panel="Policy")] = None
+    """Folder of a LoRA adapter. A server lists its adapters as models: use --served-model there."""
     sampling: Sampling = field(default_factory=Sampling)
-    """How actions are drawn."""
-    seed: int = 0
-    """Seeds whatever the engine can seed: every sample (transformers, vLLM on a GPU), or the engine as a whole (vLLM
-    on a CPU); a server is not seeded."""
-    num_stored: int = 0
-    """Samples of this policy that an earlier start stored. An engine seeded as a whole mixes it into the seed, or a
-    second start would draw the first one's samples again."""
-    max_model_len: int | None = None
-    """Prompt and reply together, in tokens; null takes the model's own, and a larger one than the model's is cut."""
-    concurrency: int = 64
-    """Requests in flight (vllm; openai: for each server)."""
-    batch_size: int = 128
-    """Samples decoded side by side (transformers); a request with more is never split."""
-    tensor_parallel_size: int = 1
+    seed: Annotated[int, Option(panel="Sampling")] = 0
+    """Seed of the sampling. A server is not seeded."""
+    num_stored: Annotated[int, Option(is_set=False)] = 0
+    """Samples of this policy that an earlier start stored. An engine seeded as a whole mixes it into the seed;
+    otherwise a second start would draw the first one's samples again."""
+    max_model_len: Annotated[int | None, Option(panel="Engine", min=1)] = None
+    """Maximum tokens of prompt and reply together; by default, and at most, the model's own."""
+    concurrency: Annotated[int, Option(panel="Engine", min=1)] = 64
+    """Requests in flight (vllm; openai: per server)."""
+    batch_size: Annotated[int, Option(panel="Engine", min=1)] = 128
+    """Samples decoded together (transformers); a request with more is never split."""
+    tensor_parallel_size: Annotated[int, Option(panel="Engine", min=1)] = 1
     """GPUs that share one copy of the model (vllm)."""
-    gpu_memory_utilization: float = 0.9
-    """Share of the GPU's memory that is taken, in (0, 1] (vllm)."""
-    num_replicas: int = 1
-    """Workers, each with an engine of its own (ray)."""
-    replica_engine: str = "vllm"
-    """The engine of a worker, `vllm` or `transformers`: it is the policy's (ray)."""
-    cpus_per_replica: float = 1.0
-    """CPUs that a worker takes from Ray, above 0; it may be less than one (ray)."""
-    gpus_per_replica: float | None = None
-    """GPUs that a worker takes from Ray; null: `tensor_parallel_size` where the cluster has GPUs, else none (ray)."""
-    states_per_block: int = 64
-    """States that a worker is given at a time, in whole trajectories: what a worker that dies has to repeat (ray)."""
-    ray_address: str | None = None
-    """`auto` or host:port of a Ray cluster; null: one is started on this machine (ray)."""
-    base_urls: tuple[str, ...] = ()
-    """Servers, each with its `/v1`; several share out the trajectories (openai)."""
-    api: str = "completions"
-    """`completions` sends token ids; `chat` sends messages and lets the server render them (openai)."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; unset where the server wants none (openai)."""
-    served_model: str | None = None
-    """The model's name on the server; null takes `model` where the server knows it, or the server's only one."""
-    timeout_s: float = 600.0
-    """Longest wait for one reply, and for a server to come back where none takes requests (openai)."""
-    max_retries: int = 5
-    """Tries beyond the first, for connection errors, time-outs, 429, 5xx and half replies (openai)."""
-    template_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Options of the chat template, which only chat mode hands on."""
+    gpu_memory_utilization: Annotated[float, Option(panel="Engine", above=0, max=1)] = 0.9
+    """Share of a GPU's memory to use, in (0, 1] (vllm)."""
+    num_replicas: Annotated[int, Option(panel="Ray", min=1)] = 1
+    """Number of workers, each with an engine of its own (ray)."""
+    replica_engine: Annotated[str, Option(panel="Ray", choices=_replica_engines)] = "vllm"
+    """Engine of a worker (ray); the policy is that engine's."""
+    cpus_per_replica: Annotated[float, Option(panel="Ray", above=0)] = 1.0
+    """CPUs that a worker takes from Ray; may be less than one (ray)."""
+    gpus_per_replica: Annotated[float | None, Option(panel="Ray", min=0)] = None
+    """GPUs that a worker takes from Ray; by default --tensor-parallel-size if the cluster has GPUs (ray)."""
+    states_per_block: Annotated[int, Option(panel="Ray", min=1)] = 64
+    """States that a worker gets at a time, in whole trajectories; a lost worker's block is repeated (ray)."""
+    ray_address: Annotated[str | None, Option(panel="Ray")] = None
+    """`auto` or host:port of a Ray cluster; by default one is started on this machine (ray)."""
+    base_urls: Annotated[tuple[str, ...], Option(panel="Server", flag="base_url")] = ()
+    """URL of a server with its /v1; repeat it for several servers, which share the trajectories (openai)."""
+    api: Annotated[Literal["completions", "chat"], Option(panel="Server")] = "completions"
+    """completions sends token ids; chat sends messages and the server renders them (openai)."""
+    api_key_env: Annotated[str, Option(panel="Server")] = "OPENAI_API_KEY"
+    """Environment variable that holds the API key; leave it unset for a server without keys (openai)."""
+    served_model: Annotated[str | None, Option(panel="Server")] = None
+    """Name of the model on the server; by default --model if the server lists it, else its only model (openai)."""
+    timeout_s: Annotated[float, Option(panel="Server", above=0)] = 600.0
+    """Maximum wait in seconds for a reply or for any server (openai), for a free worker slot (ray)."""
+    max_retries: Annotated[int, Option(panel="Server", min=0)] = 5
+    """Retries after connection errors, timeouts, 429, 5xx and unreadable replies (openai)."""
+    template_options: Annotated[Mapping[str, Any], Option(panel="Policy", metavar="JSON")] = field(
+        default_factory=dict[str, Any]
+    )
+    """Options of the chat template as JSON, for example {"enable_thinking": false}."""
 
 
 def require_model(model: str) -> None:
@@ -106,6 +115,25 @@ def adapter_config(adapter: str) -> dict[str, Any]:
         raise UserError(f"adapter {adapter}: no readable adapter_config.json; name a LoRA folder")
     require_whole_files(f"adapter {adapter}", path.parent)
     return found
+
+
+def context_length(options: EngineOptions) -> int | None:
+    """Maximum tokens of prompt and reply together: what the model's `config.json` says, cut to `max_model_len`.
+
+    None where neither says anything.
+    """
+    path = Path(options.model) / "config.json"
+    if not path.is_file():
+        import huggingface_hub
+
+        path = Path(huggingface_hub.hf_hub_download(options.model, "config.json"))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    inner = config.get("text_config") if isinstance(config, dict) else None
+    own = (inner or config).get("max_position_embeddings") if isinstance(config, dict) else None
+    return smaller(own if isinstance(own, int) else None, options.max_model_len)
 
 
 def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:

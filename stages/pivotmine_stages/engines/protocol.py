@@ -1,6 +1,7 @@
 """The one protocol of all rollout engines: requests in, replies out, streaming and in any order.
 
-An engine is a generator function in a module of its own. It knows nothing of run directories, parsers or rewards.
+An engine does not know about run directories, parsers or rewards. `EngineSpec` says what the engine is; the rest of the
+program reads that and never compares an engine's name.
 
     replies = engine.sample(requests)      # requests is an iterator: an engine holds only what it has in flight
 
@@ -10,12 +11,15 @@ cache pays each shared prefix once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pivotmine.errors import UserError
 from pivotmine.sampling.settings import Prefilled
+
+if TYPE_CHECKING:
+    from pivotmine_stages.engines.options import EngineOptions
 
 
 class EngineDied(UserError):
@@ -87,3 +91,35 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free processes and memory; a second call does nothing."""
         ...
+
+
+def _never(_: EngineOptions) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """What an engine is; each engine's package ends with its `ENGINE`."""
+
+    open: Callable[[EngineOptions], Engine]
+    """Opens the engine. Heavy packages are imported inside this function, not on import of the declaration."""
+    summary: str
+    """What it samples with, in a few words, for `pivotmine doctor`."""
+    packages: tuple[str, ...]
+    """Packages that must be installed."""
+    adapter_packages: tuple[str, ...] = ()
+    """Packages that it needs in addition for a LoRA adapter."""
+    install: str = ""
+    """Words on how to install it beyond its extra, which has the engine's name."""
+    is_remote: bool = False
+    """Whether the weights are on a server: they cannot be hashed, and the policy needs a name and a server's URL."""
+    renders: Callable[[EngineOptions], bool] = _never
+    """Whether the engine renders messages itself and takes no token ids, with these options."""
+    can_prefill: bool = True
+    """Whether it gives the log-probabilities of given tokens (`Engine.prefill`)."""
+    can_be_replica: bool = False
+    """Whether a worker of a hosting engine can run it."""
+    hosts_replicas: bool = False
+    """Whether it only runs workers: the policy is then that of `EngineOptions.replica_engine`."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Environment variables to set, where they are unset, before its packages are imported."""

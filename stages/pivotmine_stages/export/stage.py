@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,22 @@ import pyarrow.parquet as pq
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
+from pivotmine.options import problem
 from pivotmine.progress import track
 from pivotmine.run import run_format, rundir, sql
 from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
+from pivotmine_stages.export.options import ExportConfig
 from pivotmine_stages.export.verl import VERL, verl_row
 from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
-
-FORMATS = ("nemo_gym", "verl")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
-    name: str = "default"
-    """Folder under `pivots/`."""
-    format: str = "nemo_gym"
-    """One of FORMATS."""
-    agent: str | None = None
-    """nemo_gym: the agent that `agent_ref` names in rows whose source names none; None: such rows have none."""
 
 
 def export(config: ExportConfig, run: Path) -> dict[str, Any]:
     """Run the command; returns the summary that it prints."""
     started = time.monotonic()
     rundir.require_run(run)
-    if config.format not in FORMATS:
-        raise UserError(f"--format {config.format}: choose from {', '.join(FORMATS)}")
+    if wrong := problem(config):
+        raise UserError(wrong)
     folder = run / "pivots" / config.name
     if not all((folder / f"{split}.parquet").is_file() for split in SPLITS):
         known = ", ".join(sorted(path.parent.name for path in run.glob("pivots/*/train.parquet"))) or "none"

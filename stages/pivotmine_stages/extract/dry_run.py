@@ -18,18 +18,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotmine import strict_json
+from pivotmine.errors import UserError
 from pivotmine.messages import StateHash, text_of
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine_stages.extract import merge
-from pivotmine_stages.extract.stage import ExtractConfig, extract
+from pivotmine_stages.extract.options import CountOptions, ExtractConfig
+from pivotmine_stages.extract.stage import extract
 
 Size = Callable[[str], int]
 """Tokens of a text, or its characters."""
 _NODES = pa.schema([("node", pa.string()), ("size", pa.int64())])
 _NODES_PER_PART = 100_000
 _TEXTS_REMEMBERED = 1 << 12
+
+
+def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -> dict[str, Any]:
+    """`pivotmine extract`: extracts, or with --dry-run only counts."""
+    if counting.tokenizer is not None and not counting.dry_run:
+        raise UserError("--tokenizer counts the tokens of a --dry-run: add --dry-run, or give it to rollout")
+    return count_sources(config, counting.tokenizer) if counting.dry_run else extract(config, run)
 
 
 def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any]:

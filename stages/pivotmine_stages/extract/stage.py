@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_s
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
 from pivotmine_stages.extract.merge import BlockTotals
+from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
 from pivotmine_stages.parallel import Block, ParallelMap, into_blocks, process_map
 
@@ -43,28 +44,6 @@ class Found(NamedTuple):
     num_domains: int
     """Records with the column that names the domain."""
     labels: Labels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractConfig:
-    sources: tuple[Path | str, ...]
-    """Files, folders of files, globs, URLs."""
-    tools_file: Path | None = None
-    """JSON list of tool definitions for trajectories that carry none."""
-    format: str | None = None
-    """Reader's name; None: chosen by looking at each record."""
-    domain: str | None = None
-    """Domain of every trajectory; None: the source's own."""
-    domain_column: str | None = None
-    """Key of a record that names its domain."""
-    messages_column: str | None = None
-    """Column (or key) that holds the messages; None: the names that the readers know."""
-    min_outcome: float | None = None
-    """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
-    limit: int | None = None
-    """Most records read; None: all."""
-    num_processes: int | None = None
-    """None: one a core. The result does not depend on it."""
 
 
 def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:

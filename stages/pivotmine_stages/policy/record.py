@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pivotmine import policy
 from pivotmine.errors import UserError
+from pivotmine.options import nearest
 from pivotmine.run import rundir
+from pivotmine_stages.engines import engine_spec
 from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.policy.differences import Settings, telling_apart
 from pivotmine_stages.policy.prompts import Renderer
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +58,15 @@ def describe_policy(
 ) -> PolicyRecord:
     """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
     require_name(engine, policy_name)
+    is_remote = engine_spec(engine).is_remote
     identity: dict[str, Any] = {
         "engine": engine,
-        "name": policy_name if engine == "openai" else None,
-        "weights_hash": None if engine == "openai" else _weights_hash(options),
+        "name": policy_name if is_remote else None,
+        "weights_hash": None if is_remote else _weights_hash(options),
         "tokenizer_hash": renderer and policy.hash_tokenizer(renderer.tokenizer),
         "template_hash": renderer and policy.hash_template(renderer.template),
         "template_options": dict(options.template_options),
-        "sampling": {**asdict(options.sampling), "api": options.api}
-        if engine == "openai"
-        else asdict(options.sampling),
+        "sampling": {**asdict(options.sampling), **({"api": options.api} if is_remote else {})},
     }
     name = policy_name or Path(options.model).name
     tokenizer = renderer.tokenizer.name_or_path if renderer else None
@@ -77,15 +83,17 @@ def describe_policy(
 
 
 def require_readable(flag: str, name: str | None) -> None:
-    """UserError for a name that a person cannot read: blank, or with control characters."""
-    if name is not None and not (name.strip() and name.isprintable()):
-        raise UserError(f"{flag} {name!r}: a name to be read, on one line and not blank")
+    """UserError for a name that could not be a folder's as it is."""
+    if name is not None and not _NAME.fullmatch(name):
+        example = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+        hint = f", for example {example}" if example else ""
+        raise UserError(f"{flag} {name!r}: letters, digits, dots, - and _{hint}")
 
 
 def require_name(engine: str, policy_name: str | None) -> None:
     """UserError where a server's policy has no name."""
-    if engine == "openai" and policy_name is None:
-        raise UserError("a server's weights cannot be hashed: say which policy it serves by --policy-name NAME")
+    if engine_spec(engine).is_remote and policy_name is None:
+        raise UserError(f"--engine {engine} needs --policy-name NAME: a server's weights cannot be hashed")
 
 
 def _weights_hash(options: EngineOptions) -> str:
@@ -119,7 +127,7 @@ def check_seed(run: Path, record: PolicyRecord) -> None:
 
 
 def remember_policy(run: Path, record: PolicyRecord) -> None:
-    """Write the record before the policy's first samples: a policy that was never sampled is none."""
+    """Write the record before the policy's first samples; a policy without samples has no record."""
     path = _path(run, record.policy_id)
     if not path.exists():
         rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
@@ -133,34 +141,58 @@ def is_sampled(run: Path, policy_id: str) -> bool:
 def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     """The record of a policy that was sampled in this run."""
     path = _path(run, policy_id)
-    remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it anew"
+    remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it again"
     found = rundir.read_json(path, remedy)
     # A field that a later version adds has a default: older records lack it.
     required = {field.name for field in fields(PolicyRecord) if field.default is MISSING}
     if not required <= found.keys() <= {field.name for field in fields(PolicyRecord)}:
-        raise UserError(f"{path} is no record of a policy: {remedy}")
+        raise UserError(f"{path} is not a policy record: {remedy}")
     return PolicyRecord(**found)
 
 
 def choose_policy(run: Path, name: str | None) -> PolicyRecord:
     """The policy named (by id, or a part of it that no other has), or the only one; else UserError."""
-    known = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
-    return load_policy(
-        run, choose("policy", known, name, f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first")
-    )
+    known = known_policies(run)
+    where = f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first"
+    return known[choose("policy", {key: asdict(record) for key, record in known.items()}, name, where)]
 
 
-def choose(kind: str, known: list[str], name: str | None, where: str) -> str:
-    """The entry of `known` that is named in full or by a part of its own, or the only one; else UserError."""
+def known_policies(run: Path) -> dict[str, PolicyRecord]:
+    """The policies of a run by their ids."""
+    names = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
+    return {name: load_policy(run, name) for name in names}
+
+
+def scored_verifiers(run: Path, policy_id: str) -> dict[str, dict[str, Any]]:
+    """By verifier id, the settings of the verifiers that have profiles of the policy: verifier, options, parser.
+
+    Empty settings where `verifier.json` is missing or broken: whoever chooses that verifier will be told.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for folder in sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet")):
+        try:
+            found[folder.name] = rundir.read_json(folder / "verifier.json", "")
+        except (OSError, UserError):
+            found[folder.name] = {}
+    return found
+
+
+def choose(kind: Literal["policy", "verifier"], known: Mapping[str, Settings], name: str | None, where: str) -> str:
+    """The one of `known` that is named in full or by a part of its own, or the only one; else UserError.
+
+    known: by id, the settings in which they may differ.
+    """
     if not known:
         raise UserError(f"no {kind} {where}")
-    found = [entry for entry in known if name is None or name in entry]
-    if name in known:
+    found = {entry: settings for entry, settings in known.items() if name is None or name in entry}
+    if name is not None and name in known:
         return name
     if len(found) == 1:
-        return found[0]
-    trouble = f"no {kind} matches {name!r}" if not found else f"{len(found)} match, name one by --{kind}"
-    raise UserError(f"{trouble}: {', '.join(found or known)}")
+        return next(iter(found))
+    if not found:
+        raise UserError(f"no {kind} matches {name!r}: there are {', '.join(known)}{nearest(name or '', known)}")
+    plural = {"policy": "policies", "verifier": "verifiers"}[kind]
+    raise UserError(f"{len(found)} {plural} match: {telling_apart(found)}; choose one with --{kind}")
 
 
 def _path(run: Path, policy_id: str) -> Path:

@@ -1,4 +1,4 @@
-"""A policy ready to be sampled: who it is, how prompts are rendered for it, and its engine, opened at first need.
+"""A policy ready to be sampled: its record, the renderer of its prompts, and its engine, opened when it is needed.
 
 Several rounds of sampling share one: weights are hashed and loaded once, and vLLM starts once.
 """
@@ -9,18 +9,16 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pivotmine.actions import PARSERS, detect_parser, require_parser
 from pivotmine.errors import UserError
-from pivotmine_stages.engines import default_engine, open_engine, require_packages
-from pivotmine_stages.engines.options import EngineOptions, adapter_config, require_model
+from pivotmine.sampling.settings import MIN_TEMPERATURE
+from pivotmine_stages.engines import check_engine, default_engine, engine_spec, open_engine
+from pivotmine_stages.engines.options import EngineOptions, context_length, require_room
 from pivotmine_stages.engines.protocol import Engine
+from pivotmine_stages.policy.options import PolicyConfig
 from pivotmine_stages.policy.prompts import Renderer, load_renderer
-from pivotmine_stages.policy.record import PolicyRecord, describe_policy, require_name
-
-if TYPE_CHECKING:
-    from pivotmine_stages.rollout.stage import RolloutConfig
+from pivotmine_stages.policy.record import PolicyRecord, describe_policy, require_name, require_readable
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,37 +36,49 @@ class PolicySession:
             self._engine = open_engine(self.engine_name, replace(self.options, num_stored=num_stored))
         return self._engine
 
+    def context_length(self) -> int | None:
+        """Maximum tokens of prompt and reply together, without loading a model; None where nobody tells."""
+        if not engine_spec(self.engine_name).is_remote:
+            return context_length(self.options)
+        try:
+            return self.engine(0).max_model_len
+        except UserError:  # the server is not up yet: a dry run does not need it
+            return self.options.max_model_len
+
     def close(self) -> None:
+        """Close the engine, if it was opened."""
         if self._engine is not None:
             self._engine.close()
 
 
-def check_policy(config: RolloutConfig) -> str:
-    """The engine's name; UserError for what can be told of the policy before anything is loaded."""
-    engine = config.engine_name or default_engine()
-    require_packages(engine, config.engine)
+def check_policy(config: PolicyConfig) -> str:
+    """The engine's name; UserError for what can be told about the policy before anything is loaded."""
+    engine, options = config.engine_name or default_engine(), config.engine
+    spec, sampling = engine_spec(engine), config.engine.sampling
+    require_readable("--policy-name", config.policy_name)
     require_name(engine, config.policy_name)
+    if 0 < sampling.temperature < MIN_TEMPERATURE:
+        raise UserError(f"--temperature {sampling.temperature}: 0 (greedy), or a number from {MIN_TEMPERATURE}")
+    if options.base_urls and not spec.is_remote:
+        raise UserError(f"--base-url names a server, and --engine {engine} uses none: add --engine openai")
+    require_room(sampling.max_new_tokens, options.max_model_len, "--max-model-len")
     if config.parser is not None:
         require_parser(config.parser)
-    if engine != "openai":
-        require_model(config.engine.model)
-        if config.engine.adapter is not None:
-            adapter_config(config.engine.adapter)
+    check_engine(engine, options)
     return engine
 
 
 @contextmanager
-def open_policy(config: RolloutConfig) -> Generator[PolicySession]:
-    """Check and describe the policy; its engine is closed at the end. UserError for what cannot be had."""
+def open_policy(config: PolicyConfig) -> Generator[PolicySession]:
+    """Check and describe the policy; its engine is closed at the end. UserError for what is missing or wrong."""
     engine = check_policy(config)
-    if engine == "transformers":
-        # Read where torch is first imported: threads that wait sleep. Where they spin, on cores that other work uses
-        # too, sampling took 3 to 5 times as long.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    spec = engine_spec(engine)
+    for name, value in spec.environment.items():
+        os.environ.setdefault(name, value)
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
-        config.engine.replica_engine if engine == "ray" else engine,  # Ray is only where it runs
+        config.engine.replica_engine if spec.hosts_replicas else engine,  # the host is only where it runs
         renderer,
         parser=_parser(config, renderer),
         policy_name=config.policy_name,
@@ -80,16 +90,16 @@ def open_policy(config: RolloutConfig) -> Generator[PolicySession]:
         policy.close()
 
 
-def _renderer(config: RolloutConfig, engine: str) -> Renderer | None:
-    if engine == "openai" and config.engine.api == "chat" and config.tokenizer is None:
+def _renderer(config: PolicyConfig, engine: str) -> Renderer | None:
+    if engine_spec(engine).renders(config.engine) and config.tokenizer is None:
         return None
     return load_renderer(config.tokenizer or config.engine.model, config.engine.template_options)
 
 
-def _parser(config: RolloutConfig, renderer: Renderer | None) -> str:
+def _parser(config: PolicyConfig, renderer: Renderer | None) -> str:
     name = config.parser or (detect_parser(renderer.template) if renderer else "hermes")
     if name is None:
         raise UserError(
-            f"the chat template's tool-call convention is not known: name it by --parser {'|'.join(PARSERS)}"
+            f"the chat template's tool-call convention is unknown: name it with --parser {'|'.join(PARSERS)}"
         )
     return name

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from pivotmine import policy, strict_json
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.messages import problem, text_of, tools_id
+from pivotmine.options import problem as problem_of
 from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.record_fields import read_tools_file
@@ -31,27 +31,14 @@ from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
-from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_states
+from pivotmine_stages.record.options import RecordConfig
+from pivotmine_stages.record.state_keys import StateKey, known_states
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 SAMPLES_PER_PART = 4096
 _SAID = ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
 """What of a recorded message the policy wrote."""
 _COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordConfig:
-    sources: tuple[Path | str, ...]
-    """Files, or folders of files."""
-    policy_name: str
-    """Which policy acted: recorded actions say nothing of its weights."""
-    state_key: str = "exact"
-    """One of STATE_KEYS."""
-    format: str | None = None
-    """Reader's name; None: chosen by looking at each record."""
-    tools_file: Path | None = None
-    """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
 
 
 class _Sample(NamedTuple):
@@ -81,8 +68,8 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
     started = time.monotonic()
     rundir.require_run(run)
-    if config.state_key not in STATE_KEYS:
-        raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
+    if wrong := problem_of(config):
+        raise UserError(wrong)
     require_readable("--policy-name", config.policy_name)
     found = find_sources(config.sources)
     tools = read_tools_file(config.tools_file) if config.tools_file else None

@@ -15,8 +15,6 @@ from pivotmine.messages import StateHash
 from pivotmine.run import rundir
 from pivotmine.run.states import state_messages
 
-STATE_KEYS = ("exact", "actions")
-
 
 class StateKey:
     """The key of the state after each message of a segment."""

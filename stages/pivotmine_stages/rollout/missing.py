@@ -13,9 +13,8 @@ from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
+from pivotmine_stages.rollout.options import MAX_SAMPLES
 
-MAX_SAMPLES = 16_384
-"""Samples of a state: one request asks for them all, and vLLM takes no more in one."""
 MIN_JUDGED = 256
 """States judged at a time while a limit is not reached: each time reads the turns anew."""
 

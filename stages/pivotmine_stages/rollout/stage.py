@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +23,20 @@ from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.run import rundir, sql
 from pivotmine.run.states import StateMessages, state_messages
-from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines.options import EngineOptions, failed, require_room
+from pivotmine_stages.engines.options import failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
+from pivotmine_stages.policy.differences import announce
 from pivotmine_stages.policy.prompts import Prompt, Renderer
-from pivotmine_stages.policy.record import PolicyRecord, check_seed, remember_policy
+from pivotmine_stages.policy.record import PolicyRecord, check_seed, is_sampled, known_policies, remember_policy
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
+from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
 
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
 _OF_SAMPLE = [field.name for field in fields(Sample)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutConfig:
-    engine: EngineOptions
-    """Model, adapter, sampling parameters, seed and the engine's own settings."""
-    engine_name: str | None = None
-    """`vllm`, `openai`, `transformers`, `ray`; None: vllm where it is installed and has a GPU, else transformers."""
-    verifier: VerifierSpec
-    """States whose demonstrations all fail it are not sampled."""
-    num_samples: int = 8
-    """Samples a state (the paper's K)."""
-    tokenizer: str | None = None
-    """Folder or hub id; None: the model's own."""
-    parser: str | None = None
-    """Action parser; None: told from the chat template."""
-    policy_name: str | None = None
-    """Readable part of the policy's id; required for a server, whose weights cannot be hashed."""
-    limit: int | None = None
-    """Most states sampled, the first in the order of the sources; None: all."""
-    shard: tuple[int, int] = (0, 1)
-    """(i, n): only the i-th of n shares of the trajectories, i from 0."""
-    plan: Path | None = None
-    """Parquet, CSV or JSON lines with `state_id` and `num_samples`: exactly these, instead of `num_samples` for all."""
 
 
 class _Work:
@@ -100,7 +77,7 @@ def rollout(
     i, n = config.shard
     assert 0 <= i < n, config.shard
     with (
-        nullcontext(policy) if policy is not None else open_policy(config) as opened,
+        nullcontext(policy) if policy is not None else open_policy(config.policy) as opened,
         rundir.stage_lock(run, f"rollout-{opened.record.policy_id}-{i}of{n}"),
     ):
         check_seed(run, opened.record)
@@ -121,14 +98,28 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
     work = _Work(run, config, record, list(rejects))
     sampling_s = 0.0
     if not missing.is_empty():
+        _announce(run, record)
         engine = policy.engine(_stored(run, record)["samples"])
-        require_room(config.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
+        require_room(config.policy.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
         with work.parts, progress("rollout", len(missing)) as shown:
             _collect(engine.sample(requests), work, shown)
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
+
+
+def _announce(run: Path, record: PolicyRecord) -> None:
+    """Say how a policy that the run does not have yet differs from those that it has; imported ones do not count."""
+    if is_sampled(run, record.policy_id):
+        return
+    others = [other for other in known_policies(run).values() if other.weights_hash or other.engine == record.engine]
+    counted = {one.policy_id: (asdict(one), _counted(_stored(run, one)["samples"])) for one in others}
+    announce("policy", asdict(record), counted)
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} sample{'' if number == 1 else 's'}"
 
 
 def require_samples(summary: dict[str, Any]) -> None:
@@ -157,7 +148,7 @@ def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
 def _requests(
     run: Path, missing: pl.DataFrame, renderer: Renderer | None, max_model_len: int | None, work: _Work
 ) -> Iterator[Request]:
-    budget = work.config.engine.sampling.max_new_tokens
+    budget = work.config.policy.engine.sampling.max_new_tokens
     for state in state_messages(run, missing):
         prompt = None
         if renderer is not None:

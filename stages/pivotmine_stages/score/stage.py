@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,29 +25,19 @@ from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import PROFILES, SCORES
 from pivotmine.stats.profiles import profile
-from pivotmine.verifiers import Outcome, Scorer, State, Verdict, VerifierSpec, prepare
+from pivotmine.verifiers import Outcome, Scorer, State, Verdict, prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.parallel import process_map
-from pivotmine_stages.policy.record import PolicyRecord, choose_policy
+from pivotmine_stages.policy.differences import announce
+from pivotmine_stages.policy.record import PolicyRecord, choose_policy, scored_verifiers
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors
+from pivotmine_stages.score.options import ScoreConfig
 
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
 _SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
 """Columns of `rollouts` that decide what the action is, and what was recorded of its worth."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreConfig:
-    verifier: VerifierSpec
-    """The verifier with its options."""
-    policy: str | None = None
-    """Policy id, or a part of it; None: the only one."""
-    parser: str | None = None
-    """Action parser; None: the one that rollout chose."""
-    num_processes: int | None = None
-    """None: one a core."""
 
 
 class _Part(NamedTuple):
@@ -86,6 +76,8 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
             difference = rundir.difference(ours, {**theirs, "options": options})
             raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
         return
+    known = scored_verifiers(folder.parent.parent.parent, folder.parent.name)
+    announce("verifier", ours, {name: (one, "scores of the same samples") for name, one in known.items() if one})
     rundir.write_text(path, json.dumps(ours, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -15,7 +15,7 @@ from pivotmine.run.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.auto import AutoOptions
 from pivotmine_stages.policy.record import PolicyRecord
-from pivotmine_stages.select.rule import SelectConfig
+from pivotmine_stages.select.options import SelectConfig
 
 MAX_CELL = 1000
 """Characters of one value that are shown."""

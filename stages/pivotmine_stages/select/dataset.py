@@ -27,7 +27,8 @@ from pivotmine.verifiers import VerifierSpec, resolve
 from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.gate import as_reject
-from pivotmine_stages.select.rule import SelectConfig, is_validation
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.rule import is_validation
 
 SPLITS: tuple[str, ...] = ("train", "validation")
 ROWS_PER_GROUP = 512
@@ -65,7 +66,7 @@ def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer
             "the rollouts were not rendered here, but by a chat server or where they were recorded: "
             "give a tokenizer by --tokenizer"
         )
-    renderer = load_renderer(tokenizer, record.template_options)
+    renderer = load_renderer(tokenizer, record.template_options, (record.tokenizer_hash, record.template_hash))
     for what, ours, theirs in (
         ("tokenizer", policy.hash_tokenizer(renderer.tokenizer), record.tokenizer_hash),
         ("chat template", policy.hash_template(renderer.template), record.template_hash),

@@ -1,4 +1,4 @@
-"""Commands to type, as they are printed: with all that the policy's identity hangs on, quoted for a shell."""
+"""Commands as they are printed for a person to type: with every option of the policy's identity, quoted for a shell."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from typing import Any
 
 import polars as pl
 
-from pivotmine.sampling.settings import Sampling
-from pivotmine.verifiers import VERIFIERS, VerifierSpec
-from pivotmine.verifiers.configured import configured_spec
+from pivotmine.options import declared
+from pivotmine.verifiers import VerifierSpec
+from pivotmine_stages.engines import engine_spec
+from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.stopping import StoppingRule, plans_dir
 
 
 def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: StoppingRule) -> str:
-    """How all samples of the states are had that the rounds of a rule looked at."""
+    """The commands that draw the remaining samples of the states that an adaptive run stopped early."""
     at = shlex.quote(str(run))
-    plain = spec.name in VERIFIERS and configured_spec(spec.name, {}) == spec
-    judged = {"verifier": spec.name} if plain and spec.name != "auto" else {}
+    judged = {"verifier": spec.name} if spec.is_default and spec.name != "auto" else {}
     asked = {"num_samples": rule.num_samples, "limit": _num_states(run, record, spec, rule)}
     rollout = f"pivotmine rollout {at}{_flags({**_of_policy(record), **judged, **asked})}"
     score = f"pivotmine score {at}{_flags({'policy': record.policy_id, **judged})}"
-    also = [] if plain else ["the --config that the run had"]
-    also += ["the server's --base-url for the first"] if record.engine == "openai" else []
+    also = [] if spec.is_default else ["the --config that the run had"]
+    also += ["the server's --base-url for the first"] if engine_spec(record.engine).is_remote else []
     return f"sample the rest by `{rollout}` and `{score}`" + (f" (with {' and '.join(also)})" if also else "")
 
 
 def _of_policy(record: PolicyRecord) -> dict[str, Any]:
-    defaults = {field: getattr(Sampling(), field) for field in ("temperature", "top_p", "top_k", "max_new_tokens")}
-    sampling = {
-        key: value for key, value in record.sampling.items() if value != {**defaults, "api": "completions"}[key]
-    }
+    defaults = {one.name: one.default for one in declared(EngineOptions)}
+    sampling = {key: value for key, value in record.sampling.items() if value != defaults[key]}
+    is_remote = engine_spec(record.engine).is_remote
     own = record.tokenizer in (None, record.model, str(Path(record.model).resolve()))
     return {
         "model": record.model,
@@ -44,7 +43,7 @@ def _of_policy(record: PolicyRecord) -> dict[str, Any]:
         **sampling,
         "seed": record.seed or None,
         "parser": record.parser,
-        "policy_name": None if record.engine != "openai" and record.name == Path(record.model).name else record.name,
+        "policy_name": None if not is_remote and record.name == Path(record.model).name else record.name,
     }
 
 

@@ -9,56 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
 import polars as pl
 
+from pivotmine.options import problem
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, salted_hash
 
-HOLDOUTS = ("none", "half")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectConfig:
-    name: str = "default"
-    """Folder under `pivots/`."""
-    policy: str | None = None
-    """Policy id, or a part of it; None: the only one."""
-    verifier: str | None = None
-    """Verifier id, or a part of it; None: the only one."""
-    strategy: str = "pivots"
-    """`pivots` (the paper's rule), `mixed` (rewards differ), `random` (of the profiled states), `all` (every
-    demonstrated turn, profiled or not)."""
-    max_mean: float = 0.6
-    """The mean reward of a pivot is below it (the paper's lambda; 0.6 in its one known setting)."""
-    min_scored: int = 2
-    """Least scored samples of a state; `all` does not ask."""
-    min_pivot_probability: float | None = None
-    """Least chance that a new profile would make the state a pivot (`profiles`), in [0, 1]; None: do not ask."""
-    holdout: str = "none"
-    """`half`: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
-    for its low mean has had bad luck too: in the samples that chose it, its mean is below its own (regression to the
-    mean)."""
-    variance_share: float | None = None
-    """Keep the states of greatest variance that together carry this share of it, in (0, 1]; None: keep all."""
-    max_per_trajectory: int | None = None
-    """Most states of one trajectory; None: no cap."""
-    max_per_domain: int | None = None
-    """Most states of one domain; states without one count as one domain; None: no cap."""
-    max_message_share: float | None = None
-    """Greatest share of message turns, in [0, 1]; None: no cap."""
-    limit: int | None = None
-    """Most states; None: no limit."""
-    max_prompt_tokens: int | None = None
-    """Longest prompt, in tokens: what a trainer's context leaves beside the reply; None: no cap."""
-    tokenizer: str | None = None
-    """Folder or hub id, where the rollouts came from a chat server that rendered by itself; None: the rollouts'."""
-    validation_share: float = 0.1
-    """Share of the tasks that are held out, in [0, 1)."""
-    seed: int = 0
-    """Salt of the random order and of the split."""
 
 
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
@@ -122,22 +81,10 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
-    if config.strategy not in STRATEGIES:
-        return f"--strategy {config.strategy}: choose from {', '.join(STRATEGIES)}"
-    share, messages, chance = config.variance_share, config.max_message_share, config.min_pivot_probability
-    wrong = {
-        f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
-        f"--variance-share {share}: in (0, 1]": share is not None and not 0 < share <= 1,
-        f"--min-pivot-probability {chance}: in [0, 1]": chance is not None and not 0 <= chance <= 1,
-        f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}": chance is not None
-        and not STRATEGIES[config.strategy].asks_pivot_probability,
-        f"--holdout {config.holdout}: choose from {', '.join(HOLDOUTS)}": config.holdout not in HOLDOUTS,
-        f"--max-message-share {messages}: in [0, 1]": messages is not None and not 0 <= messages <= 1,
-        f"--validation-share {config.validation_share}: in [0, 1)": not 0 <= config.validation_share < 1,
-        f"--name {config.name!r}: letters, digits, dots, - and _": not _NAME.fullmatch(config.name),
-    }
-    least = {"min_scored": 1, "max_per_trajectory": 1, "max_per_domain": 1, "max_prompt_tokens": 1, "limit": 0}
-    for field, lowest in least.items():
-        value = getattr(config, field)
-        wrong[f"--{field.replace('_', '-')} {value}: at least {lowest}"] = value is not None and value < lowest
-    return next((words for words, is_wrong in wrong.items() if is_wrong), None)
+    if wrong := problem(config):
+        return wrong
+    if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
+        return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
+    if not _NAME.fullmatch(config.name):
+        return f"--name {config.name!r}: letters, digits, dots, - and _"
+    return None

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import Outcome, make_spec
-from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy
+from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card
-from pivotmine_stages.select.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
+from pivotmine_stages.select.dataset import SPLITS, Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.select.holdout import split_profiles
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_the_rest
-from pivotmine_stages.select.rule import SelectConfig, check, choose_states
+from pivotmine_stages.select.rule import check, choose_states
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 
@@ -54,7 +56,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
-    scored = sorted(path.parent.name for path in (run / "scores" / record.policy_id).glob("*/profiles.parquet"))
+    scored = scored_verifiers(run, record.policy_id)
     if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
     where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
@@ -108,8 +110,8 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
     several = turns.join(kept, on="state_id", how="semi") if needs_profiles else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)
-    folder = run / "pivots" / config.name
-    written = write_splits(folder, rows)
+    folder, first = run / "pivots" / config.name, next(rows, None)
+    written = dict.fromkeys(SPLITS, 0) if first is None else write_splits(folder, chain([first], rows))
     # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
     place = {"name": config.name}
     rundir.write_rows(rundir.rejects_dir(run, "select", place) / "rejects.parquet", "rejects", rejects)
@@ -122,6 +124,9 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         "rejects": dict(sorted(Counter(row["reason"] for row in rejects).items())),
         "seconds": round(time.monotonic() - started, 2),
     }
+    if first is None:  # an empty dataset would pass for one
+        sql.write_views(run)
+        return summary
     rundir.write_text(folder / "README.md", data_card(run, config, mined.policy, mined.verifier, summary))
     rundir.write_manifest(run, "select", place, {"config": identity, "summary": summary})
     sql.write_views(run)

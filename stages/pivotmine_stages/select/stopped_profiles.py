@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 
 from pivotmine_stages.profiles.stopping import StoppingRule, is_decided, rewards_of, rule_of
-from pivotmine_stages.select.rule import SelectConfig
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, by_variance
 
 
@@ -34,7 +34,7 @@ def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
     strategy = STRATEGIES[config.strategy]
     order = {
         "--variance-share": config.variance_share,
-        "--limit": config.limit,
+        "--max-rows": config.limit,
         "--max-per-trajectory": config.max_per_trajectory,
         "--max-per-domain": config.max_per_domain,
         "--max-message-share": config.max_message_share,

@@ -14,7 +14,7 @@ import polars as pl
 from polars.expr.whenthen import ChainedThen
 
 if TYPE_CHECKING:
-    from pivotmine_stages.select.rule import SelectConfig
+    from pivotmine_stages.select.options import SelectConfig
 
 
 class Strategy(NamedTuple):

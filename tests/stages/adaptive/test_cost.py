@@ -57,7 +57,9 @@ def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> Non
     tokens = stored["num_tokens"].sum() / len(stored)
     assert summary["tokens_per_sample"] == pytest.approx(tokens)
     assert summary["generated_tokens"] == pytest.approx(72 * tokens)
-    assert summary["gpu_hours"] == pytest.approx(summary["generated_tokens"] / 100 / 3600)
+    # Prompt tokens count at ten times that rate.
+    hours = (summary["generated_tokens"] / 100 + summary["distinct_prefix_tokens"] / 1000) / 3600
+    assert summary["gpu_hours"] == pytest.approx(hours)
     assert 0 < summary["adaptive_share"] <= 1
     assert rollout({}, run=run, **options)["sampled"]["samples"] == 72
 
@@ -120,3 +122,26 @@ def test_a_dry_run_needs_a_tokenizer(run: Path) -> None:
 def test_its_flags_go_with_it(run: Path, tiny_policy: Path) -> None:
     with pytest.raises(UserError, match="--pilot goes with --dry-run"):
         rollout({}, run=run, model=str(tiny_policy), pilot=3)
+
+
+def test_a_dry_run_leaves_out_what_exceeds_the_context_and_prices_the_rest(run: Path, tiny_policy: Path) -> None:
+    options: dict[str, Any] = {"model": str(tiny_policy), "engine": "transformers", "max_new_tokens": 6}
+    options |= {"verifier": "tool_call", "num_samples": 4}
+    renderer = load_renderer(str(tiny_policy), {})
+    calls = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
+    lengths = [len(renderer.render(state.messages, state.tools).token_ids) for state in state_messages(run, calls)]
+    limit = sorted(lengths)[4] + 6
+    fitting = [length for length in lengths if length + 6 <= limit]
+    summary = rollout({}, run=run, dry_run=True, max_model_len=limit, **options)
+    assert (summary["max_model_len"], summary["too_long"]) == (limit, 10 - len(fitting))
+    assert (summary["states"], summary["samples"]) == (len(fitting), 4 * len(fitting))
+    assert summary["prompt_tokens"] == sum(fitting)
+    assert summary["gpu_hours"] is summary["price"] is None
+    priced = rollout(
+        {}, run=run, dry_run=True, pilot=2, tokens_per_second=10.0, prompt_tokens_per_second=50.0, price_per_hour=3.0,
+        **options,
+    )  # fmt: skip
+    hours = (priced["generated_tokens"] / 10 + priced["distinct_prefix_tokens"] / 50) / 3600
+    assert (priced["gpu_hours"], priced["price"]) == (pytest.approx(hours), pytest.approx(3 * hours))
+    with pytest.raises(UserError, match="--price-per-hour prices GPU-hours: add --tokens-per-second"):
+        rollout({}, run=run, dry_run=True, price_per_hour=3.0, **options)

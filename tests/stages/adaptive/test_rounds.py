@@ -65,9 +65,9 @@ def run(source: Path, tmp_path: Path) -> Path:
 
 
 def adapt(run: Path, policy: Path, adaptive: str = "exact", **goal: Any) -> dict[str, dict[str, Any]]:
-    sampled = {"run": run, "model": str(policy), "engine": "transformers", "max_new_tokens": 40}
+    sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 40}
     options = {"rollout": {**sampled, "num_samples": NUM_SAMPLES}, "score": {}, "select": goal.pop("select", {})}
-    return profile({}, options, adaptive=adaptive, report=None, **goal)
+    return profile({}, options, run=run, adaptive=adaptive, **goal)
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +213,12 @@ def test_the_half_that_chose_is_not_the_half_that_is_reported(fixed: Path) -> No
 
 
 def test_what_cannot_be_sampled_is_waited_for_by_none(run: Path, policy: Path) -> None:
-    sampled = {"run": run, "model": str(policy), "engine": "transformers", "max_new_tokens": 40}
+    sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 40}
     options = {"rollout": {**sampled, "num_samples": 4, "max_model_len": 50}, "score": {}, "select": {}}
     with pytest.raises(
         UserError, match=r"^nothing was sampled: prompt_too_long 5; the first prompt_too_long: 212 prompt"
     ):
-        profile({}, options, adaptive="exact", report=None)
+        profile({}, options, run=run, adaptive="exact")
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_the_commands_that_sample_the_rest_work_as_they_are_printed(
 ) -> None:
     run, model = tmp_path / "my run's", Path(shutil.copytree(policy, tmp_path / "my model"))
     extract({}, sources=[source], run=run)
-    sampled = {"run": run, "model": str(model), "engine": "transformers", "max_new_tokens": 40, "num_samples": 8}
+    sampled = {"model": str(model), "engine": "transformers", "max_new_tokens": 40, "num_samples": 8}
     sampled |= {"limit": 4, "temperature": 0.9, "seed": 7, "policy_name": "mine", "verifier": "tool_call"}
-    profile({}, {"rollout": sampled, "score": {}, "select": {"max_mean": 0.3}}, adaptive="exact", report=None)
+    profile({}, {"rollout": sampled, "score": {}, "select": {"max_mean": 0.3}}, run=run, adaptive="exact")
     with pytest.raises(UserError, match="states are undecided") as raised:
         select({}, run=run, max_mean=0.95)
     commands = str(raised.value).split("; sample the rest by ")[1].split("`")[1::2]

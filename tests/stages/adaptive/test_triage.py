@@ -34,7 +34,7 @@ SPEC = make_spec("tool_call", {})
 
 @pytest.fixture(scope="module")
 def coin(coin_policy: Path) -> Iterator[PolicySession]:
-    with open_policy(rollout_config({}, model=str(coin_policy), engine="transformers")) as policy:
+    with open_policy(rollout_config({}, model=str(coin_policy), engine="transformers").policy) as policy:
         yield policy
 
 

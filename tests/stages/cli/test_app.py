@@ -1,40 +1,15 @@
 """The command line as a person meets it: what it prints, where, and with which exit code."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trajectories import order_trajectory, write_jsonl
-
-from pivotmine_stages.cli.app import main
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def pivotmine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command; returns (exit code, standard output, standard error)."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pivotmine", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        captured = capsys.readouterr()
-        return int(done.value.code or 0), captured.out, captured.err
-
-    return command
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_jsonl(
-        tmp_path / "orders.jsonl", [order_trajectory(f"B{i}", reward=i % 2, task_id=i) for i in range(6)]
-    )
+from commands import Command
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -43,7 +18,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from pivotmine_stages.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'polars', 'pyarrow', 'duckdb', 'torch', 'transformers', 'vllm'}\n"
+        "heavy = {'polars', 'pyarrow', 'duckdb', 'torch', 'transformers', 'vllm', 'ray', 'openai'}\n"
         "heavy &= set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
@@ -78,7 +53,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
     [
         (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
         (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, "),
-        (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml cannot be read"),
+        (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml does not exist"),
         (
             ("extract", "SOURCE", "--run", "run", "--messages-column", "talk", "--dry-run"),
             "the first, SOURCE, record 0: no_messages_column: no key 'talk': the record has ",
@@ -152,7 +127,9 @@ def test_run_checks_a_files_values_as_it_checks_flags(pivotmine: Command, source
     file = tmp_path / "run.toml"
     for text in ('[extract]\nmin_outcome = "x"\n', "[rollout]\nnum_samples = 0\n", '[select]\nmax_mean = "high"\n'):
         file.write_text(text)
-        assert pivotmine("run", source, "--run", tmp_path / "run", "--model", "m", "--config", file)[0] == 2
+        code, _, err = pivotmine("run", source, "--run", tmp_path / "run", "--model", "m", "--config", file)
+        assert code == 1
+        assert f"--config {file}: [" in err
     assert not (tmp_path / "run").exists()
 
 
@@ -175,7 +152,8 @@ def test_run_goes_the_whole_road_and_says_what_next(
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
     flags = (*flags, "--verifier", "tool_call")  # messages have none
     code, out, err = pivotmine("run", source, "--run", run, *flags, "--config", file)
-    assert code == 0, err
+    assert (code, err) == (1, "pivotmine: no row is selected, no dataset is written: never 6, not_profiled 3\n")
+    assert not (run / "pivots").exists()
     stages = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert stages == ["extract", "rollout", "score", "select", "run"]
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in out
@@ -193,8 +171,8 @@ def test_folders_may_have_any_name(
     """Brackets, stars and blanks are no patterns."""
     run, model = tmp_path / "my [1] run's *", Path(shutil.copytree(tiny_policy, tmp_path / "a model [2]"))
     flags = ("--model", model, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
-    code, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
-    assert code == 0, err
+    _, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
+    assert "no row is selected" in err, err
     for line in out.splitlines():
         if line.strip().startswith("pivotmine "):
             assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
@@ -237,9 +215,14 @@ def test_two_policies_and_none_named_is_an_error(
     run, flags = tmp_path / "run", ("--engine", "transformers", "--num-samples", 1, "--limit", 1, "--max-new-tokens", 2)
     pivotmine("extract", source, "--run", run)
     for temperature in (1, 0.5):
-        assert pivotmine("rollout", run, "--model", tiny_policy, *flags, "--temperature", temperature)[0] == 0
+        code, _, err = pivotmine("rollout", run, "--model", tiny_policy, *flags, "--temperature", temperature)
+        assert code == 0
+    assert "pivotmine: new policy: temperature 1.0 -> 0.5, against tiny-" in err
+    assert "which has 1 sample\n" in err
     code, _, err = pivotmine("score", run)
     names = sorted(path.name for path in (run / "rollouts").iterdir())
-    assert (code, err) == (1, f"pivotmine: 2 match, name one by --policy: {', '.join(names)}\n")
+    told = dict(re.findall(r"(tiny-\w+) \(temperature ([\d.]+)\)", err))
+    assert (code, sorted(told), sorted(told.values())) == (1, names, ["0.5", "1.0"])
+    assert err.endswith("; choose one with --policy\n")
     assert pivotmine("score", run, "--policy", names[0])[0] == 0
     assert not (run / "scores" / names[1]).exists()

@@ -9,7 +9,7 @@ import pytest
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
-from pivotmine_stages.cli.config_file import COMMANDS, read_config
+from pivotmine_stages.cli.config_file import read_config
 from pivotmine_stages.cli.run_all import mine
 
 
@@ -22,10 +22,9 @@ def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict
     """`pivotmine run` into the folder beside the source, with a configuration file of this text."""
     file = source.parent / "run.toml"
     file.write_text(text)
-    tables = read_config(file)
-    given = {"sources": [source], "run": source.parent / "run", "model": str(model), "verifier": "tool_call"}
+    given = {"model": str(model), "verifier": "tool_call"}
     given |= {"engine": "transformers", "num_samples": 2, "max_new_tokens": 2, "limit": 2, **flags}
-    return mine(given, {command: tables.get(command, {}) for command in COMMANDS}, tables, None)
+    return mine(given, read_config(file), sources=[source], run=source.parent / "run")
 
 
 @pytest.mark.parametrize("goal", [{}, {"adaptive": "exact"}])
@@ -35,13 +34,13 @@ def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict
         ("", {"verifier": "tool_cal"}, 'no verifier "tool_cal"'),
         ("[verifiers.tool_call]\nfree = 1\n", {}, 'verifier tool_call has no option "free"'),
         ("[[choose]]\nverifier = 'no_such:thing'\n", {"verifier": "auto"}, "no_such cannot be imported"),
-        ("[score]\nparser = 'yaml'\n", {}, "no parser 'yaml'"),
-        ("", {"parser": "yaml"}, "no parser 'yaml'"),
+        ("[score]\nparser = 'yaml'\n", {}, r"run.toml: \[score\] parser = yaml: choose from hermes, "),
+        ("", {"parser": "yaml"}, "--parser yaml: choose from hermes, "),
         ("", {"name": "../up"}, "--name '../up': letters"),
         ("", {"max_mean": 2.0}, r"--max-mean 2.0: in \(0, 1\]"),
-        ("[select]\nvalidation_share = 1.5\n", {}, "--validation-share 1.5"),
-        ("[select]\nstrategy = 'best'\n", {}, "--strategy best"),
-        ("[rollout]\ntop_p = 0.0\n", {}, "--top-p 0.0"),
+        ("[select]\nvalidation_share = 1.5\n", {}, r"\[select\] validation_share = 1.5: in \[0, 1\)"),
+        ("[select]\nstrategy = 'best'\n", {}, r"\[select\] strategy = best"),
+        ("[rollout]\ntop_p = 0.0\n", {}, r"\[rollout\] top_p = 0.0: in \(0, 1\]"),
         ("[rollout]\ndry_run = true\n", {}, r"\[rollout\] dry_run is for a dry run of `pivotmine rollout`"),
         ("[extract]\ndry_run = true\n", {}, r"\[extract\] dry_run is for a dry run of `pivotmine extract`"),
         ("", {"engine": "openai"}, "--policy-name NAME"),
@@ -65,7 +64,7 @@ def test_what_a_later_stage_refuses_is_refused_before_the_first(
         ("", {"adaptive": "probabilistic", "target_recall": 2.0}, "--target-recall 2.0"),
         ("", {"adaptive": "exact", "num_samples": 1}, "--adaptive needs --num-samples of at least 2"),
         ("[select]\nholdout = 'half'\n", {"adaptive": "exact"}, "--holdout half needs samples that no rule has looked"),
-        ("[select]\nlimit = 3\n", {"adaptive": "exact"}, "--limit goes by the variance of all samples"),
+        ("[select]\nmax_rows = 3\n", {"adaptive": "exact"}, "--max-rows goes by the variance of all samples"),
         ("[score]\nverifier = 'exact'\n", {"adaptive": "exact", "verifier": "tool_call"}, None),
     ],
 )
@@ -82,23 +81,27 @@ def test_of_adaptive_sampling_too(
 
 def test_adaptive_sampling_has_one_verifier(source: Path, tiny_policy: Path) -> None:
     text = "[rollout]\nverifier = 'exact'\n[score]\nverifier = 'tool_call'\n"
-    given = {"sources": [source], "run": source.parent / "run", "model": str(tiny_policy), "adaptive": "exact"}
+    given = {"model": str(tiny_policy), "adaptive": "exact"}
     file = source.parent / "run.toml"
     file.write_text(text)
-    tables = read_config(file)
     with pytest.raises(UserError, match="--adaptive scores with rollout's verifier"):
-        mine(given, {command: tables.get(command, {}) for command in COMMANDS}, tables, None)
+        mine(given, read_config(file), sources=[source], run=source.parent / "run")
 
 
-@pytest.mark.parametrize("goal", [{}, {"adaptive": "exact"}])
-def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path, goal: dict[str, Any]) -> None:
-    first = run_it(source, tiny_policy, **goal)
-    assert run_it(source, tiny_policy, **goal)["select"]["policy_id"] == first["select"]["policy_id"]
+def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path) -> None:
+    text = "[select]\nstrategy = 'random'\n"
+    first = run_it(source, tiny_policy, text)
+    assert run_it(source, tiny_policy, text)["select"]["policy_id"] == first["select"]["policy_id"]
     policies = list((source.parent / "run" / "rollouts").iterdir())
-    for others, words in (({"temperature": 0.5}, "policy: "), ({"max_mean": 0.5}, "max_mean: "), ({}, "verifier: ")):
-        flags = others or {"verifier": "exact"}
+    for flags, words in (
+        ({"temperature": 0.5}, "policy: "),
+        ({"max_mean": 0.5}, "max_mean: "),
+        ({"verifier": "exact"}, "verifier: "),
+    ):
         with pytest.raises(UserError, match=f"pivots/default was selected otherwise .*{words}.*choose another --name"):
-            run_it(source, tiny_policy, **flags, **goal)
+            run_it(source, tiny_policy, text, **flags)
         assert list((source.parent / "run" / "rollouts").iterdir()) == policies
+    with pytest.raises(UserError, match=r"pivots/default was selected otherwise .*strategy: "):
+        run_it(source, tiny_policy, adaptive="exact")
     scores = {path.name for path in (source.parent / "run" / "scores").glob("*/*")}
     assert scores == {first["score"]["verifier_id"]}

@@ -179,7 +179,7 @@ def test_verl_rows_say_what_the_pivots_say(other: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"format": "csv"}, "--format csv: choose from nemo_gym, verl"),
+        ({"format": "csv"}, "--to csv: choose from nemo_gym, verl"),
         ({"name": "mine"}, "no pivots called 'mine' in .* \\(there are: default\\)"),
     ],
 )

@@ -246,10 +246,10 @@ def test_the_same_command_again_does_nothing(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"min_outcome": 0.5}, "(min_outcome: None -> 0.5)"),
-        ({"limit": 2, "domain": "d"}, "(domain: None -> 'd', limit: None -> 2)"),
-        ({"format": "openai"}, "(format: None -> 'openai')"),
-        ({"domain_column": "note"}, "(domain_column: None -> 'note')"),
+        ({"min_outcome": 0.5}, "(min_outcome: not given -> 0.5)"),
+        ({"limit": 2, "domain": "d"}, "(domain: not given -> 'd', limit: not given -> 2)"),
+        ({"format": "openai"}, "(format: not given -> 'openai')"),
+        ({"domain_column": "note"}, "(domain_column: not given -> 'note')"),
     ],
 )
 def test_a_changed_setting_is_named_and_nothing_is_overwritten(

@@ -277,7 +277,7 @@ def test_sources_without_tools_take_those_that_the_run_has(tmp_path: Path) -> No
     with pytest.raises(UserError) as raised:
         record_in(run, source)
     (tools_id,) = {turn["tools_id"] for turn in rows(run, "turns")}
-    difference = f"tools: {tools_id!r} -> None"
+    difference = f"tools: {tools_id!r} -> not given"
     assert str(raised.value) == f"{source} is recorded with other settings ({difference}): give another --policy-name"
 
 
@@ -312,6 +312,6 @@ def test_four_models_at_one_query_as_independent_code_counts_them(tmp_path: Path
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m"])
 def test_a_name_that_nobody_can_read_is_refused(tmp_path: Path, name: str) -> None:
     run = make_run(tmp_path, DEMONSTRATED)
-    with pytest.raises(UserError, match=r"^--policy-name .*: a name to be read, on one line and not blank"):
+    with pytest.raises(UserError, match=r"^--policy-name .*: letters, digits, dots, - and _"):
         record_in(run, write(tmp_path / "log.jsonl", rewarded("find", 1.0)), policy_name=name)
     assert not (run / "rollouts").exists()

@@ -258,9 +258,9 @@ def test_another_verifier_scores_beside_the_first(run: Path) -> None:
 def test_which_policy_must_be_said_where_there_are_several(run: Path) -> None:
     remember(run, policy_record(policy_id="policy-2"))
     add_rollouts(run, {states_of(run)["user: A, please"]: [sample(RIGHT)]}, policy_id="policy-2")
-    with pytest.raises(UserError, match=r"name one by --policy: policy-1, policy-2"):
+    with pytest.raises(UserError, match=r"^2 policies match: policy-1 .*, policy-2 .*; choose one with --policy$"):
         score_run(run)
-    with pytest.raises(UserError, match=r"no policy matches 'x': policy-1, policy-2"):
+    with pytest.raises(UserError, match=r"no policy matches 'x': there are policy-1, policy-2"):
         score_run(run, policy="x")
     assert score_run(run, policy="2")["samples"] == 1
     # A full id is itself, even where another begins with it.

@@ -333,7 +333,7 @@ def test_validation_takes_its_share_of_the_tasks_and_more_of_them_where_it_grows
         ({"max_per_trajectory": 0}, "--max-per-trajectory 0: at least 1"),
         ({"max_per_domain": -1}, "--max-per-domain -1: at least 1"),
         ({"max_prompt_tokens": 0}, "--max-prompt-tokens 0: at least 1"),
-        ({"limit": -1}, "--limit -1: at least 0"),
+        ({"limit": -1}, "--max-rows -1: at least 0"),
         ({"name": "../x"}, "--name '../x': letters, digits, dots, - and _"),
         ({"name": ".."}, "--name '..': letters, digits, dots, - and _"),
         ({"name": "a\nb"}, "--name 'a\\nb': letters, digits, dots, - and _"),

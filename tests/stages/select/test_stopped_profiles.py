@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pivotmine_stages.profiles.stopping import StoppingRule, finished
-from pivotmine_stages.select.rule import SelectConfig
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.stopped_profiles import undecided
 
 
@@ -47,7 +47,7 @@ FEW, MIXED, MANY = [0.0] * 7 + [1.0], [1.0, 0.0], [1.0] * 10
         ({"min_scored": 3}, "--min-scored 3 asks more samples than 2"),
         ({"min_scored": 1}, None),
         ({"variance_share": 0.9}, "--variance-share goes by the variance"),
-        ({"limit": 1}, "--limit goes by the variance"),
+        ({"limit": 1}, "--max-rows goes by the variance"),
         ({"max_per_domain": 1}, "--max-per-domain goes by the variance"),
         ({"holdout": "half"}, "--holdout half needs samples"),
         ({"min_pivot_probability": 0.5}, None),

@@ -56,13 +56,11 @@ class _NoAnswer(UserError):
     """A server that may be there later."""
 
 
-def open_openai(options: EngineOptions) -> OpenAIEngine:
-    """Ask every server for its models; UserError where none is there or one does not serve the model."""
-    return OpenAIEngine(options)
-
-
 class OpenAIEngine:
-    """See `protocol.Engine`."""
+    """See `protocol.Engine`. Opening asks every server for its models.
+
+    UserError if no server answers or one does not serve the model.
+    """
 
     def __init__(self, options: EngineOptions) -> None:
         if not options.base_urls:

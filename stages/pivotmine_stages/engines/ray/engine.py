@@ -70,13 +70,8 @@ class _Block:
         self.started, self.hand_outs = time.monotonic(), 1
 
 
-def open_ray(options: EngineOptions) -> RayEngine:
-    """Connect to the cluster, or start one on this machine, and wait for the first worker's engine."""
-    return RayEngine(options)
-
-
 class RayEngine:
-    """See `protocol.Engine`."""
+    """See `protocol.Engine`. Opening connects to a cluster or starts one here, and waits for the first worker."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options

@@ -35,13 +35,8 @@ from pivotmine_stages.engines.options import (
 from pivotmine_stages.engines.protocol import Reply, Request
 
 
-def open_transformers(options: EngineOptions) -> TransformersEngine:
-    """Load the model, in bfloat16 on a GPU and float32 on a CPU, its adapter merged in."""
-    return TransformersEngine(options)
-
-
 class TransformersEngine:
-    """See `protocol.Engine`."""
+    """See `protocol.Engine`. Opening loads the model, bfloat16 on a GPU and float32 on a CPU, with its adapter."""
 
     def __init__(self, options: EngineOptions) -> None:
         logging.disable_progress_bar()

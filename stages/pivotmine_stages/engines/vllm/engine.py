@@ -51,11 +51,6 @@ _DEAD = (EngineDeadError, zmq.ZMQError)
 """What vLLM's calls raise where its process has ended: a socket may be closed before the end is known."""
 
 
-def open_vllm(options: EngineOptions) -> VllmEngine:
-    """Start vLLM and load the model; takes from 20 s to minutes."""
-    return VllmEngine(options)
-
-
 class _InFlight(NamedTuple):
     request: Request
     samples: list[Any]
@@ -63,7 +58,7 @@ class _InFlight(NamedTuple):
 
 
 class VllmEngine:
-    """See `protocol.Engine`."""
+    """See `protocol.Engine`. Opening starts vLLM and loads the model: 20 s to minutes."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options

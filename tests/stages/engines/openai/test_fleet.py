@@ -225,11 +225,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def opened(*servers: Live, **options: Any) -> Generator[Any]:
-    from pivotmine_stages.engines.openai.engine import open_openai
+    from pivotmine_stages.engines.openai.engine import OpenAIEngine
 
     urls = tuple(server.address for server in servers)
     given: dict[str, Any] = {"model": "m", "base_urls": urls, "sampling": Sampling(max_new_tokens=8), **options}
-    with contextlib.closing(open_openai(EngineOptions(**given))) as engine:
+    with contextlib.closing(OpenAIEngine(EngineOptions(**given))) as engine:
         yield engine
 
 

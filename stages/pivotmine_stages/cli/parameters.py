@@ -1,0 +1,84 @@
+"""Typer parameters from declared options: the one place where the two meet.
+
+typer checks numbers and their ranges. Words are checked by `pivotmine.options`, which knows the nearest one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING
+from typing import Annotated, Any
+
+import typer
+
+from pivotmine.options import Declared
+
+log = logging.getLogger("pivotmine")
+OLD = "old_"
+"""Prefix of the hidden parameter that takes a flag under the name it had in the version before."""
+
+
+def parameters(options: Iterable[Declared]) -> list[inspect.Parameter]:
+    """A parameter per option. Its default is None: what is not given is left to the dataclass."""
+    found: list[inspect.Parameter] = []
+    for one in options:
+        found.append(_parameter(one.name, one, one.flag, hidden=False))
+        if one.option.was:
+            found.append(_parameter(OLD + one.name, one, f"--{one.option.was.replace('_', '-')}", hidden=True))
+    return found
+
+
+def _parameter(name: str, one: Declared, flag: str, *, hidden: bool) -> inspect.Parameter:
+    text = one.type not in (bool, int, float)
+    words = one.words() if one.literals or not one.option.metavar else ()
+    metavar = f"[{'|'.join(words)}]" if words else one.option.metavar or ("TEXT" if text else None)
+    info = typer.Option(
+        flag,
+        help=_help(one),
+        rich_help_panel=one.option.panel,
+        metavar=metavar,
+        min=one.option.min if not text else None,
+        max=one.option.max if not text else None,
+        autocompletion=_completion(one) if one.literals or one.option.choices else None,
+        show_default=False,
+        hidden=hidden,
+    )
+    kind = str if text else one.type
+    hint: Any = list[kind] | None if one.is_list else kind | None
+    # One annotation per parameter, made at run time.
+    annotation: Any = Annotated[hint, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _completion(one: Declared) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in one.words() if word.startswith(incomplete)]
+
+    return complete
+
+
+def _help(one: Declared) -> str:
+    """The help with the default; brackets are escaped, since typer reads them as markup."""
+    default = one.default
+    is_shown = default is not None and default is not False and default not in ((), {})
+    end = " [required]" if default is MISSING else f" [default: {_word(default)}]" if is_shown else ""
+    return f"{one.help}{end}".replace("[", "\\[")
+
+
+def _word(default: Any) -> str:
+    return "/".join(map(str, default)) if isinstance(default, tuple) else str(getattr(default, "name", default))
+
+
+def given(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given on the command line. An old name works, and a line says the new one."""
+    found: dict[str, Any] = {}
+    for one in options:
+        if one.option.was and (old := values.get(OLD + one.name)) is not None:
+            log.warning("--%s is now %s", one.option.was.replace("_", "-"), one.flag)
+            found[one.name] = old
+        value = values.get(one.name)
+        if value is not None and value != []:
+            found[one.name] = value
+    return found

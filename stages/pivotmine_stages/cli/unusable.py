@@ -1,0 +1,66 @@
+"""Why a stage that ended well has left nothing to go on with: exit code 1, so that a chain of jobs stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pivotmine.errors import UserError
+
+
+def require_usable(command: str, summary: Any) -> None:
+    """UserError with the reason, if the stage left nothing that a later one could use."""
+    if command in _REASONS and (reason := _REASONS[command](summary)):
+        raise UserError(reason)
+
+
+def _extract(s: Mapping[str, Any]) -> str | None:
+    if s["demonstrations"]:
+        return None
+    if s["all_failed"]:
+        return "no demonstration: every trajectory has the failure label; --min-outcome takes them anyway"
+    return f"no turn is a demonstration: {_listed(s['rejects'])}"
+
+
+def _rollout(s: Mapping[str, Any]) -> str | None:
+    if s.get("dry_run"):
+        return None
+    # A rerun that finds everything sampled but what can never be (a prompt too long) is done.
+    if s["stored"]["samples"] and (s["sampled"] or "engine_error" not in s["rejects"]):
+        return None
+    if not s["rejects"]:
+        return "nothing was sampled: the run has no demonstration; the rejects of extract say why"
+    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(s["causes"].items())[:1])
+    return f"nothing was sampled: {_listed(s['rejects'])}{cause}"
+
+
+def _score(s: Mapping[str, Any]) -> str | None:
+    if s["scored"]:
+        return None
+    outcomes = ", ".join(f"{name} {number:,}" for name, number in s["outcomes"].items())
+    why = outcomes or _listed(s["rejects"])
+    return f"0 of {s['samples']:,} samples are scored by {s['verifier_id']}: {why}"
+
+
+def _select(s: Mapping[str, Any]) -> str | None:
+    if s["train"] + s["validation"]:
+        return None
+    return f"no row is selected, no dataset is written: {_listed(s['rejects'])}"
+
+
+def _audit(s: Mapping[str, Any]) -> str | None:
+    return None if s["states"] else "nothing to try: the run has no demonstration; the rejects of extract say why"
+
+
+def _listed(rejects: Mapping[str, Any]) -> str:
+    counts = {reason: count["rows"] if isinstance(count, Mapping) else count for reason, count in rejects.items()}
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items()) or "nothing was there to begin with"
+
+
+_REASONS: dict[str, Callable[[Any], str | None]] = {
+    "extract": _extract,
+    "rollout": _rollout,
+    "score": _score,
+    "select": _select,
+    "audit": _audit,
+}

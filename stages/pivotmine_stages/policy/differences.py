@@ -1,0 +1,111 @@
+"""How policies, or verifiers, differ, in the words of their settings and never in hashes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from pivotmine.errors import UserError
+
+log = logging.getLogger("pivotmine")
+Settings = Mapping[str, Any]
+"""The fields of `policy.json` or `verifier.json`."""
+
+ask: ContextVar[Callable[[], bool] | None] = ContextVar("ask", default=None)
+"""Asks a person whether to go on; None: nobody is asked. The command line sets it in a terminal."""
+
+_LABELS = {
+    "engine": "engine",
+    "adapter": "adapter",
+    "seed": "seed",
+    "verifier": "verifier",
+    "parser": "parser",
+    "sampling": "",
+    "template_options": "template",
+    "options": "",
+}
+"""Fields that are settings, with the word before their keys."""
+_FILES = {"weights_hash": ("weights", "model"), "tokenizer_hash": ("tokenizer", "tokenizer")}
+"""A hash, what it is the hash of, and the field that names the place."""
+_MISSING = "not given"
+
+
+def differences(theirs: Settings, ours: Settings) -> list[str]:
+    """`max_new_tokens 64 -> 512`, one entry per setting that differs."""
+    old, new = _settings(theirs), _settings(ours)
+    found = [
+        f"{key} {_word(old.get(key, _MISSING))} -> {_word(new.get(key, _MISSING))}"
+        for key in {**old, **new}
+        if old.get(key, _MISSING) != new.get(key, _MISSING)
+    ]
+    for field, (label, place) in _FILES.items():
+        if theirs.get(field) != ours.get(field):
+            one, other = theirs.get(place), ours.get(place)
+            found.append(f"{label} {one} have changed" if one == other else f"{label} {one} -> {other}")
+    if theirs.get("template_hash") != ours.get("template_hash"):
+        found.append("another chat template")
+    if theirs.get("weights_hash") is None is ours.get("weights_hash") and theirs.get("name") != ours.get("name"):
+        found.append(f"name {theirs.get('name')} -> {ours.get('name')}")
+    return found
+
+
+def telling_apart(known: Mapping[str, Settings]) -> str:
+    """`a (temperature 1.0), b (temperature 0.5)`: of each only the settings in which they differ."""
+    flat = {
+        name: {**_settings(one), **{label: one.get(place) for label, place in _FILES.values()}}
+        for name, one in known.items()
+    }
+    keys = dict.fromkeys(key for one in flat.values() for key in one)
+    apart = [key for key in keys if len({_word(one.get(key, _MISSING)) for one in flat.values()}) > 1]
+    return ", ".join(
+        f"{name} ({', '.join(f'{key} {_word(one.get(key, _MISSING))}' for key in apart) or 'the same settings'})"
+        for name, one in flat.items()
+    )
+
+
+def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str]]) -> None:
+    """Say how a new policy or verifier differs from the nearest one of the run, and ask if a person is there.
+
+    others: by id, the settings and what there is of it (`4,800 samples`). UserError if the person says no.
+    """
+    if not others:
+        return
+    compared = {name: differences(settings, ours) for name, (settings, _) in others.items()}
+    nearest = min(compared, key=lambda name: len(compared[name]))
+    words = ", ".join(compared[nearest]) or "in nothing but its version"
+    log.warning("new %s: %s, against %s, which has %s", what, words, nearest, others[nearest][1])
+    if (asked := ask.get()) is not None and not asked():
+        raise UserError(f"stopped: to continue with {nearest}, give its settings (with --config, if it had one)")
+
+
+def _settings(record: Settings) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for field, label in _LABELS.items():
+        if field in record:
+            for path, value in _leaves(record[field], (label,) if label else ()):
+                found.setdefault(".".join(path), []).append(value)
+    return {key: ", ".join(values) for key, values in found.items()}
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every setting with its path; a verifier inside another is named, and its place in the list left out."""
+    if isinstance(value, Mapping) and set(value) == {"name", "options"}:
+        yield (*path, "verifier"), str(value["name"])
+        yield from _leaves(value["options"], (str(value["name"]),))
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, path if key in ("verifier", "rules", "members") else (*path, str(key)))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for inner in value:
+            yield from _leaves(inner, path)
+    else:
+        yield path, _word(value)
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return _MISSING
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,162 @@
+"""A tokenizer and its chat template without transformers, whose import takes seconds: `tokenizers` and Jinja alone.
+
+transformers may change a tokenizer while it loads it, by rules of each model family. So this one is used only where its
+hash, and that of its template, are those that rollout stored for the tokenizer that transformers had loaded. A fast
+tokenizer encodes with nothing but that state, and a template sees nothing but its arguments and the special tokens; a
+template that asks for a special token which the files do not name is left to transformers, which has defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from pivotmine import policy
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_OWN_CODE = ("auto_map", "split_special_tokens")
+"""Settings with which transformers does more than the backend says."""
+_NO_POST_PROCESSOR = {
+    "type": "TemplateProcessing",
+    "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {},
+}
+"""How transformers spells that a tokenizer adds no special tokens."""
+
+
+class LightTokenizer:
+    """What `Renderer` and `PromptTokenizer` use of a Hugging Face tokenizer, under the same names."""
+
+    is_fast = True
+
+    def __init__(self, folder: Path, backend: Any, config: Mapping[str, Any], template: str) -> None:
+        self.name_or_path, self.chat_template = str(folder), template
+        self.backend_tokenizer = backend
+        self.backend_tokenizer.no_padding()
+        self.backend_tokenizer.no_truncation()
+        self.special_tokens_map = {name: _content(config[name]) for name in SPECIAL_TOKENS if config.get(name)}
+        self._compiled = compile_template(template)
+
+    @property
+    def bos_token(self) -> str | None:
+        """The beginning-of-sequence token, or None."""
+        return self.special_tokens_map.get("bos_token")
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, Any]:
+        """Added tokens by their ids."""
+        return self.backend_tokenizer.get_added_tokens_decoder()
+
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
+
+    def get_chat_template(self, *, tools: Any = None) -> str:
+        """The template; there is only one."""
+        return self.chat_template
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, tools: Any, add_generation_prompt: bool, tokenize: bool, **options: Any
+    ) -> str:
+        """The prompt as text; raises what the template raises."""
+        assert not tokenize
+        if not messages:
+            raise ValueError("a chat template needs at least one message")
+        arguments = {**self.special_tokens_map, **options}
+        return self._compiled.render(
+            messages=messages, tools=tools, documents=None, add_generation_prompt=add_generation_prompt, **arguments
+        )
+
+
+def load_light(name: str, tokenizer_hash: str | None, template_hash: str | None) -> LightTokenizer | None:
+    """The tokenizer in a folder, if it is the one with these hashes; None: it is left to transformers."""
+    folder = Path(name)
+    if tokenizer_hash is None or template_hash is None or not (folder / "tokenizer.json").is_file():
+        return None
+    try:
+        config = _read(folder / "tokenizer_config.json")
+        template = _template(folder, config)
+        if template is None or policy.hash_template(template) != template_hash or _needs_transformers(config, template):
+            return None
+        backend = _backend(folder / "tokenizer.json", tokenizer_hash)
+        return None if backend is None else LightTokenizer(folder, backend, config, template)
+    except Exception:  # whatever is broken, transformers has better words for it
+        return None
+
+
+def _backend(path: Path, tokenizer_hash: str) -> Any:
+    """The `tokenizers.Tokenizer` with this hash: as the file has it, or written as transformers writes the same."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_file(str(path))
+    state: dict[str, Any] = json.loads(backend.to_str())
+    spelt = {**state, "post_processor": state["post_processor"] or _NO_POST_PROCESSOR}
+    empty = dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), "")
+    model = {key: empty.get(key, value) if value is None else value for key, value in state["model"].items()}
+    for one in (state, spelt, {**spelt, "model": model}):
+        if policy.hash_tokenizer_state(one) == tokenizer_hash:
+            return backend if one is state else Tokenizer.from_str(json.dumps(one))
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """The one template; None where there are several by name, or none."""
+    if (folder / "additional_chat_templates").exists() or (folder / "chat_template.json").exists():
+        return None
+    file = folder / "chat_template.jinja"
+    template = file.read_text(encoding="utf-8") if file.is_file() else config.get("chat_template")
+    return template if isinstance(template, str) else None
+
+
+def _needs_transformers(config: Mapping[str, Any], template: str) -> bool:
+    asked = set(re.findall(rf"\b(?:{'|'.join(SPECIAL_TOKENS)})\b", template))
+    return any(config.get(key) for key in _OWN_CODE) or any(not config.get(name) for name in asked)
+
+
+def _content(token: Any) -> str:
+    return str(cast(dict[str, Any], token)["content"]) if isinstance(token, dict) else str(token)
+
+
+def compile_template(template: str) -> Any:
+    """A template as transformers compiles it: sandboxed, with its filter, its functions and its `generation` block."""
+    import jinja2
+    import jinja2.ext
+    import jinja2.nodes
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(jinja2.ext.Extension):
+        """`{% generation %}` marks what the assistant said: its text stays as it is."""
+
+        tags = {"generation"}  # noqa: RUF012  (jinja's own)
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
+
+        def _said(self, caller: Any) -> str:
+            return caller()
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def to_json(value: Any, ensure_ascii: bool = False, **form: Any) -> str:  # noqa: FBT001  (as templates call it)
+        return json.dumps(value, ensure_ascii=ensure_ascii, **form)
+
+    def strftime_now(form: str) -> str:
+        return datetime.now().strftime(form)
+
+    environment: Any = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
+    return environment.from_string(template)

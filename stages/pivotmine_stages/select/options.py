@@ -1,0 +1,61 @@
+"""Options of `select`. Light: the command line reads them for its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pivotmine.options import Option
+from pivotmine_stages.command import Command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectConfig:
+    name: Annotated[str, Option(panel="Output")] = "default"
+    """Name of the pivot dataset: its folder under `pivots/`."""
+    policy: Annotated[str | None, Option(panel="Scores")] = None
+    """Policy id, or a part of it; needed only if the run has several."""
+    verifier: Annotated[str | None, Option(panel="Scores")] = None
+    """Verifier id, or a part of it; needed only if the policy was scored by several."""
+    strategy: Annotated[Literal["pivots", "mixed", "random", "all"], Option(panel="Rule")] = "pivots"
+    """pivots (the paper's rule), mixed (rewards differ), random (profiled states), all (every demonstrated turn).
+    --variance-share alone means mixed."""
+    max_mean: Annotated[float, Option(panel="Rule", above=0, max=1)] = 0.6
+    """A pivot's mean reward is below this (the paper's lambda; 0.6 in its one known setting)."""
+    min_scored: Annotated[int, Option(panel="Rule", min=1)] = 2
+    """Minimum scored samples of a state; `all` ignores it."""
+    min_pivot_probability: Annotated[float | None, Option(panel="Rule", min=0, max=1)] = None
+    """Minimum probability that a new profile would make the state a pivot again."""
+    holdout: Annotated[Literal["none", "half"], Option(panel="Rule")] = "none"
+    """half: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
+    for its low mean has also had bad luck: the mean of the samples that chose it is too low."""
+    variance_share: Annotated[float | None, Option(panel="Rule", above=0, max=1)] = None
+    """Keep the states of greatest variance that together carry this share of it (RAGEN-2)."""
+    max_per_trajectory: Annotated[int | None, Option(panel="Limits", min=1)] = None
+    """Maximum states of one trajectory."""
+    max_per_domain: Annotated[int | None, Option(panel="Limits", min=1)] = None
+    """Maximum states of one domain; states without a domain count as one domain."""
+    max_message_share: Annotated[float | None, Option(panel="Limits", min=0, max=1)] = None
+    """Maximum share of message turns."""
+    limit: Annotated[int | None, Option(panel="Limits", flag="max_rows", was="limit", min=0)] = None
+    """Maximum number of rows; by default no limit."""
+    max_prompt_tokens: Annotated[int | None, Option(panel="Limits", min=1)] = None
+    """Maximum tokens of a prompt: a trainer's context less the reply."""
+    tokenizer: Annotated[str | None, Option(panel="Output")] = None
+    """Folder or hub id of the tokenizer, if a chat server rendered the prompts; by default the rollouts' own."""
+    validation_share: Annotated[float, Option(panel="Output", min=0, below=1)] = 0.1
+    """Share of the tasks that are held out, in [0, 1)."""
+    seed: Annotated[int, Option(panel="Output", flag="salt", was="seed")] = 0
+    """Salt of the random order and of the split."""
+
+
+COMMAND = Command(
+    help="Choose the states worth training on and write them as a dataset with a card.",
+    stage="pivotmine_stages.select.stage:select",
+    report="pivotmine_stages.cli.reports:select_report",
+    options=(SelectConfig,),
+    examples=(
+        "pivotmine select runs/mine",
+        "pivotmine select runs/mine --name mixed --strategy mixed --max-per-trajectory 4",
+    ),
+)

@@ -1,0 +1,97 @@
+"""What leaves nothing to go on with ends with exit code 1 and the reason; what finds everything done ends with 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Command
+from trajectories import order_trajectory, write_jsonl
+
+from pivotmine.errors import UserError
+from pivotmine_stages.cli.unusable import require_usable
+
+SAMPLE = ("--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4, "--verifier", "tool_call")
+
+
+def test_no_demonstration(pivotmine: Command, tmp_path: Path) -> None:
+    failed = write_jsonl(tmp_path / "failed.jsonl", [order_trajectory("B1", reward=0, task_id=1)])
+    code, out, err = pivotmine("extract", failed, "--run", tmp_path / "run")
+    assert "0 of 3 turns are demonstrations" in out
+    assert (code, err) == (
+        1,
+        "pivotmine: no demonstration: every trajectory has the failure label; --min-outcome takes them anyway\n",
+    )
+    code, _, err = pivotmine("extract", failed, "--run", tmp_path / "other", "--min-outcome", 2)
+    assert (code, err) == (1, "pivotmine: no turn is a demonstration: low_outcome 3\n")
+    code, _, err = pivotmine("audit", tmp_path / "run")
+    assert (code, err) == (
+        1,
+        "pivotmine: nothing to try: the run has no demonstration; the rejects of extract say why\n",
+    )
+
+
+def test_no_prompt_fits_and_a_rerun_is_done(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+) -> None:
+    run = tmp_path / "run"
+    pivotmine("extract", source, "--run", run)
+    code, _, err = pivotmine("rollout", run, "--model", tiny_policy, *SAMPLE, "--max-model-len", 50)
+    assert code == 1
+    assert err.startswith(
+        "pivotmine: nothing was sampled: no_verifier 3, prompt_too_long 6; the first prompt_too_long: "
+    )
+    assert [pivotmine("rollout", run, "--model", tiny_policy, *SAMPLE)[0] for _ in range(2)] == [0, 0]
+    # The longest prompt of this run does not fit, and never will: everything else is done.
+    assert pivotmine("rollout", run, "--model", tiny_policy, *SAMPLE, "--max-model-len", 220)[0] == 0
+
+
+def test_no_row_is_selected(pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path) -> None:
+    run = tmp_path / "run"
+    pivotmine("extract", source, "--run", run)
+    pivotmine("rollout", run, "--model", tiny_policy, *SAMPLE)
+    assert pivotmine("score", run, "--verifier", "tool_call")[0] == 0
+    code, out, err = pivotmine("select", run)
+    assert out.startswith("select    pivots/default: 0 training and 0 validation rows\n")
+    assert (code, err) == (1, "pivotmine: no row is selected, no dataset is written: never 6, not_profiled 3\n")
+    assert not (run / "pivots").exists()
+    assert pivotmine("select", run, "--strategy", "all")[0] == 0
+
+
+SCORED: dict[str, Any] = {"scored": 0, "samples": 4800, "verifier_id": "judge-1", "outcomes": {}, "rejects": {}}
+ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}, "causes": {}}
+
+
+@pytest.mark.parametrize(
+    ("command", "summary", "reason"),
+    [
+        (
+            "score",
+            {**SCORED, "outcomes": {"verifier_error": 4800}},
+            "0 of 4,800 samples are scored by judge-1: verifier_error 4,800",
+        ),
+        ("score", {**SCORED, "rejects": {"no_verifier": 3}}, "0 of 4,800 samples are scored by judge-1: no_verifier 3"),
+        ("score", {**SCORED, "scored": 1}, None),
+        (
+            "rollout",
+            {**ROLLED, "rejects": {"engine_error": 10}, "causes": {"engine_error": "404"}},
+            "nothing was sampled: engine_error 10; the first engine_error: 404",
+        ),
+        (
+            "rollout",
+            {**ROLLED, "stored": {"samples": 8}, "rejects": {"engine_error": 10}},
+            "nothing was sampled: engine_error 10",
+        ),
+        ("rollout", {**ROLLED, "stored": {"samples": 8}, "rejects": {"prompt_too_long": 10}}, None),
+        ("rollout", {**ROLLED, "stored": {"samples": 8}}, None),
+        ("export", {}, None),
+    ],
+)
+def test_the_reason(command: str, summary: dict[str, Any], reason: str | None) -> None:
+    if reason is None:
+        require_usable(command, summary)
+        return
+    with pytest.raises(UserError) as raised:
+        require_usable(command, summary)
+    assert str(raised.value) == reason
