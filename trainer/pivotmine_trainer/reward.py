@@ -27,7 +27,7 @@ from pivotmine_trainer.data.rows import tools_of
 
 JUDGED_BY = (
     *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
-    *("parser", "opened_reasoning"),
+    *("parser", "opened_reasoning", "action_format", "action_tools"),
 )
 """Columns that decide a reward."""
 LOGGED_OUTCOMES = (Outcome.CORRECT, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR)
@@ -66,13 +66,14 @@ def pivot_reward(*, completion_ids: list[list[int]], tokenizer: list[str | None]
 
 
 def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequence[int], row: dict[str, Any]) -> Action:
-    """The action that these tokens spell in this row's state."""
+    """The action that these tokens spell in this row's state, read by the row's action format."""
     truncated = not completion_ids or completion_ids[-1] not in end_ids
     said = completion_ids if truncated else completion_ids[:-1]
     text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return parse_action(
         text,
         parser=row["parser"],
+        action_format=row["action_format"],
         opened_reasoning=row["opened_reasoning"],
         truncated=truncated,
         tools=tools_of(row),

@@ -88,6 +88,13 @@ Adaptive = Annotated[
     typer.Option(help="exact or probabilistic: sample in rounds, --num-samples at most, no more than a state needs."),
 ]
 Name = Annotated[str, typer.Option(help="Name of the pivot dataset.")]
+ActionFormat = Annotated[
+    str | None,
+    typer.Option(help="How a text harness reads actions, for sources that do not say: native or a convention's name."),
+]
+Calls = Annotated[
+    str | None, typer.Option(help="Calls written in text: native makes tool calls of all, verbatim of none.")
+]
 
 
 @app.command()
@@ -100,6 +107,8 @@ def extract(
     domain: Domain = None,
     domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
     messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=1)] = None,
     num_processes: NumProcesses = None,
@@ -125,6 +134,8 @@ def record(
     ] = "exact",
     tools: Tools = None,
     format: Format = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -278,6 +289,8 @@ def run(
     tools: Tools = None,
     format: Format = None,
     domain: Domain = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     min_outcome: MinOutcome = None,
     engine: Engine = None,
     num_samples: NumSamples = 8,

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pivotmine import policy, strict_json
+from pivotmine.actions.conventions import PARSED, require_action_format
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine.messages import problem, text_of, tools_id
+from pivotmine.messages import REASONING_KEYS, problem, text_of, tools_id
 from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 from pivotmine.run import rundir, sql
@@ -35,7 +37,10 @@ from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_state
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 SAMPLES_PER_PART = 4096
-_SAID = ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+_SAID = (
+    *("role", "content", *REASONING_KEYS, "reasoning_details"),
+    *("refusal", "tool_calls", "function_call"),
+)
 """What of a recorded message the policy wrote."""
 _COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
 
@@ -52,6 +57,10 @@ class RecordConfig:
     """Reader's name; None: chosen by looking at each record."""
     tools_file: Path | None = None
     """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+    action_format: str | None = None
+    """As in extract: the one that the run was extracted with."""
+    calls: str | None = None
+    """As in extract: the one that the run was extracted with."""
 
 
 class _Sample(NamedTuple):
@@ -81,6 +90,9 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
     started = time.monotonic()
     rundir.require_run(run)
+    if config.action_format is not None:
+        require_action_format(config.action_format)
+    require_calls(config.calls)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
     require_readable("--policy-name", config.policy_name)
@@ -139,6 +151,8 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
     name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
     place = {"policy_id": work.policy.policy_id, "source": name}
     identity = {**place, "format": work.config.format, "tools": tools_id(work.tools) if work.tools else None}
+    named = {"action_format": work.config.action_format, "calls": work.config.calls}
+    identity |= {key: value for key, value in named.items() if value is not None}
     if (before := _recorded(work, path, identity)) is not None:
         return before
     counts = _write_parts(work, path, name)
@@ -224,17 +238,22 @@ def _read(work: _Work, found: Record) -> Trajectory:
     if found.problem:
         raise BadTrajectory(*found.problem)
     if work.config.format:
-        return all_readers()[work.config.format].read(found.value)
+        return _settled(work, all_readers()[work.config.format].read(found.value))
     # A rollout file may name the expected action too: here it is the response that counts.
     name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
-    return all_readers()[name].read(found.value)
+    return _settled(work, all_readers()[name].read(found.value))
+
+
+def _settled(work: _Work, found: Trajectory) -> Trajectory:
+    """The trajectory with the tools and action formats that extract gives it."""
+    return settle(found, tools=work.tools, calls=work.config.calls, action_format=work.config.action_format)
 
 
 def _of_segment(
     work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
 ) -> Iterator[_Sample]:
-    tools = segment.tools or work.tools
-    key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
+    tools = segment.tools
+    key = StateKey(tools_id(tools) if tools else None, work.config.state_key, segment.action_format)
     rewards, num_unknown = iter(earned), 0
     for position, message in enumerate(segment.messages):
         if trouble := problem(message):
@@ -271,7 +290,10 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
 
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
     said = {key: message[key] for key in _SAID if message.get(key) is not None}
-    truncated = bool(message.get("extra", {}).get("truncated"))
+    extra = message.get("extra") or {}
+    if PARSED in extra:  # the action of a turn whose words nobody recorded
+        said["extra"] = {PARSED: extra[PARSED]}
+    truncated = bool(extra.get("truncated"))
     return {
         "text": text_of(message.get("content")),
         "message": strict_json.dumps(said),
