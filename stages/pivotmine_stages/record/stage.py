@@ -33,7 +33,7 @@ from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
-from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_states
+from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_formats, known_states
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 SAMPLES_PER_PART = 4096
@@ -78,6 +78,8 @@ class _Work(NamedTuple):
     tools: list[Any] | None
     states: dict[str, str]
     """State ids by key."""
+    action_formats: tuple[str | None, ...]
+    """Those of the run's segments."""
     rejects: list[dict[str, Any]]
     """Of the source at work."""
 
@@ -100,7 +102,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
-        work = _Work(config, run, who, tools, known_states(run, config.state_key), [])
+        work = _Work(config, run, who, tools, known_states(run, config.state_key), known_formats(run), [])
         done = [_record_source(work, path) for path in found]
         num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
         summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
@@ -253,7 +255,9 @@ def _of_segment(
     work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
 ) -> Iterator[_Sample]:
     tools = segment.tools
-    key = StateKey(tools_id(tools) if tools else None, work.config.state_key, segment.action_format)
+    # A recorded rollout need not say how its harness read it, as a lone turn never does: then the run says it.
+    formats = dict.fromkeys((segment.action_format, *work.action_formats))
+    keys = [StateKey(tools_id(tools) if tools else None, work.config.state_key, name) for name in formats]
     rewards, num_unknown = iter(earned), 0
     for position, message in enumerate(segment.messages):
         if trouble := problem(message):
@@ -263,11 +267,13 @@ def _of_segment(
             break
         if position >= segment.num_inherited and _is_turn(message):
             counts["turns"] += 1
-            sample = _Sample(work.states.get(key.value(), ""), message, next(rewards, None))
+            state_id = next((found for key in keys if (found := work.states.get(key.value()))), "")
+            sample = _Sample(state_id, message, next(rewards, None))
             num_unknown += not sample.state_id
             if sample.state_id:
                 yield sample
-        key.add(message)
+        for key in keys:
+            key.add(message)
     if num_unknown:
         reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
         work.rejects.append({**place, **reject})

@@ -40,6 +40,11 @@ class StateKey:
         return self._hash.state_id()
 
 
+def known_formats(run: Path) -> tuple[str | None, ...]:
+    """The action formats of the run's segments."""
+    return tuple(action_formats(run)["action_format"].unique(maintain_order=True))
+
+
 def known_states(run: Path, kind: str) -> dict[str, str]:
     """The run's state ids by their keys: of several with one key the first, a demonstrated one where there is one."""
     turns = rundir.scan(run, "turns").collect()

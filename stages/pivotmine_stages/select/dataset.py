@@ -182,7 +182,7 @@ def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dic
 def _action_columns(action_format: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
     """How a completion is read. The tools that a text convention implies are for the verifier, never for the prompt."""
     if not is_text(action_format):
-        return {"action_format": NATIVE, "action_tools": None}
+        return {"action_format": NATIVE, "action_tools": "[]"}
     actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
     return {"action_format": action_format, "action_tools": strict_json.dumps(implied_tools(action_format, actions))}
 

@@ -204,6 +204,6 @@ def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
     state = State(
         tools=tuple(executed_tools(row)),
         messages=tuple(json.loads(row["prompt_messages"])),
-        action_format=row["action_format"],
+        action_format=row.get("action_format"),
     )
     return prepare(spec, state, demonstrated_actions(row))

@@ -79,13 +79,13 @@ def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def executed_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The tools that the verifier sees: in a text convention the implied ones, which the prompt does not show."""
-    if is_text(row["action_format"]):
+    if is_text(row.get("action_format")):
         return json.loads(row["action_tools"]) if row["action_tools"] else []
     return tools_of(row)
 
 
 def _check_action_format(row: dict[str, Any]) -> None:
-    if is_text(name := row["action_format"]) and name not in CONVENTIONS:
+    if is_text(name := row.get("action_format")) and name not in CONVENTIONS:
         raise ValueError(f"there is no action format {name!r}, there are {NATIVE}, {', '.join(CONVENTIONS)}")
 
 
@@ -93,7 +93,7 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "parser": _check_parser,
     "demonstrations": _check_demonstrations,
     "action_format": _check_action_format,
-    "action_tools": lambda row: _objects(executed_tools(row)),
+    "action_tools": lambda row: _objects(json.loads(row.get("action_tools") or "[]")),
     "tools": lambda row: _objects(tools_of(row)),
     "prompt_messages": lambda row: _objects(json.loads(row["prompt_messages"])),
     "template_options": _check_template_options,

@@ -63,7 +63,7 @@ def _says(text: str, action: Action, row: dict[str, Any]) -> bool:
     read = parse_action(
         text,
         parser=row["parser"],
-        action_format=row["action_format"],
+        action_format=row.get("action_format"),
         opened_reasoning=row["opened_reasoning"],
         tools=tools_of(row),
     )
