@@ -15,7 +15,6 @@ from typing import Any
 
 from pivotmine.readers.logs.snapshots import Snapshots, state_after
 from pivotmine.readers.record_fields import object_of, outcome_of, task_of, tool_definitions
-from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 from pivotmine.sources.json_records import Record
 
@@ -135,7 +134,7 @@ def read(record: Any) -> Trajectory:
         snapshots.add(*_call(fields))
         segments = tuple(snapshots.segments)
     return Trajectory(
-        segments=tuple(map(with_calls, segments)),
+        segments=segments,
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
         outcome=outcome_of(fields),

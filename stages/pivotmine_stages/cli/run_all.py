@@ -17,7 +17,7 @@ from pivotmine_stages.rollout.options import RolloutConfig
 GOAL = tuple(one.name for one in declared(AdaptiveOptions))
 """Flags that replace rollout and score by rounds of both."""
 FLAGS = {
-    "extract": ("tools", "format", "domain", "min_outcome"),
+    "extract": ("tools", "format", "domain", "action_format", "calls", "min_outcome"),
     "rollout": tuple(one.name for one in declared(RolloutConfig) if one.name not in ("shard", "plan")),
     "score": ("verifier",),
     "select": ("max_mean", "name"),

@@ -38,7 +38,7 @@ def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
     if message.get("weight") == 0 or message.get("is_demo") is True:
         return "masked", "the source excludes it from training"
     if action.unparsed:
-        return "bad_arguments", action.unparsed[0].reason
+        return "format_error" if action.text else "bad_arguments", action.unparsed[0].reason
     if not action.tool_calls and not action.message:
         return "empty_turn", "neither text nor call"
     return None, ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pivotmine.options import Option
 from pivotmine_stages.command import Command
@@ -15,6 +15,13 @@ def format_names() -> list[str]:
     from pivotmine.readers import all_readers
 
     return list(all_readers())
+
+
+def action_format_names() -> list[str]:
+    """`native` and the text conventions."""
+    from pivotmine.actions.conventions import CONVENTIONS
+
+    return ["native", *CONVENTIONS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,10 @@ class ExtractConfig:
     """Key of a record that names its domain."""
     messages_column: Annotated[str | None, Option()] = None
     """Column or key that holds the messages; by default the names that the readers know."""
+    action_format: Annotated[str | None, Option(choices=action_format_names, metavar="NAME")] = None
+    """Action format of segments whose source names none: native or a text convention; by default told by evidence."""
+    calls: Annotated[Literal["native", "verbatim"] | None, Option()] = None
+    """native: make tool calls of every call in text; verbatim: of none; by default as the convention wants it."""
     min_outcome: Annotated[float | None, Option()] = None
     """Minimum outcome label of a demonstration; by default the best label of all sources, never a failure label."""
     limit: Annotated[int | None, Option(flag="max_records", was="limit", min=1)] = None

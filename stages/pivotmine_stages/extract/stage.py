@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine import messages
+from pivotmine.actions.conventions import require_action_format
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
 from pivotmine.run import run_format, rundir
@@ -50,6 +52,9 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. The same command again does nothing."""
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
+    if config.action_format is not None:
+        require_action_format(config.action_format)
+    require_calls(config.calls)
     rundir.check_new_run(run, config.sources)
     files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
     tools = read_tools_file(config.tools_file) if config.tools_file else None
@@ -65,6 +70,8 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
 def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
+    # Earlier versions did not have these options: a run of theirs stays the same run.
+    settings = {k: v for k, v in settings.items() if v is not None or k not in ("action_format", "calls")}
     read = [path for path in files if not isinstance(path, SkippedFiles)]
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
@@ -179,8 +186,7 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
     found = all_readers()[name].read(record.value)
-    if tools:
-        found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
+    found = settle(found, tools=tools, calls=config.calls, action_format=config.action_format)
     domain = config.domain or _named_domain(record, config) or found.domain
     return found if domain == found.domain else replace(found, domain=domain), name
 

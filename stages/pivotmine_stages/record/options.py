@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pivotmine.options import Option
 from pivotmine_stages.command import Command
-from pivotmine_stages.extract.options import SOURCES, format_names
+from pivotmine_stages.extract.options import SOURCES, action_format_names, format_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,10 @@ class RecordConfig:
     """Format of the sources (see `pivotmine formats`); by default recognised in each record."""
     tools_file: Annotated[Path | None, Option(flag="tools")] = None
     """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+    action_format: Annotated[str | None, Option(choices=action_format_names, metavar="NAME")] = None
+    """Action format of segments whose source names none: native or a text convention; by default told by evidence."""
+    calls: Annotated[Literal["native", "verbatim"] | None, Option()] = None
+    """native: make tool calls of every call in text; verbatim: of none; by default as the convention wants it."""
 
 
 COMMAND = Command(
