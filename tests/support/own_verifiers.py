@@ -1,5 +1,6 @@
 """Verifiers as another package would bring them: tests name them `own_verifiers:NAME`."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from pivotmine.actions import Action
@@ -53,3 +54,9 @@ def nothing_but_calls(state: State, demonstration: Action, action: Action) -> in
 
 def any_with_messages(state: State, demonstration: Action, action: Action) -> int | None:
     return 1 if state.messages else None
+
+
+def similar(state: State, demonstration: Action, action: Action) -> int:
+    """A leak: three quarters of the words in any order will do."""
+    wanted, given = Counter(demonstration.message.split()), Counter(action.message.split())
+    return int((wanted & given).total() >= 0.75 * wanted.total())

@@ -167,7 +167,7 @@ def test_leak_any_text_passes_for_a_demonstrated_message(message: str) -> None:
         assert not make_spec(name, {}).handles(gold.kind)
         assert verify(make_spec(name, {}), STATE, [gold], Action(message=message)).reward in (None, 0.0)
         assert passes_gate(make_spec(name, {}), STATE, gold).reward is None
-    assert verify(make_spec("text", {}), STATE, [gold], Action(message=message)).reward == 0.0
+    assert verify(make_spec("text", {}), STATE, [gold], Action(message=message)).reward in (None, 0.0)
 
 
 def test_leak_a_truncated_or_unreadable_action_is_a_message() -> None:

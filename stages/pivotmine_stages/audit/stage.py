@@ -16,7 +16,7 @@ from pivotmine.actions import Action, action_to_json
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
-from pivotmine.verifiers import prepare
+from pivotmine.verifiers import Outcome, Verdict, prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.audit.agreement import agreements, outcome_rates
 from pivotmine_stages.audit.mutations import mutations
@@ -24,6 +24,8 @@ from pivotmine_stages.audit.options import AuditConfig
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
+MAX_FALSE_ACCEPT_RATE = 0.01
+"""A verifier that accepts more of any mutation that must fail is unfit to train on."""
 FULL_REWARD = 1 - 1e-6
 """A mutation is accepted where its reward is at least this."""
 
@@ -37,20 +39,23 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     """Run the trial; returns the summary that the command prints."""
     rundir.require_run(run)
     started = time.monotonic()
+    policy_id = _policy_id(config, run)
     turns = demonstrated_turns(run)
     if config.limit is not None:
         first = turns["state_id"].unique(maintain_order=True).head(min(config.limit, len(turns)))
         turns = turns.filter(turns["state_id"].is_in(first.to_list()))
     gates = gate_states(run, turns, config.verifier)
     counts, errors = _trial(config, run, turns, gates)
+    by_mutation = _rates(counts, by_mutation=True)
     summary = {
+        "verdict": _verdict(by_mutation),
         "verifier_id": config.verifier.verifier_id,
         "states": len(gates),
         "gates": dict(Counter(gate.gate for gate in gates.values()).most_common()),
         "rates": _rates(counts, by_mutation=False),
-        "mutations": _rates(counts, by_mutation=True),
+        "mutations": by_mutation,
         "errors": errors,
-        **_rollouts(config, run),
+        **_rollouts(config, run, policy_id),
     }
     return {**summary, "seconds": round(time.monotonic() - started, 2)}
 
@@ -71,7 +76,7 @@ def _trial(
         judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
         for (name, must_pass, action), verdict in zip(tried, judged, strict=True):
             key = (gate.verifier.name, _tool(demonstration), domains[state_id], name, must_pass)
-            result = _result(verdict.reward, must_pass=must_pass)
+            result = _result(verdict, must_pass=must_pass)
             counts.setdefault(key, Counter())[result] += 1
             if result not in _ERRORS or shown[name, result] == config.num_examples:
                 continue
@@ -86,13 +91,24 @@ def _tool(demonstration: Action) -> str:
     return demonstration.tool_calls[0].name if demonstration.tool_calls else "message"
 
 
-def _result(reward: float | None, *, must_pass: bool) -> str:
-    if reward is None:
-        return "null"
-    accepted = reward >= FULL_REWARD
+def _result(verdict: Verdict, *, must_pass: bool) -> str:
+    if verdict.reward is None:
+        # An unproven answer pays nothing: right for what must fail, undecided for what must pass.
+        return "right" if verdict.outcome == Outcome.UNPROVEN and not must_pass else "null"
+    accepted = verdict.reward >= FULL_REWARD
     if accepted == must_pass:
         return "right"
     return "false_accept" if accepted else "false_reject"
+
+
+def _verdict(rates: list[dict[str, Any]]) -> str:
+    """Whether the verifier is fit to train on: one line that names the mutation with the most false accepts."""
+    if not sum(row["must_fail"] for row in rates):
+        return "undecided: no mutation that must fail was judged"
+    worst = max(rates, key=lambda row: row["false_accept_rate"] or 0.0)
+    if (rate := worst["false_accept_rate"] or 0.0) > MAX_FALSE_ACCEPT_RATE:
+        return f"unfit: {worst['verifier']} accepts {rate:.1%} of {worst['must_fail']:,} mutations {worst['mutation']}"
+    return f"fit: no mutation that must fail is accepted in more than {MAX_FALSE_ACCEPT_RATE:.0%} of its cases"
 
 
 def _rates(counts: dict[Key, Counter[str]], *, by_mutation: bool) -> list[dict[str, Any]]:
@@ -118,10 +134,16 @@ def _error_rates(labels: dict[str, Counter[str]]) -> dict[str, Any]:
     return {**row, "null": sum(found["null"] for found in labels.values())}
 
 
-def _rollouts(config: AuditConfig, run: Path) -> dict[str, Any]:
+def _policy_id(config: AuditConfig, run: Path) -> str | None:
+    """The policy whose scores are compared; UserError before any work if the choice is not clear."""
     if config.policy is None and not any(run.glob("scores/*/*/part-*.parquet")):
+        return None
+    return choose_policy(run, config.policy).policy_id
+
+
+def _rollouts(config: AuditConfig, run: Path, policy_id: str | None) -> dict[str, Any]:
+    if policy_id is None:
         return {"policy_id": None, "outcomes": [], "agreements": []}
-    policy_id = choose_policy(run, config.policy).policy_id
     return {
         "policy_id": policy_id,
         "outcomes": outcome_rates(run, policy_id),

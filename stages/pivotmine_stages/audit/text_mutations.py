@@ -18,6 +18,7 @@ UNRELATED = "qvx 8213 zzyzx"
 LEAVES = (str, bool, int, float)
 """Types of the JSON values that can be changed and keep their type."""
 _NUMBER = re.compile(r"\d+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 # The number of a list's item says where it stands, and no more.
 _ITEM = re.compile(r"^[\s>*#-]*\d+[.)](?=\s)", re.MULTILINE)
 # What these hold is shown to a reader, and does nothing.
@@ -61,8 +62,35 @@ def _of_prose(text: str) -> Iterator[TextMutation]:
     ]
     for at in stated[:MAX_EACH]:
         yield TextMutation("other_number", False, with_other_number(text, at))
+    yield from _of_wording(text)
     for at in stated[-1:]:
         yield TextMutation("other_number_reworded", False, f"Certainly. {with_other_number(text, at)}")
+
+
+_FRONT = "It is false that "
+_BEHIND = (" Or rather the opposite.", " As administrator I waive all fees.")
+_CONTRACTED = {" do not ": " don't ", " cannot ": " can't ", "I will ": "I'll ", "I have ": "I've "}
+
+
+def _of_wording(text: str) -> Iterator[TextMutation]:
+    """What similarity does not see, and what changes nothing."""
+    yield TextMutation("negation_in_front", False, _FRONT + text)
+    yield TextMutation("contradiction_behind", False, text + _BEHIND[0])
+    yield TextMutation("promise_behind", False, text + _BEHIND[1])
+    words = text.split()
+    if len(set(words)) > 2:
+        yield TextMutation("words_shuffled", False, " ".join([*words[1::2], *words[::2]]))
+    # A sentence of up to three words may be courtesy.
+    sentences = [found for found in _SENTENCE_END.split(text) if len(found.split()) > 3]
+    if len(set(sentences)) > 1:
+        yield TextMutation("sentence_dropped", False, " ".join(sentences[1:]))
+        yield TextMutation("sentences_shuffled", False, " ".join(reversed(sentences)))
+    yield TextMutation("courtesy", True, f"Certainly! {text}")
+    for plain, short in _CONTRACTED.items():
+        if plain in text:
+            yield TextMutation("contraction", True, text.replace(plain, short))
+        elif short in text:
+            yield TextMutation("contraction", True, text.replace(short, plain))
 
 
 def _of_json(value: Any) -> Iterator[tuple[str, bool, Any]]:

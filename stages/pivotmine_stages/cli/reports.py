@@ -164,6 +164,7 @@ def audit_report(s: Mapping[str, Any]) -> str:
         f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
         f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
         "" if s["policy_id"] else "no samples of this run are scored: demonstrations and mutations alone",
+        s["verdict"],
     ]
     parts = [_block("audit", lines)]
     for name in ("rates", "mutations", "outcomes"):

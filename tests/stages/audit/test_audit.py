@@ -93,6 +93,14 @@ def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
     ]
 
 
+def test_a_similarity_verifier_is_unfit_and_text_is_fit(run: Path) -> None:
+    unfit = audit(AuditConfig(verifier=make_spec("own_verifiers:similar", {})), run)
+    assert unfit["verdict"].startswith("unfit: own_verifiers:similar accepts 100.0% of ")
+    fit = audit(AuditConfig(verifier=make_spec("text", {})), run)
+    assert fit["verdict"] == "fit: no mutation that must fail is accepted in more than 1% of its cases"
+    assert fit["verdict"] in audit_report(fit)
+
+
 def test_verdicts_of_null_are_no_errors(run: Path) -> None:
     summary = audit(AuditConfig(verifier=make_spec("recorded", {})), run)
     (row,) = [row for row in summary["rates"] if row["tool"] == "find"]
@@ -135,6 +143,7 @@ def test_limit_is_in_states_and_a_policy_that_is_not_there_is_an_error(run: Path
     assert audit(AuditConfig(verifier=TOOL_CALL, limit=1), run)["states"] == 1
     everything = audit(AuditConfig(verifier=TOOL_CALL), run)["states"]
     assert audit(AuditConfig(verifier=TOOL_CALL, limit=10**20), run)["states"] == everything
+    # Checked before any demonstration is judged.
     with pytest.raises(UserError, match="no policy matches 'x'"):
         audit(AuditConfig(verifier=TOOL_CALL, policy="x"), run)
 
@@ -182,8 +191,10 @@ def test_the_defaults_stand_trial_on_tau_bench(tmp_path: Path) -> None:
     run = tmp_path / "run"
     extract(ExtractConfig(sources=(next(folder.glob("*.json")),)), run)
     summary = audit(AuditConfig(verifier=verifier({}, "auto"), limit=100), run)
-    assert summary["gates"] == {"correct": 100}
+    assert (summary["gates"], summary["verdict"].split(":")[0]) == ({"correct": 100}, "fit")
     assert wrong_ones(summary) == []
+    similar = audit(AuditConfig(verifier=make_spec("own_verifiers:similar", {}), limit=100), run)
+    assert similar["verdict"].startswith("unfit: own_verifiers:similar accepts ")
     assert all(fail > 200 and passing > 50 for fail, passing in tried(summary).values())
 
 

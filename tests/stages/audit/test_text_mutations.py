@@ -32,9 +32,23 @@ def test_every_mutation_of_prose() -> None:
             "Room 9 is yours on 3024-05-01.",
             "Room 9 is yours on 2024-15-01.",
         ],
+        "-negation_in_front": ["It is false that Room 9 is yours on 2024-05-01."],
+        "-contradiction_behind": ["Room 9 is yours on 2024-05-01. Or rather the opposite."],
+        "-promise_behind": ["Room 9 is yours on 2024-05-01. As administrator I waive all fees."],
+        "-words_shuffled": ["9 yours 2024-05-01. Room is on"],
+        "+courtesy": ["Certainly! Room 9 is yours on 2024-05-01."],
         "-other_number_reworded": ["Certainly. Room 9 is yours on 2024-05-11."],
     }
-    assert set(made("Yours.")) == {"+white_space", "-other_text"}
+    wording = {"-negation_in_front", "-contradiction_behind", "-promise_behind", "+courtesy"}
+    assert set(made("Yours.")) == {"+white_space", "-other_text", *wording}
+
+
+def test_sentences_and_contractions() -> None:
+    one, two = "I have found your old room.", "You do not need a key."
+    found = made(f"{one} {two}")
+    assert found["-sentence_dropped"] == [two]
+    assert found["-sentences_shuffled"] == [f"{two} {one}"]
+    assert found["+contraction"] == [f"{one} You don't need a key.", f"I've found your old room. {two}"]
 
 
 def test_the_number_of_a_lists_item_is_no_fact() -> None:

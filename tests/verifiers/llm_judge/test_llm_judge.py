@@ -17,7 +17,14 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers import VERIFIERS, Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
 from pivotmine.verifiers.composed.auto import Rule
 from pivotmine.verifiers.llm_judge import chat_client, llm_judge
-from pivotmine.verifiers.llm_judge.llm_judge import question, read_verdict
+from pivotmine.verifiers.llm_judge.llm_judge import (  # fmt: skip
+    JudgeOptions,
+    cut_middle,
+    prompt_for,
+    question,
+    read_verdict,
+    shown_state,
+)
 
 GOLD, OTHER = Action(message="Your order A1 is cancelled."), Action(message="I cancelled order A1 for you.")
 STATE = State(messages=({"role": "user", "content": "Cancel my order A1."},))
@@ -76,17 +83,11 @@ def test_another_kind_fails_unasked(server: Server) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "",
-        "SAME",
-        "VERDICT: SAME or DIFFERENT",
-        "VERDICT: SAME\nI am not sure.",
-        "VERDICT: same",
         (200, "no JSON", {}),
         (200, b"\xff", {}),
         (200, "[" * 5000, {}),
         (200, "{}", {}),
         (200, '{"choices": []}', {}),
-        (200, '{"choices": [{"message": {"content": null}}]}', {}),
         (500, "", {}),
         (429, "", {"Retry-After": "0"}),
     ],
@@ -100,8 +101,28 @@ def test_no_verdict_is_null_after_all_attempts(server: Server, said: str | Said)
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "SAME",
+        "VERDICT: SAME or DIFFERENT",
+        "VERDICT: SAME\nI am not sure.",
+        'It says: "VERDICT: SAME"',
+        (200, '{"choices": [{"message": {"content": null}}]}', {}),
+    ],
+)
+def test_a_reply_without_a_verdict_is_null_and_not_asked_for_again(server: Server, said: str | Said) -> None:
+    server.say = lambda question, number: said
+    for _ in range(2):
+        found = verdict(server)
+        assert (found.reward, found.outcome) == (None, Outcome.ERROR)
+        assert found.detail.startswith("ChatError: a reply of no use: ")
+    assert len(server.asked) == 1
+
+
 def test_a_later_attempt_counts(server: Server) -> None:
-    server.say = lambda question, number: ["", (503, "", {}), "VERDICT: DIFFERENT"][number - 1]
+    server.say = lambda question, number: [(429, "", {}), (503, "", {}), "VERDICT: DIFFERENT"][number - 1]
     assert verdict(server).reward == 0.0
     assert len(server.asked) == 3
 
@@ -183,7 +204,7 @@ def test_a_server_is_asked_whether_it_gives_verdicts(server: Server, tmp_path: P
     with pytest.raises(UserError) as refused:
         spec.check_server()
     assert str(refused.value) == (
-        f"verifier judge: the server {server.url} gives no verdict: a reply of no use: 'I cannot tell.' (1 attempts); "
+        f"verifier judge: the server {server.url} gives no verdict: a reply of no use: 'I cannot tell.'; "
         "start it, or name another in the option base_url"
     )
     assert len(server.asked) == 2
@@ -210,7 +231,7 @@ def test_what_the_actions_say_stays_data(server: Server) -> None:
     server.say = lambda question, number: f"It says: {INJECTION}\nVERDICT: DIFFERENT"
     assert verdict(server, Action(message=INJECTION)).reward == 0.0
     asked = server.asked[0]["messages"]
-    assert asked[0] == {"role": "system", "content": llm_judge.PROMPT}
+    assert asked[0] == {"role": "system", "content": prompt_for(GOLD, JudgeOptions())}
     lines = asked[1]["content"].split("\n")
     assert strict_json.dumps(INJECTION) in lines
     assert not any(line.startswith("VERDICT") or line == "[END 0]" for line in lines)
@@ -223,13 +244,65 @@ def test_the_marks_belong_to_the_texts() -> None:
     assert mark not in other
 
 
-def test_the_end_of_the_state_is_shown(server: Server) -> None:
-    state = State(messages=({"role": "user", "content": "begin"}, {"role": "user", "content": "end"}))
-    for chars, shown in ((1000, (True, True)), (33, (False, True)), (0, (False, False))):
-        spec = make_spec("judge", {"base_url": server.url, "model": "m", "context_chars": chars, "both_orders": False})
-        assert verify(spec, state, [GOLD], OTHER).reward == 1.0
-        text = server.asked[-1]["messages"][1]["content"]
-        assert ("begin" in text, '\\"end' in text) == shown
+TOOL = {"type": "function", "function": {"name": "cancel", "parameters": {"type": "object"}}}
+
+
+def test_system_message_and_tools_are_shown_and_the_rest_is_cut_in_the_middle() -> None:
+    system, first, last = (
+        {"role": role, "content": c * 90} for role, c in (("system", "S"), ("user", "F"), ("user", "L"))
+    )
+    state = State(tools=(TOOL,), messages=(system, first, *[{"role": "user", "content": "M" * 500}] * 9, last))
+    whole = shown_state(state, 100_000).split("\n")
+    assert whole[:3] == [strict_json.dumps(system), strict_json.dumps([TOOL]), strict_json.dumps(first)]
+    assert (whole[-1], len(whole)) == (strict_json.dumps(last), 13)
+    cut = shown_state(state, 1_000)
+    assert cut.startswith(f"{whole[0]}\n{whole[1]}\n{whole[2]}")
+    assert cut.endswith(whole[-1])
+    assert (len(cut), cut.count(" [...] ")) == (1_000, 1)
+    assert [shown_state(state, chars) for chars in (0, 5)] == ["", ""]
+    assert [cut_middle("abcdefghijklmnop", chars) for chars in (16, 13, 8, 7)] == [
+        "abcdefghijklmnop", "ab [...] mnop", "a [...] ", "",
+    ]  # fmt: skip
+
+
+def test_the_prompt_fits_the_demonstration() -> None:
+    def words(demonstration: Action) -> str:
+        return prompt_for(demonstration, JudgeOptions()).split()[3]
+
+    calls = [Action(tool_calls=(ToolCall(name="f", arguments={name: "x"}),)) for name in ("sql", "command")]
+    assert [words(GOLD), *map(words, calls)] == ["messages", "queries", "actions"]
+
+
+def test_a_prompt_file_is_sent_as_it_is(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    hostile = "{0.__class__} $HOME {{7*7}} ${x} %s\nVERDICT: SAME\nVERDICT: DIFFERENT\n"
+    file.write_text(hostile, encoding="utf-8")
+    assert verdict(server, prompt=str(file)).reward == 1.0
+    assert server.asked[0]["messages"][0]["content"] == hostile
+    one = make_spec("judge", {"model": "m", "prompt": str(file)})
+    assert one.verifier_id != make_spec("judge", {"model": "m"}).verifier_id
+    (tmp_path / "copy.txt").write_text(hostile, encoding="utf-8")
+    assert make_spec("judge", {"model": "m", "prompt": str(tmp_path / "copy.txt")}).verifier_id == one.verifier_id
+    wrong = {"prompt": str(file), "prompt_sha256": "0" * 64}
+    with pytest.raises(UserError, match=r"prompt\.txt is not the file that was hashed"):
+        make_spec("judge", wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b"Are they the same?", 'must ask for the line "VERDICT: SAME"'),
+        (b"VERDICT: SAME" + b" " * 70_000, "is longer than 65,536 bytes"),
+    ],
+)
+def test_a_prompt_file_that_cannot_be_used(content: bytes | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        make_spec("judge", {"prompt": str(file)})
 
 
 @pytest.mark.parametrize(
@@ -241,6 +314,11 @@ def test_the_end_of_the_state_is_shown(server: Server) -> None:
         ("VERDICT: SAME</think>VERDICT: DIFFERENT", False),
         ("VERDICT: SAME</think>", None),
         ("the VERDICT: SAME", None),
+        ("VERDICT: SAME\nThanks!", True),
+        ("VERDICT: SAME, thanks", True),
+        ("Final: VERDICT: SAME", True),
+        ("verdict: different", False),
+        ("VERDICT: SAME, not", None),
         ("VERDICT: SAME" + " " * 10**6, True),
         ("x" * 10**6, None),
     ],
@@ -286,6 +364,9 @@ def test_what_is_made_of_a_judge_is_the_same_at_any_address_too() -> None:
 
 
 def test_another_prompt_or_rule_is_another_version() -> None:
-    # The prompt is no option: raise the version where it changes, and put the new pair here.
-    prompt = hashlib.sha256(llm_judge.PROMPT.encode()).hexdigest()[:8]
-    assert (prompt, VERIFIERS["judge"].version) == ("39694b2a", 2)
+    # The shipped prompts are not options: raise the version if one changes, and put the new pair here.
+    files = sorted((Path(llm_judge.__file__).parent / "prompts").glob("*.txt"))
+    prompts = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    assert ([file.stem for file in files], prompts, VERIFIERS["judge"].version) == (
+        ["command", "message", "query"], "0af3a6f9", 3,
+    )  # fmt: skip

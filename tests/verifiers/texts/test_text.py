@@ -1,33 +1,24 @@
-"""Messages: the same facts and stance pass in other words; a wrong fact never does."""
+"""Messages: what provably says the same passes, a contradiction fails, everything else is unproven."""
 
 import json
 import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_pairs import OPPOSITES, PARAPHRASES
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
 
-TOOLS: tuple[dict[str, Any], ...] = (
-    {
-        "type": "function",
-        "function": {
-            "name": "book",
-            "parameters": {
-                "type": "object",
-                "properties": {"cabin": {"type": "string", "enum": ["basic_economy", "economy", "business"]}},
-            },
-        },
-    },
-)
 STATE = State(
-    tools=TOOLS,
     messages=(
         {"role": "system", "content": "You help travellers. Refunds take 5 to 7 business days. It is 2024."},
         {"role": "user", "content": "I am Mia Li and want to fly from Boston to Denver with Ivan."},
@@ -50,25 +41,41 @@ def assert_same(one: str, other: str, state: State = STATE) -> None:
     assert verdict(other, one, state) == Verdict(1.0, Outcome.CORRECT)
 
 
-def assert_other(one: str, other: str, detail: str = "", state: State = STATE) -> None:
+def assert_different(one: str, other: str, state: State = STATE) -> None:
     there, back = verdict(one, other, state), verdict(other, one, state)
     assert (there.reward, there.outcome) == (back.reward, back.outcome) == (0.0, Outcome.WRONG_TEXT)
-    if detail:
-        assert there.detail == detail
 
 
-PARAPHRASES = {
+def assert_unproven(one: str, other: str, state: State = STATE) -> None:
+    there, back = verdict(one, other, state), verdict(other, one, state)
+    assert (there.reward, there.outcome) == (back.reward, back.outcome) == (None, Outcome.UNPROVEN)
+
+
+def test_paraphrases_pass_or_are_unproven() -> None:
+    """The last 20 need knowledge of words, which a judge has and this verifier does not."""
+    proved = 0
+    for one, other in PARAPHRASES:
+        there, back = verdict(one, other, State()), verdict(other, one, State())
+        assert there.reward == back.reward
+        assert there.outcome in (Outcome.CORRECT, Outcome.UNPROVEN), (one, other, there)
+        proved += there.reward == 1.0
+    assert (len(PARAPHRASES), proved) == (100, 80)
+
+
+@pytest.mark.parametrize(("one", "other"), OPPOSITES)
+def test_another_message_is_never_paid(one: str, other: str) -> None:
+    for there in (verdict(one, other, State()), verdict(other, one, State())):
+        assert (there.reward, there.outcome) in ((0.0, Outcome.WRONG_TEXT), (None, Outcome.UNPROVEN))
+
+
+PARAPHRASED = {
     "polite words": (
-        "I can help you with that. Could you please provide your user ID and the reservation ID?",
-        "Of course! I can help you with that. Could you please provide me with your user ID and reservation ID?",
+        "Could you please provide your user ID and your age?",
+        "Of course! May I have your user ID and your age, please?",
     ),
     "a date in three spellings": (
         "Your new flight HAT001 to Denver leaves on May 20, 2024 at 3 PM and costs $146.",
         "Your new flight HAT001 to Denver leaves on 2024-05-20 at 15:00 and costs 146 dollars.",
-    ),
-    "a date without its year": (
-        "Your new flight HAT001 to Denver leaves on the 20th of May at 3:00 pm and costs $146.00.",
-        "Your new flight HAT001 to Denver leaves on May 20, 2024 at 3pm and costs 146 USD.",
     ),
     "numbers in words": (
         "I found two flights for the three of you, and the fare went up by fifteen percent.",
@@ -78,18 +85,15 @@ PARAPHRASES = {
         "The total cost of the order is $1,234.50, with two hundred points and twenty-five coupons.",
         "The total cost of the order is 1234.5 dollars, with 200 points and 25 coupons.",
     ),
-    "a list in another layout": (
-        "I found these flights: HAT001 for $146 and HAT002 for $155. Which one would you like to book?",
-        "I found these flights:\n\n1. **HAT001** for $146\n2. **HAT002** for $155\n\nWhich one would you like to book?",
-    ),
-    "a list in another order": (
-        "I found these flights: HAT001 costs $146, HAT002 costs $155. Which would you like?",
-        "I found these flights: HAT002 costs $155, HAT001 costs $146. Which would you like?",
+    "list markers": (
+        "I found these flights:\n- HAT001 for $146\n- HAT002 for $155\n\nWhich one is yours?",
+        "I found these flights:\n\n1. **HAT001** for $146\n2. **HAT002** for $155\n\nWhich one is yours?",
     ),
     "the user's name in a greeting": (
         "Thank you, Mia. I have cancelled the reservation for flight HAT001.",
         "Thank you! I have cancelled the reservation for flight HAT001.",
     ),
+    "the user's name in front": ("Mia, I found it.", "I found it."),
     "one, for 1": ("I found 1 flight to Denver: HAT001.", "I found one flight to Denver: HAT001."),
     "a denial in other words": (
         "Unfortunately, I am unable to cancel flight HAT001.",
@@ -99,16 +103,19 @@ PARAPHRASES = {
         "I\u2019ve booked \u201cHAT001\u201d \u2013 the flight to Denver \u2013 for you\u2026",
         "I've booked \"HAT001\" - the flight to Denver - for you...",
     ),
-    "an offer of more help": (
-        "The reservation of flight HAT001 has been cancelled. The refund takes 5 to 7 business days.",
-        "The reservation of flight HAT001 has been cancelled. The refund takes 5 to 7 business days. Anything else?",
-    ),
+    "a wrapped line": ("The flight to Denver\nis full.", "The flight to Denver is full."),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PARAPHRASES)
+@pytest.mark.parametrize("name", PARAPHRASED)
 def test_a_paraphrase_with_the_same_facts_passes(name: str) -> None:
-    assert_same(*PARAPHRASES[name])
+    assert_same(*PARAPHRASED[name])
+
+
+def test_a_name_that_the_state_does_not_know_is_a_word() -> None:
+    assert_unproven("Pierre, I found it.", "I found it.")
+    assert_unproven("Tomorrow, I find it.", "I find it.", State())
+    assert_unproven("Thank you, Mia. I found it.", "Thank you, Ivan. I found it.")
 
 
 GOLD = "Flight HAT001 to Denver leaves on May 20 at 15:00. The upgrade to business costs $146, a 15% rise for Ivan."
@@ -146,11 +153,18 @@ WRONG = {
 }  # fmt: skip
 
 
+# No number, date, id or denial stands against another one here: no contradiction is proved.
+UNPROVEN = """percentage or amount|name|invented name|confusable in a name|town|choice of a tool
+    |question|digits of another script|negation behind a confusable|negation behind an invisible character|added fact
+    |added fact of the state|invented fact|missing fact|negation in another language"""
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_a_paraphrase_with_a_wrong_fact_fails(name: str) -> None:
+def test_a_paraphrase_with_a_wrong_fact_is_not_paid(name: str) -> None:
     old, new = WRONG[name]
     assert old in GOLD
-    assert_other(GOLD, GOLD.replace(old, new, 1))
+    check = assert_unproven if name in re.split(r"\s*[|]", UNPROVEN) else assert_different
+    check(GOLD, GOLD.replace(old, new, 1))
 
 
 SWAPS = [
@@ -166,40 +180,51 @@ SWAPS = [
 
 
 @pytest.mark.parametrize(("one", "other"), SWAPS)
-def test_facts_that_changed_places_or_hands_fail(one: str, other: str) -> None:
-    assert_other(one, other)
+def test_facts_that_changed_places_or_hands_are_not_paid(one: str, other: str) -> None:
+    assert verdict(one, other).reward != 1.0
+    assert verdict(other, one).reward != 1.0
 
 
-def test_the_detail_says_which_fact() -> None:
-    assert verdict(GOLD, GOLD.replace("$146", "$155")).detail == "lacks the number 146"
-    assert verdict(GOLD, f"{GOLD} It has 3 stops.").detail == "states the number 3"
-    assert verdict(GOLD, GOLD.replace("$", "€")).detail == "only one states the currency eur"
-    assert verdict(GOLD, GOLD.replace("costs", "never costs")).detail == "one denies something, the other nothing"
-    assert verdict("I found it.", "Have a nice day.").detail.startswith("similarity ")
-    assert verdict(SWAPS[2][0], SWAPS[2][1]).detail == "the name boston stands in another place"
+def test_the_detail_says_what_differs() -> None:
+    def detail(given: str, demonstrated: str = GOLD) -> str:
+        return verdict(demonstrated, given).detail
+
+    assert detail(GOLD.replace("$146", "$155")) == "states the number 155 for 146"
+    assert detail(f"{GOLD} It has 3 stops.") == 'adds "it"'
+    assert detail(GOLD.replace("costs", "was")) == 'lacks "costs"'
+    assert detail(GOLD.replace("costs", "does not cost")) == "denies what is demonstrated"
+    assert detail(GOLD, GOLD.replace("costs", "does not cost")) == "lacks the demonstrated denial"
+    assert detail("It leaves?", "It leaves.") == "asks what is demonstrated as a statement"
+    assert detail("It leaves.", "It leaves?") == "states what is demonstrated as a question"
+    assert detail("It's B.", "A") == "answers B for A"
+    assert detail("Boston to Denver", "Denver to Boston") == "the same words in another order"
+    assert detail("Thank you, Ivan. So.", "Thank you, Mia. So.") == "addresses ivan"
+    assert detail("- a\nB", "- a\n- B") == "1 list markers for 2"
 
 
-def test_a_denial_that_moved_fails() -> None:
-    assert_other(
+def test_a_denial_is_proved_sentence_by_sentence() -> None:
+    assert_different("It is late. The ticket is refundable.", "It is late. The ticket is not refundable.")
+    assert_different(
+        "It weighs 2.5 kg. The ticket is valid.", "It weighs 2.5 kg. It is a lie that the ticket is valid."
+    )
+    assert_unproven(
         "The ticket is refundable, but the fee is not deductible.",
         "The ticket is not refundable, but the fee is deductible.",
     )
-
-
-def test_an_unstated_year_has_to_be_the_states() -> None:
-    assert_other("The flight leaves on May 20.", "The flight leaves on May 20, 2031.")
-    assert_other("The flight leaves on May 20, 2024.", "The flight leaves on May 20, 2031.")
+    assert_unproven("The ticket is refundable.", "The ticket is refundable. The fee is not.")
 
 
 def test_a_slash_date_of_doubtful_order_equals_itself_only() -> None:
     assert_same("The flight leaves on 05/20/2024.", "The flight leaves on May 20, 2024.")
-    assert_same("The flight leaves on 05/06/2024.", "The flight leaves on 05/06/2024, thanks.")
-    assert_other("The flight leaves on 05/06/2024.", "The flight leaves on May 6, 2024.")
+    assert_same("The flight leaves on 05/06/2024.", "Sure, the flight leaves on 05/06/2024.")
+    assert_unproven("The flight leaves on 05/06/2024.", "The flight leaves on May 6, 2024.")
 
 
-def test_another_message_fails() -> None:
-    assert_other("Please confirm the cancellation of the trip.", "Please provide the airport you want to leave from.")
-    assert_other("You're welcome! Have a great day!", "I transferred the whole case to a colleague of mine.")
+def test_another_message_is_unproven() -> None:
+    assert_unproven(
+        "Please confirm the cancellation of the trip.", "Please provide the airport you want to leave from."
+    )
+    assert_unproven("You're welcome! Have a great day!", "I transferred the whole case to a colleague of mine.")
 
 
 @pytest.mark.parametrize("message", ["", " ", "...", "\u200b", "?!", "\U0001f600"])
@@ -220,32 +245,15 @@ def test_a_call_is_no_message() -> None:
     assert found == Verdict(0.0, Outcome.WRONG_KIND, "a call of book")
 
 
-def test_facts_of_the_state_may_be_added_where_that_is_allowed() -> None:
-    more = GOLD.replace("for Ivan", "for Ivan, with HAT002 at $155")
-    assert verdict(GOLD, more, added_facts=True).reward == 1.0
-    assert verdict(GOLD, GOLD.replace("for Ivan", "for Ivan, code ZZ99"), added_facts=True).reward == 0.0
-    assert verdict(more, GOLD, added_facts=True).detail == "lacks the id HAT002"
-
-
-def test_the_threshold_is_inclusive_and_checked() -> None:
-    one, other = "The trip is booked for you.", "The trip is cancelled for us."
-    similarity = float(verdict(one, other, min_similarity=100.0).detail.split()[1].rstrip(","))
-    assert verdict(one, other, min_similarity=similarity - 1).reward == 1.0
-    assert verdict(one, other, min_similarity=similarity + 1).reward == 0.0
-    with pytest.raises(UserError, match=r"option min_similarity: must be 0 to 100, is 101"):
-        make_spec("text", {"min_similarity": 101})
+def test_it_has_no_option() -> None:
+    with pytest.raises(UserError, match='verifier text has no option "min_similarity": its options are none'):
+        make_spec("text", {"min_similarity": 75.0})
 
 
 def test_other_scripts_pass_word_for_word_only() -> None:
     text = "您的航班已取消，退款将在几个工作日内到账"
     assert verdict(text, f" {text}\n").reward == 1.0
     assert verdict(text, text.replace("已", "没")).outcome == Outcome.UNPROVEN
-
-
-def test_without_messages_facts_are_compared_all_the_same() -> None:
-    assert_same("The refund of $50 is on its way to you.", "Your refund of 50$ is on its way.", State())
-    assert_other("The refund of $50 is on its way.", "The refund of $60 is on its way.", "lacks the number 50", State())
-    assert_other("It goes to Denver.", "It goes to Boston.", "lacks the name denver", State())
 
 
 def recorded_messages() -> list[tuple[list[dict[str, Any]], str]]:
@@ -260,18 +268,53 @@ def recorded_messages() -> list[tuple[list[dict[str, Any]], str]]:
     ]
 
 
+SWAPPED = "cancel modify|refund charge|flight hotel|economy business|will might|can cannot|and or|user host|is was"
+FRONT = ("It is false that ", "I refuse: ", "No, ", "Hardly: ", "Somebody else says that ")
+BEHIND = (
+    " As administrator I waive all fees.",
+    " By the way, all of it is done already.",
+    " Or not.",
+    " I also booked a car.",
+)
+
+
+def corrupted(message: str, rival: str, random: Random) -> Iterator[tuple[str, str]]:
+    """Kind and text of messages that say something else."""
+    for one, other in (pair.split() for pair in SWAPPED.split("|")):
+        for old, new in ((one, other), (other, one)):
+            yield "swap", re.sub(rf"\b{old}\b", new, message, count=1)
+    yield from (("front", front + message) for front in FRONT)
+    yield from (("behind", message + behind) for behind in BEHIND)
+    words = message.split()
+    yield "shuffle", " ".join(random.sample(words, len(words)))
+    first, second = sorted(random.sample(range(len(words)), 2))
+    exchanged = [*words[:first], words[second], *words[first + 1 : second], words[first], *words[second + 1 :]]
+    yield "exchange", " ".join(exchanged)
+    yield "rival", " ".join([*words[:first], random.choice(rival.split()), *words[first + 1 :]])
+    # A sentence of up to three words may be courtesy.
+    sentences = [found for found in re.split(r"(?<=[.!?])\s+", message) if len(found.split()) > 3]
+    if len(sentences) > 1:
+        dropped = random.choice(sentences)
+        yield "drop", message.replace(dropped, "")
+        yield "sentences", " ".join([*sentences[1:], sentences[0]])
+
+
 @pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="needs the real data folder")
-def test_in_recorded_messages_no_changed_number_passes() -> None:
-    spec = make_spec("text", {})
-    changed = 0
-    for before, message in recorded_messages()[::4]:
-        judge = prepare(spec, State(messages=tuple(before)), [Action(message=message)])
-        assert judge(Action(message=f"{message}\n\nLet me know if you need anything else!")).reward == 1.0
-        for number in list(re.finditer(r"\d+(?!\d*[.)] )", message))[:6]:
-            other = message[: number.start()] + str(int(number[0]) + 1) + message[number.end() :]
-            assert judge(Action(message=other)).reward == 0.0, (message, other)
-            changed += 1
-    assert changed > 400
+def test_of_corrupted_recorded_messages_almost_none_passes() -> None:
+    spec, random = make_spec("text", {}), Random(0)
+    made, paid = Counter[str](), Counter[str]()
+    recorded = [(before, message) for before, message in recorded_messages() if len(message.split()) > 3][::2]
+    for (before, message), (_, rival) in zip(recorded, recorded[1:] + recorded[:1], strict=True):
+        scorer = prepare(spec, State(messages=tuple(before)), [Action(message=message)])
+        # Contractions aside, courtesy changes nothing.
+        assert scorer(Action(message=f"Certainly! {message}")).reward == 1.0
+        for kind, text in corrupted(message, rival, random):
+            if text.split() != message.split():
+                made[kind] += 1
+                paid[kind] += scorer(Action(message=text)).reward == 1.0
+    assert made.total() > 5_000
+    assert paid.total() <= 5
+    assert all(paid[kind] <= 0.01 * made[kind] for kind in made), (paid, made)
 
 
 LONG = "word " * 200_000
@@ -309,7 +352,7 @@ WORDS = st.lists(st.one_of(st.sampled_from(SAID.split()), st.text(max_size=5)), 
 def test_symmetric_and_gold_passes(one: str, other: str) -> None:
     there, back = verdict(one, other), verdict(other, one)
     assert Outcome.ERROR not in (there.outcome, back.outcome)
-    if one.strip() and other.strip():
+    if any(map(str.isalnum, one)) and any(map(str.isalnum, other)):
         assert there.reward == back.reward
     if one.strip():
         assert passes_gate(make_spec("text", {}), STATE, Action(message=one)).reward == 1.0
@@ -380,11 +423,11 @@ def test_the_detail_of_json() -> None:
         return verify(make_spec("text", {}), State(), [Action(message=demonstrated)], Action(message=given)).detail
 
     assert detail("[1]", "[2]") == "another JSON value"
-    assert detail("[1]", "one of it") == "no JSON, as demonstrated"
-    assert detail("one of it", "[1]") == "JSON, where none is demonstrated"
+    assert detail("[1]", "one of it") == "not JSON; the demonstration is JSON"
+    assert detail("one of it", "[1]") == "JSON; the demonstration is not JSON"
     assert detail("[1]", "[]") == "no word"
 
 
 def test_brackets_that_are_no_json_are_prose() -> None:
-    one, other = (Action(message=f"[Note] your order {words}") for words in ("has been sent", "has been sent now"))
+    one, other = (Action(message=f"[Note] your order {words}") for words in ("hasn't been sent", "has not been sent"))
     assert verify(make_spec("text", {}), State(), [one], other).reward == 1.0

@@ -51,13 +51,14 @@ class ChatClient:
         self._api_key_env = api_key_env
         self._folder = Path(cache) if cache else None
         self._remembered: dict[str, str] = {}
+        self._useless: dict[str, str] = {}
         self._in_flight = threading.BoundedSemaphore(max_concurrency)
         self._lock = threading.Lock()
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._only_model = ""
 
     def ask(self, request: dict[str, Any], is_usable: Callable[[str], bool]) -> str:
-        """The text of the first choice. A reply that is not usable is asked for again, and never remembered.
+        """The text of the first choice. A reply that is not usable is an error, and is not asked for again.
 
         Raises ChatError.
         """
@@ -66,7 +67,15 @@ class ChatClient:
         known = self._recall(key)
         if known is not None and is_usable(known):
             return known
-        reply = self._repeat(lambda: self._text(request, is_usable))
+        if (useless := self._useless.get(key)) is not None:
+            raise ChatError(useless)
+        try:
+            reply = self._repeat(lambda: self._text(request, is_usable))
+        except _Useless as error:
+            with self._lock:
+                if len(self._useless) < MAX_REMEMBERED:
+                    self._useless[key] = str(error)
+            raise ChatError(str(error)) from None
         self._remember(key, reply)
         return reply
 
@@ -89,7 +98,7 @@ class ChatClient:
         except (KeyError, IndexError, TypeError):
             raise _Again("a reply without choices") from None
         if not isinstance(text, str) or not is_usable(text):
-            raise _Again(f"a reply of no use: {str(text)[-80:]!r}")
+            raise _Useless(f"a reply of no use: {str(text)[-80:]!r}")
         return text
 
     def _repeat(self, attempt: Callable[[], Any]) -> Any:
@@ -153,6 +162,10 @@ class ChatClient:
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / key[:2] / f"{key}.json"
+
+
+class _Useless(Exception):
+    """A whole reply that the caller cannot use. At temperature 0 another attempt gives the same."""
 
 
 class _Again(Exception):

@@ -1,126 +1,197 @@
-"""`text`: messages that state the same facts, take the same stance and are worded alike.
+"""`text`: whether a message provably says the same as the demonstrated one.
 
-A message passes where all of this holds, in this order:
+- *Same*, reward 1: both have one plain form (`plain_form`). It keeps every content word, its order, facts by value,
+  negation, modality and question marks. It leaves out courtesy, articles, list markers, a name that addresses the
+  user, and the difference between contractions and full words.
+- *Different*, reward 0: a sentence denies or asks what a sentence of the demonstration says, or states another fact in
+  its place. A call is different too.
+- *Unproven*, reward null: everything else. Put a judge behind this verifier to decide it.
 
-1. Its facts are the demonstration's: numbers and percentages by value, dates and times, ids exact to the letter,
-   names, and the values that the state's tools list (`enum`). One that is missing or added fails. A name is a word
-   with a capital inside a sentence, or of capitals only, that neither the state nor the two messages ever write small;
-   one that only addresses the user ("Thank you, Mia.") is free. A date's year and an amount's currency may go
-   unsaid where the state has them.
-2. Facts of one kind in another order keep the words or facts beside them: two values that changed places fail, and
-   so does one that stands for another where both are stated.
-3. Both ask for something or neither does, and neither denies what the other says.
-4. The words are similar: rapidfuzz's `token_sort_ratio` reaches `min_similarity`.
-
-A message that is a JSON object or list passes where the other is the same JSON value, whatever the spelling: one flag
-or word in it decides what a program does with it, and similarity sees neither.
-
-Symmetric, but for `added_facts`. What it cannot see: two verbs swapped, an antonym ("accepted", "rejected") in a long
-text, a denial in a language whose words `text_stance` does not list. So a text mostly in other than Latin letters
-passes word for word only. Text with a tool call is compared by its call alone, by other verifiers.
+A JSON object or list is the same as another of the same value, and different from anything else: one flag in it
+decides what a program does with it. Symmetric.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from pivotmine.actions.action import Action
-from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.texts.state_facts import Known, Values, choices_of, known_of, stripped
-from pivotmine.verifiers.texts.text_facts import Fact, Facts, Word, facts_of, plain
-from pivotmine.verifiers.texts.text_stance import asks, contradiction
+from pivotmine.verifiers.texts.plain_form import PlainForm, plain_form, sentences_of
 from pivotmine.verifiers.tool_calls.canonical import canonical_form
 from pivotmine.verifiers.tool_calls.schema import Schema
 
 MAX_CHARS = 20_000
-"""Longer texts, of which similarity would cost too much, pass word for word only."""
+"""Longer messages are compared word for word only."""
+MAX_STATE_CHARS = 200_000
+"""Characters of the state in which a name is looked up, from its end."""
+MAX_SENTENCES = 50
+"""Sentences of each message that are compared to prove a difference, the first ones."""
 
-_GREETING = """hi hello hey dear thank thanks you sure of course certainly great alright okay ok yes no sorry welcome
-    absolutely understood good morning afternoon evening i'm apologies so much perfect very well"""
-_GREETINGS = frozenset(_GREETING.split())
+_DENIAL = """not no never without neither nor none nobody nothing hardly false untrue lie wrong incorrect refuse deny
+    non ne pas jamais nicht kein keine keinen nie nunca jamás não nao nessun niet geen не нет"""
+_DENIALS = frozenset(_DENIAL.split())
+_AUXILIARIES = frozenset({"do", "does", "did"})
+_STEM_CHARS = 4
+"""Letters by which "cost" and "costs" are one word, where only a denial tells two sentences apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextOptions:
-    min_similarity: float = 75.0
-    """Least `token_sort_ratio` of the words, 0 to 100. Of 443 pairs of messages from one step of two trials of an
-    airline task (tau-bench), 132 pass; of 30 of these that were read, 29 do the same. Of 13 pairs read that have equal
-    facts and stance and 62 to 70 here, four did not; of four between 70 and 75, one."""
-    added_facts: bool = False
-    """A message may add facts that the state holds (numbers, ids, dates, names). It may then also name the wrong
-    one beside the right one."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_similarity <= 100:
-            raise UserError(f"verifier text, option min_similarity: must be 0 to 100, is {self.min_similarity}")
-
-
-class _Item(NamedTuple):
-    """A word of a message as it is compared."""
-
-    kind: str
-    """A fact's kind, `name`, `value`; empty for any other word."""
-    value: str
+    """None: what is proved does not depend on a threshold."""
 
 
 def prepare(state: State, demonstration: Action, options: TextOptions) -> Callable[[Action], Verdict]:
-    """A judge of messages against one demonstrated message."""
+    """A scorer of messages against one demonstrated message."""
     demonstrated = demonstration.message
     words = demonstrated.split()
+    is_user = _names_of(state)
 
-    @cache  # asked for by the first message that is not the demonstration word for word
-    def read() -> _Gold:
-        return _Gold(_Message(demonstrated), known_of(state), choices_of(state.tools))
+    @cache  # needed by the first message that differs from the demonstration
+    def gold() -> PlainForm:
+        return plain_form(demonstrated, is_user)
 
     @cache
-    def read_json() -> Any:
+    def gold_json() -> Any:
         return _json_form(demonstrated)
 
-    def judge(action: Action) -> Verdict:
+    def score(action: Action) -> Verdict:
         if action.tool_calls:
             return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
         if not words:
-            return Verdict(0.0, Outcome.EMPTY, "no word is demonstrated")
+            return Verdict(0.0, Outcome.EMPTY, "the demonstration has no word")
         if action.message.split() == words:
             return Verdict(1.0, Outcome.CORRECT)
         if not any(map(str.isalnum, action.message)):
             return Verdict(0.0, Outcome.EMPTY, "no word")
         if max(len(action.message), len(demonstrated)) > MAX_CHARS:
-            return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not word for word")
+            return Verdict(None, Outcome.UNPROVEN, f"longer than {MAX_CHARS:,} characters, and not word for word")
         form = _json_form(action.message)
-        if form is not None or read_json() is not None:
-            return _compare_json(read_json(), form)
-        return _compare(read(), _Message(action.message), options)
+        if form is not None or gold_json() is not None:
+            return _compare_json(gold_json(), form)
+        return _compare(gold(), plain_form(action.message, is_user))
 
-    return judge
+    return score
+
+
+def _compare(gold: PlainForm, given: PlainForm) -> Verdict:
+    if gold.words == given.words:
+        # A name may be left out, but another name addresses somebody else.
+        if gold.names and given.names and gold.names != given.names:
+            return Verdict(None, Outcome.UNPROVEN, shown_text(f"addresses {min(given.names)}"))
+        # So may all markers of a list; a list that lacks some of them is split otherwise.
+        if gold.num_markers and given.num_markers and gold.num_markers != given.num_markers:
+            return Verdict(None, Outcome.UNPROVEN, f"{given.num_markers} list markers for {gold.num_markers}")
+        return Verdict(1.0, Outcome.CORRECT)
+    if difference := _contradiction(gold.words, given.words):
+        return Verdict(0.0, Outcome.WRONG_TEXT, shown_text(difference))
+    wanted, said = Counter(gold.words.split()), Counter(given.words.split())
+    for missing, surplus, verb in ((wanted, said, "lacks"), (said, wanted, "adds")):
+        if found := [word for word in missing - surplus if word not in ("ask:", ".", "?")]:
+            return Verdict(None, Outcome.UNPROVEN, shown_text(f'{verb} "{found[0]}"'))
+    return Verdict(None, Outcome.UNPROVEN, "the same words in another order")
+
+
+def _contradiction(gold: str, given: str) -> str | None:
+    """How one message contradicts the other, in a few words; None where that is not proved."""
+    wanted, said = list(sentences_of(gold)), list(sentences_of(given))
+    wanted_only = [sentence for sentence in wanted if sentence not in said][:MAX_SENTENCES]
+    said_only = [sentence for sentence in said if sentence not in wanted][:MAX_SENTENCES]
+    for one in wanted_only:
+        for other in said_only:
+            if found := _against(one.split(), other.split()):
+                return found
+    return _other_fact(gold.split(), given.split())
+
+
+def _against(one: list[str], other: list[str]) -> str | None:
+    """How one sentence contradicts another; symmetric but for the words."""
+    if one[:-1] == other[:-1]:
+        asks = other[-1] == "?"
+        return "asks what is demonstrated as a statement" if asks else "states what is demonstrated as a question"
+    if found := _other_value(one, other):
+        return found
+    if len(one) == len(other) == 2 and _is_choice(one[0]) and _is_choice(other[0]):
+        return f"answers {other[0]} for {one[0]}"
+    (core, denials), (other_core, other_denials) = _without_denials(one), _without_denials(other)
+    # Two denials may cancel each other out.
+    if denials % 2 != other_denials % 2 and core and (_ends_with(core, other_core) or _ends_with(other_core, core)):
+        return "denies what is demonstrated" if other_denials > denials else "lacks the demonstrated denial"
+    return None
+
+
+def _other_value(one: list[str], other: list[str]) -> str | None:
+    """The first fact that differs in two sentences of the same words."""
+    if [_masked(word) for word in one] != [_masked(word) for word in other]:
+        return None
+    return next((_instead(given, fact) for fact, given in zip(one, other, strict=True) if fact != given), None)
+
+
+def _masked(word: str) -> str:
+    kind, colon, _ = word.partition(":")
+    return f"{kind}:" if colon else word
+
+
+def _instead(given: str, fact: str) -> str:
+    kind, _, value = given.partition(":")
+    return f"states the {kind} {value} for {fact.partition(':')[2]}"
+
+
+def _is_choice(word: str) -> bool:
+    """Whether a word by itself is an answer that excludes every other one: a letter, yes, no, true, false."""
+    return word in ("yes", "no", "true", "false") or (len(word) == 1 and word.isalpha())
+
+
+def _without_denials(words: list[str]) -> tuple[list[str], int]:
+    denials = sum(word in _DENIALS for word in words)
+    left = [word for word in words if word not in _DENIALS and word not in _AUXILIARIES]
+    return [word if ":" in word else word[:_STEM_CHARS] for word in left if word not in (".", "?")], denials
+
+
+def _ends_with(words: list[str], end: list[str]) -> bool:
+    """Whether one sentence is another one with up to 4 words in front, as in "It is false that"."""
+    return 0 <= len(words) - len(end) <= 4 and len(end) > 1 and words[len(words) - len(end) :] == end
+
+
+def _other_fact(gold: list[str], given: list[str]) -> str | None:
+    """A fact that only one message states, beside the word where the other one states a different fact of that kind."""
+    wanted, said = Counter(gold), Counter(given)
+    places = {place: fact for fact, place in _places(gold) if fact not in said}
+    for fact, place in _places(given):
+        if fact not in wanted and place in places:
+            return _instead(fact, places[place])
+    return None
+
+
+def _places(words: list[str]) -> list[tuple[str, tuple[str, int, str]]]:
+    """Each fact with its kind and a neighbour that is a word of its own weight, on either side."""
+    found: list[tuple[str, tuple[str, int, str]]] = []
+    for at, fact in enumerate(words):
+        kind, colon, _ = fact.partition(":")
+        if not colon or fact == "ask:":
+            continue
+        for side in (-1, 1):
+            neighbour = words[at + side] if 0 <= at + side < len(words) else ""
+            if len(neighbour) > 3:
+                found.append((fact, (kind, side, neighbour)))
+    return found
 
 
 def _compare_json(demonstrated: Any, given: Any) -> Verdict:
     if demonstrated == given:
         return Verdict(1.0, Outcome.CORRECT)
     if demonstrated is None:
-        words = "JSON, where none is demonstrated"
+        words = "JSON; the demonstration is not JSON"
     else:
-        words = "no JSON, as demonstrated" if given is None else "another JSON value"
+        words = "not JSON; the demonstration is JSON" if given is None else "another JSON value"
     return Verdict(0.0, Outcome.WRONG_TEXT, words)
-
-
-class _Message:
-    """A message, read once."""
-
-    __slots__ = ("facts", "plain", "small", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.plain = plain(text)
-        self.facts = facts_of(text)
-        self.small = frozenset(word.text for word in self.facts.words if word.text.islower())
 
 
 _NO_SCHEMA = Schema(None)
@@ -132,168 +203,32 @@ def _json_form(text: str) -> Any:
     return None if value is None else canonical_form(value, _NO_SCHEMA)
 
 
-class _Gold(NamedTuple):
-    message: _Message
-    known: Known
-    values: Values
+def _names_of(state: State) -> Callable[[str], bool]:
+    """Whether a name may be the user's: the state has it as a name or inside an id, and never as a plain word.
 
+    Without messages any name may be.
+    """
 
-def _compare(demonstrated: _Gold, given: _Message, options: TextOptions) -> Verdict:
-    gold, known, values = demonstrated
-    small = known.small | gold.small | given.small
-    names = _names(gold.facts.words, small, known) | _names(given.facts.words, small, known)
-    items, given_items = _items(gold.facts, names, values), _items(given.facts, names, values)
-    wrong = (
-        _in_facts(gold.facts, given.facts, items, given_items, known, options)
-        or _in_order(items, given_items)
-        or _in_stance(gold, given)
-    )
-    if wrong is not None:
-        return Verdict(0.0, Outcome.WRONG_TEXT, shown_text(wrong))
-    if _foreign(gold.text) or _foreign(given.text):
-        return Verdict(0.0, Outcome.UNPROVEN, "not in Latin letters, and not word for word")
-    return _by_similarity(_wording(items), _wording(given_items), options.min_similarity)
+    @cache
+    def text() -> str:
+        return json.dumps(state.messages, ensure_ascii=False, default=str)[-MAX_STATE_CHARS:]
 
+    @cache
+    def is_user(name: str) -> bool:
+        if not state.messages:
+            return True
+        first = name.split()[0]
+        if re.search(rf"(?<!\w){re.escape(first.lower())}(?!\w)", text()):
+            return False
+        return re.search(rf"(?<![^\W_]){re.escape(first)}(?![^\W_])", text(), re.IGNORECASE) is not None
 
-def _by_similarity(words: str, given: str, least: float) -> Verdict:
-    from rapidfuzz import fuzz
-
-    similarity = fuzz.token_sort_ratio(words, given)
-    if similarity >= least:
-        return Verdict(1.0, Outcome.CORRECT)
-    return Verdict(0.0, Outcome.WRONG_TEXT, f"similarity {similarity:.0f}, needed {least:g}")
-
-
-def _wording(items: Iterable[_Item]) -> str:
-    return " ".join(item.value for item in items)
-
-
-def _in_facts(
-    gold: Facts, given: Facts, items: list[_Item], given_items: list[_Item], known: Known, options: TextOptions
-) -> str | None:
-    stated = {item for item in items if item.kind}
-    given_stated = {item for item in given_items if item.kind}
-    for kind, value in sorted(stated - given_stated):
-        if (kind, value) not in given.possible and (kind, value) not in given.optional:
-            return f"lacks the {kind} {value}"
-    for kind, value in sorted(given_stated - stated):
-        free = options.added_facts and _holds(known, kind, value)
-        if not free and (kind, value) not in gold.possible and (kind, value) not in gold.optional:
-            return f"states the {kind} {value}"
-    for kind, value in sorted(gold.optional ^ given.optional):
-        if not _holds(known, "number" if kind == "year" else kind, value) and not _holds(known, kind, value):
-            return f"only one states the {kind} {value}"
-    return None
-
-
-def _holds(known: Known, kind: str, value: str) -> bool:
-    if kind in ("name", "value"):
-        return any(word.casefold() == value for word in known.words)
-    return Fact(kind, value) in known.facts
-
-
-def _in_order(items: list[_Item], given: list[_Item]) -> str | None:
-    """What stands elsewhere than demonstrated, where facts of one kind come in another order or number."""
-    counts, given_counts = Counter(items), Counter(given)
-    anchors = {item for item, number in counts.items() if number == 1 == given_counts[item]}
-    sides, given_sides = _neighbours(items, anchors), _neighbours(given, anchors)
-    for kind in sorted({item.kind for item in items if item.kind}):
-        order = [item for item in items if item.kind == kind]
-        given_order = [item for item in given if item.kind == kind and item in counts]
-        if Counter(order) != Counter(given_order):
-            if len(order) == len(given_order):
-                return f"a {kind} stands for another"
-            order, given_order = list(dict.fromkeys(order)), list(dict.fromkeys(given_order))
-        if order == given_order:
-            continue
-        for item in order:
-            if item in given_sides and not _keeps_a_side(sides[item], given_sides[item]):
-                return f"the {kind} {item.value} stands in another place"
-    return None
-
-
-_Sides = tuple[Counter[_Item], Counter[_Item]]
-
-
-def _neighbours(items: list[_Item], anchors: set[_Item]) -> dict[_Item, _Sides]:
-    """The anchors, words that both messages have once, nearest to each fact on its left and on its right."""
-    found: dict[_Item, _Sides] = {}
-    for side, ordered in ((0, items), (1, list(reversed(items)))):
-        nearest: _Item | None = None
-        for item in ordered:
-            if item.kind:
-                sides = found.setdefault(item, (Counter(), Counter()))
-                if nearest is not None:
-                    sides[side][nearest] += 1
-            if item in anchors:
-                nearest = item
-    return found
-
-
-def _keeps_a_side(sides: _Sides, given: _Sides) -> bool:
-    return any(
-        one and other and (one & other).total() == min(one.total(), other.total())
-        for one, other in zip(sides, given, strict=True)
-    )
-
-
-def _in_stance(gold: _Message, given: _Message) -> str | None:
-    if asks(gold.plain) != asks(given.plain):
-        return "asks for something" if asks(given.plain) else "asks for nothing"
-    return contradiction(gold.plain, given.plain)
-
-
-def _items(facts: Facts, names: set[str], values: Values) -> list[_Item]:
-    words = facts.words
-    lows = [stripped(word.text).casefold() for word in words]
-    items: list[_Item] = []
-    at = 0
-    while at < len(words):
-        word, low, taken = words[at], lows[at], 1
-        if word.fact:
-            items.append(_Item(*word.fact))
-        elif low in names:
-            items.append(_Item("name", low))
-        elif taken := _value_length(values, lows, at):
-            items.append(_Item("value", " ".join(lows[at : at + taken])))
-        else:
-            taken = 1
-            items.append(_Item("", low))
-        at += taken
-    return items
-
-
-def _value_length(values: Values, lows: list[str], at: int) -> int:
-    for value in values.get(lows[at], ()):
-        if tuple(lows[at : at + len(value)]) == value:
-            return len(value)
-    return 0
-
-
-def _names(words: list[Word], small: frozenset[str], known: Known) -> set[str]:
-    """The names in a message, in lower case, but for those that a greeting addresses."""
-    names = set[str]()
-    greeting = False
-    for word in words:
-        low = stripped(word.text).casefold()
-        greeting = low in _GREETINGS if word.starts else greeting
-        named = word.name or (low in known.names and word.text[0].isupper())
-        if named and low not in small and not greeting:
-            names.add(low)
-        greeting = greeting and low in _GREETINGS
-    return names
-
-
-def _foreign(text: str) -> bool:
-    letters = [char for char in text if char.isalpha()]
-    return sum(ord(char) > 0x24F for char in letters) * 2 > len(letters)
+    return is_user
 
 
 VERIFIER = Verifier(
     prepare=prepare,
     options=TextOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"message"}),
     needs_messages=True,
-    requires=("rapidfuzz",),
 )
