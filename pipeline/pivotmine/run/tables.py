@@ -126,15 +126,17 @@ PROFILES = pa.schema(
         _column("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored"),
         _column("min_reward", _FLOAT, "least reward; null: nothing scored"),
         _column("max_reward", _FLOAT, "greatest reward; null: nothing scored"),
-        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `never` (all 0), `always` (all 1) or `constant`; null: nothing scored"),
+        _column("mean_low", _FLOAT, "mean reward with each unproven sample as 0, over all samples but failures; null: nothing judged, or written by an older version, which counted unproven samples as 0 in `mean`"),
+        _column("mean_high", _FLOAT, "the same with each unproven sample as 1; null: as above"),
+        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `undecided` (some are null because unproven), `never` (all 0), `always` (all 1) or `constant`; null: nothing judged"),
         *[_column(f"num_{outcome}", _INT, f"samples with outcome `{outcome}`") for outcome in Outcome],
         _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
-        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), its prior fitted on the run; null: nothing scored"),
+        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), by the samples with a reward; its prior is fitted on the run; null: nothing scored"),
         _column("posterior_beta", _FLOAT, "as above"),
         _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
         _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
         _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
-        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot, by the samples with a reward, under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
     ]
 )  # fmt: skip
 TRIAGE = pa.schema(

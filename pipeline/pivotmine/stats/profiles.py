@@ -2,6 +2,10 @@
 
 mean = sum(r) / n, variance = sum((r - mean)^2) / n: the population form, as in PivotRL (arXiv 2603.21383, section 3),
 over the samples with a reward. Statistics over nothing are null.
+
+Rewards that are null because nothing could be proved are not missing at random: a policy may write what no verifier
+can decide. So two more means bound the truth. `mean_low` counts each unproven sample as 0, `mean_high` as 1, both over
+the samples that the machinery did not fail on.
 """
 
 from __future__ import annotations
@@ -20,23 +24,28 @@ POSTERIOR_COLUMNS = (
     *("stopping", "posterior_alpha", "posterior_beta", "posterior_mean", "posterior_low", "posterior_high"),
     "pivot_probability",
 )
-"""What only the whole run can tell of a state: null until it does."""
+"""What depends on the whole run; null until `with_posteriors` fills it."""
 
 
 def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verifier_id: str) -> pa.Table:
-    """The `profiles` rows of one policy under one verifier.
+    """The `profiles` rows of one policy under one verifier, ordered by state_id.
 
     scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples and gate of every sampled state,
-    those that have no scores included. Order: state_id.
+    including those without scores.
     """
-    # Sums of floats depend on their order, and polars' on the number of threads: sorted, they are the same everywhere.
+    # Sums of floats depend on their order, and in polars on the number of threads. Sorted, they are always the same.
     reward = pl.col("reward").sort()
+    is_unproven = pl.col("outcome") == str(Outcome.UNPROVEN)
+    decided, judged = pl.col("reward").filter(~is_unproven).sort(), pl.col("reward").is_not_null() | is_unproven
     statistics = scores.group_by("state_id").agg(
         reward.count().cast(pl.Int32).alias("num_scored"),
         reward.mean().alias("mean"),
         reward.var(ddof=0).alias("variance"),
         reward.min().alias("min_reward"),
         reward.max().alias("max_reward"),
+        (decided.sum() / judged.sum()).fill_nan(None).alias("mean_low"),
+        ((decided.sum() + is_unproven.sum()) / judged.sum()).fill_nan(None).alias("mean_high"),
+        (is_unproven & pl.col("reward").is_null()).any().alias("is_open"),
         *[(pl.col("outcome") == str(o)).sum().cast(pl.Int32).alias(f"num_{o}") for o in Outcome],
     )
     counts = ["num_scored", *(f"num_{outcome}" for outcome in Outcome)]
@@ -57,13 +66,34 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
 def _reward_class() -> pl.Expr:
     low, high = pl.col("min_reward"), pl.col("max_reward")
     return (
-        pl.when(low.is_null())
-        .then(None)
-        .when(high - low > SAME_REWARD)
+        pl.when(high - low > SAME_REWARD)
         .then(pl.lit("sometimes"))
+        .when(pl.col("is_open").fill_null(False))  # the rewards that are missing might differ
+        .then(pl.lit("undecided"))
+        .when(low.is_null())
+        .then(None)
         .when(high <= SAME_REWARD)
         .then(pl.lit("never"))
         .when(low >= 1 - SAME_REWARD)
         .then(pl.lit("always"))
         .otherwise(pl.lit("constant"))
     )
+
+
+def with_bounds(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Profiles with `num_unproven`, `mean_low` and `mean_high`, and `num_undecided`: unproven samples worth null.
+
+    Profiles of an older run have no bounds: there an unproven sample always had reward 0.
+    """
+    absent = {"num_unproven": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
+    missing = [pl.lit(None, kind).alias(name) for name, kind in absent.items() if name not in profiles.columns]
+    unproven = pl.col("num_unproven").fill_null(0)
+    bounded = profiles.with_columns(missing).with_columns(
+        num_unproven=unproven,
+        mean_low=pl.coalesce("mean_low", "mean"),
+        mean_high=pl.coalesce("mean_high", pl.col("mean") + unproven / pl.col("num_scored")),
+    )
+    # The bounds lie num_unproven / n apart; n exceeds num_scored by the unproven samples without a reward.
+    judged = (unproven / (pl.col("mean_high") - pl.col("mean_low"))).round()
+    undecided = pl.when(unproven > 0).then(judged - pl.col("num_scored")).otherwise(0)
+    return bounded.with_columns(num_undecided=undecided.fill_null(0).cast(pl.Int32))

@@ -212,6 +212,9 @@ def select(
     ] = None,
     max_mean: MaxMean = 0.6,
     min_scored: Annotated[int, typer.Option(help="Least scored samples of a state.", min=1)] = 2,
+    min_decided: Annotated[
+        float, typer.Option(help="Minimum share of decided samples in states with unproven ones.", show_default=True)
+    ] = 0.5,
     min_pivot_probability: Annotated[
         float | None, typer.Option(help="Least chance that a new profile would make the state a pivot.")
     ] = None,

@@ -19,6 +19,8 @@ from fractions import Fraction
 
 import polars as pl
 
+from pivotmine.stats.profiles import with_bounds
+
 STRATEGIES = ("pivots", "mixed", "random", "all")
 HOLDOUTS = ("none", "half")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -38,7 +40,9 @@ class SelectConfig:
     max_mean: float = 0.6
     """The mean reward of a pivot is below it (the paper's lambda; 0.6 in its one known setting)."""
     min_scored: int = 2
-    """Least scored samples of a state; `all` does not ask."""
+    """Minimum number of scored samples of a state; `all` does not ask."""
+    min_decided: float = 0.5
+    """Minimum share of decided samples, in [0, 1], of a state with unproven samples whose reward is null."""
     min_pivot_probability: float | None = None
     """Least chance that a new profile would make the state a pivot (`profiles`), in [0, 1]; None: do not ask."""
     holdout: str = "none"
@@ -69,10 +73,10 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
     """The candidates in the stated order with `reject_reason`: null for those that are kept.
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
-    num_scored, mean, variance, reward_class, pivot_probability and gate (null where there is none); one row a state,
-    with `all` one a turn.
+    num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is none), and its num_unproven,
+    mean_low and mean_high (absent or null: see `with_bounds`); one row per state, with `all` one per turn.
     """
-    ruled = _ordered(candidates, config).with_columns(reject_reason=_rule(config))
+    ruled = _ordered(with_bounds(candidates), config).with_columns(reject_reason=_rule(config))
     if config.max_prompt_tokens is not None:
         ruled = _reject(ruled, pl.col("num_prompt_tokens") > config.max_prompt_tokens, "prompt_too_long")
     if config.variance_share is not None:
@@ -105,6 +109,7 @@ def _rule(config: SelectConfig) -> pl.Expr:
     """Why a state does not satisfy the strategy, before any cap; null where it does."""
     if config.strategy == "all":
         return pl.lit(None, pl.String)
+    decided_share = pl.col("num_scored") / (pl.col("num_scored") + pl.col("num_undecided"))
     profiled = (
         pl.when(pl.col("num_scored").is_null())
         .then(pl.lit("not_profiled"))
@@ -112,6 +117,8 @@ def _rule(config: SelectConfig) -> pl.Expr:
         .then(pl.lit("no_verifier"))
         .when(pl.col("gate") != "correct")
         .then(pl.lit("unverifiable"))
+        .when((pl.col("num_undecided") > 0) & (decided_share < config.min_decided))
+        .then(pl.lit("undecided"))
         .when(pl.col("num_scored") < config.min_scored)
         .then(pl.lit("too_few_scored"))
     )
@@ -120,7 +127,10 @@ def _rule(config: SelectConfig) -> pl.Expr:
     differing = profiled.when(pl.col("reward_class") != "sometimes").then(pl.col("reward_class"))
     if config.strategy == "mixed":
         return differing.otherwise(None)
-    bounded = differing.when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
+    # Above the bound whatever the unproven samples are worth; then, above it if they are worth enough.
+    bounded = differing.when(pl.col("mean_low") >= config.max_mean).then(pl.lit("mean_too_high"))
+    bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_high") >= config.max_mean))
+    bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
     if config.min_pivot_probability is None:
         return bounded.otherwise(None)
     doubtful = pl.col("pivot_probability") < config.min_pivot_probability
@@ -170,6 +180,7 @@ def check(config: SelectConfig) -> str | None:
         f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
         f"--variance-share {share}: in (0, 1]": share is not None and not 0 < share <= 1,
         f"--min-pivot-probability {chance}: in [0, 1]": chance is not None and not 0 <= chance <= 1,
+        f"--min-decided {config.min_decided}: in [0, 1]": not 0 <= config.min_decided <= 1,
         f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}": chance is not None
         and config.strategy != "pivots",
         f"--holdout {config.holdout}: choose from {', '.join(HOLDOUTS)}": config.holdout not in HOLDOUTS,

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.texts.json_texts import json_of
 
@@ -87,7 +87,7 @@ def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions) 
         return Verdict(1.0, Outcome.CORRECT)
     text, given_text = "".join(piece.text for piece in gold), "".join(piece.text for piece in given)
     if max(len(text), len(given_text)) > MAX_CHARS:
-        return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not equal")
+        return unproven(f"more than {MAX_CHARS:,} characters, and not equal")
     if options.same_words and (difference := _difference(_words(gold), _words(given))):
         return Verdict(0.0, Outcome.WRONG_ARGUMENTS, difference)
     return _by_similarity(text, given_text, options.min_similarity)
@@ -159,5 +159,11 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=TerminalOptions, version=1, kinds=frozenset({"message"}), requires=("rapidfuzz",)
+    prepare=prepare,
+    options=TerminalOptions,
+    version=1,
+    kinds=frozenset({"message"}),
+    abstains=True,
+    reads_commands=True,
+    requires=("rapidfuzz",),
 )

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.texts.json_texts import json_of
 from pivotmine.verifiers.texts.state_facts import Known, Values, choices_of, known_of, stripped
 from pivotmine.verifiers.texts.text_facts import Fact, Facts, Word, facts_of, plain
@@ -92,7 +92,7 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
         if not any(map(str.isalnum, action.message)):
             return Verdict(0.0, Outcome.EMPTY, "no word")
         if max(len(action.message), len(demonstrated)) > MAX_CHARS:
-            return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not word for word")
+            return unproven(f"more than {MAX_CHARS:,} characters, and not word for word")
         form = _json_form(action.message)
         if form is not None or read_json() is not None:
             return _compare_json(read_json(), form)
@@ -151,7 +151,7 @@ def _compare(demonstrated: _Gold, given: _Message, options: TextOptions) -> Verd
     if wrong is not None:
         return Verdict(0.0, Outcome.WRONG_TEXT, shown_text(wrong))
     if _foreign(gold.text) or _foreign(given.text):
-        return Verdict(0.0, Outcome.UNPROVEN, "not in Latin letters, and not word for word")
+        return unproven("not in Latin letters, and not word for word")
     return _by_similarity(_wording(items), _wording(given_items), options.min_similarity)
 
 
@@ -294,6 +294,7 @@ VERIFIER = Verifier(
     options=TextOptions,
     version=2,
     kinds=frozenset({"message"}),
+    abstains=True,
     needs_messages=True,
     requires=("rapidfuzz",),
 )
