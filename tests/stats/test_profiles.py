@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pivotmine.run.tables import PROFILES
-from pivotmine.stats.profiles import POSTERIOR_COLUMNS, profile
+from pivotmine.stats.profiles import POSTERIOR_COLUMNS, profile, with_bounds
 from pivotmine.verifiers import Outcome
 
 REWARDS = st.none() | st.sampled_from([0.0, 1.0, 5e-7, 1 - 5e-7, 0.3]) | st.floats(0, 1, allow_subnormal=False)
@@ -50,17 +50,30 @@ def expected(state: str, samples: list[tuple[float | None, Outcome]]) -> dict[st
         "variance": pytest.approx(statistics.pvariance(scored), abs=1e-12) if scored else None,
         "min_reward": min(scored, default=None),
         "max_reward": max(scored, default=None),
-        "reward_class": expected_class(scored),
+        **expected_bounds(samples),
+        "reward_class": expected_class(samples),
         **{f"num_{outcome}": sum(o is outcome for _, o in samples) for outcome in Outcome},
         **dict.fromkeys(POSTERIOR_COLUMNS),
     }
 
 
-def expected_class(scored: list[float]) -> str | None:
-    if not scored:
-        return None
+def expected_bounds(samples: list[tuple[float | None, Outcome]]) -> dict[str, Any]:
+    judged = [(reward, o) for reward, o in samples if reward is not None or o is Outcome.UNPROVEN]
+    low, high = ([worth if o is Outcome.UNPROVEN else reward or 0.0 for reward, o in judged] for worth in (0.0, 1.0))
+    return {
+        "mean_low": pytest.approx(statistics.fmean(low), abs=1e-12) if low else None,
+        "mean_high": pytest.approx(statistics.fmean(high), abs=1e-12) if high else None,
+    }
+
+
+def expected_class(samples: list[tuple[float | None, Outcome]]) -> str | None:
+    scored = [reward for reward, _ in samples if reward is not None]
     if any(abs(a - b) > 1e-6 for a in scored for b in scored):
         return "sometimes"
+    if any(reward is None and outcome is Outcome.UNPROVEN for reward, outcome in samples):
+        return "undecided"
+    if not scored:
+        return None
     if all(reward <= 1e-6 for reward in scored):
         return "never"
     return "always" if all(reward >= 1 - 1e-6 for reward in scored) else "constant"
@@ -107,3 +120,32 @@ def test_a_state_without_scores_has_a_profile_of_nulls() -> None:
     assert (row["num_samples"], row["num_scored"], row["gate"]) == (4, 0, "no_verifier")
     assert row["mean"] is row["variance"] is row["min_reward"] is row["max_reward"] is row["reward_class"] is None
     assert all(row[f"num_{outcome}"] == 0 for outcome in Outcome)
+
+
+@given(SAMPLES)
+def test_the_unproven_samples_without_a_reward_are_told_from_the_bounds(
+    rewards: dict[str, list[tuple[float | None, Outcome]]],
+) -> None:
+    # A verifier's worth is one for all its samples.
+    null = {s: [(None if o is Outcome.UNPROVEN else r, o) for r, o in samples] for s, samples in rewards.items()}
+    zero = {s: [(0.0 if o is Outcome.UNPROVEN else r, o) for r, o in samples] for s, samples in rewards.items()}
+    for given_rewards, counts in [(null, True), (zero, False)]:
+        found = with_bounds(pl.DataFrame(profiles(given_rewards), pl.DataFrame(PROFILES.empty_table()).schema))
+        expected = {s: counts * sum(o is Outcome.UNPROVEN for _, o in samples) for s, samples in rewards.items()}
+        assert dict(found.select("state_id", "num_undecided").iter_rows()) == expected
+
+
+def test_profiles_of_an_older_run_counted_what_was_unproven_as_zero() -> None:
+    old = pl.DataFrame(
+        {"state_id": ["a", "b"], "num_scored": [4, 0], "num_unproven": [2, 0], "mean": [0.25, None]},
+        {"state_id": pl.String, "num_scored": pl.Int32, "num_unproven": pl.Int32, "mean": pl.Float64},
+    )
+    found = with_bounds(old).select("num_undecided", "mean_low", "mean_high").rows()
+    assert found == [(0, 0.25, 0.75), (0, None, None)]
+
+
+def test_a_made_state_of_three_same_and_thirteen_unproven_is_not_always_right() -> None:
+    same, unproven = (1.0, Outcome.CORRECT), (None, Outcome.UNPROVEN)
+    (row,) = profiles({"a": [same] * 3 + [unproven] * 13})
+    assert (row["mean"], row["mean_low"], row["mean_high"]) == (1.0, 3 / 16, 1.0)
+    assert (row["num_scored"], row["num_unproven"], row["reward_class"]) == (3, 13, "undecided")

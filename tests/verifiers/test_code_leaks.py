@@ -84,8 +84,9 @@ def test_leak_a_file_whose_path_ends_alike() -> None:
 
 def test_leak_a_command_of_the_same_first_word_and_path() -> None:
     gold = call("bash", command="grep -rn 'def save' src/models/user.py")
-    for other in ("grep -rn 'def load' src/models/user.py", "grep -rn . src/models/user.py", "grep src/models/user.py"):
+    for other in ("grep -rn 'def load' src/models/user.py", "grep -rn . src/models/user.py"):
         assert outcome("shell", gold, call("bash", command=other)) == Outcome.WRONG_ARGUMENTS
+    assert outcome("shell", gold, call("bash", command="grep src/models/user.py")) == Outcome.UNPROVEN
 
 
 def test_leak_the_words_of_a_command_in_another_order() -> None:

@@ -45,8 +45,7 @@ def hostile_actions() -> list[Action]:
 def check(verdict: Verdict) -> None:
     assert verdict.reward is None or 0 <= verdict.reward <= 1
     assert (verdict.reward == 1) == (verdict.outcome == Outcome.CORRECT)
-    assert verdict.reward is not None or verdict.outcome in (Outcome.ERROR, Outcome.UNPROVEN)
-    assert verdict.reward is None or verdict.outcome != Outcome.ERROR
+    assert (verdict.reward is None) == (verdict.outcome == Outcome.ERROR or verdict.is_unproven)
     assert verdict.detail.isprintable()
     assert len(verdict.detail) < 1000
 

@@ -15,7 +15,7 @@ RECORDED = make_spec("recorded", {})
     [
         (Action(message="x", recorded_reward=1.0), Verdict(1.0, Outcome.CORRECT)),
         (Action(message="x", recorded_reward=0.0), Verdict(0.0, Outcome.WRONG_KIND)),
-        (Action(tool_calls=CALL.tool_calls, recorded_reward=0.0), Verdict(0.0, Outcome.UNPROVEN)),
+        (Action(tool_calls=CALL.tool_calls, recorded_reward=0.0), Verdict(0.0, Outcome.WRONG_ARGUMENTS)),
         (Action(tool_calls=CALL.tool_calls, recorded_reward=0.3), Verdict(0.3, Outcome.PARTIAL)),
         (Action(truncated=True, recorded_reward=0.0), Verdict(0.0, Outcome.TRUNCATED)),
         (Action(truncated=True, recorded_reward=1.0), Verdict(1.0, Outcome.CORRECT)),

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     WRONG_TEXT = "wrong_text"
     """A text that lacks, contradicts or does not resemble what was demonstrated."""
     UNPROVEN = "unproven"
-    """It may do the same, but the verifier cannot show it: reward 0."""
+    """It may do the same, but the verifier cannot prove it: reward null or 0, as the verifier's `unproven` says."""
     PARTIAL = "partial"
     """Right in part: a reward between 0 and 1."""
     INVALID_CALL = "invalid_call"

@@ -43,6 +43,13 @@ def _statistic(
     return _column(name, kind, doc, **added)
 
 
+def _bound_of_mean(pl: ModuleType, worth: int) -> Any:
+    """The mean reward if each unproven sample were worth this much, over all samples but failures."""
+    is_unproven = pl.col("outcome") == str(Outcome.UNPROVEN)
+    decided, judged = pl.col("reward").filter(~is_unproven).sort(), pl.col("reward").is_not_null() | is_unproven
+    return ((decided.sum() + worth * is_unproven.sum()) / judged.sum()).fill_nan(None)
+
+
 def absent_value(column: pa.Field) -> float | str | bool | None:
     """What a part without this column means by it."""
     return json.loads(column.metadata[b"absent"])
@@ -188,15 +195,17 @@ PROFILES = pa.schema(
         _statistic("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored", lambda pl: pl.col("reward").sort().var(ddof=0)),
         _statistic("min_reward", _FLOAT, "minimum reward; null: nothing scored", lambda pl: pl.col("reward").min()),
         _statistic("max_reward", _FLOAT, "maximum reward; null: nothing scored", lambda pl: pl.col("reward").max()),
-        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `never` (all 0), `always` (all 1) or `constant`; null: nothing scored"),
+        _statistic("mean_low", _FLOAT, "mean reward with each unproven sample as 0, over all samples but failures; null: nothing judged", lambda pl: _bound_of_mean(pl, 0), since=2, absent=-1.0),
+        _statistic("mean_high", _FLOAT, "the same with each unproven sample as 1; null: as above", lambda pl: _bound_of_mean(pl, 1), since=2, absent=-1.0),
+        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `undecided` (some are null because unproven), `never` (all 0), `always` (all 1) or `constant`; null: nothing judged"),
         *[_num_outcome(outcome) for outcome in Outcome],
         _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
-        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), its prior fitted on the run; null: nothing scored"),
+        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), by the samples with a reward; its prior is fitted on the run; null: nothing scored"),
         _column("posterior_beta", _FLOAT, "as above"),
         _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
         _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
         _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
-        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
+        _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot, by the samples with a reward, under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
     ]
 )  # fmt: skip
 TRIAGE = pa.schema(

@@ -2,6 +2,10 @@
 
 mean = sum(r) / n, variance = sum((r - mean)^2) / n: the population form, as in PivotRL (arXiv 2603.21383, section 3),
 over the samples with a reward. Statistics over nothing are null.
+
+Rewards that are null because nothing could be proved are not missing at random: a policy may write what no verifier
+can decide. So two more means bound the truth. `mean_low` counts each unproven sample as 0, `mean_high` as 1, both over
+the samples that the machinery did not fail on.
 """
 
 from __future__ import annotations
@@ -19,19 +23,20 @@ POSTERIOR_COLUMNS = (
     *("stopping", "posterior_alpha", "posterior_beta", "posterior_mean", "posterior_low", "posterior_high"),
     "pivot_probability",
 )
-"""What only the whole run can tell of a state: null until it does."""
+"""What depends on the whole run; null until `with_posteriors` fills it."""
 
 
 def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verifier_id: str) -> pa.Table:
-    """The `profiles` rows of one policy under one verifier.
+    """The `profiles` rows of one policy under one verifier, ordered by state_id.
 
     scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples and gate of every sampled state,
-    those that have no scores included. Order: state_id.
+    including those without scores.
     """
     types = pl.DataFrame(PROFILES.empty_table()).schema
     aggregates = [aggregate(pl).cast(types[name]).alias(name) for name, aggregate in STATISTICS.items()]
     counts = [name for name in STATISTICS if types[name].is_integer()]
-    statistics = scores.group_by("state_id").agg(aggregates)
+    is_open = (pl.col("outcome") == str(Outcome.UNPROVEN)) & pl.col("reward").is_null()
+    statistics = scores.group_by("state_id").agg(*aggregates, is_open=is_open.any())
     profiles = (
         states.join(statistics, on="state_id", how="left")
         .with_columns(pl.col(counts).fill_null(0))
@@ -49,13 +54,39 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
 def _reward_class() -> pl.Expr:
     low, high = pl.col("min_reward"), pl.col("max_reward")
     return (
-        pl.when(low.is_null())
-        .then(None)
-        .when(high - low > SAME_REWARD)
+        pl.when(high - low > SAME_REWARD)
         .then(pl.lit("sometimes"))
+        .when(pl.col("is_open").fill_null(False))  # the rewards that are missing might differ
+        .then(pl.lit("undecided"))
+        .when(low.is_null())
+        .then(None)
         .when(high <= SAME_REWARD)
         .then(pl.lit("never"))
         .when(low >= 1 - SAME_REWARD)
         .then(pl.lit("always"))
         .otherwise(pl.lit("constant"))
     )
+
+
+def _known(bound: str) -> pl.Expr:
+    """A bound of the mean; null where an older version did not write it (-1)."""
+    return pl.when(pl.col(bound) >= 0).then(pl.col(bound))
+
+
+def with_bounds(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Profiles with `num_unproven`, `mean_low` and `mean_high`, and `num_undecided`: unproven samples worth null.
+
+    Profiles of an older run have no bounds: there an unproven sample always had reward 0.
+    """
+    absent = {"num_unproven": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
+    missing = [pl.lit(None, kind).alias(name) for name, kind in absent.items() if name not in profiles.columns]
+    unproven = pl.col("num_unproven").fill_null(0)
+    bounded = profiles.with_columns(missing).with_columns(
+        num_unproven=unproven,
+        mean_low=pl.coalesce(_known("mean_low"), "mean"),
+        mean_high=pl.coalesce(_known("mean_high"), pl.col("mean") + unproven / pl.col("num_scored")),
+    )
+    # The bounds lie num_unproven / n apart; n exceeds num_scored by the unproven samples without a reward.
+    judged = (unproven / (pl.col("mean_high") - pl.col("mean_low"))).round()
+    undecided = pl.when(unproven > 0).then(judged - pl.col("num_scored")).otherwise(0)
+    return bounded.with_columns(num_undecided=undecided.fill_null(0).cast(pl.Int32))

@@ -1,13 +1,15 @@
-"""What a verifier is: its answers, its declaration, and a verifier together with its options.
+"""What a verifier is: its verdicts, its declaration, and a verifier together with its options.
 
-A verifier's module ends with its `VERIFIER`; `registry` names them. This module imports none of them.
+A verifier's module ends with its `VERIFIER`, and `registry` names them all. This module imports no verifier.
+`answers` says how verdicts combine.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pivotmine import strict_json
@@ -16,62 +18,87 @@ from pivotmine.run.outcomes import Outcome
 
 MAX_SHOWN = 80
 """Characters of a name, a path or a value that a detail shows."""
+BY_KIND, ZERO, NULL = "by_kind", "zero", "null"
+WORTHS = (BY_KIND, ZERO, NULL)
+"""What an unproven answer is worth (`VerifierSpec.unproven`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     reward: float | None
-    """In [0, 1]; null where the machinery failed."""
+    """In [0, 1]; null if the answer is unproven (outcome `unproven`) or the machinery failed (any other outcome)."""
     outcome: Outcome
     """Why."""
     detail: str = ""
     """One line for a person: which argument, which tool, which exception."""
 
+    @property
+    def is_unproven(self) -> bool:
+        """Whether the verifier could show neither that the actions are the same nor that they differ."""
+        return self.reward is None and self.outcome == Outcome.UNPROVEN
+
+
+def unproven(detail: str = "") -> Verdict:
+    """The answer of a verifier that can prove neither same nor different."""
+    return Verdict(None, Outcome.UNPROVEN, detail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a verifier may know of the state: hostile text, to be compared and never executed."""
+    """What a verifier may know of the state. It is hostile text: compare it, never execute it."""
 
     tools: tuple[dict[str, Any], ...] = ()
     """Tool definitions in OpenAI form (`{"type": "function", "function": {"name", "parameters"}}`)."""
     messages: tuple[dict[str, Any], ...] = field(default=())
-    """The messages before the turn; empty where the verifier does not ask for them."""
+    """The messages before the turn; empty if the verifier does not ask for them."""
     action_format: str | None = None
     """`native` or None, or the text convention of the state's turns; then `tools` are the ones it implies."""
 
 
 Scorer = Callable[[Action], Verdict]
-"""A verifier made ready for one state: what it needs of the demonstrations is computed."""
+"""A verifier prepared for one state: what it needs from the demonstrations is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifier:
     prepare: Callable[[State, Action, Any], Scorer]
-    """A judge from a state, one demonstration of a kind it handles, and the options. Pure. Hostile text may
-    make it raise: `VerifierSpec.judge` turns every exception into a verdict."""
+    """Returns a scorer for a state, one demonstration of a kind that it handles, and the options. Pure. Hostile text
+    may make it raise: `VerifierSpec.judge` turns every exception into a verdict."""
     options: type[Any]
-    """A frozen dataclass, every field with a default; a value that makes no sense is a UserError. Its property
-    `machinery`, where it has one, names the options that change no verdict: they are no part of the verifier's id."""
+    """A frozen dataclass, every field with a default. A value that makes no sense is a UserError. If it has a property
+    `machinery`, that names the options that change no verdict; they are not part of the verifier's id."""
     version: int
-    """Raised by whoever changes any verdict: scores of two versions are never mixed."""
+    """Raise it when any verdict changes. Scores of two versions are never mixed."""
     kinds: frozenset[str]
-    """The kinds of demonstration (`Action.kind`) it can compare with; of one made of others, those that they can."""
+    """The kinds of demonstration (`Action.kind`) that it can compare. A combination asks its members instead."""
+    abstains: bool = False
+    """Whether it may answer unproven. Then the option `unproven` of its spec is part of its id. A combination
+    abstains if a member does."""
+    reads_commands: bool = False
+    """Whether a message that it judges is a command, a query or a batch of keystrokes: something a harness executes."""
     judges_all: bool = False
-    """Whether it judges truncated, unreadable and empty actions itself, as published verifiers do that know no
-    such outcome; elsewhere these never come to a verifier."""
+    """Whether it judges truncated, unreadable and empty actions itself, as published verifiers do that have no
+    outcome for them. Other verifiers never see such actions."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
     asks_all_members: bool = False
-    """Of a verifier made of others: whether it handles only the kinds that all of them handle, not any of them."""
+    """For a combination: whether it handles only the kinds that all members handle, instead of any of them."""
+    picks: Callable[[Any, Action], VerifierSpec | None] | None = None
+    """For a combination in which one member judges a demonstration: which one, given the options."""
     waits: bool = False
-    """Whether its judges wait for a server: then they are worth calling from `options.max_concurrency` threads at
-    once. They are safe to be called so; as `prepare` gives them, all judges are."""
+    """Whether its scorers wait for a server. Then `options.max_concurrency` threads may call them at once. All
+    scorers can be called from several threads."""
     check_server: Callable[[Any], None] | None = None
-    """Asks that server once, with these options; UserError where it gives no verdict."""
+    """Asks that server once, with these options; UserError if it gives no verdict."""
     requires: tuple[str, ...] = ()
-    """Modules outside the standard library that it imports inside itself; asked for before the first row."""
+    """Modules outside the standard library that it imports when it runs; checked before the first row."""
     extra: str = ""
-    """The extra of pivotmine that installs them; empty: they come with pivotmine itself."""
+    """The extra of pivotmine that installs them; empty: pivotmine itself does."""
+
+    @property
+    def missing_modules(self) -> list[str]:
+        """Those of `requires` that are not installed."""
+        return [module for module in self.requires if find_spec(module) is None]
 
 
 ALL_KINDS = frozenset({"tool_call", "message"})
@@ -87,6 +114,9 @@ class VerifierSpec:
     """An instance of that verifier's options dataclass."""
     verifier: Verifier
     """The verifier itself."""
+    unproven: str = BY_KIND
+    """What an unproven answer is worth: `zero` (reward 0), `null` (no reward), or `by_kind`: `null` for messages,
+    `zero` for calls and commands. Only the outermost verifier applies it; a member always has `by_kind`."""
 
     @property
     def is_default(self) -> bool:
@@ -95,21 +125,36 @@ class VerifierSpec:
 
     @property
     def options_json(self) -> str:
-        """All options, defaults included, as canonical JSON."""
-        return strict_json.canonical(_as_json(self.options, deciding_only=False))
+        """All options, defaults included, as canonical JSON; with `unproven` if an answer may be that."""
+        return strict_json.canonical(self._json(deciding_only=False))
 
     @property
     def verifier_id(self) -> str:
-        """Name and 8 hex digits over name, version and options: equal where every verdict is."""
-        members = (member.verifier_id for member in self.members)
+        """Name and 8 hex digits over name, version and options: equal ids give equal verdicts."""
+        members = (member._member_id for member in self.members)
+        options = strict_json.canonical(self._json(deciding_only=True))
+        return _digest(self.name, self.verifier.version, options, members)
+
+    @property
+    def _member_id(self) -> str:
+        """The id without `unproven`, which a member does not apply."""
+        members = (member._member_id for member in self.members)
         options = strict_json.canonical(_as_json(self.options, deciding_only=True))
-        identity = "\n".join((self.name, str(self.verifier.version), options, *members))
-        return f"{self.name.replace(':', '.')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        return _digest(self.name, self.verifier.version, options, members)
+
+    def _json(self, *, deciding_only: bool) -> dict[str, Any]:
+        options = _as_json(self.options, deciding_only=deciding_only)
+        return {**options, "unproven": self.unproven} if self.abstains or self.unproven != BY_KIND else options
 
     @property
     def members(self) -> tuple[VerifierSpec, ...]:
-        """The verifiers that this one is made of; none of most."""
+        """The verifiers that this one is made of; empty for most."""
         return tuple(getattr(self.options, "members", ()))
+
+    @property
+    def abstains(self) -> bool:
+        """Whether an answer may be unproven."""
+        return self.verifier.abstains or any(member.abstains for member in self.members)
 
     @property
     def needs_messages(self) -> bool:
@@ -118,30 +163,42 @@ class VerifierSpec:
 
     @property
     def judges_all(self) -> bool:
-        """Whether truncated, unreadable and empty actions come to it; to members they come by each one's own rule."""
+        """Whether it sees truncated, unreadable and empty actions; each member has its own rule."""
         return bool(self.members) or self.verifier.judges_all
 
     @property
     def num_waiting(self) -> int:
-        """How many of its judges are worth calling at once, from threads, since they wait; 0: none waits."""
+        """How many of its scorers, which wait for a server, may be called at once from threads; 0: it does not wait."""
         own = self.options.max_concurrency if self.verifier.waits else 0
         return max((own, *(member.num_waiting for member in self.members)))
 
     def check_server(self) -> None:
-        """UserError where a server that it waits for gives no verdict: for who would rather know before he begins."""
+        """UserError if a server that it needs gives no verdict. Call it before a long run."""
         if (check := self.verifier.check_server) is not None:
             check(self.options)
         for member in self.members:
             member.check_server()
 
     def handles(self, kind: str) -> bool:
-        """Whether turns of this kind can be verified; a turn that cannot is a reject, never a reward."""
+        """Whether turns of this kind can be verified. A turn that cannot be is a reject, never a reward."""
         if not self.members:
             return kind in self.verifier.kinds
         return (all if self.verifier.asks_all_members else any)(member.handles(kind) for member in self.members)
 
+    def is_command(self, demonstration: Action) -> bool:
+        """Whether the demonstration is something a harness executes, in a call or in a message."""
+        if demonstration.tool_calls:
+            return True
+        if self.verifier.picks is not None:
+            picked = self.verifier.picks(self.options, demonstration)
+            return picked is not None and picked.is_command(demonstration)
+        return self.verifier.reads_commands or any(member.is_command(demonstration) for member in self.members)
+
     def judge(self, state: State, demonstration: Action) -> Scorer:
-        """A judge of actions against one demonstration, of a kind that is handled; no exception leaves it."""
+        """A scorer of actions against one demonstration of a kind that is handled. It never raises.
+
+        An unproven answer has no reward here, whatever the verifier wrote: `run_verifier` says what it is worth.
+        """
         try:
             compare = self.verifier.prepare(state, demonstration, self.options)
         except Exception as error:
@@ -154,6 +211,8 @@ class VerifierSpec:
                 return verdict
             try:
                 verdict = compare(action)
+                if verdict.outcome == Outcome.UNPROVEN:
+                    return unproven(verdict.detail)
                 if verdict.reward is None or 0 <= verdict.reward <= 1:
                     return verdict
                 raise ValueError(f"a reward of {verdict.reward} is not in [0, 1]")
@@ -163,8 +222,13 @@ class VerifierSpec:
         return guarded
 
 
+def _digest(name: str, version: int, options: str, members: Iterable[str]) -> str:
+    identity = "\n".join((name, str(version), options, *members))
+    return f"{name.replace(':', '.')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
 def _as_json(value: Any, *, deciding_only: bool) -> Any:
-    """Options as JSON values; with `deciding_only`, at every level without those that change no verdict."""
+    """Options as JSON values; with `deciding_only`, without those that change no verdict, at every level."""
     if isinstance(value, VerifierSpec):
         return {"name": value.name, "options": _as_json(value.options, deciding_only=deciding_only)}
     if is_dataclass(value):
@@ -184,7 +248,7 @@ def default_spec(name: str, verifier: Verifier) -> VerifierSpec:
 
 
 def unusable(action: Action) -> Verdict | None:
-    """The verdict on an action that is whole in no verifier's eyes: truncated, not to be read, or empty."""
+    """The verdict on an action that no verifier can accept: truncated, unreadable or empty; None for any other."""
     if action.truncated:
         return Verdict(0.0, Outcome.TRUNCATED)
     if action.unparsed:
@@ -195,7 +259,8 @@ def unusable(action: Action) -> Verdict | None:
 
 
 def shown_text(text: str) -> str:
-    """Like `shown`, for words. A lone surrogate, too, would break every file it is written to."""
+    """Text of at most MAX_SHOWN characters, escaped where it is not printable. A lone surrogate would break every file
+    that it is written to."""
     cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
     if cut.isprintable():
         return cut

@@ -1,7 +1,8 @@
-"""`recorded`: the reward that came with the data, where rollouts were sampled and judged elsewhere.
+"""`recorded`: the reward that came with the data, for rollouts that were sampled and judged elsewhere.
 
-It compares nothing: a demonstration is worth 1, a sample what its `Action.recorded_reward` says, and null where none
-came with it. Truncated, unreadable and empty samples keep the reward that was recorded for them.
+It compares nothing. A demonstration is worth 1. A sample is worth what its `Action.recorded_reward` says, or null if
+no reward came with it. Truncated, unreadable and empty samples keep the reward that was recorded for them.
+A recorded 0 is somebody's answer "different"; its outcome names the kind of action, for the reason is not known.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedOptions:
-    """There is nothing to choose."""
+    """No options."""
 
 
 def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Callable[[Action], Verdict]:
-    """A judge that reads what was recorded."""
+    """A scorer that reads what was recorded."""
 
     def judge(action: Action) -> Verdict:
         reward = action.recorded_reward
@@ -35,7 +36,7 @@ def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Ca
 
 
 def _without_record(demonstration: Action, action: Action) -> Verdict:
-    # The demonstration itself was never sampled: its place in the data is what vouches for it.
+    # The demonstration was never sampled; that it was recorded vouches for it.
     if action is demonstration:
         return Verdict(1.0, Outcome.CORRECT)
     return Verdict(None, Outcome.ERROR, "no reward came with this sample")
@@ -46,7 +47,7 @@ def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
         return Outcome.TRUNCATED
     if action.kind != demonstration.kind:
         return Outcome.WRONG_KIND
-    return Outcome.UNPROVEN
+    return Outcome.WRONG_ARGUMENTS if action.tool_calls else Outcome.WRONG_TEXT
 
 
-VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=1, kinds=ALL_KINDS, judges_all=True)
+VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=2, kinds=ALL_KINDS, judges_all=True)

@@ -1,15 +1,14 @@
-"""The verifiers by name, and how a name and a table of options become one."""
+"""The verifiers by name; reads a verifier from its name and a table of options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
 from pivotmine.errors import MissingPackage, UserError
 from pivotmine.verifiers import python, recorded, search_query
-from pivotmine.verifiers.base import Verifier, VerifierSpec
+from pivotmine.verifiers.base import BY_KIND, WORTHS, Verifier, VerifierSpec
 from pivotmine.verifiers.composed import auto, combinators, third_party
 from pivotmine.verifiers.edits import edit
 from pivotmine.verifiers.llm_judge import llm_judge
@@ -21,7 +20,7 @@ from pivotmine.verifiers.terminals import terminal
 from pivotmine.verifiers.texts import text
 from pivotmine.verifiers.tool_calls import exact, tool_call, tool_name
 
-# To add one: a module that ends with its `VERIFIER`, and a line here.
+# To add a verifier: write a module that ends with its `VERIFIER`, and add a line here.
 VERIFIERS: dict[str, Verifier] = {
     "all": combinators.ALL,
     "any": combinators.ANY,
@@ -47,11 +46,17 @@ VERIFIERS: dict[str, Verifier] = {
 
 
 def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
-    """A verifier by name, its options as TOML or `options_json` gives them; UserError that names what is allowed."""
+    """A verifier by name, with options as TOML or `options_json` gives them.
+
+    Every verifier has the option `unproven` (`VerifierSpec.unproven`). UserError that names what is allowed.
+    """
     verifier = find_verifier(name)
     _require(name, verifier)
-    kind = verifier.options
-    return VerifierSpec(name, kind(**_read_fields(f"verifier {name}", kind, options)), verifier)
+    kind, given = verifier.options, dict(options)
+    worth = given.pop("unproven", BY_KIND)
+    if worth not in WORTHS:
+        raise UserError(f"verifier {name}, option unproven: choose one of {', '.join(WORTHS)}, not {worth!r:.80}")
+    return VerifierSpec(name, kind(**_read_fields(f"verifier {name}", kind, given)), verifier, worth)
 
 
 def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,13 +68,13 @@ def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[s
             allowed = ", ".join(sorted(annotations)) or "none"
             raise UserError(f'{what} has no option "{option}": its options are {allowed}')
         if annotations[option] not in _READERS:
-            raise UserError(f"{what}, option {option}: {annotations[option]} is no type that an option can have")
+            raise UserError(f"{what}, option {option}: {annotations[option]} is not a type that an option can have")
         values[option] = _READERS[annotations[option]](f"{what}, option {option}", value)
     return values
 
 
 def find_verifier(name: str) -> Verifier:
-    """The verifier of a name; UserError where there is none."""
+    """The verifier of a name; UserError if there is none."""
     if ":" in name:
         return third_party.load(name)
     if name not in VERIFIERS:
@@ -78,8 +83,7 @@ def find_verifier(name: str) -> Verifier:
 
 
 def _require(name: str, verifier: Verifier) -> None:
-    missing = [module for module in verifier.requires if find_spec(module) is None]
-    if missing:
+    if missing := verifier.missing_modules:
         extra = verifier.extra
         what = f"'.[{extra}]'" if extra else "."
         words = f"in the project's folder, `pip install -c constraints.txt {what}`"
@@ -112,8 +116,16 @@ def _strings(where: str, value: Any) -> tuple[str, ...]:
 
 
 def _spec(where: str, value: Any) -> VerifierSpec:
-    if isinstance(value, VerifierSpec):
-        return value
+    spec = value if isinstance(value, VerifierSpec) else _read_spec(where, value)
+    if spec.unproven != BY_KIND:
+        raise UserError(
+            f"{where}: {spec.name} sets unproven = {spec.unproven!r}, which only the outermost verifier applies; "
+            "set it there"
+        )
+    return spec
+
+
+def _read_spec(where: str, value: Any) -> VerifierSpec:
     if not isinstance(value, dict) or set(value) != {"name", "options"} or not isinstance(value["options"], dict):
         raise UserError(f"{where}: must be a verifier, {{name, options}}, is {value!r:.80}")
     return make_spec(str(value["name"]), value["options"])

@@ -1,13 +1,14 @@
-"""Rules for every verifier: what comes before it, the best of several demonstrations, exceptions as verdicts.
+"""Rules for every verifier: what comes before it, several demonstrations, exceptions, what unproven is worth.
 
-A judge never raises, whatever the state, the demonstrations or the action hold. In this order:
+A scorer never raises, whatever the state, the demonstrations or the action hold. In this order:
 
-1. reward 0 for a truncated sample (TRUNCATED), for one with a call that could not be read (INVALID_CALL) and
-   for one with neither text nor call (EMPTY), except for a verifier that `judges_all`;
-2. each demonstration is compared with the action on its own. One of a kind that the verifier does not handle
-   gives WRONG_KIND against an action of another kind, and null against one of its own: nobody can tell;
-3. the best verdict counts, the first among equals. A reward below 1 beside a null is null: the demonstration
-   that could not be compared might have matched.
+1. Truncated (TRUNCATED), unreadable (INVALID_CALL) and empty (EMPTY) samples get reward 0, except from a verifier
+   that `judges_all`.
+2. Each demonstration is compared with the action by itself. A demonstration of a kind that the verifier does not
+   handle gives WRONG_KIND against an action of another kind, and a failure (null) against one of its own kind.
+3. The answers combine as `answers.any_of`: one demonstration that is the same is enough.
+4. An answer that is still unproven gets what the spec's `unproven` says it is worth. This is applied once, outside
+   all members, so a combination inside never sees it.
 """
 
 from __future__ import annotations
@@ -15,29 +16,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.base import Outcome, Scorer, State, Verdict, VerifierSpec, unusable
+from pivotmine.verifiers import answers
+from pivotmine.verifiers.base import BY_KIND, NULL, ZERO, Outcome, Scorer, State, Verdict, VerifierSpec, unusable
 
 
 def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) -> Scorer:
-    """A judge of any number of actions in one state; what the demonstrations need is computed once."""
+    """A scorer of any number of actions in one state; what the demonstrations need is computed once."""
     assert demonstrations, "a state without a demonstration is no candidate"
     judges = [_judge(spec, state, demonstration) for demonstration in demonstrations]
-    if len(judges) == 1:
-        return judges[0]
+    message_worth = _message_worth(spec, demonstrations)
+    call_worth = ZERO if spec.unproven == BY_KIND else spec.unproven
 
     def judge(action: Action) -> Verdict:
-        return _best([compare(action) for compare in judges])
+        verdict = judges[0](action) if len(judges) == 1 else answers.any_of(compare(action) for compare in judges)
+        if verdict.reward is not None:
+            return verdict
+        return answers.valued(verdict, call_worth if action.tool_calls else message_worth)
 
     return judge
 
 
+def _message_worth(spec: VerifierSpec, demonstrations: Sequence[Action]) -> str:
+    """What an unproven message is worth: by its kind nothing at all, unless messages are commands here."""
+    messages = [demonstration for demonstration in demonstrations if not demonstration.tool_calls]
+    if spec.unproven != BY_KIND:
+        return spec.unproven
+    return ZERO if not messages or any(map(spec.is_command, messages)) else NULL
+
+
 def verify(spec: VerifierSpec, state: State, demonstrations: Sequence[Action], action: Action) -> Verdict:
-    """The verdict on one action; for several in one state, `prepare` is quicker."""
+    """The verdict on one action. For several actions in one state, `prepare` is faster."""
     return prepare(spec, state, demonstrations)(action)
 
 
 def passes_gate(spec: VerifierSpec, state: State, demonstration: Action) -> Verdict:
-    """The verdict on a demonstration against itself: a state is worth sampling only where its reward is 1."""
+    """The verdict on a demonstration against itself. A state is worth sampling only if its reward is 1."""
     return verify(spec, state, [demonstration], demonstration)
 
 
@@ -58,10 +71,3 @@ def _unhandled_judge(spec: VerifierSpec, kind: str) -> Scorer:
         return Verdict(0.0, Outcome.WRONG_KIND, f"a {action.kind}, demonstrated a {kind}")
 
     return judge
-
-
-def _best(verdicts: Sequence[Verdict]) -> Verdict:
-    best = max(verdicts, key=lambda verdict: -1.0 if verdict.reward is None else verdict.reward)
-    if best.reward == 1.0:
-        return best
-    return next((verdict for verdict in verdicts if verdict.reward is None), best)

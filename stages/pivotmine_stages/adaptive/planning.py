@@ -98,7 +98,8 @@ def _pilot(states: Sequence[StateSoFar], rule: StoppingRule, pilot_states: int) 
 
 
 def _is_open(state: StateSoFar, rule: StoppingRule) -> bool:
-    return state.least_mean < rule.max_mean and state.rewards.num_samples < rule.num_samples
+    is_possible = state.least_mean < rule.max_mean and not state.rewards.is_mostly_unproven
+    return is_possible and state.rewards.num_samples < rule.num_samples
 
 
 class _Kind(NamedTuple):

@@ -20,6 +20,7 @@ from pivotmine.errors import UserError
 from pivotmine.options import problem as problem_of
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
+from pivotmine.stats.profiles import with_bounds
 from pivotmine.stats.success_prior import Observed
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
@@ -253,8 +254,7 @@ class _Rounds:
 
     def _profiles(self) -> dict[str, dict[str, Any]]:
         path = self.run / "scores" / self.ids[0] / self.ids[1] / "profiles.parquet"
-        columns = ("state_id", "num_samples", "num_scored", "mean", "min_reward", "max_reward")
-        rows = rundir.scan(self.run, "profiles", [path] if path.exists() else []).select(columns).collect()
+        rows = with_bounds(rundir.scan(self.run, "profiles", [path] if path.exists() else []).collect())
         return {row["state_id"]: row for row in rows.iter_rows(named=True)}
 
     def _tokens(self) -> tuple[dict[str, tuple[int, int]], float]:

@@ -137,12 +137,19 @@ def _classes(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
 
 
+UNDECIDED_ADVICE = (
+    "undecided: the verifier could not prove enough samples of {:,} states; add a judge behind it in the config: "
+    '[verifiers.NAME] first_decided = ["auto", "judge"], then score and select with --verifier NAME'
+)
+
+
 def select_report(s: Mapping[str, Any]) -> str:
     """Summary of select."""
     lines = [
         f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
         f"of {s['candidates']:,} candidates",
         _rejects(s["rejects"]),
+        UNDECIDED_ADVICE.format(s["rejects"]["undecided"]) if s["rejects"].get("undecided") else "",
         f"{s['seconds']} s",
     ]
     return _block("select", lines)

@@ -18,6 +18,10 @@ from pivotmine import strict_json
 from pivotmine.run import rundir
 from pivotmine.stats.profiles import SAME_REWARD
 
+UNPROVEN_SAMPLES = 8
+"""After so many samples a state is given up if most of them are unproven and without a reward."""
+MIN_DECIDED = 0.5
+"""Default of `select --min-decided`."""
 _ROUNDING = 1e-9
 """Sums of rewards other than 0 and 1 depend on their order; a bound that is this close is not reached."""
 
@@ -51,27 +55,41 @@ class Rewards(NamedTuple):
     num_scored: int = 0
     total: float = 0.0
     low: float = 1.0
-    """Least reward; 1 where there is none."""
+    """Smallest reward; 1 if there is none."""
     high: float = 0.0
-    """Greatest reward; 0 where there is none."""
+    """Greatest reward; 0 if there is none."""
+    num_undecided: int = 0
+    """Unproven samples whose reward is null."""
 
     @property
     def differ(self) -> bool:
         return self.high - self.low > SAME_REWARD
 
+    @property
+    def is_mostly_unproven(self) -> bool:
+        """Whether enough samples show that the verifier cannot judge this state: no more are drawn."""
+        return self.num_samples >= UNPROVEN_SAMPLES and 2 * self.num_undecided > self.num_samples
 
-def is_decided(state: Rewards, rule: StoppingRule) -> bool:
-    """Whether the samples up to K can change nothing: a pivot already, or none whatever they earn."""
+
+def is_decided(state: Rewards, rule: StoppingRule, min_decided: float = MIN_DECIDED) -> bool:
+    """Whether the samples up to K can change nothing: a pivot already, or no pivot whatever they earn.
+
+    An unproven sample without a reward counts as 1 where a pivot is to be proved, and as 0 where the opposite is.
+    """
     left = max(rule.num_samples - state.num_samples, 0)
-    if left == 0:
+    if left == 0 or state.is_mostly_unproven:
         return True
     if state.num_scored < rule.min_scored:
         return False
-    scored = state.num_scored + left
-    # The same division as the mean's own, so that a mean of exactly `max_mean` is told as it will be.
+    judged = state.num_scored + state.num_undecided + left
+    # The same division as the mean's own, so that a mean of exactly `max_mean` is decided as it will be.
     margin = 0.0 if state.total % 1 == 0 else _ROUNDING
-    too_high = state.total / scored >= rule.max_mean + margin
-    return too_high or (state.differ and (state.total + left) / scored < rule.max_mean - margin)
+    if state.total / judged >= rule.max_mean + margin:
+        return True
+    below = (state.total + state.num_undecided + left) / judged < rule.max_mean - margin
+    # A single unproven sample brings in the rule about the share of decided ones.
+    enough = state.num_undecided == 0 or state.num_scored / judged >= min_decided
+    return state.differ and below and enough
 
 
 def least_samples(state: Rewards, rule: StoppingRule) -> int:
@@ -92,6 +110,7 @@ def _with(state: Rewards, successes: int, failures: int) -> Rewards:
         state.total + successes,
         min(state.low, 1.0 if successes else state.low, 0.0 if failures else state.low),
         max(state.high, 1.0 if successes else state.high, 0.0 if failures else state.high),
+        state.num_undecided,
     )
 
 
@@ -115,10 +134,12 @@ def write_rule(run: Path, policy_id: str, verifier_id: str, rule: StoppingRule) 
 
 def rewards_of(profile: dict[str, Any]) -> Rewards:
     """The sums of a row of `profiles`."""
+    undecided = profile.get("num_undecided", 0)
     if not profile["num_scored"]:
-        return Rewards(num_samples=profile["num_samples"])
+        return Rewards(num_samples=profile["num_samples"], num_undecided=undecided)
     total = round(profile["mean"] * profile["num_scored"], 9)
-    return Rewards(profile["num_samples"], profile["num_scored"], total, profile["min_reward"], profile["max_reward"])
+    low, high = profile["min_reward"], profile["max_reward"]
+    return Rewards(profile["num_samples"], profile["num_scored"], total, low, high, undecided)
 
 
 def finished(profiles: pl.DataFrame) -> pl.DataFrame:

@@ -24,6 +24,8 @@ class SelectConfig:
     """A pivot's mean reward is below this (the paper's lambda; 0.6 in its one known setting)."""
     min_scored: Annotated[int, Option(panel="Rule", min=1)] = 2
     """Minimum scored samples of a state; `all` ignores it."""
+    min_decided: Annotated[float, Option(panel="Rule", min=0, max=1)] = 0.5
+    """Minimum share of decided samples, in states with unproven samples that have no reward."""
     min_pivot_probability: Annotated[float | None, Option(panel="Rule", min=0, max=1)] = None
     """Minimum probability that a new profile would make the state a pivot again."""
     holdout: Annotated[Literal["none", "half"], Option(panel="Rule")] = "none"

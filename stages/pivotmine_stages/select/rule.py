@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import polars as pl
 
-from pivotmine.options import problem
+from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, salted_hash
 
@@ -24,11 +24,12 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
     """The candidates in the stated order with `reject_reason`: null for those that are kept.
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
-    num_scored, mean, variance, reward_class, pivot_probability and gate (null where there is none); one row a state,
-    with `all` one a turn.
+    num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is none), and its num_unproven,
+    mean_low and mean_high (absent or null: see `with_bounds`); one row per state, with `all` one per turn.
     """
     strategy = STRATEGIES[config.strategy]
-    ruled = strategy.order(candidates, config).with_columns(reject_reason=strategy.reject_reason(config))
+    ordered = strategy.order(with_bounds(candidates), config)
+    ruled = ordered.with_columns(reject_reason=strategy.reject_reason(config))
     if config.max_prompt_tokens is not None:
         ruled = _reject(ruled, pl.col("num_prompt_tokens") > config.max_prompt_tokens, "prompt_too_long")
     if config.variance_share is not None:
@@ -81,10 +82,3 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
-    if wrong := problem(config):
-        return wrong
-    if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
-        return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
-    if not _NAME.fullmatch(config.name):
-        return f"--name {config.name!r}: letters, digits, dots, - and _"
-    return None

@@ -19,6 +19,7 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
+from pivotmine.stats.profiles import with_bounds
 from pivotmine.verifiers import Outcome, make_spec
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers
 from pivotmine_stages.profiles.gate import as_reject, gate_states
@@ -34,7 +35,7 @@ from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 
 _STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
-_PROFILE = (*_STATISTICS, "gate", "posterior_mean", "pivot_probability")
+_PROFILE = (*_STATISTICS, "num_unproven", "mean_low", "mean_high", "gate", "posterior_mean", "pivot_probability")
 
 
 def select(config: SelectConfig, run: Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     folder = run / "scores" / record.policy_id / verifier_id
     settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
     spec = make_spec(settings["verifier"], settings["options"])
-    profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
+    profiles = with_bounds(rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect())
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()
     if spec.verifier_id != verifier_id or num_rows != profiles["num_samples"].sum():
         old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"

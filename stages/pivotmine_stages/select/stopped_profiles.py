@@ -24,7 +24,9 @@ def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
         return None
     asked = replace(rule, max_mean=bound(config), min_scored=config.min_scored)
     stopped = profiles.filter(pl.col("stopping").is_not_null() & (pl.col("num_scored") > 0))
-    if open_states := sum(not is_decided(rewards_of(row), asked) for row in stopped.iter_rows(named=True)):
+    if open_states := sum(
+        not is_decided(rewards_of(row), asked, config.min_decided) for row in stopped.iter_rows(named=True)
+    ):
         return f"{open_states} states are undecided for this selection: {where}"
     return None
 

@@ -37,7 +37,10 @@ def pivots(config: SelectConfig) -> pl.Expr:
 
     With `min_pivot_probability`, a new profile must also be likely enough to give the same answer.
     """
-    bounded = _rewards_differ(config).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
+    # Above the bound whatever the unproven samples are worth; then, above it if they are worth enough.
+    bounded = _rewards_differ(config).when(pl.col("mean_low") >= config.max_mean).then(pl.lit("mean_too_high"))
+    bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_high") >= config.max_mean))
+    bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
     if config.min_pivot_probability is None:
         return bounded.otherwise(None)
     doubtful = pl.col("pivot_probability") < config.min_pivot_probability
@@ -81,6 +84,7 @@ def _rewards_differ(config: SelectConfig) -> ChainedThen:
 
 
 def _is_profiled(config: SelectConfig) -> ChainedThen:
+    decided_share = pl.col("num_scored") / (pl.col("num_scored") + pl.col("num_undecided"))
     return (
         pl.when(pl.col("num_scored").is_null())
         .then(pl.lit("not_profiled"))
@@ -88,6 +92,8 @@ def _is_profiled(config: SelectConfig) -> ChainedThen:
         .then(pl.lit("no_verifier"))
         .when(pl.col("gate") != "correct")
         .then(pl.lit("unverifiable"))
+        .when((pl.col("num_undecided") > 0) & (decided_share < config.min_decided))
+        .then(pl.lit("undecided"))
         .when(pl.col("num_scored") < config.min_scored)
         .then(pl.lit("too_few_scored"))
     )

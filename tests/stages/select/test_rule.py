@@ -342,3 +342,68 @@ def test_validation_takes_its_share_of_the_tasks_and_more_of_them_where_it_grows
 )
 def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], problem: str | None) -> None:
     assert check(SelectConfig(**settings)) == problem
+
+
+UNPROVEN_SCHEMA = {**SCHEMA, "num_unproven": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
+
+
+def judged(same: int, different: int, unproven: int, *, worth: str) -> dict[str, Any]:
+    """A candidate with so many samples of each answer."""
+    scored = same + different + (unproven if worth == "zero" else 0)
+    mean = same / scored if scored else None
+    differ = bool(same) and scored > same
+    missing = worth == "null" and unproven > 0
+    alike = "undecided" if missing else "always" if same else "never"
+    everything = same + different + unproven
+    return state(
+        f"{same} {different} {unproven}",
+        mean,
+        num_scored=scored,
+        variance=None if mean is None else mean * (1 - mean),
+        reward_class="sometimes" if differ else alike,
+        gate="correct",
+        num_unproven=unproven,
+        mean_low=same / everything,
+        mean_high=(same + unproven) / everything,
+    )
+
+
+@pytest.mark.parametrize(
+    ("same", "different", "unproven", "null", "zero"),
+    [
+        (1, 1, 14, "undecided", None),
+        (3, 0, 13, "undecided", None),
+        (0, 0, 16, "undecided", "never"),
+        (0, 3, 13, "undecided", "never"),
+        (4, 4, 8, "undecided", None),  # mean_high 0.75
+        (2, 10, 4, None, None),
+        (1, 7, 8, None, None),  # exactly half is decided, and mean_high 0.5625
+        (1, 6, 9, "undecided", None),
+        (10, 2, 4, "mean_too_high", "mean_too_high"),  # whatever the four are
+        (8, 4, 4, "undecided", None),
+        (16, 0, 0, "always", "always"),
+    ],
+)
+def test_what_is_unproven_can_make_no_pivot(
+    same: int, different: int, unproven: int, null: str | None, zero: str | None
+) -> None:
+    for worth, expected in (("null", null), ("zero", zero)):
+        row = judged(same, different, unproven, worth=worth)
+        chosen = choose_states(pl.DataFrame([row], UNPROVEN_SCHEMA, orient="row"), SelectConfig())
+        assert chosen["reject_reason"].to_list() == [expected], worth
+
+
+def test_how_many_samples_have_to_be_decided_is_an_option() -> None:
+    row = judged(1, 6, 9, worth="null")
+    for min_decided, expected in ((0.4, "undecided"), (0.0, "undecided")):
+        # 9 of 16 unproven: mean_high is 0.625.
+        chosen = choose_states(
+            pl.DataFrame([row], UNPROVEN_SCHEMA, orient="row"), SelectConfig(min_decided=min_decided, max_mean=0.6)
+        )
+        assert chosen["reject_reason"].to_list() == [expected]
+    for min_decided, expected in ((0.5, "undecided"), (0.4, None)):
+        chosen = choose_states(
+            pl.DataFrame([row], UNPROVEN_SCHEMA, orient="row"), SelectConfig(min_decided=min_decided, max_mean=0.7)
+        )
+        assert chosen["reject_reason"].to_list() == [expected]
+    assert check(SelectConfig(min_decided=1.5)) == "--min-decided 1.5: in [0, 1]"

@@ -60,7 +60,7 @@ def test_different_fails_at_once(server: Server) -> None:
 def test_two_orders_that_disagree_prove_nothing(server: Server) -> None:
     server.say = lambda question, number: f"VERDICT: {'SAME' if number % 2 else 'DIFFERENT'}"
     found = verdict(server)
-    assert found == Verdict(0.0, Outcome.UNPROVEN, "called the same in one order, different in the other")
+    assert found == Verdict(None, Outcome.UNPROVEN, "called the same in one order, different in the other")
     assert verdict(server, both_orders=False).reward == 1.0
 
 

@@ -202,7 +202,7 @@ def test_what_does_not_matter_is_declared() -> None:
     assert outcome("cd a && ls", "cd a && ls -a", **declared) == Outcome.CORRECT
     assert outcome("git status --short", "git status", **declared) == Outcome.CORRECT
     for one, other in (("ls", "ls -r"), ("ls a", "ls -a"), ("ls | wc -l", "ls -a | wc -l"), ("ls > f", "ls -a > f")):
-        assert outcome(one, other, **declared) == Outcome.WRONG_ARGUMENTS
+        assert outcome(one, other, **declared) == Outcome.UNPROVEN
 
 
 @pytest.mark.parametrize("rule", ["rm -f", "ls", "ls -a b", "ls --nonsense", "head -n 5", "", "-a", "frobnicate -a"])
@@ -216,7 +216,7 @@ def test_where_every_command_starts_may_be_known() -> None:
     assert outcome("cd /testbed && ls -l", "ls -l", **known) == Outcome.CORRECT
     assert outcome("cd /testbed && cd src && ls", "cd /testbed/src && ls", **known) == Outcome.CORRECT
     for other in ("cd /testbed/src && ls", "cd /testbed; ls", "cd testbed && ls", "cd /testbed || ls"):
-        assert outcome("ls", other, **known) == Outcome.WRONG_ARGUMENTS
+        assert outcome("ls", other, **known) == Outcome.UNPROVEN
 
 
 # Calls: everything beside the command.

@@ -1,13 +1,14 @@
-"""Verifiers made of verifiers; each demonstration goes to every member.
+"""Verifiers made of verifiers; each demonstration goes to every member. `answers` says how their answers combine.
 
-- `all`: the least reward; 0 is certain as soon as one member says 0, and else a null member makes it null.
-- `any`: the greatest; 1 is certain as soon as one member says 1, and else a null member makes it null.
-- `first_decided`: the first member that knows: whose reward is not null, and whose outcome is not `unproven`. Where
-  none does, null if any is null, else the last verdict.
-- `weighted`: the mean of the rewards by weight; null where one of them is.
+- `all`: different if any member says so, else unproven if any is, else the smallest reward.
+- `any`: same if any member says so (the greatest reward), else unproven if any is, else different.
+- `first_decided`: the first member that says same or different.
+- `weighted`: the mean of the rewards by weight; unproven if any member is.
 
-Members are asked in order, and no longer than the verdict is open: a dear one stands last. `all` and `weighted` handle
-the kinds of turn that all members handle; `any` and `first_decided` those that one does, and leave out the others.
+If a member fails (a null that is not unproven), the result is a failure unless that member could not have changed it.
+Members are asked in order and only until the result is certain, so an expensive member stands last. `all` and
+`weighted` handle the kinds of turn that all members handle. `any` and `first_decided` handle the kinds that one
+member handles, and skip the members that do not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass, replace
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifier, VerifierSpec
+from pivotmine.verifiers import answers
+from pivotmine.verifiers.base import ALL_KINDS, State, Verdict, Verifier, VerifierSpec
 
 Decide = Callable[[Iterable[Verdict]], Verdict]
 
@@ -38,7 +40,7 @@ class WeightedOptions:
     members: tuple[VerifierSpec, ...] = ()
     """At least one."""
     weights: tuple[float, ...] = ()
-    """One a member, above 0; only their ratios count."""
+    """One per member, above 0; only their ratios count."""
 
     def __post_init__(self) -> None:
         if (
@@ -50,25 +52,27 @@ class WeightedOptions:
 
 
 def prepare_all(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A judge by the least reward."""
-    return _judge_by(_least, state, demonstration, options.members)
+    """A scorer by `answers.all_of`."""
+    return _judge_by(answers.all_of, state, demonstration, options.members)
 
 
 def prepare_any(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A judge by the greatest reward."""
-    return _judge_by(_greatest, state, demonstration, options.members)
+    """A scorer by `answers.any_of`."""
+    return _judge_by(answers.any_of, state, demonstration, options.members)
 
 
 def prepare_first(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A judge by the first member that knows."""
-    return _judge_by(_first_decided, state, demonstration, options.members)
+    """A scorer by the first member that decides."""
+    return _judge_by(answers.first_decided, state, demonstration, options.members)
 
 
 def prepare_weighted(state: State, demonstration: Action, options: WeightedOptions) -> Callable[[Action], Verdict]:
-    """A judge by the weighted mean."""
+    """A scorer by the weighted mean."""
     total = sum(options.weights)
     shares = [weight / total for weight in options.weights]
-    return _judge_by(lambda verdicts: _mean(list(verdicts), shares), state, demonstration, options.members)
+    return _judge_by(
+        lambda verdicts: answers.weighted_mean(list(verdicts), shares), state, demonstration, options.members
+    )
 
 
 def _judge_by(
@@ -84,61 +88,9 @@ def _judge_by(
     return lambda action: decide(verdicts(action))
 
 
-def _least(verdicts: Iterable[Verdict]) -> Verdict:
-    seen: list[Verdict] = []
-    for verdict in verdicts:
-        if verdict.reward == 0:
-            return verdict
-        seen.append(verdict)
-    return _null(seen) or min(seen, key=_reward)
-
-
-def _greatest(verdicts: Iterable[Verdict]) -> Verdict:
-    seen: list[Verdict] = []
-    for verdict in verdicts:
-        if verdict.reward == 1:
-            return verdict
-        seen.append(verdict)
-    return _null(seen) or max(seen, key=_reward)
-
-
-def _first_decided(verdicts: Iterable[Verdict]) -> Verdict:
-    seen: list[Verdict] = []
-    for verdict in verdicts:
-        if verdict.reward is not None and verdict.outcome != Outcome.UNPROVEN:
-            return verdict
-        seen.append(verdict)
-    return _null(seen) or seen[-1]
-
-
-def _mean(verdicts: list[Verdict], shares: list[float]) -> Verdict:
-    if null := _null(verdicts):
-        return null
-    reward = min(1.0, sum(share * _reward(verdict) for share, verdict in zip(shares, verdicts, strict=True)))
-    worst = min(verdicts, key=_reward)
-    if _reward(worst) == 1:
-        return Verdict(1.0, Outcome.CORRECT)
-    return Verdict(reward, Outcome.PARTIAL if reward else worst.outcome, worst.detail)
-
-
-def _null(verdicts: Sequence[Verdict]) -> Verdict | None:
-    return next((verdict for verdict in verdicts if verdict.reward is None), None)
-
-
-def _reward(verdict: Verdict) -> float:
-    assert verdict.reward is not None, "nulls are dealt with before"
-    return verdict.reward
-
-
 ALL = Verifier(prepare=prepare_all, options=CombinatorOptions, version=1, kinds=ALL_KINDS, asks_all_members=True)
-
-
 ANY = Verifier(prepare=prepare_any, options=CombinatorOptions, version=1, kinds=ALL_KINDS)
-
-
 FIRST_DECIDED = Verifier(prepare=prepare_first, options=CombinatorOptions, version=1, kinds=ALL_KINDS)
-
-
 WEIGHTED = Verifier(
     prepare=prepare_weighted, options=WeightedOptions, version=1, kinds=ALL_KINDS, asks_all_members=True
 )

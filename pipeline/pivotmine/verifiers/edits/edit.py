@@ -54,11 +54,18 @@ def _compare(demonstrated: _Form, given: _Form) -> Outcome:
         return Outcome.CORRECT
     if demonstrated.results is None or given.results is None:
         both_write = all(isinstance(change, Write) for form in (demonstrated, given) for change in form.changes)
-        return Outcome.WRONG_ARGUMENTS if both_write else Outcome.UNPROVEN
+        different = both_write or _other_files(demonstrated.changes, given.changes)
+        return Outcome.WRONG_ARGUMENTS if different else Outcome.UNPROVEN
     if demonstrated.results != given.results:
         return Outcome.WRONG_ARGUMENTS
     complete = all(text is None or text.complete for text in given.results.values())
     return Outcome.CORRECT if complete or _is_sure(demonstrated.changes, given.changes) else Outcome.UNPROVEN
+
+
+def _other_files(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
+    """Whether they change files of other names; a folder may be written in several ways."""
+    names, others = ({change.path.rsplit("/", 1)[-1] for change in changes} for changes in (demonstrated, given))
+    return names != others
 
 
 def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
@@ -74,5 +81,10 @@ def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> boo
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=EditOptions, version=1, kinds=frozenset({"tool_call"}), needs_messages=True
+    prepare=prepare,
+    options=EditOptions,
+    version=2,
+    kinds=frozenset({"tool_call"}),
+    abstains=True,
+    needs_messages=True,
 )

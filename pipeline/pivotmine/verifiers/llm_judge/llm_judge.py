@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, unproven
 
 if TYPE_CHECKING:
     from pivotmine.verifiers.llm_judge.chat_client import ChatClient
@@ -108,11 +108,11 @@ def prepare(state: State, demonstration: Action, options: JudgeOptions) -> Calla
         if given == gold:
             return Verdict(1.0, Outcome.CORRECT)
         if max(len(gold), len(given)) > MAX_ACTION_CHARS:
-            return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_ACTION_CHARS:,} characters")
+            return unproven(f"more than {MAX_ACTION_CHARS:,} characters")
         if not _says_same(_client(options), prompt, context, (gold, given), options):
             return Verdict(0.0, _wrong(action), "called different")
         if options.both_orders and not _says_same(_client(options), prompt, context, (given, gold), options):
-            return Verdict(0.0, Outcome.UNPROVEN, "called the same in one order, different in the other")
+            return unproven("called the same in one order, different in the other")
         return Verdict(1.0, Outcome.CORRECT)
 
     return judge
@@ -243,6 +243,7 @@ VERIFIER = Verifier(
     options=JudgeOptions,
     version=3,
     kinds=frozenset({"message", "tool_call"}),
+    abstains=True,
     needs_messages=True,
     waits=True,
     check_server=check_server,

@@ -25,7 +25,7 @@ from pathlib import Path
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 
 MAX_CHARS = 1_000
 """Of an answer."""
@@ -151,10 +151,10 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
     if one == other:
         return Verdict(1.0, Outcome.CORRECT)
     if max(len(one), len(other)) > MAX_CHARS:
-        return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not the same")
+        return unproven(f"more than {MAX_CHARS:,} characters, and not the same")
     same = _ask(one, other, cpu_s)
     if same is None:
-        return Verdict(0.0, Outcome.UNPROVEN, f"not compared within {cpu_s:g} s of CPU time")
+        return unproven(f"not compared within {cpu_s:g} s of CPU time")
     if same:
         return Verdict(1.0, Outcome.CORRECT)
     return Verdict(0.0, Outcome.WRONG_TEXT, f"{shown_text(given)}, demonstrated {shown_text(demonstrated)}")
@@ -237,6 +237,7 @@ VERIFIER = Verifier(
     options=MathOptions,
     version=1,
     kinds=frozenset({"message", "tool_call"}),
+    abstains=True,
     requires=("math_verify",),
     extra="verifiers",
 )

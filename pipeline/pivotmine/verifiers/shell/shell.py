@@ -3,8 +3,8 @@
 The argument that holds the command (or the code block of a message, `argument.py` says which) is parsed by
 tree-sitter-bash; `shell_syntax` says what its forms leave out (quoting, white space, comments) and
 `shell_commands` what is put in one order (flags of known commands, tests of `find`, `cd a && cd b`). Expansions,
-substitutions and here-documents compare as they are written. What cannot be read as bash is the same where its
-text is, and else unproven. An argument that is a list of words is a command without a shell, and
+substitutions and here-documents compare as they are written. Programs of another form are different only if
+`shell_difference` proves it; otherwise they are unproven. So is a text that cannot be read as bash. An argument that is a list of words is a command without a shell, and
 `["bash", "-lc", SCRIPT]` is its script.
 
 Nothing is run or expanded, and the working directory is not known: `cat a/b` and `cd a && cat b` differ.
@@ -20,6 +20,7 @@ from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.shell.shell_commands import canonical
+from pivotmine.verifiers.shell.shell_difference import are_different
 from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_syntax import UnreadableCommand, read_program
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
@@ -57,7 +58,11 @@ def prepare(state: State, demonstration: Action, options: ShellOptions) -> Calla
 def _compare(demonstrated: tuple[Any, ...], given: tuple[Any, ...]) -> Outcome:
     if demonstrated == given:
         return Outcome.CORRECT
-    return Outcome.UNPROVEN if _TEXT in (demonstrated[0], given[0]) else Outcome.WRONG_ARGUMENTS
+    if _TEXT in (demonstrated[0], given[0]):
+        return Outcome.UNPROVEN
+    if demonstrated[0] != given[0]:  # a list of words against a script: values of two types
+        return Outcome.WRONG_ARGUMENTS
+    return Outcome.WRONG_ARGUMENTS if are_different(demonstrated, given) else Outcome.UNPROVEN
 
 
 def _read_script(text: str, start: str, ignored: dict[str, frozenset[str]]) -> tuple[Any, ...]:
@@ -101,8 +106,10 @@ def _ignored(rules: tuple[str, ...]) -> dict[str, frozenset[str]]:
 VERIFIER = Verifier(
     prepare=prepare,
     options=ShellOptions,
-    version=1,
+    version=2,
     kinds=frozenset({"tool_call", "message"}),
+    abstains=True,
+    reads_commands=True,
     requires=("tree_sitter", "tree_sitter_bash"),
     extra="verifiers",
 )

@@ -95,8 +95,10 @@ def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callabl
             return Outcome.CORRECT if same else Outcome.UNPROVEN
         if one.form == other.form and one.literals == other.literals:
             return Outcome.CORRECT
-        if not _may_agree(one, other):
+        if _are_different(one, other):
             return Outcome.WRONG_ARGUMENTS
+        if not _may_agree(one, other):
+            return Outcome.UNPROVEN
         known = bool(options.database) or one.tables <= schema.keys()
         if not tries or not known or _NOW.search(demonstrated.text) or _NOW.search(given.text):
             return Outcome.UNPROVEN
@@ -110,6 +112,24 @@ def _read(text: str, dialect: str) -> _Form:
         return _Form(text, read_sql(text, dialect))
     except UnreadableSql:
         return _Form(text, None)
+
+
+def _are_different(one: Statements, other: Statements) -> bool:
+    """Whether the syntax alone proves it: reading against writing, another table, or another literal and nothing else."""
+    if one.is_query != other.is_query or one.tables != other.tables:
+        return True
+    return one.literals != other.literals and _without_literals(one.form) == _without_literals(other.form)
+
+
+def _without_literals(form: Any) -> Any:
+    """A form without the values of its literals, which also decide the order of some operands."""
+    if not isinstance(form, tuple):
+        return form
+    if form[:1] == ("Literal",):
+        return "Literal"
+    if form[:1] and form[0] in ("And", "Or", "EQ", "NEQ") and len(form) == 2:
+        return form[0], tuple(sorted(map(_without_literals, form[1]), key=repr))
+    return tuple([_without_literals(part) for part in form])
 
 
 def _may_agree(one: Statements, other: Statements) -> bool:
@@ -157,8 +177,10 @@ def _value(literal: str) -> Any:
 VERIFIER = Verifier(
     prepare=prepare,
     options=SqlOptions,
-    version=1,
+    version=2,
     kinds=frozenset({"tool_call", "message"}),
+    abstains=True,
+    reads_commands=True,
     needs_messages=True,
     requires=("sqlglot",),
     extra="verifiers",

@@ -27,7 +27,7 @@ from pivotmine.actions.conventions import read_text
 from pivotmine.actions.conventions.keystrokes import Batch, form_of, read_call
 from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000
@@ -109,7 +109,7 @@ def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions) 
         return Verdict(1.0, Outcome.CORRECT)
     text, given_text = "".join(piece.text for piece in gold), "".join(piece.text for piece in given)
     if max(len(text), len(given_text)) > MAX_CHARS:
-        return Verdict(0.0, Outcome.UNPROVEN, f"more than {MAX_CHARS:,} characters, and not equal")
+        return unproven(f"more than {MAX_CHARS:,} characters, and not equal")
     if options.same_words and (difference := _difference(_words(gold), _words(given))):
         return Verdict(0.0, Outcome.WRONG_ARGUMENTS, difference)
     return _by_similarity(text, given_text, options.min_similarity)
@@ -185,5 +185,7 @@ VERIFIER = Verifier(
     options=TerminalOptions,
     version=2,
     kinds=frozenset({"tool_call", "message"}),
+    abstains=True,
+    reads_commands=True,
     requires=("rapidfuzz",),
 )

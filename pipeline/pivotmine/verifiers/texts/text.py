@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from pivotmine.actions.action import Action
-from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.texts.json_texts import json_of
 from pivotmine.verifiers.texts.plain_form import PlainForm, plain_form, sentences_of
 from pivotmine.verifiers.tool_calls.canonical import canonical_form
@@ -72,7 +72,7 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
         if not any(map(str.isalnum, action.message)):
             return Verdict(0.0, Outcome.EMPTY, "no word")
         if max(len(action.message), len(demonstrated)) > MAX_CHARS:
-            return Verdict(None, Outcome.UNPROVEN, f"longer than {MAX_CHARS:,} characters, and not word for word")
+            return unproven(f"longer than {MAX_CHARS:,} characters, and not word for word")
         form = _json_form(action.message)
         if form is not None or gold_json() is not None:
             return _compare_json(gold_json(), form)
@@ -230,5 +230,6 @@ VERIFIER = Verifier(
     options=TextOptions,
     version=3,
     kinds=frozenset({"message"}),
+    abstains=True,
     needs_messages=True,
 )

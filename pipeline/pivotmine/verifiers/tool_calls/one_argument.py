@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action, ToolCall
-from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text
+from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text, unproven
 from pivotmine.verifiers.tool_calls import call_diff, tool_call
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
 
@@ -74,9 +74,8 @@ def prepare_calls(
     the state's tool knows.
     """
     demonstrated = demonstration.tool_calls
-    plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
     if len(demonstrated) > MAX_PARALLEL:
-        return plain
+        return _prepare_many(state, demonstration, read)
     wanted = [_wanted(state, call, read) for call in demonstrated]
 
     def judge_pair(want: _Wanted, call: ToolCall, reading: Reading | None) -> Verdict:
@@ -99,6 +98,19 @@ def prepare_calls(
             [judge_pair(want, call, reading) for call, reading in zip(given, readings, strict=True)] for want in wanted
         ]
         return _best_matching(verdicts)
+
+    return judge
+
+
+def _prepare_many(state: State, demonstration: Action, read: Read) -> ArgumentScorer:
+    """A scorer by `tool_call`, which proves nothing about arguments that have a form of their own."""
+    plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
+    has_forms = any(read(call) is not None for call in demonstration.tool_calls)
+
+    def judge(action: Action) -> Verdict:
+        verdict = plain(action)
+        differ = verdict.outcome == Outcome.WRONG_ARGUMENTS
+        return unproven(f"more than {MAX_PARALLEL} calls: {verdict.detail}") if differ and has_forms else verdict
 
     return judge
 
@@ -128,7 +140,12 @@ def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare
     if verdict.outcome != Outcome.CORRECT:
         return verdict
     outcome = compare(wanted.reading.form, reading.form)
-    return verdict if outcome == Outcome.CORRECT else Verdict(0.0, outcome, _detail(wanted.call, call, reading))
+    return verdict if outcome == Outcome.CORRECT else _refusal(outcome, _detail(wanted.call, call, reading))
+
+
+def _refusal(outcome: Outcome, detail: str) -> Verdict:
+    """What is not the same: unproven without a reward, or different for a reason."""
+    return unproven(detail) if outcome == Outcome.UNPROVEN else Verdict(0.0, outcome, detail)
 
 
 def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
@@ -140,12 +157,24 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
 
 
 def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
-    """CORRECT where every demonstrated call (row) has a given one (column) of its own, else why the first has none."""
+    """The verdict on all calls, from one for each demonstrated (row) and given call (column).
+
+    Same if every row can have a column of its own that is the same. Unproven if that holds only with unproven pairs.
+    Otherwise different, by the first row without a column.
+    """
+    if _unmatched(verdicts, lambda verdict: verdict.outcome == Outcome.CORRECT) is None:
+        return Verdict(1.0, Outcome.CORRECT)
+    different = _unmatched(verdicts, lambda verdict: verdict.outcome == Outcome.CORRECT or verdict.is_unproven)
+    return different or next(verdict for row in verdicts for verdict in row if verdict.is_unproven)
+
+
+def _unmatched(verdicts: list[list[Verdict]], accepts: Callable[[Verdict], bool]) -> Verdict | None:
+    """None if every row has an accepted column of its own, else why the first row without one has none."""
     row_of: dict[int, int] = {}
 
     def place(row: int, tried: set[int]) -> bool:
         for column, verdict in enumerate(verdicts[row]):
-            if verdict.outcome == Outcome.CORRECT and column not in tried:
+            if accepts(verdict) and column not in tried:
                 tried.add(column)
                 if column not in row_of or place(row_of[column], tried):
                     row_of[column] = row
@@ -154,9 +183,8 @@ def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
 
     for row in range(len(verdicts)):
         if not place(row, set()):
-            free = next(column for column in range(len(verdicts)) if column not in row_of)
-            return verdicts[row][free]
-    return Verdict(1.0, Outcome.CORRECT)
+            return next(verdict for column, verdict in enumerate(verdicts[row]) if column not in row_of)
+    return None
 
 
 def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare) -> ArgumentScorer:
@@ -170,7 +198,7 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         if action.message == demonstrated:
             return Verdict(1.0, Outcome.CORRECT)
         if block is None:
-            return Verdict(0.0, Outcome.UNPROVEN, "the demonstration has not exactly one fenced block")
+            return unproven("the demonstration does not have exactly one fenced block")
         found = code_block(action.message)
         if found is None:
             return Verdict(0.0, Outcome.INVALID_CALL, "not exactly one fenced block")
@@ -179,7 +207,7 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         given = read_value(found[1])
         outcome = Outcome.UNPROVEN if form is None or given is None else compare(form, given)
         words = f"{call_diff.shown(found[1])}, demonstrated {call_diff.shown(block[1])}"
-        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else Verdict(0.0, outcome, words)
+        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else _refusal(outcome, words)
 
     return judge
 
