@@ -24,6 +24,7 @@ from typing import Any
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
 PUBLISHED_THRESHOLDS = {
     "conversational": 0.1,
@@ -99,12 +100,10 @@ def _judge_calls(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall], op
         return Verdict(0.0, Outcome.MISSING_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
     if len(given) > len(demonstrated) and scored and not options.allow_superset:
         return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
-    matched = maximum_matching(
-        [
-            [at for at, call in enumerate(given) if calls_match(wanted, call, options.threshold)]
-            for wanted in demonstrated
-        ]
-    )
+    edges = [
+        [at for at, call in enumerate(given) if calls_match(wanted, call, options.threshold)] for wanted in demonstrated
+    ]
+    matched = len(maximum_matching(edges))
     reward = _reward(matched, len(demonstrated), len(given), options.mode if scored else "binary_strict")
     if reward == 1.0:
         return Verdict(1.0, Outcome.CORRECT)
@@ -151,39 +150,6 @@ def _strings_match(demonstrated: str, given: str, threshold: float) -> bool:
         return demonstrated == given
     shared = (Counter(words) & Counter(given_words)).total()
     return shared / (len(words) + len(given_words)) >= threshold
-
-
-def maximum_matching(edges: Sequence[Sequence[int]]) -> int:
-    """Size of a largest set of pairs (i, j) with j in edges[i], where no i and no j occurs twice (Kuhn 1955)."""
-    partner: dict[int, int] = {}
-    return sum(_augment(edges, start, partner) for start in range(len(edges)))
-
-
-def _augment(edges: Sequence[Sequence[int]], start: int, partner: dict[int, int]) -> bool:
-    """Find by breadth a path of free and taken edges in turn from `start` to a free j, and swap them along it."""
-    came_from: dict[int, int] = {}
-    frontier = [start]
-    while frontier:
-        i = frontier.pop(0)
-        for j in edges[i]:
-            if j in came_from:
-                continue
-            came_from[j] = i
-            if j not in partner:
-                _swap(j, came_from, partner, start)
-                return True
-            frontier.append(partner[j])
-    return False
-
-
-def _swap(j: int, came_from: dict[int, int], partner: dict[int, int], start: int) -> None:
-    taken_by = {i: other for other, i in partner.items()}
-    while True:
-        i = came_from[j]
-        partner[j] = i
-        if i == start:
-            return
-        j = taken_by[i]
 
 
 VERIFIER = Verifier(

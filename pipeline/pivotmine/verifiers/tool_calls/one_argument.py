@@ -1,13 +1,13 @@
-"""Calls of which a part is compared in its own way (a command, a query, an edit), and the rest as `tool_call` does.
+"""Calls in which one part (a command, a query, an edit) has a comparison of its own; `tool_call` compares the rest.
 
-A verifier of this kind reads from a call the arguments it understands and makes a form of them. Two calls are the
-same where a comparison of the forms says so and where `tool_call`, shown the given call with the demonstrated
-values in place of the arguments that were read, finds nothing else: other tool, missing or unknown argument, other
-value, surplus call. So no argument is ever left out of the comparison.
+Such a verifier reads the arguments that it understands and makes a form of them. Two calls are the same if the
+comparison of their forms says so and `tool_call` finds no other difference. `tool_call` sees the given call with
+the demonstrated values in place of the arguments that were read. It finds another tool, a missing or unknown
+argument, another value, a surplus call. So every argument is compared.
 
-An action may also be code in a message, as harnesses without tools have it: exactly one fenced block is the code
-and the text around it does not count; a message without a fence is code as a whole. A block must be fenced alike
-on both sides (the word behind the fence included), for the harness that runs it looks for that fence.
+An action may also be code in a message, for harnesses without tools. Exactly one fenced block is the code, and the
+text around it does not count. A message without a fence is code as a whole. Both sides must use the same fence,
+including the word behind it, because the harness looks for that fence.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text
 from pivotmine.verifiers.tool_calls import call_diff, tool_call
+from pivotmine.verifiers.tool_calls.matching import maximum_matching
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
 
 MAX_PARALLEL = 32
-"""More parallel calls than this are compared by `tool_call` alone."""
+"""If more calls are demonstrated, `tool_call` alone compares them; a value that differs is then unproven."""
 
 _FENCE = "```"
 _INFO = re.compile(r"[^\s`]*")
@@ -76,7 +77,7 @@ def prepare_calls(
     demonstrated = demonstration.tool_calls
     plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
     if len(demonstrated) > MAX_PARALLEL:
-        return plain
+        return lambda action: _undecided(plain(action))
     wanted = [_wanted(state, call, read) for call in demonstrated]
 
     def judge_pair(want: _Wanted, call: ToolCall, reading: Reading | None) -> Verdict:
@@ -101,6 +102,11 @@ def prepare_calls(
         return _best_matching(verdicts)
 
     return judge
+
+
+def _undecided(verdict: Verdict) -> Verdict:
+    unknown = verdict.outcome == Outcome.WRONG_ARGUMENTS
+    return answer(Outcome.UNPROVEN, verdict.detail) if unknown else verdict
 
 
 def _wanted(state: State, call: ToolCall, read: Read) -> _Wanted:
@@ -128,7 +134,7 @@ def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare
     if verdict.outcome != Outcome.CORRECT:
         return verdict
     outcome = compare(wanted.reading.form, reading.form)
-    return verdict if outcome == Outcome.CORRECT else Verdict(0.0, outcome, _detail(wanted.call, call, reading))
+    return verdict if outcome == Outcome.CORRECT else answer(outcome, _detail(wanted.call, call, reading))
 
 
 def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
@@ -140,23 +146,23 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
 
 
 def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
-    """CORRECT where every demonstrated call (row) has a given one (column) of its own, else why the first has none."""
-    row_of: dict[int, int] = {}
+    """CORRECT if every demonstrated call (row) has a given one (column) of its own; else why one has none."""
+    columns = range(len(verdicts))
+    edges = [[column for column in columns if row[column].outcome == Outcome.CORRECT] for row in verdicts]
+    row_of = maximum_matching(edges)
+    if len(row_of) == len(verdicts):
+        return Verdict(1.0, Outcome.CORRECT)
+    free_row = next(row for row in columns if row not in row_of.values())
+    free = [verdicts[free_row][column] for column in columns if column not in row_of]
+    # Another matching might rest on a pair that is not decided.
+    undecided = [verdict for row in verdicts for verdict in row if verdict.reward is None]
+    return undecided[0] if undecided and not _is_certain(verdicts) else free[0]
 
-    def place(row: int, tried: set[int]) -> bool:
-        for column, verdict in enumerate(verdicts[row]):
-            if verdict.outcome == Outcome.CORRECT and column not in tried:
-                tried.add(column)
-                if column not in row_of or place(row_of[column], tried):
-                    row_of[column] = row
-                    return True
-        return False
 
-    for row in range(len(verdicts)):
-        if not place(row, set()):
-            free = next(column for column in range(len(verdicts)) if column not in row_of)
-            return verdicts[row][free]
-    return Verdict(1.0, Outcome.CORRECT)
+def _is_certain(verdicts: list[list[Verdict]]) -> bool:
+    """Whether no matching exists even if every undecided pair is the same."""
+    edges = [[at for at, verdict in enumerate(row) if verdict.reward != 0] for row in verdicts]
+    return len(maximum_matching(edges)) < len(verdicts)
 
 
 def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare) -> ArgumentScorer:
@@ -170,7 +176,7 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         if action.message == demonstrated:
             return Verdict(1.0, Outcome.CORRECT)
         if block is None:
-            return Verdict(0.0, Outcome.UNPROVEN, "the demonstration has not exactly one fenced block")
+            return answer(Outcome.UNPROVEN, "the demonstration has not exactly one fenced block")
         found = code_block(action.message)
         if found is None:
             return Verdict(0.0, Outcome.INVALID_CALL, "not exactly one fenced block")
@@ -179,9 +185,14 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         given = read_value(found[1])
         outcome = Outcome.UNPROVEN if form is None or given is None else compare(form, given)
         words = f"{call_diff.shown(found[1])}, demonstrated {call_diff.shown(block[1])}"
-        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else Verdict(0.0, outcome, words)
+        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else answer(outcome, words)
 
     return judge
+
+
+def answer(outcome: Outcome, detail: str) -> Verdict:
+    """The verdict on an action that is not shown to be the same: 0 if it is different, null if nobody can tell."""
+    return Verdict(None if outcome == Outcome.UNPROVEN else 0.0, outcome, detail)
 
 
 def _kind(info: str | None) -> str:
