@@ -1,11 +1,13 @@
-"""`recorded`: the reward that came with the data, where rollouts were sampled and judged elsewhere.
+"""`recorded`: the reward that came with the data, for rollouts that were sampled and judged elsewhere.
 
-It compares nothing: a demonstration is worth 1, a sample what its `Action.recorded_reward` says, and null where none
-came with it. Truncated, unreadable and empty samples keep the reward that was recorded for them.
+It compares nothing. A demonstration is worth 1. A sample is worth its `Action.recorded_reward`, or null if it has
+none. Truncated, unreadable and empty samples keep their recorded reward. A recorded 0 says that the action is
+different; the outcome says in what, as far as the calls' names show it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ class RecordedOptions:
 
 
 def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Callable[[Action], Verdict]:
-    """A judge that reads what was recorded."""
+    """Return a scorer that reads the recorded reward."""
 
     def judge(action: Action) -> Verdict:
         reward = action.recorded_reward
@@ -35,10 +37,10 @@ def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Ca
 
 
 def _without_record(demonstration: Action, action: Action) -> Verdict:
-    # The demonstration itself was never sampled: its place in the data is what vouches for it.
+    # The demonstration itself was not sampled, so it has no recorded reward.
     if action is demonstration:
         return Verdict(1.0, Outcome.CORRECT)
-    return Verdict(None, Outcome.ERROR, "no reward came with this sample")
+    return Verdict(None, Outcome.ERROR, "no reward was recorded for this sample")
 
 
 def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
@@ -46,7 +48,10 @@ def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
         return Outcome.TRUNCATED
     if action.kind != demonstration.kind:
         return Outcome.WRONG_KIND
-    return Outcome.UNPROVEN
+    if not demonstration.tool_calls:
+        return Outcome.WRONG_TEXT
+    names, wanted = (Counter(call.name for call in one.tool_calls) for one in (action, demonstration))
+    return Outcome.WRONG_ARGUMENTS if names == wanted else Outcome.WRONG_TOOL
 
 
-VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=1, kinds=ALL_KINDS, judges_all=True)
+VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=2, kinds=ALL_KINDS, judges_all=True)

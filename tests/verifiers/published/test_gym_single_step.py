@@ -184,9 +184,9 @@ def test_outcomes_say_what_was_wrong() -> None:
 
 
 def test_unknown_versions_and_modes_are_refused() -> None:
-    with pytest.raises(UserError, match='option version: no "2463": one of before, after'):
+    with pytest.raises(UserError, match='option version: choose one of before, after, not "2463"'):
         make_spec(NAME, {"version": "2463"})
-    with pytest.raises(UserError, match='option mode: no "f2": one of binary_strict, fractional, f1'):
+    with pytest.raises(UserError, match='option mode: choose one of binary_strict, fractional, f1, not "f2"'):
         make_spec(NAME, {"mode": "f2"})
 
 

@@ -155,13 +155,13 @@ def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
     free_row = next(row for row in columns if row not in row_of.values())
     free = [verdicts[free_row][column] for column in columns if column not in row_of]
     # Another matching might rest on a pair that is not decided.
-    undecided = [verdict for row in verdicts for verdict in row if verdict.reward is None]
+    undecided = [verdict for row in verdicts for verdict in row if verdict.outcome == Outcome.UNPROVEN]
     return undecided[0] if undecided and not _is_certain(verdicts) else free[0]
 
 
 def _is_certain(verdicts: list[list[Verdict]]) -> bool:
     """Whether no matching exists even if every undecided pair is the same."""
-    edges = [[at for at, verdict in enumerate(row) if verdict.reward != 0] for row in verdicts]
+    edges = [[at for at, verdict in enumerate(row) if verdict.outcome in (Outcome.CORRECT, Outcome.UNPROVEN)] for row in verdicts]
     return len(maximum_matching(edges)) < len(verdicts)
 
 
@@ -191,8 +191,8 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
 
 
 def answer(outcome: Outcome, detail: str) -> Verdict:
-    """The verdict on an action that is not shown to be the same: 0 if it is different, null if nobody can tell."""
-    return Verdict(None if outcome == Outcome.UNPROVEN else 0.0, outcome, detail)
+    """The verdict on an action that is not shown to be the same: different or unproven."""
+    return Verdict(0.0, outcome, detail)
 
 
 def _kind(info: str | None) -> str:
