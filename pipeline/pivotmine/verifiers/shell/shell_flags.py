@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     "ls": Rule(
         "a,all A,almost-all l 1 C h,human-readable R,recursive r,reverse t S X U i,inode s,size d,directory F p "
         "n,numeric-uid-gid L,dereference color? sort= time-style= full-time group-directories-first I,ignore=",
-        ("a A", "l 1 C n full-time", "t S X U sort", "F p", "time-style full-time"),
+        ("a A", "l 1 C n full-time time-style", "t S X U sort", "F p"),
         reads_only=True,
     ),
     "cat": Rule(
