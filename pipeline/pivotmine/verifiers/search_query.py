@@ -38,7 +38,9 @@ RELATIONS = frozenset((
 """Words around which another order asks for something else."""
 
 _FRAMES = {
-    "what": re.compile(r"(?:what(?:'s|’s| is| are| was| were)|tell me about|information (?:on|about)) (?:the |an? )?", re.IGNORECASE),
+    "what": re.compile(
+        r"(?:what(?:'s|’s| is| are| was| were)|tell me about|information (?:on|about)) (?:the |an? )?", re.IGNORECASE
+    ),
     "how": re.compile(r"how (?:to|do i|do you|can i|does one) ", re.IGNORECASE),
 }
 _REQUEST = re.compile(r"(?:please )?(?:search for|look up|find|google) ", re.IGNORECASE)
@@ -54,7 +56,8 @@ _AMERICAN = {
 }  # fmt: skip
 _NO_PLURALS = frozenset((
     "aids", "arms", "athletics", "customs", "economics", "glasses", "goods", "jeans", "lens", "maths", "means", "news",
-    "pajamas", "pants", "physics", "politics", "series", "shorts", "species", "sports", "statistics", "windows", "works",
+    "pajamas", "pants", "physics", "politics", "series", "shorts", "species", "sports", "statistics", "windows",
+    "works",
 ))  # fmt: skip
 """Words that only look like plurals, or mean something else than their singular."""
 
@@ -101,10 +104,10 @@ def _read(value: Any) -> _Query | None:
     ordered = [_word(token) for token in _in_one_order(plain) if token.casefold() not in FUNCTION_WORDS]
     numbers = [word for word in ordered if any(char.isdigit() for char in word)]
     fixed = Counter([*[f'"{phrase}' for phrase in phrases], *[f":{token.casefold()}" for token in operators], *numbers])
-    capitals = frozenset(_word(token) for token in plain if token[0].isupper() and token.casefold() not in FUNCTION_WORDS)
+    named = [token for token in plain if token[0].isupper() and token.casefold() not in FUNCTION_WORDS]
     # The words of names and dates stay in order; a number by itself may stand anywhere.
     words = tuple([word for word in ordered if not word.isdigit()])
-    return _Query(text, fixed, capitals, words, frame)
+    return _Query(text, fixed, frozenset(map(_word, named)), words, frame)
 
 
 def _without_frame(text: str) -> tuple[str, str]:

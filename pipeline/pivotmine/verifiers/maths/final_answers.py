@@ -35,7 +35,9 @@ _WORD = re.compile(r"\s*([A-Za-z°¢]+)")
 _PERCENT = re.compile(r"(.*?)\s*(?:\\?%|per\s?cent)", re.DOTALL | re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textrm|operatorname|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
 _NAMED = re.compile(r"[A-Za-z]\s*=\s*(?=[^=])")
-_FRACTION = re.compile(r"([-+]?)\\[dt]?frac\s*\{?(\d{1,300})\}?\s*\{?(\d{1,300})\}?|([-+]?)(\d{1,300})\s*/\s*(\d{1,300})")
+_FRACTION = re.compile(
+    r"([-+]?)\\[dt]?frac\s*\{?(\d{1,300})\}?\s*\{?(\d{1,300})\}?|([-+]?)(\d{1,300})\s*/\s*(\d{1,300})"
+)
 _CORE_AND_WORDS = re.compile(r"(.*?[\d)}\]])\s*((?:[A-Za-zµΩ°][A-Za-zµΩ°./^\d ]*)?)")
 _TOWER = re.compile(r"\^\s*\{?[^{}^]{0,50}\^\s*\{?[^{}^]{0,50}\^|\^\s*\{?\s*\d{6,}|\d{5,}\s*\}?\)?\s*!")
 
@@ -85,7 +87,7 @@ def final_answer(text: str) -> str:
     boxes = list(_BOXED.finditer(text))
     if boxes:
         return _boxed_answer(text, boxes)
-    text = _DISPLAY.sub(lambda found: f"${' '.join(''.join(filter(None, found.groups())).split())}$", text[-MAX_TAIL_CHARS:])
+    text = _DISPLAY.sub(_in_dollars, text[-MAX_TAIL_CHARS:])
     line = next((line for line in reversed(text.splitlines()) if line.strip()), "").replace("**", "")
     said = _SAID.search(line)
     candidate = (said[1] if said else line).strip().rstrip(".").strip()
@@ -106,6 +108,11 @@ def final_answer(text: str) -> str:
     has_unit = unit and _unit(unit[1]) in UNITS and (len(unit[1]) > 2 or unit.end() == len(candidate))
     percent = _PERCENT.fullmatch(candidate, numbers[-1].start())
     return f"{numbers[-1][0]} {unit[1]}" if unit and has_unit else percent[0] if percent else numbers[-1][0]
+
+
+def _in_dollars(display: re.Match[str]) -> str:
+    formula = next(filter(None, display.groups()))
+    return f"${' '.join(formula.split())}$"
 
 
 def _boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:

@@ -66,7 +66,8 @@ class GymSingleStepOptions:
     def __post_init__(self) -> None:
         for option, value, known in (("version", self.version, VERSIONS), ("mode", self.mode, MODES)):
             if value not in known:
-                raise UserError(f'verifier gym_single_step, option {option}: choose one of {", ".join(known)}, not "{value}"')
+                allowed = ", ".join(known)
+                raise UserError(f'verifier gym_single_step, option {option}: choose one of {allowed}, not "{value}"')
 
 
 def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) -> Callable[[Action], Verdict]:

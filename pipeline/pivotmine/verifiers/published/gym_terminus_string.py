@@ -38,8 +38,8 @@ MAX_WORK = 2_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymTerminusStringOptions:
     threshold: float = 0.9
-    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS). Rows
-    with a threshold of their own were scored with that one; use a run with this option for them."""
+    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS).
+    Rows with a threshold of their own were scored with that one; use a run with this option for them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -63,7 +63,8 @@ def prepare(state: State, demonstration: Action, options: GymTerminusStringOptio
         if complete and not given.complete:
             return Verdict(0.0, Outcome.WRONG_ARGUMENTS, "does not call the task complete")
         if types_any != bool(given.keystrokes):
-            return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"commands: {len(given.keystrokes)}, demonstrated {len(gold.keystrokes)}")
+            detail = f"commands: {len(given.keystrokes)}, demonstrated {len(gold.keystrokes)}"
+            return Verdict(0.0, Outcome.WRONG_ARGUMENTS, detail)
         return _by_similarity(keystrokes, "".join(given.keystrokes), options.threshold)
 
     return judge

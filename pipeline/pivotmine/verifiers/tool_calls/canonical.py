@@ -1,4 +1,4 @@
-"""Forms: hashable stand-ins for JSON values. Two values have one form if a tool with this schema takes them as equal."""
+"""Forms: hashable stand-ins for JSON values, equal for two values that mean the same to a tool with this schema."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def are_close(one: Sequence[float], other: Sequence[float], tolerance: float) ->
 
     Two whole numbers count or name something, so they must be equal.
     """
-    return one == other or all([a == b or _is_close(a, b, tolerance) for a, b in zip(one, other, strict=True)])
+    return one == other or all(a == b or _is_close(a, b, tolerance) for a, b in zip(one, other, strict=True))
 
 
 def _is_close(one: float, other: float, tolerance: float) -> bool:

@@ -161,7 +161,8 @@ def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
 
 def _is_certain(verdicts: list[list[Verdict]]) -> bool:
     """Whether no matching exists even if every undecided pair is the same."""
-    edges = [[at for at, verdict in enumerate(row) if verdict.outcome in (Outcome.CORRECT, Outcome.UNPROVEN)] for row in verdicts]
+    open_ = (Outcome.CORRECT, Outcome.UNPROVEN)
+    edges = [[at for at, verdict in enumerate(row) if verdict.outcome in open_] for row in verdicts]
     return len(maximum_matching(edges)) < len(verdicts)
 
 

@@ -5,7 +5,7 @@ only when a value is compared with it, so a large or cyclic schema costs nothing
 which argument names a schema knows and requires, what their defaults are, how values are compared, and which
 subschema describes a value inside a value.
 
-Keywords that are read: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
+Read are: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
 `format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (beside a `$ref` only a
 `default` is read). Nothing inside `anyOf`, `oneOf` and `allOf` is read: values there compare as JSON. An object
 with one of `CONDITIONS` keeps its subschemas. Its defaults are not applied, because there the presence of one

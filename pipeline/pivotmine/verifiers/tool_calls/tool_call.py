@@ -80,8 +80,8 @@ class ToolCallOptions:
     alternatives: tuple[SameValues, ...] = ()
     """Values that count as one: [{argument = "book.city", values = ["NYC", "New York"]}]."""
     tolerance: float = 0.0
-    """Maximum difference of two equal numbers, as a share of the larger one. Two whole numbers must be equal, and so must
-    arguments of type integer: they count or name something."""
+    """Maximum difference of two equal numbers, as a share of the larger one. Two whole numbers must be equal, and so
+    must arguments of type integer: they count or name something."""
     parallel: str = "strict"
     """`strict`: 0 unless all calls match. Otherwise part credit for m matching calls, g given and d demonstrated ones:
     `fractional` m / max(g, d), `f1` 2m / (g + d). A surplus call lowers both."""
