@@ -6,12 +6,12 @@ other writes, if their tables differ, or if only their literals do. All other pa
 unless a trial decides.
 
 Queries are tried if the tables are known, from a SQLite file or from CREATE TABLE statements in the state. Both run in
-SQLite, on tables filled with generated rows that satisfy and just miss the queries' conditions (test suites after
+SQLite, on tables with generated rows that satisfy and just miss the queries' conditions (test suites after
 Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"), and on a copy of the file if there
 is one. One difference makes them different. They pass only if they read the same tables, hold the same literals,
 both or neither ask for an order, and give the same rows (values and column order; names do not count) on every
-database. The databases must also tell one of the queries from all its mutants (`sql_trials`), unless only the keys and NOT NULL
-make a mutant equal. This is evidence, not a proof: two queries can agree on all databases and differ elsewhere, and
+database. The databases must also tell one of the queries from all its mutants (`sql_trials`), unless only the keys
+and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can agree on all databases and differ elsewhere, and
 another engine may read a query differently. So `by_result = false` switches it off, and with a `dialect` other than
 SQLite's nothing is tried.
 

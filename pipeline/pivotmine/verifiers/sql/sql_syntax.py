@@ -84,7 +84,7 @@ def _statements(trees: list[Any], dialect: str) -> Statements:
     from sqlglot import exp
     from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
-    tree = trees[0].copy()
+    first = trees[0].copy()
     literals = Counter(_literal(node) for tree in trees for node in tree.find_all(exp.Literal))
     trees = [normalize_identifiers(tree, dialect=dialect or None) for tree in trees]
     _unquote(trees, dialect)
@@ -96,7 +96,7 @@ def _statements(trees: list[Any], dialect: str) -> Statements:
     is_query = len(trees) == 1 and isinstance(only, exp.Query)
     is_ordered = is_query and bool(only.args.get("order") or only.args.get("limit"))
     form = tuple([_form(tree) for tree in trees])
-    return Statements(form, is_query, is_ordered, frozenset(tables), tuple(sorted(literals.items())), tree)
+    return Statements(form, is_query, is_ordered, frozenset(tables), tuple(sorted(literals.items())), first)
 
 
 def _simplify(tree: Any, columns: Mapping[str, frozenset[str]] | None) -> None:
@@ -118,9 +118,9 @@ def _simplify(tree: Any, columns: Mapping[str, frozenset[str]] | None) -> None:
     known = aliases.union(*[columns[table.name.lower()] | {table.name.lower()} for table in tables])
     for column in list(tree.find_all(exp.Column)):
         name = column.this
-        if isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table:
-            if name.name.lower() not in known:
-                column.replace(exp.Literal.string(name.name))
+        is_quoted = isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table
+        if is_quoted and name.name.lower() not in known:
+            column.replace(exp.Literal.string(name.name))
 
 
 def _unquote(trees: list[Any], dialect: str) -> None:

@@ -236,7 +236,8 @@ def _may_lose_rows(join: Any, columns: Columns) -> bool:
 
     parts = [part for condition in conditions for part in condition.flatten()] if conditions else []
     parts = [inner for part in parts for inner in (part.flatten() if isinstance(part, exp.And) else [part])]
-    conjuncts = [part for part in parts if isinstance(part, rejecting) and isinstance(part.parent, exp.And | exp.Where | exp.Join)]
+    holders = (exp.And, exp.Where, exp.Join)
+    conjuncts = [part for part in parts if isinstance(part, rejecting) and isinstance(part.parent, holders)]
     return not any(is_of_join(column) for part in conjuncts for column in part.find_all(exp.Column))
 
 
@@ -250,7 +251,8 @@ def _is_seen(ordered: Any) -> bool:
 def _counts(literal: Any) -> bool:
     from sqlglot import exp
 
-    return isinstance(literal.parent, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.In | exp.Like | exp.Limit | exp.Between)
+    comparing = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.In, exp.Like, exp.Limit, exp.Between)
+    return isinstance(literal.parent, comparing)
 
 
 def _other_literal(literal: Any) -> None:
