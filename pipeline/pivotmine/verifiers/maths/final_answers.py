@@ -38,7 +38,7 @@ _NAMED = re.compile(r"[A-Za-z]\s*=\s*(?=[^=])")
 _FRACTION = re.compile(
     r"([-+]?)\\[dt]?frac\s*\{?(\d{1,300})\}?\s*\{?(\d{1,300})\}?|([-+]?)(\d{1,300})\s*/\s*(\d{1,300})"
 )
-_CORE_AND_WORDS = re.compile(r"(.*?[\d)}\]])\s*((?:[A-Za-zµΩ°][A-Za-zµΩ°./^\d ]*)?)")
+_CORE_AND_WORDS = re.compile(r"(.*?[\d)}\]])\s*((?:(?![eE][-+]?\d)[A-Za-zµΩ°][A-Za-zµΩ°./^\d ]*)?)")
 _TOWER = re.compile(r"\^\s*\{?[^{}^]{0,50}\^\s*\{?[^{}^]{0,50}\^|\^\s*\{?\s*\d{6,}|\d{5,}\s*\}?\)?\s*!")
 
 _M, _G, _S, _L = "length", "mass", "time", "volume"
@@ -153,10 +153,11 @@ def read_answer(answer: str) -> Answer:
         text, scale = percent[1].strip(), Fraction(1, 100)
     unit = ""
     parts = _CORE_AND_WORDS.fullmatch(text)
-    if parts and parts[2] and (len(parts[2].strip()) > 1 or _unit(parts[2]) in UNITS) and text != parts[2]:
-        text, unit = parts[1].strip(), _unit(parts[2])
-        if text[-1:] == " ":
-            text = text.strip()
+    # Letters next to a number are a product, unless they are a known unit of several letters.
+    if parts and parts[2]:
+        known, apart = _unit(parts[2]) in UNITS, text[len(parts[1])] == " "
+        if (known and (apart or len(parts[2]) > 1)) or (apart and len(parts[2]) > 2):
+            text, unit = parts[1], _unit(parts[2])
     return Answer(text, unit, scale)
 
 
