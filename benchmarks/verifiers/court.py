@@ -185,16 +185,18 @@ def tables() -> str:
     everything = [pair for name in sorted(_ACTIONS) for pair in pairs(name)]
     specs: dict[str, VerifierSpec | None] = {name: make_spec(name, OPTIONS.get(name, {})) for name in REWARDS}
     specs[RULE] = None
-    ranked = sorted(((tally(spec, everything), name) for name, spec in specs.items()), key=lambda row: (*row[0].rank, row[1]))
+    ranked = sorted(
+        ((tally(spec, everything), name) for name, spec in specs.items()), key=lambda row: (*row[0].rank, row[1])
+    )
     own = [(tally(specs[name], [pair for pair in everything if pair.file == name]), name) for name in sorted(_ACTIONS)]
     return "\n".join(
         (
-            f"All rewards on all {len(everything)} pairs, best first. A pair is not asked if the reward cannot compare its",
-            "demonstration. Measured by `python -m benchmarks verifiers`.",
+            f"All rewards on all {len(everything)} pairs, fewest wrongly paid first. A reward is not asked if it cannot compare",
+            "the demonstration. Measured by `python -m benchmarks verifiers`.",
             "",
             *_rows(ranked),
             "",
-            "Each verifier on its own pairs. `sql` runs with `dialect = \"sqlite\"`, all others with their defaults.",
+            'Each verifier on its own pairs. `sql` runs with `dialect = "sqlite"`, all others with their defaults.',
             "",
             *_rows(own),
         )
@@ -205,7 +207,11 @@ def _rows(tallies: Sequence[tuple[Tally, str]]) -> list[str]:
     head = ["reward", "different pairs", "paid wrongly", "same pairs", "refused wrongly", "unproven", "not asked"]
     rows = [head, ["---", *["---:"] * 6]]
     for found, name in tallies:
-        shares = (_share(found.paid, found.different), _share(found.refused, found.same), _share(found.unproven, found.same))
+        shares = (
+            _share(found.paid, found.different),
+            _share(found.refused, found.same),
+            _share(found.unproven, found.same),
+        )
         rows.append([name, str(found.different), shares[0], str(found.same), shares[1], shares[2], str(found.gated)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
@@ -226,12 +232,12 @@ def wrong(name: str) -> Iterator[tuple[Pair, Verdict | None]]:
 def main() -> None:
     """Print the tables, and write them into the page if asked to."""
     found = tables()
+    if "--write" in sys.argv:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(found)
     if "--show" in sys.argv:
         for name in sorted(_ACTIONS):
             for pair, verdict in wrong(name):
                 answer = "not asked" if verdict is None else verdict.outcome.value
                 print(f"{name}: {answer}: {pair.texts[0]} / {pair.texts[1]} ({pair.reason})")
-    if "--write" in sys.argv:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

@@ -17,7 +17,7 @@ from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedOptions:
-    """There is nothing to choose."""
+    """It has no options."""
 
 
 def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Callable[[Action], Verdict]:

@@ -253,3 +253,13 @@ def test_the_example_demonstrations_pass_their_own_gate() -> None:
         gold = demonstrated_action(row["expected_action"])
         for options in ({}, {"parallel_tool_call_rewarding": True, "mode": "f1"}):
             assert passes_gate(make_spec(NAME, options), State(), gold).reward == 1.0
+
+
+def test_an_unreadable_extra_call_counts_where_calls_are_counted() -> None:
+    given = action(RIGHT, unparsed=(BROKEN,))
+    counted = {"parallel_tool_call_rewarding": True}
+    assert reward(action(RIGHT), given) == 1.0
+    assert reward(action(RIGHT), given, **counted) == 0.0
+    assert reward(action(RIGHT), given, **counted, allow_superset=True, mode="f1") == pytest.approx(2 / 3)
+    assert reward(action(RIGHT, WRONG), given, **counted, mode="f1") == 0.5
+    assert reward(action(RIGHT), given, version="before") == 1.0

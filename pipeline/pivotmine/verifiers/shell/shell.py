@@ -1,6 +1,6 @@
-"""`shell`: commands that are the same program, by their parsed structure; an equivalence, no similarity.
+"""`shell`: commands that are the same program, by their parsed structure. An equivalence, not a similarity.
 
-The argument that holds the command (or the code block of a message, `argument.py` says which) is parsed by
+The argument that holds the command (or the code block of a message) is parsed by
 tree-sitter-bash; `shell_syntax` says what its forms leave out (quoting, white space, comments) and
 `shell_commands` what is put in one order (flags of known commands, tests of `find`, `cd a && cd b`). Expansions,
 substitutions and here-documents compare as they are written. What cannot be read as bash is the same where its
@@ -33,7 +33,7 @@ class ShellOptions:
     arguments: tuple[str, ...] = ("command", "cmd", "bash_command", "shell_command", "script")
     """Arguments that hold a command: the first of them that a call has. The rest compares as in `tool_call`."""
     working_directory: str = ""
-    """Where every single command starts; a leading `cd` to it is the same as none. Empty: not known."""
+    """The directory in which every command starts; a leading `cd` to it does not count. Empty: not known."""
     ignored_flags: tuple[str, ...] = ()
     """Flags of read-only commands that do not matter where no other command reads the output: "ls -a -l" makes
     `ls`, `ls -a` and `ls -la` the same."""
@@ -43,7 +43,7 @@ class ShellOptions:
 
 
 def prepare(state: State, demonstration: Action, options: ShellOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration: calls with a command, or a message that is one."""
+    """Return a scorer for one demonstration: calls with a command, or a message that is one."""
     ignored = _ignored(options.ignored_flags)
 
     def read(value: Any) -> tuple[Any, ...] | None:

@@ -26,9 +26,9 @@ from typing import NamedTuple
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
-from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_words import is_plain, word_form
+from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000

@@ -147,6 +147,8 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
 
 def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
     """CORRECT if every demonstrated call (row) has a given one (column) of its own; else why one has none."""
+    if len(verdicts) == 1:
+        return verdicts[0][0]
     columns = range(len(verdicts))
     edges = [[column for column in columns if row[column].outcome == Outcome.CORRECT] for row in verdicts]
     row_of = maximum_matching(edges)
