@@ -2,7 +2,7 @@
 
 `pairs/NAME.jsonl` holds the pairs of one verifier, a JSON object per line: `same` (the label), `demonstration`,
 `action`, and `reason`. A different pair is one that a similarity or a check of types would accept. A same pair is one
-that string equality would reject. How the two texts become actions depends on the file (`_ACTIONS`); all pairs of a
+that string equality would reject. How the two texts become actions depends on the file (`ACTIONS`); all pairs of a
 file share one state.
 
 A reward is asked about every pair that it handles and whose demonstration passes its gate. --write puts the tables into
@@ -124,7 +124,7 @@ def _batch(keystrokes: list[str]) -> Action:
     return Action(message=json.dumps({"analysis": "", "plan": "", "commands": commands, "task_complete": False}))
 
 
-_ACTIONS: dict[str, Callable[[Any], Action]] = {
+ACTIONS: dict[str, Callable[[Any], Action]] = {
     "edit": _calls,
     "math": _message,
     "python": _call("run_python", "code"),
@@ -139,7 +139,7 @@ _ACTIONS: dict[str, Callable[[Any], Action]] = {
 
 def pairs(name: str) -> Iterator[Pair]:
     """The pairs of one file."""
-    make = _ACTIONS[name]
+    make = ACTIONS[name]
     for line in (PAIRS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         texts = [json.dumps(row[side], ensure_ascii=False) for side in ("demonstration", "action")]
@@ -182,13 +182,13 @@ def tally(spec: VerifierSpec | None, judged: Sequence[Pair]) -> Tally:
 
 def tables() -> str:
     """Both tables as Markdown."""
-    everything = [pair for name in sorted(_ACTIONS) for pair in pairs(name)]
+    everything = [pair for name in sorted(ACTIONS) for pair in pairs(name)]
     specs: dict[str, VerifierSpec | None] = {name: make_spec(name, OPTIONS.get(name, {})) for name in REWARDS}
     specs[RULE] = None
     ranked = sorted(
         ((tally(spec, everything), name) for name, spec in specs.items()), key=lambda row: (*row[0].rank, row[1])
     )
-    own = [(tally(specs[name], [pair for pair in everything if pair.file == name]), name) for name in sorted(_ACTIONS)]
+    own = [(tally(specs[name], [pair for pair in everything if pair.file == name]), name) for name in sorted(ACTIONS)]
     return "\n".join(
         (
             f"All rewards on all {len(everything)} pairs, fewest wrongly paid first. A reward is not asked if it cannot compare",
@@ -237,7 +237,7 @@ def main() -> None:
         PAGE.write_text(f"{before}{BEGIN}\n{found}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(found)
     if "--show" in sys.argv:
-        for name in sorted(_ACTIONS):
+        for name in sorted(ACTIONS):
             for pair, verdict in wrong(name):
                 answer = "not asked" if verdict is None else verdict.outcome.value
                 print(f"{name}: {answer}: {pair.texts[0]} / {pair.texts[1]} ({pair.reason})")

@@ -8,7 +8,7 @@ from benchmarks.verifiers import court
 
 from pivotmine.verifiers import make_spec
 
-NAMES = sorted(court._ACTIONS)
+NAMES = sorted(court.ACTIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)

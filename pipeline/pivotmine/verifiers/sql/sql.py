@@ -12,8 +12,8 @@ is one. One difference makes them different. They pass only if they read the sam
 both or neither ask for an order, and give the same rows (values and column order; names do not count) on every
 database. The databases must also tell one of the queries from all its mutants (`sql_trials`), unless only the keys
 and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can agree on all databases and differ
-elsewhere, and another engine may read a query differently. So `by_result = false` switches it off, and with a `dialect` other than
-SQLite's nothing is tried.
+elsewhere, and another engine may read a query differently. So `by_result = false` switches it off, and with a
+`dialect` other than SQLite's nothing is tried.
 
 Queries run in a process of their own (`sql_worker.py`) with limits of memory, time and steps. Only SELECT is allowed,
 and no file is written.

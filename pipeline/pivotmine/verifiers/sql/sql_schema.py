@@ -120,8 +120,7 @@ def _read_table(statement: str) -> Schema:
     from sqlglot import exp
 
     tree = _parse(statement)
-    table = "" if tree is None else _table_of(tree)
-    if not table:
+    if tree is None or not (table := _table_of(tree)):
         return {}
     columns = [(column.name.lower(), _kind(column.args.get("kind"))) for column in tree.find_all(exp.ColumnDef)]
     return {table: tuple(columns)} if columns else {}
