@@ -1,8 +1,8 @@
-"""score from stored rollouts to stored verdicts, against a plain recursive comparator over the same rows; each verifier alone.
+"""The `score` stage against a plain recursive comparator over the same rows, and each verifier by itself.
 
-Two loads: samples of a policy that repeats itself (one of four answers in each state), and samples that all differ.
-Seconds are of the processor, over all processes, since a shared machine's clock says little: verdicts a second on n
-cores are n times those of one, for parts are scored independently of each other.
+There are two loads: samples of a policy that repeats itself (one of four answers in each state), and samples that all
+differ. Times are processor seconds of all processes, because the clock of a shared machine is unreliable. Parts are
+scored independently, so n cores give n times the verdicts per second of one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ JUDGED_ALONE_S = 0.5
 
 
 def main() -> None:
-    """Print verdicts a second and the ratios."""
+    """Print verdicts per second and the ratios."""
     for load, num_distinct in (("of 4 answers a state", 4), ("all distinct", NUM_SAMPLES)):
         _whole_road(load, num_distinct)
     for name in sorted(VERIFIERS):
@@ -70,7 +70,7 @@ def _cpu_s() -> float:
 
 
 def _alone(name: str) -> None:
-    """A verifier's judge over actions that are read already, in one state, half of them right."""
+    """Time a verifier on actions in one state, half of them right."""
     gold = Action(message="I ordered 2 of B7 as agreed.", tool_calls=(ToolCall(name="order", arguments=_gold(7)),))
     wrong = Action(
         message="I ordered 3 of B7 as agreed.",
@@ -79,7 +79,7 @@ def _alone(name: str) -> None:
     try:
         spec = make_spec(name, {})
     except UserError:
-        return  # nothing without members
+        return  # a combination needs members
     if name in ("judge", "recorded"):
         return
     judge = prepare(spec, State(tools=tuple(TOOLS), messages=({"role": "user", "content": "Order 2 of B7."},)), [gold])
@@ -105,7 +105,7 @@ def _gold(number: int) -> dict[str, Any]:
 
 
 def _make_run(folder: Path, run: Path, num_distinct: int) -> list[list[str]]:
-    """A run whose rollouts were written by hand: an engine is not what is measured here."""
+    """Make a run with rollouts that no engine sampled; return the samples' texts by state."""
     records, texts = [], []
     for number in range(NUM_STATES):
         call = {"id": "c", "type": "function", "function": {"name": "order", "arguments": json.dumps(_gold(number))}}

@@ -1,11 +1,11 @@
-"""`shell` against what a real environment said: pairs of commands tried at one query of InterCode's bash tasks.
+"""`shell` against a real environment: pairs of commands tried at one query of InterCode's bash tasks.
 
     PIVOTMINE_REAL_DATA=FOLDER python -m benchmarks.shell_oracle [--show]
 
 The environment runs a command in its session and rewards output and file changes from 0 to 1. Two commands at one
-query that are both rewarded 1 should pass, two of which one got less should not. The oracle is not sharp: the
-reward depends on the commands before, so that the same text is rewarded differently, and two commands that do
-different things may both satisfy a query. Every disagreement is therefore counted by its kind.
+query that are both rewarded 1 should pass, two of which one got less should not. The oracle is not exact.
+The reward depends on earlier commands, so one text may get two rewards, and two commands that do different things may
+both satisfy a query. So disagreements are counted by kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """How verifier and oracle agree, or in which way they do not."""
+        """Whether verifier and oracle agree, or how they disagree."""
         if self.should_pass:
             return "both pass" if self.passes else "rewarded 1 both, not shown to be the same"
         if not self.passes:

@@ -67,7 +67,7 @@ def test_leak_an_edit_that_is_much_like_the_demonstrated_one() -> None:
     old, new = "def save(self, path):\n    return write(path)", "def save(self, path):\n    return write(path, True)"
     gold = call("edit", path="/a.py", old_str=old, new_str=new)
     for other in (new.replace("True", "False"), new + " ", new.replace("path, True", "True, path"), old):
-        assert outcome("edit", gold, call("edit", path="/a.py", old_str=old, new_str=other)) == Outcome.UNPROVEN
+        assert outcome("edit", gold, call("edit", path="/a.py", old_str=old, new_str=other)) == Outcome.WRONG_ARGUMENTS
 
 
 def test_leak_an_edit_that_differs_behind_its_first_two_thousand_characters() -> None:
@@ -79,7 +79,7 @@ def test_leak_an_edit_that_differs_behind_its_first_two_thousand_characters() ->
 def test_leak_a_file_whose_path_ends_alike() -> None:
     gold = call("edit", path="/repo/src/core/user.py", old_str="x", new_str="y")
     given = call("edit", path="/other/core/user.py", old_str="x", new_str="y")
-    assert outcome("edit", gold, given) == Outcome.UNPROVEN
+    assert outcome("edit", gold, given) == Outcome.WRONG_ARGUMENTS
 
 
 def test_leak_a_command_of_the_same_first_word_and_path() -> None:

@@ -131,8 +131,9 @@ def padded(value: Any) -> Any:
         return {name: padded(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [padded(item) for item in value]
-    # Of several lines the white space around them counts.
-    return f" \t{value}\n" if isinstance(value, str) and "\n" not in value.strip() else value
+    # White space counts around several lines, and around a text without a letter or digit.
+    is_plain = isinstance(value, str) and "\n" not in value.strip() and any(map(str.isalnum, value))
+    return f" \t{value}\n" if is_plain else value
 
 
 def other_number_type(value: Any) -> Any:

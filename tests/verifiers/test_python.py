@@ -259,3 +259,40 @@ def test_programs_that_pass_compile_to_the_same(one: list[str], other: list[str]
         assert trees[0] == trees[1] is not None
         codes = [compile(text, "", "exec", optimize=2) for text in texts]
         assert codes[0].co_names == codes[1].co_names
+
+
+DOCOPT = "from docopt import docopt\n\n\ndef main():\n    '{}'\n    return docopt(main.__doc__)"
+READ_DOCSTRINGS = [
+    DOCOPT,
+    "'{}'\nfrom docopt import docopt\nprint(docopt(__doc__))",
+    "@server.tool()\ndef f(a):\n    '{}'\n    return a",
+    "def f():\n    '{}'\n    return 1\nregister(f)",
+    "def f():\n    '{}'\n    return 1\ntools = [f]",
+    "class Answer(Model):\n    '{}'\n    x: int",
+    "@dataclass\nclass A:\n    '{}'\n    x: int",
+    "import inspect\ndef f():\n    '{}'\n    return 1\nf()",
+    "def f():\n    '{}'\n    return 1\nhelp(f)",
+    "def f():\n    '>>> f() {}'\n    return 1",
+    "async def f():\n    '{}'\n    return 1\nx.g = f",
+]
+PLAIN_DOCSTRINGS = [
+    "def f():\n    '{}'\n    return 1\nf()",
+    "class A:\n    '{}'\n    def f(self):\n        '{}'\n        return self.g()",
+    "'{}'\nimport os\nos.getcwd()",
+]
+
+
+@pytest.mark.parametrize("program", READ_DOCSTRINGS)
+def test_a_docstring_that_the_program_may_read_counts(program: str) -> None:
+    assert outcome(program.format("One."), program.format("Two.")) == Outcome.UNPROVEN
+
+
+@pytest.mark.parametrize("program", PLAIN_DOCSTRINGS)
+def test_a_docstring_that_nothing_reads_does_not_count(program: str) -> None:
+    assert outcome(program.replace("{}", "One."), program.replace("{}", "Two.")) == Outcome.CORRECT
+
+
+def test_only_another_literal_proves_that_programs_differ() -> None:
+    assert outcome("print(f(3))", "print(f(4))") == Outcome.WRONG_ARGUMENTS
+    assert outcome("x = a + b", "x = b + a") == Outcome.UNPROVEN
+    assert outcome("x = 1", "x = 1.0") == Outcome.UNPROVEN

@@ -20,7 +20,7 @@ RECORDED = make_spec("recorded", {})
         (Action(truncated=True, recorded_reward=0.0), Verdict(0.0, Outcome.TRUNCATED)),
         (Action(truncated=True, recorded_reward=1.0), Verdict(1.0, Outcome.CORRECT)),
         (Action(unparsed=(Unparsed(text="<", reason="no"),), recorded_reward=1.0), Verdict(1.0, Outcome.CORRECT)),
-        (Action(tool_calls=CALL.tool_calls), Verdict(None, Outcome.ERROR, "no reward came with this sample")),
+        (Action(tool_calls=CALL.tool_calls), Verdict(None, Outcome.ERROR, "no reward was recorded for this sample")),
         (
             Action(message="x", recorded_reward=7.0),
             Verdict(None, Outcome.ERROR, "ValueError: a reward of 7.0 is not in [0, 1]"),

@@ -48,9 +48,12 @@ def test_every_verifier_has_an_id_of_name_and_hash_and_is_made_again_from_its_op
 
 def test_the_id_tells_options_and_versions_apart() -> None:
     plain, declared = make_spec("tool_call", {}), make_spec("tool_call", {"free_text": ["search.query"]})
-    rest = '"parallel":"strict","tolerance":0.0,"unordered":[]}'
-    assert plain.options_json == '{"dates":[],"exact":[],"free_text":[],' + rest
-    assert declared.options_json == '{"dates":[],"exact":[],"free_text":["search.query"],' + rest
+    rest = '"ignore":[],"parallel":"strict","tolerance":0.0,"unordered":[]}'
+    assert plain.options_json == '{"alternatives":[],"any_case":[],"dates":[],"exact":[],"free_text":[],' + rest
+    assert (
+        declared.options_json
+        == '{"alternatives":[],"any_case":[],"dates":[],"exact":[],"free_text":["search.query"],' + rest
+    )
     before = plain.verifier_id
     assert make_spec("tool_call", {"free_text": []}).verifier_id == before
     assert declared.verifier_id != before
@@ -61,7 +64,7 @@ def test_the_id_tells_options_and_versions_apart() -> None:
 def test_the_ids_of_stored_scores_stay() -> None:
     # A change of one of these orphans every score already computed: raise the version on purpose.
     assert make_spec("exact", {}).verifier_id == "exact-fdb7bf05"
-    assert make_spec("tool_call", {}).verifier_id == "tool_call-9483f799"
+    assert make_spec("tool_call", {}).verifier_id == "tool_call-98a7a323"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +75,8 @@ def test_the_ids_of_stored_scores_stay() -> None:
         (
             "tool_call",
             {"freetext": []},
-            'verifier tool_call has no option "freetext": its options are dates, exact, free_text, parallel, '
-            "tolerance, unordered",
+            'verifier tool_call has no option "freetext": its options are alternatives, any_case, dates, exact, '
+            "free_text, ignore, parallel, tolerance, unordered",
         ),
         (
             "tool_call",
@@ -98,10 +101,18 @@ def test_the_ids_of_stored_scores_stay() -> None:
         (
             "tool_call",
             {"parallel": "f2"},
-            "verifier tool_call, option parallel: 'f2' is none of strict, fractional, f1",
+            "verifier tool_call, option parallel: must be one of strict, fractional, f1, is 'f2'",
         ),
-        ("tool_call", {"tolerance": -0.1}, "verifier tool_call, option tolerance: from 0 to below 1, not -0.1"),
-        ("tool_call", {"tolerance": float("nan")}, "verifier tool_call, option tolerance: from 0 to below 1, not nan"),
+        (
+            "tool_call",
+            {"tolerance": -0.1},
+            "verifier tool_call, option tolerance: must be at least 0 and below 1, is -0.1",
+        ),
+        (
+            "tool_call",
+            {"tolerance": float("nan")},
+            "verifier tool_call, option tolerance: must be at least 0 and below 1, is nan",
+        ),
         ("tool_call", {"tolerance": "1"}, "verifier tool_call, option tolerance: must be a number, is '1'"),
     ],
 )

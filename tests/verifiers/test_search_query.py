@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotmine.actions.action import Action, ToolCall
-from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
 
 
@@ -31,8 +30,13 @@ SAME = [
     ("weather in Paris", "Paris weather", "order and function words"),
     ("  red  running shoes ", "red running shoes", "white space"),
     ("Who is the president of France?", "who is the president of france", "a question mark"),
-    ("red running shoes women", "red running shoes", "one of four words more"),
-    ("Marie Curie's Nobel Prize 1903", "Nobel Prize 1903 Marie Curie", "an apostrophe"),
+    ("Marie Curie's Nobel Prize 1903", "Nobel Prize 1903 of Marie Curie", "an apostrophe"),
+    ("tall oak tree", "tall oak trees", "a plural"),
+    ("city with many bridges", "cities with many bridge", "a plural in y"),
+    ("favourite theatre", "favorite theater", "two spellings"),
+    ("what is the height of Ben Nevis", "height of Ben Nevis", "a frame"),
+    ("how to sharpen a knife", "sharpen knife", "a frame"),
+    ("search for sharpen a knife", "sharpen knife", "a request"),
     ("flights from Paris to London", "Flights from paris to london", "the same words in order"),
     ('"climate change" report 2020', '2020 report "Climate Change"', "a phrase anywhere"),
     ('site:who.int malaria "children"', 'malaria site:WHO.int "children"', "operators anywhere"),
@@ -49,8 +53,6 @@ DIFFERENT = [
     ("best red running shoes for women", "best blue running shoes for women", "a word for another"),
     ("population of France 2020", "population of France 2021", "another number"),
     ("population of France 2020", "population of France", "a number left out"),
-    ("iphone 15 price", "iphone 15 pro max case price", "too many words more"),
-    ("iphone price", "iphone case price", "one of three words more"),
     ("gpt4 release date", "gpt3 release date", "another digit in a word"),
     ("5 10 results", "10 5 5 results", "a number more"),
     ("flights from Paris to London", "flights from London to Paris", "the other way round"),
@@ -87,21 +89,27 @@ def test_not_the_same(one: str, other: str, why: str) -> None:
     assert outcome(one, other) == Outcome.WRONG_ARGUMENTS, why
 
 
-def test_how_many_words_may_be_surplus_is_an_option() -> None:
-    assert outcome("red running shoes women", "red running shoes", min_f1=1.0) == Outcome.WRONG_ARGUMENTS
-    assert outcome("shoes running red", "red running shoes", min_f1=1.0) == Outcome.CORRECT
-    assert outcome("iphone case price", "iphone price", min_f1=0.8) == Outcome.CORRECT
-    assert outcome("blue shoes", "red shoes", min_f1=0.01) == Outcome.WRONG_ARGUMENTS
-    for value in (0.0, 1.1, -1.0):
-        with pytest.raises(UserError, match="must be above 0 and at most 1"):
-            make_spec("search_query", {"min_f1": value})
+UNPROVEN = [
+    ("cat chases mouse", "mouse chases cat", "who does it"),
+    ("effect of tea on mood", "effect of mood on tea", "which on which"),
+    ("shed roof repair cost", "shed roof repair", "a word more"),
+    ("apollo landing", "apollo landing hoax", "a word that turns it round"),
+    ("java map sort", "java sort map", "order"),
+    ("what is compost", "how to compost", "another question"),
+    ("Marie Curie Nobel Prize 1903", "Nobel Prize 1903 Marie Curie", "order"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "why"), UNPROVEN)
+def test_what_is_not_proven(one: str, other: str, why: str) -> None:
+    assert outcome(one, other) == Outcome.UNPROVEN, why
 
 
 def test_the_rest_of_a_call_is_compared_as_tool_call_does() -> None:
     spec, gold = make_spec("search_query", {}), search("weather Paris", limit=5)
     for action, expected in (
-        (search("paris weather", limit=5), Outcome.CORRECT),
-        (search("paris weather", limit=6), Outcome.WRONG_ARGUMENTS),
+        (search("weather paris", limit=5), Outcome.CORRECT),
+        (search("weather paris", limit=6), Outcome.WRONG_ARGUMENTS),
         (search("paris weather"), Outcome.MISSING_ARGUMENTS),
         (Action(tool_calls=(ToolCall(name="search", arguments={"q": "paris weather", "limit": 5}),)),
          Outcome.MISSING_ARGUMENTS),

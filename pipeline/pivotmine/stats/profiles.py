@@ -13,6 +13,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
+from pivotmine.run.outcomes import Outcome
 from pivotmine.run.tables import PROFILES, STATISTICS
 
 SAME_REWARD = 1e-6

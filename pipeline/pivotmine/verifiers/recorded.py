@@ -1,12 +1,13 @@
 """`recorded`: the reward that came with the data, for rollouts that were sampled and judged elsewhere.
 
-It compares nothing. A demonstration is worth 1. A sample is worth what its `Action.recorded_reward` says, or null if
-no reward came with it. Truncated, unreadable and empty samples keep the reward that was recorded for them.
-A recorded 0 is somebody's answer "different"; its outcome names the kind of action, for the reason is not known.
+It compares nothing. A demonstration is worth 1. A sample is worth its `Action.recorded_reward`, or null if it has
+none. Truncated, unreadable and empty samples keep their recorded reward. A recorded 0 says that the action is
+different; the outcome says in what, as far as the calls' names show it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,11 +17,11 @@ from pivotmine.verifiers.base import ALL_KINDS, Outcome, State, Verdict, Verifie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedOptions:
-    """No options."""
+    """It has no options."""
 
 
 def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Callable[[Action], Verdict]:
-    """A scorer that reads what was recorded."""
+    """Return a scorer that reads the recorded reward."""
 
     def judge(action: Action) -> Verdict:
         reward = action.recorded_reward
@@ -36,10 +37,10 @@ def prepare(state: State, demonstration: Action, options: RecordedOptions) -> Ca
 
 
 def _without_record(demonstration: Action, action: Action) -> Verdict:
-    # The demonstration was never sampled; that it was recorded vouches for it.
+    # The demonstration itself was not sampled, so it has no recorded reward.
     if action is demonstration:
         return Verdict(1.0, Outcome.CORRECT)
-    return Verdict(None, Outcome.ERROR, "no reward came with this sample")
+    return Verdict(None, Outcome.ERROR, "no reward was recorded for this sample")
 
 
 def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
@@ -47,7 +48,10 @@ def _outcome_of_a_zero(demonstration: Action, action: Action) -> Outcome:
         return Outcome.TRUNCATED
     if action.kind != demonstration.kind:
         return Outcome.WRONG_KIND
-    return Outcome.WRONG_ARGUMENTS if action.tool_calls else Outcome.WRONG_TEXT
+    if not demonstration.tool_calls:
+        return Outcome.WRONG_TEXT
+    names, wanted = (Counter(call.name for call in one.tool_calls) for one in (action, demonstration))
+    return Outcome.WRONG_ARGUMENTS if names == wanted else Outcome.WRONG_TOOL
 
 
 VERIFIER = Verifier(prepare=prepare, options=RecordedOptions, version=2, kinds=ALL_KINDS, judges_all=True)

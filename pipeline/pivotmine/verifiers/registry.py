@@ -139,6 +139,22 @@ def _rule(where: str, value: Any) -> auto.Rule:
     return auto.Rule(**_read_fields(where, auto.Rule, value))
 
 
+def _same_values(where: str, value: Any) -> tool_call.SameValues:
+    if isinstance(value, tool_call.SameValues):
+        return value
+    if not isinstance(value, dict) or set(value) != {"argument", "values"}:
+        raise UserError(f"{where}: must be a table with argument and values, is {value!r:.80}")
+    return tool_call.SameValues(**_read_fields(where, tool_call.SameValues, value))
+
+
+def _json_value(where: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple([_json_value(where, item) for item in value])
+    if not isinstance(value, str | int | float | bool | None):
+        raise UserError(f"{where}: must be a string, a number, true, false, null or a list of them, is {value!r:.80}")
+    return value
+
+
 # By the annotation of the option's field: TOML value to field value.
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "VerifierSpec": _spec,
@@ -146,6 +162,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "float": _of_type(float, "a number"),
     "int": _of_type(int, "a whole number"),
     "str": _of_type(str, "a string"),
+    "tuple[Any, ...]": _list_of(_json_value, "values"),
+    "tuple[SameValues, ...]": _list_of(_same_values, "tables with argument and values"),
     "tuple[Rule, ...]": _list_of(_rule, "rules"),
     "tuple[VerifierSpec, ...]": _list_of(_spec, "verifiers"),
     "tuple[float, ...]": _list_of(_of_type(float, "a number"), "numbers"),

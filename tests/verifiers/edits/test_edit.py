@@ -388,3 +388,36 @@ def test_edits_pass_for_each_other_just_where_their_results_are_equal(
         assert one == other or applied[0] == applied[1]
     elif found is not None and also is not None:
         assert applied[0] != applied[1]
+
+
+def test_different_is_proven_where_the_file_is_not_known() -> None:
+    def at(path: str) -> Action:
+        return edit(command="str_replace", path=path, old_str="import os", new_str="import re")
+
+    gold = replace("import os", "import re")
+    assert outcome("nothing", gold, replace("import os", "import io")) == Outcome.WRONG_ARGUMENTS
+    assert outcome("nothing", gold, at("/repo/b.py")) == Outcome.WRONG_ARGUMENTS
+    assert outcome("nothing", gold, replace("import os\n", "import re\n")) == Outcome.UNPROVEN
+    # Nobody knows where a relative path begins.
+    assert outcome("nothing", gold, at("a.py")) == Outcome.UNPROVEN
+
+
+def test_a_long_hunk_is_found_in_linear_time() -> None:
+    lines = ["x = 1"] * 50_000 + ["y = 2"] + ["x = 1"] * 40_000
+    text = "\n".join(lines)
+    state = State(tools=TOOLS, messages=tuple(called("editor", "ok", command="create", path=PATH, file_text=text)))
+
+    def patch(added: str) -> Action:
+        body = "\n".join([*[" x = 1"] * 40_000, " y = 2", f"+{added}"])
+        return edit("apply_patch", input=f"*** Begin Patch\n*** Update File: {PATH}\n@@\n{body}\n*** End Patch")
+
+    spec = make_spec("edit", {})
+    assert verify(spec, state, [patch("z")], patch("z")) == Verdict(1.0, Outcome.CORRECT)
+    assert verify(spec, state, [patch("z")], patch("w")).outcome == Outcome.WRONG_ARGUMENTS
+
+
+def test_edits_that_would_read_a_file_too_often_are_not_worked_out() -> None:
+    known = {PATH: Text("ab" * 500_000, complete=True)}
+    changes = [Replace(PATH, "ab" * 500_000, "ab" * 500_000 + "c" * n, every=False) for n in (1, 2)]
+    assert results(changes[:1], known) is not None
+    assert results(changes[:1] * 300, known) is None

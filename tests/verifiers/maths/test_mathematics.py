@@ -8,7 +8,8 @@ import pytest
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
-from pivotmine.verifiers.maths.mathematics import final_answer
+from pivotmine.verifiers.maths import mathematics
+from pivotmine.verifiers.maths.final_answers import final_answer
 
 pytest.importorskip("math_verify")
 
@@ -20,12 +21,27 @@ def verdict(demonstrated: str, message: str, **options: Any) -> Verdict:
 
 ANSWERS = {
     "So it is \\boxed{\\frac{1}{2}}.": "\\frac{1}{2}",
-    "\\boxed{1} is wrong, hence \\boxed{ 2 }": "2",
+    "\\boxed{1} is wrong, hence \\boxed{ 2 }": "",
+    "So \\boxed{2}. To repeat: \\boxed{ 2 }": "2",
+    "\\boxed{8}\n\nWait, the answer is 9.": "",
+    "\\boxed{8}\n\nThe answer is 9.": "",
+    "\\boxed{\\frac{8}{2} or less, not sure}": "",
+    "The smallest $k$ is 17.": "17",
+    "\\[ y = 17 \\]": "y = 17",
+    "So\n$$\n17\n$$": "17",
+    "Thus \\( z = 4 \\).": "z = 4",
+    "The answer is 3 or 9.": "",
+    "The answer is 3, not 9.": "",
+    "No clue, see line9": "",
+    "ROOM7B": "",
+    "The answer is 3 and 9": "",
+    "It takes 12 km": "12 km",
+    "There are 12 in total.": "12",
     "It holds.\n\nThe answer is 42.": "42",
     "**Answer:** x + 1": "x + 1",
     "#### 1,234": "1,234",
     "We get $x=3$ and finally $y = 5$.": "y = 5",
-    "She has 3 bags and pays 20 dollars": "20",
+    "She has 3 bags and pays 20 dollars": "20 dollars",
     "It rose by 15 %.": "15 %",
     "-3/4": "-3/4",
     "(1, 2)": "(1, 2)",
@@ -50,6 +66,21 @@ EQUAL = [
     ("50%", "0.5"),
     ("\\boxed{50\\%}", "50 %"),
     ("\\boxed{x = 5}", "5"),
+    ("31 percent", "\\boxed{31\\%}"),
+    ("31 per cent", "0.31"),
+    ("\\boxed{7 \\text{ cm}}", "The answer is 7 centimeters."),
+    ("\\boxed{7 \\text{ m}}", "\\boxed{700 \\text{ cm}}"),
+    ("2 hours", "120 minutes"),
+    ("7 cm", "7"),
+    ("0.6667", "2/3"),
+    ("1e-7", "0.0000001"),
+    ("\\boxed{10^{-7}}", "0.0000001"),
+    ("\\boxed{\\pi}", "3.141593"),
+    ("\\boxed{1, 2}", "\\boxed{\\{2, 1\\}}"),
+    ("4:05", "4:05"),
+    ("\\boxed{2e3}", "2000"),
+    ("\\boxed{2xy}", "\\boxed{2yx}"),
+    ("\\$12", "12"),
 ]
 DIFFERENT = [
     ("42", "43"),
@@ -62,6 +93,23 @@ DIFFERENT = [
     ("42", "I do not know"),
     ("42", "__import__('os').getpid()"),
     ("42", "4\u06602"),
+    ("7 cm", "7 m"),
+    ("7 cm", "7 kg"),
+    ("7 dollars", "7 cents"),
+    ("3e-7", "4e-7"),
+    ("\\boxed{10^{-8}}", "\\boxed{3 \\cdot 10^{-8}}"),
+    ("0.002", "0.0020003"),
+    ("\\boxed{\\{3, 4\\}}", "\\boxed{(3, 4)}"),
+    ("\\boxed{[3, 4]}", "\\boxed{(3, 4)}"),
+    ("4:30", "2/15"),
+    ("4:30", "4:31"),
+    ("0.67", "2/3"),
+    ("8", "N0 clue, see line8"),
+    ("8", "The answer is 9 or 8"),
+    ("8", "\\boxed{8} ... Actually the answer is 9"),
+    ("8", "\\boxed{9} \\boxed{8}"),
+    ("4", "\\boxed{\\frac{8}{2} but not sure}"),
+    ("7", "ROOM7B"),
 ]
 
 
@@ -78,11 +126,11 @@ def test_different_answers_fail_both_ways() -> None:
 
 def test_the_detail_says_what_was_compared() -> None:
     assert verdict("42", "The answer is 43").detail == "43, demonstrated 42"
-    assert verdict("42", "no idea").detail == "states no answer"
-    assert verdict("no idea", "42") == Verdict(0.0, Outcome.WRONG_TEXT, "demonstrated: states no answer")
+    assert verdict("42", "no idea").detail == "states no answer, or not one"
+    assert verdict("no idea", "42") == Verdict(0.0, Outcome.WRONG_TEXT, "demonstrated: states no answer, or not one")
 
 
-HOSTILE = ["\\boxed{9^{9^{9^{9}}}}", "\\boxed{99999999!}"]
+HOSTILE = ["\\boxed{7^{7^{9}}}", "\\boxed{(99999999 + 0)!}"]
 
 
 @pytest.mark.parametrize("answer", HOSTILE)
@@ -92,6 +140,31 @@ def test_an_answer_without_end_is_ended(answer: str) -> None:
     # What is the same as it is written needs no algebra; and the next question finds a new worker.
     assert passes_gate(make_spec("math", {}), State(), Action(message=answer)).reward == 1.0
     assert verdict("0.5", "\\boxed{1/2}").reward == 1.0
+
+
+def test_answers_that_are_too_large_are_never_computed() -> None:
+    for answer in ("\\boxed{8^{8^{8^{8}}}}", "\\boxed{7^7^7^7}", "\\boxed{88888888!}", "\\boxed{2^{9999999}}"):
+        assert verdict("\\boxed{1}", answer).detail == "too large to compute"
+        assert verdict(answer, "\\boxed{1}").detail == "too large to compute"
+
+
+def test_a_deadly_answer_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def ask(one: str, other: str, cpu_s: float) -> None:
+        asked.append((one, other))
+
+    monkeypatch.setattr(mathematics, "_ask", ask)
+    for sample in range(5):
+        verdict("\\boxed{x + 1}", "\\boxed{y + deadly}".replace("deadly", "z"))
+        verdict("\\boxed{x + y}", f"\\boxed{{y + {sample}}}")
+    assert asked == [("x + 1", "y + z"), ("x + y", "y + 0"), ("x + y", "y + 1")]
+
+
+def test_units_that_are_not_known_are_unproven() -> None:
+    assert verdict("\\boxed{7 \\text{ apples}}", "\\boxed{7 \\text{ pears}}").outcome == Outcome.UNPROVEN
+    assert verdict("\\boxed{7 \\text{ apples}}", "\\boxed{7 \\text{ apple}}").reward == 1.0
+    assert verdict("\\boxed{(1, 2)}", "\\boxed{1, 2}").outcome == Outcome.UNPROVEN
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from pivotmine import strict_json
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
-from pivotmine.verifiers.published.gym_single_step import PUBLISHED_THRESHOLDS, arguments_match, maximum_matching
+from pivotmine.verifiers.published.gym_single_step import PUBLISHED_THRESHOLDS, arguments_match
+from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
 NAME = "gym_single_step"
 BROKEN = Unparsed(text="<tool_call>{", reason="not JSON")
@@ -183,9 +184,9 @@ def test_outcomes_say_what_was_wrong() -> None:
 
 
 def test_unknown_versions_and_modes_are_refused() -> None:
-    with pytest.raises(UserError, match='option version: no "2463": one of before, after'):
+    with pytest.raises(UserError, match='option version: choose one of before, after, not "2463"'):
         make_spec(NAME, {"version": "2463"})
-    with pytest.raises(UserError, match='option mode: no "f2": one of binary_strict, fractional, f1'):
+    with pytest.raises(UserError, match='option mode: choose one of binary_strict, fractional, f1, not "f2"'):
         make_spec(NAME, {"mode": "f2"})
 
 
@@ -198,7 +199,7 @@ def test_the_matching_is_the_largest(edges: list[list[int]]) -> None:
         free = [j for j in edges[at] if j not in taken]
         return max([best(at + 1, taken), *(1 + best(at + 1, taken | {j}) for j in free)])
 
-    assert maximum_matching(edges) == best(0, frozenset())
+    assert len(maximum_matching(edges)) == best(0, frozenset())
 
 
 JSON = st.recursive(
@@ -252,3 +253,13 @@ def test_the_example_demonstrations_pass_their_own_gate() -> None:
         gold = demonstrated_action(row["expected_action"])
         for options in ({}, {"parallel_tool_call_rewarding": True, "mode": "f1"}):
             assert passes_gate(make_spec(NAME, options), State(), gold).reward == 1.0
+
+
+def test_an_unreadable_extra_call_counts_where_calls_are_counted() -> None:
+    given = action(RIGHT, unparsed=(BROKEN,))
+    counted = {"parallel_tool_call_rewarding": True}
+    assert reward(action(RIGHT), given) == 1.0
+    assert reward(action(RIGHT), given, **counted) == 0.0
+    assert reward(action(RIGHT), given, **counted, allow_superset=True, mode="f1") == pytest.approx(2 / 3)
+    assert reward(action(RIGHT, WRONG), given, **counted, mode="f1") == 0.5
+    assert reward(action(RIGHT), given, version="before") == 1.0

@@ -126,3 +126,9 @@ def test_the_recorded_schema_verdicts_and_scores_agree() -> None:
         # No row passed the string check, and none the judge behind it: the rewards agree too.
         assert float(passed) == row["reward"]
         assert outcome(row["expected_answer"], row["model_output"], threshold=score) == Outcome.CORRECT
+
+
+def test_no_command_is_not_an_empty_command() -> None:
+    assert outcome(batch(), batch()) == Outcome.CORRECT
+    assert outcome(batch(""), batch("")) == Outcome.CORRECT
+    assert outcome(batch(), batch("")) == outcome(batch(""), batch()) == Outcome.WRONG_ARGUMENTS

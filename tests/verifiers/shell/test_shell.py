@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, prepare, verify
+from pivotmine.verifiers.shell.shell_flags import RULES
 from pivotmine.verifiers.shell.shell_syntax import UnreadableCommand, read_program
 from pivotmine.verifiers.shell.shell_words import word_form
 
@@ -34,6 +35,7 @@ def outcome(one: Any, other: Any, **options: Any) -> Outcome:
 
 
 SAME = [
+    ("ls -A --time-style=iso --full-time", "ls --time-style=iso -A --full-time", "a flag of its own moves"),
     ("ls  -la   /tmp", "ls -la /tmp", "blanks"),
     (" ls\n", "ls", "outer white space"),
     ("ls -l -a", "ls -la", "grouped flags"),
@@ -92,6 +94,8 @@ SAME = [
 ]  # fmt: skip
 
 DIFFERENT = [
+    ("ls -A --time-style=iso --full-time", "ls -A --full-time --time-style=iso", "the later one counts"),
+    ("ls -l --full-time", "ls --full-time -l", "the later one counts"),
     ("ls", "pwd", "another command"),
     ("ls -l", "ls", "a flag less"),
     ("ls", "ls -a", "equal only where a rule set says so"),
@@ -474,3 +478,9 @@ def test_commands_that_pass_for_each_other_were_rewarded_alike() -> None:
                 assert group[one] & group[other], (one, other)
                 passed += 1
     assert passed == 10
+
+
+def test_no_flag_is_in_two_groups() -> None:
+    for name, rule in RULES.items():
+        grouped = [flag for group in rule.groups for flag in group.split()]
+        assert len(grouped) == len(set(grouped)), name

@@ -14,7 +14,7 @@ from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
 from pivotmine.verifiers.sql import sql_worker
-from pivotmine.verifiers.sql.sql_schema import read_schema
+from pivotmine.verifiers.sql.sql_schema import Keys, read_keys, read_schema
 
 DDL = """You can query this database:
 CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INT, city VARCHAR(20), joined DATE);
@@ -64,6 +64,16 @@ SAME = [
     ("delete from t where a = 1", "DELETE FROM t WHERE (a = 1)", "parentheses"),
     ("select 1; select 2", "select 1;\nselect 2;", "two statements"),
     ("select from where", "select from where", "the same text, though no SQL"),
+    ("select count(1) from t", "select count(*) from t", "counted rows"),
+    ("select a from t limit 3 offset 0", "select a from t limit 3", "no offset"),
+    ("select `a` from `t`", "select a from t", "backticks"),
+    ('select "a" from t', "select a from t", "quotes that are not needed"),
+    ("select a from t where b = 7 or b = 8 or c = 1", "select a from t where c = 1 or b in (8, 7)", "a list"),
+    ("select a from t where b <> 7 and b <> 8", "select a from t where b not in (8, 7)", "a negated list"),
+    ("select a from t where b in (7)", "select a from t where b = 7", "a list of one"),
+    ("update t set a = 1, b = 'x' where c = 3", "update t set b = 'x', a = 1 where c = 3", "order of assignments"),
+    ("insert into t (a, b) values (1, 'x'), (2, 'y')", "insert into t (b, a) values ('x', 1), ('y', 2)",
+     "order of columns"),
 ]  # fmt: skip
 
 SAME_BY_TRIAL = [
@@ -140,6 +150,13 @@ DIFFERENT = [
     ("update t set a = 1 where b = 2", "update t set b = 2 where a = 1", "the other way round"),
     ("delete from t where a = 1", "delete from t where a = 2", "other rows"),
     ("delete from t", "drop table t", "more than rows"),
+    ("update t set a = b", "update t set b = a", "the other way round"),
+    ("update t set a = b, b = 1", "update t set b = 1, a = b", "engines differ in which b is read"),
+    ("insert into t (a, b) values (1, 2)", "insert into t (b, a) values (1, 2)", "changed places"),
+    ("select a from t where b = 7 or c = 8", "select a from t where b in (7, 8)", "another column"),
+    ("select a from t where b = 7 and b = 8", "select a from t where b in (7, 8)", "never"),
+    ("select count(null) from t", "select count(*) from t", "nothing is counted"),
+    ("select a from t limit 3 offset 1", "select a from t limit 3", "an offset"),
     ("drop table t", "drop table if exists t", "an error or none"),
     ("select 1; select 2", "select 2; select 1", "another order"),
     ("select 1", "select 1; drop table t", "a statement more"),
@@ -265,7 +282,7 @@ def test_a_database_file_is_read_and_left_alone(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"dialect": "nonsense"}, 'verifier sql, option dialect: sqlglot knows no "nonsense": try "sqlite"'),
-        ({"database": "/nowhere"}, "verifier sql, option database: /nowhere is no file of 64 MiB at most"),
+        ({"database": "/nowhere"}, "verifier sql, option database: /nowhere is not a file of at most 64 MiB"),
         ({"database": __file__, "dialect": "mysql"},
          'verifier sql, option database: leave out dialect "mysql", or the database'),
     ],
@@ -404,3 +421,72 @@ def test_forms_are_equal_only_where_rows_are(one: str, other: str) -> None:
 def test_gold_passes_its_gate_whatever_it_is() -> None:
     for text in ("", " ", "no sql at all", "select", "'", "select 1"):
         assert passes_gate(make_spec("sql", {}), State(), query(text)) == Verdict(1.0, Outcome.CORRECT)
+
+
+# Trials.
+
+SHELF = """CREATE TABLE tool (id INTEGER PRIMARY KEY, name TEXT NOT NULL, shelf TEXT, weight INT);
+CREATE TABLE rent (tool_id INT REFERENCES tool(id), days INT);"""
+
+PAID_WITHOUT_WITNESSES = [
+    ("select name from tool where shelf = 'B2' and weight > 4",
+     "select distinct name from tool where shelf = 'B2' and weight > 4", "doubles"),
+    ("select name from tool where shelf = 'B2' except select name from tool where weight > 4",
+     "select a.name from tool a left join tool b on a.id = b.id and b.weight > 4 where a.shelf = 'B2' and b.id is null",
+     "by row"),
+    ("select shelf from tool where weight > 90 intersect select shelf from tool where weight < 2",
+     "select distinct shelf from tool where weight > 90 and shelf in (select shelf from tool where weight < 2)",
+     "a null on both sides"),
+    ("select tool_id from rent where days > 9 intersect select id from tool where weight < 2",
+     "select tool_id from rent where days > 9 and tool_id in (select id from tool where weight < 2)", "doubles"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "why"), PAID_WITHOUT_WITNESSES)
+def test_rows_that_satisfy_the_conditions_show_the_difference(one: str, other: str, why: str) -> None:
+    assert outcome(one, other, SHELF, dialect="sqlite") == Outcome.WRONG_ARGUMENTS, why
+
+
+def test_keys_decide_what_is_the_same() -> None:
+    keyless = SHELF.replace(" PRIMARY KEY", "").replace(" NOT NULL", "")
+    for one, other in (
+        ("select count(id) from tool", "select count(*) from tool"),
+        ("select count(name) from tool", "select count(*) from tool"),
+        ("select distinct id, shelf from tool", "select id, shelf from tool"),
+    ):
+        assert outcome(one, other, SHELF) == Outcome.CORRECT
+        assert outcome(one, other, keyless) == Outcome.WRONG_ARGUMENTS
+
+
+def test_a_condition_that_no_row_tells_from_its_mutant_is_unproven() -> None:
+    one = "select name from tool where shelf = 'B2' or weight * weight = 50"
+    other = "select name from tool where not (not shelf = 'B2' and not 50 = weight * weight)"
+    assert outcome(one, other, SHELF) == Outcome.UNPROVEN
+
+
+def test_in_sqlite_and_mysql_double_quotes_may_hold_a_string() -> None:
+    one, other = 'select name from tool where shelf = "B2"', "select name from tool where shelf = 'B2'"
+    assert outcome(one, other, SHELF, dialect="sqlite") == Outcome.CORRECT
+    assert outcome(one, other, dialect="mysql") == Outcome.CORRECT
+    for options in ({}, {"dialect": "postgres"}):
+        assert outcome(one, other, SHELF, **options) != Outcome.CORRECT
+    # Nobody knows the columns of a table that was not described.
+    assert outcome(one, other, dialect="sqlite") == Outcome.UNPROVEN
+    column = 'select name from tool where shelf = "name"'
+    assert outcome(column, "select name from tool where shelf = 'name'", SHELF, dialect="sqlite") != Outcome.CORRECT
+    assert outcome(column, "select name from tool where shelf = name", SHELF, dialect="sqlite") == Outcome.CORRECT
+
+
+def test_the_columns_of_a_file_say_what_is_a_string(tmp_path: Path) -> None:
+    known = {"database": make_database(tmp_path)}
+    one, other = 'select age from users where name = "Ann"', "select age from users where name = 'Ann'"
+    assert outcome(one, other, **known) == Outcome.CORRECT
+    assert outcome('select age from users where name = "age"', "select age from users where name = 'age'", **known) != (
+        Outcome.CORRECT
+    )
+
+
+def test_the_keys_of_a_state() -> None:
+    ddl = "CREATE TABLE t (a INT NOT NULL, b TEXT UNIQUE, c INT, PRIMARY KEY (a, c))"
+    assert read_keys([{"content": ddl}], []) == {"t": Keys(("a", "c"), (("a", "c"), ("b",)))}
+    assert read_keys([{"content": "CREATE TABLE t (a INT"}], []) == {}

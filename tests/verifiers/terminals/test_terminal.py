@@ -44,6 +44,9 @@ SAME = {
     "an unstated flag": (batch("ls\n"), batch("ls\n", complete=None)),
     "a code fence": (batch("ls\n"), "```json\n" + batch("ls\n") + "\n```"),
     "no command": (batch(complete=True), batch("", complete=True)),
+    "Enter by its control key": (batch("ls\n"), batch("ls", "C-m")),
+    "blanks around operators": (batch("cat a.txt|sort>b.txt\n"), batch("cat a.txt | sort > b.txt\n")),
+    "the order of flags": (batch("ls -l -a /srv\n"), batch("ls -al /srv\n")),
     "the older form": (old_batch("ls -la\n"), old_batch("ls  -la\n")),
 }  # fmt: skip
 
@@ -56,6 +59,12 @@ def test_the_same_commands_pass(name: str) -> None:
 
 LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu"
 OTHER = {
+    "a comment typed into an editor": (batch("nano f\n", "# one two three\n"), batch("nano f\n", "# one two four\n")),
+    "a comment in an editor or none": (batch("nano f\n", "# hello\n"), batch("nano f\n")),
+    "a comment typed into Python": (batch("python3\n", "# hello\n"), batch("python3\n")),
+    "what echo shows in a prompt": (batch("ssh host\n", "echo one\n"), batch("ssh host\n", "echo two\n")),
+    "a number before a redirect": (batch("make 2>log\n"), batch("make2 >log\n")),
+    "a pipe or a list": (batch("make | tee\n"), batch("make || tee\n")),
     "a path": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("exp-1", "exp-2"))),
     "a number": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("10", "19"))),
     "a flag": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace(" --device cpu", ""))),
@@ -165,3 +174,15 @@ def test_symmetric_and_gold_passes(one: list[str], other: list[str], options: di
     assert there.outcome != Outcome.ERROR
     assert there.reward == verdict(batch(*other), batch(*one), **options).reward
     assert passes_gate(make_spec("terminal", {}), State(), Action(message=batch(*one))).reward == 1.0
+
+
+def test_a_list_of_commands_as_several_lines_is_unproven() -> None:
+    one, other = batch("cd src && ls\n"), batch("cd src\n", "ls\n")
+    assert verdict(one, other).outcome == verdict(other, one).outcome == Outcome.UNPROVEN
+    assert verdict(one, batch("cd src\n", "ls -a\n")).outcome == Outcome.WRONG_ARGUMENTS
+
+
+def test_many_commands_are_joined_in_linear_time() -> None:
+    many = batch(*["ls\n"] * 100_000)
+    assert verdict(many, many) == Verdict(1.0, Outcome.CORRECT)
+    assert verdict(many, batch(*["ls\n"] * 99_999)).outcome == Outcome.UNPROVEN

@@ -6,7 +6,7 @@ import pytest
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, verify
-from pivotmine.verifiers.tool_calls.matching import num_matched
+from pivotmine.verifiers.tool_calls.matching import maximum_matching, num_matched
 
 
 def calls(*values: float | str) -> Action:
@@ -72,9 +72,28 @@ def test_the_matching_is_as_large_as_can_be() -> None:
     """Against the plain search through all assignments."""
     draw = random.Random(0)
     for _ in range(200):
-        wanted, found = (tuple(draw.randrange(6) for _ in range(draw.randrange(5))) for _ in range(2))
-        assert num_matched(wanted, found, lambda a, b: abs(a - b) <= 1) == best(wanted, found)
-        assert num_matched(wanted, found, None) == num_matched(wanted, found, lambda a, b: a == b)
+        wanted, found = (tuple(draw.randrange(6) for _ in range(draw.randrange(6))) for _ in range(2))
+        edges = [[j for j, value in enumerate(found) if abs(want - value) <= 1] for want in wanted]
+        taken_by = maximum_matching(edges)
+        assert len(taken_by) == len(set(taken_by.values())) == best(wanted, found)
+        assert all(j in edges[i] for j, i in taken_by.items())
+        assert num_matched(wanted, found, 0.0) == sum(
+            min(wanted.count(value), found.count(value)) for value in set(wanted)
+        )
+
+
+def test_a_chain_of_a_thousand_swaps_needs_no_deep_stack() -> None:
+    size = 5_000
+    edges = [[0], *[[i - 1, i] for i in range(1, size)]]
+    assert len(maximum_matching(edges[::-1])) == size
+    assert len(maximum_matching([[0, 1], *[[i, i + 1] for i in range(1, size)], [0]])) == size + 1
+
+
+def test_many_calls_with_a_tolerance() -> None:
+    values = [1 + i / 1_000_003 for i in range(1_500)]
+    one, other = calls(*values), calls(*[value + 1e-7 for value in reversed(values)])
+    assert verdict(one, other, tolerance=1e-6) == Verdict(1.0, Outcome.CORRECT)
+    assert verdict(one, calls(*[value + 0.5 for value in values]), tolerance=1e-6).reward == 0.0
 
 
 def best(wanted: tuple[int, ...], found: tuple[int, ...]) -> int:

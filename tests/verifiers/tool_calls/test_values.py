@@ -1,11 +1,13 @@
 """How `tool_call` compares single values: what a schema or an option says of them."""
 
+import json
 from typing import Any
 
 import pytest
 
 from pivotmine.actions.action import Action, ToolCall
-from pivotmine.verifiers import State, make_spec, verify
+from pivotmine.errors import UserError
+from pivotmine.verifiers import Outcome, State, make_spec, verify
 from pivotmine.verifiers.tool_calls.canonical import MAX_UNORDERED
 from pivotmine.verifiers.tool_calls.string_formats import MAX_CHARS
 
@@ -136,3 +138,109 @@ def test_measures_may_differ_by_a_declared_tolerance() -> None:
     assert not same(3.0, 3.1, {"enum": [3.0, 3.1]}, tolerance=0.1)
     assert not same(0.5, [0.5], {"items": {"type": "integer"}}, tolerance=0.1)
     assert not same(1, True, tolerance=0.5)
+
+
+WHITE_SPACE = ["", " ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u3000"]
+SEPARATORS = [",", ", ", " , ", ";\n", ";", "|", " | ", "--", "-- "]
+
+
+@pytest.mark.parametrize("texts", [WHITE_SPACE, SEPARATORS], ids=["white space", "separators"])
+@pytest.mark.parametrize(
+    "options", [{}, {"free_text": ["*.a"]}, {"dates": ["*.a"]}, {"any_case": ["*.*"]}], ids=lambda o: "".join(o)
+)
+def test_in_a_text_without_a_letter_or_digit_every_character_counts(texts: list[str], options: dict[str, Any]) -> None:
+    for one in texts:
+        assert [other for other in texts if same(one, other, **options)] == [one]
+        assert [other for other in texts if same(one, other, {"format": "email"}, **options)] == [one]
+        assert [other for other in texts if same([{"x": one}], [{"x": other}], **options)] == [one]
+
+
+def test_case_may_be_declared_not_to_count() -> None:
+    assert not same("Den Haag", "den haag")
+    assert same("Den Haag", " den haag", any_case=["f.a"])
+    assert not same("Den  Haag", "den haag", any_case=["f.a"])
+    assert not same("Den Haag", "den haag", any_case=["g.a", "*.b"])
+    assert same([{"x": {"y": "Up"}}], [{"x": {"y": "up"}}], any_case=["*.*"])
+    assert not same([{"x": {"y": "Up"}}], [{"x": {"y": "up"}}], any_case=["*.a"])
+    assert same("To Ann ", "TO ANN ", name="text", any_case=["*.*"])
+    assert not same("To Ann ", "TO ANN", name="text", any_case=["*.*"])
+    # A schema that lists its values means them.
+    assert not same("up", "UP", {"enum": ["up", "UP"]}, any_case=["*.*"])
+    assert not same("up", "UP", any_case=["*.*"], exact=["f.a"])
+
+
+def test_a_star_stands_for_any_name() -> None:
+    one, other = {"b": {"c": "X"}, "d": "x"}, {"b": {"c": "x"}, "d": "x"}
+    for path in ("f.a.b.c", "f.a.*.c", "*.a.b.c", "*.*.*.c", "f.a.b.*", "f.a.*", "*.*"):
+        assert same(one, other, free_text=[path]), path
+    for path in ("f.a.b", "f.a.d.*", "*.b.c", "g.*", "f.a.*.d"):
+        assert not same(one, other, free_text=[path]), path
+
+
+def test_several_values_may_count_as_one() -> None:
+    cities = [{"argument": "f.a", "values": ["NYC", "New York"]}, {"argument": "*.a", "values": [1, None, ["x", 2]]}]
+    assert same("NYC", "New York", alternatives=cities)
+    assert not same("NYC", "nyc", alternatives=cities)
+    assert same(1, ["x", 2], alternatives=cities)
+    assert same(None, 1, alternatives=cities)
+    assert not same(True, 1, alternatives=cities)
+    assert not same("NYC", None, alternatives=cities)
+    assert not same(["NYC"], ["New York"], alternatives=cities)
+    assert same({"b": "NYC"}, {"b": "New York"}, alternatives=[{"argument": "f.a.b", "values": ["NYC", "New York"]}])
+    assert same([{"b": "NYC"}], [{"b": "New York"}], alternatives=[{"argument": "f.*", "values": ["NYC", "New York"]}])
+
+
+def ignoring(parameters: Any, one: dict[str, Any], other: dict[str, Any], *paths: str) -> Outcome:
+    state = State(tools=({"type": "function", "function": {"name": "f", "parameters": parameters}},))
+    golds = [Action(tool_calls=(ToolCall(name="f", arguments=arguments),)) for arguments in (one, other)]
+    return verify(make_spec("tool_call", {"ignore": list(paths)}), state, golds[:1], golds[1]).outcome
+
+
+def test_the_value_of_an_ignored_argument_does_not_count() -> None:
+    for parameters in (None, {"properties": {"thought": {"type": "string"}, "b": {}}}):
+        assert ignoring(parameters, {"thought": "x"}, {"thought": "y"}, "f.thought") == Outcome.CORRECT
+        assert ignoring(parameters, {"thought": {"x": 1}}, {"thought": {"y": [2]}}, "*.thought") == Outcome.CORRECT
+        assert ignoring(parameters, {"thought": "x"}, {}, "f.thought") == Outcome.CORRECT
+        assert ignoring(parameters, {}, {"thought": "x"}, "f.*") == Outcome.CORRECT
+        assert ignoring(parameters, {"thought": "x"}, {"thought": "y"}, "g.thought") == Outcome.WRONG_ARGUMENTS
+        assert ignoring(parameters, {"thought": "x", "b": 1}, {"b": 2}, "f.thought") == Outcome.WRONG_ARGUMENTS
+    inside = {"properties": {"log": {"properties": {"note": {}, "level": {}}}}}
+    one, other = {"log": {"note": "x", "level": 1}}, {"log": {"note": "y", "level": 1}}
+    assert ignoring(inside, one, other, "f.log.note") == Outcome.CORRECT
+    assert ignoring(inside, one, {"log": {"note": "x", "level": 2}}, "f.log.note") == Outcome.WRONG_ARGUMENTS
+
+
+def test_an_ignored_argument_still_obeys_the_schema() -> None:
+    required = {"properties": {"thought": {}}, "required": ["thought"]}
+    assert ignoring(required, {"thought": "x"}, {"thought": "y"}, "f.thought") == Outcome.CORRECT
+    assert ignoring(required, {"thought": "x"}, {}, "f.thought") == Outcome.MISSING_ARGUMENTS
+    closed = {"properties": {"b": {}}}
+    assert ignoring(closed, {"b": 1}, {"b": 1, "thought": "x"}, "f.thought") == Outcome.UNKNOWN_ARGUMENTS
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore": ["thought"]},
+         'verifier tool_call, option ignore: "thought" names no argument: write "tool.argument" or "*.argument"'),
+        ({"alternatives": [{"argument": "a", "values": [1, 2]}]},
+         'verifier tool_call, option alternatives: "a" names no argument: write "tool.argument" or "*.argument"'),
+        ({"alternatives": [{"argument": "f.a", "values": [1]}]},
+         "verifier tool_call, option alternatives: f.a needs at least two values"),
+        ({"alternatives": [{"argument": "f.a", "values": [{}, 1]}]},
+         "verifier tool_call, option alternatives[0], option values[0]: must be a string, a number, true, false, null "
+         "or a list of them, is {}"),
+        ({"alternatives": ["f.a"]},
+         "verifier tool_call, option alternatives[0]: must be a table with argument and values, is 'f.a'"),
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        make_spec("tool_call", options)
+    assert str(raised.value) == message
+
+
+def test_the_options_are_made_again_from_their_json() -> None:
+    spec = make_spec("tool_call", {"alternatives": [{"argument": "f.a", "values": ["x", ["y", 1.5, None]]}]})
+    assert make_spec("tool_call", json.loads(spec.options_json)) == spec
+    assert hash(spec) == hash(make_spec("tool_call", json.loads(spec.options_json)))

@@ -1,13 +1,16 @@
-"""`edit`: file edits that leave the same text behind, where the state tells what the file holds.
+"""`edit`: file edits that leave the same text behind, if the state shows what the file holds.
 
-Old and new text, insertions, whole files and patches (`edits.py` has the argument names) are applied in memory to
-the text that the state's messages show (`file_texts.py`), and the results are compared: `old_str` with more
-context, an insertion for a replacement, another hunk. White space counts everywhere. Where the text is not known,
-or an edit would not be sure to succeed on it, edits are the same only if they are written the same.
+Replacements, insertions, whole files and patches (`editor_tools.py` has the argument names) are applied in memory to
+the text that the state's messages show (`file_state.py`), and the results are compared. So an `old_str` with more
+context, an insertion instead of a replacement, or another hunk can be the same. White space counts everywhere.
 
-Of a file seen in part only, nobody knows whether a shorter `old_str` occurs again further on. There a replacement
-passes only where its `old_str` contains the demonstrated one, which did occur once: on such states the verdict is
-not symmetric. A file is never opened.
+If the text is not known, or an edit is not sure to succeed on it, edits are the same only if they are written the
+same. They are different if they name other files, write another whole file, or put another text in place of the same
+old one. Everything else is unproven.
+
+If only a part of the file is known, a shorter `old_str` may occur again outside of it. Then a replacement passes only
+if its `old_str` contains the demonstrated one, which did occur once. On such states the verdict is not symmetric. No
+file is ever opened.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from pivotmine.verifiers.tool_calls.one_argument import Reading, prepare_calls
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditOptions:
     harmless_tools: tuple[str, ...] = ("think", "search", "grep", "glob", "find_file", "list_files", "ls", "finish")
-    """Tools that leave every file alone: a text seen before such a call is still the file's. Views and read-only
-    shell commands are known; after a call of any other tool nothing is known of any file."""
+    """Tools that change no file, so that a text seen before such a call is still valid. Views and read-only shell
+    commands are recognised. After a call of any other tool, no file's text is known."""
 
 
 class _Form(NamedTuple):
@@ -53,23 +56,41 @@ def _compare(demonstrated: _Form, given: _Form) -> Outcome:
     if demonstrated.changes == given.changes:
         return Outcome.CORRECT
     if demonstrated.results is None or given.results is None:
-        both_write = all(isinstance(change, Write) for form in (demonstrated, given) for change in form.changes)
-        different = both_write or _other_files(demonstrated.changes, given.changes)
-        return Outcome.WRONG_ARGUMENTS if different else Outcome.UNPROVEN
+        surely = _differ_in_paths(demonstrated.changes, given.changes) or _differ_in_text(
+            demonstrated.changes, given.changes
+        )
+        return Outcome.WRONG_ARGUMENTS if surely else Outcome.UNPROVEN
     if demonstrated.results != given.results:
         return Outcome.WRONG_ARGUMENTS
     complete = all(text is None or text.complete for text in given.results.values())
     return Outcome.CORRECT if complete or _is_sure(demonstrated.changes, given.changes) else Outcome.UNPROVEN
 
 
-def _other_files(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
-    """Whether they change files of other names; a folder may be written in several ways."""
-    names, others = ({change.path.rsplit("/", 1)[-1] for change in changes} for changes in (demonstrated, given))
-    return names != others
+def _differ_in_paths(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
+    """Whether the edits change different files. A relative path may be the end of an absolute one."""
+    one, other = ({change.path for change in changes} for changes in (demonstrated, given))
+    if len({path.startswith("/") for path in one | other}) == 1:
+        return one != other and not any(".." in path.split("/") for path in one | other)
+    names = ({path.rsplit("/", 1)[-1] for path in paths} for paths in (one, other))
+    return next(names) != next(names)
+
+
+def _differ_in_text(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
+    """Whether two edits leave different texts in every file on which both succeed."""
+    if all(isinstance(change, Write) for change in (*demonstrated, *given)):
+        return True
+    if len(demonstrated) != 1 or len(given) != 1:
+        return False
+    one, other = demonstrated[0], given[0]
+    if isinstance(one, Replace) and isinstance(other, Replace):
+        return (one.path, one.old, one.every) == (other.path, other.old, other.every) and one.new != other.new
+    if isinstance(one, Insert) and isinstance(other, Insert):
+        return (one.path, one.line) == (other.path, other.line) and one.text.strip() != other.text.strip()
+    return False
 
 
 def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
-    """Whether the given edit succeeds in a file seen in part, as the demonstrated one did."""
+    """Whether the given edit is sure to succeed in a file of which a part is known, as the demonstrated one did."""
     if len(demonstrated) != 1 or len(given) != 1:
         return False
     one, other = demonstrated[0], given[0]

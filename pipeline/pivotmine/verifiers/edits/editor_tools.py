@@ -26,6 +26,8 @@ COMMAND = "command"
 
 MAX_CHARS = 2_000_000
 """Longer texts are compared as they are and never changed."""
+MAX_WORK_CHARS = 200_000_000
+"""Each change reads the file once. Edits that would read more than this are not worked out."""
 
 
 class Replace(NamedTuple):
@@ -164,12 +166,15 @@ def _patched(file: PatchedFile) -> Change:
 def results(changes: Sequence[Change], known: dict[str, Text]) -> dict[str, Text | None] | None:
     """The files after the changes, None for one that is gone; None where one of the changes cannot be worked out."""
     texts: dict[str, Text | None] = {}
+    work = 0
     for change in changes:
         before = texts[change.path] if change.path in texts else known.get(change.path)
         if isinstance(change, Delete):
             texts[change.path] = None
             continue
-        after = changed(change, before)
+        passes = len(change.hunks) if isinstance(change, Patch) else 1
+        work += passes * (0 if before is None else len(before.text))
+        after = changed(change, before) if work <= MAX_WORK_CHARS else None
         if after is None:
             return None
         texts[change.path] = after
@@ -239,7 +244,14 @@ def _place(hunk: Hunk, lines: list[str], before: Text, moved: int) -> int | None
         return place if place >= 0 and lines[place : place + size] == list(hunk.old) else None
     if not before.complete or not size:
         return None
-    places = [i for i in range(len(lines) - size + 1) if lines[i : i + size] == list(hunk.old)]
-    if len(places) != 1 or (hunk.heading and hunk.heading not in lines[: places[0]]):
+    place = _only_place(hunk.old, lines)
+    if place is None or (hunk.heading and hunk.heading not in lines[:place]):
         return None
-    return places[0]
+    return place
+
+
+def _only_place(part: Sequence[str], lines: Sequence[str]) -> int | None:
+    """The index at which the lines hold the part, if there is exactly one. Linear: `str.find` needs no backtracking."""
+    text, wanted = "".join([f"\n{line}" for line in [*lines, ""]]), "".join([f"\n{line}" for line in [*part, ""]])
+    first = text.find(wanted)
+    return text.count("\n", 0, first) if first >= 0 and text.find(wanted, first + 1) < 0 else None

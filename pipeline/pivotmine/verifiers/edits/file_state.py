@@ -1,9 +1,8 @@
-"""What a state's messages tell of files: texts that were written, viewed or printed, and not touched since.
+"""The file texts that a state's messages show: written, viewed or printed, and not changed since.
 
 A text is known from a file that an editor created, from a view with line numbers, or from `cat`, `sed -n` and
-`nl` on an absolute path. It is forgotten as soon as something may have changed it: an edit whose effect cannot be
-worked out, any call that is not known to leave files alone, an assistant turn without a call (harnesses that read
-commands from text).
+`nl` on an absolute path. It is forgotten once something may have changed it: an edit whose effect is not known, a
+call that may change files, or an assistant turn without a call (some harnesses read commands from text).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _NUMBERED = re.compile(r" {0,8}(\d{1,7})(?:\t|→)(.*)")
 _CUT = re.compile(r"truncated|clipped|omitted|too long|\[\.\.\.", re.IGNORECASE)
 _NOT_DONE = re.compile(r"no replacement was performed|invalid `|did not appear verbatim", re.IGNORECASE)
 _PRINTS = re.compile(r"(?:cat|cat -n|nl -ba|sed -n '?\d+,\d+p'?) (/[\w./-]+)")
-# Words of commands that leave files alone, however they are strung together.
+# Commands that change no file, in any combination.
 _READS = re.compile(
     r"(?:ls|cat|head|tail|wc|pwd|cd|grep|rg|nl|which|stat|du|df|git (?:status|log|diff|show|blame))"
     r"(?= |$)(?!.* (?:-o|--out))[^;|&<>`$(){}\n\\]*"

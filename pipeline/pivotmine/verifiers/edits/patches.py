@@ -1,7 +1,7 @@
 """Patches as text: unified diffs with right line counts, and the `*** Begin Patch` form of coding agents.
 
-Only what every tool applies alike is read: hunks whose counts are right, lines that begin with a blank, a plus or
-a minus. What is left for a tool to guess (wrong counts, missing marks, renames, binary files) is unreadable.
+Only patches that every tool applies alike are read: hunks with right counts, lines that begin with a blank, a plus or
+a minus. A patch that leaves something to guess (wrong counts, missing marks, renames, binary files) is unreadable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PREAMBLE = ("diff --git ", "index ", "new file mode ", "deleted file mode ")
 
 
 class UnreadablePatch(ValueError):
-    """The text is no patch that every tool applies alike."""
+    """The text is not a patch that every tool applies alike."""
 
 
 class Hunk(NamedTuple):

@@ -2,9 +2,9 @@
 
     {"demonstrated": "\\frac{1}{2}", "given": "0.5", "cpu_s": 5}   ->   {"same": true}
 
-Hostile answers make a computer algebra system think for ever or fill the memory, inside of one C call that no signal
-interrupts. Here the kernel ends it: the process dies of its CPU or memory limit, and whoever asked starts another.
-Answers are read by the LaTeX grammar only; nothing of them is evaluated as Python.
+A hostile answer can keep a computer algebra system busy for ever or fill the memory, inside one C call that no signal
+interrupts. So the kernel ends the process at its CPU or memory limit, and the asking side starts another one.
+Answers are read by the LaTeX grammar only. They are never evaluated as Python.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import resource
 import sys
 from typing import Any
 
-MAX_MEMORY_BYTES = 2 << 30
+MAX_MEMORY_BYTES = 1 << 30
+MAX_RELATIVE_ERROR = 2e-6
+"""Of two numbers: math-verify rounds to 6 decimals, which makes all tiny numbers equal."""
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable()
-    # Loaded before the first question, whose time it must not take.
+    # Loads math-verify now: the time of the first question is for the question.
     _parsed("1")
     _answer({"ready": True})
     for line in sys.stdin:
@@ -44,23 +46,35 @@ def _limit_cpu(cpu_s: float) -> None:
 
 
 def _same(demonstrated: str, given: str) -> bool:
-    """Whether math-verify takes each for the other; False for what cannot be read or compared."""
+    """Whether math-verify accepts each for the other; False if one cannot be read or compared."""
     from math_verify import verify
 
     try:
         one, other = _parsed(demonstrated), _parsed(given)
-        # Both ways: by itself it forgives an answer more than a reference.
+        # Both ways: math-verify forgives an answer more than a reference.
         return bool(
-            one and other and verify(one, other, timeout_seconds=None) and verify(other, one, timeout_seconds=None)
+            one
+            and other
+            and verify(one, other, timeout_seconds=None)
+            and verify(other, one, timeout_seconds=None)
+            and _close(one[0], other[0])
         )
     except Exception:
         return False
 
 
+def _close(one: Any, other: Any) -> bool:
+    """Whether two numbers are close relative to their size; True for everything else."""
+    if not (getattr(one, "is_number", False) and getattr(other, "is_number", False)):
+        return True
+    left, right = complex(one.evalf(15)), complex(other.evalf(15))
+    return abs(left - right) <= MAX_RELATIVE_ERROR * max(abs(left), abs(right))
+
+
 def _parsed(answer: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    # 0: without its own clock, which works by signals.
+    # 0: without its own timeout, which works by signals.
     return parse(f"${answer}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=0)
 
 

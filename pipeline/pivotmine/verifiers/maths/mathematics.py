@@ -1,52 +1,60 @@
 """`math`: final answers that are equal, by math-verify (1/2 and 0.5, the order of a set, an expanded product).
 
-The answer is what the last `\\boxed{}` of a text holds; without one, of its last line that is not empty, what stands in
-the last pair of dollar signs, behind "answer is", "answer:" or "####", or the line's last number. The text is the
-message, or the call argument that `argument` names; then the other arguments have to be equal as JSON.
+The answer is the content of a text's box. Without a box it comes from the last line that is not empty: the formula
+in dollar signs or display brackets, the text behind "answer is", "answer:" or "####", or the last number
+(`final_answers`). A text that states several answers, or doubts its answer, states none. The text is the message, or
+the call argument that `argument` names; then the other arguments must be equal as JSON.
 
-Answers that are not equal as they are written are compared in a process of their own (`math_worker`), one a thread,
-under limits of CPU time and memory: one that takes longer, or is longer than `MAX_CHARS`, is UNPROVEN. Symmetric:
-math-verify is asked both ways. It rounds decimals to 6 places, so 0.333333 is 1/3, and forgives a unit and "x =".
+Rational numbers are compared exactly. A decimal of four or more significant digits may round a fraction: 0.3333 is
+1/3, but 0.001 is not 0.0010004. Known units are converted: 5 m is 500 cm and never 5 kg. If only one side has a unit,
+it does not count. Sets, tuples and ratios are never each other.
+
+All other answers are compared in a process of its own (`math_worker`), one per thread, with limits of CPU time and
+memory. An answer that exceeds them, or `MAX_CHARS`, is unproven, and it is not computed again. Symmetric: math-verify
+is asked both ways.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import selectors
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
+from pivotmine.verifiers.maths.final_answers import (
+    MAX_CHARS,
+    UNITS,
+    Answer,
+    equal_numbers,
+    final_answer,
+    is_hostile,
+    kind_of,
+    number_of,
+    read_answer,
+)
 
-MAX_CHARS = 1_000
-"""Of an answer."""
-MAX_TEXT_CHARS = 1_000_000
-"""An answer is looked for in the last so many characters."""
 START_S = 300.0
-"""Longest wait for a worker to start, and for an answer beyond its CPU time: a busy machine is no answer's fault."""
-
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_DOLLARS = re.compile(r"\$\$?([^$]+)\$\$?")
-_SAID = re.compile(r"(?:answer\s+is|answer\s*:|####|\btherefore\b|\bhence\b)\s*:?(.*)", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?(?:/\d++)?(?:\s?\\?%)?|[-+]?\.\d++", re.ASCII)
-_PERCENT = re.compile(r"(.*?)\s*\\?%", re.DOTALL)
+"""Maximum wait for a worker to start, and for an answer beyond its CPU time: the machine may be busy."""
+MAX_REMEMBERED = 10_000
+"""Maximum number of answers that are remembered because a worker died of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MathOptions:
     argument: str = ""
-    """Where the answer stands in a call: "tool.argument"; empty: in the message."""
-    cpu_s: float = 5.0
-    """CPU time that one comparison may take, in seconds."""
+    """The argument with the answer, as "tool.argument"; empty: the message is the text."""
+    cpu_s: float = 4.0
+    """Maximum CPU time of one comparison, in seconds."""
 
     def __post_init__(self) -> None:
         tool, dot, argument = self.argument.partition(".")
@@ -59,7 +67,7 @@ class MathOptions:
 
 
 def prepare(state: State, demonstration: Action, options: MathOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration that states an answer."""
+    """Return a scorer for one demonstration that states an answer."""
     read = _read_argument if options.argument else _read_message
     gold = read(demonstration, options.argument)
     if isinstance(gold, Verdict):
@@ -110,68 +118,80 @@ def _read_argument(action: Action, argument: str) -> _Said | Verdict:
 
 def _said(text: str, rest: str) -> _Said | Verdict:
     answer = final_answer(text)
-    return _Said(answer, rest) if answer else Verdict(0.0, Outcome.WRONG_TEXT, "states no answer")
-
-
-def final_answer(text: str) -> str:
-    """The answer that a text states; empty where it states none."""
-    text = text[-MAX_TEXT_CHARS:]
-    boxes = list(_BOXED.finditer(text))
-    if boxes:
-        return _braced(text, boxes[-1].end()).strip()
-    line = next((line for line in reversed(text.splitlines()) if line.strip()), "").replace("**", "")
-    if dollars := _DOLLARS.findall(line):
-        return dollars[-1].strip()
-    said = _SAID.search(line)
-    candidate = (said[1] if said else line).strip().rstrip(".")
-    if _is_formula(candidate):
-        return candidate
-    numbers = _NUMBER.findall(candidate)
-    return numbers[-1] if numbers else ""
-
-
-def _is_formula(text: str) -> bool:
-    """Whether a line is an answer by itself, without a word of English in it."""
-    return 0 < len(text) <= MAX_CHARS and not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{2}", text)
-
-
-def _braced(text: str, start: int) -> str:
-    """What stands up to the brace that closes the one before `start`; nothing where none does."""
-    depth = 1
-    for at in range(start, min(len(text), start + MAX_CHARS * 2)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start:at]
-    return ""
+    return _Said(answer, rest) if answer else Verdict(0.0, Outcome.WRONG_TEXT, "states no answer, or not one")
 
 
 def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
     """The verdict on two answers."""
-    one, other = _plain(demonstrated), _plain(given)
-    if one == other:
-        return Verdict(1.0, Outcome.CORRECT)
-    if max(len(one), len(other)) > MAX_CHARS:
+    same = Verdict(1.0, Outcome.CORRECT)
+    different = Verdict(0.0, Outcome.WRONG_TEXT, f"{shown_text(given)}, demonstrated {shown_text(demonstrated)}")
+    if demonstrated == given:
+        return same
+    if max(len(demonstrated), len(given)) > MAX_CHARS:
         return unproven(f"more than {MAX_CHARS:,} characters, and not the same")
-    same = _ask(one, other, cpu_s)
-    if same is None:
-        return unproven(f"not compared within {cpu_s:g} s of CPU time")
-    if same:
-        return Verdict(1.0, Outcome.CORRECT)
-    return Verdict(0.0, Outcome.WRONG_TEXT, f"{shown_text(given)}, demonstrated {shown_text(demonstrated)}")
+    one, other = read_answer(demonstrated), read_answer(given)
+    if one == other:
+        return same
+    scales = _scales(one, other)
+    if scales is None:
+        return different
+    if {one.unit, other.unit} - UNITS.keys() - {""} and "" not in (one.unit, other.unit) and one.unit != other.unit:
+        return unproven(f"units: {shown_text(other.unit)}, demonstrated {shown_text(one.unit)}")
+    numbers = number_of(one.text), number_of(other.text)
+    if numbers[0] is not None and numbers[1] is not None:
+        scaled = [(n[0] * s, n[1] if s == 1 else None) for n, s in zip(numbers, scales, strict=True) if n is not None]
+        exact = scaled[0][0] == scaled[1][0]
+        return same if exact or (scales == (1, 1) and equal_numbers(*scaled)) else different
+    kinds = {kind_of(one.text), kind_of(other.text)}
+    if len(kinds) > 1:
+        bare = kinds == {"list", "set"} or "list" not in kinds
+        if kinds != {"list", "set"}:
+            return different if bare else unproven("a list without brackets")
+    if kinds == {"ratio"}:
+        return _compare_ratios(one.text, other.text, same, different)
+    return _ask_worker(_scaled(one.text, scales[0]), _scaled(other.text, scales[1]), cpu_s, same, different)
 
 
-def _plain(answer: str) -> str:
-    answer = " ".join(answer.strip().strip("$").split())
-    # By itself math-verify takes 50 % for 50 and for 0.5.
-    percent = _PERCENT.fullmatch(answer)
-    return rf"\frac{{{percent[1]}}}{{100}}" if percent else answer
+def _scales(one: Answer, other: Answer) -> tuple[Fraction, Fraction] | None:
+    """What to multiply the two formulas by; None if their units measure different things."""
+    known, given = UNITS.get(one.unit), UNITS.get(other.unit)
+    if known is None or given is None:
+        return one.scale, other.scale
+    return (one.scale * known[1], other.scale * given[1]) if known[0] == given[0] else None
 
 
+def _scaled(text: str, scale: Fraction) -> str:
+    return text if scale == 1 else rf"({text}) \cdot \frac{{{scale.numerator}}}{{{scale.denominator}}}"
+
+
+def _compare_ratios(one: str, other: str, same: Verdict, different: Verdict) -> Verdict:
+    parts = [[number_of(part) for part in text.split(":")] for text in (one, other)]
+    if parts[0] == parts[1] and None not in parts[0]:
+        return same
+    return unproven("a time or a ratio") if None in (*parts[0], *parts[1]) else different
+
+
+def _ask_worker(one: str, other: str, cpu_s: float, same: Verdict, different: Verdict) -> Verdict:
+    if is_hostile(one) or is_hostile(other) or one in _deadly or other in _deadly:
+        return unproven("too large to compute")
+    found = _ask(one, other, cpu_s)
+    if found is not None:
+        return same if found else different
+    if len(_deadly) >= MAX_REMEMBERED:
+        _deadly.clear()
+    # The demonstration meets many answers. It is to blame if a second one dies with it.
+    _deadly.update((other, one) if one in _suspected else (other,))
+    _suspected.add(one)
+    return unproven(f"not compared within {cpu_s:g} s of CPU time")
+
+
+_deadly: set[str] = set()
+_suspected: set[str] = set()
 _local = threading.local()
 
 
 def _ask(demonstrated: str, given: str, cpu_s: float) -> bool | None:
-    """Whether two answers are equal; None where the worker died of its limits over them."""
+    """Whether two answers are equal; None if the worker died of its limits."""
     worker = getattr(_local, "worker", None)
     # A forked process must not talk to its parent's worker.
     if worker is None or worker.process_id != os.getpid() or worker.process.poll() is not None:
@@ -184,7 +204,7 @@ class _Worker:
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("math_worker.py")
-        # -P: the folder of the script, with its module names, is no place to import from.
+        # -P: Python must not import from the folder of the script, whose module names may clash.
         self.process = subprocess.Popen(
             [sys.executable, "-P", str(script)],
             stdin=subprocess.PIPE,
@@ -219,7 +239,7 @@ class _Worker:
         return None
 
     def close(self) -> None:
-        """End the process, and leave none behind."""
+        """End the process and wait for it."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -227,7 +247,7 @@ class _Worker:
                 pipe.close()
 
     def __del__(self) -> None:
-        # The thread is gone, and with it whoever would ask.
+        # The thread has ended, so nobody will ask again.
         if getattr(self, "process_id", None) == os.getpid():
             self.close()
 
@@ -235,7 +255,7 @@ class _Worker:
 VERIFIER = Verifier(
     prepare=prepare,
     options=MathOptions,
-    version=1,
+    version=2,
     kinds=frozenset({"message", "tool_call"}),
     abstains=True,
     requires=("math_verify",),

@@ -1,17 +1,18 @@
-"""`gym_single_step`: the rewards of NVIDIA NeMo Gym's single-step tool-use server, leaks and all.
+"""`gym_single_step`: the rewards of NVIDIA NeMo Gym's single-step tool-use server, with their leaks.
 
-For who must reproduce published numbers; for mining, `tool_call` and `text` are the better verifiers. Written from the
+Use it to reproduce published numbers; for mining, `tool_call` and `text` are the better verifiers. Written from the
 described behaviour of `resources_servers/single_step_tool_use_with_argument_comparison` in the NeMo-Gym repository:
 
-- where a message is demonstrated, any message passes, an empty one too; its text is never compared;
-- tool names are equal to the letter; arguments by `arguments_match`; a call in the action makes its text not count;
-- `version` "after" (pull request 2463, August 2026): calls are matched by maximum bipartite matching, and without
-  `parallel_tool_call_rewarding` surplus calls are free; "before": only the first call counts.
+- If a message is demonstrated, any message passes, even an empty one. Its text is not compared.
+- Tool names must be equal. Arguments are compared by `arguments_match`. If the action has a call, its text is ignored.
+- `version` "after" (pull request 2463, August 2026): calls are matched by maximum bipartite matching. Without
+  `parallel_tool_call_rewarding`, surplus calls are free. With it, every call counts, also one whose arguments are not
+  JSON, which matches nothing. Version "before": only the first call counts.
 
-Known to be paid there, though it is wrong: any text; twenty calls that contain the right one; half of the words, or
-with threshold 0 none of them; the same words in another order; `true` for 1; a truncated sample; a tool call that no
-parser could read where a message is demonstrated. Known to fail, though it is right: 1 for 1.0, an argument made
-explicit, "Paris" for "paris", and with a threshold above 0.5 every text of several words, itself included.
+Paid there, though wrong: any text; twenty calls that contain the right one; half of the words, or none of them at
+threshold 0; the same words in another order; `true` for 1; a truncated sample; a tool call that no parser could read
+if a message is demonstrated. Refused there, though right: 1 for 1.0, an optional argument made explicit, "Paris" for
+"paris", and above a threshold of 0.5 every text of several words, even the demonstrated one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
+from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
 PUBLISHED_THRESHOLDS = {
     "conversational": 0.1,
@@ -33,7 +35,7 @@ PUBLISHED_THRESHOLDS = {
     "swe_pivot": 0.0,
     "droid_pivot": 0.0,
 }
-"""Of the word-count similarity, by the setting it was published with."""
+"""Minimum word-count similarity, by the setting it was published with."""
 
 FLOAT_TOLERANCE = 1e-6
 """Absolute, and exclusive."""
@@ -45,18 +47,18 @@ VERSIONS = ("before", "after")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymSingleStepOptions:
     threshold: float = 0.1
-    """Least word-count similarity of strings of two or more words; 0.5 where they have the same words. Published:
+    """Minimum word-count similarity of strings of two or more words; equal words give 0.5. Published:
     0.1 for conversations, function calling and parallel calls, 0.3 for search, 0.0 for software (PUBLISHED_THRESHOLDS).
     """
     version: str = "after"
-    """"before" or "after" pull request 2463, which made every call of an action count, not the first alone."""
+    """"before" or "after" pull request 2463, which made every call of an action count, instead of the first."""
     parallel_tool_call_rewarding: bool = False
     """Score the set of calls by `mode`, behind the gate of `allow_subset` and `allow_superset`; else 1 where every
-    demonstrated call is matched, and surplus calls are free."""
+    demonstrated call is matched; surplus calls are free."""
     allow_subset: bool = False
-    """Fewer calls than demonstrated are no 0 at once."""
+    """Fewer calls than demonstrated do not give 0 at once."""
     allow_superset: bool = False
-    """More calls than demonstrated are no 0 at once."""
+    """More calls than demonstrated do not give 0 at once."""
     mode: str = "binary_strict"
     """"binary_strict": 1 where all required calls are matched, those being as many as demonstrated or given, whichever
     is less. "fractional": the matched part of them. "f1": 2 * matched / (demonstrated + given)."""
@@ -64,7 +66,8 @@ class GymSingleStepOptions:
     def __post_init__(self) -> None:
         for option, value, known in (("version", self.version, VERSIONS), ("mode", self.mode, MODES)):
             if value not in known:
-                raise UserError(f'verifier gym_single_step, option {option}: no "{value}": one of {", ".join(known)}')
+                allowed = ", ".join(known)
+                raise UserError(f'verifier gym_single_step, option {option}: choose one of {allowed}, not "{value}"')
 
 
 def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) -> Callable[[Action], Verdict]:
@@ -82,7 +85,10 @@ def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) 
 
     def judge(action: Action) -> Verdict:
         given = action.tool_calls if options.version == "after" else action.tool_calls[:1]
-        return _judge_calls(demonstrated, given, options) if given else without_call
+        if not given:
+            return without_call
+        num_given = len(given) + (len(action.unparsed) if options.version == "after" else 0)
+        return _judge_calls(demonstrated, given, num_given, options)
 
     return judge
 
@@ -93,19 +99,20 @@ def _judge_message(action: Action) -> Verdict:
     return Verdict(1.0, Outcome.CORRECT)
 
 
-def _judge_calls(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall], options: GymSingleStepOptions) -> Verdict:
+def _judge_calls(
+    demonstrated: Sequence[ToolCall], given: Sequence[ToolCall], num_given: int, options: GymSingleStepOptions
+) -> Verdict:
+    """`num_given` includes the calls that could not be read."""
     scored = options.parallel_tool_call_rewarding
-    if len(given) < len(demonstrated) and not (scored and options.allow_subset):
-        return Verdict(0.0, Outcome.MISSING_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
-    if len(given) > len(demonstrated) and scored and not options.allow_superset:
-        return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {len(given)}, demonstrated {len(demonstrated)}")
-    matched = maximum_matching(
-        [
-            [at for at, call in enumerate(given) if calls_match(wanted, call, options.threshold)]
-            for wanted in demonstrated
-        ]
-    )
-    reward = _reward(matched, len(demonstrated), len(given), options.mode if scored else "binary_strict")
+    if num_given < len(demonstrated) and not (scored and options.allow_subset):
+        return Verdict(0.0, Outcome.MISSING_CALLS, f"calls: {num_given}, demonstrated {len(demonstrated)}")
+    if num_given > len(demonstrated) and scored and not options.allow_superset:
+        return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {num_given}, demonstrated {len(demonstrated)}")
+    edges = [
+        [at for at, call in enumerate(given) if calls_match(wanted, call, options.threshold)] for wanted in demonstrated
+    ]
+    matched = len(maximum_matching(edges))
+    reward = _reward(matched, len(demonstrated), num_given, options.mode if scored else "binary_strict")
     if reward == 1.0:
         return Verdict(1.0, Outcome.CORRECT)
     detail = f"calls matched: {matched} of {len(demonstrated)}"
@@ -153,39 +160,6 @@ def _strings_match(demonstrated: str, given: str, threshold: float) -> bool:
     return shared / (len(words) + len(given_words)) >= threshold
 
 
-def maximum_matching(edges: Sequence[Sequence[int]]) -> int:
-    """Size of a largest set of pairs (i, j) with j in edges[i], where no i and no j occurs twice (Kuhn 1955)."""
-    partner: dict[int, int] = {}
-    return sum(_augment(edges, start, partner) for start in range(len(edges)))
-
-
-def _augment(edges: Sequence[Sequence[int]], start: int, partner: dict[int, int]) -> bool:
-    """Find by breadth a path of free and taken edges in turn from `start` to a free j, and swap them along it."""
-    came_from: dict[int, int] = {}
-    frontier = [start]
-    while frontier:
-        i = frontier.pop(0)
-        for j in edges[i]:
-            if j in came_from:
-                continue
-            came_from[j] = i
-            if j not in partner:
-                _swap(j, came_from, partner, start)
-                return True
-            frontier.append(partner[j])
-    return False
-
-
-def _swap(j: int, came_from: dict[int, int], partner: dict[int, int], start: int) -> None:
-    taken_by = {i: other for other, i in partner.items()}
-    while True:
-        i = came_from[j]
-        partner[j] = i
-        if i == start:
-            return
-        j = taken_by[i]
-
-
 VERIFIER = Verifier(
-    prepare=prepare, options=GymSingleStepOptions, version=1, kinds=frozenset({"message", "tool_call"}), judges_all=True
+    prepare=prepare, options=GymSingleStepOptions, version=2, kinds=frozenset({"message", "tool_call"}), judges_all=True
 )

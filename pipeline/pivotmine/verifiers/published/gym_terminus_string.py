@@ -1,15 +1,16 @@
-"""`gym_terminus_string`: the string-only reward of NVIDIA NeMo Gym's judge of terminal agents, leaks and all.
+"""`gym_terminus_string`: the string-only reward of NVIDIA NeMo Gym's judge of terminal agents, with its leaks.
 
-For who must reproduce published numbers; for mining, `terminal` is the better verifier. Written from the described
-behaviour of `resources_servers/terminus_judge` in the NeMo-Gym repository, without its language-model judge: what
-stands behind the last `</think>` is JSON in the form of the demonstration (`keystrokes`), complete where the
-demonstration is, and `difflib.SequenceMatcher` finds the keystrokes, joined with nothing between, similar enough.
+Use it to reproduce published numbers; for mining, `terminal` is the better verifier. Written from the described
+behaviour of `resources_servers/terminus_judge` in the NeMo-Gym repository, without its language-model judge. The text
+behind the last `</think>` must be JSON in the form of the demonstration (`keystrokes`), and complete if the
+demonstration is. Then `difflib.SequenceMatcher` compares the keystrokes, joined with nothing between. If only one
+side has commands, the similarity is 0, even if the other side's commands type nothing.
 
-Known to be paid there, though it is wrong: a task called complete too early; another path, number or flag in a long
-command; a command without the Enter behind it; keys that are text once they are joined. Known to fail, though it
-is right: any other command that does the same.
+Paid there, though wrong: a task called complete too early; another path, number or flag in a long command; a command
+without its Enter; keys that become text once they are joined. Refused there, though right: any other command that
+does the same.
 
-The cost of SequenceMatcher can grow with the cube of the length. Keystrokes that would take longer than `MAX_WORK`
+The cost of SequenceMatcher can grow with the cube of the length. Keystrokes that would need more than `MAX_WORK`
 get null: their published reward is not known.
 """
 
@@ -28,17 +29,17 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 
 PUBLISHED_THRESHOLDS = {"string_only": 0.9, "judge_v4": 0.95}
-"""Of the similarity, by the setting it was published with; a row's own threshold takes precedence there."""
+"""Minimum similarity, by the setting it was published with. There, a row's own threshold takes precedence."""
 
 MAX_WORK = 2_000_000
-"""Character comparisons, a second or two of them; keystrokes of a person's making need a hundredth."""
+"""Maximum number of character comparisons: one or two seconds. Keystrokes that a person typed need a hundredth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymTerminusStringOptions:
     threshold: float = 0.9
-    """Least SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS); a
-    row that brings its own threshold is scored there with that one, here by a run of its own."""
+    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS).
+    Rows with a threshold of their own were scored with that one; use a run with this option for them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -54,9 +55,9 @@ def prepare(state: State, demonstration: Action, options: GymTerminusStringOptio
     form = form_of(value)
     gold = read_batch(value, form)
     if isinstance(gold, str):
-        unknown = Verdict(None, Outcome.ERROR, shown_text(f"the demonstration is no {form} batch: {gold}"))
+        unknown = Verdict(None, Outcome.ERROR, shown_text(f"the demonstration is not a {form} batch: {gold}"))
         return lambda action: unknown
-    keystrokes, complete = "".join(gold.keystrokes), gold.complete
+    keystrokes, complete, types_any = "".join(gold.keystrokes), gold.complete, bool(gold.keystrokes)
 
     def judge(action: Action) -> Verdict:
         given = read_answer(action.text or action.message, form)
@@ -64,13 +65,16 @@ def prepare(state: State, demonstration: Action, options: GymTerminusStringOptio
             return Verdict(0.0, Outcome.INVALID_CALL, shown_text(given))
         if complete and not given.complete:
             return Verdict(0.0, Outcome.WRONG_ARGUMENTS, "does not call the task complete")
+        if types_any != bool(given.keystrokes):
+            detail = f"commands: {len(given.keystrokes)}, demonstrated {len(gold.keystrokes)}"
+            return Verdict(0.0, Outcome.WRONG_ARGUMENTS, detail)
         return _by_similarity(keystrokes, "".join(given.keystrokes), options.threshold)
 
     return judge
 
 
 def read_answer(text: str, form: str) -> Batch | str:
-    """The batch in a model's answer; else why there is none."""
+    """The batch in a model's answer, or a reason why there is none."""
     value = _json(text)
     return "not JSON" if value is None else read_batch(value, form)
 
@@ -86,7 +90,7 @@ def similarity(demonstrated: str, given: str) -> float | None:
 
 
 class _Bounded(SequenceMatcher[str]):
-    """SequenceMatcher as it is, that gives up where it would take minutes."""
+    """SequenceMatcher as it is, that gives up if it would take minutes."""
 
     b2j: dict[str, list[int]]
 
@@ -105,7 +109,7 @@ class _Bounded(SequenceMatcher[str]):
 
 
 def _by_similarity(demonstrated: str, given: str, threshold: float) -> Verdict:
-    # Both are upper bounds of the ratio, and cost next to nothing.
+    # Two cheap upper bounds of the ratio.
     bounds = SequenceMatcher(None, demonstrated, given, autojunk=False)
     if bounds.real_quick_ratio() < threshold or bounds.quick_ratio() < threshold:
         return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"similarity below {threshold:g}")
@@ -118,7 +122,7 @@ def _by_similarity(demonstrated: str, given: str, threshold: float) -> Verdict:
 
 
 def _json(text: str) -> Any:
-    """The JSON value behind the last `</think>`, read as leniently as published; None where there is none."""
+    """The JSON value behind the last `</think>`, read as leniently as published; None if there is none."""
     try:
         return json.loads(text.rpartition("</think>")[2].strip())
     except (ValueError, RecursionError):
@@ -128,7 +132,7 @@ def _json(text: str) -> Any:
 VERIFIER = Verifier(
     prepare=prepare,
     options=GymTerminusStringOptions,
-    version=1,
+    version=2,
     kinds=frozenset({"tool_call", "message"}),
     judges_all=True,
 )

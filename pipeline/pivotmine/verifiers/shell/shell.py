@@ -1,11 +1,10 @@
-"""`shell`: commands that are the same program, by their parsed structure; an equivalence, no similarity.
+"""`shell`: commands that are the same program, by their parsed structure. An equivalence, not a similarity.
 
-The argument that holds the command (or the code block of a message, `argument.py` says which) is parsed by
-tree-sitter-bash; `shell_syntax` says what its forms leave out (quoting, white space, comments) and
+The argument that holds the command (or the code block of a message) is parsed by tree-sitter-bash; `shell_syntax` says what its forms leave out (quoting, white space, comments) and
 `shell_commands` what is put in one order (flags of known commands, tests of `find`, `cd a && cd b`). Expansions,
 substitutions and here-documents compare as they are written. Programs of another form are different only if
-`shell_difference` proves it; otherwise they are unproven. So is a text that cannot be read as bash. An argument that is a list of words is a command without a shell, and
-`["bash", "-lc", SCRIPT]` is its script.
+`shell_difference` proves it; otherwise they are unproven. So is a text that cannot be read as bash. An argument that is
+a list of words is a command without a shell, and `["bash", "-lc", SCRIPT]` is its script.
 
 Nothing is run or expanded, and the working directory is not known: `cat a/b` and `cd a && cat b` differ.
 """
@@ -34,7 +33,7 @@ class ShellOptions:
     arguments: tuple[str, ...] = ("command", "cmd", "bash_command", "shell_command", "script")
     """Arguments that hold a command: the first of them that a call has. The rest compares as in `tool_call`."""
     working_directory: str = ""
-    """Where every single command starts; a leading `cd` to it is the same as none. Empty: not known."""
+    """The directory in which every command starts; a leading `cd` to it does not count. Empty: not known."""
     ignored_flags: tuple[str, ...] = ()
     """Flags of read-only commands that do not matter where no other command reads the output: "ls -a -l" makes
     `ls`, `ls -a` and `ls -la` the same."""
@@ -44,7 +43,7 @@ class ShellOptions:
 
 
 def prepare(state: State, demonstration: Action, options: ShellOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration: calls with a command, or a message that is one."""
+    """Return a scorer for one demonstration: calls with a command, or a message that is one."""
     ignored = _ignored(options.ignored_flags)
 
     def read(value: Any) -> tuple[Any, ...] | None:

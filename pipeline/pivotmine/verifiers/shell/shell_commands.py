@@ -1,4 +1,4 @@
-"""Programs of `shell_syntax` with everything that provably does not matter to a command put in one order.
+"""Programs of `shell_syntax` in one order, where the order provably does not count.
 
 - Flags of the commands in `shell_flags.RULES`: order, grouping, long and short names, `-n 5` and `-n5`, operands
   before or behind.
@@ -7,7 +7,7 @@
 - A `cd` into the directory where every command starts, where the caller knows it.
 - Flags that a rule set declares not to matter, for a command whose output nothing else reads.
 
-Taken for granted: GNU tools, and neither POSIXLY_CORRECT nor CDPATH set.
+Assumed: GNU tools, and neither POSIXLY_CORRECT nor CDPATH set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIND_ACTIONS = {"-print": 0, "-print0": 0, "-ls": 0, "-delete": 0}
 
 
 def canonical(program: Form, working_directory: str = "", ignored: Mapping[str, frozenset[str]] | None = None) -> Form:
-    """The program in its one order; equal only where two programs do the same."""
+    """The program in its one order; equal only if two programs do the same."""
     return _Canon(clean_path(working_directory), ignored or {}).statement(program, seen=True)
 
 
@@ -41,7 +41,7 @@ class _Canon:
         self._ignored = ignored
 
     def statement(self, form: Form, *, seen: bool) -> Form:
-        """`seen`: what it prints is for the policy's eyes only, and no other command reads it."""
+        """`seen`: only the policy reads its output, no other command does."""
         kind = form[0]
         if kind == "command":
             return self._command(form, seen=seen)
@@ -91,7 +91,7 @@ class _Canon:
 
 
 def _directory(form: Any) -> str:
-    """Where a plain `cd` leads to."""
+    """The directory that a plain `cd` enters; empty for any other form."""
     plain = isinstance(form, tuple) and form[:3] == ("command", (), "cd") and len(form[3]) == 1
     return form[3][0] if plain and is_plain(form[3][0]) and not form[3][0].startswith("-") else ""
 

@@ -21,15 +21,15 @@ from pivotmine.verifiers.shell.shell_words import is_plain, may_be_flag
 @dataclass(frozen=True, slots=True)
 class Rule:
     flags: str
-    """The flags, as the module says."""
+    """The flags, in the notation of the module."""
     groups: tuple[str, ...] = ()
-    """First names of flags whose order among each other counts."""
+    """First names of flags whose order among each other counts. No flag is in two groups."""
     permutes: bool = True
     """Flags may stand behind operands, as GNU getopt has it."""
     number: str = ""
     """The flag that `-5` stands for as the first word."""
     number_anywhere: bool = False
-    """It does so in any place."""
+    """It does so anywhere, not only as the first word."""
     keeps_dashes: bool = False
     """`--` separates operands of two kinds."""
     reads_only: bool = False
@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     "ls": Rule(
         "a,all A,almost-all l 1 C h,human-readable R,recursive r,reverse t S X U i,inode s,size d,directory F p "
         "n,numeric-uid-gid L,dereference color? sort= time-style= full-time group-directories-first I,ignore=",
-        ("a A", "l 1 C n full-time", "t S X U sort", "F p", "time-style full-time"),
+        ("a A", "l 1 C n full-time time-style", "t S X U sort", "F p"),
         reads_only=True,
     ),
     "cat": Rule(

@@ -1,8 +1,8 @@
-"""Bash as nested tuples that are equal only where two texts are the same program, by tree-sitter-bash.
+"""Bash as nested tuples that are equal only if two texts are the same program, by tree-sitter-bash.
 
-Of the text only this is left out: white space and line continuations between words, comments, the semicolon or
-line end behind a statement, and how a word was quoted. Everything else is in the tuples, or the text is refused:
-what the parser does not cover, does not know or had to repair. Nothing is expanded and nothing is run.
+Only these parts of the text are left out: white space and line continuations between words, comments, the semicolon or
+line end behind a statement, and how a word was quoted. Everything else is in the tuples. A text that the
+parser does not cover, does not know or had to repair is refused. Nothing is expanded and nothing is run.
 
     ("program", STATEMENT, ...)                          ("list", STATEMENT, "&&", STATEMENT, ...)
     ("pipeline", STATEMENT, "|", STATEMENT, ...)         ("redirected", STATEMENT, (REDIRECT, ...))
@@ -25,7 +25,7 @@ MAX_BYTES = 32 * 1024
 """Longer commands are not read."""
 
 MAX_DEPTH = 50
-"""Nor are those whose syntax tree is deeper."""
+"""Commands with a deeper syntax tree are not read."""
 
 _CHUNK_BYTES = 1024
 _READS_PER_CHUNK = 16  # the parser of a sane text reads a chunk once or twice; repairs of an insane one, thousands
@@ -47,7 +47,7 @@ Form = tuple[Any, ...]
 
 
 class UnreadableCommand(ValueError):
-    """The text is no bash, or bash that this module does not vouch for."""
+    """The text is not bash, or bash that this module does not read."""
 
 
 def read_program(text: str) -> Form:
@@ -69,7 +69,7 @@ def read_program(text: str) -> Form:
 
 
 def _parse(source: bytes) -> Any:
-    """The root node, or None where the parser takes much longer than the length of the text explains."""
+    """The root node; None if the parser takes much longer than the length of the text explains."""
     from tree_sitter import Parser
 
     reads_left = 64 + _READS_PER_CHUNK * (len(source) // _CHUNK_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Words of bash as what the shell makes of them before it expands anything: quotes gone, active characters marked.
+"""Words of bash as the shell has them before it expands anything: without quotes, active characters marked.
 
 The form of a word is a string. Literal characters stand for themselves, however they were quoted; a character
 that makes the shell do something (a glob, a brace, a leading tilde, history expansion) has ACTIVE before it. A

@@ -1,45 +1,52 @@
 """`sql`: statements that ask for the same, by their syntax, and queries that give the same rows, by trial.
 
-The argument that holds the statement (or the code block of a message) is parsed by sqlglot; `sql_syntax` says
-what its form leaves out. Statements that write are compared by their form alone.
+The argument that holds the statement (or the code block of a message) is parsed by sqlglot. `sql_syntax` says what
+does not count. Statements that write are compared by their form alone. Statements are different if one reads and the
+other writes, if their tables differ, or if only their literals do. All other pairs of different forms are unproven,
+unless a trial decides.
 
-Queries of different form are tried where the tables are known, from a SQLite file or from CREATE TABLE statements
-in the state: both run in SQLite, on tables filled with generated rows that set apart what the queries' literals
-set apart (test suites after Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"),
-and on a copy of the file if there is one. They pass only if they read the same tables, hold the same literals,
-both ask for an order or neither does, and give the same rows (values and column order; names are not compared) on
-every database, with rows on several of them. One difference fails them. This is evidence and no proof: two
-queries can agree on all of these and differ elsewhere, and another engine may read a query differently. So there
-is `by_result = false`, and with a `dialect` other than SQLite's nothing is tried.
+Queries are tried if the tables are known, from a SQLite file or from CREATE TABLE statements in the state. Both run in
+SQLite, on tables with generated rows that satisfy and just miss the queries' conditions (test suites after
+Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"), and on a copy of the file if there
+is one. One difference makes them different. They pass only if they read the same tables, hold the same literals,
+both or neither ask for an order, and give the same rows (values and column order; names do not count) on every
+database. The databases must also tell one of the queries from all its mutants (`sql_trials`), unless only the keys
+and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can agree on all databases and differ
+elsewhere, and another engine may read a query differently. So `by_result = false` switches it off, and with a
+`dialect` other than SQLite's nothing is tried.
 
-Queries run in a process of their own (`sql_worker.py`): memory, time and steps are bounded, nothing but SELECT is
-allowed, and no file is written.
+Queries run in a process of their own (`sql_worker.py`) with limits of memory, time and steps. Only SELECT is allowed,
+and no file is written.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
-from pivotmine.verifiers.sql.sql_schema import Schema, read_schema
+from pivotmine.verifiers.sql import sql_worker
+from pivotmine.verifiers.sql.sql_schema import Keys, Schema, read_keys, read_schema
 from pivotmine.verifiers.sql.sql_syntax import Statements, UnreadableSql, read_sql
+from pivotmine.verifiers.sql.sql_trials import TooManyMutants, hints, mutants
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
 
 MAX_DATABASE_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
-"""For the worker as a whole; its own limits are reached before on any machine that is not overloaded."""
+"""Maximum wait for the worker. Its own limit of CPU time ends it earlier, unless the machine is overloaded."""
 
 _WORKER = Path(__file__).with_name("sql_worker.py")  # it is run, never imported
-# What a query means by these is another thing each time.
+# These mean something else each time.
 _NOW = re.compile(
     r"\bnow\b|current_(?:date|time)|localtime|\b(?:date|time|datetime|julianday|unixepoch)\s{0,9}\(\s{0,9}\)"
     r"|\bstrftime\s{0,9}\([^,()]{0,80}\)",
@@ -50,14 +57,14 @@ _NOW = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlOptions:
     arguments: tuple[str, ...] = ("query", "sql", "sql_query", "statement")
-    """Arguments that hold a statement: the first of them that a call has. The rest compares as in `tool_call`."""
+    """Arguments that may hold a statement; the first one that a call has counts. `tool_call` compares the rest."""
     dialect: str = ""
-    """Name of sqlglot's dialect ("sqlite", "postgres", "mysql", ...); empty: common SQL. It decides whether
-    letter case of names counts and what double quotes mean."""
+    """A dialect of sqlglot ("sqlite", "postgres", "mysql", ...); empty: common SQL, or SQLite's with `database`. It
+    decides whether the letter case of names counts and what double quotes mean."""
     database: str = ""
-    """A SQLite file that the queries are asked of, 64 MiB at most: read, never written. Empty: none."""
+    """The SQLite file that the queries are for, maximum 64 MiB. It is read and never written. Empty: none."""
     by_result: bool = True
-    """Queries of different form may pass by the rows that they give, where tables are known."""
+    """Queries of different form may pass by the rows that they give, if the tables are known."""
 
     def __post_init__(self) -> None:
         if self.dialect:
@@ -69,7 +76,7 @@ class SqlOptions:
             return
         path = Path(self.database)
         if not path.is_file() or path.stat().st_size > MAX_DATABASE_BYTES:
-            raise UserError(f"verifier sql, option database: {self.database} is no file of 64 MiB at most")
+            raise UserError(f"verifier sql, option database: {self.database} is not a file of at most 64 MiB")
         if self.dialect not in ("", "sqlite"):
             raise UserError(f'verifier sql, option database: leave out dialect "{self.dialect}", or the database')
 
@@ -81,12 +88,19 @@ class _Form(NamedTuple):
 
 
 def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration: calls with a statement, or a message that is one."""
+    """Return a scorer for one demonstration: calls with a statement, or a message that is one."""
     tries = options.by_result and options.dialect in ("", "sqlite")
-    schema: Schema = read_schema(state.messages, state.tools) if tries and not options.database else {}
+    known = _Known({}, {}, {})
+    if options.database:
+        known = _known_of_file(options.database)
+    elif options.dialect in ("", "sqlite"):
+        schema = read_schema(state.messages, state.tools)
+        keys = {table: found for table, found in read_keys(state.messages, state.tools).items() if table in schema}
+        known = _Known(schema, keys, _columns(schema))
+    dialect = "sqlite" if options.database else options.dialect
 
     def read(value: Any) -> _Form | None:
-        return _read(value, options.dialect) if isinstance(value, str) else None
+        return _read(value, dialect, known.columns) if isinstance(value, str) else None
 
     def compare(demonstrated: _Form, given: _Form) -> Outcome:
         one, other = demonstrated.statements, given.statements
@@ -97,25 +111,47 @@ def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callabl
             return Outcome.CORRECT
         if _are_different(one, other):
             return Outcome.WRONG_ARGUMENTS
-        if not _may_agree(one, other):
+        may_try = tries and _may_agree(one, other) and one.tables <= known.columns.keys()
+        if not may_try or _NOW.search(demonstrated.text) or _NOW.search(given.text):
             return Outcome.UNPROVEN
-        known = bool(options.database) or one.tables <= schema.keys()
-        if not tries or not known or _NOW.search(demonstrated.text) or _NOW.search(given.text):
-            return Outcome.UNPROVEN
-        return _by_trial(demonstrated.text, given.text, one, {t: schema[t] for t in one.tables if schema}, options)
+        return _by_trial((demonstrated.text, given.text), (one, other), known, options)
 
     return prepare_code(state, demonstration, options.arguments, read, compare)
 
 
-def _read(text: str, dialect: str) -> _Form:
+class _Known(NamedTuple):
+    schema: Schema
+    keys: Mapping[str, Keys]
+    columns: Mapping[str, frozenset[str]]
+
+
+def _columns(schema: Schema) -> dict[str, frozenset[str]]:
+    return {table: frozenset(name for name, _ in columns) for table, columns in schema.items()}
+
+
+@lru_cache(maxsize=32)
+def _known_of_file(path: str) -> _Known:
+    """Names of tables and columns of a SQLite file; the worker reads the rest itself."""
+    database = sql_worker.open_database(str(Path(path).resolve()))
     try:
-        return _Form(text, read_sql(text, dialect))
+        tables = sql_worker.read_schema(database)
+    except sqlite3.Error:
+        return _Known({}, {}, {})
+    finally:
+        database.close()
+    columns = {table.lower(): frozenset(column[0].lower() for column in found) for table, found in tables.items()}
+    return _Known({}, {}, columns)
+
+
+def _read(text: str, dialect: str, columns: Mapping[str, frozenset[str]]) -> _Form:
+    try:
+        return _Form(text, read_sql(text, dialect, columns))
     except UnreadableSql:
         return _Form(text, None)
 
 
 def _are_different(one: Statements, other: Statements) -> bool:
-    """Whether the syntax alone proves it: reading against writing, another table, or another literal and nothing else."""
+    """Whether the syntax alone proves it: reading and writing, another table, or another literal and nothing else."""
     if one.is_query != other.is_query or one.tables != other.tables:
         return True
     return one.literals != other.literals and _without_literals(one.form) == _without_literals(other.form)
@@ -138,13 +174,26 @@ def _may_agree(one: Statements, other: Statements) -> bool:
     return both and one.tables == other.tables and one.literals == other.literals and bool(one.tables)
 
 
-def _by_trial(one: str, other: str, statements: Statements, schema: Schema, options: SqlOptions) -> Outcome:
+def _by_trial(
+    texts: tuple[str, str], statements: tuple[Statements, Statements], known: _Known, options: SqlOptions
+) -> Outcome:
+    trees = [statement.tree for statement in statements]
+    values, groups = hints(trees, known.columns)
+    try:
+        changed = [mutants(tree, known.columns) for tree in trees]
+    except TooManyMutants:
+        return Outcome.UNPROVEN
+    tables = statements[0].tables
     task = {
-        "schema": schema,
+        "schema": {table: known.schema[table] for table in tables if table in known.schema},
+        "keys": {table: known.keys[table] for table in tables if table in known.keys},
         "database": str(Path(options.database).resolve()) if options.database else "",
-        "queries": [one, other],
-        "literals": [_value(literal) for literal, _ in statements.literals],
-        "is_ordered": statements.is_ordered,
+        "queries": texts,
+        "mutants": changed,
+        "values": values,
+        "groups": groups,
+        "literals": [_value(literal) for literal, _ in statements[0].literals],
+        "is_ordered": statements[0].is_ordered,
     }
     try:
         # -I: neither the environment nor the working directory is looked at.
@@ -177,7 +226,7 @@ def _value(literal: str) -> Any:
 VERIFIER = Verifier(
     prepare=prepare,
     options=SqlOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine import messages
 
 MAX_TABLES = 64
 MAX_STATEMENT_CHARS = 8_000
 MAX_CHARS = 400_000
-"""Of all messages together, from the first on."""
+"""Maximum number of characters of all messages together, from the first on."""
 
 _CREATE = re.compile(r"\bcreate\s{1,9}table\b", re.IGNORECASE)
 
@@ -20,7 +20,7 @@ Schema = dict[str, tuple[tuple[str, str], ...]]
 
 
 def read_schema(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> Schema:
-    """The tables described, by lower-case name; one that is described in two ways, or badly, is left out."""
+    """The described tables by lower-case name. A table with two descriptions, or an unreadable one, is left out."""
     found: Schema = {}
     spoiled: set[str] = set()
     for statement in _statements(_texts(history, tools)):
@@ -28,6 +28,60 @@ def read_schema(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any
             if found.setdefault(name, columns) != columns:
                 spoiled.add(name)
     return {name: columns for name, columns in found.items() if name not in spoiled}
+
+
+class Keys(NamedTuple):
+    """What a table's declaration promises of its rows."""
+
+    not_null: tuple[str, ...]
+    unique: tuple[tuple[str, ...], ...]
+    """Columns that no two rows share; the primary key among them."""
+
+
+def read_keys(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> dict[str, Keys]:
+    """The keys of the tables that CREATE TABLE statements describe; the first description counts."""
+    found: dict[str, Keys] = {}
+    for statement in _statements(_texts(history, tools)):
+        tree = _parse(statement)
+        if tree is not None and (table := _table_of(tree)):
+            found.setdefault(table, _keys_of(tree))
+    return found
+
+
+def _keys_of(tree: Any) -> Keys:
+    from sqlglot import exp
+
+    not_null: set[str] = set()
+    unique: list[tuple[str, ...]] = []
+    for column in tree.find_all(exp.ColumnDef):
+        kinds = {type(constraint.kind) for constraint in column.args.get("constraints") or []}
+        name = column.name.lower()
+        if kinds & {exp.PrimaryKeyColumnConstraint, exp.UniqueColumnConstraint}:
+            unique.append((name,))
+        if kinds & {exp.PrimaryKeyColumnConstraint, exp.NotNullColumnConstraint}:
+            not_null.add(name)
+    for key in tree.find_all(exp.PrimaryKey):
+        names = tuple(part.name.lower() for part in key.expressions)
+        unique.append(names)
+        not_null.update(names)
+    return Keys(tuple(sorted(not_null)), tuple(sorted(set(filter(None, unique)))))
+
+
+def _table_of(tree: Any) -> str:
+    from sqlglot import exp
+
+    table = tree.find(exp.Table) if isinstance(tree, exp.Create) else None
+    return "" if table is None else table.name.lower()
+
+
+def _parse(statement: str) -> Any:
+    import sqlglot
+    from sqlglot import errors
+
+    try:
+        return sqlglot.parse_one(statement.replace("`", '"'))
+    except (errors.SqlglotError, RecursionError, ValueError):
+        return None
 
 
 def _texts(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -53,7 +107,7 @@ def _statements(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _end(statement: str) -> int:
-    """Index behind the parenthesis that closes the first one; 0 where none does."""
+    """Index behind the parenthesis that closes the first one; 0 if none does."""
     depth = 0
     for match in re.finditer(r"[()]", statement):
         depth += 1 if match[0] == "(" else -1
@@ -63,16 +117,13 @@ def _end(statement: str) -> int:
 
 
 def _read_table(statement: str) -> Schema:
-    import sqlglot
-    from sqlglot import errors, exp
+    from sqlglot import exp
 
-    try:
-        tree = sqlglot.parse_one(statement)
-    except (errors.SqlglotError, RecursionError, ValueError):
+    tree = _parse(statement)
+    if tree is None or not (table := _table_of(tree)):
         return {}
-    table = tree.find(exp.Table) if isinstance(tree, exp.Create) else None
     columns = [(column.name.lower(), _kind(column.args.get("kind"))) for column in tree.find_all(exp.ColumnDef)]
-    return {table.name.lower(): tuple(columns)} if table is not None and columns else {}
+    return {table: tuple(columns)} if columns else {}
 
 
 def _kind(declared: Any) -> str:

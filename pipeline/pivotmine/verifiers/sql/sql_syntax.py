@@ -1,31 +1,38 @@
-"""SQL as nested tuples that are equal only where two texts ask for the same, by sqlglot's syntax tree.
+"""SQL as nested tuples that are equal only if two texts ask for the same, by sqlglot's syntax tree.
 
-Left out: white space, comments, letter case of keywords and of identifiers where the dialect does not tell them
-apart, redundant parentheses and words (`INNER`, `OUTER`, `ASC`, `AS`). In one order: operands of AND and OR,
-both sides of a comparison, the literals of an IN list. BETWEEN is two comparisons. In a query without subqueries
-the names of table aliases do not matter, nor does a column's table where there is only one. Everything else
-counts: expressions, their order in a select list, joins, literals as they are written.
+These do not count: white space, comments, letter case of keywords and of identifiers that the dialect folds, quotes
+that an identifier does not need, redundant parentheses and words (`INNER`, `OUTER`, `ASC`, `AS`, `OFFSET 0`). These
+have one order: operands of AND and OR, both sides of a comparison, the literals of an IN list, the columns of INSERT
+with their values, and the assignments of UPDATE if none reads an assigned column. BETWEEN is two comparisons,
+`a = 1 OR a = 2` is an IN list, and `count(1)` is `count(*)`. In a query without subqueries the names of table aliases
+do not count, nor does a column's table if there is only one. Everything else counts: expressions, their order in a
+select list, joins, literals as they are written.
+
+In SQLite, a name in double quotes is a string if no column, table or alias is called so.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 MAX_CHARS = 10_000
-"""Longer statements are not read: the parser is no fast one."""
+"""Longer statements are not read: the parser is slow."""
 
 MAX_DEPTH = 24
-"""Nor are those with more parentheses inside each other."""
+"""Statements with a deeper nesting of parentheses are not read."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Form = tuple[Any, ...]
 
 
 class UnreadableSql(ValueError):
-    """The text is no SQL that this module vouches for."""
+    """The text is not SQL that this module can read."""
 
 
 class Statements(NamedTuple):
@@ -39,10 +46,12 @@ class Statements(NamedTuple):
     """Names of the tables it reads, in lower case."""
     literals: tuple[tuple[str, int], ...]
     """Its numbers (by value) and strings, and how often each."""
+    tree: Any
+    """The syntax tree of the first statement, for `sql_trials`."""
 
 
-def read_sql(text: str, dialect: str = "") -> Statements:
-    """The statements in a text; raises UnreadableSql."""
+def read_sql(text: str, dialect: str = "", columns: Mapping[str, frozenset[str]] | None = None) -> Statements:
+    """The statements in a text; raises UnreadableSql. `columns`: names of columns by table, in lower case, if known."""
     import sqlglot
     from sqlglot import errors, exp
 
@@ -50,9 +59,13 @@ def read_sql(text: str, dialect: str = "") -> Statements:
         raise UnreadableSql("too long or nested too deeply")
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it would print the text
     try:
-        trees = [tree for tree in sqlglot.parse(text, dialect=dialect or None) if tree is not None]
+        # Common SQL has no backticks. MySQL and SQLite read them alike.
+        reader = dialect or ("sqlite" if "`" in text else None)
+        trees = [tree for tree in sqlglot.parse(text, dialect=reader) if tree is not None]
         if not trees or any(tree.find(exp.Command) for tree in trees):
             raise UnreadableSql("no statement, or one that is not parsed")
+        for tree in trees:
+            _simplify(tree, columns if dialect == "sqlite" and not set("`[") & set(text) else None)
         return _statements(trees, dialect)
     except (errors.SqlglotError, RecursionError, ValueError) as error:
         raise UnreadableSql(type(error).__name__) from None
@@ -71,8 +84,10 @@ def _statements(trees: list[Any], dialect: str) -> Statements:
     from sqlglot import exp
     from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
+    first = trees[0].copy()
     literals = Counter(_literal(node) for tree in trees for node in tree.find_all(exp.Literal))
     trees = [normalize_identifiers(tree, dialect=dialect or None) for tree in trees]
+    _unquote(trees, dialect)
     for tree in trees:
         _rename_tables(tree)
     only = trees[0]
@@ -81,7 +96,44 @@ def _statements(trees: list[Any], dialect: str) -> Statements:
     is_query = len(trees) == 1 and isinstance(only, exp.Query)
     is_ordered = is_query and bool(only.args.get("order") or only.args.get("limit"))
     form = tuple([_form(tree) for tree in trees])
-    return Statements(form, is_query, is_ordered, frozenset(tables), tuple(sorted(literals.items())))
+    return Statements(form, is_query, is_ordered, frozenset(tables), tuple(sorted(literals.items())), first)
+
+
+def _simplify(tree: Any, columns: Mapping[str, frozenset[str]] | None) -> None:
+    """Bring a tree into its plain form, in place."""
+    from sqlglot import exp
+
+    for count in tree.find_all(exp.Count):
+        if isinstance(count.this, exp.Literal):
+            count.set("this", exp.Star())
+    for offset in list(tree.find_all(exp.Offset)):
+        if isinstance(offset.expression, exp.Literal) and offset.expression.name == "0":
+            offset.pop()
+    if columns is None:
+        return
+    tables = list(tree.find_all(exp.Table))
+    if not tables or not all(table.name.lower() in columns for table in tables):
+        return
+    aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias, exp.TableAlias, exp.CTE)}
+    known = aliases.union(*[columns[table.name.lower()] | {table.name.lower()} for table in tables])
+    for column in list(tree.find_all(exp.Column)):
+        name = column.this
+        is_quoted = isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table
+        if is_quoted and name.name.lower() not in known:
+            column.replace(exp.Literal.string(name.name))
+
+
+def _unquote(trees: list[Any], dialect: str) -> None:
+    """Drop the quotes of names that would be the same without them."""
+    from sqlglot import exp
+    from sqlglot.dialects.dialect import Dialect
+
+    folding = Dialect.get_or_raise(dialect or None)
+    for tree in trees:
+        for name in tree.find_all(exp.Identifier):
+            if name.args.get("quoted") and _PLAIN_NAME.fullmatch(name.name):
+                plain = folding.normalize_identifier(exp.to_identifier(name.name, quoted=False))
+                name.set("quoted", plain.name != name.name)
 
 
 def _literal(node: Any) -> str:
@@ -155,7 +207,56 @@ def _in_any_order(node: Any) -> Form:
             pending += [part.this, part.expression]
         else:
             operands += _between(part) if isinstance(part, exp.Between) and isinstance(node, exp.And) else [_form(part)]
+    operands = _with_lists(operands, isinstance(node, exp.Or))
+    if len(operands) == 1:
+        return operands[0]
     return type(node).__name__, tuple(sorted(operands, key=repr))
+
+
+def _with_lists(operands: list[Form], is_or: bool) -> list[Form]:  # noqa: FBT001
+    """The operands of OR with comparisons of one value as one IN list; those of AND with NOT IN."""
+    values: dict[str, list[Form]] = {}
+    lists: dict[str, Form] = {}
+    others: list[Form] = []
+    for operand in operands:
+        found = _listed(operand if is_or else _negated(operand))
+        if found is None:
+            others.append(operand)
+            continue
+        key = repr(found[0])
+        lists[key] = found[0]
+        values.setdefault(key, []).extend(found[1])
+    merged = [_one_of(lists[key], found) for key, found in values.items()]
+    return [*others, *(merged if is_or else map(_negated, merged))]
+
+
+def _listed(operand: Form | None) -> tuple[Form, list[Form]] | None:
+    """The value and the literals that it is compared with, of `a = 1` or `a IN (1, 2)`."""
+    if operand is None:
+        return None
+    if operand[0] == "In" and len(operand) == 4 and not operand[3]:
+        return operand[1], list(operand[2])
+    if operand[0] == "EQ" and [part[0] for part in operand[1]].count("Literal") == 1:
+        literal, value = sorted(operand[1], key=lambda part: part[0] != "Literal")
+        return value, [literal]
+    return None
+
+
+def _one_of(value: Form, literals: list[Form]) -> Form:
+    ordered = sorted(dict.fromkeys(literals), key=repr)
+    if len(ordered) == 1:
+        return "EQ", tuple(sorted((value, ordered[0]), key=repr))
+    return "In", value, tuple(ordered), False
+
+
+def _negated(operand: Form) -> Form:
+    """NOT of a comparison or of an IN list, in the form that a tree has for it."""
+    swapped = {"EQ": "NEQ", "NEQ": "EQ"}.get(operand[0])
+    if swapped:
+        return swapped, *operand[1:]
+    if operand[0] == "Not":
+        return operand[1][1]
+    return "Not", ("this", operand)
 
 
 def _between(node: Any) -> list[Form]:
@@ -189,7 +290,39 @@ def _in_list(node: Any) -> Form:
     values = node.expressions
     if not values or not all(isinstance(value, exp.Literal) for value in values):
         return _plain(node)
-    return "In", _form(node.this), tuple(sorted(map(_form, values), key=repr)), bool(node.args.get("is_global"))
+    if node.args.get("is_global"):
+        return _plain(node)
+    return _one_of(_form(node.this), [_form(value) for value in values])
+
+
+def _update(node: Any) -> Form:
+    """Assignments have one order if none of them reads an assigned column: engines differ in what it then holds."""
+    from sqlglot import exp
+
+    targets = {pair.this.name for pair in node.expressions}
+    read = {column.name for pair in node.expressions for column in pair.expression.find_all(exp.Column)}
+    pairs = [("Set", _form(pair.this), _form(pair.expression)) for pair in node.expressions]
+    if len(targets) == len(pairs) and targets.isdisjoint(read):
+        pairs.sort(key=repr)
+    return *_plain(node, expressions=None), ("expressions", tuple(pairs))
+
+
+def _insert(node: Any) -> Form:
+    """The named columns in one order, and every row of values in the same order."""
+    from sqlglot import exp
+
+    target, source = node.this, node.expression
+    columns = target.expressions if isinstance(target, exp.Schema) else []
+    rows = source.expressions if isinstance(source, exp.Values) else []
+    if not columns or not all(isinstance(row, exp.Tuple) and len(row.expressions) == len(columns) for row in rows):
+        return _plain(node)
+    names = [_form(column) for column in columns]
+    order = sorted(range(len(names)), key=lambda place: repr(names[place]))
+    if not rows or len(set(map(repr, names))) < len(names):
+        return _plain(node)
+    values = tuple([tuple([_form(row.expressions[place]) for place in order]) for row in rows])
+    named = tuple([names[place] for place in order])
+    return *_plain(node, this=None, expression=None), _form(target.this), named, values
 
 
 def _join(node: Any) -> Form:
@@ -216,6 +349,8 @@ _SPECIAL: dict[str, Callable[[Any], Any]] = {
     "GTE": _greater,
     "Between": _two_comparisons,
     "In": _in_list,
+    "Insert": _insert,
+    "Update": _update,
     "Join": _join,
     "Ordered": _ordered,
     "Identifier": _identifier,

@@ -1,14 +1,16 @@
 """Two queries on generated tables, in a process of its own with little time and memory: `python -I THIS_FILE`.
 
-Standard input is a JSON object: `schema` (columns by table) or `database` (a SQLite file, read as it is),
-`queries` (two texts), `literals` (numbers and strings in them), `is_ordered`. Standard output is one word:
+Standard input is a JSON object: `schema` (columns by table) or `database` (a SQLite file, read as it is), `keys`,
+`queries` (two texts), `mutants` (a list of texts for each query), `values` and `groups` (from `sql_trials.hints`),
+`literals` (numbers and strings in the queries), `is_ordered`. Standard output is one word:
 
-    equal    both gave the same rows every time, often enough rows, and not always the same ones
+    equal    both gave the same rows every time, often enough rows, and every mutant of one of them gave other rows
     differ   they gave different rows at least once
     unknown  anything else: an error, a limit, a query that may not run, results that show nothing
 
-Only SELECT runs, on tables in memory, by an authoriser that refuses every other action: no ATTACH, no PRAGMA, no
-write, no file, no function but the listed ones.
+The two queries are compared on tables that obey the declared keys. A mutant may also be told apart on tables that
+break them: then the keys are why it means the same. Only SELECT runs, on tables in memory. An authoriser refuses every
+other action: no ATTACH, no PRAGMA, no write, no file, no function but the listed ones.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ MAX_STEPS = 1_000_000
 """Instructions of SQLite's virtual machine for one query on one database."""
 MAX_VALUE_BYTES = 100_000
 MAX_PATTERN_BYTES = 200
-MEMORY_BYTES = 768 * 1024 * 1024
-CPU_SECONDS = 10
+MEMORY_BYTES = 512 * 1024 * 1024
+CPU_SECONDS = 4
 STEPS_BETWEEN_CHECKS = 10_000
 
 FUNCTIONS = frozenset((
@@ -68,19 +70,45 @@ def compare(task: dict[str, Any]) -> str:
     """The word for two queries; the same whichever of them comes first."""
     source = open_database(task["database"]) if task["database"] else None
     schema = read_schema(source) if source else task["schema"]
+    keys = read_keys(source) if source else task.get("keys", {})
+    hints = task.get("values", {}), task.get("groups", [])
+    alive = [set(mutants) for mutants in task.get("mutants", [])]
     seen: Counter[str] = Counter()
     for number in range(-1 if source else 0, NUM_DATABASES):
-        database = copied(source) if source and number < 0 else generated(schema, task["literals"], number)
-        # LIKE minds letter case on other engines.
-        database.execute(f"pragma case_sensitive_like = {int(number > 0 and number % 2)}")
-        restrict(database)
-        rows = [run(database, query, is_ordered=task["is_ordered"]) for query in task["queries"]]
+        database = copied(source) if source and number < 0 else generated(schema, task["literals"], number, keys, hints)
+        rows = rows_of(database, number, task)
         if rows[0] != rows[1]:
             return "differ"
         seen[repr(rows[0])] += bool(rows[0][1])
+        kill(alive, rows, database, task)
         database.close()
+        if all(alive) and keys and number >= 0:
+            free = generated(schema, task["literals"], number, {}, hints)
+            kill(alive, rows_of(free, number, task), free, task)
+            free.close()
     # Rows that are always there, or never, show nothing of conditions.
-    return "equal" if +seen and len(+seen) >= 3 else "unknown"
+    told_apart = not alive or not all(alive)
+    return "equal" if +seen and len(+seen) >= 3 and told_apart else "unknown"
+
+
+def rows_of(database: sqlite3.Connection, number: int, task: dict[str, Any]) -> list[tuple[int, list[str]]]:
+    """What the two queries give."""
+    # LIKE minds letter case on other engines.
+    database.execute(f"pragma case_sensitive_like = {int(number > 0 and number % 2)}")
+    restrict(database)
+    return [run(database, query, is_ordered=task["is_ordered"]) for query in task["queries"]]
+
+
+def kill(alive: list[set[str]], rows: list[Any], database: sqlite3.Connection, task: dict[str, Any]) -> None:
+    """Drop the mutants that do not give the rows of their query, and those that cannot run."""
+    for mutants, expected in zip(alive, rows, strict=True):
+        for mutant in sorted(mutants):
+            try:
+                same = run(database, mutant, is_ordered=task["is_ordered"]) == expected
+            except (sqlite3.Error, sqlite3.Warning, ValueError):
+                same = False
+            if not same:
+                mutants.discard(mutant)
 
 
 def open_database(path: str) -> sqlite3.Connection:
@@ -100,6 +128,22 @@ def read_schema(database: sqlite3.Connection) -> Schema:
     return schema
 
 
+def read_keys(database: sqlite3.Connection) -> dict[str, list[Any]]:
+    """By table: the columns that are never null, and the groups of columns that no two rows share."""
+    keys: dict[str, list[Any]] = {}
+    for (name,) in database.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"):
+        quoted = name.replace('"', '""')
+        columns = database.execute(f'pragma table_info("{quoted}")').fetchall()
+        primary = [column[1] for column in columns if column[5]]
+        unique = [primary] if primary else []
+        for index in database.execute(f'pragma index_list("{quoted}")').fetchall():
+            if index[2] and not index[4]:
+                inner = index[1].replace('"', '""')
+                unique.append([part[2] for part in database.execute(f'pragma index_info("{inner}")').fetchall()])
+        keys[name] = [[column[1] for column in columns if column[3] or column[5]], unique]
+    return keys
+
+
 def affinity(declared: str) -> str:
     """Kind of values that a column is declared for."""
     words = (declared or "").upper()
@@ -117,19 +161,76 @@ def copied(source: sqlite3.Connection) -> sqlite3.Connection:
     return database
 
 
-def generated(schema: Schema, literals: list[Any], number: int) -> sqlite3.Connection:
-    """Tables in memory with rows that depend on the arguments alone: few values, nulls, doubles, and what stands
-    just beside each literal, so that conditions, joins and counts come out differently where they differ."""
+def generated(
+    schema: Schema,
+    literals: list[Any],
+    number: int,
+    keys: dict[str, Any] | None = None,
+    hints: tuple[dict[str, Any], list[Any]] = ({}, []),
+) -> sqlite3.Connection:
+    """Tables in memory with rows that depend on the arguments alone.
+
+    Few values, nulls, doubles, and values just beside each literal, so that conditions, joins and counts come out
+    differently where they differ. Half of the rows hold values that satisfy the queries' conditions, in columns that
+    queries equate the same values. Rows that break the keys are left out.
+    """
     database = sqlite3.connect(":memory:")
+    values, groups = hints
+    shared = {(table, column): place for place, group in enumerate(groups) for table, column in group}
     for name, columns in sorted(schema.items()):
         quoted = ", ".join(f'"{column}" {"" if kind == "date" else kind}'.replace("\0", "") for column, kind in columns)
         database.execute(f'create table "{name}" ({quoted})')
         draw = random.Random(f"{number} {name} {json.dumps(literals)}")
         pools = [[sample(draw, values) for values in pools_of(kind, literals)] for _, kind in columns]
+        wanted = [values.get(name.lower(), {}).get(column.lower(), [[], []]) for column, _ in columns]
+        joined = [shared.get((name.lower(), column.lower())) for column, _ in columns]
         size = draw.choice((1, 3, 8, 20, 40)) if number else 0
         rows = [[value(draw, pool) for pool in pools] for _ in range(size)]
+        null_share = draw.choice((0, 0.1, 0.3))
+        for row in rows[: size - size // 4 if values or groups else 0]:
+            satisfies = draw.random() < 0.6
+            for place, ((good, near), group) in enumerate(zip(wanted, joined, strict=True)):
+                if near:
+                    row[place] = draw.choice(good if good and satisfies else near)
+                elif group is not None:
+                    row[place] = common(draw, columns[place][1], number, group)
+                if draw.random() < (null_share / 3 if near else null_share):
+                    row[place] = None
+        rows += [list(draw.choice(rows)) for _ in range(size // 4)]
+        rows = obeying(rows, [column for column, _ in columns], (keys or {}).get(name), draw)
         database.executemany(f'insert into "{name}" values ({", ".join("?" * len(columns))})', rows)
     return database
+
+
+def common(draw: random.Random, kind: str, number: int, group: int) -> Any:
+    """One of the few values of columns that queries equate."""
+    place = draw.randrange((2, 4, 9)[number % 3])
+    return f"k{group}{place}" if kind in ("text", "date") else place
+
+
+def obeying(rows: list[list[Any]], columns: list[str], keys: Any, draw: random.Random) -> list[list[Any]]:
+    """The rows that obey the keys: nulls in NOT NULL columns are replaced, and so are numbers that a key has twice.
+
+    Of other rows with an equal key only the first is kept.
+    """
+    if not keys:
+        return rows
+    names = [column.lower() for column in columns]
+    for column in keys[0]:
+        place = names.index(column.lower())
+        filled = [row[place] for row in rows if row[place] is not None] or [0]
+        for row in rows:
+            row[place] = draw.choice(filled) if row[place] is None else row[place]
+    for group in keys[1]:
+        places = [names.index(column.lower()) for column in group]
+        kept: dict[Any, list[Any]] = {}
+        for number, row in enumerate(rows):
+            if len(places) == 1 and type(row[places[0]]) is int and (None, repr(row[places[0]])) in kept:
+                row[places[0]] = next(free for free in range(1000) if (None, repr(free)) not in kept)
+            key = tuple(row[place] for place in places)
+            kept.setdefault((number if None in key else None, *map(repr, key)), row)
+        rows = list(kept.values())
+    return rows
 
 
 def sample(draw: random.Random, values: list[Any]) -> list[Any]:
@@ -138,12 +239,12 @@ def sample(draw: random.Random, values: list[Any]) -> list[Any]:
 
 
 def value(draw: random.Random, pools: list[list[Any]]) -> Any:
-    """A null, or a value of one of the pools, of the literals' own more often than not."""
+    """A null, or a value of one of the pools; mostly one of the literals."""
     return None if draw.random() < 0.1 else draw.choice(draw.choice([pool for pool in pools if pool]))
 
 
 def pools_of(kind: str, literals: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    """Values of one kind: the literals themselves, what stands just beside them, and others."""
+    """Values of one kind: the literals themselves, values just beside them, and others."""
     numbers = [literal for literal in literals if isinstance(literal, int | float)]
     texts = [literal for literal in literals if isinstance(literal, str)]
     if kind == "integer":

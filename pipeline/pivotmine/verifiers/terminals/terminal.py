@@ -6,13 +6,15 @@ all of this holds:
 
 1. it calls the task complete exactly where the demonstration does;
 2. it types the same: special keys (`C-c`, `Escape`) each as a command of its own, as many lines entered, and the words
-   of every line equal and in order. How lines are spread over commands, waiting times, runs of blanks outside of
-   quotes, and empty lines do not count. Nor does free text, where no special key is typed: comments, what `echo` or
-   `printf` only show, a commit's message;
+   of every line equal and in order. These do not count: how lines are spread over commands, waiting times, blanks
+   outside of quotes and around operators, the order of flags of known commands, and empty lines. Nor does free text
+   if no special key is typed: comments, what `echo` or `printf` only show, a commit's message. Text behind a line that
+   opens an editor or another prompt is never free;
 3. the keystrokes, free text included, are similar: rapidfuzz's normalised Indel similarity reaches `min_similarity`.
 
-Symmetric. Two commands that do the same in other words fail here: `shell` proves some of those. What program the
-terminal stands in is not known: text typed into an editor that an earlier turn opened is read as commands.
+Symmetric. `cd a && ls` and the same as two lines are unproven. Other commands that do the same fail here: `shell`
+proves some of those. The program that the terminal runs is not known from earlier turns: text typed into an editor
+that an earlier turn opened is read as commands.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from pivotmine.actions.conventions.keystrokes import Batch, form_of, read_call
 from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
+from pivotmine.verifiers.shell.shell_flags import RULES, arguments
+from pivotmine.verifiers.shell.shell_words import is_plain, word_form
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000
@@ -41,6 +45,16 @@ _SHOWN_ONLY = re.compile(r"\s*(echo|printf)\s[^<>|&;$`\\]*+")
 _COMMIT_MESSAGE = re.compile(
     r"""(git\s+commit(?:\s+-[-a-z]{1,12}){0,4}?\s+(?:-[a-z]?m|--message)[ =])("[^"$`\\]*"|'[^']*')"""
 )
+_INTERACTIVE = re.compile(
+    r"\s*(?:sudo\s+)?(?:nano|vim?|nvim|emacs|ed|pico|micro|less|more|man|top|htop|ssh|telnet|gdb|mysql|psql|sqlite3|"
+    r"redis-cli|mongo|mongosh|cat\s*$|cat\s*>|tee\b|read\b|bc\b|ftp|sftp|screen|tmux|crontab\s+-e|git\s+rebase\s+-i|"
+    r"visudo|ghci|irb|R$|julia\s*$|lua\s*$|perl\s*$|php\s+-a|node\s*$|deno\s*$|i?python[\d.]*\s*(?:-i\b.*)?$)"
+    r"(?![\w.-])"
+)
+"""A line that opens an editor, a pager or a prompt: what is typed next is no command of the shell."""
+_SIMPLE = re.compile(r"[^$`(){}\[\]*?~!#]*")
+_TOKEN = re.compile(r"\d*[<>]+&?\d*|&&|\|\||[|;&]|[^\s|;&<>]+")
+_JOINTS = frozenset(("&&", "||", "|", ";", "&"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +124,17 @@ def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions) 
     text, given_text = "".join(piece.text for piece in gold), "".join(piece.text for piece in given)
     if max(len(text), len(given_text)) > MAX_CHARS:
         return unproven(f"more than {MAX_CHARS:,} characters, and not equal")
-    if options.same_words and (difference := _difference(_words(gold), _words(given))):
+    words, given_words = _words(gold), _words(given)
+    if options.same_words and (difference := _difference(words, given_words)):
+        if _without_joints(words) == _without_joints(given_words):
+            return unproven(difference)
         return Verdict(0.0, Outcome.WRONG_ARGUMENTS, difference)
     return _by_similarity(text, given_text, options.min_similarity)
+
+
+def _without_joints(pieces: list[_Piece]) -> list[_Piece]:
+    """The words with `&&` and `;` as line ends: the same commands, unless one of them fails."""
+    return [piece._replace(text="\n") if piece.text in ("&&", ";") and not piece.is_key else piece for piece in pieces]
 
 
 def _by_similarity(text: str, given: str, least: float) -> Verdict:
@@ -126,16 +148,16 @@ def _by_similarity(text: str, given: str, least: float) -> Verdict:
 
 def _typed(batch: Batch) -> list[_Piece]:
     """What is typed: text, joined over commands, and special keys."""
-    pieces: list[_Piece] = []
+    pieces: list[tuple[bool, list[str]]] = []
     for keystrokes in batch.keystrokes:
         text = "\n" if keystrokes in _ENTER else keystrokes.replace("\r\n", "\n").replace("\r", "\n")
-        if _KEY.fullmatch(keystrokes):
-            pieces.append(_Piece(True, keystrokes))
-        elif pieces and not pieces[-1].is_key:
-            pieces[-1] = _Piece(False, pieces[-1].text + text)
+        if keystrokes not in _ENTER and _KEY.fullmatch(keystrokes):
+            pieces.append((True, [keystrokes]))
+        elif pieces and not pieces[-1][0]:
+            pieces[-1][1].append(text)
         elif text:
-            pieces.append(_Piece(False, text))
-    return pieces
+            pieces.append((False, [text]))
+    return [_Piece(is_key, "".join(parts)) for is_key, parts in pieces]
 
 
 def _words(pieces: list[_Piece]) -> list[_Piece]:
@@ -160,6 +182,8 @@ def _words_of_text(text: str, *, verbatim: bool) -> Iterator[str]:
             yield from words
             if number < len(lines) - 1:
                 yield "\n"
+        # From here on, text goes into an editor or another prompt.
+        verbatim = verbatim or _INTERACTIVE.match(line) is not None
 
 
 def _words_of_line(line: str) -> list[str]:
@@ -168,7 +192,32 @@ def _words_of_line(line: str) -> list[str]:
     if shown := _SHOWN_ONLY.fullmatch(line):
         return [shown[1]]
     line = _COMMIT_MESSAGE.sub(r"\1''", line)
-    return [line.strip()] if "'" in line or '"' in line or "\\" in line else line.split()
+    if "'" in line or '"' in line or "\\" in line:
+        return [line.strip()]
+    if not _SIMPLE.fullmatch(line):
+        return line.split()
+    words: list[str] = []
+    command: list[str] = []
+    for token in [*_TOKEN.findall(line), ""]:
+        if token and token not in _JOINTS:
+            command.append(token)
+            continue
+        words += [*_in_one_order(command), *filter(None, [token])]
+        command = []
+    return words
+
+
+def _in_one_order(command: list[str]) -> list[str]:
+    """The words of a command with its flags in one order, if they are known."""
+    size = 2 if " ".join(command[:2]) in RULES else 1
+    name = " ".join(command[:size])
+    if name not in RULES or any(word[-1] in "<>&" or not is_plain(word_form(word)) for word in command):
+        return command
+    found = arguments(name, command[size:])
+    if found is None:
+        return command
+    flags = [f"-{flag} {value}" if value is not None else f"-{flag}" for flag, value in found.flags]
+    return [*command[:size], *flags, *found.operands]
 
 
 def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
@@ -183,7 +232,7 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TerminalOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -1,4 +1,4 @@
-"""Why calls are not the demonstrated ones, if they are not."""
+"""Why calls differ from the demonstrated ones, as a verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pivotmine.verifiers.base import MAX_SHOWN, Outcome, Verdict, shown_text
 from pivotmine.verifiers.tool_calls.schema import Schema
 
 Form = Callable[[Any, Schema], Any]
-"""What a verifier compares in place of a value: two values are the same where their forms are equal."""
+"""What a verifier compares instead of a value: two values are the same if their forms are equal."""
+
+MAX_DIFFERENCES = 1_000
+"""The search for the difference to report ends after so many: two long lists may differ in every element."""
 
 _ABSENT: Any = object()
 _SCALARS = frozenset({str, int, bool, type(None)})  # floats have two zeros
@@ -25,12 +28,12 @@ class _Difference(NamedTuple):
     given: Any
 
 
-# An argument that is not there or is not known says more than a value that differs.
+# A missing or unknown argument says more than a value that differs.
 _TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
 
 
 def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
-    """The verdict where there is no call, or not as many as demonstrated."""
+    """The verdict if the number of calls differs from the demonstrated one; None if it is the same."""
     if not given:
         return Verdict(0.0, Outcome.WRONG_KIND, f"a message, demonstrated {shown_text(demonstrated[0].name)}")
     if len(given) == len(demonstrated):
@@ -40,7 +43,7 @@ def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Ve
 
 
 def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
-    """The verdict where as many calls name other tools, whatever their order."""
+    """The verdict if equally many calls name other tools, in any order; None if they name the same."""
     if len(given) == 1:
         name, only = given[0].name, demonstrated[0].name
         return None if name == only else wrong_tool(name, only)
@@ -57,7 +60,7 @@ def wrong_tool(name: str, demonstrated: str) -> Verdict:
 
 
 def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: Form) -> Verdict | None:
-    """The verdict on two calls of one tool whose arguments have different forms; None where they have one form."""
+    """The verdict on two calls of one tool if the forms of their arguments differ; None if they are equal."""
     differences: list[_Difference] = []
     _in_objects(demonstrated.arguments, given.arguments, schema, form, "", differences)
     if not differences:
@@ -77,23 +80,28 @@ def _rank(difference: _Difference) -> int:
 
 
 def place(tool: str, path: str) -> str:
-    """Tool and argument, as a detail names them; `path` as `argument_path` makes it."""
+    """Tool and argument as a detail names them; `path` begins with a dot or a bracket."""
     return f"{shown_text(tool)}{shown_text(path)}"
 
 
 def shown(value: Any) -> str:
-    """A JSON value on one line, cut where it is long, without a character that a terminal would obey."""
+    """A JSON value on one line, cut if it is long, without control characters."""
     if isinstance(value, str):
         value = value[: MAX_SHOWN + 1]
     return shown_text(strict_json.dumps(value, ordinary=True if type(value) in _SCALARS else None))
 
 
 def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str, found: list[_Difference]) -> None:
-    if isinstance(demonstrated, dict) and isinstance(given, dict):
+    if schema.is_special:
+        if form(demonstrated, schema) != form(given, schema):
+            found.append(_Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given))
+    elif isinstance(demonstrated, dict) and isinstance(given, dict):
         _in_objects(demonstrated, given, schema, form, path, found)
     elif _are_lists_in_order(demonstrated, given, schema):
         items = schema.items()
         for index, (one, other) in enumerate(zip(demonstrated, given, strict=True)):
+            if len(found) >= MAX_DIFFERENCES:
+                break
             if not _plainly_same(one, other):
                 _compare(one, other, items, form, f"{path}[{index}]", found)
     elif form(demonstrated, schema) != form(given, schema):
@@ -101,7 +109,7 @@ def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: st
 
 
 def _plainly_same(one: Any, other: Any) -> bool:
-    """Whether two values are the same under any schema, seen without one: most of what a policy says right."""
+    """Whether two values are the same under any schema; a quick check for the common case."""
     kind = type(one)
     return kind is type(other) and kind in _SCALARS and one == other
 

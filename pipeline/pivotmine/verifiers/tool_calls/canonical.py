@@ -1,32 +1,41 @@
-"""Forms: hashable stand-ins for JSON values, equal for values that a tool with this schema takes for the same."""
+"""Forms: hashable stand-ins for JSON values, equal for two values that mean the same to a tool with this schema."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
+from pivotmine import strict_json
 from pivotmine.verifiers.tool_calls.schema import NO_DEFAULT, Schema
 from pivotmine.verifiers.tool_calls.string_formats import one_spelling
 
 MAX_DEFAULT_CHAIN = 4
-"""So many levels of defaults inside defaults are read: hostile ones lie inside themselves."""
+"""Levels of defaults inside defaults that are read. A hostile default may contain itself."""
 MAX_UNORDERED = 1000
-"""Longer lists are compared in order: a hostile one of values with one hash would take quadratic time."""
+"""Longer lists are compared in order. Hostile values may share one hash, which takes quadratic time."""
 
-_TRUE, _FALSE, _UNORDERED = object(), object(), object()  # Python takes True for 1
+_TRUE, _FALSE, _UNORDERED = object(), object(), object()  # in Python, True == 1
+_MEASURE, _IGNORED, _ALTERNATIVE = object(), object(), object()
 
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """A number that need not be hit exactly."""
+    """A number that is compared with a tolerance."""
 
     value: float
 
 
 def canonical_form(value: Any, schema: Schema, chain: int = MAX_DEFAULT_CHAIN) -> Any:
-    """The form of a JSON value; raises TypeError for what is not JSON."""
+    """The form of a JSON value; raises TypeError for a value that is not JSON."""
+    if schema.is_special:
+        if schema.ignored:
+            return _IGNORED
+        if schema.alternatives and (number := _alternative(value, schema)) is not None:
+            return _ALTERNATIVE, number
     kind = type(value)
     if kind is str:
         return _text_form(value, schema)
@@ -52,53 +61,73 @@ def canonical_form(value: Any, schema: Schema, chain: int = MAX_DEFAULT_CHAIN) -
     raise TypeError(f"{kind.__name__} is not a JSON value")
 
 
+def _alternative(value: Any, schema: Schema) -> int | None:
+    """The number of the first group of alternatives that holds the value."""
+    text = strict_json.canonical(value)
+    return next((number for number, group in enumerate(schema.alternatives) if text in group), None)
+
+
 def _text_form(text: str, schema: Schema) -> str:
     rule = schema.text_rule
+    if rule != "exact" and not any(map(str.isalnum, text)):
+        return text  # a separator, a line end, an indentation: white space is its content
     if rule == "trim":
         trimmed = text.strip()
-        # Of several lines the first one's indentation counts: code, a file, a diff.
-        return text if "\n" in trimmed else trimmed
-    if rule == "exact":
-        return text
-    if rule == "free_text":
-        return " ".join(text.casefold().split())
-    return one_spelling(rule, text)
+        # In several lines, the indentation of the first counts: code, a file, a diff.
+        form = text if "\n" in trimmed else trimmed
+    elif rule == "exact":
+        form = text
+    elif rule == "free_text":
+        form = " ".join(text.casefold().split())
+    else:
+        form = one_spelling(rule, text)
+    return form.casefold() if schema.any_case else form
 
 
 def default_form(schema: Schema, name: str, chain: int = MAX_DEFAULT_CHAIN) -> Any:
-    """The form of an argument's default, without the defaults inside it: the value's form has none either."""
+    """The form that an absent argument has: that of its default, without the defaults inside it."""
     forms = schema.default_forms
     if (name, chain) in forms:
         return forms[name, chain]
     default = schema.default(name) if chain else NO_DEFAULT
-    if default is not NO_DEFAULT:
+    if schema.may_be_absent(name) and schema.argument(name).ignored:
+        default = _IGNORED
+    elif default is not NO_DEFAULT:
         default = canonical_form(default, schema.argument(name), chain - 1)
-    if schema.knows(name):  # names that only a policy wrote must not pile up
+    if schema.knows(name):  # names that only a policy wrote must not accumulate
         forms[name, chain] = default
     return default
 
 
-def near(one: Any, other: Any, tolerance: float) -> bool:
-    """Whether two forms are the same but for measures that differ by no more than the tolerance.
+def split_measures(form: Any) -> tuple[Any, tuple[float, ...]]:
+    """A form without its measures, and the measures, in an order that depends only on the rest.
 
-    A measure that is a whole number on both sides counts or names something, and is hit exactly; so are the
-    elements of unordered lists.
+    Elements of unordered lists keep their measures: they are compared exactly.
     """
-    if one == other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, _Measure):
-        return _close(one.value, other.value, tolerance)
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(near(a, b, tolerance) for a, b in zip(one, other, strict=True))
-    if isinstance(one, frozenset):
-        left, right = dict(one), dict(other)
-        return left.keys() == right.keys() and all(near(left[name], right[name], tolerance) for name in left)
-    return False
+    values: list[float] = []
+    return _split(form, values), tuple(values)
 
 
-def _close(one: float, other: float, tolerance: float) -> bool:
+def _split(form: Any, values: list[float]) -> Any:
+    if isinstance(form, _Measure):
+        values.append(form.value)
+        return _MEASURE
+    if isinstance(form, tuple):
+        return form if form[:1] == (_UNORDERED,) else tuple([_split(item, values) for item in form])
+    if isinstance(form, frozenset):
+        return frozenset([(name, _split(inner, values)) for name, inner in sorted(form, key=itemgetter(0))])
+    return form
+
+
+def are_close(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    """Whether two sequences of measures differ by at most the tolerance, a share of the larger number.
+
+    Two whole numbers count or name something, so they must be equal.
+    """
+    return one == other or all(a == b or _is_close(a, b, tolerance) for a, b in zip(one, other, strict=True))
+
+
+def _is_close(one: float, other: float, tolerance: float) -> bool:
     if one == int(one) and other == int(other):
         return False
     try:

@@ -1,8 +1,8 @@
-"""`exact`: the strict baseline, r = 1 only where the action is the demonstration (PivotRL's r_strict).
+"""`exact`: the strict baseline, reward 1 only if the action is the demonstration (PivotRL's r_strict).
 
 The same calls in the same order, with the same names and arguments identical as JSON: 1 and 1.0 differ, so do
-`true` and 1, "a" and "a ". The order of keys is free, for no serialisation between a model and this
-comparison keeps it for sure. Neither the state's tools nor their schemas are looked at.
+`true` and 1, "a" and "a ". The order of keys does not count: not every serialisation keeps it. The
+state's tools and their schemas are not read.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pivotmine.verifiers.tool_calls.schema import Schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactOptions:
-    """There is nothing to choose."""
+    """It has no options."""
 
 
 def prepare(state: State, demonstration: Action, options: ExactOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration with at least one call."""
+    """Return a scorer for one demonstration with at least one call."""
     demonstrated = demonstration.tool_calls
     forms = [_form(call) for call in demonstrated]
 

@@ -1,30 +1,86 @@
-"""Which given calls stand for which demonstrated ones: a matching as large as can be."""
+"""Maximum matchings: how many demonstrated calls find a given call of their own."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+from pivotmine.verifiers.tool_calls.canonical import are_close, split_measures
 
-def num_matched(wanted: Sequence[Any], found: Sequence[Any], same: Callable[[Any, Any], bool] | None) -> int:
-    """The most pairs of a wanted and a found form, each used once, that are the same.
 
-    Without `same` two forms are the same where they are equal; with it they need not be so transitively, and the
-    pairs are found by augmenting paths (Kuhn).
+def num_matched(wanted: Sequence[Any], found: Sequence[Any], tolerance: float) -> int:
+    """The size of a maximum matching of wanted and found forms, each used once.
+
+    Without a tolerance, forms match where they are equal. With one, "close" is not transitive, so that the pairs
+    need a search. Only forms that agree in everything but their measures are compared.
     """
-    if same is None:
+    if not tolerance:
         return (Counter(wanted) & Counter(found)).total()
-    alike = [[j for j, form in enumerate(found) if same(want, form)] for want in wanted]
+    measures: defaultdict[Hashable, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
+    for place, form in enumerate(found):
+        rest, values = split_measures(form)
+        measures[rest].append((place, values))
+    edges: list[list[int]] = []
+    for form in wanted:
+        rest, values = split_measures(form)
+        candidates = measures.get(rest, ())
+        edges.append([place for place, other in candidates if are_close(values, other, tolerance)])
+    return len(maximum_matching(edges))
+
+
+def maximum_matching(edges: Sequence[Sequence[int]]) -> dict[int, int]:
+    """A largest set of pairs (i, j) with j in edges[i] in which no i and no j occurs twice, as j -> i.
+
+    Hopcroft and Karp (1973), without recursion: thousands of calls must not exhaust the stack.
+    """
     taken_by: dict[int, int] = {}
+    free = list(range(len(edges)))
+    while True:
+        level = _levels(edges, taken_by, free)
+        untried = [iter(row) for row in edges]
+        still_free = [i for i in free if not _augment(i, untried, level, taken_by)]
+        if len(still_free) == len(free):
+            return taken_by
+        free = still_free
 
-    def place(i: int, tried: set[int]) -> bool:
-        for j in alike[i]:
-            if j not in tried:
-                tried.add(j)
-                if j not in taken_by or place(taken_by[j], tried):
-                    taken_by[j] = i
-                    return True
-        return False
 
-    return sum(place(i, set()) for i in range(len(wanted)))
+def _levels(edges: Sequence[Sequence[int]], taken_by: dict[int, int], free: Sequence[int]) -> dict[int, int]:
+    """The length of the shortest alternating path from a free row to each row."""
+    level = dict.fromkeys(free, 0)
+    frontier, seen, done = list(free), set[int](), False
+    while frontier and not done:
+        following: list[int] = []
+        for i in frontier:
+            for j in edges[i]:
+                if j in seen:
+                    continue
+                seen.add(j)
+                if j not in taken_by:
+                    done = True
+                elif taken_by[j] not in level:
+                    level[taken_by[j]] = level[i] + 1
+                    following.append(taken_by[j])
+        frontier = following
+    return level
+
+
+def _augment(start: int, untried: Sequence[Any], level: dict[int, int], taken_by: dict[int, int]) -> bool:
+    """Find a path of untried edges, one level a step, from a free row to a free column, and take it."""
+    path: list[tuple[int, int]] = []  # rows, each with the column by which it was left
+    i = start
+    while True:
+        for j in untried[i]:
+            holder = taken_by.get(j)
+            if holder is None:
+                for row, column in [*path, (i, j)]:
+                    taken_by[column] = row
+                return True
+            if level.get(holder) == level[i] + 1:
+                path.append((i, j))
+                i = holder
+                break
+        else:
+            if not path:
+                return False
+            i, _ = path.pop()

@@ -1,13 +1,13 @@
-"""Calls of which a part is compared in its own way (a command, a query, an edit), and the rest as `tool_call` does.
+"""Calls in which one part (a command, a query, an edit) has a comparison of its own; `tool_call` compares the rest.
 
-A verifier of this kind reads from a call the arguments it understands and makes a form of them. Two calls are the
-same where a comparison of the forms says so and where `tool_call`, shown the given call with the demonstrated
-values in place of the arguments that were read, finds nothing else: other tool, missing or unknown argument, other
-value, surplus call. So no argument is ever left out of the comparison.
+Such a verifier reads the arguments that it understands and makes a form of them. Two calls are the same if the
+comparison of their forms says so and `tool_call` finds no other difference. `tool_call` sees the given call with
+the demonstrated values in place of the arguments that were read. It finds another tool, a missing or unknown
+argument, another value, a surplus call. So every argument is compared.
 
-An action may also be code in a message, as harnesses without tools have it: exactly one fenced block is the code
-and the text around it does not count; a message without a fence is code as a whole. A block must be fenced alike
-on both sides (the word behind the fence included), for the harness that runs it looks for that fence.
+An action may also be code in a message, for harnesses without tools. Exactly one fenced block is the code, and the
+text around it does not count. A message without a fence is code as a whole. Both sides must use the same fence,
+including the word behind it, because the harness looks for that fence.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text, unproven
 from pivotmine.verifiers.tool_calls import call_diff, tool_call
+from pivotmine.verifiers.tool_calls.matching import maximum_matching
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
 
 MAX_PARALLEL = 32
-"""More parallel calls than this are compared by `tool_call` alone."""
+"""If more calls are demonstrated, `tool_call` alone compares them; a value that differs is then unproven."""
 
 _FENCE = "```"
 _INFO = re.compile(r"[^\s`]*")
@@ -75,7 +76,7 @@ def prepare_calls(
     """
     demonstrated = demonstration.tool_calls
     if len(demonstrated) > MAX_PARALLEL:
-        return _prepare_many(state, demonstration, read)
+        return lambda action: _undecided(plain(action))
     wanted = [_wanted(state, call, read) for call in demonstrated]
 
     def judge_pair(want: _Wanted, call: ToolCall, reading: Reading | None) -> Verdict:
@@ -102,17 +103,9 @@ def prepare_calls(
     return judge
 
 
-def _prepare_many(state: State, demonstration: Action, read: Read) -> ArgumentScorer:
-    """A scorer by `tool_call`, which proves nothing about arguments that have a form of their own."""
-    plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
-    has_forms = any(read(call) is not None for call in demonstration.tool_calls)
-
-    def judge(action: Action) -> Verdict:
-        verdict = plain(action)
-        differ = verdict.outcome == Outcome.WRONG_ARGUMENTS
-        return unproven(f"more than {MAX_PARALLEL} calls: {verdict.detail}") if differ and has_forms else verdict
-
-    return judge
+def _undecided(verdict: Verdict) -> Verdict:
+    unknown = verdict.outcome == Outcome.WRONG_ARGUMENTS
+    return answer(Outcome.UNPROVEN, verdict.detail) if unknown else verdict
 
 
 def _wanted(state: State, call: ToolCall, read: Read) -> _Wanted:
@@ -140,12 +133,7 @@ def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare
     if verdict.outcome != Outcome.CORRECT:
         return verdict
     outcome = compare(wanted.reading.form, reading.form)
-    return verdict if outcome == Outcome.CORRECT else _refusal(outcome, _detail(wanted.call, call, reading))
-
-
-def _refusal(outcome: Outcome, detail: str) -> Verdict:
-    """What is not the same: unproven without a reward, or different for a reason."""
-    return unproven(detail) if outcome == Outcome.UNPROVEN else Verdict(0.0, outcome, detail)
+    return verdict if outcome == Outcome.CORRECT else answer(outcome, _detail(wanted.call, call, reading))
 
 
 def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
@@ -157,34 +145,26 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
 
 
 def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
-    """The verdict on all calls, from one for each demonstrated (row) and given call (column).
-
-    Same if every row can have a column of its own that is the same. Unproven if that holds only with unproven pairs.
-    Otherwise different, by the first row without a column.
-    """
-    if _unmatched(verdicts, lambda verdict: verdict.outcome == Outcome.CORRECT) is None:
+    """CORRECT if every demonstrated call (row) has a given one (column) of its own; else why one has none."""
+    if len(verdicts) == 1:
+        return verdicts[0][0]
+    columns = range(len(verdicts))
+    edges = [[column for column in columns if row[column].outcome == Outcome.CORRECT] for row in verdicts]
+    row_of = maximum_matching(edges)
+    if len(row_of) == len(verdicts):
         return Verdict(1.0, Outcome.CORRECT)
-    different = _unmatched(verdicts, lambda verdict: verdict.outcome == Outcome.CORRECT or verdict.is_unproven)
-    return different or next(verdict for row in verdicts for verdict in row if verdict.is_unproven)
+    free_row = next(row for row in columns if row not in row_of.values())
+    free = [verdicts[free_row][column] for column in columns if column not in row_of]
+    # Another matching might rest on a pair that is not decided.
+    undecided = [verdict for row in verdicts for verdict in row if verdict.outcome == Outcome.UNPROVEN]
+    return undecided[0] if undecided and not _is_certain(verdicts) else free[0]
 
 
-def _unmatched(verdicts: list[list[Verdict]], accepts: Callable[[Verdict], bool]) -> Verdict | None:
-    """None if every row has an accepted column of its own, else why the first row without one has none."""
-    row_of: dict[int, int] = {}
-
-    def place(row: int, tried: set[int]) -> bool:
-        for column, verdict in enumerate(verdicts[row]):
-            if accepts(verdict) and column not in tried:
-                tried.add(column)
-                if column not in row_of or place(row_of[column], tried):
-                    row_of[column] = row
-                    return True
-        return False
-
-    for row in range(len(verdicts)):
-        if not place(row, set()):
-            return next(verdict for column, verdict in enumerate(verdicts[row]) if column not in row_of)
-    return None
+def _is_certain(verdicts: list[list[Verdict]]) -> bool:
+    """Whether no matching exists even if every undecided pair is the same."""
+    open_ = (Outcome.CORRECT, Outcome.UNPROVEN)
+    edges = [[at for at, verdict in enumerate(row) if verdict.outcome in open_] for row in verdicts]
+    return len(maximum_matching(edges)) < len(verdicts)
 
 
 def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare) -> ArgumentScorer:
@@ -198,7 +178,7 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         if action.message == demonstrated:
             return Verdict(1.0, Outcome.CORRECT)
         if block is None:
-            return unproven("the demonstration does not have exactly one fenced block")
+            return answer(Outcome.UNPROVEN, "the demonstration has not exactly one fenced block")
         found = code_block(action.message)
         if found is None:
             return Verdict(0.0, Outcome.INVALID_CALL, "not exactly one fenced block")
@@ -207,9 +187,14 @@ def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare)
         given = read_value(found[1])
         outcome = Outcome.UNPROVEN if form is None or given is None else compare(form, given)
         words = f"{call_diff.shown(found[1])}, demonstrated {call_diff.shown(block[1])}"
-        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else _refusal(outcome, words)
+        return Verdict(1.0, outcome) if outcome == Outcome.CORRECT else answer(outcome, words)
 
     return judge
+
+
+def answer(outcome: Outcome, detail: str) -> Verdict:
+    """The verdict on an action that is not shown to be the same: different or unproven."""
+    return unproven(detail) if outcome == Outcome.UNPROVEN else Verdict(0.0, outcome, detail)
 
 
 def _kind(info: str | None) -> str:

@@ -1,21 +1,21 @@
 """Tool schemas as the verifiers read them: lazily, without trust, and never raising.
 
-A schema comes with a trajectory and may be anything: what is malformed is treated as absent, and nothing of
-it is expanded ahead of the value that is compared, so neither its size nor a `$ref` that leads back to itself
-costs anything. This is no validator: it answers which argument names a schema knows and requires, what their
-defaults are, how values are compared, and which subschema describes a value inside a value.
+A schema comes with a trajectory and may be anything. A malformed part counts as absent. A subschema is expanded
+only when a value is compared with it, so a large or cyclic schema costs nothing. This is not a validator. It says
+which argument names a schema knows and requires, what their defaults are, how values are compared, and which
+subschema describes a value inside a value.
 
-What is read: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
+Read are: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
 `format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (beside a `$ref` only a
-`default` is read). Inside `anyOf`, `oneOf` and `allOf` nothing is read: values there compare as JSON. An object
-that carries one of `CONDITIONS` keeps its subschemas, but none of its defaults is applied, since whether an argument
-may be absent then depends on the others, and only `additionalProperties: false` closes it.
+`default` is read). Nothing inside `anyOf`, `oneOf` and `allOf` is read: values there compare as JSON. An object
+with one of `CONDITIONS` keeps its subschemas. Its defaults are not applied, because there the presence of one
+argument depends on the others. Only `additionalProperties: false` closes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine.verifiers.tool_calls.string_formats import FORMATS
 
@@ -36,7 +36,7 @@ CONDITIONS = frozenset(
 """Keywords by which the rules for one argument depend on its spelling or on the rest of the object."""
 
 MAX_REF_HOPS = 16
-"""A `$ref` to a `$ref` is followed this often; a longer chain is a cycle."""
+"""A chain of `$ref` is followed this often; a longer one is a cycle."""
 
 WHITE_SPACE_COUNTS = frozenset(
     {
@@ -49,17 +49,25 @@ WHITE_SPACE_COUNTS = frozenset(
 """Arguments of these names (`newString` is `new_string`) are file contents, edits or keys to press."""
 
 NO_DEFAULT: Any = object()
-"""Where an argument has no default, for null is a default like any other."""
+"""Says that an argument has no default: null is a default like any other."""
 
 _NOTHING: dict[str, Any] = {}
 _PLAIN_NAMES = frozenset(name.replace("_", "") for name in WHITE_SPACE_COUNTS)
 
-Path = tuple[str, str]
-"""A declaration and the dotted path, from here on, of the values that it holds for."""
+
+class Alternatives(NamedTuple):
+    """A declaration that the values of an argument count as one."""
+
+    values: tuple[str, ...]
+    """As canonical JSON."""
+
+
+Path = tuple[str | Alternatives, str]
+"""A declaration, and the dotted path from here to the values that it holds for."""
 
 
 class Schema:
-    """The schema of one value inside one tool's arguments, and what is declared of values from there on."""
+    """The schema of one value inside one tool's arguments, with the declarations for it and the values below."""
 
     __slots__ = (
         "_children",
@@ -68,8 +76,12 @@ class Schema:
         "_paths",
         "_properties",
         "_root",
+        "alternatives",
+        "any_case",
         "closed",
         "default_forms",
+        "ignored",
+        "is_special",
         "measure",
         "required",
         "text_rule",
@@ -83,10 +95,10 @@ class Schema:
         root: Any = None,
         interned: dict[Any, Schema] | None = None,
     ) -> None:
-        """For a tool's `parameters`, whatever they are, and what is declared of its arguments.
+        """Take a tool's `parameters`, which may be anything, and the declarations for its arguments.
 
-        Declarations: `free_text`, `exact`, `dates`, `unordered`, `measure`. `root` and `interned` are for the
-        schemas below: where a `$ref` starts, and the schemas made so far.
+        Declarations: `free_text`, `any_case`, `exact`, `dates`, `unordered`, `ignore`, `measure`, Alternatives.
+        `root` and `interned` are for the schemas below: where a `$ref` starts, and the schemas made so far.
         """
         self._root = node if root is None else root
         self._interned = {} if interned is None else interned
@@ -94,43 +106,58 @@ class Schema:
         self._paths = paths
         self._properties = _dict(self._node.get("properties"))
         self._children: dict[str, Schema] = {}
-        declared = {declaration for declaration, path in paths if not path}
+        declared = {d for d, path in paths if not path and isinstance(d, str)}
         self.text_rule = _text_rule(self._node, declared)
-        """How a string is compared: `free_text`, `exact`, `trim`, or a name in FORMATS."""
+        """How a string is compared: `free_text`, `exact`, `trim`, or a name from FORMATS."""
+        self.any_case = "any_case" in declared and not ("exact" in declared or _says_exactly(self._node))
+        """Letter case does not count."""
+        self.ignored = "ignore" in declared
+        """The value does not count."""
+        self.alternatives = tuple(
+            [frozenset(d.values) for d, path in paths if not path and isinstance(d, Alternatives)]
+        )
+        """Groups of values that count as one, each value as canonical JSON."""
+        self.is_special = self.ignored or bool(self.alternatives)
+        """Values are compared as a whole, whatever their type."""
         self.unordered = "unordered" in declared or self._node.get("uniqueItems") is True
         """The order of a list's elements does not count."""
         self.measure = "measure" in declared and not _says_exactly(self._node) and self._node.get("type") != "integer"
-        """A number need not be hit exactly."""
+        """A number is compared with the tolerance."""
         self.required = _names(self._node.get("required"))
-        """Argument names that must be there."""
+        """Names of the required arguments."""
         self.closed = _closed(self._node)
-        """Only known names may be there."""
+        """Only known names are allowed."""
         self.default_forms: dict[tuple[str, int], Any] = {}
-        """For the verifier to remember what it made of each default."""
+        """A cache: the form of each default."""
 
     def knows(self, name: str) -> bool:
         """Whether this object schema mentions an argument name."""
         return name in self._properties or name in self.required
 
+    def may_be_absent(self, name: str) -> bool:
+        """Whether the schema allows an object with and without this argument."""
+        return name not in self.required and (self.knows(name) or not self.closed)
+
     def argument(self, name: str) -> Schema:
-        """The schema of one value of an object; an empty one where nothing is said."""
+        """The schema of one value of an object; an empty one if the schema does not describe it."""
         found = self._children.get(name)
         if found is None:
             paths = paths_after(self._paths, name)
             if name.replace("_", "").lower() in _PLAIN_NAMES:
                 paths = (*paths, ("white_space", ""))
             found = self._below(self._properties.get(name, self._rest()), paths)
-            if name in self._properties:  # names that only a policy wrote must not pile up
+            if name in self._properties:  # names that only a policy wrote must not accumulate
                 self._children[name] = found
         return found
 
     def items(self) -> Schema:
-        """The schema of a list's elements; what is declared of a list's text holds for what is in it."""
-        paths = tuple(path for path in self._paths if path != ("unordered", ""))
+        """The schema of a list's elements. A declaration for the text of a list holds for its elements."""
+        whole = [(d, path) for d, path in self._paths if not path and (d == "unordered" or isinstance(d, Alternatives))]
+        paths = tuple([path for path in self._paths if path not in whole])
         return self._below(None if "prefixItems" in self._node else self._node.get("items"), paths)
 
     def default(self, name: str) -> Any:
-        """The value that stands for an absent argument, or NO_DEFAULT; a required argument has none."""
+        """The value that an absent argument has, or NO_DEFAULT. A required argument has no default."""
         if name in self.required or name not in self._properties or not CONDITIONS.isdisjoint(self._node):
             return NO_DEFAULT
         return self.argument(name)._node.get("default", NO_DEFAULT)
@@ -140,8 +167,8 @@ class Schema:
 
     def _below(self, node: Any, paths: tuple[Path, ...]) -> Schema:
         node = _dict(node)
-        # By identity, which is safe since the root keeps every node alive: a schema that refers to itself
-        # becomes a graph no larger than its text.
+        # By identity, which is safe because the root keeps every node alive. A schema that refers to itself
+        # becomes a graph that is not larger than its text.
         key = (id(node), paths)
         found = self._interned.get(key)
         if found is None:
@@ -154,8 +181,8 @@ _shared: dict[tuple[int, tuple[Path, ...]], Schema] = {}
 
 
 def shared_schema(parameters: Any, paths: tuple[Path, ...]) -> Schema:
-    """The schema of a tool's parameters, made once for the many states that hold the very same object."""
-    key = (id(parameters), paths)  # safe, since the schema keeps the object alive
+    """The schema of a tool's parameters, made once for all states that hold the same object."""
+    key = (id(parameters), paths)  # safe because the schema keeps the object alive
     found = _shared.get(key)
     if found is None:
         if len(_shared) >= MAX_SHARED:
@@ -176,12 +203,21 @@ def parameters_by_tool(tools: Iterable[Any]) -> dict[str, Any]:
 
 
 def paths_after(paths: Iterable[Path], name: str) -> tuple[Path, ...]:
-    """The rest of the dotted paths that begin with a name, "" of one that ends there. Names may hold dots.
+    """The rest of the dotted paths that begin with a name or with `*`; "" for a path that ends there.
 
-    A measure is one wherever it stands.
+    Names may contain dots. A `*` at the end of a path holds for everything below it, too. A measure holds everywhere.
     """
-    after = [(d, p[len(name) + 1 :]) for d, p in paths if p and f"{p}.".startswith(f"{name}.")]
-    return (*after, *((d, p) for d, p in paths if d == "measure"))
+    after: list[Path] = []
+    for declaration, path in paths:
+        if declaration == "measure" or path == "*":
+            after.append((declaration, path))
+        if path == "*":
+            after.append((declaration, ""))
+        elif path.startswith("*."):
+            after.append((declaration, path[2:]))
+        if path and f"{path}.".startswith(f"{name}."):
+            after.append((declaration, path[len(name) + 1 :]))
+    return tuple(dict.fromkeys(after))
 
 
 def _text_rule(node: dict[str, Any], declared: set[str]) -> str:
@@ -212,7 +248,7 @@ def _resolve(node: dict[str, Any], root: Any) -> dict[str, Any]:
     for _ in range(MAX_REF_HOPS):
         if "$ref" not in node:
             return node
-        # Two descriptions of one object cannot be told apart without a validator: then neither is read.
+        # Only a validator could combine the two descriptions of the object: neither is read.
         target = _NOTHING if "properties" in node else _target(node["$ref"], root)
         node = {**target, "default": node["default"]} if "default" in node else target
     return _NOTHING

@@ -1,7 +1,7 @@
-"""Strings whose JSON schema names a `format`: one form for all spellings that say the same.
+"""Strings whose JSON schema names a `format`: one form for all spellings of a value.
 
-What does not look like its format is compared as the text that it is; every pattern here is bounded and linear.
-Other formats than these have one spelling for each value.
+A string that does not have its format is compared as text. Every pattern here is bounded and linear. Formats that are
+not listed have one spelling for each value.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, time
 from ipaddress import IPv6Address
 
 MAX_CHARS = 2048
-"""Longer strings are no date, address or name: they are compared as text."""
+"""Longer strings are compared as text."""
 
 _DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)([Zz]|[+-]\d\d:\d\d)?")
 _TIME = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)([Zz]|[+-]\d\d:\d\d)?")
@@ -72,7 +72,7 @@ FORMATS: dict[str, Callable[[str], str | None]] = {
 
 
 def one_spelling(name: str, text: str) -> str:
-    """The text, outer white space aside, in the one spelling of its format; never raises."""
+    """The text, outer white space aside, in the one spelling of its format. Never raises."""
     text = text.strip()
     if len(text) > MAX_CHARS:
         return text

@@ -1,21 +1,22 @@
-"""`tool_call`: calls that do the same, by the schemas of the state's tools; an equivalence, no similarity.
+"""`tool_call`: calls that do the same according to the schemas of the state's tools. An equivalence, not a similarity.
 
-Calls are compared as a multiset (the order of parallel calls is free). A call is its name and its arguments:
+Parallel calls are compared as a multiset: their order does not count. A call is its name and its arguments:
 
-- objects without regard to key order, lists in order unless their schema says `uniqueItems` or the option
-  `unordered` names them; numbers by value (1 is 1.0; `true` is never 1), within `tolerance` where that is set;
-- an optional argument that stands at its schema's default is the same as none, inside nested objects too;
-- strings: those under an `enum` or a `const`, and what `exact` names, as they are; what `free_text` names without
-  regard to case and inner white space; what `dates` names, and those with a `format` of FORMATS, by what they say
-  (instants of time, hosts, UUIDs); all others after trimming outer white space;
-- but nothing is trimmed where white space may count: in arguments called as file contents, edits or keys are called
-  (WHITE_SPACE_COUNTS), in text of several lines, and where the schema gives a `pattern`;
-- an argument that a closed schema does not know, or one that it requires and that is not there, fails even
-  where the demonstration did the same: then the demonstration fails its own gate. So does a tool that the
-  state does not offer. Without a schema the arguments are those of the demonstration, no more and no less.
+- The order of keys in an object does not count. Lists are compared in order, unless their schema says `uniqueItems`
+  or the option `unordered` names them. Numbers compare by value (1 is 1.0; `true` is never 1), within `tolerance`.
+- An optional argument at its schema's default is the same as an absent one, also inside nested objects.
+- Strings under an `enum` or a `const`, and strings that `exact` names, are compared as they are. `free_text` drops
+  case and inner white space. `dates`, and each `format` of FORMATS, compares what a string says (instants, hosts,
+  UUIDs). All other strings are compared without their outer white space.
+- White space stays where it may count: in arguments named like file contents, edits or keys (WHITE_SPACE_COUNTS), in
+  text of several lines, under a `pattern`, and in strings without a letter or digit (" ", ", ", a tab).
+- An argument that a closed schema does not know fails, and so does a missing required one. This holds even if the
+  demonstration has the same fault: then it fails its own gate. So does a tool that the state does not offer. Without
+  a schema, the arguments must be exactly those of the demonstration.
+- `ignore` names arguments whose value does not count, `alternatives` the values of an argument that count as one.
 
-`schema.py` says what of a schema is read. Values are not validated: a demonstration that breaks its schema's
-types or enums is matched by the same values only.
+`schema.py` says which parts of a schema are read. Values are not validated: a demonstration that breaks its
+schema's types or enums is matched by the same values only.
 """
 
 from __future__ import annotations
@@ -23,52 +24,88 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+from pivotmine import strict_json
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.tool_calls import call_diff
-from pivotmine.verifiers.tool_calls.canonical import canonical_form, default_form, near
+from pivotmine.verifiers.tool_calls.canonical import canonical_form, default_form
 from pivotmine.verifiers.tool_calls.matching import num_matched
-from pivotmine.verifiers.tool_calls.schema import Path, Schema, parameters_by_tool, paths_after, shared_schema
+from pivotmine.verifiers.tool_calls.schema import (
+    Alternatives,
+    Path,
+    Schema,
+    parameters_by_tool,
+    paths_after,
+    shared_schema,
+)
 
-_PATHS = ("free_text", "exact", "dates", "unordered")
+_PATHS = ("free_text", "any_case", "exact", "dates", "unordered", "ignore")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SameValues:
+    """Values of one argument that count as one."""
+
+    argument: str
+    """The argument, as in the other options."""
+    values: tuple[Any, ...]
+    """At least two: strings, numbers, booleans, null, and lists of them (here: tuples)."""
+
+    def __post_init__(self) -> None:
+        _check_path("alternatives", self.argument)
+        if len(self.values) < 2:
+            raise UserError(f"verifier tool_call, option alternatives: {self.argument} needs at least two values")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallOptions:
     free_text: tuple[str, ...] = ()
-    """Arguments in which case and inner white space do not count: "tool.argument", or "*.argument" for any
-    tool; "tool.argument.name" for a value inside an object, through lists. A declared list covers the strings
-    in it. So are the arguments of the next three options written."""
+    """Arguments in which case and inner white space do not count: "tool.argument", or "tool.argument.name" for a value
+    inside an object, also through lists. `*` stands for any name: "*.note" is an argument of any tool, "*.*" every
+    argument, for a `*` at the end includes the values inside. A declaration for a list covers the strings in it. All
+    options with paths are written like this."""
+    any_case: tuple[str, ...] = ()
+    """Arguments in which case does not count."""
     exact: tuple[str, ...] = ()
     """Arguments in which outer white space counts."""
     dates: tuple[str, ...] = ()
     """Dates and times, compared as instants: "2024-05-01T10:00:00Z" is "2024-05-01T12:00:00+02:00"."""
     unordered: tuple[str, ...] = ()
     """Lists whose order does not count."""
+    ignore: tuple[str, ...] = ()
+    """Arguments whose value does not count, as "think.thought". An optional one may also be absent."""
+    alternatives: tuple[SameValues, ...] = ()
+    """Values that count as one: [{argument = "book.city", values = ["NYC", "New York"]}]."""
     tolerance: float = 0.0
-    """Numbers that differ by no more, as a share of the larger, are the same; never whole numbers, nor arguments
-    of type integer: those count or name something."""
+    """Maximum difference of two equal numbers, as a share of the larger one. Two whole numbers must be equal, and so
+    must arguments of type integer: they count or name something."""
     parallel: str = "strict"
-    """`strict`: every call and no other, or 0. Else part credit for m matching calls of g given and d demonstrated:
-    `fractional` m / max(g, d), `f1` 2m / (g + d); a surplus call costs in both."""
+    """`strict`: 0 unless all calls match. Otherwise part credit for m matching calls, g given and d demonstrated ones:
+    `fractional` m / max(g, d), `f1` 2m / (g + d). A surplus call lowers both."""
 
     def __post_init__(self) -> None:
         for option in _PATHS:
             for path in getattr(self, option):
-                tool, _, argument = path.partition(".")
-                if not tool or not argument:
-                    raise UserError(
-                        f'verifier tool_call, option {option}: "{path}" names no argument: '
-                        'write "tool.argument" or "*.argument"'
-                    )
+                _check_path(option, path)
         if self.parallel not in _CREDIT:
-            raise UserError(f"verifier tool_call, option parallel: {self.parallel!r} is none of {', '.join(_CREDIT)}")
+            raise UserError(
+                f"verifier tool_call, option parallel: must be one of {', '.join(_CREDIT)}, is {self.parallel!r}"
+            )
         if not 0 <= self.tolerance < 1:
-            raise UserError(f"verifier tool_call, option tolerance: from 0 to below 1, not {self.tolerance}")
+            raise UserError(
+                f"verifier tool_call, option tolerance: must be at least 0 and below 1, is {self.tolerance}"
+            )
+
+
+def _check_path(option: str, path: str) -> None:
+    tool, _, argument = path.partition(".")
+    if not tool or not argument:
+        raise UserError(
+            f'verifier tool_call, option {option}: "{path}" names no argument: write "tool.argument" or "*.argument"'
+        )
 
 
 _CREDIT: dict[str, Callable[[int, int, int], float]] = {
@@ -76,7 +113,7 @@ _CREDIT: dict[str, Callable[[int, int, int], float]] = {
     "fractional": lambda matched, given, demonstrated: matched / max(given, demonstrated),
     "f1": lambda matched, given, demonstrated: 2 * matched / (given + demonstrated),
 }
-"""Part credit for m matching calls that are not all."""
+"""Part credit for m matching calls, fewer than all."""
 
 
 def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Callable[[Action], Verdict]:
@@ -84,7 +121,6 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
     parameters = parameters_by_tool(state.tools)
     demonstrated = demonstration.tool_calls
     schemas = {c.name: shared_schema(parameters.get(c.name), _declared(options, c.name)) for c in demonstrated}
-    same = partial(near, tolerance=options.tolerance) if options.tolerance else None
 
     def form(call: ToolCall) -> tuple[str, Any]:
         return call.name, canonical_form(call.arguments, schemas[call.name])
@@ -96,11 +132,11 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
         verdict = call_diff.in_number(demonstrated, given) or call_diff.in_names(demonstrated, given)
         if verdict is not None:
             return verdict
-        if len(demonstrated) == 1 and same is None:
-            # Walking both at once finds what differs sooner than two forms do, and the same.
+        if len(demonstrated) == 1 and not options.tolerance:
+            # Quicker than two forms, and with the same result.
             return call_diff.in_arguments(demonstrated[0], given[0], schemas[given[0].name], canonical_form) or matched
         found = [form(call) for call in given]
-        if num_matched(wanted, found, same) == len(wanted):
+        if num_matched(wanted, found, options.tolerance) == len(wanted):
             return matched
         surplus = next(iter(Counter(found) - Counter(wanted)))
         missing = next(form for form in Counter(wanted) - Counter(found) if form[0] == surplus[0])
@@ -115,7 +151,7 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
         if verdict is matched or options.parallel == "strict" or not given:
             return verdict
         found = [form(call) for call in given if call.name in schemas]
-        num = num_matched(wanted, found, same)
+        num = num_matched(wanted, found, options.tolerance)
         if not num or matched.reward != 1:
             return verdict
         reward = _CREDIT[options.parallel](num, len(given), len(demonstrated))
@@ -126,13 +162,22 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
 
 
 def _declared(options: ToolCallOptions, tool: str) -> tuple[Path, ...]:
-    paths = tuple((option, path) for option in _PATHS for path in getattr(options, option))
-    measure = (("measure", ""),) if options.tolerance else ()
-    return (*paths_after(paths, tool), *paths_after(paths, "*"), *measure)
+    paths: list[Path] = [(option, path) for option in _PATHS for path in getattr(options, option)]
+    paths += [(Alternatives(tuple(map(_canonical, same.values))), same.argument) for same in options.alternatives]
+    measure: tuple[Path, ...] = (("measure", ""),) if options.tolerance else ()
+    return (*paths_after(paths, tool), *measure)
+
+
+def _canonical(value: Any) -> str:
+    return strict_json.canonical(_with_lists(value))
+
+
+def _with_lists(value: Any) -> Any:
+    return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _fault(demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas: dict[str, Schema]) -> Verdict | None:
-    """The verdict on whatever equals a demonstration that is wrong by the state's own tools."""
+    """The verdict on all actions that equal a demonstration that its own tools forbid; None if they allow it."""
     for call in demonstrated:
         if parameters and call.name not in parameters:
             detail = f"{shown_text(call.name)}: no tool of this state, though demonstrated"
@@ -153,9 +198,9 @@ def _faults(value: Any, schema: Schema, path: str) -> Iterator[tuple[Outcome, st
             below = schema.argument(name)
             if schema.closed and not schema.knows(name):
                 yield Outcome.UNKNOWN_ARGUMENTS, f"{path}.{name}", "unknown to the schema"
-            # What stands at its default is the same as nothing, so it cannot be wrong.
-            elif canonical_form(inner, below) != default_form(schema, name):
+            # A value at its default is the same as an absent one, so it cannot be wrong.
+            elif not below.ignored and canonical_form(inner, below) != default_form(schema, name):
                 yield from _faults(inner, below, f"{path}.{name}")
 
 
-VERIFIER = Verifier(prepare=prepare, options=ToolCallOptions, version=2, kinds=frozenset({"tool_call"}))
+VERIFIER = Verifier(prepare=prepare, options=ToolCallOptions, version=3, kinds=frozenset({"tool_call"}))

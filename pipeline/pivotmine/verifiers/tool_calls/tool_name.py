@@ -2,11 +2,11 @@
 
 PivotRL's appendix A.2 rewards software turns by the name of the tool alone, "without attempting to score tool arguments
 or patch quality". It leaks by design: an empty call, another file, a wrong edit and `rm -rf /` in place of `ls` all
-earn 1 where their tool is the demonstrated one, and a policy finds the cheapest of them. Take it to reproduce the
-paper, or as one member of a combination; for mining, `tool_call` and its kin.
+earn 1 if their tool is the demonstrated one, and a policy finds the cheapest of them. Use it to reproduce the paper, or
+as one member of a combination. For mining, use `tool_call`.
 
-Calls are compared as a multiset of names, to the letter; so a surplus call fails, and the order of parallel calls is
-free. A tool that the state does not offer fails, also where it is demonstrated. Symmetric.
+Names are compared as a multiset: a surplus call fails, and the order of parallel calls does not count. A tool that
+the state does not offer fails, even if it is demonstrated. Symmetric.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolNameOptions:
-    """There is nothing to choose."""
+    """It has no options."""
 
 
 def prepare(state: State, demonstration: Action, options: ToolNameOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration with at least one call."""
+    """Return a scorer for one demonstration with at least one call."""
     demonstrated = demonstration.tool_calls
     offered = parameters_by_tool(state.tools)
     unknown = next((call.name for call in demonstrated if offered and call.name not in offered), None)
