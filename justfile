@@ -79,10 +79,11 @@ test *options: setup
     {{ if options == "" { just_executable() + " test-trainer" } else { "" } }}
     {{bin}}/python -m pytest {{options}}
 
-# Lint and types
+# Lint, imports and types
 check: setup
     {{bin}}/ruff format --check
     {{bin}}/ruff check
+    PYTHONPATH=trainer {{bin}}/lint-imports --no-logo
     {{bin}}/pyright --pythonpath {{bin}}/python
 
 # Format, and fix what ruff can fix

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pivotmine.errors import UserError
-from pivotmine.run import rundir
+from pivotmine.run import run_format, rundir
 from pivotmine.run.tables import TABLES
 
 REJECT = {"stage": "score", "reason": "x"}
@@ -113,6 +113,7 @@ def test_extract_may_write_into_nothing_and_into_what_it_left(tmp_path: Path, na
         (run / name).mkdir(parents=True)
     if "manifests" in names:
         rundir.write_manifest(run, "extract", {}, {})
+        rundir.write_text(run / run_format.FILE, run_format.format_text())
         (run / "notes.txt").touch()
     rundir.check_new_run(run)
 

@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ import pyarrow.parquet as pq
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
-from pivotmine.run.tables import TABLES
+from pivotmine.run import run_format
+from pivotmine.run.tables import FORMAT, TABLES, absent_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,8 +34,9 @@ EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
 UNFINISHED = ".extract.tmp"
 """Where extract writes until all of it is whole."""
 _LOCKS = ".locks"
-_EXTRACT_NAMES = {*EXTRACT_TABLES, "rejects", "manifests", "views.sql", UNFINISHED, _LOCKS}
+_EXTRACT_NAMES = {*EXTRACT_TABLES, "rejects", "manifests", "views.sql", run_format.FILE, UNFINISHED, _LOCKS}
 _GLOBS = {
+    "gates": "gates/*.parquet",
     "rollouts": "rollouts/*/*.parquet",
     "scores": "scores/*/*/part-*.parquet",
     "profiles": "scores/*/*/profiles.parquet",
@@ -63,14 +66,21 @@ def is_run(run: Path) -> bool:
 
 
 def require_run(run: Path) -> None:
-    """UserError unless extract has finished there."""
+    """UserError unless extract has finished there, in a format that this version reads."""
     if not is_run(run):
         command = f"pivotmine extract SOURCE --run {shlex.quote(str(run))}"
         raise UserError(f"{run} is not a run: no finished extract there; make one with `{command}`")
+    run_format.read_format(run)
 
 
-def check_new_run(run: Path) -> None:
-    """UserError unless extract may write there: into a run, into what it left unfinished, or into nothing."""
+def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> None:
+    """UserError unless extract may write there: an empty folder, its own unfinished work, or a run of this format."""
+    if is_run(run) and (found := run_format.read_format(run)) < FORMAT:
+        given = " ".join(shlex.quote(str(source)) for source in sources)
+        command = f"pivotmine extract {given} --run {shlex.quote(f'{run}-format-{FORMAT}')}"
+        raise UserError(
+            f"{run} has format {found}, and extract writes format {FORMAT}: make a new run with `{command}`"
+        )
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder")
     if "\\" in str(run.resolve()):
@@ -97,7 +107,23 @@ def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyF
         require_whole(path, table)
     if not paths:
         return pl.DataFrame(TABLES[table].empty_table()).lazy()
-    return pl.scan_parquet(paths, glob=False)
+    schema = TABLES[table]
+    forms = groupby(paths, key=lambda path: run_format.lacking(path, schema))
+    return pl.concat([_of_one_form(table, list(group), lacking) for lacking, group in forms])
+
+
+def _of_one_form(table: str, paths: list[Path], lacking: tuple[str, ...]) -> pl.LazyFrame:
+    """Parts that lack the same columns; each of those has the value that its declaration gives for older parts."""
+    import polars as pl
+
+    schema = TABLES[table]
+    found = pl.scan_parquet(paths, glob=False, extra_columns="ignore")
+    if not lacking:
+        return found.select(schema.names)
+    types = pl.DataFrame(schema.empty_table()).schema
+    return found.with_columns(
+        pl.lit(absent_value(schema.field(name)), types[name]).alias(name) for name in lacking
+    ).select(schema.names)
 
 
 def require_whole(path: Path, table: str) -> None:

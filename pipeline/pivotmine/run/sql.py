@@ -7,7 +7,7 @@ written anew by every stage (and by `pivotmine sql`, for a run that was moved).
 from __future__ import annotations
 
 import contextlib
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 
 import duckdb
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine.run import rundir
-from pivotmine.run.tables import TABLES
+from pivotmine.run import run_format, rundir
+from pivotmine.run.tables import TABLES, absent_value
 
 _TYPES = {
     pa.string(): "VARCHAR",
@@ -53,24 +53,53 @@ def _view(run: Path, name: str) -> str:
     files = rundir.table_files(run, name)
     for path in files:
         rundir.require_whole(path, name)
+    extra = ", regexp_extract(filename, '([^/]*)/[^/]*$', 1) as pivots_name" if name == "pivots" else ""
     if files:
-        columns = ", ".join(f'"{column}"' for column in TABLES[name].names)
-        folders = sorted({path.parent for path in files})
-        patterns = [_pattern(folder, name) for folder in folders]
-        listed = ", ".join(_quote(pattern) for pattern in patterns)
-        extra = ", regexp_extract(filename, '([^/]*)/[^/]*$', 1) as pivots_name" if name == "pivots" else ""
-        filename = ", filename = true" if extra else ""
-        return f'create or replace view "{name}" as select {columns}{extra} from read_parquet([{listed}]{filename});'
+        forms: dict[tuple[str, ...], list[str]] = {}
+        for folder, group in groupby(files, key=lambda path: path.parent):
+            for lacking, patterns in _patterns(folder, list(group), name).items():
+                forms.setdefault(lacking, []).extend(patterns)
+        parts = [_select(name, lacking, patterns, extra) for lacking, patterns in forms.items()]
+        return f'create or replace view "{name}" as {" union all ".join(parts)};'
     columns = ", ".join(f'null::{_duckdb_type(f.type)} as "{f.name}"' for f in TABLES[name])
-    extra = ", null::VARCHAR as pivots_name" if name == "pivots" else ""
+    extra = ", null::VARCHAR as pivots_name" if extra else ""
     return f'create or replace view "{name}" as select {columns}{extra} where false;'
 
 
-def _pattern(folder: Path, name: str) -> str:
-    """The table's files in one folder as a DuckDB glob; brackets keep the folder's own wildcards literal."""
-    escaped = "".join(f"[{c}]" if c in "*?[" else c for c in str(folder.resolve()))
-    last = {"scores": "part-*.parquet", "profiles": "profiles.parquet"}.get(name, "*.parquet")
-    return f"{escaped}/{last}"
+def _select(name: str, lacking: tuple[str, ...], patterns: list[str], extra: str) -> str:
+    """Parts that lack the same columns, each column with the value that its declaration gives for older parts."""
+    columns = ", ".join(
+        f'{_absent(field)}::{_duckdb_type(field.type)} as "{field.name}"'
+        if field.name in lacking
+        else f'"{field.name}"'
+        for field in TABLES[name]
+    )
+    filename = ", filename = true" if extra else ""
+    return f"select {columns}{extra} from read_parquet([{', '.join(map(_quote, patterns))}]{filename})"
+
+
+def _absent(column: pa.Field) -> str:
+    value = absent_value(column)
+    return "null" if value is None else _quote(str(value))
+
+
+def _patterns(folder: Path, files: list[Path], name: str) -> dict[tuple[str, ...], list[str]]:
+    """By lacking columns, the table's files in one folder.
+
+    A folder without older parts is a glob, so that a plain DuckDB sees parts that are written later.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    for path in files:
+        found.setdefault(run_format.lacking(path, TABLES[name]), []).append(_escaped(path))
+    if found.keys() == {()}:
+        last = {"scores": "part-*.parquet", "profiles": "profiles.parquet"}.get(name, "*.parquet")
+        return {(): [f"{_escaped(folder)}/{last}"]}
+    return found
+
+
+def _escaped(path: Path) -> str:
+    """A path for DuckDB: brackets make its wildcards literal."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in str(path.resolve()))
 
 
 def _quote(text: str) -> str:

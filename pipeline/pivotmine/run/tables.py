@@ -1,20 +1,65 @@
-"""Every table of the run directory, a line a column: the contract between the stages and with readers outside.
+"""Every table of the run directory, a line per column: the contract between the stages, and with other readers.
 
-`data/README.md` is this module as prose: `python -m pivotmine.run.tables > data/README.md` writes it, a test holds it.
-JSON of varying shape is a string column, never a struct, whose absent keys would come back as nulls.
+`python -m pivotmine.run.tables > data/README.md` writes this module as prose, and a test compares the two.
+JSON of varying shape is a string column. A struct would return its absent keys as nulls.
+
+To add a column, write its line with `since=` and `absent=`, and raise FORMAT to that number. Parts of older runs lack
+the column: readers find `absent` there. If `absent` is None, null must have no other meaning in that column.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 
 from pivotmine.run.outcomes import Outcome
 
+FORMAT = 2
+"""Version of the tables and of the rules for ids that this code writes. Runs without `run.json` have format 1."""
+STATISTICS: dict[str, Callable[[ModuleType], Any]] = {}
+"""Columns of `profiles` that follow from a state's rows of `scores`: each gives the polars aggregate over them.
+
+It is given the module polars, because processes that only write start faster without importing it.
+"""
 _STRING, _INT, _LONG, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 
 
-def _column(name: str, kind: pa.DataType, doc: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"doc": doc})
+def _column(
+    name: str, kind: pa.DataType, doc: str, *, since: int = 1, absent: float | str | bool | None = None
+) -> pa.Field:
+    """`since`: the format that added the column; `absent`: its value in the parts of older runs."""
+    return pa.field(name, kind, metadata={"doc": doc, "since": str(since), "absent": json.dumps(absent)})
+
+
+def _statistic(
+    name: str, kind: pa.DataType, doc: str, aggregate: Callable[[ModuleType], Any], **added: Any
+) -> pa.Field:
+    """A column of `profiles` with its aggregate over the state's scores; a count of nothing is 0."""
+    STATISTICS[name] = aggregate
+    return _column(name, kind, doc, **added)
+
+
+def absent_value(column: pa.Field) -> float | str | bool | None:
+    """What a part without this column means by it."""
+    return json.loads(column.metadata[b"absent"])
+
+
+def since(column: pa.Field) -> int:
+    """The format that added the column."""
+    return int(column.metadata[b"since"])
+
+
+def _num_outcome(outcome: Outcome) -> pa.Field:
+    return _statistic(
+        f"num_{outcome}",
+        _INT,
+        f"samples with outcome `{outcome}`",
+        lambda pl: (pl.col("outcome") == str(outcome)).sum(),
+    )
 
 
 TRAJECTORIES = pa.schema(
@@ -121,13 +166,14 @@ PROFILES = pa.schema(
         _column("state_id", _STRING, "the state"),
         _column("gate", _STRING, "`correct`: a demonstration passes the verifier; else the first one's outcome, or `no_verifier`"),
         _column("num_samples", _INT, "samples drawn"),
-        _column("num_scored", _INT, "samples with a reward that is not null; 0 where the gate fails"),
-        _column("mean", _FLOAT, "mean reward; null: nothing scored"),
-        _column("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored"),
-        _column("min_reward", _FLOAT, "least reward; null: nothing scored"),
-        _column("max_reward", _FLOAT, "greatest reward; null: nothing scored"),
+        # The sum of floats depends on their order, and polars' order on the number of threads: hence `sort`.
+        _statistic("num_scored", _INT, "samples with a reward that is not null; 0 where the gate fails", lambda pl: pl.col("reward").count()),
+        _statistic("mean", _FLOAT, "mean reward; null: nothing scored", lambda pl: pl.col("reward").sort().mean()),
+        _statistic("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored", lambda pl: pl.col("reward").sort().var(ddof=0)),
+        _statistic("min_reward", _FLOAT, "minimum reward; null: nothing scored", lambda pl: pl.col("reward").min()),
+        _statistic("max_reward", _FLOAT, "maximum reward; null: nothing scored", lambda pl: pl.col("reward").max()),
         _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `never` (all 0), `always` (all 1) or `constant`; null: nothing scored"),
-        *[_column(f"num_{outcome}", _INT, f"samples with outcome `{outcome}`") for outcome in Outcome],
+        *[_num_outcome(outcome) for outcome in Outcome],
         _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
         _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), its prior fitted on the run; null: nothing scored"),
         _column("posterior_beta", _FLOAT, "as above"),
@@ -258,8 +304,16 @@ def readme() -> str:
 
 
 def _section(title: str, schema: pa.Schema) -> str:
-    rows = [f"| `{f.name}` | {_type_name(f.type)} | {f.metadata[b'doc'].decode()} |" for f in schema]
+    rows = [f"| `{f.name}` | {_type_name(f.type)} | {f.metadata[b'doc'].decode()}{_added(f)} |" for f in schema]
     return "\n".join([f"## {title}", "", "| column | type | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _added(column: pa.Field) -> str:
+    """What a column that came later means in runs of before."""
+    if since(column) == 1:
+        return ""
+    absent = absent_value(column)
+    return f"; since format {since(column)}, {'null' if absent is None else f'`{absent}`'} in older parts"
 
 
 def _type_name(kind: pa.DataType) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from pivotmine.run.tables import PROFILES
-from pivotmine.verifiers.base import Outcome
+from pivotmine.run.tables import PROFILES, STATISTICS
 
 SAME_REWARD = 1e-6
 """Rewards that differ by no more are the same."""
@@ -29,17 +28,10 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
     scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples and gate of every sampled state,
     those that have no scores included. Order: state_id.
     """
-    # Sums of floats depend on their order, and polars' on the number of threads: sorted, they are the same everywhere.
-    reward = pl.col("reward").sort()
-    statistics = scores.group_by("state_id").agg(
-        reward.count().cast(pl.Int32).alias("num_scored"),
-        reward.mean().alias("mean"),
-        reward.var(ddof=0).alias("variance"),
-        reward.min().alias("min_reward"),
-        reward.max().alias("max_reward"),
-        *[(pl.col("outcome") == str(o)).sum().cast(pl.Int32).alias(f"num_{o}") for o in Outcome],
-    )
-    counts = ["num_scored", *(f"num_{outcome}" for outcome in Outcome)]
+    types = pl.DataFrame(PROFILES.empty_table()).schema
+    aggregates = [aggregate(pl).cast(types[name]).alias(name) for name, aggregate in STATISTICS.items()]
+    counts = [name for name in STATISTICS if types[name].is_integer()]
+    statistics = scores.group_by("state_id").agg(aggregates)
     profiles = (
         states.join(statistics, on="state_id", how="left")
         .with_columns(pl.col(counts).fill_null(0))

@@ -11,7 +11,7 @@
     tool = "search"
     verifier = "search_query"
 
-Flags on the command line win. `pivotmine.verifiers.composed.configured` says what the verifiers' tables hold.
+Flags on the command line win. `pivotmine.verifiers.configured` says what the verifiers' tables hold.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
     if not tables:
         return
     from pivotmine.verifiers import VERIFIERS
-    from pivotmine.verifiers.composed.configured import DEFINING, is_defined
+    from pivotmine.verifiers.configured import DEFINING, is_defined
 
     for name, table in tables.items():
         if not isinstance(table, dict) or not is_defined(name, table):
@@ -89,6 +89,6 @@ def command_options(tables: Mapping[str, Any], command: str, known: Collection[s
 
 def verifier(tables: Mapping[str, Any], name: str) -> VerifierSpec:
     """The verifier that the file means by a name; UserError where there is none."""
-    from pivotmine.verifiers.composed.configured import configured_spec
+    from pivotmine.verifiers.configured import configured_spec
 
     return configured_spec(name, tables.get("verifiers", {}), tables.get("choose", ()))

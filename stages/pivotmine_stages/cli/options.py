@@ -38,6 +38,7 @@ from pivotmine_stages.score.stage import ScoreConfig
 from pivotmine_stages.score.stage import score as score_stage
 from pivotmine_stages.select.rule import SelectConfig
 from pivotmine_stages.select.stage import select as select_stage
+from pivotmine_stages.select.strategies import STRATEGIES
 
 Tables = Mapping[str, Any]
 """The tables of `--config`."""
@@ -188,7 +189,7 @@ def adaptive_config(
         rollout=rollout_config(tables, **sampled),
         parser=options["score"].get("parser"),
         num_processes=options["score"].get("num_processes"),
-        max_mean=1.0 if chosen.strategy == "mixed" else chosen.max_mean,
+        max_mean=bound(chosen) if (bound := STRATEGIES[chosen.strategy].max_mean) else chosen.max_mean,
         min_scored=chosen.min_scored,
         **goal,
     )

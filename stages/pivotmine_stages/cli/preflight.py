@@ -14,10 +14,9 @@ from pivotmine.errors import UserError
 from pivotmine_stages.adaptive import rounds
 from pivotmine_stages.cli.options import Tables, adaptive_config, rollout_config, score_config, select_config
 from pivotmine_stages.policy.session import check_policy, open_policy
-from pivotmine_stages.profiles import stopping
 from pivotmine_stages.rollout.stage import RolloutConfig
 from pivotmine_stages.score.stage import ScoreConfig
-from pivotmine_stages.select import rule
+from pivotmine_stages.select import rule, stopped_profiles
 from pivotmine_stages.select.rule import SelectConfig
 from pivotmine_stages.select.stage import check_name
 
@@ -57,7 +56,7 @@ def _check_adaptive(
     rounds.check(config)
     if "verifier" in options["score"] and scored.verifier != config.rollout.verifier:
         raise UserError("--adaptive scores with rollout's verifier: give [score] no other one")
-    if problem := stopping.unfit(chosen, config.stopping()):
+    if problem := stopped_profiles.unfit(chosen, config.stopping()):
         raise UserError(f"{problem}: leave it out, or sample without --adaptive")
 
 

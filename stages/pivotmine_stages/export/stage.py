@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from pivotmine import strict_json
 from pivotmine.errors import UserError
 from pivotmine.progress import track
-from pivotmine.run import rundir, sql
+from pivotmine.run import run_format, rundir, sql
+from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
 from pivotmine_stages.export.verl import VERL, verl_row
 from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
@@ -60,9 +61,9 @@ def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of one split, some at a time."""
     path = folder / f"{split}.parquet"
     rundir.require_whole(path, "pivots")
-    file = pq.ParquetFile(path)
-    for batch in file.iter_batches(batch_size=ROWS_PER_GROUP):
-        yield batch.to_pylist()
+    absent = {name: absent_value(PIVOTS.field(name)) for name in run_format.lacking(path, PIVOTS)}
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP):
+        yield [{**absent, **row} for row in batch.to_pylist()]
 
 
 def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -> int:

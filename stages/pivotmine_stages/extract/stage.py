@@ -23,7 +23,7 @@ from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
-from pivotmine.run import rundir
+from pivotmine.run import run_format, rundir
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.extract import merge
@@ -71,7 +71,7 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. The same command again does nothing."""
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
-    rundir.check_new_run(run)
+    rundir.check_new_run(run, config.sources)
     files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     identity = _identity(config, files, tools)
@@ -114,6 +114,7 @@ def _extract(
         "seconds": round(time.monotonic() - started, 2),
     }
     _move_in(run, folder, identity)
+    rundir.write_text(run / run_format.FILE, run_format.format_text())
     rundir.write_manifest(run, "extract", identity, {"summary": summary})
     from pivotmine.run import sql
 

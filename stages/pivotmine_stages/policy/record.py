@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,9 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     path = _path(run, policy_id)
     remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it anew"
     found = rundir.read_json(path, remedy)
-    if found.keys() != {field.name for field in fields(PolicyRecord)}:
+    # A field that a later version adds has a default: older records lack it.
+    required = {field.name for field in fields(PolicyRecord) if field.default is MISSING}
+    if not required <= found.keys() <= {field.name for field in fields(PolicyRecord)}:
         raise UserError(f"{path} is no record of a policy: {remedy}")
     return PolicyRecord(**found)
 

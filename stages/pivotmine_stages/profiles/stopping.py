@@ -1,4 +1,4 @@
-"""When a state needs no more samples, and what a selection may make of states that were stopped.
+"""When a state needs no more samples.
 
 Exact: of K samples with rewards in [0, 1] some are drawn. Whatever the rest earns, the mean of all K stays at or above
 `max_mean`, or stays below it with rewards that differ already: then the state is decided, and K samples would have
@@ -8,7 +8,7 @@ selected the same. Samples that are never scored (reward null) leave both ways o
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ import polars as pl
 from pivotmine import strict_json
 from pivotmine.run import rundir
 from pivotmine.stats.profiles import SAME_REWARD
-from pivotmine_stages.select.rule import SelectConfig
 
 _ROUNDING = 1e-9
 """Sums of rewards other than 0 and 1 depend on their order; a bound that is this close is not reached."""
@@ -141,47 +140,3 @@ def rule_of(profiles: pl.DataFrame) -> StoppingRule | None:
     """The rule that stopped profiles; None where none did."""
     stopped = profiles["stopping"].drop_nulls()
     return StoppingRule.from_json(stopped[0]) if len(stopped) else None
-
-
-def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
-    """Why stopped profiles do not bear this selection, in one line; None where they do."""
-    rule = rule_of(profiles)
-    if rule is None:
-        return None
-    stopped = profiles.filter(pl.col("stopping").is_not_null())
-    where = f"profiles were stopped by `--adaptive {rule.rule}` for --max-mean {rule.max_mean}"
-    if problem := unfit(config, rule):
-        return f"{problem}: {where}"
-    if rule.rule == "probabilistic" or config.strategy in ("all", "random"):
-        return None
-    asked = replace(rule, max_mean=_bound(config), min_scored=config.min_scored)
-    rows = stopped.filter(pl.col("num_scored") > 0).iter_rows(named=True)
-    if open_states := sum(not is_decided(rewards_of(row), asked) for row in rows):
-        return f"{open_states} states are undecided for this selection: {where}"
-    return None
-
-
-def _bound(config: SelectConfig) -> float:
-    """`mixed` is a bound of 1: rewards that differ have a mean below it."""
-    return 1.0 if config.strategy == "mixed" else config.max_mean
-
-
-def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
-    """Why no profile that the rule stops bears this selection; None where it hangs on the profiles."""
-    order = {
-        "--variance-share": config.variance_share,
-        "--limit": config.limit,
-        "--max-per-trajectory": config.max_per_trajectory,
-        "--max-per-domain": config.max_per_domain,
-        "--max-message-share": config.max_message_share,
-    }
-    by_order = next((flag for flag, value in order.items() if value is not None), None)
-    if config.variance_share is not None or (rule.rule == "exact" and by_order and config.strategy != "random"):
-        return f"{by_order} goes by the variance of all samples"
-    if config.holdout == "half":
-        return "--holdout half needs samples that no rule has looked at"
-    if config.strategy != "all" and config.min_scored > rule.min_scored:
-        return f"--min-scored {config.min_scored} asks more samples than {rule.min_scored}"
-    if rule.rule == "probabilistic" and config.strategy in ("pivots", "mixed") and _bound(config) != rule.max_mean:
-        return f"{'--strategy mixed' if config.strategy == 'mixed' else f'--max-mean {config.max_mean}'} is undecided"
-    return None

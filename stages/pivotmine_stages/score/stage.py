@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from pivotmine import strict_json
 from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
@@ -156,7 +155,8 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     """Score one part; states that fail the gate have no verdicts."""
     judges = _judges(run, part)
     # A policy repeats itself: equal samples of a state are read and judged once.
-    distinct = _samples(part.source).filter(pl.col("state_id").is_in(list(judges)))
+    samples = rundir.scan(run, "rollouts", [part.source]).select("state_id", "sample_index", *_SAMPLE).collect()
+    distinct = samples.filter(pl.col("state_id").is_in(list(judges)))
     distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
     waiting = {state_id: gate.verifier.num_waiting for state_id, gate in part.gates.items() if gate.verifier}
     questions = [
@@ -168,15 +168,6 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     scores = distinct.select("state_id", "sample_index").hstack(columns).explode("sample_index")
     scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
     rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
-
-
-def _samples(path: Path) -> pl.DataFrame:
-    """A part of `rollouts`; what an older one lacks is null."""
-    names = set(pq.read_schema(path).names)
-    samples = pl.read_parquet(
-        path, columns=[n for n in ("state_id", "sample_index", *_SAMPLE) if n in names], glob=False
-    )
-    return samples if "reward" in names else samples.with_columns(reward=pl.lit(None, pl.Float64))
 
 
 _VERDICT = {"outcome": pl.String, "reward": pl.Float64, "detail": pl.String, "action": pl.String}

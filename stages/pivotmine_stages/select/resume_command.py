@@ -11,7 +11,7 @@ import polars as pl
 
 from pivotmine.sampling.settings import Sampling
 from pivotmine.verifiers import VERIFIERS, VerifierSpec
-from pivotmine_stages.cli.config_file import verifier as configured
+from pivotmine.verifiers.configured import configured_spec
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.stopping import StoppingRule, plans_dir
 
@@ -19,7 +19,7 @@ from pivotmine_stages.profiles.stopping import StoppingRule, plans_dir
 def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: StoppingRule) -> str:
     """How all samples of the states are had that the rounds of a rule looked at."""
     at = shlex.quote(str(run))
-    plain = spec.name in VERIFIERS and configured({}, spec.name) == spec
+    plain = spec.name in VERIFIERS and configured_spec(spec.name, {}) == spec
     judged = {"verifier": spec.name} if plain and spec.name != "auto" else {}
     asked = {"num_samples": rule.num_samples, "limit": _num_states(run, record, spec, rule)}
     rollout = f"pivotmine rollout {at}{_flags({**_of_policy(record), **judged, **asked})}"

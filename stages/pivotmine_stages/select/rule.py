@@ -1,17 +1,12 @@
 """select: profiles -> the states worth training on.
 
-The paper's rule (PivotRL, arXiv 2603.21383, section 3): rewards differ and their mean is below lambda. Beside it
-`mixed` (rewards differ), `random` and `all` for the ablations, and RAGEN-2's rule (arXiv 2604.06268): the states of
-greatest variance that together carry a share of it.
-
-Order: greatest variance first, ties by smaller mean, then by state_id; `random`: by a salted hash of the state_id.
-In that order, one after the other: the variance's share, the caps per trajectory, per domain and on the share of
-message turns, the limit; each takes the first states that the one before it left.
+A strategy (`strategies`) says which states satisfy it and sorts them. Caps follow in this order: prompt length, share
+of the variance (RAGEN-2, arXiv 2604.06268), states per trajectory, states per domain, share of message turns, limit.
+Each cap keeps the first of the states that the cap before it left.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -19,7 +14,8 @@ from fractions import Fraction
 
 import polars as pl
 
-STRATEGIES = ("pivots", "mixed", "random", "all")
+from pivotmine_stages.select.strategies import STRATEGIES, salted_hash
+
 HOLDOUTS = ("none", "half")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -72,7 +68,8 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
     num_scored, mean, variance, reward_class, pivot_probability and gate (null where there is none); one row a state,
     with `all` one a turn.
     """
-    ruled = _ordered(candidates, config).with_columns(reject_reason=_rule(config))
+    strategy = STRATEGIES[config.strategy]
+    ruled = strategy.order(candidates, config).with_columns(reject_reason=strategy.reject_reason(config))
     if config.max_prompt_tokens is not None:
         ruled = _reject(ruled, pl.col("num_prompt_tokens") > config.max_prompt_tokens, "prompt_too_long")
     if config.variance_share is not None:
@@ -91,40 +88,6 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
 
 _KEPT = pl.col("reject_reason").is_null()
 _IS_MESSAGE = pl.col("kind") == "message"
-
-
-def _ordered(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
-    if config.strategy == "random":
-        salted = [salted_hash(state_id, config.seed) for state_id in candidates["state_id"]]
-        return candidates.sort(pl.Series(salted, dtype=pl.UInt64), "turn_id")
-    by = ("variance", "mean", "state_id", "turn_id")
-    return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
-
-
-def _rule(config: SelectConfig) -> pl.Expr:
-    """Why a state does not satisfy the strategy, before any cap; null where it does."""
-    if config.strategy == "all":
-        return pl.lit(None, pl.String)
-    profiled = (
-        pl.when(pl.col("num_scored").is_null())
-        .then(pl.lit("not_profiled"))
-        .when(pl.col("gate") == "no_verifier")
-        .then(pl.lit("no_verifier"))
-        .when(pl.col("gate") != "correct")
-        .then(pl.lit("unverifiable"))
-        .when(pl.col("num_scored") < config.min_scored)
-        .then(pl.lit("too_few_scored"))
-    )
-    if config.strategy == "random":
-        return profiled.otherwise(None)
-    differing = profiled.when(pl.col("reward_class") != "sometimes").then(pl.col("reward_class"))
-    if config.strategy == "mixed":
-        return differing.otherwise(None)
-    bounded = differing.when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
-    if config.min_pivot_probability is None:
-        return bounded.otherwise(None)
-    doubtful = pl.col("pivot_probability") < config.min_pivot_probability
-    return bounded.when(doubtful).then(pl.lit("doubtful")).otherwise(None)
 
 
 def _reject(ruled: pl.DataFrame, where: pl.Expr | pl.Series, reason: str) -> pl.DataFrame:
@@ -152,11 +115,6 @@ def _allowed_messages(ruled: pl.DataFrame, share: float, limit: int | None) -> i
     return allowed if limit is None else min(allowed, int(limit * part))
 
 
-def salted_hash(text: str, salt: int) -> int:
-    """64 bits that depend on the text and the salt alone: a second mining draws the same."""
-    return int.from_bytes(hashlib.blake2b(f"{salt}/{text}".encode(), digest_size=8).digest(), "big")
-
-
 def is_validation(key: str, config: SelectConfig) -> bool:
     """Whether all rows of one task (or of one first state) are held out."""
     return salted_hash(f"split/{key}", config.seed) < config.validation_share * 2**64
@@ -164,14 +122,15 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
+    if config.strategy not in STRATEGIES:
+        return f"--strategy {config.strategy}: choose from {', '.join(STRATEGIES)}"
     share, messages, chance = config.variance_share, config.max_message_share, config.min_pivot_probability
     wrong = {
-        f"--strategy {config.strategy}: choose from {', '.join(STRATEGIES)}": config.strategy not in STRATEGIES,
         f"--max-mean {config.max_mean}: in (0, 1]": not 0 < config.max_mean <= 1,
         f"--variance-share {share}: in (0, 1]": share is not None and not 0 < share <= 1,
         f"--min-pivot-probability {chance}: in [0, 1]": chance is not None and not 0 <= chance <= 1,
         f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}": chance is not None
-        and config.strategy != "pivots",
+        and not STRATEGIES[config.strategy].asks_pivot_probability,
         f"--holdout {config.holdout}: choose from {', '.join(HOLDOUTS)}": config.holdout not in HOLDOUTS,
         f"--max-message-share {messages}: in [0, 1]": messages is not None and not 0 <= messages <= 1,
         f"--validation-share {config.validation_share}: in [0, 1)": not 0 <= config.validation_share < 1,

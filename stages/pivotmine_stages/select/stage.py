@@ -22,12 +22,14 @@ from pivotmine.verifiers import Outcome, make_spec
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
-from pivotmine_stages.profiles.stopping import finished, rule_of, undecided
+from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card
 from pivotmine_stages.select.dataset import Mined, load_prompt_renderer, pivot_rows, write_splits
 from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.resume_command import sample_the_rest
 from pivotmine_stages.select.rule import SelectConfig, check, choose_states
+from pivotmine_stages.select.stopped_profiles import undecided
+from pivotmine_stages.select.strategies import STRATEGIES
 
 _STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
 _PROFILE = (*_STATISTICS, "gate", "posterior_mean", "pivot_probability")
@@ -53,7 +55,7 @@ def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
     scored = sorted(path.parent.name for path in (run / "scores" / record.policy_id).glob("*/profiles.parquet"))
-    if not scored and config.strategy == "all" and config.verifier is None:
+    if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
     where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
@@ -102,7 +104,8 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         kept = kept.drop(*_STATISTICS, "posterior_mean").join(
             held_out, on="state_id", how="left", maintain_order="left"
         )
-    several = turns.clear() if config.strategy == "all" else turns.join(kept, on="state_id", how="semi")
+    needs_profiles = STRATEGIES[config.strategy].needs_profiles
+    several = turns.join(kept, on="state_id", how="semi") if needs_profiles else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)
     folder = run / "pivots" / config.name
@@ -132,7 +135,7 @@ def _usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame
     """
     turns = demonstrated_turns(run).with_row_index("place")
     turns = turns.with_columns(state_domain=pl.col("domain").first().over("state_id"))
-    if config.strategy == "all":
+    if not STRATEGIES[config.strategy].needs_profiles:
         return turns.with_columns(num_turns=pl.lit(1, pl.Int32))
     assert mined.verifier is not None, "only `all` goes without profiles"
     turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
@@ -150,7 +153,8 @@ def _usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame
 
 def _candidates(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
     """The rows that `choose_states` takes: one a state, with `all` one a turn."""
-    rows = turns if config.strategy == "all" else turns.unique("state_id", keep="first", maintain_order=True)
+    if STRATEGIES[config.strategy].needs_profiles:
+        turns = turns.unique("state_id", keep="first", maintain_order=True)
     profiles = mined.profiles.select("state_id", *_PROFILE)
-    rows = rows.join(profiles, on="state_id", how="left", maintain_order="left")
+    rows = turns.join(profiles, on="state_id", how="left", maintain_order="left")
     return rows.join(mined.prompts, on="state_id", how="left", maintain_order="left")

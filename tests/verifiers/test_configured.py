@@ -8,7 +8,7 @@ import pytest
 from pivotmine.errors import UserError
 from pivotmine.verifiers import VerifierSpec, make_spec
 from pivotmine.verifiers.composed.auto import Rule
-from pivotmine.verifiers.composed.configured import configured_spec
+from pivotmine.verifiers.configured import configured_spec
 
 
 def configured(text: str, name: str = "auto") -> VerifierSpec:

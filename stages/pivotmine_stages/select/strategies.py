@@ -1,0 +1,101 @@
+"""The rules that `--strategy` names: which states satisfy each, by which bound on the mean, in which order.
+
+To add a rule, write a function that gives its reject reasons and a line in STRATEGIES. Then add the rule's name to the
+choices of `SelectConfig.strategy`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from pivotmine_stages.select.rule import SelectConfig
+
+
+class Strategy(NamedTuple):
+    """One rule."""
+
+    reject_reason: Callable[[SelectConfig], pl.Expr]
+    """Over the candidates of `choose_states`: null if a state satisfies the rule, before any cap."""
+    max_mean: Callable[[SelectConfig], float] | None
+    """The bound that the mean reward must stay below; None: the rule does not look at rewards."""
+    order: Callable[[pl.DataFrame, SelectConfig], pl.DataFrame]
+    """Sorts the candidates: caps and limits keep the first."""
+    needs_profiles: bool = True
+    """False: each demonstrated turn is a row, with or without scores."""
+    asks_pivot_probability: bool = False
+    """Whether `min_pivot_probability` applies."""
+
+
+def pivots(config: SelectConfig) -> pl.Expr:
+    """The paper's rule (PivotRL, arXiv 2603.21383, section 3): rewards differ, and their mean is below `max_mean`.
+
+    With `min_pivot_probability`, a new profile must also be likely enough to give the same answer.
+    """
+    bounded = _rewards_differ(config).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
+    if config.min_pivot_probability is None:
+        return bounded.otherwise(None)
+    doubtful = pl.col("pivot_probability") < config.min_pivot_probability
+    return bounded.when(doubtful).then(pl.lit("doubtful")).otherwise(None)
+
+
+def mixed(config: SelectConfig) -> pl.Expr:
+    """Rewards differ. With `variance_share` this is RAGEN-2's rule (arXiv 2604.06268)."""
+    return _rewards_differ(config).otherwise(None)
+
+
+def random(config: SelectConfig) -> pl.Expr:
+    """Any state that was profiled, for ablations."""
+    return _is_profiled(config).otherwise(None)
+
+
+def every_turn(config: SelectConfig) -> pl.Expr:
+    """Every demonstrated turn, for ablations."""
+    return pl.lit(None, pl.String)
+
+
+def by_variance(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
+    """Greatest variance first; ties by smaller mean, then by state_id."""
+    by = ("variance", "mean", "state_id", "turn_id")
+    return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
+
+
+def by_salted_hash(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
+    """A random order that depends only on the state_id and the seed."""
+    salted = [salted_hash(state_id, config.seed) for state_id in candidates["state_id"]]
+    return candidates.sort(pl.Series(salted, dtype=pl.UInt64), "turn_id")
+
+
+def salted_hash(text: str, salt: int) -> int:
+    """64 bits that depend only on the text and the salt: a second mining draws the same."""
+    return int.from_bytes(hashlib.blake2b(f"{salt}/{text}".encode(), digest_size=8).digest(), "big")
+
+
+def _rewards_differ(config: SelectConfig) -> pl.Expr:
+    return _is_profiled(config).when(pl.col("reward_class") != "sometimes").then(pl.col("reward_class"))
+
+
+def _is_profiled(config: SelectConfig) -> pl.Expr:
+    return (
+        pl.when(pl.col("num_scored").is_null())
+        .then(pl.lit("not_profiled"))
+        .when(pl.col("gate") == "no_verifier")
+        .then(pl.lit("no_verifier"))
+        .when(pl.col("gate") != "correct")
+        .then(pl.lit("unverifiable"))
+        .when(pl.col("num_scored") < config.min_scored)
+        .then(pl.lit("too_few_scored"))
+    )
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "pivots": Strategy(pivots, lambda config: config.max_mean, by_variance, asks_pivot_probability=True),
+    # Rewards that differ have a mean below 1.
+    "mixed": Strategy(mixed, lambda config: 1.0, by_variance),
+    "random": Strategy(random, None, by_salted_hash),
+    "all": Strategy(every_turn, None, by_variance, needs_profiles=False),
+}
