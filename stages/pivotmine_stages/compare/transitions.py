@@ -13,7 +13,7 @@ MAX_OTHERS = 6
 _CLASSES = ("never", "sometimes", "always", "constant", "unscored")
 
 
-def compared(run: Path, one: Subject, other: Subject) -> dict[str, Any]:
+def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> dict[str, Any]:
     """{name, shared, mean, other_mean, transitions}: a transition is {from, to, states, share, low, high, examples}.
 
     `share` is of the states of class `from` under `one` that both profiles have; `low` and `high` are its 95 %
@@ -21,7 +21,7 @@ def compared(run: Path, one: Subject, other: Subject) -> dict[str, Any]:
     """
     connection = connect(run, one)
     # The second profile's rows are read through the run's own view: the index is of the first.
-    rows = connection.execute(_TRANSITIONS, [other.policy_id, other.verifier_id]).fetchall()
+    rows = connection.execute(_TRANSITIONS, [num_examples, other.policy_id, other.verifier_id]).fetchall()
     means = connection.execute(_MEANS, [other.policy_id, other.verifier_id]).fetchall()[0]
     rows.sort(key=lambda row: (_CLASSES.index(row[0]), _CLASSES.index(row[1])))
     totals: dict[str, int] = {}
@@ -50,7 +50,7 @@ def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]
 
 _TRANSITIONS = """
     select i.class, coalesce(p.reward_class, 'unscored') as other, count(*),
-        list_slice(list(i.state_id order by i.state_id), 1, 3)
+        list_slice(list(i.state_id order by i.state_id), 1, ?)
     from state_index i join profiles p using (state_id) where p.policy_id = ? and p.verifier_id = ? group by 1, 2
 """
 _MEANS = """

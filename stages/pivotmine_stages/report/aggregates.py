@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def cost(run: Path, subject: Subject) -> dict[str, Any]:
 
 
 def _lost(connection: duckdb.DuckDBPyConnection, where: str) -> list[dict[str, Any]]:
-    return _dicts(connection, _LOST.format(where=where))
+    return dicts(connection, _LOST.format(where=where))
 
 
 def _lost_by_select(run: Path, name: str) -> list[dict[str, Any]]:
@@ -115,11 +116,12 @@ def _pairs(struct: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    return _dicts(connection, query)[0]
+    return dicts(connection, query)[0]
 
 
-def _dicts(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    answer = connection.execute(query)
+def dicts(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of an answer, each as a dict by column name."""
+    answer = connection.execute(query, list(values))
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
@@ -135,7 +137,7 @@ _BY = """
         select {column} as g, count(*) as states, avg(mean) as mean, sum(num_scored) / sum(num_samples) as decided
         from state_index group by all
     )
-    select g, any_value(w.states), list({{'class': class, 'states': c.states}}), any_value(mean), any_value(decided)
+    select c.g, any_value(w.states), list({{'class': c.class, 'states': c.states}}), any_value(mean), any_value(decided)
     from counted c join whole w on c.g is not distinct from w.g group by c.g
     order by any_value(w.states) desc, c.g
 """

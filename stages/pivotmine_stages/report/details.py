@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from pivotmine.messages import text_of
+from pivotmine_stages.report.aggregates import dicts
 
 MAX_CHARS = 20_000
 """Characters of one text that are shown; what is cut off is counted."""
@@ -25,7 +26,7 @@ def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> 
     neighbouring states of the trajectory: {state_id, class}; null: none).
     """
     wanted = list(state_ids)
-    rows = {row["state_id"]: row for row in _rows(connection, "select * from state_index", wanted)}
+    rows = {row["state_id"]: row for row in dicts(connection, _INDEX, [wanted])}
     conversations = dict(connection.execute(_CONVERSATIONS, [wanted]).fetchall())
     demonstrations = _grouped(connection.execute(_DEMONSTRATIONS, [wanted]).fetchall())
     samples = sample_groups(connection, wanted)
@@ -115,12 +116,6 @@ def _tools(text: str | None) -> list[dict[str, str]]:
     return [{"name": str(tool.get("name")), "text": cut(json.dumps(tool, ensure_ascii=False, indent=1))} for tool in tools]
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, select: str, state_ids: list[str]) -> list[dict[str, Any]]:
-    answer = connection.execute(f"{select} where state_id in (select unnest(?))", [state_ids])
-    names = [column[0] for column in answer.description or []]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
 def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     for state_id, *rest in rows:
@@ -138,6 +133,7 @@ def _neighbours(connection: duckdb.DuckDBPyConnection, state_ids: list[str]) -> 
     return found
 
 
+_INDEX = "select * from state_index where state_id in (select unnest(?))"
 _CONVERSATIONS = """
     select state_id, list_slice(message_ids, 1, position)
     from state_index join segments using (segment_id) where state_id in (select unnest(?))

@@ -163,7 +163,7 @@ def _settings(settings: dict[str, Any], figures: dict[str, Any], dataset: dict[s
     totals = figures["totals"]
     low, high = totals["min_samples"], totals["max_samples"]
     shown = {key: value for key, value in settings.items() if value is not None and key != "verifier options"}
-    rows = [(key, str(value)) for key, value in shown.items()]
+    rows = [(key, str(value)[:12] if key in ("template", "weights") else str(value)) for key, value in shown.items()]
     rows.append(("samples per state", f"{high}" if low == high else f"{low} to {high}"))
     if dataset is not None:
         chosen = dataset["config"]

@@ -8,7 +8,15 @@ let filters = { text: "", class: "", domain: "", tool: "", outcome: "", sort: "v
 let page = 0;
 /** @type {string[]} */
 let listed = [];
-let open = "";
+let opened = "";
+
+/** What a list is sorted by, the smallest first; states that are equal in all of it by their id. @type {Record<string, ((row: Data) => number)[]>} */
+const ORDERS = {
+  variance: [(row) => -(row.variance ?? -1), (row) => row.mean ?? 2],
+  mean: [(row) => row.mean ?? 2],
+  depth: [(row) => row.depth],
+  "prompt tokens": [(row) => -(row.prompt_tokens ?? 0)],
+};
 
 /** Answers from the data in the page. */
 const embedded = {
@@ -16,7 +24,7 @@ const embedded = {
   async states(asked, from) {
     const words = asked.text.toLowerCase();
     const rows = DATA.index.filter((/** @type {Data} */ row) => matches(row, asked, words));
-    const order = { variance: [row => -(row.variance ?? -1), row => row.mean ?? 2], mean: [row => row.mean ?? 2], depth: [row => row.depth], "prompt tokens": [row => -(row.prompt_tokens ?? 0)] }[asked.sort] || [];
+    const order = ORDERS[asked.sort] || [];
     rows.sort((/** @type {Data} */ a, /** @type {Data} */ b) => {
       for (const key of order) if (key(a) !== key(b)) return key(a) - key(b);
       return a.state_id < b.state_id ? -1 : 1;
@@ -85,7 +93,7 @@ async function drawList() {
   if (mine !== asked || !found) return; // a newer question was asked meanwhile
   listed = found.rows.map((/** @type {Data} */ row) => row.state_id);
   const rows = found.rows.map((/** @type {Data} */ row) =>
-    el("tr", { class: row.state_id === open ? "open" : null, on: { click: () => go(row.state_id) } }, el("td", {}, stateLink(row.state_id)), el("td", { class: `class ${row.class}` }, row.class), el("td", { class: "number" }, fixed(row.mean)), el("td", { class: "number" }, `${count(row.num_scored)}/${count(row.num_samples)}`), el("td", {}, row.domain || "–"), el("td", {}, row.tool || row.kind), el("td", { class: "number" }, count(row.depth)), el("td", { class: "number" }, count(row.prompt_tokens))));
+    el("tr", { class: row.state_id === opened ? "open" : null, on: { click: () => go(row.state_id) } }, el("td", {}, stateLink(row.state_id)), el("td", { class: `class ${row.class}` }, row.class), el("td", { class: "number" }, fixed(row.mean)), el("td", { class: "number" }, `${count(row.num_scored)}/${count(row.num_samples)}`), el("td", {}, row.domain || "–"), el("td", {}, row.tool || row.kind), el("td", { class: "number" }, count(row.depth)), el("td", { class: "number" }, count(row.prompt_tokens))));
   const head = ["state", "class", "mean", "decided", "domain", "action", "turn", "tokens"].map((name, i) => el("th", { scope: "col", class: [2, 3, 6, 7].includes(i) ? "number" : null }, name));
   show(byId("list"), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
   show(byId("found"), `${count(found.total)} states; ${found.total ? page * PAGE + 1 : 0} to ${Math.min(found.total, (page + 1) * PAGE)} shown`);
@@ -98,12 +106,16 @@ const go = (id) => { location.hash = `state=${encodeURIComponent(id)}`; };
 
 async function openFromAddress() {
   const id = new URLSearchParams(location.hash.slice(1)).get("state") || "";
-  open = id;
+  opened = id;
   for (const row of byId("list").querySelectorAll("tbody tr")) row.classList.toggle("open", row.querySelector("a")?.hash === location.hash);
   if (!id) return show(byId("state"));
   const found = await source.state(id);
-  if (open !== id) return;
-  if (found) drawState(found);
+  if (opened !== id) return;
+  if (found) {
+    drawState(found);
+    byId("state").scrollTop = 0;
+    if (byId("state").getBoundingClientRect().top > innerHeight) byId("state").scrollIntoView();
+  }
   else show(byId("state"), el("h3", {}, "Not in this page"), el("p", {}, `State ${id} is not among the states that this page holds. `, el("code", {}, `pivotmine show RUN ${id}`)));
 }
 

@@ -11,7 +11,7 @@ function drawFunnel() {
     const bar = el("div", { class: "bar" });
     bar.style.cssText = `height:10px;border-radius:3px;background:var(--accent);width:${Math.max(0.5, (100 * step.count) / most)}%`;
     const lost = step.lost.map((/** @type {Data} */ one) => el("div", {}, `${count(one.count)} ${one.reason}`, one.example ? `: ${one.example.slice(0, 160)}` : ""));
-    const few = lost.length > 4 ? el("details", {}, el("summary", {}, `${lost.length} reasons`), lost) : lost;
+    const few = folded(lost, 4, (parts) => el("div", {}, parts));
     return [step.step, count(step.count), bar, few];
   });
   show(byId("funnel"), table(["step", { number: "count" }, "share", "lost on the way, by reason"], rows));
@@ -87,7 +87,8 @@ function groupsChart(name, filter) {
     const label = filter ? String(group.group || "(none)") : group.group === null ? "unknown" : typeof group.group === "number" ? `${count(group.group)} and more` : group.group;
     return [label, count(group.states), bar, fixed(group.mean), group.decided === null ? "–" : `${Math.round(100 * group.decided)} %`];
   });
-  return chart(`Class by ${name}`, table([name, { number: "states" }, "classes", { number: "mean" }, { number: "decided" }], rows));
+  const head = [name, { number: "states" }, "classes", { number: "mean" }, { number: "decided" }];
+  return chart(`Class by ${name}`, folded(rows, 8, (parts) => table(head, parts)));
 }
 
 function variancesChart() {
@@ -115,5 +116,6 @@ function drawCharts() {
 
 function drawSuspects() {
   const rows = DATA.suspects.map((/** @type {Data} */ one) => [stateLink(one.state_id), one.why, one.detail]);
-  show(byId("suspects"), rows.length ? table(["state", "why", "detail"], rows) : el("p", { class: "note" }, "None of the checks found one."));
+  const head = ["state", "why", "detail"];
+  show(byId("suspects"), rows.length ? folded(rows, 8, (parts) => table(head, parts)) : el("p", { class: "note" }, "None of the checks found one."));
 }

@@ -55,5 +55,8 @@ function table(head, rows) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, el("table", {}, el("thead", {}, el("tr", {}, cells)), el("tbody", {}, body)));
 }
 
+/** The first parts, and the rest behind a click. @param {any[]} parts @param {number} most @param {(parts: any[]) => any} drawn */
+const folded = (parts, most, drawn) => (parts.length <= most ? drawn(parts) : [drawn(parts.slice(0, most)), el("details", {}, el("summary", {}, `${parts.length - most} more`), drawn(parts.slice(most)))]);
+
 /** A link that opens a state. @param {string} id @param {any} [text] */
 const stateLink = (id, text) => el("a", { href: `#state=${encodeURIComponent(id)}`, class: "idlink mono" }, text || id.slice(0, 10));

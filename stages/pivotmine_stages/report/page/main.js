@@ -30,7 +30,7 @@ function comparedSamples(id, gold) {
 
 /** @param {number} step */
 function move(step) {
-  const place = listed.indexOf(open);
+  const place = listed.indexOf(opened);
   const next = listed[place < 0 ? 0 : place + step];
   if (next) go(next);
 }
