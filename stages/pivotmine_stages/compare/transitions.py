@@ -31,7 +31,13 @@ def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> 
         {"from": start, "to": end, "states": states, **_share(states, totals[start]), "examples": examples}
         for start, end, states, examples in rows
     ]
-    return {"name": other.name, "shared": means[0], "mean": means[1], "other_mean": means[2], "transitions": transitions}
+    return {
+        "name": other.name,
+        "shared": means[0],
+        "mean": means[1],
+        "other_mean": means[2],
+        "transitions": transitions,
+    }
 
 
 def _share(count: int, of: int) -> dict[str, float]:

@@ -46,15 +46,16 @@ def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, An
     names = [group for group, *_ in groups]
     if column in ("depth_from", "prompt_from"):
         names.sort(key=lambda value: -1 if value is None else value)
-    shown = [
+    shown: list[dict[str, Any]] = [
         {"group": group, "states": states, "classes": _pairs(classes), "mean": mean, "decided": decided}
         for group, states, classes, mean, decided in sorted(groups, key=lambda row: names.index(row[0]))
     ]
     rest = shown[MAX_GROUPS:]
     if not rest:
         return shown
-    classes = {kind: sum(group["classes"].get(kind, 0) for group in rest) for kind in CLASSES}
-    others = {"group": f"{len(rest)} others", "states": sum(group["states"] for group in rest), "classes": classes}
+    classes = {kind: sum(int(group["classes"].get(kind, 0)) for group in rest) for kind in CLASSES}
+    states = sum(int(group["states"]) for group in rest)
+    others = {"group": f"{len(rest)} others", "states": states, "classes": classes}
     return [*shown[:MAX_GROUPS], {**others, "mean": None, "decided": None}]
 
 
@@ -86,7 +87,9 @@ def cost(run: Path, subject: Subject) -> dict[str, Any]:
     rollouts = rundir.scan(run, "rollouts", sorted((run / "rollouts" / subject.policy_id).glob("*.parquet")))
     total = rollouts.select(samples=pl.len(), generated_tokens=pl.col("num_tokens").sum()).collect().row(0, named=True)
     prompts = rollouts.group_by("state_id").agg(pl.col("num_prompt_tokens").max()).select(pl.sum("num_prompt_tokens"))
-    manifests = [one for one in rundir.read_manifests(run, "rollout") if one["config"]["policy_id"] == subject.policy_id]
+    manifests = [
+        one for one in rundir.read_manifests(run, "rollout") if one["config"]["policy_id"] == subject.policy_id
+    ]
     seconds = sum(one["summary"].get("sampling_s") or 0.0 for one in manifests)
     return {**total, "prompt_tokens": prompts.collect().item(), "sampling_s": round(seconds, 2) if manifests else None}
 

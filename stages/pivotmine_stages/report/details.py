@@ -52,13 +52,13 @@ def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> 
 def message_texts(connection: duckdb.DuckDBPyConnection, message_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """By message id: {role, text, reasoning, calls: [{name, arguments}]}, long texts cut."""
     wanted = list(dict.fromkeys(message_ids))
-    found = connection.execute("select message_id, message from messages where message_id in (select unnest(?))", [wanted])
+    found = connection.execute(
+        "select message_id, message from messages where message_id in (select unnest(?))", [wanted]
+    )
     return {message_id: _message(json.loads(text)) for message_id, text in found.fetchall()}
 
 
-def sample_groups(
-    connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
+def sample_groups(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By state: samples that do the same as one group, the best reward and the most frequent first.
 
     Keys: count, reward (null: none was given), outcome, detail, action, indices (the first samples' indices).
@@ -113,7 +113,9 @@ def _arguments(given: Any) -> Any:
 
 def _tools(text: str | None) -> list[dict[str, str]]:
     tools = [tool.get("function") or {} for tool in json.loads(text or "[]") if isinstance(tool, dict)]
-    return [{"name": str(tool.get("name")), "text": cut(json.dumps(tool, ensure_ascii=False, indent=1))} for tool in tools]
+    return [
+        {"name": str(tool.get("name")), "text": cut(json.dumps(tool, ensure_ascii=False, indent=1))} for tool in tools
+    ]
 
 
 def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:

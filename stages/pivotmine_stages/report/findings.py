@@ -64,7 +64,9 @@ def _share(what: str, count: int, of: int, amber: float, red: float) -> Finding 
 
 def _one_class(domains: list[dict[str, Any]]) -> list[Finding]:
     plain = [one for one in domains if one["states"] >= MIN_HELD_OUT and one["group"]]
-    alone = {one["group"]: kind for one in plain for kind in ("never", "always") if one["classes"].get(kind) == one["states"]}
+    alone = {
+        one["group"]: kind for one in plain for kind in ("never", "always") if one["classes"].get(kind) == one["states"]
+    }
     return [Finding("amber", f"domain {name}: every state is {kind}") for name, kind in sorted(alone.items())]
 
 
@@ -89,7 +91,11 @@ def _held_out(dataset: Mapping[str, Any] | None) -> Finding | None:
 
 
 def next_steps(
-    run: Path, figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audit: str | None, settings: Mapping[str, Any]
+    run: Path,
+    figures: Mapping[str, Any],
+    dataset: Mapping[str, Any] | None,
+    audit: str | None,
+    settings: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """The three things most worth doing: {why, command}."""
     at = shlex.quote(str(run))

@@ -87,7 +87,7 @@ def page_facts(
         "next_steps": next_steps(run, figures, dataset, audit, settings),
         "data": {
             "figures": figures,
-            "funnel": funnel(connection, run, dataset and dataset["name"]),
+            "funnel": funnel(connection, run, None if dataset is None else str(dataset["name"])),
             "suspects": suspects(connection),
             "bounds": bounds,
             "max_mean": dataset["config"]["max_mean"] if dataset else 0.6,
@@ -156,10 +156,14 @@ def _answer(figures: dict[str, Any], dataset: dict[str, Any] | None) -> str:
     of = f"{classes['sometimes']:,} of {totals['states']:,} profiled states have rewards that differ"
     if dataset is None:
         return f"{of}; nothing is selected yet"
-    return f"{of}; pivots/{dataset['name']} has {dataset['train']:,} training and {dataset['validation']:,} held-out rows"
+    return (
+        f"{of}; pivots/{dataset['name']} has {dataset['train']:,} training and {dataset['validation']:,} held-out rows"
+    )
 
 
-def _settings(settings: dict[str, Any], figures: dict[str, Any], dataset: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _settings(
+    settings: dict[str, Any], figures: dict[str, Any], dataset: dict[str, Any] | None
+) -> list[tuple[str, str]]:
     totals = figures["totals"]
     low, high = totals["min_samples"], totals["max_samples"]
     shown = {key: value for key, value in settings.items() if value is not None and key != "verifier options"}

@@ -55,8 +55,9 @@ def rows_by_bound(
     selected: the settings of a finished selection, which the preview keeps; None: the defaults.
     """
     known = {field.name for field in fields(SelectConfig)}
-    settings = {name: value for name, value in (selected or {}).items() if name in known}
-    config = SelectConfig(**{**settings, "policy": policy_id, "verifier": verifier_id})
+    theirs = {"policy", "verifier"}
+    settings = {name: value for name, value in (selected or {}).items() if name in known - theirs}
+    config = replace(SelectConfig(policy=policy_id, verifier=verifier_id), **settings)
     mined = mined_profiles(config, run, choose_policy(run, policy_id))
     candidates = candidate_rows(usable_turns(run, config, mined), config, mined)
     return _over_bounds(run, candidates, config)

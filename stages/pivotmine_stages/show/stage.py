@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
     subject = choose_subject(run, config.policy, config.verifier)
     connection = connect(run, subject)
     asked = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
+    filters = replace(Filters(), **asked)
     if config.state is not None:
         query = "select state_id from state_index where starts_with(state_id, ?) order by state_id limit ?"
         rows = connection.execute(query, [config.state, config.num_states]).fetchall()
         wanted = [state_id for (state_id,) in rows]
     else:
-        _, found = listing(connection, Filters(**asked), sort=config.sort, count=config.num_states)
+        _, found = listing(connection, filters, sort=config.sort, count=config.num_states)
         wanted = [row["state_id"] for row in found]
     if not wanted:
         given = {name: value for name, value in {"state": config.state, **asked}.items() if value}
@@ -57,7 +59,7 @@ def _state_lines(one: dict[str, Any]) -> list[str]:
     earlier = len(one["messages"]) - NUM_MESSAGES
     groups = one["samples"]
     return [
-        f"state     {row['state_id']}: {', '.join(facts)}, turn {row['depth']} of {row['trajectory_id']}",
+        inert(f"state     {row['state_id']}: {', '.join(facts)}, turn {row['depth']} of {row['trajectory_id']}"),
         _line("tools", ", ".join(tool["name"] for tool in one["tools"]) or "none offered"),
         *([_line("", f"({earlier} earlier messages)")] if earlier > 0 else []),
         *[_line(message["role"], _said(message)) for message in one["messages"][-NUM_MESSAGES:]],

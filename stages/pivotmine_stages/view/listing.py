@@ -36,7 +36,12 @@ class Filters:
 
 
 def listing(
-    connection: duckdb.DuckDBPyConnection, filters: Filters, *, sort: str = "variance", start: int = 0, count: int = PAGE
+    connection: duckdb.DuckDBPyConnection,
+    filters: Filters,
+    *,
+    sort: str = "variance",
+    start: int = 0,
+    count: int = PAGE,
 ) -> tuple[int, list[dict[str, Any]]]:
     """The number of states that fit, and `count` rows of `state_index` from `start`."""
     where, values = _where(filters)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +60,7 @@ class Viewer:
         self._server.serve_forever()
 
     def close(self) -> None:
+        """End `serve`, which runs in another thread, and free the port."""
         self._server.shutdown()
         self._server.server_close()
         self._connection.close()
@@ -77,9 +80,9 @@ class Viewer:
         return HTTPStatus.OK, "application/json", json_in_html(body).encode()
 
     def _states(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        bounds = {name: float(asked[name]) for name in ("low", "high") if asked.get(name)}
+        low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
         words = {name: asked.get(name, "") for name in ("domain", "tool", "outcome", "text")}
-        filters = Filters(reward_class=asked.get("class", ""), **words, **bounds)
+        filters = replace(Filters(low=low, high=high, reward_class=asked.get("class", "")), **words)
         sort, start = asked.get("sort") or "variance", int(asked.get("from") or 0)
         if sort not in SORTS or not 0 <= start < 2**31:
             raise ValueError(sort)
@@ -141,13 +144,9 @@ def _refused(status: HTTPStatus, words: str) -> tuple[HTTPStatus, str, bytes]:
     return status, "application/json", json.dumps({"error": words}).encode()
 
 
-def view(config: ViewConfig, run: Path) -> None:
-    """Serve until Ctrl-C."""
+def view(config: ViewConfig, run: Path, say: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C; `say` is told the address."""
     viewer = Viewer(config, run)
-    print(f"view      {viewer.address}\n          Ctrl-C ends it", flush=True)
-    try:
+    say(f"view      {viewer.address}\n          Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
         viewer.serve()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        viewer._server.server_close()

@@ -27,14 +27,20 @@ def render(facts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     page_data = {name: value for name, value in facts.items() if name != "data"}
     states, embedded = data["figures"]["totals"]["states"], len(data["index"])
     whole = data["served"] or embedded == states
-    note = "" if whole else f"This page holds {embedded:,} of {states:,} states: a random sample. All figures cover all."
-    return _environment().get_template("page.html.jinja").render(
-        **page_data,
-        sample_note=note,
-        policy=content_policy(served=data["served"]),
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(json_in_html(data)),
+    note = (
+        "" if whole else f"This page holds {embedded:,} of {states:,} states: a random sample. All figures cover all."
+    )
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            **page_data,
+            sample_note=note,
+            policy=content_policy(served=data["served"]),
+            style=Markup(style),
+            script=Markup(script),
+            data=Markup(json_in_html(data)),
+        )
     )
 
 
