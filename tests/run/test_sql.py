@@ -136,6 +136,7 @@ def test_a_state_shows_the_first_of_its_turns(tmp_path: Path) -> None:
             "position": 7,
             "tools_id": None,
             "domain": None,
+            "demonstration": "{}",
         }
     ]
 
@@ -213,6 +214,55 @@ def test_a_bad_statement_is_one_clear_line(tmp_path: Path, statement: str, messa
         sql.query(run, statement)
     assert str(raised.value).startswith(message)
     assert str(raised.value).isprintable()
+
+
+def test_several_statements_give_an_answer_each(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert [table.to_pylist() for table in sql.query_all(run, "select 1 as a; select 2 as b;")] == [
+        [{"a": 1}],
+        [{"b": 2}],
+    ]
+    assert sql.query(run, "explain select 1").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "copy (select 1) to '{run}/turns/part-9.parquet'",
+        "explain analyze copy (select 1) to '{run}/x.csv'",
+        "explain /* */ analyze copy (select 1) to '{run}/x.csv'",
+        "select 1; copy (select 1) to '{run}/x.csv'",
+        "create table t (a int)",
+        "attach '{run}/x.db'",
+        "export database '{run}/x'",
+        "install httpfs",
+        "load httpfs",
+        "set lock_configuration = false",
+        "pragma database_list",
+        "select * from read_text('{outside}')",
+        "select * from read_text('{run}/../secret.txt')",
+        "select * from read_text('{run}/link.txt')",
+        "select * from glob('{run}/../*')",
+        "select * from read_csv('http://127.0.0.1:9/a.csv')",
+    ],
+)
+def test_nothing_is_written_and_nothing_outside_the_run_is_read(tmp_path: Path, statement: str) -> None:
+    run = make_run(tmp_path / "run")
+    (tmp_path / "secret.txt").write_text("secret")
+    (run / "link.txt").symlink_to(tmp_path / "secret.txt")
+    sql.write_views(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError) as raised:
+        sql.query(run, statement.format(run=run, outside=tmp_path / "secret.txt"))
+    assert "secret\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_unsafe_lifts_both(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (tmp_path / "a.txt").write_text("b")
+    statement = f"create table t as select content from read_text('{tmp_path / 'a.txt'}'); select * from t"
+    assert sql.query(run, statement, unsafe=True).to_pylist() == [{"content": "b"}]
 
 
 def test_a_folder_that_is_no_run_is_a_user_error(tmp_path: Path) -> None:

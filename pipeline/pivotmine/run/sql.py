@@ -7,6 +7,7 @@ written anew by every stage (and by `pivotmine sql`, for a run that was moved).
 from __future__ import annotations
 
 import contextlib
+import re
 from itertools import count, groupby
 from pathlib import Path
 
@@ -38,7 +39,8 @@ select
     first(segment_id order by turn_id) as segment_id,
     first("position" order by turn_id) as "position",
     first(tools_id order by turn_id) as tools_id,
-    first(domain order by turn_id) as domain
+    first(domain order by turn_id) as domain,
+    first(demonstration order by reject_reason is not null, turn_id) as demonstration
 from turns
 group by state_id;
 """
@@ -123,21 +125,51 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def query(run: Path, statement: str) -> pa.Table:
-    """The answer to one SQL statement over a run; a statement that DuckDB refuses is a UserError."""
+def query(run: Path, statement: str, *, unsafe: bool = False) -> pa.Table:
+    """The answer to the last of one or more SQL statements over a run; see `query_all`."""
+    return query_all(run, statement, unsafe=unsafe)[-1]
+
+
+def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Table]:
+    """The answers to SQL statements over a run, in order; UserError if DuckDB refuses one.
+
+    Only statements that read are run, and of all files only those of the run can be read: the statement may come from
+    a page or a model. `unsafe` lifts both.
+    """
     rundir.require_run(run)
     with contextlib.suppress(OSError):  # a run on a read-only disk can be queried all the same
         write_views(run)
     connection = connect(run)
     try:
-        answer = connection.sql(statement)
-        if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
-            raise UserError("the statement gives no table: ask with select")
-        table = answer.to_arrow_table()
+        if not unsafe:
+            connection.execute(
+                "set allowed_directories = $folders", {"folders": [f"{run.resolve()}/", f"{_escaped(run)}/"]}
+            )
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+        parsed = connection.extract_statements(statements)
+        if not unsafe and (refused := next((one for one in parsed if not _reads(connection, one)), None)):
+            kind = refused.type.name.replace("_", " ").lower()
+            raise UserError(f"sql: a statement of kind {kind} is not run, only reading ones are; --unsafe lifts this")
+        answers = [connection.sql(one.query) for one in parsed]
+        tables = [answer.to_arrow_table() for answer in answers if answer is not None]  # pyright: ignore[reportUnnecessaryComparison]
     except (duckdb.Error, pa.ArrowException) as error:
         # DuckDB repeats the statement below its message, and a message may quote a cell.
         raise UserError(f"DuckDB: {one_line(str(error).split(chr(10) * 2 + 'LINE ')[0])}") from None
-    return table.rename_columns(_distinct(table.column_names))
+    if not tables:
+        raise UserError("the statement gives no table: ask with select")
+    return [table.rename_columns(_distinct(table.column_names)) for table in tables]
+
+
+_EXPLAIN = re.compile(r"\s*explain\b(\s+analyze\b)?", re.IGNORECASE)
+
+
+def _reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:
+    """Whether a statement only reads. `explain analyze` runs what it explains, so that is looked at too."""
+    if statement.type != duckdb.StatementType.EXPLAIN:
+        return statement.type == duckdb.StatementType.SELECT
+    inner = connection.extract_statements(_EXPLAIN.sub("", statement.query, count=1))
+    return len(inner) == 1 and inner[0].type == duckdb.StatementType.SELECT
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -283,6 +283,7 @@ STATES = pa.schema(
         _column("position", _INT, "its position there: the state is the messages before it"),
         _column("tools_id", _STRING, "tools offered; null: none"),
         _column("domain", _STRING, "domain of its trajectory; null: none"),
+        _column("demonstration", _STRING, "the action of its first demonstration, else of its first turn, JSON"),
     ]
 )
 TABLES: dict[str, pa.Schema] = {

@@ -93,7 +93,7 @@ def pivot_rows(
     `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
     """
     demonstrations = _demonstrations(run, demonstrated)
-    first_states = _first_states(run)
+    first = first_states(run)
     provenance = _provenance(config, mined.policy, renderer)
     for state in track(state_messages(run, kept), "select", "states", len(kept)):
         turn = state.turn
@@ -115,8 +115,7 @@ def pivot_rows(
             **_action_columns(turn["action_format"], shown),
             **provenance,
         }
-        task, first = turn["task_id"], first_states[turn["trajectory_id"]]
-        key = f"task/{task}" if task is not None else f"state/{first}"
+        key = split_key(turn["task_id"], first[turn["trajectory_id"]])
         yield SPLITS[is_validation(key, config)], row
 
 
@@ -137,10 +136,15 @@ def _demonstration(state: StateMessages) -> dict[str, Any]:
     }
 
 
-def _first_states(run: Path) -> dict[str, str]:
+def first_states(run: Path) -> dict[str, str]:
     """The first state of each trajectory: what a trajectory without a task id is split by."""
     first = rundir.scan(run, "turns").filter(pl.col("turn_index") == 0)
     return dict(first.select("trajectory_id", "state_id").collect().iter_rows())
+
+
+def split_key(task_id: str | None, first_state_id: str) -> str:
+    """What a row is split by: its task, or the first state of a trajectory that names no task."""
+    return f"task/{task_id}" if task_id is not None else f"state/{first_state_id}"
 
 
 def _problem(

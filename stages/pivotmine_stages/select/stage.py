@@ -48,12 +48,12 @@ def select(config: SelectConfig, run: Path) -> dict[str, Any]:
         raise UserError(problem)
     record = choose_policy(run, config.policy)
     with rundir.stage_lock(run, f"select-{config.name}"):
-        mined = _mined(config, run, record)
+        mined = mined_profiles(config, run, record)
         identity = check_name(config, run, record.policy_id, mined.verifier_id)
         return _select(config, run, mined, identity)
 
 
-def _mined(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
+def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
@@ -95,8 +95,8 @@ def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str
 
 def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
-    turns = _usable_turns(run, config, mined)
-    chosen = choose_states(_candidates(turns, config, mined), config)
+    turns = usable_turns(run, config, mined)
+    chosen = choose_states(candidate_rows(turns, config, mined), config)
     rejects = [
         as_reject("select", turn["reject_reason"], turn, None)
         for turn in chosen.filter(pl.col("reject_reason").is_not_null()).iter_rows(named=True)
@@ -134,7 +134,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
     return summary
 
 
-def _usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame:
+def usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame:
     """Demonstrated turns in the order of the sources, with `place` and `num_turns`, the turns lost with a row.
 
     Of states that pass the gate only the turns whose demonstration does; with `all` every turn, each for itself.
@@ -157,7 +157,7 @@ def _usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame
     return pl.concat([good, turns.join(passing, on="state_id", how="anti")]).sort("place")
 
 
-def _candidates(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
+def candidate_rows(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
     """The rows that `choose_states` takes: one a state, with `all` one a turn."""
     if STRATEGIES[config.strategy].needs_profiles:
         turns = turns.unique("state_id", keep="first", maintain_order=True)

@@ -30,9 +30,9 @@ _SAME_PROGRAM = {
 }  # fmt: skip
 """Programs that may do the same as another, by the other's name."""
 _PLUMBING = frozenset((
-    "cat", "echo", "printf", "cd", "pwd", "true", "false", ":", "xargs", "test", "exit", "set", "export", "sleep", "time",
-    "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup", "let", "expr", "bc",
-    "basename", "dirname", "local", "declare", "shopt", "stdbuf",
+    "cat", "echo", "printf", "cd", "pwd", "true", "false", ":", "xargs", "test", "exit", "set", "export", "sleep",
+    "time", "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup",
+    "let", "expr", "bc", "basename", "dirname", "local", "declare", "shopt", "stdbuf",
 ))  # fmt: skip
 """Programs of which a compound command may have more or fewer and still do the same."""
 _SELECTORS = frozenset((

@@ -76,6 +76,7 @@ def prepare_calls(
     """
     demonstrated = demonstration.tool_calls
     if len(demonstrated) > MAX_PARALLEL:
+        plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
         return lambda action: _undecided(plain(action))
     wanted = [_wanted(state, call, read) for call in demonstrated]
 

@@ -1,0 +1,84 @@
+"""`pivotmine compare`: two profiles, by the states that changed class, or two selections, by the states chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine_stages.compare.options import CompareConfig
+from pivotmine_stages.compare.transitions import compared
+from pivotmine_stages.report.subject import differing, parse_subject, settings_of
+
+_PIVOTS = "pivots/"
+
+
+def compare(config: CompareConfig, run: Path) -> dict[str, Any]:
+    """What `compared` gives, with `words` (the settings in which the two differ), or the overlap of two selections.
+
+    UserError if a name fits nothing, or if a profile is compared with a selection.
+    """
+    rundir.require_run(run)
+    kinds = [text.startswith(_PIVOTS) for text in (config.one, config.other)]
+    if all(kinds):
+        return _selections(config, run)
+    if any(kinds):
+        raise UserError(f"{config.one} and {config.other}: compare two profiles or two selections (pivots/NAME)")
+    one, other = parse_subject(run, config.one), parse_subject(run, config.other)
+    if one == other:
+        raise UserError(f"{config.one} and {config.other} are the same profile: {one.name}")
+    found = compared(run, one, other, config.num_examples)
+    words = differing([settings_of(run, one), settings_of(run, other)])
+    return {"kind": "profiles", "one": one.name, "other": other.name, "words": words, **found}
+
+
+def _selections(config: CompareConfig, run: Path) -> dict[str, Any]:
+    states = [_selected(run, text.removeprefix(_PIVOTS)) for text in (config.one, config.other)]
+    groups = {
+        "both": states[0] & states[1],
+        f"only {config.one}": states[0] - states[1],
+        f"only {config.other}": states[1] - states[0],
+    }
+    rows = [
+        {"rows": name, "states": len(ids), "examples": sorted(ids)[: config.num_examples]}
+        for name, ids in groups.items()
+    ]
+    return {"kind": "selections", "one": config.one, "other": config.other, "groups": rows}
+
+
+def _selected(run: Path, name: str) -> set[str]:
+    # Only a folder that is there is read: the name is never a path of its own.
+    folder = next((path for path in (run / "pivots").glob("*") if path.name == name), None)
+    if folder is None:
+        known = ", ".join(sorted(path.name for path in (run / "pivots").glob("*"))) or "none"
+        raise UserError(f"no selection pivots/{name}: {run} has {known}")
+    files = [path for split in ("train", "validation") if (path := folder / f"{split}.parquet").exists()]
+    return set(rundir.scan(run, "pivots", files).select(pl.col("state_id")).collect()["state_id"])
+
+
+def compare_report(found: dict[str, Any]) -> str:
+    """The comparison as lines of text."""
+    lines = [f"{found['one']}  against  {found['other']}"]
+    if found["kind"] == "selections":
+        lines += [f"{row['states']:>7,} states in {row['rows']}: {_ids(row['examples'])}" for row in found["groups"]]
+    else:
+        lines += [f"  {name}: {words}" for name, words in zip(("first", "second"), found["words"], strict=True)]
+        lines.append(f"{found['shared']:,} states in both; {_mean(found['mean'])} -> {_mean(found['other_mean'])}")
+        lines += [_transition(row) for row in found["transitions"]]
+    return "\n".join(f"{'compare' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))
+
+
+def _transition(row: dict[str, Any]) -> str:
+    share = f"{row['share']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    return f"{row['from']:>9} -> {row['to']:<9} {row['states']:>7,}  {share:<22} {_ids(row['examples'])}"
+
+
+def _ids(state_ids: list[str]) -> str:
+    return " ".join(state_id[:12] for state_id in state_ids)
+
+
+def _mean(value: float | None) -> str:
+    return "no mean reward" if value is None else f"mean reward {value:.3f}"

@@ -1,0 +1,65 @@
+"""Two profiles of the same states: which states changed class, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from pivotmine_stages.report.subject import Subject, connect
+
+MAX_OTHERS = 6
+"""Other profiles that a report compares with."""
+_CLASSES = ("never", "sometimes", "always", "constant", "unscored")
+
+
+def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> dict[str, Any]:
+    """{name, shared, mean, other_mean, transitions}: a transition is {from, to, states, share, low, high, examples}.
+
+    `share` is of the states of class `from` under `one` that both profiles have; `low` and `high` are its 95 %
+    interval (Wilson 1927).
+    """
+    connection = connect(run, one)
+    # The second profile's rows are read through the run's own view: the index is of the first.
+    rows = connection.execute(_TRANSITIONS, [num_examples, other.policy_id, other.verifier_id]).fetchall()
+    means = connection.execute(_MEANS, [other.policy_id, other.verifier_id]).fetchall()[0]
+    rows.sort(key=lambda row: (_CLASSES.index(row[0]), _CLASSES.index(row[1])))
+    totals: dict[str, int] = {}
+    for start, _, states, _ in rows:
+        totals[start] = totals.get(start, 0) + states
+    transitions = [
+        {"from": start, "to": end, "states": states, **_share(states, totals[start]), "examples": examples}
+        for start, end, states, examples in rows
+    ]
+    return {
+        "name": other.name,
+        "shared": means[0],
+        "mean": means[1],
+        "other_mean": means[2],
+        "transitions": transitions,
+    }
+
+
+def _share(count: int, of: int) -> dict[str, float]:
+    low, high = wilson(count, of)
+    return {"share": count / of, "low": low, "high": high}
+
+
+def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a share: `count` of `of` (Wilson, JASA 22, 1927)."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share, square = count / of, z * z
+    centre = (share + square / (2 * of)) / (1 + square / of)
+    half = z / (1 + square / of) * (share * (1 - share) / of + square / (4 * of * of)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+_TRANSITIONS = """
+    select i.class, coalesce(p.reward_class, 'unscored') as other, count(*),
+        list_slice(list(i.state_id order by i.state_id), 1, ?)
+    from state_index i join profiles p using (state_id) where p.policy_id = ? and p.verifier_id = ? group by 1, 2
+"""
+_MEANS = """
+    select count(*), avg(i.mean), avg(p.mean)
+    from state_index i join profiles p using (state_id) where p.policy_id = ? and p.verifier_id = ?
+"""

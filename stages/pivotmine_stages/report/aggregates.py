@@ -1,0 +1,175 @@
+"""Exact figures over all states of a subject: the funnel, the classes, the outcomes, the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pivotmine.run import rundir
+from pivotmine_stages.report.subject import Subject
+
+CLASSES = ("never", "sometimes", "always", "constant", "unscored")
+NUM_BINS = 20
+"""Bars of the histogram of mean rewards, each 0.05 wide; a mean of 1 falls into the last."""
+GROUPS = {"domain": "domain", "tool": "tool", "depth": "depth_from", "prompt tokens": "prompt_from"}
+"""What the classes are shown by -> the column of `state_index`; the last two are lower bounds."""
+MAX_GROUPS = 30
+
+
+def aggregates(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """`classes`, `means` (histogram by class), `by` (classes by group), `outcomes`, `variances`, `decided`."""
+    return {
+        "classes": _counts(connection, "select class, count(*) from state_index group by all"),
+        "means": _histogram(connection),
+        "by": {name: _by(connection, column) for name, column in GROUPS.items()},
+        "outcomes": _outcomes(connection),
+        "variances": connection.execute(_VARIANCES).fetchall(),
+        "totals": _row(connection, _TOTALS),
+    }
+
+
+def _histogram(connection: duckdb.DuckDBPyConnection) -> list[dict[str, int]]:
+    """One dict a bin: class -> states."""
+    bins: list[dict[str, int]] = [{} for _ in range(NUM_BINS)]
+    for number, kind, count in connection.execute(_MEANS.format(bins=NUM_BINS)).fetchall():
+        bins[number][kind] = count
+    return bins
+
+
+def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, Any]]:
+    """The largest groups: {group, states, classes, mean, decided}; the rest as one group `others`."""
+    groups = connection.execute(_BY.format(column=column)).fetchall()
+    names = [group for group, *_ in groups]
+    if column in ("depth_from", "prompt_from"):
+        names.sort(key=lambda value: -1 if value is None else value)
+    shown: list[dict[str, Any]] = [
+        {"group": group, "states": states, "classes": _pairs(classes), "mean": mean, "decided": decided}
+        for group, states, classes, mean, decided in sorted(groups, key=lambda row: names.index(row[0]))
+    ]
+    rest = shown[MAX_GROUPS:]
+    if not rest:
+        return shown
+    classes = {kind: sum(int(group["classes"].get(kind, 0)) for group in rest) for kind in CLASSES}
+    states = sum(int(group["states"]) for group in rest)
+    others = {"group": f"{len(rest)} others", "states": states, "classes": classes}
+    return [*shown[:MAX_GROUPS], {**others, "mean": None, "decided": None}]
+
+
+def _outcomes(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """{outcome, samples, states, example}, the most frequent first; `example` is a state_id."""
+    names = ("outcome", "samples", "states", "example")
+    return [dict(zip(names, row, strict=True)) for row in connection.execute(_OUTCOMES).fetchall()]
+
+
+def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -> list[dict[str, Any]]:
+    """From turns to rows: {step, count, lost: [{reason, count, example}]}; `lost` stands behind the step before."""
+    steps = _row(connection, _FUNNEL)
+    rows = [
+        ("trajectories", steps["trajectories"], _lost(connection, "stage = 'extract' and turn_id is null")),
+        ("turns", steps["turns"], []),
+        ("demonstrations", steps["demonstrations"], _lost(connection, "stage = 'extract' and turn_id is not null")),
+        ("demonstrated states", steps["states"], []),
+        ("sampled states", steps["sampled"], _lost(connection, "stage = 'rollout'")),
+        ("scored states", steps["scored"], _lost(connection, "stage = 'score'")),
+        ("states whose rewards differ", steps["sometimes"], []),
+    ]
+    if name is not None:
+        rows.append((f"rows of pivots/{name}", _num_rows(connection, name), _lost_by_select(run, name)))
+    return [{"step": step, "count": count, "lost": lost} for step, count, lost in rows]
+
+
+def cost(run: Path, subject: Subject) -> dict[str, Any]:
+    """What sampling the policy took: samples, tokens, seconds of sampling (null: recorded elsewhere)."""
+    rollouts = rundir.scan(run, "rollouts", sorted((run / "rollouts" / subject.policy_id).glob("*.parquet")))
+    total = rollouts.select(samples=pl.len(), generated_tokens=pl.col("num_tokens").sum()).collect().row(0, named=True)
+    prompts = rollouts.group_by("state_id").agg(pl.col("num_prompt_tokens").max()).select(pl.sum("num_prompt_tokens"))
+    manifests = [
+        one for one in rundir.read_manifests(run, "rollout") if one["config"]["policy_id"] == subject.policy_id
+    ]
+    seconds = sum(one["summary"].get("sampling_s") or 0.0 for one in manifests)
+    return {**total, "prompt_tokens": prompts.collect().item(), "sampling_s": round(seconds, 2) if manifests else None}
+
+
+def _lost(connection: duckdb.DuckDBPyConnection, where: str) -> list[dict[str, Any]]:
+    return dicts(connection, _LOST.format(where=where))
+
+
+def _lost_by_select(run: Path, name: str) -> list[dict[str, Any]]:
+    folder = rundir.rejects_dir(run, "select", {"name": name})
+    rejects = rundir.scan(run, "rejects", sorted(folder.glob("*.parquet")))
+    counted = rejects.group_by("reason").agg(count=pl.len(), example=pl.col("state_id").min())
+    return counted.sort("count", "reason", descending=[True, False]).collect().to_dicts()
+
+
+def _num_rows(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    return connection.execute("select count(*) from pivots where pivots_name = ?", [name]).fetchall()[0][0]
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, int]:
+    found = dict(connection.execute(query).fetchall())
+    return {kind: found.get(kind, 0) for kind in CLASSES}
+
+
+def _pairs(struct: list[dict[str, Any]]) -> dict[str, int]:
+    return {pair["class"]: pair["states"] for pair in struct}
+
+
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    return dicts(connection, query)[0]
+
+
+def dicts(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of an answer, each as a dict by column name."""
+    answer = connection.execute(query, list(values))
+    names = [column[0] for column in answer.description or []]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+_MEANS = """
+    select least(floor(mean * {bins}), {bins} - 1)::int, class, count(*)
+    from state_index where mean is not null group by all
+"""
+_BY = """
+    with counted as (
+        select {column} as g, class, count(*) as states from state_index group by all
+    ), whole as (
+        select {column} as g, count(*) as states, avg(mean) as mean, sum(num_scored) / sum(num_samples) as decided
+        from state_index group by all
+    )
+    select c.g, any_value(w.states), list({{'class': c.class, 'states': c.states}}), any_value(mean), any_value(decided)
+    from counted c join whole w on c.g is not distinct from w.g group by c.g
+    order by any_value(w.states) desc, c.g
+"""
+_OUTCOMES = """
+    select outcome, count(*), count(distinct state_id), min(state_id)
+    from samples group by outcome order by count(*) desc, outcome
+"""
+_VARIANCES = """
+    select mean, variance, count(*) from state_index where mean is not null group by all order by all
+"""
+_TOTALS = """
+    select
+        count(*) as states, sum(num_samples)::bigint as samples, sum(num_scored)::bigint as scored, avg(mean) as mean,
+        max(num_samples) as max_samples, min(num_samples) as min_samples,
+        count(*) filter (kind = 'tool_call' and not offers_tools) as calls_without_tools,
+        count(*) filter (kind = 'tool_call') as call_states
+    from state_index
+"""
+_FUNNEL = """
+    select
+        (select count(*) from trajectories) as trajectories,
+        (select count(*) from turns) as turns,
+        (select count(*) from turns where reject_reason is null) as demonstrations,
+        (select count(distinct state_id) from turns where reject_reason is null) as states,
+        (select count(*) from state_index) as sampled,
+        (select count(*) from state_index where num_scored > 0) as scored,
+        (select count(*) from state_index where class = 'sometimes') as sometimes
+"""
+_LOST = """
+    select reason, count(*)::bigint as count, min(coalesce(detail, '')) as example
+    from (select distinct * from rejects where {where}) group by reason order by count desc, reason
+"""

@@ -1,0 +1,164 @@
+"""One state as a person looks at it: the conversation, the demonstrations, the samples by what they do.
+
+Everything here is text of strangers and models: it leaves this module as JSON values, never as markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+
+from pivotmine.messages import text_of
+from pivotmine_stages.report.aggregates import dicts
+
+MAX_CHARS = 20_000
+"""Characters of one text that are shown; what is cut off is counted."""
+
+
+def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Each state in full, in the order given; states that are not in the index are left out.
+
+    Keys: state (its row of `state_index`), messages (ids into `message_texts`), tools (list of {name, text}),
+    demonstrations (list of {turn_id, outcome, usable, action}), samples (`sample_groups`), before and after (the
+    neighbouring states of the trajectory: {state_id, class}; null: none).
+    """
+    wanted = list(state_ids)
+    rows = {row["state_id"]: row for row in dicts(connection, _INDEX, [wanted])}
+    conversations = dict(connection.execute(_CONVERSATIONS, [wanted]).fetchall())
+    demonstrations = _grouped(connection.execute(_DEMONSTRATIONS, [wanted]).fetchall())
+    samples = sample_groups(connection, wanted)
+    tools = dict(connection.execute("select tools_id, tools from tools").fetchall())
+    around = _neighbours(connection, wanted)
+    return [
+        {
+            "state": row,
+            "messages": conversations.get(state_id, []),
+            "tools": _tools(tools.get(row["tools_id"])),
+            "demonstrations": [
+                {"turn_id": turn_id, "outcome": outcome, "reject_reason": reason, "action": action_of(text)}
+                for turn_id, outcome, reason, text in demonstrations.get(state_id, [])
+            ],
+            "samples": samples.get(state_id, []),
+            **around.get(state_id, {"before": None, "after": None}),
+        }
+        for state_id in wanted
+        if (row := rows.get(state_id)) is not None
+    ]
+
+
+def message_texts(connection: duckdb.DuckDBPyConnection, message_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """By message id: {role, text, reasoning, calls: [{name, arguments}]}, long texts cut."""
+    wanted = list(dict.fromkeys(message_ids))
+    found = connection.execute(
+        "select message_id, message from messages where message_id in (select unnest(?))", [wanted]
+    )
+    return {message_id: _message(json.loads(text)) for message_id, text in found.fetchall()}
+
+
+def sample_groups(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """By state: samples that do the same as one group, the best reward and the most frequent first.
+
+    Keys: count, reward (null: none was given), outcome, detail, action, indices (the first samples' indices).
+    """
+    rows = connection.execute(_SAMPLES, [list(state_ids)]).fetchall()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for state_id, reward, outcome, detail, action, indices in rows:
+        group = {"count": len(indices), "reward": reward, "outcome": outcome, "detail": detail}
+        found.setdefault(state_id, []).append({**group, "action": action_of(action), "indices": indices[:16]})
+    return found
+
+
+def action_of(text: str) -> dict[str, Any]:
+    """A stored action as {text, reasoning, calls: [{name, arguments}], broken: [text]}."""
+    action = json.loads(text)
+    return {
+        "text": cut(action.get("message") or ""),
+        "reasoning": cut(action.get("reasoning") or ""),
+        "calls": [{"name": call["name"], "arguments": call["arguments"]} for call in action.get("tool_calls") or []],
+        "broken": [cut(piece["text"]) for piece in action.get("unparsed") or []],
+    }
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning and its end with what is left out between them counted."""
+    if len(text) <= MAX_CHARS:
+        return text
+    half = MAX_CHARS // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters not shown ...]\n{text[-half:]}"
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    calls = [call.get("function") or {} for call in message.get("tool_calls") or [] if isinstance(call, dict)]
+    if isinstance(message.get("function_call"), dict):
+        calls.append(message["function_call"])
+    return {
+        "role": str(message.get("role")),
+        "text": cut(text_of(message.get("content"))),
+        "reasoning": cut(str(message.get("reasoning_content") or message.get("reasoning") or "")),
+        "calls": [{"name": str(call.get("name")), "arguments": _arguments(call.get("arguments"))} for call in calls],
+    }
+
+
+def _arguments(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return cut(given)
+
+
+def _tools(text: str | None) -> list[dict[str, str]]:
+    tools = [tool.get("function") or {} for tool in json.loads(text or "[]") if isinstance(tool, dict)]
+    return [
+        {"name": str(tool.get("name")), "text": cut(json.dumps(tool, ensure_ascii=False, indent=1))} for tool in tools
+    ]
+
+
+def _grouped(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for state_id, *rest in rows:
+        found.setdefault(state_id, []).append(tuple(rest))
+    return found
+
+
+def _neighbours(connection: duckdb.DuckDBPyConnection, state_ids: list[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for state_id, before, before_class, after, after_class in connection.execute(_NEIGHBOURS, [state_ids]).fetchall():
+        found[state_id] = {
+            "before": before and {"state_id": before, "class": before_class},
+            "after": after and {"state_id": after, "class": after_class},
+        }
+    return found
+
+
+_INDEX = "select * from state_index where state_id in (select unnest(?))"
+_CONVERSATIONS = """
+    select state_id, list_slice(message_ids, 1, position)
+    from state_index join segments using (segment_id) where state_id in (select unnest(?))
+"""
+_DEMONSTRATIONS = """
+    select state_id, turn_id, outcome, reject_reason, demonstration
+    from turns where state_id in (select unnest(?)) order by reject_reason is not null, turn_id
+"""
+_SAMPLES = """
+    select state_id, reward, outcome, any_value(detail), action, list(sample_index order by sample_index) as indices
+    from samples where state_id in (select unnest(?)) group by state_id, reward, outcome, action
+    order by state_id, reward desc nulls last, len(indices) desc, action
+"""
+_NEIGHBOURS = """
+    with asked as (select state_id, trajectory_id, turn_index from turns join (
+        select turn_id from state_index where state_id in (select unnest(?))
+    ) using (turn_id)), around as (
+        select a.state_id, t.state_id as other, t.turn_index - a.turn_index as step
+        from asked a join turns t using (trajectory_id) where abs(t.turn_index - a.turn_index) = 1
+    )
+    select
+        a.state_id,
+        any_value(a.other) filter (step = -1), any_value(i.class) filter (step = -1),
+        any_value(a.other) filter (step = 1), any_value(i.class) filter (step = 1)
+    from around a left join state_index i on i.state_id = a.other group by a.state_id
+"""

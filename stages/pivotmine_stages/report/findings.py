@@ -1,0 +1,164 @@
+"""What the figures mean: a verdict with its reasons, what to do next, and what looks wrong."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from pivotmine.run import rundir
+
+MIN_HELD_OUT = 20
+"""Rows below which a held-out mean says little: its 95 % interval is then above 0.2 wide on each side."""
+MIN_LOGPROB = math.log(1e-6)
+"""A demonstration less likely than this is rather a fault of format or verifier than a hard state."""
+MAX_SUSPECTS = 50
+
+
+class Finding(NamedTuple):
+    level: str
+    """`red`: do not train on this; `amber`: look first; `green`."""
+    text: str
+
+
+def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audit: str | None) -> list[Finding]:
+    """Everything that speaks against training on the selection, the worst first; one green line if nothing does.
+
+    figures: `aggregates`; dataset: {name, train, validation}, None if nothing is selected; audit: its verdict in one
+    line, None if none was run.
+    """
+    totals, classes = figures["totals"], figures["classes"]
+    outcomes = {row["outcome"]: row["samples"] for row in figures["outcomes"]}
+    samples = max(totals["samples"] or 0, 1)
+    found = [
+        _share("calls offered no tools", totals["calls_without_tools"], totals["call_states"], 0.01, 0.2),
+        _share("samples truncated", outcomes.get("truncated", 0), samples, 0.02, 0.2),
+        _share("samples undecided", samples - (totals["scored"] or 0), samples, 0.05, 0.5),
+        _share("states unscored", classes["unscored"], totals["states"], 0.02, 0.5),
+        _share("samples with an unreadable call", outcomes.get("invalid_call", 0), samples, 0.05, 0.3),
+        *_one_class(figures["by"]["domain"]),
+        _audited(audit),
+        _selected(classes, dataset),
+        _held_out(dataset),
+    ]
+    bad = [finding for finding in found if finding is not None]
+    bad.sort(key=lambda finding: finding.level != "red")
+    return bad or [Finding("green", "nothing speaks against training on this selection")]
+
+
+def level_of(found: list[Finding]) -> str:
+    """The worst level: red, amber or green."""
+    return next((level for level in ("red", "amber") if any(one.level == level for one in found)), "green")
+
+
+def _share(what: str, count: int, of: int, amber: float, red: float) -> Finding | None:
+    share = count / of if of else 0.0
+    if share < amber:
+        return None
+    return Finding("red" if share >= red else "amber", f"{share:.0%} of {what}: {count:,} of {of:,}")
+
+
+def _one_class(domains: list[dict[str, Any]]) -> list[Finding]:
+    plain = [one for one in domains if one["states"] >= MIN_HELD_OUT and one["group"]]
+    alone = {
+        one["group"]: kind for one in plain for kind in ("never", "always") if one["classes"].get(kind) == one["states"]
+    }
+    return [Finding("amber", f"domain {name}: every state is {kind}") for name, kind in sorted(alone.items())]
+
+
+def _audited(audit: str | None) -> Finding | None:
+    if audit is None:
+        return Finding("amber", "the verifier was not put on trial on this run")
+    return None if audit.startswith("fit") else Finding("red", f"audit: {audit}")
+
+
+def _selected(classes: Mapping[str, int], dataset: Mapping[str, Any] | None) -> Finding | None:
+    if not classes["sometimes"]:
+        return Finding("red", "no state has rewards that differ: GRPO has nothing to learn from here")
+    if dataset is None:
+        return Finding("amber", "nothing is selected yet")
+    return None if dataset["train"] else Finding("red", f"pivots/{dataset['name']} has no training row")
+
+
+def _held_out(dataset: Mapping[str, Any] | None) -> Finding | None:
+    if dataset is None or dataset["validation"] >= MIN_HELD_OUT:
+        return None
+    return Finding("amber", f"{dataset['validation']} held-out rows: below {MIN_HELD_OUT} their mean says little")
+
+
+def next_steps(
+    run: Path,
+    figures: Mapping[str, Any],
+    dataset: Mapping[str, Any] | None,
+    audit: str | None,
+    settings: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """The three things most worth doing: {why, command}."""
+    at = shlex.quote(str(run))
+    outcomes = {row["outcome"]: row["samples"] for row in figures["outcomes"]}
+    totals, classes = figures["totals"], figures["classes"]
+    truncated = outcomes.get("truncated", 0) / max(totals["samples"] or 0, 1)
+    steps: list[dict[str, str]] = []
+    if totals["calls_without_tools"]:
+        why = "The policy cannot know tools that it is not offered."
+        steps.append({"why": why, "command": "pivotmine extract SOURCE --run NEW_RUN --tools tools.json"})
+    if truncated >= 0.02 and (budget := settings.get("max_new_tokens")):
+        why = f"{truncated:.0%} of the samples hit the budget of {budget} tokens."
+        steps.append({"why": why, "command": f"pivotmine rollout {at} --model MODEL --max-new-tokens {2 * budget}"})
+    if audit is None:
+        why = "Find out what the verifier pays before a policy does."
+        steps.append({"why": why, "command": f"pivotmine audit {at}"})
+    if classes["sometimes"] and dataset is None:
+        why = f"{classes['sometimes']:,} states have rewards that differ."
+        steps.append({"why": why, "command": f"pivotmine select {at}"})
+    if classes["never"]:
+        why = f"Look at states that are never solved ({classes['never']:,})."
+        steps.append({"why": why, "command": f"pivotmine show {at} --class never -n 3"})
+    if dataset is not None and dataset["train"]:
+        folder = shlex.quote(str(run / "pivots" / dataset["name"]))
+        why = f"Train on the {dataset['train']:,} selected rows."
+        steps.append({"why": why, "command": f"pivotmine-train --dataset {folder} --model MODEL --output_dir OUT"})
+    return steps[:3]
+
+
+def suspects(connection: duckdb.DuckDBPyConnection, num_stored: int = MAX_SUSPECTS) -> list[dict[str, Any]]:
+    """States to look at: {state_id, why}; at most `num_stored` of each kind, the clearest first."""
+    asked = {
+        "never solved, and all samples do the same": _UNANIMOUS,
+        "another verifier disagrees": _DISAGREEING,
+        f"the demonstration is less likely than {math.exp(MIN_LOGPROB):.0e}": _UNLIKELY,
+    }
+    return [
+        {"state_id": state_id, "why": why, "detail": detail}
+        for why, query in asked.items()
+        for state_id, detail in connection.execute(query.format(limit=num_stored, logprob=MIN_LOGPROB)).fetchall()
+    ]
+
+
+def audit_verdict(run: Path) -> str | None:
+    """The last verdict line of `audit`; None if none was run."""
+    manifests = rundir.read_manifests(run, "audit")
+    return str(manifests[-1]["summary"].get("verdict")) if manifests else None
+
+
+_UNANIMOUS = """
+    select state_id, num_samples || ' samples, one action' from state_index
+    where class = 'never' and num_actions = 1 and num_samples >= 4 order by num_samples desc, state_id limit {limit}
+"""
+# Only verdicts of the same policy on the same sample are compared.
+_DISAGREEING = """
+    select a.state_id, count(*) || ' samples judged otherwise by ' || any_value(b.verifier_id)
+    from samples a join scores b using (policy_id, state_id, sample_index)
+    where b.verifier_id <> a.verifier_id and abs(a.reward - b.reward) > 0.5
+    group by a.state_id order by count(*) desc, a.state_id limit {limit}
+"""
+_UNLIKELY = """
+    select t.state_id, 'log-probability ' || round(max(t.logprob), 1)
+    from triage t semi join samples using (policy_id, state_id)
+    where t.logprob is not null group by t.state_id having max(t.logprob) < {logprob}
+    order by max(t.logprob), t.state_id limit {limit}
+"""

@@ -1,0 +1,198 @@
+"""`pivotmine report`: one self-contained HTML file of what was mined, which makes no request."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine_stages.compare.transitions import MAX_OTHERS, compared
+from pivotmine_stages.report.aggregates import aggregates, cost, funnel
+from pivotmine_stages.report.details import details, message_texts, sample_groups
+from pivotmine_stages.report.findings import audit_verdict, findings, level_of, next_steps, suspects
+from pivotmine_stages.report.options import ReportConfig
+from pivotmine_stages.report.page import render
+from pivotmine_stages.report.subject import Subject, choose_subject, connect, differing, settings_of, subjects
+from pivotmine_stages.select.preview import rows_by_bound
+
+MAX_BYTES = 15_000_000
+"""Size of the page."""
+_STATES_BYTES = 11_000_000
+"""What the states and their messages may take of it, as JSON."""
+_STATES_AT_ONCE = 200
+_ROW = ("state_id", "class", "mean", "variance", "num_samples", "num_scored", "outcomes", "domain", "kind", "tool")
+_COLUMNS = (*_ROW, "depth", "prompt_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSummary:
+    path: str
+    """The file."""
+    num_bytes: int
+    states: int
+    """Profiled states of the policy and verifier."""
+    embedded_states: int
+    """States that the page holds in full."""
+    verdict: str
+    """red, amber or green."""
+    seconds: float
+
+
+def report(config: ReportConfig, run: Path) -> ReportSummary:
+    """Write the page; UserError if nothing is scored."""
+    started = time.monotonic()
+    subject = choose_subject(run, config.policy, config.verifier)
+    connection = connect(run, subject)
+    facts = page_facts(connection, run, subject, config)
+    data = {**facts["data"], **_embedded(connection, run, subject, config, facts["data"])}
+    page = render(facts, data)
+    path = Path(config.output) if config.output else run / "report.html"
+    if path.is_dir():
+        raise UserError(f"--output {path} is a folder: name a file")
+    rundir.write_text(path, page)
+    return ReportSummary(
+        path=str(path),
+        num_bytes=len(page.encode()),
+        states=facts["data"]["figures"]["totals"]["states"],
+        embedded_states=len(data["index"]),
+        verdict=facts["level"],
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def page_facts(
+    connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject, config: ReportConfig
+) -> dict[str, Any]:
+    """What the page says without its states: `data` for its script, the rest for its template."""
+    figures = aggregates(connection)
+    settings = settings_of(run, subject)
+    dataset = _dataset(run, subject, config.name)
+    audit = audit_verdict(run)
+    found = findings(figures, dataset, audit)
+    bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])
+    return {
+        "title": run.resolve().name,
+        "subtitle": f"{subject.policy_id} under {subject.verifier_id}",
+        "level": level_of(found),
+        "answer": _answer(figures, dataset),
+        "findings": found,
+        "settings": _settings(settings, figures, dataset),
+        "cost": _cost(cost(run, subject), config.price_per_hour),
+        "next_steps": next_steps(run, figures, dataset, audit, settings),
+        "data": {
+            "figures": figures,
+            "funnel": funnel(connection, run, None if dataset is None else str(dataset["name"])),
+            "suspects": suspects(connection),
+            "bounds": bounds,
+            "max_mean": dataset["config"]["max_mean"] if dataset else 0.6,
+            "served": False,
+        },
+    }
+
+
+def _embedded(
+    connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject, config: ReportConfig, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """The states that fit: those that the page links to first, then a fixed random order."""
+    linked = [one["state_id"] for one in facts["suspects"]] + [row["example"] for row in facts["figures"]["outcomes"]]
+    others = [other for other in subjects(run) if other != subject][:MAX_OTHERS]
+    pairs = [compared(run, subject, other) for other in others]
+    linked += [state_id for pair in pairs for row in pair["transitions"] for state_id in row["examples"]]
+    order = connection.execute(_ORDER, [linked, config.max_states]).fetchall()
+    wanted = [state_id for (state_id,) in order]
+    index: list[dict[str, Any]] = []
+    whole: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+    size = 0
+    for start in range(0, len(wanted), _STATES_AT_ONCE):
+        found = details(connection, wanted[start : start + _STATES_AT_ONCE])
+        new = {key for one in found for key in one["messages"]} - messages.keys()
+        texts = message_texts(connection, sorted(new))
+        size += len(json.dumps([found, texts]))
+        if size > _STATES_BYTES and index:
+            break
+        messages |= texts
+        whole |= {one["state"]["state_id"]: one for one in found}
+        index += [index_row(one["state"]) for one in found]
+    words = differing([settings_of(run, one) for one in (subject, *others)])[1:]
+    return {
+        "index": index,
+        "details": whole,
+        "messages": messages,
+        "others": [
+            {**pair, "words": text, "samples": sample_groups(connect(run, other), list(whole))}
+            for pair, text, other in zip(pairs, words, others, strict=True)
+        ],
+    }
+
+
+def index_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the list of states: the columns that it shows, and the words that a search looks through."""
+    return {**{name: row[name] for name in _COLUMNS}, "words": f"{row['domain']} {row['demonstration'][:400]}"}
+
+
+def _dataset(run: Path, subject: Subject, name: str) -> dict[str, Any] | None:
+    """{name, train, validation, config} of the selection of that name from these profiles; None if there is none."""
+    manifests = [one for one in rundir.read_manifests(run, "select") if one["config"]["name"] == name]
+    fitting = [
+        one
+        for one in manifests
+        if one["config"]["policy"] == subject.policy_id and one["config"]["verifier"] == subject.verifier_id
+    ]
+    if not fitting:
+        return None
+    last = fitting[-1]
+    return {**{key: last["summary"][key] for key in ("name", "train", "validation")}, "config": last["config"]}
+
+
+def _answer(figures: dict[str, Any], dataset: dict[str, Any] | None) -> str:
+    classes, totals = figures["classes"], figures["totals"]
+    of = f"{classes['sometimes']:,} of {totals['states']:,} profiled states have rewards that differ"
+    if dataset is None:
+        return f"{of}; nothing is selected yet"
+    return (
+        f"{of}; pivots/{dataset['name']} has {dataset['train']:,} training and {dataset['validation']:,} held-out rows"
+    )
+
+
+def _settings(
+    settings: dict[str, Any], figures: dict[str, Any], dataset: dict[str, Any] | None
+) -> list[tuple[str, str]]:
+    totals = figures["totals"]
+    low, high = totals["min_samples"], totals["max_samples"]
+    shown = {key: value for key, value in settings.items() if value is not None and key != "verifier options"}
+    rows = [(key, str(value)[:12] if key in ("template", "weights") else str(value)) for key, value in shown.items()]
+    rows.append(("samples per state", f"{high}" if low == high else f"{low} to {high}"))
+    if dataset is not None:
+        chosen = dataset["config"]
+        rows.append(("rule", f"{chosen['strategy']}, mean below {chosen['max_mean']}"))
+    return rows
+
+
+def _cost(taken: dict[str, Any], price_per_hour: float | None) -> list[tuple[str, str]]:
+    names = ("samples", "generated_tokens", "prompt_tokens")
+    rows = [(name.replace("_", " "), f"{taken[name]:,}") for name in names if taken[name] is not None]
+    hours = None if taken["sampling_s"] is None else taken["sampling_s"] / 3600
+    if hours is not None:
+        rows.append(("hours of sampling", f"{hours:,.3f}"))
+    if hours is not None and price_per_hour is not None:
+        rows.append(("price", f"{hours * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour"))
+    return rows
+
+
+# What the page links to comes first; then a fixed random order, so that the sample is a fair one.
+_ORDER = """
+    select state_id from state_index
+    order by list_position(?, state_id) nulls last, hash(state_id), state_id limit ?
+"""
+
+
+def as_json(summary: ReportSummary) -> dict[str, Any]:
+    """The summary for `--json`."""
+    return asdict(summary)

@@ -1,0 +1,154 @@
+"""What is looked at: one policy under one verifier, their settings in words, and an index of their states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir, sql
+from pivotmine_stages.policy.record import PolicyRecord, load_policy
+
+DEPTHS = (0, 1, 2, 4, 8, 16, 32)
+"""Lower bounds of the groups of turns by their place in the trajectory."""
+PROMPT_TOKENS = (0, 256, 1024, 4096, 16384, 65536)
+"""Lower bounds of the groups of states by the length of their prompt, in tokens."""
+
+
+class Subject(NamedTuple):
+    policy_id: str
+    verifier_id: str
+
+    @property
+    def name(self) -> str:
+        """Both ids, as `--compare` and `pivotmine compare` take them."""
+        return f"{self.policy_id}/{self.verifier_id}"
+
+
+def subjects(run: Path) -> list[Subject]:
+    """Every policy and verifier that has profiles, in the order of their names."""
+    paths = sorted((run / "scores").glob("*/*/profiles.parquet"))
+    return [Subject(path.parent.parent.name, path.parent.name) for path in paths]
+
+
+def choose_subject(run: Path, policy: str | None, verifier: str | None) -> Subject:
+    """The only profiled policy and verifier whose ids contain the given parts; else UserError with what differs."""
+    rundir.require_run(run)
+    known = subjects(run)
+    found = [one for one in known if (policy or "") in one.policy_id and (verifier or "") in one.verifier_id]
+    if not known:
+        raise UserError(f"{run} has no profiles: run `pivotmine score` first")
+    if not found:
+        raise UserError(f"no profile matches: {run} has {', '.join(one.name for one in known)}")
+    exact = [one for one in found if policy in (None, one.policy_id) and verifier in (None, one.verifier_id)]
+    if len(found) > 1 and len(exact) != 1:
+        words = "; ".join(f"{one.name} ({text})" for one, text in zip(found, told_apart(run, found), strict=True))
+        raise UserError(f"{len(found)} profiles match, choose one with --policy and --verifier: {words}")
+    return exact[0] if len(exact) == 1 else found[0]
+
+
+def parse_subject(run: Path, text: str) -> Subject:
+    """`POLICY` or `POLICY/VERIFIER`, each in full or in part, as a subject; UserError if none or several match."""
+    policy, _, verifier = text.partition("/")
+    return choose_subject(run, policy, verifier or None)
+
+
+def settings_of(run: Path, subject: Subject) -> dict[str, Any]:
+    """All settings of a policy and its verifier, flat: `temperature`, `max_new_tokens`, `verifier`, ..."""
+    record = load_policy(run, subject.policy_id)
+    folder = run / "scores" / subject.policy_id / subject.verifier_id
+    verifier = rundir.read_json(folder / "verifier.json", "delete it and run the same `pivotmine score` again")
+    return {**policy_settings(record), "verifier": verifier["verifier"], "verifier options": verifier["options"]}
+
+
+def policy_settings(record: PolicyRecord) -> dict[str, Any]:
+    """What makes a policy, without the ids and paths that only a program reads."""
+    named = {"policy": record.name, "engine": record.engine, "model": Path(record.model).name}
+    others = {"adapter": record.adapter and Path(record.adapter).name, "template": record.template_hash}
+    return {**named, **record.sampling, **others, "weights": record.weights_hash, **record.template_options}
+
+
+def told_apart(run: Path, among: Sequence[Subject]) -> list[str]:
+    """For each subject the settings in which it differs from the others, in words."""
+    return differing([settings_of(run, one) for one in among])
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each mapping, `key value` of the keys whose values are not the same in all; `the only one` for one alone."""
+    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if _differs(key, settings)]
+    if len(settings) < 2:
+        return ["the only one"] * len(settings)
+    return [", ".join(f"{key} {_word(one.get(key))}" for key in keys) or "the same settings" for one in settings]
+
+
+def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return len({json.dumps(one.get(key), sort_keys=True) for one in settings}) > 1
+
+
+def _word(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
+    """DuckDB over the run with the subject's rows: tables `state_index` and `turn_index`, views `samples`, `told`.
+
+    `state_index` has a row per profiled state: state_id, class (`unscored` if nothing is scored), mean, variance,
+    num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools, and the
+    turn it is shown by.
+    """
+    connection = sql.connect(run)
+    literals = {name: _literal(value) for name, value in subject._asdict().items()}
+    for statement in _VIEWS:
+        connection.execute(statement.format(**literals))
+    return connection
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _bucket(column: str, bounds: Sequence[int]) -> str:
+    """SQL for the greatest of `bounds` that is not above the column."""
+    cases = " ".join(f"when {column} >= {bound} then {bound}" for bound in reversed(bounds))
+    return f"case {cases} end"
+
+
+# A state is shown by its first demonstration, or by its first turn if it has none.
+_VIEWS = (
+    """
+    create temp view samples as
+    select * from scores where policy_id = {policy_id} and verifier_id = {verifier_id}
+    """,
+    """
+    create temp view told as
+    select * from profiles where policy_id = {policy_id} and verifier_id = {verifier_id}
+    """,
+    f"""
+    create temp table state_index as
+    with shown as (
+        select * from turns
+        qualify row_number() over (partition by state_id order by reject_reason is not null, turn_id) = 1
+    ), prompts as (
+        select state_id, max(num_prompt_tokens) as prompt_tokens
+        from rollouts where policy_id = {{policy_id}} group by state_id
+    ), happened as (
+        select state_id, list_sort(list(distinct outcome)) as outcomes, count(distinct action) as num_actions
+        from samples group by state_id
+    )
+    select
+        state_id, coalesce(reward_class, 'unscored') as class, mean, variance, num_samples, num_scored, gate,
+        coalesce(outcomes, []) as outcomes, coalesce(num_actions, 0) as num_actions,
+        coalesce(s.domain, '') as domain, kind,
+        coalesce(json_extract_string(demonstration, '$.tool_calls[0].name'), '') as tool,
+        turn_index as depth, {_bucket("turn_index", DEPTHS)} as depth_from,
+        prompt_tokens, {_bucket("prompt_tokens", PROMPT_TOKENS)} as prompt_from,
+        tools_id is not null as offers_tools,
+        turn_id, trajectory_id, segment_id, position, tools_id, demonstration
+    from told join shown s using (state_id) left join prompts using (state_id) left join happened using (state_id)
+    """,
+)

@@ -1,0 +1,96 @@
+"""How many rows a selection would have, without writing it: over the bound on the mean, and over K.
+
+Caps, limits and the split count as `select` counts them. What only rendering can tell (a prompt that changed or that
+is no plain text) is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.stats.profiles import profile
+from pivotmine_stages.policy.record import choose_policy
+from pivotmine_stages.select.dataset import first_states, split_key
+from pivotmine_stages.select.rule import SelectConfig, check, choose_states, is_validation
+from pivotmine_stages.select.stage import candidate_rows, mined_profiles, usable_turns
+
+BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
+"""Values of `--max-mean` that a preview tries; the configured one is added."""
+
+
+def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
+    """Rows over K and `--max-mean`: {num_samples, max_mean, train, validation}, K from 2 in powers of two.
+
+    The profile of a smaller K is that of the first K samples of each state.
+    """
+    rundir.require_run(run)
+    if problem := check(config):
+        raise UserError(problem)
+    mined = mined_profiles(config, run, choose_policy(run, config.policy))
+    turns = usable_turns(run, config, mined)
+    whole = mined.profiles
+    most = int(whole["num_samples"].max() or 0)  # pyright: ignore[reportArgumentType]
+    found: list[dict[str, Any]] = []
+    # The chance of being a pivot again is known of whole profiles only.
+    counts = [most] if config.min_pivot_probability is not None else _sample_counts(whole, most)
+    for num_samples in counts:
+        profiles = whole if num_samples == most else _of_first_samples(run, whole, num_samples)
+        candidates = candidate_rows(turns, config, mined._replace(profiles=profiles))
+        found += [{"num_samples": num_samples, **row} for row in _over_bounds(run, candidates, config)]
+    return found
+
+
+def rows_by_bound(
+    run: Path, policy_id: str, verifier_id: str, selected: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Rows over `--max-mean` with all samples: {max_mean, train, validation}.
+
+    selected: the settings of a finished selection, which the preview keeps; None: the defaults.
+    """
+    known = {field.name for field in fields(SelectConfig)}
+    theirs = {"policy", "verifier"}
+    settings = {name: value for name, value in (selected or {}).items() if name in known - theirs}
+    config = replace(SelectConfig(policy=policy_id, verifier=verifier_id), **settings)
+    mined = mined_profiles(config, run, choose_policy(run, policy_id))
+    candidates = candidate_rows(usable_turns(run, config, mined), config, mined)
+    return _over_bounds(run, candidates, config)
+
+
+def _over_bounds(run: Path, candidates: pl.DataFrame, config: SelectConfig) -> list[dict[str, Any]]:
+    first = first_states(run)
+    keys = {
+        turn_id: is_validation(split_key(task_id, first[trajectory_id]), config)
+        for turn_id, task_id, trajectory_id in candidates.select("turn_id", "task_id", "trajectory_id").iter_rows()
+    }
+    found: list[dict[str, Any]] = []
+    for bound in sorted({*BOUNDS, config.max_mean}):
+        chosen = choose_states(candidates, replace(config, max_mean=bound))
+        kept = chosen.filter(pl.col("reject_reason").is_null())["turn_id"].to_list()
+        validation = sum(keys[turn_id] for turn_id in kept)
+        found.append({"max_mean": bound, "train": len(kept) - validation, "validation": validation})
+    return found
+
+
+def _sample_counts(profiles: pl.DataFrame, most: int) -> Iterable[int]:
+    """2, 4, 8, ... up to all samples. Profiles that a rule stopped, and those of nothing, have no smaller K."""
+    if profiles.is_empty() or profiles["stopping"].drop_nulls().len():
+        return [most]
+    return [*(1 << power for power in range(1, most.bit_length()) if 1 << power < most), most]
+
+
+def _of_first_samples(run: Path, profiles: pl.DataFrame, num_samples: int) -> pl.DataFrame:
+    """The profiles as they would be of the first samples of each state."""
+    policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
+    files = sorted((run / "scores" / policy_id / verifier_id).glob("part-*.parquet"))
+    scores = rundir.scan(run, "scores", files).filter(pl.col("sample_index") < num_samples).collect()
+    states = profiles.select("state_id", "gate", num_samples=pl.min_horizontal("num_samples", num_samples))
+    found = pl.from_arrow(profile(scores, states, policy_id=policy_id, verifier_id=verifier_id))
+    assert isinstance(found, pl.DataFrame)
+    return found

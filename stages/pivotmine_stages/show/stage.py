@@ -1,0 +1,95 @@
+"""`pivotmine show`: states in the terminal, with what was demonstrated and what the policy did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine.escape import inert
+from pivotmine_stages.report.details import details, message_texts
+from pivotmine_stages.report.subject import choose_subject, connect
+from pivotmine_stages.show.options import ShowConfig
+from pivotmine_stages.view.listing import Filters, listing
+
+NUM_MESSAGES = 2
+"""Messages of a conversation that are shown, its last ones."""
+MAX_GROUPS = 8
+"""Groups of samples that are shown."""
+WIDTH = 100
+
+
+def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
+    """The states that fit, each as `report.details.details` gives it with its messages in full.
+
+    UserError if no state fits.
+    """
+    subject = choose_subject(run, config.policy, config.verifier)
+    connection = connect(run, subject)
+    asked = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
+    filters = replace(Filters(), **asked)
+    if config.state is not None:
+        query = "select state_id from state_index where starts_with(state_id, ?) order by state_id limit ?"
+        rows = connection.execute(query, [config.state, config.num_states]).fetchall()
+        wanted = [state_id for (state_id,) in rows]
+    else:
+        _, found = listing(connection, filters, sort=config.sort, count=config.num_states)
+        wanted = [row["state_id"] for row in found]
+    if not wanted:
+        given = {name: value for name, value in {"state": config.state, **asked}.items() if value}
+        words = ", ".join(f"{name} {value}" for name, value in given.items()) or "any filter"
+        raise UserError(f"no profiled state of {subject.name} has {words}")
+    shown = details(connection, wanted)
+    texts = message_texts(connection, [message_id for one in shown for message_id in one["messages"]])
+    return [{**one, "messages": [texts[message_id] for message_id in one["messages"]]} for one in shown]
+
+
+def show_report(states: list[dict[str, Any]]) -> str:
+    """The states as lines of text, foreign text escaped and cut."""
+    return "\n\n".join("\n".join(_state_lines(one)) for one in states)
+
+
+def _state_lines(one: dict[str, Any]) -> list[str]:
+    row = one["state"]
+    mean = "no mean" if row["mean"] is None else f"mean reward {row['mean']:.2f}"
+    facts = [row["class"], f"{row['num_samples']} samples", mean, f"domain {row['domain'] or 'none'}"]
+    usable = [demo for demo in one["demonstrations"] if not demo["reject_reason"]] or one["demonstrations"]
+    earlier = len(one["messages"]) - NUM_MESSAGES
+    groups = one["samples"]
+    return [
+        inert(f"state     {row['state_id']}: {', '.join(facts)}, turn {row['depth']} of {row['trajectory_id']}"),
+        _line("tools", ", ".join(tool["name"] for tool in one["tools"]) or "none offered"),
+        *([_line("", f"({earlier} earlier messages)")] if earlier > 0 else []),
+        *[_line(message["role"], _said(message)) for message in one["messages"][-NUM_MESSAGES:]],
+        *[_line("demonstrated", said) for said in dict.fromkeys(_said(demo["action"]) for demo in usable)],
+        *[_line(f"{g['count']} x {_reward(g['reward'])} {g['outcome']}", _judged(g)) for g in groups[:MAX_GROUPS]],
+        *([_line("", f"and {len(groups) - MAX_GROUPS} more groups")] if len(groups) > MAX_GROUPS else []),
+    ]
+
+
+def _judged(group: dict[str, Any]) -> str:
+    return _said(group["action"]) + (f"   [{group['detail']}]" if group["detail"] else "")
+
+
+def _reward(reward: float | None) -> str:
+    return "null" if reward is None else f"{reward:.2f}"
+
+
+def _said(action: dict[str, Any]) -> str:
+    """A message or an action on one line: calls as calls, text as text."""
+    calls = [f"{call['name']}({_arguments(call['arguments'])})" for call in action["calls"]]
+    broken = [f"unreadable: {text}" for text in action.get("broken", [])]
+    return " ".join([*([action["text"]] if action["text"] and not calls else []), *calls, *broken]) or "(nothing)"
+
+
+def _arguments(arguments: Any) -> str:
+    if not isinstance(arguments, dict):
+        return json.dumps(arguments, ensure_ascii=False)
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+
+
+def _line(label: str, text: str) -> str:
+    flat = inert(" ".join(text.split()))
+    return f"{'':<10}{label:<28}  {flat if len(flat) <= WIDTH else flat[: WIDTH - 3] + '...'}"

@@ -1,0 +1,140 @@
+"""`pivotmine status`: what a run holds, what is missing, and the next command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine.run import rundir
+from pivotmine.run.tables import TABLES
+from pivotmine_stages.policy.record import load_policy
+from pivotmine_stages.report.subject import differing, policy_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    run: str
+    counts: dict[str, int]
+    """Trajectories, turns, demonstrated_states."""
+    table_bytes: dict[str, int]
+    """Size of each table on disk."""
+    policies: list[dict[str, Any]]
+    """{policy_id, words, samples, states, verifiers: [{verifier_id, words, samples, classes}]}; `words`: settings that
+    differ from those of the others."""
+    datasets: list[dict[str, Any]]
+    """{name, train, validation, policy_id, verifier_id, strategy, max_mean}."""
+    missing: list[str]
+    """What a stage has not finished, a line each."""
+    next_command: str
+
+
+def status(run: Path) -> RunStatus:
+    """Look at a run without changing it; UserError if it is no run."""
+    rundir.require_run(run)
+    turns = rundir.scan(run, "turns")
+    demonstrated = turns.filter(pl.col("reject_reason").is_null()).select(pl.col("state_id").n_unique())
+    counts = {
+        "trajectories": rundir.scan(run, "trajectories").select(pl.len()).collect().item(),
+        "turns": turns.select(pl.len()).collect().item(),
+        "demonstrated_states": demonstrated.collect().item(),
+    }
+    policies = _policies(run)
+    datasets = _datasets(run)
+    missing = _missing(counts, policies)
+    sizes = {table: sum(path.stat().st_size for path in rundir.table_files(run, table)) for table in TABLES}
+    return RunStatus(
+        run=str(run),
+        counts=counts,
+        table_bytes={table: size for table, size in sizes.items() if size},
+        policies=policies,
+        datasets=datasets,
+        missing=missing,
+        next_command=_next(run, policies, datasets),
+    )
+
+
+def _policies(run: Path) -> list[dict[str, Any]]:
+    ids = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
+    words = differing([policy_settings(load_policy(run, policy_id)) for policy_id in ids])
+    return [_policy(run, policy_id, text) for policy_id, text in zip(ids, words, strict=True)]
+
+
+def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
+    files = sorted((run / "rollouts" / policy_id).glob("*.parquet"))
+    drawn = rundir.scan(run, "rollouts", files)
+    row = drawn.select(samples=pl.len(), states=pl.col("state_id").n_unique()).collect().row(0, named=True)
+    folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
+    remedy = "delete it and run the same `pivotmine score` again"
+    settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
+    told = differing([{"verifier": one["verifier"], **one["options"]} for one in settings])
+    verifiers = [_verifier(run, folder, text) for folder, text in zip(folders, told, strict=True)]
+    return {"policy_id": policy_id, "words": words, **row, "verifiers": verifiers}
+
+
+def _verifier(run: Path, folder: Path, words: str) -> dict[str, Any]:
+    profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"])
+    table = profiles.select("num_samples", "reward_class").collect()
+    classes = dict(table.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class").iter_rows())
+    return {
+        "verifier_id": folder.name,
+        "words": words,
+        "samples": int(table["num_samples"].sum()),
+        "classes": classes,
+    }
+
+
+def _datasets(run: Path) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for manifest in rundir.read_manifests(run, "select"):
+        config, summary = manifest["config"], manifest["summary"]
+        counts = {name: summary[name] for name in ("name", "train", "validation", "policy_id", "verifier_id")}
+        found[config["name"]] = {**counts, "strategy": config["strategy"], "max_mean": config["max_mean"]}
+    return [found[name] for name in sorted(found)]
+
+
+def _missing(counts: dict[str, int], policies: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for policy in policies:
+        if not policy["verifiers"]:
+            lines.append(f"{policy['policy_id']}: {policy['samples']:,} samples are not scored")
+        for verifier in policy["verifiers"]:
+            if behind := policy["samples"] - verifier["samples"]:
+                lines.append(f"{policy['policy_id']}: {behind:,} samples are not scored by {verifier['verifier_id']}")
+        if unsampled := counts["demonstrated_states"] - policy["states"]:
+            lines.append(f"{policy['policy_id']}: {unsampled:,} demonstrated states have no sample")
+    return lines
+
+
+def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, Any]]) -> str:
+    at = shlex.quote(str(run))
+    if not policies:
+        return f"pivotmine rollout {at} --model MODEL"
+    for policy in policies:
+        if not policy["verifiers"] or any(one["samples"] != policy["samples"] for one in policy["verifiers"]):
+            return f"pivotmine score {at} --policy {policy['policy_id']}"
+    return f"pivotmine report {at}" if datasets else f"pivotmine select {at}"
+
+
+def status_report(found: RunStatus) -> str:
+    """The status as lines of text."""
+    size = sum(found.table_bytes.values())
+    lines = [
+        ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts.items()),
+        f"{size / 1e6:,.1f} MB in {len(found.table_bytes)} tables",
+    ]
+    for policy in found.policies:
+        lines.append(f"policy {policy['policy_id']}: {policy['words']}")
+        lines.append(f"  {policy['samples']:,} samples in {policy['states']:,} states")
+        for verifier in policy["verifiers"]:
+            classes = ", ".join(f"{name} {count:,}" for name, count in verifier["classes"].items()) or "nothing scored"
+            lines.append(f"  verifier {verifier['verifier_id']}: {verifier['words']}; {classes}")
+    for one in found.datasets:
+        rows = f"{one['train']:,} training and {one['validation']:,} validation rows"
+        lines.append(f"pivots/{one['name']}: {rows} ({one['strategy']}, mean below {one['max_mean']})")
+    lines += [f"missing: {line}" for line in found.missing]
+    lines.append(f"next: {found.next_command}")
+    return "\n".join(f"{'status' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))

@@ -1,0 +1,69 @@
+"""A page of the list of states, filtered and sorted by DuckDB: what `view` answers and `show` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from pivotmine_stages.report.aggregates import dicts
+
+PAGE = 50
+"""States of one page."""
+SORTS = {
+    "variance": "variance desc nulls last, mean nulls last, state_id",
+    "mean": "mean nulls last, state_id",
+    "depth": "depth, state_id",
+    "prompt tokens": "prompt_tokens desc nulls last, state_id",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which states; an empty text asks for nothing."""
+
+    reward_class: str = ""
+    domain: str = ""
+    tool: str = ""
+    outcome: str = ""
+    text: str = ""
+    """Words in the demonstration or the domain, or the beginning of a state_id; case does not count."""
+    low: float | None = None
+    """Minimum mean reward."""
+    high: float | None = None
+    """The mean reward is below it; 1 includes 1."""
+
+
+def listing(
+    connection: duckdb.DuckDBPyConnection,
+    filters: Filters,
+    *,
+    sort: str = "variance",
+    start: int = 0,
+    count: int = PAGE,
+) -> tuple[int, list[dict[str, Any]]]:
+    """The number of states that fit, and `count` rows of `state_index` from `start`."""
+    where, values = _where(filters)
+    total = connection.execute(f"select count(*) from state_index where {where}", values).fetchall()[0][0]
+    query = f"select * from state_index where {where} order by {SORTS[sort]} limit ? offset ?"
+    return total, dicts(connection, query, [*values, count, start])
+
+
+def _where(filters: Filters) -> tuple[str, list[Any]]:
+    """Only values are taken from the filters; the text of the conditions is ours."""
+    asked: list[tuple[str, list[Any]]] = [("true", [])]
+    for column, value in (("class", filters.reward_class), ("domain", filters.domain), ("tool", filters.tool)):
+        if value:
+            asked.append((f"{column} = ?", [value]))
+    if filters.outcome:
+        asked.append(("list_contains(outcomes, ?)", [filters.outcome]))
+    if filters.text:
+        words = filters.text.lower()
+        looked_at = "contains(lower(domain || ' ' || demonstration), ?) or starts_with(state_id, ?)"
+        asked.append((f"({looked_at})", [words, words]))
+    if filters.low is not None:
+        asked.append(("mean >= ? - 1e-9", [filters.low]))
+    if filters.high is not None:
+        asked.append(("(mean < ? - 1e-9 or (? = 1 and mean = 1))", [filters.high, filters.high]))
+    return " and ".join(text for text, _ in asked), [value for _, values in asked for value in values]

@@ -1,0 +1,152 @@
+"""`pivotmine view`: the report's page over a run of any size, served on the loopback interface.
+
+Whoever has the address with its token may read the run, and nobody may write. Requests with another host name (DNS
+rebinding), from another origin or without the token are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+
+from pivotmine.errors import UserError
+from pivotmine_stages.report.details import details, message_texts
+from pivotmine_stages.report.options import ReportConfig
+from pivotmine_stages.report.page import content_policy, json_in_html, render
+from pivotmine_stages.report.stage import index_row, page_facts
+from pivotmine_stages.report.subject import choose_subject, connect
+from pivotmine_stages.view.listing import PAGE, SORTS, Filters, listing
+from pivotmine_stages.view.options import ViewConfig
+
+HOST = "127.0.0.1"
+
+
+class Viewer:
+    """A run's page and its answers. `address` has the token; `serve` runs until `close`."""
+
+    def __init__(self, config: ViewConfig, run: Path) -> None:
+        subject = choose_subject(run, config.policy, config.verifier)
+        self._connection = connect(run, subject)
+        shown = ReportConfig(name=config.name, price_per_hour=config.price_per_hour)
+        facts = page_facts(self._connection, run, subject, shown)
+        empty = {"index": [], "details": {}, "messages": {}, "others": []}
+        self._page = render(facts, {**facts["data"], **empty, "served": True}).encode()
+        # DuckDB answers one question at a time on one connection; requests come from several threads.
+        self._lock = threading.Lock()
+        self.token = secrets.token_urlsafe(24)
+        try:
+            self._server = ThreadingHTTPServer((HOST, config.port), partial(_Handler, self))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"--port {config.port}: {error}; choose another") from None
+        self.port = self._server.server_address[1]
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}/?token={self.token}"
+
+    def serve(self) -> None:
+        self._server.serve_forever()
+
+    def close(self) -> None:
+        """End `serve`, which runs in another thread, and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._connection.close()
+
+    def answer(self, path: str, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
+        """Status, content type and body for a request that may be answered."""
+        if path == "/":
+            return HTTPStatus.OK, "text/html; charset=utf-8", self._page
+        found = {"/api/states": self._states, "/api/state": self._state}.get(path)
+        if found is None:
+            return _refused(HTTPStatus.NOT_FOUND, "no such page")
+        try:
+            with self._lock:
+                body = found(asked)
+        except (ValueError, KeyError, duckdb.Error) as error:
+            return _refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__}: the question is not understood")
+        return HTTPStatus.OK, "application/json", json_in_html(body).encode()
+
+    def _states(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
+        words = {name: asked.get(name, "") for name in ("domain", "tool", "outcome", "text")}
+        filters = replace(Filters(low=low, high=high, reward_class=asked.get("class", "")), **words)
+        sort, start = asked.get("sort") or "variance", int(asked.get("from") or 0)
+        if sort not in SORTS or not 0 <= start < 2**31:
+            raise ValueError(sort)
+        total, rows = listing(self._connection, filters, sort=sort, start=start, count=PAGE)
+        return {"total": total, "rows": [index_row(row) for row in rows]}
+
+    def _state(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        found = details(self._connection, [asked["id"]])
+        if not found:
+            raise KeyError(asked["id"])
+        return {**found[0], "texts": message_texts(self._connection, found[0]["messages"])}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_version, sys_version, protocol_version = "pivotmine", "", "HTTP/1.1"
+    timeout = 30
+
+    def __init__(self, viewer: Viewer, *args: Any) -> None:
+        self._viewer = viewer
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        asked = {name: values[-1] for name, values in parse_qs(address.query).items()}
+        status, kind, body = self._refusal(asked) or self._viewer.answer(address.path, asked)
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Content-Security-Policy": content_policy(served=True),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _refusal(self, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes] | None:
+        ours = {f"{HOST}:{self._viewer.port}", f"localhost:{self._viewer.port}"}
+        origin = self.headers.get("Origin")
+        token = self.headers.get("X-Pivotmine-Token") or asked.get("token", "")
+        if self.headers.get("Host") not in ours:
+            return _refused(HTTPStatus.FORBIDDEN, "another host name")
+        if origin is not None and origin not in {f"http://{name}" for name in ours}:
+            return _refused(HTTPStatus.FORBIDDEN, "another origin")
+        if not secrets.compare_digest(token.encode(), self._viewer.token.encode()):
+            return _refused(HTTPStatus.FORBIDDEN, "open the address that `pivotmine view` printed, with its token")
+        return None
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged: their addresses hold the token."""
+
+
+def _refused(status: HTTPStatus, words: str) -> tuple[HTTPStatus, str, bytes]:
+    return status, "application/json", json.dumps({"error": words}).encode()
+
+
+def view(config: ViewConfig, run: Path, say: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C; `say` is told the address."""
+    viewer = Viewer(config, run)
+    say(f"view      {viewer.address}\n          Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        viewer.serve()

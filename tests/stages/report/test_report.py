@@ -1,0 +1,107 @@
+"""The report without a browser: what it says, and that nothing foreign becomes markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mined_runs import HOSTILE, mined_run
+
+from pivotmine.errors import UserError
+from pivotmine_stages.report.findings import Finding, findings
+from pivotmine_stages.report.options import ReportConfig
+from pivotmine_stages.report.page import json_in_html
+from pivotmine_stages.report.stage import report
+from pivotmine_stages.report.subject import choose_subject
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mined_run(tmp_path_factory.mktemp("report"))
+
+
+def data_of(path: Path) -> dict[str, object]:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(
+        text[text.index('id="data">') + len('id="data">') : text.index("</script>", text.index('id="data">'))]
+    )
+
+
+def test_the_page_holds_all_states_and_exact_figures(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    summary = report(ReportConfig(output=str(path), policy="policy-1"), run)
+    assert (summary.states, summary.embedded_states, summary.verdict) == (6, 6, "amber")
+    assert summary.num_bytes == len(path.read_bytes())
+    data = data_of(path)
+    assert data["figures"]["classes"] == {"never": 1, "sometimes": 3, "always": 2, "constant": 0, "unscored": 0}  # pyright: ignore
+    assert [step["count"] for step in data["funnel"]] == [6, 6, 6, 6, 6, 6, 3]  # pyright: ignore
+    bounds = {row["max_mean"]: row["train"] + row["validation"] for row in data["bounds"]}  # pyright: ignore
+    assert (bounds[0.25], bounds[0.3], bounds[0.6], bounds[1.0]) == (0, 1, 2, 3)
+
+
+def test_a_cap_on_states_leaves_the_figures_whole(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    summary = report(ReportConfig(output=str(path), policy="policy-1", max_states=2), run)
+    assert (summary.states, summary.embedded_states) == (6, 2)
+    assert "This page holds 2 of 6 states: a random sample. All figures cover all." in path.read_text(encoding="utf-8")
+
+
+def test_foreign_text_is_in_the_page_as_data_only(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    report(ReportConfig(output=str(path), policy="policy-1"), run)
+    text = path.read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert re.findall(r"<(?:img|a|iframe)\b", text) == []
+    assert len(re.findall(r"<script\b", text)) == 2
+    assert json.dumps(data_of(path)).count("window.hacked = 1") > 3
+
+
+def test_a_comparison_counts_transitions(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    report(ReportConfig(output=str(path), policy="policy-1"), run)
+    (other,) = data_of(path)["others"]  # pyright: ignore
+    found = {(row["from"], row["to"]): row["states"] for row in other["transitions"]}  # pyright: ignore
+    assert found == {("never", "always"): 1, ("sometimes", "always"): 3, ("always", "never"): 2}
+    assert other["words"] == "policy policy-2"  # pyright: ignore
+
+
+def test_several_profiles_are_told_apart_in_words(run: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^2 profiles match, .*policy-1.* \(policy policy-1\); .* \(policy policy-2\)$"
+    ):
+        choose_subject(run, None, None)
+
+
+def test_a_run_without_profiles_is_a_user_error(tmp_path: Path) -> None:
+    from runs import make_run, said, trajectory
+
+    run = make_run(tmp_path, trajectory(said("a"), {"role": "assistant", "content": "b"}))
+    with pytest.raises(UserError, match=r"has no profiles: run `pivotmine score` first"):
+        report(ReportConfig(), run)
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028", "&lt;", "<\x00>", "\ud800"])
+def test_no_text_leaves_the_data(text: str) -> None:
+    written = json_in_html({"a": text})
+    assert not set("<>&") & set(written)
+    assert written.isascii()
+    assert json.loads(written) == {"a": text}
+
+
+def test_findings_name_what_speaks_against_training() -> None:
+    figures = {
+        "totals": {"states": 100, "samples": 1000, "scored": 900, "calls_without_tools": 30, "call_states": 100},
+        "classes": {"never": 100, "sometimes": 0, "always": 0, "constant": 0, "unscored": 0},
+        "outcomes": [{"outcome": "truncated", "samples": 250}],
+        "by": {"domain": [{"group": "bank", "states": 40, "classes": {"never": 40}}]},
+    }
+    assert findings(figures, {"name": "a", "train": 3, "validation": 2}, "fit") == [
+        Finding("red", "30% of calls offered no tools: 30 of 100"),
+        Finding("red", "25% of samples truncated: 250 of 1,000"),
+        Finding("red", "no state has rewards that differ: GRPO has nothing to learn from here"),
+        Finding("amber", "10% of samples undecided: 100 of 1,000"),
+        Finding("amber", "domain bank: every state is never"),
+        Finding("amber", "2 held-out rows: below 20 their mean says little"),
+    ]

@@ -1,0 +1,83 @@
+"""`show`, `status` and `compare` over a run of two policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mined_runs import mined_run
+
+from pivotmine.errors import UserError
+from pivotmine_stages.compare.options import CompareConfig
+from pivotmine_stages.compare.stage import compare, compare_report
+from pivotmine_stages.compare.transitions import wilson
+from pivotmine_stages.show.options import ShowConfig
+from pivotmine_stages.show.stage import show, show_report
+from pivotmine_stages.status.stage import status, status_report
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mined_run(tmp_path_factory.mktemp("show"))
+
+
+def test_states_of_a_class_are_shown_with_their_samples(run: Path) -> None:
+    (state,) = show(ShowConfig(policy="policy-1", reward_class="never", num_states=3), run)
+    text = show_report([state])
+    assert text.splitlines()[0].startswith(
+        f"state     {state['state']['state_id']}: never, 4 samples, mean reward 0.00"
+    )
+    assert 'demonstrated                  find(id="A")' in text
+    assert "4 x 0.00 wrong_arguments" in text
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_a_state_is_found_by_the_beginning_of_its_id(run: Path) -> None:
+    (state,) = show(ShowConfig(policy="policy-1", reward_class="never"), run)
+    (again,) = show(ShowConfig(policy="policy-1", state=state["state"]["state_id"][:9]), run)
+    assert again == state
+
+
+def test_no_state_that_fits_is_a_user_error(run: Path) -> None:
+    with pytest.raises(UserError, match=r"no profiled state of policy-1/tool_call-.* has domain nowhere"):
+        show(ShowConfig(policy="policy-1", domain="nowhere"), run)
+
+
+def test_status_tells_policies_apart_in_words(run: Path) -> None:
+    found = status(run)
+    assert found.counts == {"trajectories": 6, "turns": 6, "demonstrated_states": 6}
+    assert [(one["words"], one["samples"]) for one in found.policies] == [
+        ("policy policy-1", 24),
+        ("policy policy-2", 24),
+    ]
+    assert found.missing == []
+    assert found.next_command == f"pivotmine select {run}"
+    assert "policy policy-1: policy policy-1\n" in status_report(found)
+
+
+def test_profiles_are_compared_by_transitions(run: Path) -> None:
+    found = compare(CompareConfig(one="policy-1", other="policy-2"), run)
+    assert (found["shared"], round(found["mean"], 4), round(found["other_mean"], 4)) == (6, 0.5833, 0.6667)
+    rows = {(row["from"], row["to"]): row["states"] for row in found["transitions"]}
+    assert rows == {("never", "always"): 1, ("sometimes", "always"): 3, ("always", "never"): 2}
+    assert "sometimes -> always" in compare_report(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("policy-1", "policy-1", r"are the same profile"),
+        ("policy-1", "nobody", r"no profile matches: .* has policy-1/tool_call-"),
+        ("policy-1", "pivots/default", r"compare two profiles or two selections"),
+        ("pivots/a", "pivots/../b", r"no selection pivots/a: .* has none"),
+    ],
+)
+def test_what_cannot_be_compared(run: Path, one: str, other: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compare(CompareConfig(one=one, other=other), run)
+
+
+def test_wilson_s_interval() -> None:
+    # Values from Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    assert [round(bound, 4) for bound in wilson(81, 263)] == [0.2553, 0.3662]
+    assert [round(bound, 4) for bound in wilson(0, 20)] == [0.0, 0.1611]
