@@ -57,6 +57,10 @@ class Option:
     """What the help shows in place of the value."""
     is_set: bool = True
     """False: the program sets this field; there is no flag."""
+    spelling: str = ""
+    """The flag as it is typed, if its name cannot be a parameter's: `--class`, `-n`."""
+    is_argument: bool = False
+    """Whether the command line takes the value by its place instead of a flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Declared:
     @property
     def flag(self) -> str:
         """`--num-samples`."""
-        return f"--{self.name.replace('_', '-')}"
+        return self.option.spelling or f"--{self.name.replace('_', '-')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

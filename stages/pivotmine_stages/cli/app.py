@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ import typer
 from pivotmine import __version__
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
+from pivotmine.options import not_one_of
 from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.parameters import given, parameters
@@ -131,7 +133,10 @@ def _print_report(name: str, summary: Any) -> None:
 
 
 def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
-    print(json.dumps(summary) if as_json else load(report)(summary), flush=True)
+    if as_json:
+        print(json.dumps(asdict(summary) if is_dataclass(summary) else summary))  # pyright: ignore[reportArgumentType]
+    else:
+        print(load(report)(summary), flush=True)
 
 
 def _program() -> str:
@@ -188,15 +193,29 @@ def sql(
     run: Run,
     statement: Annotated[
         str, typer.Argument(help="SQL statements; every table is a view.", metavar="STATEMENT", show_default=False)
-    ],
+    ] = "",
+    example: Annotated[
+        str, typer.Option("--example", help="Run a named query; --example list names them.", metavar="NAME")
+    ] = "",
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Allow statements that write, and files outside the run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
     """Ask DuckDB about the run. Cells are cut at 80 characters, answers at 200 rows: --json prints all of them."""
-    from pivotmine.run.sql import query
+    from pivotmine.run.example_queries import EXAMPLES
+    from pivotmine.run.sql import query_all
     from pivotmine_stages.cli.reports import as_json_lines, as_text_table
 
-    table = query(run, statement)
-    print(as_json_lines(table) if as_json else as_text_table(table))
+    if example == "list":
+        listings.print_names({name: one.title for name, one in EXAMPLES.items()}, as_json=as_json)
+        return
+    if example and example not in EXAMPLES:
+        raise UserError(not_one_of("--example", example, EXAMPLES))
+    if not example and not statement:
+        raise UserError('sql: give a statement, such as "select count(*) from turns", or --example NAME')
+    for table in query_all(run, EXAMPLES[example].statement if example else statement, unsafe=unsafe):
+        print(as_json_lines(table) if as_json else as_text_table(table))
 
 
 @app.command()

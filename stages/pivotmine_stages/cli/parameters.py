@@ -32,6 +32,11 @@ def parameters(options: Iterable[Declared]) -> list[inspect.Parameter]:
 
 def _parameter(name: str, one: Declared, flag: str, *, hidden: bool) -> inspect.Parameter:
     text = one.type not in (bool, int, float)
+    if one.option.is_argument:
+        place = typer.Argument(help=_help(one), metavar=one.option.metavar or one.name.upper(), show_default=False)
+        found: Any = Annotated[str if one.default is MISSING else str | None, place]
+        default = inspect.Parameter.empty if one.default is MISSING else None
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=found)
     words = one.words() if one.literals or not one.option.metavar else ()
     metavar = f"[{'|'.join(words)}]" if words else one.option.metavar or ("TEXT" if text else None)
     info = typer.Option(

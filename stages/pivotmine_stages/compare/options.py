@@ -1,15 +1,28 @@
-"""What `pivotmine compare` takes."""
+"""Options of `compare`. Light: the command line reads them for its help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pivotmine.options import Option
+from pivotmine_stages.command import Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig:
-    one: str
-    """POLICY, POLICY/VERIFIER or pivots/NAME; parts of ids do."""
-    other: str
+    one: Annotated[str, Option(is_argument=True, metavar="A")]
+    """POLICY, POLICY/VERIFIER or pivots/NAME; a part of an id is enough."""
+    other: Annotated[str, Option(is_argument=True, metavar="B")]
     """The same, to compare with."""
-    num_examples: int = 3
+    num_examples: Annotated[int, Option(min=0)] = 3
     """Maximum number of states named for each transition."""
+
+
+COMMAND = Command(
+    help="Compare two profiles by the states that changed class, or two selections by their states.",
+    stage="pivotmine_stages.compare.stage:compare",
+    report="pivotmine_stages.compare.stage:compare_report",
+    options=(CompareConfig,),
+    examples=("pivotmine compare runs/mine before after", "pivotmine compare runs/mine pivots/default pivots/mixed"),
+)

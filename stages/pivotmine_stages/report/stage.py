@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,10 @@ def page_facts(
     dataset = _dataset(run, subject, config.name)
     audit = audit_verdict(run)
     found = findings(figures, dataset, audit)
-    bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])
+    try:
+        bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])
+    except UserError:  # scores of an older verifier: they can be looked at, but no selection is made from them
+        bounds = []
     return {
         "title": run.resolve().name,
         "subtitle": f"{subject.policy_id} under {subject.verifier_id}",
@@ -193,6 +196,9 @@ _ORDER = """
 """
 
 
-def as_json(summary: ReportSummary) -> dict[str, Any]:
-    """The summary for `--json`."""
-    return asdict(summary)
+def report_text(summary: ReportSummary) -> str:
+    """The summary as lines of text."""
+    held = f"{summary.embedded_states:,} of {summary.states:,} states"
+    return (
+        f"report    {summary.path}: {summary.num_bytes / 1e6:,.1f} MB, {held}; {summary.verdict}; {summary.seconds} s"
+    )

@@ -1,28 +1,42 @@
-"""What `pivotmine show` takes."""
+"""Options of `show`. Light: the command line reads them for its help."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pivotmine.options import Option
+from pivotmine_stages.command import Command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowConfig:
-    state: str | None = None
+    state: Annotated[str | None, Option(is_argument=True, metavar="[STATE]")] = None
     """A state_id, or its beginning."""
-    reward_class: Literal["never", "sometimes", "always", "constant", "unscored"] | None = None
+    reward_class: Annotated[
+        Literal["never", "sometimes", "always", "undecided", "constant", "unscored"] | None, Option(spelling="--class")
+    ] = None
     """Class of the states."""
-    num_states: int = 1
-    """Maximum number of states shown."""
-    domain: str | None = None
+    num_states: Annotated[int, Option(spelling="-n", min=1)] = 1
+    """Maximum number of states to show."""
+    domain: Annotated[str | None, Option()] = None
     """Domain of the states."""
-    tool: str | None = None
+    tool: Annotated[str | None, Option()] = None
     """Tool of the demonstrated call."""
-    outcome: str | None = None
+    outcome: Annotated[str | None, Option()] = None
     """Outcome that at least one sample has."""
-    sort: Literal["variance", "mean", "depth", "prompt tokens"] = "variance"
+    sort: Annotated[Literal["variance", "mean", "depth", "prompt tokens"], Option()] = "variance"
     """Order of the states."""
-    policy: str | None = None
-    """Policy id or a part of it, if the run has several."""
-    verifier: str | None = None
-    """Verifier id or a part of it, if there are several."""
+    policy: Annotated[str | None, Option()] = None
+    """Policy id, or a part of it; needed only if the run has several."""
+    verifier: Annotated[str | None, Option()] = None
+    """Verifier id of the scores, or a part of it; needed only if there are several."""
+
+
+COMMAND = Command(
+    help="Print states with what was demonstrated and what the policy did.",
+    stage="pivotmine_stages.show.stage:show",
+    report="pivotmine_stages.show.stage:show_report",
+    options=(ShowConfig,),
+    examples=("pivotmine show runs/mine --class never -n 3", "pivotmine show runs/mine 38a31d"),
+)

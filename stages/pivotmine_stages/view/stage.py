@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -144,9 +145,16 @@ def _refused(status: HTTPStatus, words: str) -> tuple[HTTPStatus, str, bytes]:
     return status, "application/json", json.dumps({"error": words}).encode()
 
 
-def view(config: ViewConfig, run: Path, say: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C; `say` is told the address."""
+def view(config: ViewConfig, run: Path) -> str:
+    """Serve until Ctrl-C; returns the address that it served."""
     viewer = Viewer(config, run)
-    say(f"view      {viewer.address}\n          Ctrl-C ends it")
+    sys.stdout.write(f"view      {viewer.address}\n          Ctrl-C ends it\n")
+    sys.stdout.flush()
     with suppress(KeyboardInterrupt):
         viewer.serve()
+    return viewer.address
+
+
+def view_text(address: str) -> str:
+    """What is printed at the end."""
+    return "view      ended"

@@ -1,7 +1,8 @@
 """`shell`: commands that are the same program, by their parsed structure. An equivalence, not a similarity.
 
-The argument that holds the command (or the code block of a message) is parsed by tree-sitter-bash;
-`shell_syntax` says what its forms leave out (quoting, white space, comments) and `shell_commands` what is put in one order (flags of known commands, tests of `find`, `cd a && cd b`). Expansions,
+The argument that holds the command (or the code block of a message) is parsed by tree-sitter-bash; `shell_syntax` says
+what its forms leave out (quoting, white space, comments) and `shell_commands` what is put in one order (flags of known
+commands, tests of `find`, `cd a && cd b`). Expansions,
 substitutions and here-documents compare as they are written. Programs of another form are different only if
 `shell_difference` proves it; otherwise they are unproven. So is a text that cannot be read as bash. An argument that is
 a list of words is a command without a shell, and `["bash", "-lc", SCRIPT]` is its script.
