@@ -18,6 +18,7 @@ from pivotmine.verifiers import make_spec
 from pivotmine_stages import (
     EngineOptions,
     ExtractConfig,
+    PolicyConfig,
     RolloutConfig,
     ScoreConfig,
     SelectConfig,
@@ -34,7 +35,8 @@ def main(folder: Path) -> None:
     verifier = make_spec("tool_call", {"free_text": ["*.reason", "*.note"]})
     engine = EngineOptions(model=str(DESK / "policy"), sampling=Sampling(max_new_tokens=64))
     run_extract(ExtractConfig(sources=(DESK / "trajectories.jsonl",)), folder)
-    rollout = RolloutConfig(engine=engine, engine_name="transformers", verifier=verifier, num_samples=8, limit=30)
+    policy = PolicyConfig(engine=engine, engine_name="transformers")
+    rollout = RolloutConfig(policy=policy, verifier=verifier, num_samples=8, limit=30)
     run_rollout(rollout, folder)
     run_score(ScoreConfig(verifier=verifier), folder)
     run_select(SelectConfig(name="example"), folder)

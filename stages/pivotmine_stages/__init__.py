@@ -10,57 +10,81 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pivotmine_stages.audit.stage import AuditConfig
+    from pivotmine_stages.audit.options import AuditConfig
     from pivotmine_stages.audit.stage import audit as run_audit
+    from pivotmine_stages.compare.options import CompareConfig
+    from pivotmine_stages.compare.stage import compare as run_compare
     from pivotmine_stages.engines.options import EngineOptions
-    from pivotmine_stages.export.stage import ExportConfig
+    from pivotmine_stages.export.options import ExportConfig
     from pivotmine_stages.export.stage import export as run_export
-    from pivotmine_stages.extract.stage import ExtractConfig
+    from pivotmine_stages.extract.options import ExtractConfig
     from pivotmine_stages.extract.stage import extract as run_extract
-    from pivotmine_stages.record.stage import RecordConfig
+    from pivotmine_stages.policy.options import PolicyConfig
+    from pivotmine_stages.record.options import RecordConfig
     from pivotmine_stages.record.stage import record as run_record
-    from pivotmine_stages.rollout.stage import RolloutConfig
+    from pivotmine_stages.report.options import ReportConfig
+    from pivotmine_stages.report.stage import report as run_report
+    from pivotmine_stages.rollout.options import RolloutConfig
     from pivotmine_stages.rollout.stage import rollout as run_rollout
-    from pivotmine_stages.score.stage import ScoreConfig
+    from pivotmine_stages.score.options import ScoreConfig
     from pivotmine_stages.score.stage import score as run_score
-    from pivotmine_stages.select.rule import SelectConfig
+    from pivotmine_stages.select.options import SelectConfig
     from pivotmine_stages.select.stage import select as run_select
+    from pivotmine_stages.show.options import ShowConfig
+    from pivotmine_stages.show.stage import show as run_show
+    from pivotmine_stages.status.stage import status as run_status
 
 __all__ = [
     "AuditConfig",
+    "CompareConfig",
     "EngineOptions",
     "ExportConfig",
     "ExtractConfig",
+    "PolicyConfig",
     "RecordConfig",
+    "ReportConfig",
     "RolloutConfig",
     "ScoreConfig",
     "SelectConfig",
+    "ShowConfig",
     "run_audit",
+    "run_compare",
     "run_export",
     "run_extract",
     "run_record",
+    "run_report",
     "run_rollout",
     "run_score",
     "run_select",
+    "run_show",
+    "run_status",
 ]
 
 # The functions are not called `extract`, `score`, ...: those are the names of the folders.
 _PLACES = {
-    "AuditConfig": "audit.stage:AuditConfig",
+    "AuditConfig": "audit.options:AuditConfig",
+    "CompareConfig": "compare.options:CompareConfig",
     "EngineOptions": "engines.options:EngineOptions",
-    "ExportConfig": "export.stage:ExportConfig",
-    "ExtractConfig": "extract.stage:ExtractConfig",
-    "RecordConfig": "record.stage:RecordConfig",
-    "RolloutConfig": "rollout.stage:RolloutConfig",
-    "ScoreConfig": "score.stage:ScoreConfig",
-    "SelectConfig": "select.rule:SelectConfig",
+    "ExportConfig": "export.options:ExportConfig",
+    "ExtractConfig": "extract.options:ExtractConfig",
+    "PolicyConfig": "policy.options:PolicyConfig",
+    "RecordConfig": "record.options:RecordConfig",
+    "ReportConfig": "report.options:ReportConfig",
+    "RolloutConfig": "rollout.options:RolloutConfig",
+    "ScoreConfig": "score.options:ScoreConfig",
+    "SelectConfig": "select.options:SelectConfig",
+    "ShowConfig": "show.options:ShowConfig",
     "run_audit": "audit.stage:audit",
+    "run_compare": "compare.stage:compare",
     "run_export": "export.stage:export",
     "run_extract": "extract.stage:extract",
     "run_record": "record.stage:record",
+    "run_report": "report.stage:report",
     "run_rollout": "rollout.stage:rollout",
     "run_score": "score.stage:score",
     "run_select": "select.stage:select",
+    "run_show": "show.stage:show",
+    "run_status": "status.stage:status",
 }
 
 

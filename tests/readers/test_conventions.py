@@ -110,7 +110,7 @@ def test_tools_from_a_file_are_for_native_segments() -> None:
 )
 def test_serialised_calls_are_native_if_their_schemas_are_known(known: bool, calls: str | None, expected: str) -> None:  # noqa: FBT001
     messages = [user("a"), said(f"Hm.\n{HERMES}"), user("<tool_response>\nx\n</tool_response>"), said("b")]
-    found = settled(*messages, calls=calls, **({"tools": TOOLS} if known else {}))
+    found = settled(*messages, calls=calls, tools=TOOLS if known else None)
     assert found.action_format == expected
     if expected == "hermes":
         assert found.messages == messages

@@ -18,7 +18,8 @@ from pivotmine.run import rundir
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.select.dataset import first_states, split_key
-from pivotmine_stages.select.rule import SelectConfig, check, choose_states, is_validation
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.rule import check, choose_states, is_validation
 from pivotmine_stages.select.stage import candidate_rows, mined_profiles, usable_turns
 
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))

@@ -15,7 +15,7 @@ from pivotmine.errors import UserError
 from pivotmine_stages.export.stage import ExportConfig, export
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 from pivotmine_stages.record.stage import RecordConfig, record
-from pivotmine_stages.select.rule import SelectConfig
+from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.stage import select
 
 TOOL = {"type": "function", "name": "find", "parameters": {"type": "object", "properties": {}}, "strict": True}

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotmine_stages.select.rule import SelectConfig, check, choose_states, is_validation
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.rule import check, choose_states, is_validation
 
 SCHEMA = {
     "state_id": pl.String,

@@ -41,7 +41,8 @@ from pivotmine_stages.cli.config_file import verifier as configured
 from pivotmine_stages.cli.pivot_preview import show_pivot
 from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.score.stage import ScoreConfig, score
-from pivotmine_stages.select.rule import SelectConfig, is_validation
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.rule import is_validation
 from pivotmine_stages.select.stage import select
 
 TOOL_CALL = make_spec("tool_call", {})

@@ -131,8 +131,8 @@ def _collect(form: Any, parts: _Parts) -> None:
 
 
 def _collect_command(form: Form, parts: _Parts) -> None:
-    written = form[2].strip("'")
-    name = _SAME_PROGRAM.get(written.rpartition("/")[2], written.rpartition("/")[2])
+    written: str = form[2].strip("'")
+    name: str = _SAME_PROGRAM.get(written.rpartition("/")[2], written.rpartition("/")[2])
     flags, words = (form[3], form[4]) if len(form) == 5 else ((), tuple(_flat(form[3])))
     parts.commands.append(_Command(name, flags, words))
     if not is_plain(name):
