@@ -32,6 +32,8 @@ class Segment:
     num_inherited: int = 0
     """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
     them are no turns here."""
+    verbatim: bool = field(default=False, compare=False)
+    """Whether the messages are what the model was sent, call by call: a call without a result was sent so."""
     rewards: tuple[Any, ...] = ()
     """The reward of each turn itself, in order, as the source has it (None: none); empty: the source gives none."""
 
@@ -45,6 +47,8 @@ class Trajectory:
     """The source's domain, or None."""
     outcome: float | None = None
     """The source's outcome label, higher is better; None: unlabelled."""
+    outcome_key: str | None = field(default=None, compare=False)
+    """Where the record holds the label, such as `reward_info.reward`; None: the format has one place for it."""
     failure_outcome: float = 0.0
     """The label that the format gives to a failure: never good enough by default."""
     metadata: dict[str, Any] = field(default_factory=dict)

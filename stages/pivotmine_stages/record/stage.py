@@ -26,6 +26,7 @@ from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.readers.whole_context import Gap, find_gap, part_of, prepare
 from pivotmine.run import rundir, sql
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
@@ -224,10 +225,10 @@ def _read(work: _Work, found: Record) -> Trajectory:
     if found.problem:
         raise BadTrajectory(*found.problem)
     if work.config.format:
-        return all_readers()[work.config.format].read(found.value)
+        return prepare(all_readers()[work.config.format].read(found.value))
     # A rollout file may name the expected action too: here it is the response that counts.
     name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
-    return all_readers()[name].read(found.value)
+    return prepare(all_readers()[name].read(found.value))
 
 
 def _of_segment(
@@ -236,10 +237,11 @@ def _of_segment(
     tools = segment.tools or work.tools
     key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
     rewards, num_unknown = iter(earned), 0
+    end = _whole_until(segment)
     for position, message in enumerate(segment.messages):
-        if trouble := problem(message):
+        if end is not None and position == end.position:
             lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
-            reject = {"reason": trouble[0], "detail": f"message {position}: {trouble[1]}", "num_turns": lost}
+            reject = {"reason": end.reason, "detail": f"message {position}: {end.detail}", "num_turns": lost}
             work.rejects.append({**place, **reject})
             break
         if position >= segment.num_inherited and _is_turn(message):
@@ -252,6 +254,15 @@ def _of_segment(
     if num_unknown:
         reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
         work.rejects.append({**place, **reject})
+
+
+def _whole_until(segment: Segment) -> Gap | None:
+    """Where the states of a segment end to be whole, as extract tells it; None: nowhere."""
+    problems = ((position, problem(message)) for position, message in enumerate(segment.messages))
+    first = next(((position, found) for position, found in problems if found), None)
+    end = len(segment.messages) if first is None else first[0]
+    gap = find_gap([part_of(message) for message in segment.messages[:end]], segment)
+    return gap if gap is not None or first is None else Gap(first[0], *first[1])
 
 
 def _is_turn(message: Any) -> bool:

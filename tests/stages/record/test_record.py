@@ -138,13 +138,14 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write("{oops\n")
     summary = record_in(run, source)
-    assert (summary["records"], summary["turns"], summary["samples"], summary["rejects"]) == (4, 4, 2, 4)
+    assert (summary["records"], summary["turns"], summary["samples"], summary["rejects"]) == (4, 3, 2, 5)
     found = [(r["reason"], r["source_index"], r["num_turns"]) for r in rows(run, "rejects") if r["stage"] == "record"]
     assert sorted(found) == [
         ("bad_json", 3, None),
         ("unknown_format", 2, None),
         ("unknown_role", 1, 1),
-        ("unknown_state", 0, 2),
+        ("unknown_state", 0, 1),
+        ("unrecorded_context", 0, 1),  # the last turn stands behind a call without a result
     ]
 
 
