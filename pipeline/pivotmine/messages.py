@@ -30,6 +30,9 @@ _MEDIA = {
     "image_url": "image",
     "input_audio": "audio",
     "audio": "audio",
+    "video": "video",
+    "video_url": "video",
+    "input_video": "video",
 }
 MASK_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight", "mask")
 """Keys under which sources say whether a message is trained on."""

@@ -118,11 +118,13 @@ def _codex(lines: list[Any], meta: dict[str, Any]) -> tuple[Segment, ...]:
     given: list[Any] = [] if _is_header(lines[0]) else [_headless()]
     items: list[Any] = []
     segments: list[Segment] = []
+    compacted = False
 
     def close() -> None:
         if items:
             messages = [*system, *given, *to_messages(items)]
-            segments.append(Segment(messages=messages, num_inherited=len(system) + len(given)))
+            # What a session begins with was nobody's turn; the history that replaced another holds earlier ones.
+            segments.append(Segment(messages=messages, num_inherited=len(system) + len(given) if compacted else 0))
             items.clear()
 
     for number, line in enumerate(lines):
@@ -135,6 +137,7 @@ def _codex(lines: list[Any], meta: dict[str, Any]) -> tuple[Segment, ...]:
             items.append(unrecorded("user", "the session was rolled back"))
         elif kind == "compacted":
             close()
+            compacted = True
             history = payload.get("replacement_history")
             given = (
                 to_messages(history)
@@ -142,9 +145,6 @@ def _codex(lines: list[Any], meta: dict[str, Any]) -> tuple[Segment, ...]:
                 else [unrecorded("user", "a compaction without the history that replaced the old one")]
             )
     close()
-    # A first segment has no earlier turns: what it begins with is context only if it follows a compaction.
-    if segments and not given and len(segments) == 1:
-        return (Segment(messages=segments[0].messages),)
     return tuple(segments)
 
 

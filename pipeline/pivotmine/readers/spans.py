@@ -90,7 +90,7 @@ def read(record: Any) -> Trajectory:
         call = _openinference(attributes) or _gen_ai(attributes)
         if call is not None:
             snapshots.add(*call)
-            metadata |= {k: v for k, v in object_at(attributes, "metadata").items() if isinstance(k, str)}
+            metadata |= object_at(attributes, "metadata")
     if not snapshots.segments:
         raise BadTrajectory("no_messages", "no span of the trace is a model call with its messages")
     outcome, key = labelled(metadata)

@@ -100,6 +100,12 @@ def extract(
     domain: Domain = None,
     domain_column: Annotated[str | None, typer.Option(help="Key of a record that names its domain.")] = None,
     messages_column: Annotated[str | None, typer.Option(help="Column or key that holds the messages.")] = None,
+    outcome_column: Annotated[
+        str | None, typer.Option(help="Key of a record that holds its outcome label; dots lead into objects.")
+    ] = None,
+    outcome_words: Annotated[
+        str | None, typer.Option(help="Labels of words under --outcome-column, such as pass=1,fail=0.")
+    ] = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=1)] = None,
     num_processes: NumProcesses = None,

@@ -28,6 +28,7 @@ from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
+from pivotmine_stages.extract.labels import read_words, with_label
 from pivotmine_stages.extract.merge import BlockTotals
 from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
 from pivotmine_stages.extract.summary import nothing_usable, summarise
@@ -62,6 +63,10 @@ class ExtractConfig:
     """Key of a record that names its domain."""
     messages_column: str | None = None
     """Column (or key) that holds the messages; None: the names that the readers know."""
+    outcome_column: str | None = None
+    """Key of a record that holds its outcome label, dots lead into objects; None: the keys that the readers know."""
+    outcome_words: str | None = None
+    """Words that stand for labels under `outcome_column`, such as `pass=1,fail=0`."""
     min_outcome: float | None = None
     """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
     limit: int | None = None
@@ -74,6 +79,9 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. The same command again does nothing."""
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
+    if config.outcome_words and config.outcome_column is None:
+        raise UserError("--outcome-words needs --outcome-column: the column that holds the words")
+    read_words(config.outcome_words)
     rundir.check_new_run(run, config.sources)
     files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
     tools = read_tools_file(config.tools_file) if config.tools_file else None
@@ -90,6 +98,8 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
 def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
+    # Earlier versions did not have these options: a run of theirs stays the same run.
+    settings = {k: v for k, v in settings.items() if v or k not in ("outcome_column", "outcome_words")}
     read = [path for path in files if not isinstance(path, SkippedFiles)]
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
@@ -143,6 +153,9 @@ def _read_all(
             without_user |= found.states_without_user
     if not num_records:
         raise UserError("the sources hold no record at all")
+    if config.outcome_column and labels and not any(outcome is not None for outcome, _ in labels):
+        shutil.rmtree(folder)
+        raise UserError(f"--outcome-column {config.outcome_column}: no record has a label there; name another key")
     if config.domain_column and not num_domains:
         shutil.rmtree(folder)
         raise UserError(f"--domain-column {config.domain_column}: no record has that key; name one of a record's keys")
@@ -207,6 +220,8 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
     found = prepare(all_readers()[name].read(record.value))
     if tools:
         found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
+    if config.outcome_column is not None:
+        found = with_label(found, record.value, config.outcome_column, read_words(config.outcome_words))
     domain = config.domain or _named_domain(record, config) or found.domain
     return found if domain == found.domain else replace(found, domain=domain), name
 

@@ -282,10 +282,23 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
 
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
     said = {key: message[key] for key in _SAID if message.get(key) is not None}
-    truncated = bool(message.get("extra", {}).get("truncated"))
+    extra = message.get("extra") or {}
+    truncated = bool(extra.get("truncated")) or extra.get("finish_reason") == "length"
     return {
         "text": text_of(message.get("content")),
         "message": strict_json.dumps(said),
         "finish_reason": "length" if truncated else "stop",
         "opened_reasoning": False,
+        **_tokens(extra),
     }
+
+
+def _tokens(extra: dict[str, Any]) -> dict[str, Any]:
+    """The sampled tokens that a trace recorded, with their log-probabilities; nothing that is of another kind."""
+    tokens, logprobs = extra.get("token_ids"), extra.get("logprobs")
+    if not isinstance(tokens, list) or not all(type(token) is int and 0 <= token < 2**31 for token in tokens):
+        return {}
+    known = {"token_ids": tokens, "num_tokens": len(tokens)}
+    if not isinstance(logprobs, list) or len(logprobs) != len(tokens):
+        return known
+    return {**known, "logprobs": logprobs} if all(type(one) in (int, float) and one <= 0 for one in logprobs) else known
