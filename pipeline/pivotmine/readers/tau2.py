@@ -41,9 +41,9 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
     """The simulations of each record, numbered through the file."""
     index = 0
     for record in records:
+        index = max(index, record.index or 0)
         if record.problem or not _is_file(record.value):
             yield record
-            index += 1
             continue
         about = {"domain": object_at(object_at(record.value, "info"), "environment_info").get("domain_name")}
         for simulation in record.value["simulations"]:
