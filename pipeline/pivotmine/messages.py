@@ -1,8 +1,14 @@
 """OpenAI-style messages: what is allowed in one, what identifies it, and what identifies a state.
 
 A message is kept as its source has it. Its id hashes all of it. A state's id hashes only what the policy would see:
-content (outer white space aside), reasoning, calls and results, with call ids replaced by their position, so that the
-same state recorded twice is one state.
+role, name, content (outer white space aside), reasoning, calls and results, with call ids replaced by their position.
+So the same state recorded twice is one state, whatever bookkeeping (usage, model, cost, ids, timestamps) stands in it.
+
+Reasoning in the history counts, under whichever key the source keeps it: the recorded model saw it, as far as a file
+can tell. `reasoning_content`, `reasoning`, `thinking` and `reasoning_details` with the same text give the same id. A
+`<think>` block in the content is content. What a reader keeps under `extra` was not shown and does not count.
+
+The action format of the segment is part of the id if it is a text convention. Ids of native states do not depend on it.
 """
 
 from __future__ import annotations
@@ -36,20 +42,12 @@ _MEDIA = {
 }
 MASK_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight", "mask")
 """Keys under which sources say whether a message is trained on."""
-# Keys of a message that no policy sees: bookkeeping of the source; `extra` is what a reader keeps of it.
-_UNSEEN = frozenset(
-    [
-        *("weight", "is_demo", "id", "type", "timestamp", "extra"),
-        *MASK_KEYS,
-        *(
-            "agent",
-            "thought",
-            "action",
-            "message_type",
-            "tool_call_ids",
-        ),  # SWE-agent's, of what the message says itself
-    ]
-)
+# Keys that a policy sees, reasoning aside. All others are bookkeeping of the source.
+_SEEN = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call")
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""Keys under which sources keep a message's reasoning as text; the first that is there counts."""
+_REASONING = (*REASONING_KEYS, "reasoning_details")
+_DETAIL_KEYS = ("text", "summary", "thinking", "content")
 _PLAIN_KEYS = frozenset(["role", "content", "name", "tool_call_id"])
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
 _FAILURE = re.compile(
@@ -116,6 +114,26 @@ def text_of(content: Any) -> str:
     return content or ""
 
 
+def reasoning_of(message: dict[str, Any]) -> Any:
+    """A message's reasoning: what one of REASONING_KEYS holds, else the texts of `reasoning_details`; "": none.
+
+    Encrypted details have no text. A value that is no text comes out as it is.
+    """
+    for key in REASONING_KEYS:
+        if value := message.get(key):
+            return value
+    details = message.get("reasoning_details")
+    if not isinstance(details, list):
+        return details or ""
+    return "\n".join(text for detail in details if (text := _detail_text(detail)))
+
+
+def _detail_text(detail: Any) -> str:
+    if not isinstance(detail, dict):
+        return detail if isinstance(detail, str) else ""
+    return next((detail[key] for key in _DETAIL_KEYS if isinstance(detail.get(key), str)), "")
+
+
 def message_id(message: Any) -> str:
     """Hash of the whole message as a JSON value."""
     return digest(strict_json.canonical_bytes(message))
@@ -173,10 +191,14 @@ def _around_place(fields: dict[str, Any], *, ordinary: bool | None) -> tuple[byt
 
 
 class StateHash:
-    """The id of the state after each message of a segment, in time linear in the segment."""
+    """The id of the state after each message of a segment, in time linear in the segment.
 
-    def __init__(self, tools_id: str | None) -> None:
-        self._hash = hashlib.blake2b((tools_id or "").encode(), digest_size=16)
+    action_format: the segment's; `native` and None do not change the id.
+    """
+
+    def __init__(self, tools_id: str | None, action_format: str | None = None) -> None:
+        convention = f"\n{action_format}" if action_format not in (None, "native") else ""
+        self._hash = hashlib.blake2b(f"{tools_id or ''}{convention}".encode(), digest_size=16)
         self._places: dict[str, int] = {}
         self._num_calls = 0
 
@@ -213,15 +235,14 @@ def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> di
     if message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
         seen = dict(message)
     else:
-        seen = {k: v for k, v in message.items() if k not in _UNSEEN and v is not None}
+        seen = {key: message[key] for key in _SEEN if message.get(key) is not None}
     seen["content"] = text_of(message.get("content")).strip()
+    if any(key in message for key in _REASONING):
+        text = reasoning_of(message)
+        if text := text.strip() if isinstance(text, str) else text:
+            seen["reasoning_content"] = text
     if seen.keys() <= _PLAIN_KEYS:
         return seen
-    for key in ("reasoning_content", "reasoning"):
-        if key in seen:
-            text = seen.pop(key)
-            if text := text.strip() if isinstance(text, str) else text:
-                seen[key] = text
     if "tool_calls" in seen and (calls := seen.pop("tool_calls")):
         if arguments is None:
             seen["tool_calls"] = [_function(call["function"]) for call in calls]

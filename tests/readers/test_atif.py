@@ -183,9 +183,8 @@ def test_labels(fields: dict[str, Any], outcome: float | None, task: str | None)
 
 
 @needs_real_data
-@pytest.mark.parametrize("name", ["hello-world-invalid-json", "hello-world-timeout", "openhands-hello-world"])
-def test_real_files(name: str) -> None:
-    path = real_file(f"harbor-atif/{name}.trajectory.json")
+def test_a_real_file_of_native_calls() -> None:
+    path = real_file("harbor-atif/openhands-hello-world.trajectory.json")
     record = json.loads(path.read_text())
     (found,) = trajectories(path, "atif")
     (segment,) = found.segments
@@ -203,6 +202,51 @@ def test_real_files(name: str) -> None:
     assert [m["content"] for m in segment.messages if m["content"] in results] == results
     assert segment.tools == record["agent"].get("tool_definitions")
     assert found.outcome is None
+
+
+@needs_real_data
+@pytest.mark.parametrize(("name", "num_whole"), [("hello-world-invalid-json", 2), ("hello-world-timeout", 1)])
+def test_real_files_of_terminus(name: str, num_whole: int) -> None:
+    """Turns up to the first answer that was parsed; behind it the model's words are missing."""
+    record = json.loads(real_file(f"harbor-atif/{name}.trajectory.json").read_text())
+    (segment,) = read(record).segments
+    assert segment.action_format == "terminus_2"
+    steps = [s for s in record["steps"] if s["source"] == "agent"]
+    problems = [problem(message) for message in segment.messages]
+    first = next(place for place, found in enumerate(problems) if found)
+    assert problems[first] is not None
+    assert problems[first][0] == "unrecorded_context"
+    turns = [m for m in segment.messages[:first] if m["role"] == "assistant"]
+    assert len(turns) == num_whole
+    assert [t["content"] for t in turns[:-1]] == [s["message"] for s in steps[: num_whole - 1]]
+    keystrokes = [c["arguments"]["keystrokes"] for c in steps[num_whole - 1]["tool_calls"]]
+    call = turns[-1]["extra"]["parsed_action"]["tool_calls"][0]
+    assert [c["keystrokes"] for c in call["arguments"]["commands"]] == keystrokes
+
+
+def test_the_parts_of_a_terminus_answer() -> None:
+    agent = {**AGENT, "extra": {"parser": "json"}}
+    calls = [
+        {"tool_call_id": "a", "function_name": "bash_command", "arguments": {"keystrokes": "ls\n", "duration": 0.1}},
+        {"tool_call_id": "b", "function_name": "mark_task_complete", "arguments": {}},
+    ]
+    said = step("agent", "Analysis: x\nPlan: y", tool_calls=calls)
+    (segment,) = read(document(step("user", "Do."), said, agent=agent)).segments
+    arguments = {"commands": [{"keystrokes": "ls\n", "duration": 0.1}], "task_complete": True}
+    parsed = {
+        "reasoning": "Analysis: x\nPlan: y",
+        "tool_calls": [{"name": "send_keystrokes", "arguments": arguments}],
+    }
+    assert segment.messages[1]["extra"] == {"parsed_action": parsed}
+    assert (segment.messages[1]["content"], problem(segment.messages[1])) == (None, None)
+    (xml,) = read(document(step("user", "Do."), said, agent={**AGENT, "extra": {"parser": "xml"}})).segments
+    assert [found and found[0] for found in map(problem, xml.messages[:2])] == [None, "unrecorded_context"]
+    raw = step("agent", "no JSON", observation={"results": [{"content": "ERROR: no JSON"}]})
+    (broken,) = read(document(step("user", "Do."), raw, agent=agent)).segments
+    assert broken.messages[1:] == [
+        {"role": "assistant", "content": "no JSON"},
+        {"role": "user", "content": "ERROR: no JSON"},
+    ]
 
 
 FUZZED = document(

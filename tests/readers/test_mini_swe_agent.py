@@ -84,7 +84,9 @@ def test_version_1_acts_in_its_content() -> None:
     expected = [{k: m[k] for k in ("role", "content")} for m in VERSION_1["messages"]]
     left = {k: VERSION_1[k] for k in ("info", "trajectory_format")}
     assert read(VERSION_1) == Trajectory(
-        segments=(Segment(messages=expected),), task_id="django__django-1", metadata=left
+        segments=(Segment(messages=expected, action_format="fenced_command"),),
+        task_id="django__django-1",
+        metadata=left,
     )
 
 
@@ -92,7 +94,7 @@ def test_version_2_calls_tools() -> None:
     found = read(VERSION_2)
     reply = {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "Look."}
     result = {"role": "tool", "tool_call_id": "c1", "content": "a.py"}
-    assert found.segments == (Segment(messages=[SYSTEM, TASK, reply, result]),)
+    assert found.segments == (Segment(messages=[SYSTEM, TASK, reply, result], action_format="native"),)
     assert found.metadata["exit"] == [EXIT]
 
 

@@ -45,19 +45,14 @@ def test_growing_prefixes_are_one_segment() -> None:
     )
 
 
-def test_calls_that_the_server_left_in_the_text_become_tool_calls() -> None:
+def test_calls_that_the_server_left_in_the_text_stay_there() -> None:
+    """`conventions.settle` decides what they are."""
     text = '<tool_call>\n{"name": "find", "arguments": {"id": 7}}\n</tool_call>'
     first = [asked("a")]
     second = [*first, said(text), {"role": "tool", "content": "open"}]
     (found,) = read_log(line(first, said(text)), line(second, said("b")))
-    call = {"id": "call_0", "type": "function", "function": {"name": "find", "arguments": '{"id":7}'}}
     (segment,) = found.segments
-    assert segment.messages == [
-        asked("a"),
-        {"role": "assistant", "content": None, "tool_calls": [call], "extra": {"text": text}},
-        {"role": "tool", "content": "open", "tool_call_id": "call_0"},
-        said("b"),
-    ]
+    assert segment.messages == [asked("a"), said(text), {"role": "tool", "content": "open"}, said("b")]
     assert segment.num_inherited == 1
 
 

@@ -118,28 +118,44 @@ def test_function_calls_thinking_and_results_are_kept() -> None:
     assert result == {"role": "tool", "content": "line\nline 0", "tool_call_id": "c"}
 
 
-def test_calls_in_the_text_become_tool_calls_and_results_stay_where_they_are() -> None:
+def test_functions_in_the_text_stay_text() -> None:
     """As SWE-agent's `xml_function_calling` writes them; a rewritten context opens a segment as ever."""
     texts = [f"I look.\n<function=bash>\n<parameter=command>cat {i}</parameter>\n</function>" for i in range(2)]
     record = run(2)
     for entry, text in zip(record["history"][2::2], texts, strict=True):
         entry["content"] = text
-    record["history"][1]["content"] = "<tool_response>\na\n</tool_response><tool_response>\nb\n</tool_response>"
-    calls = [
-        {"id": f"call_{i}", "type": "function", "function": {"name": "bash", "arguments": f'{{"command":"cat {i}"}}'}}
-        for i in range(2)
-    ]
-    first, second = (
-        {"role": "assistant", "content": "I look.", "tool_calls": [call], "extra": {"text": text}}
-        for call, text in zip(calls, texts, strict=True)
-    )
-    before, (seen, _, last) = [bare(entry) for entry in record["history"][:2]], map(bare, record["history"][3:])
     (found,) = read(record).segments
-    assert found.messages == [*before, first, seen, second, last]
+    assert (found.messages, found.action_format) == ([*map(bare, record["history"])], "swe_agent_function_tags")
     record["trajectory"] = [{"query": record["history"][:2]}, {"query": [SYSTEM, acted("a"), record["history"][4]]}]
     one, two = read(record).segments
-    assert one.messages == [*before, first, seen]
-    assert (two.num_inherited, two.messages[3]) == (3, second)
+    assert one.messages == [*map(bare, record["history"][:4])]
+    assert (two.num_inherited, two.messages[3]) == (3, bare(record["history"][4]))
+    assert [one.action_format, two.action_format] == ["swe_agent_function_tags"] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "action_format"),
+    [
+        ("Look.\n```\nls\n```", "swe_agent_thought"),
+        ("Look.\n<command>\nls\n</command>", "swe_agent_xml"),
+        ("```\ngrep '<function=' a\n```", "swe_agent_thought"),
+        ("I do nothing.", None),
+    ],
+)
+def test_the_convention_is_the_one_that_reads_the_replies(content: str, action_format: str | None) -> None:
+    record = run(3)
+    for entry in record["history"][2::2]:
+        entry["content"] = content
+    assert {segment.action_format for segment in read(record).segments} == {action_format}
+
+
+def test_the_configured_parser_names_the_convention() -> None:
+    for name, action_format in [("thought_action", "swe_agent_thought"), ("function_calling", "native")]:
+        agent = {"tools": {"parse_function": {"type": name}}}
+        found = read({**run(1), "replay_config": {"agent": agent}})
+        assert found.segments[0].action_format == action_format
+    old = read({**run(1), "replay_config": {"agent": {"parse_function": "XMLThoughtActionParser"}}})
+    assert old.segments[0].action_format == "swe_agent_xml"
 
 
 def test_each_agent_has_a_context_of_its_own() -> None:

@@ -3,11 +3,19 @@ from typing import Any
 
 import pytest
 
-from pivotmine.readers.text_calls import matches, read
+from pivotmine.readers import text_calls
+from pivotmine.readers.conventions import settle
+from pivotmine.readers.text_calls import matches
+from pivotmine.readers.trajectory import Trajectory
 
 HERMES = '<tool_call>\n{"name": "find", "arguments": {"id": 7}}\n</tool_call>'
 XML = "<tool_call>\n<function=find>\n<parameter=id>\n7\n</parameter>\n</function>\n</tool_call>"
 TOOLS = '[{"type": "function", "function": {"name": "find", "parameters": {"properties": {"id": {"type": "%s"}}}}}]'
+
+
+def read(record: Any) -> Trajectory:
+    """As extract reads it with `--calls native`."""
+    return settle(text_calls.read(record), calls="native")
 
 
 def said(text: str) -> dict[str, Any]:

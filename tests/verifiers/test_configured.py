@@ -36,12 +36,17 @@ def test_rules_stand_before_the_defaults_and_all_have_the_options_of_the_file() 
     )
     loose, plain = make_spec("tool_call", {"free_text": ["*.note"]}), make_spec("tool_call", {"free_text": ["*.body"]})
     rules = found.options.rules
-    assert rules[:3] == (
+    assert rules[:2] == (
         Rule(verifier=loose, domains=("mail",), tools=("send", "reply")),
         Rule(verifier=make_spec("exact", {}), tools=("pay",), kind="tool_call"),
-        Rule(verifier=plain, kind="tool_call"),
     )
-    assert [(rule.kind, rule.verifier.name) for rule in rules[3:]] == [("keystrokes", "terminal"), ("message", "text")]
+    assert rules[4] == Rule(verifier=plain, kind="tool_call")
+    assert [(rule.kind, rule.verifier.name) for rule in rules[2:]] == [
+        ("keystrokes", "terminal"),
+        ("command", "shell"),
+        ("tool_call", "tool_call"),
+        ("message", "text"),
+    ]
 
 
 def test_a_name_of_ones_own_can_be_used_like_any_other() -> None:
@@ -93,7 +98,7 @@ def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> 
     [
         ("[[choose]]\ntool = 'a'", '[[choose]] needs the name of a verifier: verifier = "..."'),
         ("[[choose]]\ntools = 'a'", "[[choose]] has no key 'tools': it has verifier, domain, tool, kind"),
-        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "[[choose]] kind 'call': tool_call, message or keystrokes"),
+        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "kind 'call': tool_call, message, keystrokes or command"),
         ("[[choose]]\ntool = 3\nverifier = 'exact'", "option tools: must be a list of strings, is 3"),
         ("[[choose]]\nverifier = 'exakt'", 'no verifier "exakt": choose one of '),
         ("[[choose]]\nverifier = 'auto'", "verifier auto is made of itself: auto of auto"),

@@ -22,14 +22,14 @@ from typing import Any
 from pivotmine.actions import Action, parse_action
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, Scorer, Verdict
-from pivotmine_trainer.data.dataset import make_judge, row_spec
+from pivotmine_trainer.data.dataset import LATER, make_judge, row_spec
 from pivotmine_trainer.data.rows import tools_of
 
 JUDGED_BY = (
     *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
     *("parser", "opened_reasoning"),
 )
-"""Columns that decide a reward."""
+"""Columns that decide a reward, with those of LATER."""
 LOGGED_OUTCOMES = (Outcome.CORRECT, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR)
 """Those whose shares are metrics; every sample's outcome is in the table of completions."""
 
@@ -66,13 +66,14 @@ def pivot_reward(*, completion_ids: list[list[int]], tokenizer: list[str | None]
 
 
 def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequence[int], row: dict[str, Any]) -> Action:
-    """The action that these tokens spell in this row's state."""
+    """The action that these tokens spell in this row's state, read by the row's action format."""
     truncated = not completion_ids or completion_ids[-1] not in end_ids
     said = completion_ids if truncated else completion_ids[:-1]
     text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return parse_action(
         text,
         parser=row["parser"],
+        action_format=row.get("action_format"),
         opened_reasoning=row["opened_reasoning"],
         truncated=truncated,
         tools=tools_of(row),
@@ -96,7 +97,7 @@ def _verdicts(
     judges: dict[tuple[Any, ...], Scorer | None] = {}
     verdicts: list[Verdict] = []
     for index, ids in enumerate(completion_ids):
-        row = {name: columns[name][index] for name in JUDGED_BY}
+        row = {name: columns[name][index] for name in (*JUDGED_BY, *LATER) if name in columns}
         key = tuple(row.values())
         if key not in judges:
             spec = row_spec(row, f"state {row['state_id']}", verifier)

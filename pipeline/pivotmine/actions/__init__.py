@@ -6,10 +6,13 @@ cannot be read as one is kept whole, with the reason; it is neither a call nor a
 
 from pivotmine.actions.action import Action, ToolCall, Unparsed, action_from_json, action_to_json
 from pivotmine.actions.chat_message import action_from_message
+from pivotmine.actions.conventions import CONVENTIONS, NATIVE, implied_tools, is_text, read_message
 from pivotmine.actions.detection import detect_parser
 from pivotmine.actions.parsing import PARSERS, parse_action, require_parser
 
 __all__ = [
+    "CONVENTIONS",
+    "NATIVE",
     "PARSERS",
     "Action",
     "ToolCall",
@@ -18,6 +21,9 @@ __all__ = [
     "action_from_message",
     "action_to_json",
     "detect_parser",
+    "implied_tools",
+    "is_text",
     "parse_action",
+    "read_message",
     "require_parser",
 ]

@@ -38,6 +38,8 @@ class Action:
     """Tool calls that could not be read: such an action is neither a message nor a call."""
     truncated: bool = False
     """The sample ended at its token budget, not at an end-of-turn token."""
+    text: str = field(default="", compare=False)
+    """The answer as it was written, if a text convention read it: what a harness reads and an export writes."""
     recorded_reward: float | None = field(default=None, compare=False)
     """The reward that came with a sample of recorded data; None: none did. It is no part of the stored form."""
 
@@ -63,6 +65,8 @@ def action_to_json(action: Action, *, ordinary: bool | None = None) -> str:
         fields["unparsed"] = [{"text": u.text, "reason": u.reason} for u in action.unparsed]
     if action.truncated:
         fields["truncated"] = True
+    if action.text:
+        fields["text"] = action.text
     return strict_json.dumps(fields, ordinary=ordinary if action.tool_calls else True)
 
 
@@ -75,4 +79,5 @@ def action_from_json(text: str) -> Action:
         reasoning=fields.get("reasoning", ""),
         unparsed=tuple(Unparsed(**piece) for piece in fields.get("unparsed", ())),
         truncated=fields.get("truncated", False),
+        text=fields.get("text", ""),
     )

@@ -18,7 +18,7 @@ from pivotmine.actions.action import Action, ToolCall
 from pivotmine.actions.parsing import assemble
 from pivotmine.actions.pieces import Piece
 from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
-from pivotmine.messages import no_arguments
+from pivotmine.messages import no_arguments, reasoning_of
 
 # Conventions that are not read here too: DeepSeek's, Kimi's, MiniMax's, GPT-OSS's.
 _UNREAD = (
@@ -34,7 +34,7 @@ _MARKUP_BEGINNING = re.compile(r"[<\[{]")
 def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> Action:
     """The action in an assistant message; what cannot be read as text or call is `unparsed`, with the reason.
 
-    Read are `content` (text, null, or blocks), `reasoning_content` or `reasoning`, a `<think>` block that
+    Read are `content` (text, null, or blocks), the reasoning under its keys (`reasoning_of`), a `<think>` block that
     opens the content, `refusal`, `tool_calls` and the older `function_call`. `truncated`: the finish reason
     was `length`.
     """
@@ -63,8 +63,7 @@ def _is_marked(content: str) -> bool:
 
 
 def _pieces(message: dict[str, Any]) -> Iterator[Piece]:
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    if reasoning:
+    if reasoning := reasoning_of(message):
         yield Piece(kind="reasoning", text=_text(reasoning))
     yield from _content_pieces(message.get("content"))
     if message.get("refusal"):

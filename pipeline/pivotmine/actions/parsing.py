@@ -7,6 +7,7 @@ from typing import Any
 
 from pivotmine.actions import hermes, llama3_json, mistral, qwen3_xml
 from pivotmine.actions.action import Action, Unparsed
+from pivotmine.actions.conventions import is_text, read_text
 from pivotmine.actions.pieces import Piece
 from pivotmine.actions.reasoning import split_end_tokens, split_reasoning
 from pivotmine.errors import UserError
@@ -30,16 +31,20 @@ def parse_action(
     text: str,
     *,
     parser: str,
+    action_format: str | None = None,
     opened_reasoning: bool = False,
     truncated: bool = False,
     tools: Sequence[dict[str, Any]] = (),
 ) -> Action:
     """Read one turn; whatever the text, the answer is an action, and nothing of it but markup is dropped.
 
-    `parser` is a name in `PARSERS`, any other is a `UserError`. `opened_reasoning`: the prompt ends inside a
+    `parser` is a name in `PARSERS`, any other is a `UserError`. It reads turns of the action format `native` (or
+    None); a text convention reads its turns alone, whatever the parser. `opened_reasoning`: the prompt ends inside a
     reasoning block. `truncated`: the token budget ended the sample. `tools`: the state's definitions in
     OpenAI form; the qwen3_xml convention needs their types.
     """
+    if is_text(action_format):
+        return read_text(text, action_format, opened_reasoning=opened_reasoning, truncated=truncated)
     if parser == "hermes" and not opened_reasoning:
         body, _ = split_end_tokens(text)
         if call := hermes.only_call(body):

@@ -12,15 +12,25 @@ the system prompt and goes on with the steps behind it. Where it refers to sub-a
 (Terminus), what the model saw then is not in the file, and the turns from there on are a reject; the continuation
 files that Terminus writes with `linear_history` hold it all.
 
+Terminus agents write text, of which Harbor keeps the parts: the message is "Analysis: ...\\nPlan: ...", the keystrokes
+are calls of `bash_command`. With the JSON parser the first such turn's action is known (`terminus_2`), its words are
+not. What the model saw from then on is not in the file, and the later turns are a reject. With another parser this
+holds for the first such turn as well. A step without calls whose message is not of that form was kept word for word.
+
 The outcome is `reward`, `score`, `resolved` or `success` of the record, its `extra`, or its `final_metrics.extra`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any
 
+from pivotmine.actions.conventions import PARSED
+from pivotmine.actions.conventions.keystrokes import read_call
+from pivotmine.actions.conventions.terminus import TOOL
+from pivotmine.messages import UNREADABLE, argument_value
 from pivotmine.readers.openai_form import (
     assistant,
     first_label,
@@ -36,6 +46,7 @@ from pivotmine.readers.openai_form import (
 from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, outcome_label, text_or_none
 
+_PARTS = re.compile(r"Analysis: .*\nPlan: ", re.DOTALL)
 _ROLES = {"system": "system", "user": "user", "agent": "assistant"}
 _MAX_NESTED = 20
 """Sub-agents of sub-agents: a record is nested no deeper than JSON is read, but a recursion must end by itself."""
@@ -59,20 +70,24 @@ def read(record: Any) -> Trajectory:
 
 
 def _segments(record: dict[str, Any], depth: int = 0) -> Iterator[Segment]:
-    tools = tool_definitions(object_at(record, "agent").get("tool_definitions"))
+    agent = object_at(record, "agent")
+    tools = tool_definitions(agent.get("tool_definitions"))
+    terminus = str(agent.get("name")).startswith("terminus")
+    parser = object_at(agent, "extra").get("parser")
+    action_format = "terminus_2" if terminus and parser == "json" else None
     messages: list[Any] = []
     num_copied = 0
     for step in list_at(record, "steps"):
         copied = isinstance(step, dict) and step.get("is_copied_context") is True
         at_start = num_copied == len(messages)
         if (start := _replacement(step, messages)) is not None:
-            yield Segment(messages=messages, tools=tools, num_inherited=num_copied)
+            yield Segment(messages=messages, tools=tools, num_inherited=num_copied, action_format=action_format)
             messages, num_copied = start, len(start)
             continue
-        new = list(_messages(step))
+        new = list(_terminus_messages(step, parser) if terminus and parser else _messages(step))
         messages += [masked(message) for message in new] if copied and not at_start else new
         num_copied = len(messages) if copied and at_start else num_copied
-    yield Segment(messages=messages, tools=tools, num_inherited=num_copied)
+    yield Segment(messages=messages, tools=tools, num_inherited=num_copied, action_format=action_format)
     embedded = record.get("subagent_trajectories")
     for one in embedded if isinstance(embedded, list) and depth < _MAX_NESTED else ():
         whole = isinstance(one, dict) and isinstance(one.get("steps"), list)
@@ -112,6 +127,40 @@ def _messages(step: Any) -> Iterator[Any]:
     else:
         yield _reply(step, content, calls)
     yield from _results(step, calls)
+
+
+def _terminus_messages(step: Any, parser: Any) -> Iterator[Any]:
+    """The messages of a step of a Terminus agent, and what is not in the file behind the parts of an answer."""
+    first, *observed = _messages(step)
+    said = first.get("content")
+    is_parts = isinstance(said, str) and (bool(first.get("tool_calls")) or _PARTS.match(said) is not None)
+    if first.get("role") != "assistant" or UNREADABLE in first or not is_parts:
+        yield first
+        # The model made no call with an id: what it observed came as a message of the user.
+        yield from ({"role": "user", "content": m.get("content")} if m.get("role") == "tool" else m for m in observed)
+    elif parser != "json" or (action := _terminus_action(said, first.get("tool_calls") or [])) is None:
+        yield unrecorded("assistant", "the file holds the parsed parts of the answer, not its words")
+    else:
+        yield {**first, "content": None, "tool_calls": None, "extra": {PARSED: action}}
+        yield unrecorded("user", "the model saw its answer in its own words: the file holds the parsed parts only")
+
+
+def _terminus_action(said: Any, calls: list[Any]) -> dict[str, Any] | None:
+    """The call of the Terminus tool that the parts of an answer are; None if they are something else."""
+    commands: list[Any] = []
+    complete = False
+    for call in calls:
+        arguments = argument_value(call["function"]["arguments"])
+        if call["function"]["name"] == "mark_task_complete":
+            complete = True
+        elif call["function"]["name"] == "bash_command" and isinstance(arguments, dict):
+            commands.append(arguments)
+        else:
+            return None
+    arguments = {"commands": commands, "task_complete": complete}
+    if isinstance(read_call(arguments, "terminus_2"), str):
+        return None
+    return {"reasoning": said, "tool_calls": [{"name": TOOL, "arguments": arguments}]}
 
 
 def _reply(step: dict[str, Any], content: Any, calls: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,23 +1,33 @@
 """InterCode histories: `{"0": {"query", "turn_history": {"actions", "observations", "rewards", "valid_action"}}, ...}`.
 
-A file holds the attempts of one model, one entry a query; each action is rewarded by itself, so these are recorded
-rollouts as well. An action is a call of the environment's tool (`bash`, `sql`, ...) with the argument `command`, an
-observation its result. The log has neither the prompt nor the text around an action: the state is the query and what
-was tried. The outcome is the best reward; an attempt with less is masked, one that was not valid failed.
+A file holds the attempts of one model, one entry a query. There are two kinds of logs:
+
+- In a multi-turn log an action is a bare command, and each one is rewarded. So these are recorded rollouts as well.
+  The text around the command is not recorded: an action is a call of the environment's tool (`bash`, `sql`, ...) with
+  the argument `command`, an observation is its result. An attempt with less than the best reward is masked.
+- In a ReAct log an action is `execute[command]` or `submit`, mostly with `thoughts` next to `actions`. The model wrote
+  and saw text (`react`): "Thought 1: ...", "Action 1: execute[...]" and the observation, as InterCode's
+  `experiments/eval_react.py` numbers them. The reward comes with `submit`, so earlier turns are not masked.
+
+Neither kind holds the prompt: the state is the query and what was tried. The outcome is the best reward. A turn whose
+own reward is null is not masked. An action that was not valid failed. `Segment.rewards` are the rewards as recorded,
+except that a ReAct turn before the `submit` has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine import strict_json
+from pivotmine.actions.conventions import read_text
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.record_fields import object_of
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
 from pivotmine.sources.json_records import Record
 
 _TAKEN = ("query", "task_id", "turn_history")
+_REACT = ("execute", "submit", "skip")
 
 
 def matches(record: Any) -> bool:
@@ -44,36 +54,83 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
             index += 1
 
 
+class _Turn(NamedTuple):
+    thought: Any
+    action: str
+    observation: Any
+    reward: float | None
+    is_valid: Any
+
+
 def read(record: Any) -> Trajectory:
     """One entry, one segment: the history only grows."""
     entry = object_of(record)
-    history = entry.get("turn_history")
-    actions = _column(history, "actions", [])
-    observations = _column(history, "observations", actions)
-    rewards = [outcome_label(reward) for reward in _column(history, "rewards", actions)]
-    valid = _column(history, "valid_action", actions)
-    earned = [reward for reward in rewards if reward is not None]
+    turns = _turns(entry.get("turn_history"))
+    earned = [turn.reward for turn in turns if turn.reward is not None]
     outcome = max(earned) if earned else None
-    messages: list[Any] = [{"role": "user", "content": entry.get("query")}]
-    ids, tool = CallIds(), str(entry.get("environment") or "").removeprefix("ic_") or "execute"
-    for action, observation, reward, is_valid in zip(actions, observations, rewards, valid, strict=True):
-        if not isinstance(action, str):
-            raise BadTrajectory("bad_message", f"an action is text, not {type(action).__name__}")
-        call = ids.calls([{"name": tool, "arguments": strict_json.dumps({"command": action})}])
-        messages.append({"role": "assistant", "content": None, "tool_calls": call})
-        if reward != outcome:
-            messages[-1]["weight"] = 0
-        messages.append(ids.result(observation) | ({"is_error": True} if is_valid is False else {}))
+    query = {"role": "user", "content": entry.get("query")}
+    if any(turn.thought is not None for turn in turns) or (turns and all(_react_tool(turn.action) for turn in turns)):
+        segment = _react(query, turns)
+    else:
+        segment = _commands(query, turns, str(entry.get("environment") or ""), outcome)
     return Trajectory(
-        segments=(Segment(messages=messages, rewards=tuple(rewards)),),
+        segments=(segment,),
         task_id=text_or_none(entry.get("task_id")),
         outcome=outcome,
         metadata={k: v for k, v in entry.items() if k not in _TAKEN},
     )
 
 
+def _commands(query: Any, turns: list[_Turn], environment: str, outcome: float | None) -> Segment:
+    """A multi-turn log: bare commands, each rewarded."""
+    messages, ids, tool = [query], CallIds(), environment.removeprefix("ic_") or "execute"
+    for turn in turns:
+        call = ids.calls([{"name": tool, "arguments": strict_json.dumps({"command": turn.action})}])
+        messages.append({"role": "assistant", "content": None, "tool_calls": call})
+        if turn.reward is not None and turn.reward != outcome:
+            messages[-1]["weight"] = 0
+        messages.append(ids.result(turn.observation) | _failure(turn))
+    return Segment(messages=messages, rewards=tuple(turn.reward for turn in turns))
+
+
+def _react(query: Any, turns: list[_Turn]) -> Segment:
+    """A ReAct log, in the words that InterCode's loop puts together."""
+    messages = [query]
+    for number, turn in enumerate(turns, 1):
+        said = f"Action {number}: {turn.action}"
+        thought = "" if turn.thought is None else f"Thought {number}: {turn.thought}\n"
+        messages.append({"role": "assistant", "content": thought + said})
+        observed = turn.observation if isinstance(turn.observation, str) else strict_json.dumps(turn.observation)
+        messages.append({"role": "user", "content": f"Observation {number}: {observed}"} | _failure(turn))
+    rewards = [turn.reward if _react_tool(turn.action) == "submit" else None for turn in turns]
+    return Segment(messages=messages, action_format="react", rewards=tuple(rewards))
+
+
+def _failure(turn: _Turn) -> dict[str, Any]:
+    return {"is_error": True} if turn.is_valid is False else {}
+
+
+def _react_tool(action: str) -> str | None:
+    """The tool of InterCode's ReAct that an action calls; None: it is a bare command."""
+    calls = read_text(action, "react").tool_calls
+    return calls[0].name if calls and calls[0].name in _REACT else None
+
+
+def _turns(history: Any) -> list[_Turn]:
+    """The turns of the parallel arrays; BadTrajectory if an array is missing or has another length."""
+    actions = _column(history, "actions", [])
+    columns = [_column(history, key, actions) for key in ("observations", "rewards", "valid_action")]
+    has_thoughts = isinstance(history, dict) and history.get("thoughts") is not None
+    thoughts = _column(history, "thoughts", actions) if has_thoughts else [None] * len(actions)
+    for action in actions:
+        if not isinstance(action, str):
+            raise BadTrajectory("bad_message", f"an action is text, not {type(action).__name__}")
+    found = zip(thoughts, actions, *columns, strict=True)
+    return [_Turn(thought, a, observed, outcome_label(reward), valid) for thought, a, observed, reward, valid in found]
+
+
 def _column(history: Any, key: str, beside: list[Any]) -> list[Any]:
-    """One of the parallel arrays; BadTrajectory where it is none or not as long as the actions are."""
+    """One of the parallel arrays; BadTrajectory if it is not a list or not as long as `actions`."""
     column = history.get(key) if isinstance(history, dict) else None
     if not isinstance(column, list):
         raise BadTrajectory("no_messages", f"`turn_history` has no list `{key}`")

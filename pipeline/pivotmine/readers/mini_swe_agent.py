@@ -1,7 +1,8 @@
 """mini-swe-agent's `.traj.json` files: `{messages[], info, trajectory_format}`, versions 1 and 2.
 
-The messages are those of the API with an `extra` that no model saw. Version 1 acts by a code block in the content,
-which stays text; version 2 by `tool_calls`, or by Responses-API items, which become one assistant message a response.
+The messages are those of the API with an `extra` that no model saw. Version 1 acts by one
+`bash` block in the content, which stays text (`fenced_command`); version 2 by `tool_calls`, or by Responses-API items,
+which become one assistant message a response, unless its model is a text-based one.
 The `exit` message at the end is the harness's own and goes to the metadata. Tools are not in the files: `--tools
 FILE`.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pivotmine.actions import NATIVE
 from pivotmine.readers.openai_form import (
     assistant,
     first_label,
@@ -43,12 +45,20 @@ def read(record: Any) -> Trajectory:
     info = object_at(record, "info")
     ends = [m for m in found if isinstance(m, dict) and m.get("role") == "exit"]
     left = {k: v for k, v in record.items() if k not in ("messages", "instance_id")}
+    messages = list(_messages(found))
     return Trajectory(
-        segments=(Segment(messages=list(_messages(found))),),
+        segments=(Segment(messages=messages, action_format=_action_format(messages)),),
         task_id=text_or_none(record.get("instance_id")),
         outcome=_outcome(record, info),
         metadata={**left, "exit": ends} if ends else left,
     )
+
+
+def _action_format(messages: list[Any]) -> str:
+    """`native` if the model was given tools to call, else the block in the text."""
+    known = [message for message in messages if isinstance(message, dict)]
+    has_calls = any(message.get("tool_calls") or message.get("role") == "tool" for message in known)
+    return NATIVE if has_calls else "fenced_command"
 
 
 def _messages(found: list[Any]) -> Iterator[Any]:

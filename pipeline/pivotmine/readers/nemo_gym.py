@@ -14,7 +14,7 @@ from typing import Any
 from pivotmine import strict_json
 from pivotmine.readers.logs.response_items import call_of
 from pivotmine.readers.record_fields import tool_definitions
-from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task
+from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task, terminus_form
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 
@@ -46,6 +46,7 @@ def read(record: Any) -> Trajectory:
         messages=[*before, _expected(record)],
         tools=tool_definitions(params.get("tools")),
         num_inherited=len(before),
+        action_format=terminus_form(record),
     )
     taken = "expected_answer" if record.get("expected_action") is None else "expected_action"
     return Trajectory(

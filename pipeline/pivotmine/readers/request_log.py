@@ -17,7 +17,6 @@ from typing import Any
 from pivotmine.readers import anthropic_messages
 from pivotmine.readers.logs.snapshots import Snapshots, state_after
 from pivotmine.readers.record_fields import conversation_of, labelled, object_of, task_of, tool_definitions
-from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 from pivotmine.sources.json_records import Record
 
@@ -133,7 +132,7 @@ def read(record: Any) -> Trajectory:
         segments = tuple(snapshots.segments)
     outcome, key = labelled(fields)
     return Trajectory(
-        segments=tuple(map(with_calls, segments)),
+        segments=segments,
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
         outcome=outcome,

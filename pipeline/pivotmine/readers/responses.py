@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pivotmine.actions.conventions.keystrokes import form_in
 from pivotmine.readers.logs.response_items import to_messages
 from pivotmine.readers.record_fields import labelled, object_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
@@ -71,6 +72,7 @@ def read(record: Any) -> Trajectory:
         messages=before + written,
         tools=tool_definitions(params.get("tools")),
         num_inherited=len(before),
+        action_format=terminus_form(record),
         # The reward of a response of one turn is that turn's.
         rewards=(outcome,) if outcome is not None and len(written) == 1 else (),
     )
@@ -85,6 +87,11 @@ def read(record: Any) -> Trajectory:
         outcome_key=key,
         metadata=metadata,
     )
+
+
+def terminus_form(record: dict[str, Any]) -> str | None:
+    """The action format of a row of NVIDIA's terminal servers: the form of its expected answer; None: another row."""
+    return form_in(record.get("expected_answer"))
 
 
 def _written(record: dict[str, Any]) -> list[Any]:

@@ -3,9 +3,11 @@
 `history` holds every message; what the model saw of it is in `query` of each step of `trajectory`, where the version
 writes that. Without it, the history processors that `replay_config` names are applied as SWE-agent 1.x applies them:
 `last_n_observations` elides old observations, so that every later turn has a segment of its own. A processor whose
-doing the file does not tell makes a reject. In the thought/action format and in `<command>` the action stays text in
-the content: that is what the model wrote, and sees in later turns. In the function-calling format it is `tool_calls`,
-and that it becomes where the text holds `<function=...>`, as in all texts with calls.
+doing the file does not tell makes a reject.
+
+The action format is that of the parser that the configuration names. If none is named, it is the text convention in
+which the harness found what it recorded as `action`: a fenced block, `<command>` or `<function=...>`. With `tool_calls`
+it is `native`. In a text convention the action stays in the content: that is what the model wrote and sees later.
 
 `is_demo` messages are masked. The outcome is `resolved`, of the record, of `info` or of a report in either; without
 it a run whose `exit_status` says that nothing was submitted failed (0), and one that submitted is unlabelled. The
@@ -15,18 +17,29 @@ attempts of a retrying agent are trajectories of their own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pivotmine import strict_json
+from pivotmine.actions import NATIVE, read_message
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import first_label, list_at, object_at, unreadable
-from pivotmine.readers.text_calls import with_calls
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
 from pivotmine.sources.json_records import Record
 
 _KEPT = ("role", "content", "tool_calls", "name", "is_demo", "reasoning_content")
 _HARMLESS_PROCESSORS = ("default", "cache_control", "tag_tool_call_observations")
 _ELIDING = "last_n_observations"
+_PARSERS = {
+    "thought_action": "swe_agent_thought",
+    "ThoughtActionParser": "swe_agent_thought",
+    "xml_thought_action": "swe_agent_xml",
+    "XMLThoughtActionParser": "swe_agent_xml",
+    "xml_function_calling": "swe_agent_function_tags",
+    "function_calling": NATIVE,
+}
+"""SWE-agent's parsers, by their names in version 1 and 0, with the action formats that they read."""
+_CONVENTIONS = ("swe_agent_function_tags", "swe_agent_xml", "swe_agent_thought")
 
 
 def matches(record: Any) -> bool:
@@ -57,12 +70,29 @@ def read(record: Any) -> Trajectory:
     history = list_at(record, "history")
     record = {**record, "replay_config": _config(record.get("replay_config"))}
     info = object_at(record, "info")
+    action_format = _action_format(record, history)
     return Trajectory(
-        segments=tuple(map(with_calls, _segments(record, history))),
+        segments=tuple(replace(segment, action_format=action_format) for segment in _segments(record, history)),
         task_id=text_or_none(_task_id(record)),
         outcome=_outcome(record, info),
         metadata={k: v for k, v in record.items() if v is not None and k not in ("history", "trajectory", "attempts")},
     )
+
+
+def _action_format(record: dict[str, Any], history: list[Any]) -> str | None:
+    """The format that the configuration or the recorded actions name; None: neither does."""
+    agent = object_at(object_at(record, "replay_config"), "agent")
+    parser = object_at(object_at(agent, "tools"), "parse_function").get("type") or agent.get("parse_function")
+    if isinstance(parser, str) and parser in _PARSERS:
+        return _PARSERS[parser]
+    replies = [entry for entry in history if _is_reply(entry)]
+    if any(entry.get("tool_calls") for entry in replies):
+        return NATIVE
+    texts = [entry for entry in replies if isinstance(entry.get("content"), str)]
+    for name in _CONVENTIONS:
+        if texts and sum(bool(read_message(entry, name).tool_calls) for entry in texts) * 2 > len(texts):
+            return name
+    return None
 
 
 def _segments(record: dict[str, Any], history: list[Any]) -> tuple[Segment, ...]:

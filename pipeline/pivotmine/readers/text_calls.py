@@ -1,20 +1,23 @@
 """Calls inside the text: messages or ShareGPT entries whose assistant text holds `<tool_call>` (Hermes JSON, or
 Qwen3-Coder's XML), `<function=...>` or `[TOOL_CALLS]`.
 
-Such calls become tool calls, the text around them content, a leading `<think>` block reasoning; the text as it was
-written is kept under `extra`. A text with a call that cannot be read stays as it is, and is no demonstration. Results
-in `<tool_response>` become tool messages where a message holds nothing else. They and tool messages without an id
-answer the last calls in order. System prompts that list the tools stay as they are.
+The reader leaves the messages as they are. `conventions.settle` decides whether such a text is a harness's convention
+or a mere serialisation of native calls. `with_native_calls` makes native calls of the latter: the text around them is
+content, a leading `<think>` block is reasoning, and `extra` keeps the text as it was written. A text with a call that
+cannot be read stays as it is and is not a demonstration. A message that consists of `<tool_response>` blocks becomes
+tool messages. They and tool messages without an id answer the last calls in order. System prompts that list the tools
+stay as they are. Hermes calls may be written as Python dicts.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from typing import Any
 
 from pivotmine import strict_json
-from pivotmine.actions import parse_action
+from pivotmine.actions import Action, parse_action
 from pivotmine.readers import openai_messages, sharegpt
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.record_fields import message_list, tool_definitions
@@ -24,6 +27,9 @@ _PARSERS = {"<function=": "qwen3_xml", "<tool_call>": "hermes", "[TOOL_CALLS]": 
 """By the mark that tells them, the more particular first."""
 _RESULTS = re.compile(r"\s*(?:<tool_response>.*?</tool_response>\s*)+", re.DOTALL)
 _RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_MAX_LITERAL_CHARS = 100_000
+"""Longer Python literals are not read: Python's own parser would take their memory many times."""
 _TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
 
 
@@ -57,26 +63,20 @@ def _mark(message: Any) -> str | None:
 
 
 def read(record: Any) -> Trajectory:
-    """As the reader of the same messages without markup, with the calls taken out of the text."""
-    found = (sharegpt if sharegpt.matches(record) else openai_messages).READER.read(record)
-    return replace(found, segments=tuple(replace(s, messages=_messages(s)) for s in found.segments))
+    """As the reader of the same messages without markup."""
+    return (sharegpt if sharegpt.matches(record) else openai_messages).READER.read(record)
 
 
-def with_calls(segment: Segment) -> Segment:
-    """The segment of another format, the calls taken out of its texts, message for message.
-
-    Results stay where they are: which messages earlier segments hold is told by their number.
-    """
+def with_native_calls(segment: Segment) -> Segment:
+    """The segment with the calls taken out of its texts; the same segment if its texts hold none."""
     if not any(_mark(message) for message in segment.messages):
         return segment
-    ids, tools = CallIds(), segment.tools or _listed_tools(segment.messages)
-    return replace(segment, messages=[_read(message, ids, tools) for message in segment.messages])
-
-
-def _messages(segment: Segment) -> list[Any]:
-    tools = segment.tools or _listed_tools(segment.messages)
-    ids = CallIds()
-    return [new for message in segment.messages for new in _results(message, ids) or [_read(message, ids, tools)]]
+    tools = segment.tools or listed_tools(segment.messages)
+    ids, made, num_inherited = CallIds(), list[Any](), 0
+    for place, message in enumerate(segment.messages):
+        made += _results(message, ids) or [_read(message, ids, tools)]
+        num_inherited = len(made) if place < segment.num_inherited else num_inherited
+    return replace(segment, messages=made, num_inherited=num_inherited)
 
 
 def _results(message: Any, ids: CallIds) -> list[Any]:
@@ -100,9 +100,34 @@ def _read(message: Any, ids: CallIds, tools: list[Any]) -> Any:
 
 def _turn(message: dict[str, Any], mark: str, ids: CallIds, tools: list[Any]) -> dict[str, Any]:
     text = message["content"]
-    action = parse_action(text, parser=_PARSERS[mark], tools=tools)
+    action = parse_action(_with_json(text) if mark == "<tool_call>" else text, parser=_PARSERS[mark], tools=tools)
     if action.unparsed or not action.tool_calls:
         return message
+    return native_turn(message, action, ids)
+
+
+def _with_json(text: str) -> str:
+    """The text with JSON in place of the Python dicts that some data sets write into `<tool_call>`."""
+
+    def as_json(found: re.Match[str]) -> str:
+        written = found[1].strip()
+        try:
+            strict_json.loads(written)
+            return found[0]
+        except ValueError:
+            pass
+        try:
+            value = ast.literal_eval(written) if len(written) <= _MAX_LITERAL_CHARS else None
+            return f"<tool_call>{strict_json.dumps(value)}</tool_call>" if isinstance(value, dict) else found[0]
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return found[0]
+
+    return _CALL.sub(as_json, text)
+
+
+def native_turn(message: dict[str, Any], action: Action, ids: CallIds) -> dict[str, Any]:
+    """The message with the calls that were read of its text; `extra` keeps the text."""
+    text = message["content"]
     calls = ids.calls([{"name": c.name, "arguments": strict_json.dumps(c.arguments)} for c in action.tool_calls])
     turn = {**message, "content": action.message or None, "tool_calls": calls}
     if action.reasoning:
@@ -110,7 +135,7 @@ def _turn(message: dict[str, Any], mark: str, ids: CallIds, tools: list[Any]) ->
     return {**turn, "extra": {**message.get("extra", {}), "text": text}}
 
 
-def _listed_tools(messages: list[Any]) -> list[Any]:
+def listed_tools(messages: list[Any]) -> list[Any]:
     """Tools listed in the first message, as JSON or a line each: they say of what type an argument is."""
     first = messages[0].get("content") if messages and isinstance(messages[0], dict) else None
     found = _TOOLS.search(first) if isinstance(first, str) else None

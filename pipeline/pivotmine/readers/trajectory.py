@@ -32,6 +32,8 @@ class Segment:
     num_inherited: int = 0
     """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
     them are no turns here."""
+    action_format: str | None = None
+    """`native`, or the text convention in which the model acted, if the format says so; None: it does not."""
     verbatim: bool = field(default=False, compare=False)
     """Whether the messages are what the model was sent, call by call: a call without a result was sent so."""
     rewards: tuple[Any, ...] = ()

@@ -28,10 +28,19 @@ class StateMessages(NamedTuple):
 
 
 def demonstrated_turns(run: Path) -> pl.DataFrame:
-    """The turns worth imitating, in the order of the sources, with `source`, `source_index` and `task_id` beside."""
+    """The turns worth imitating, in the order of the sources.
+
+    They have the columns of `turns`, and `source`, `source_index`, `task_id` and `action_format`.
+    """
     turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null())
     places = rundir.scan(run, "trajectories").select("trajectory_id", "source", "source_index", "task_id")
-    return turns.join(places, on="trajectory_id", how="left", maintain_order="left").collect()
+    turns = turns.join(places, on="trajectory_id", how="left", maintain_order="left")
+    return turns.join(action_formats(run).lazy(), on="segment_id", how="left", maintain_order="left").collect()
+
+
+def action_formats(run: Path) -> pl.DataFrame:
+    """`segment_id` and `action_format` of every segment; null in runs that were written before the column."""
+    return rundir.scan(run, "segments").select("segment_id", "action_format").collect()
 
 
 def tools_by_id(run: Path) -> dict[str | None, list[dict[str, Any]] | None]:

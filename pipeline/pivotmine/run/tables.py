@@ -82,6 +82,13 @@ SEGMENTS = pa.schema(
         _column("trajectory_id", _STRING, "trajectory of the segment"),
         _column("segment_index", _INT, "place in the trajectory, from 0"),
         _column("tools_id", _STRING, "tools offered in the segment; null: none"),
+        _column(
+            "action_format",
+            _STRING,
+            "`native` (tool calls and messages), or the text convention that the harness reads; "
+            "runs written before this column hold no name, and their turns are read as native",
+            since=2,
+        ),
         _column("message_ids", pa.list_(_STRING), "the messages in order"),
     ]
 )
@@ -233,7 +240,9 @@ PIVOTS = pa.schema(
         _column("verifier_options", _STRING, "its options: JSON object; null: as above"),
         _column("verifier_id", _STRING, "name, version and options as one id; null: as above"),
         _column("scores_verifier_id", _STRING, "`verifier_id` of its scores and profile: another one where the verifier was chosen by rules; null: as above"),
-        _column("parser", _STRING, "action parser's name"),
+        _column("parser", _STRING, "action parser's name; it reads completions of the action format `native`"),
+        _column("action_format", _STRING, "`native`, or the text convention that alone reads completions; rows written before this column hold no name, and are read as native", since=2),
+        _column("action_tools", _STRING, "JSON list of the tools that the text convention implies, for the verifier; the prompt does not show them; empty for `native`", since=2, absent="[]"),
         _column("opened_reasoning", _BOOL, "whether the prompt opened a reasoning block"),
         _column("num_samples", _INT, "samples drawn; null: not profiled"),
         _column("num_scored", _INT, "samples scored; null: not profiled"),

@@ -36,6 +36,8 @@ class State:
     """Tool definitions in OpenAI form (`{"type": "function", "function": {"name", "parameters"}}`)."""
     messages: tuple[dict[str, Any], ...] = field(default=())
     """The messages before the turn; empty where the verifier does not ask for them."""
+    action_format: str | None = None
+    """`native` or None, or the text convention of the state's turns; then `tools` are the ones it implies."""
 
 
 Scorer = Callable[[Action], Verdict]

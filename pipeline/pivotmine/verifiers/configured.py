@@ -28,7 +28,7 @@ from typing import Any
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import ALL_KINDS, VerifierSpec
-from pivotmine.verifiers.composed.auto import DEFAULTS, KEYSTROKES
+from pivotmine.verifiers.composed.auto import COMMAND, DEFAULTS, KEYSTROKES
 from pivotmine.verifiers.registry import VERIFIERS, make_spec
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -99,8 +99,8 @@ def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[
         raise UserError(f"[[choose]] has no key {unknown[0]!r}: it has verifier, {', '.join(_CONDITIONS)}")
     if not isinstance(name := rule.get("verifier"), str):
         raise UserError('[[choose]] needs the name of a verifier: verifier = "..."')
-    if (kind := rule.get("kind", "")) not in ("", KEYSTROKES, *ALL_KINDS):
-        raise UserError(f"[[choose]] kind {kind!r}: tool_call, message or {KEYSTROKES}")
+    if (kind := rule.get("kind", "")) not in ("", KEYSTROKES, COMMAND, *ALL_KINDS):
+        raise UserError(f"[[choose]] kind {kind!r}: tool_call, message, {KEYSTROKES} or {COMMAND}")
     spec = _spec(name, tables, rules, through)
     return {"verifier": spec, "kind": kind, "domains": _names(rule, "domain"), "tools": _names(rule, "tool")}
 

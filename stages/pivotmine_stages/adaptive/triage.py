@@ -150,6 +150,7 @@ class _Work:
         action = parse_action(
             text,
             parser=self.policy.record.parser,
+            action_format=gate.state.action_format,
             opened_reasoning=False,
             truncated=False,
             tools=gate.state.tools,

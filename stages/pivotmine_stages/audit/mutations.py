@@ -13,7 +13,9 @@ from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 from pivotmine import strict_json
-from pivotmine.actions import Action, ToolCall, parse_action
+from pivotmine.actions import Action, ToolCall, is_text, parse_action
+from pivotmine.actions.conventions import read_text
+from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.verifiers import State
 from pivotmine.verifiers.tool_calls.schema import WHITE_SPACE_COUNTS, parameters_by_tool
 from pivotmine_stages.audit.text_mutations import (
@@ -50,7 +52,16 @@ def mutations(state: State, demonstration: Action) -> Iterator[Mutation]:
     yield Mutation("itself", True, demonstration)
     yield Mutation("truncated", False, replace(demonstration, truncated=True))
     yield Mutation("empty", False, Action(reasoning=demonstration.reasoning))
-    yield from _of_calls(state, demonstration) if demonstration.tool_calls else _of_message(state, demonstration)
+    if is_text(state.action_format) and demonstration.text and demonstration.tool_calls[0].name == TOOL:
+        yield from _of_keystrokes(state.action_format, demonstration)
+    else:
+        yield from _of_calls(state, demonstration) if demonstration.tool_calls else _of_message(state, demonstration)
+
+
+def _of_keystrokes(action_format: str, demonstration: Action) -> Iterator[Mutation]:
+    """The mutations of a terminal agent's answer, read as the harness reads them."""
+    for name, must_pass, text in text_mutations(demonstration.text):
+        yield Mutation(name, must_pass, read_text(text, action_format))
 
 
 def _of_message(state: State, demonstration: Action) -> Iterator[Mutation]:

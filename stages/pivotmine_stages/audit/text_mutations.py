@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pivotmine.verifiers.terminals.keystrokes import FORMS, form_of, is_batch
+from pivotmine.actions.conventions.keystrokes import FORMS, form_of, is_batch
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_EACH = 3

@@ -88,6 +88,13 @@ Adaptive = Annotated[
     typer.Option(help="exact or probabilistic: sample in rounds, --num-samples at most, no more than a state needs."),
 ]
 Name = Annotated[str, typer.Option(help="Name of the pivot dataset.")]
+ActionFormat = Annotated[
+    str | None,
+    typer.Option(help="How a text harness reads actions, for sources that do not say: native or a convention's name."),
+]
+Calls = Annotated[
+    str | None, typer.Option(help="Calls written in text: native makes tool calls of all, verbatim of none.")
+]
 
 
 @app.command()
@@ -106,6 +113,8 @@ def extract(
     outcome_words: Annotated[
         str | None, typer.Option(help="Labels of words under --outcome-column, such as pass=1,fail=0.")
     ] = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     min_outcome: MinOutcome = None,
     limit: Annotated[int | None, typer.Option(help="Most records read.", min=1)] = None,
     num_processes: NumProcesses = None,
@@ -131,6 +140,8 @@ def record(
     ] = "exact",
     tools: Tools = None,
     format: Format = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -284,6 +295,8 @@ def run(
     tools: Tools = None,
     format: Format = None,
     domain: Domain = None,
+    action_format: ActionFormat = None,
+    calls: Calls = None,
     min_outcome: MinOutcome = None,
     engine: Engine = None,
     num_samples: NumSamples = 8,

@@ -13,7 +13,7 @@ from pivotmine_stages.rollout.stage import require_samples
 
 # The flags of `run` that each stage takes. A flag that means something else to a stage is not handed to it.
 FLAGS = {
-    "extract": ("sources", "run", "tools", "format", "domain", "min_outcome"),
+    "extract": ("sources", "run", "tools", "format", "domain", "action_format", "calls", "min_outcome"),
     "rollout": (
         *("run", "model", "engine", "num_samples", "temperature", "max_new_tokens", "max_model_len", "seed"),
         *("adapter", "tokenizer", "template_options", "parser", "policy_name", "base_url", "api", "verifier", "limit"),

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pivotmine import strict_json
-from pivotmine.messages import text_of
+from pivotmine.messages import reasoning_of, text_of
 from pivotmine.readers.logs.response_items import argument_text
 
 _FUNCTION = pa.struct({"name": pa.string(), "arguments": pa.string()})
@@ -38,6 +38,7 @@ _COPIED = {
     ),
     **dict.fromkeys(("num_samples", "num_scored"), pa.int32()),
     **dict.fromkeys(("mean", "variance"), pa.float64()),
+    **dict.fromkeys(("action_format", "action_tools"), pa.string()),
     "opened_reasoning": pa.bool_(),
     "prompt_ids": pa.list_(pa.int32()),
 }
@@ -60,7 +61,7 @@ def verl_row(pivot: dict[str, Any], split: str, index: int) -> dict[str, Any]:
         "prompt": [_message(message) for message in strict_json.loads(pivot["prompt_messages"])],
         "ability": pivot["domain"] or pivot["kind"],
         "reward_model": {"style": "rule", "ground_truth": strict_json.dumps(actions)},
-        "extra_info": {"split": split, "index": index, **{key: pivot[key] for key in _COPIED}},
+        "extra_info": {"split": split, "index": index, **{key: pivot.get(key) for key in _COPIED}},
     }
 
 
@@ -69,7 +70,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     legacy = message.get("function_call")
     if not calls and isinstance(legacy, dict):
         calls = [{"function": legacy}]
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    reasoning = reasoning_of(message) or None
     known = {key: message[key] for key in ("tool_call_id", "name") if message.get(key) is not None}
     return {
         "role": "tool" if message["role"] == "function" else message["role"],

@@ -41,7 +41,7 @@ def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
     if (key := masking_key(message)) is not None:
         return "masked", f"the source excludes it from training: `{key}`"
     if action.unparsed:
-        return "bad_arguments", action.unparsed[0].reason
+        return "format_error" if action.text else "bad_arguments", action.unparsed[0].reason
     if not action.tool_calls and not action.message:
         return "empty_turn", "neither text nor call"
     return None, ""

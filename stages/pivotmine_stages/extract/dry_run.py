@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotmine import strict_json
-from pivotmine.messages import StateHash, text_of
+from pivotmine.messages import StateHash, reasoning_of, text_of
 from pivotmine.progress import track
 from pivotmine.run import rundir
-from pivotmine.run.states import StateMessages, state_messages
+from pivotmine.run.states import StateMessages, action_formats, state_messages
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 
@@ -57,6 +57,7 @@ def _tokens(name: str) -> Size:
 def _prompts(run: Path, folder: Path, size: Size) -> tuple[int, int]:
     """Size of all prompts together, and of their distinct prefixes, which are told apart on disk."""
     turns = rundir.scan(run, "turns").select("segment_id", "position", "tools_id").collect()
+    turns = turns.join(action_formats(run), on="segment_id", how="left", maintain_order="left")
     folder.mkdir()
     total, nodes, num_parts = 0, list[tuple[str, int]](), 0
     states = track(state_messages(run, turns), "extract", "prompts", len(turns))
@@ -80,7 +81,7 @@ def _prefixes(segment: Iterator[StateMessages], size: Size) -> Iterator[tuple[in
     for turn in segment:
         new: list[tuple[str, int]] = []
         if state is None:
-            state = StateHash(turn.turn["tools_id"])
+            state = StateHash(turn.turn["tools_id"], turn.turn["action_format"])
             prompt = size(strict_json.dumps(turn.tools)) if turn.tools else 0
             new.append((state.state_id(), prompt))
         for message in turn.messages[seen:]:
@@ -92,7 +93,7 @@ def _prefixes(segment: Iterator[StateMessages], size: Size) -> Iterator[tuple[in
 
 
 def _message_size(message: dict[str, Any], size: Size) -> int:
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    reasoning = reasoning_of(message)
     calls = [call["function"] for call in message.get("tool_calls") or ()]
     calls += [message["function_call"]] if message.get("function_call") else []
     texts = [text_of(message.get("content")), *([str(reasoning)] if reasoning else []), *map(strict_json.dumps, calls)]

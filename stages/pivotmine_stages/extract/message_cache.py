@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pivotmine import messages, strict_json
-from pivotmine.actions import action_from_message
+from pivotmine.actions import NATIVE, action_from_message, is_text, read_message
 from pivotmine.readers.whole_context import Part, part_of
 from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
 
@@ -26,7 +26,7 @@ class MessageFacts:
         "undocumented_mask",
     )
 
-    def __init__(self, message: Any, key: bytes) -> None:
+    def __init__(self, message: Any, key: bytes, action_format: str = NATIVE) -> None:
         ordinary = _is_text(message) or strict_json.is_ordinary(message)
         self.text = key if ordinary else strict_json.dump_bytes(message)
         """The message as JSON."""
@@ -48,10 +48,15 @@ class MessageFacts:
         if self.problem:
             return
         if self.role == "assistant":
-            self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
+            if is_text(action_format):
+                self.seen = messages.seen(message, canonical)
+                self.demonstration = demonstration(message, read_message(message, action_format))
+            else:
+                self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
             return
         self.seen = messages.seen(message, canonical)
-        if self.role in ("tool", "function"):
+        # A text harness answers an action with a message of the user.
+        if self.role in ("tool", "function") or (self.role == "user" and is_text(action_format)):
             self.failure = result_failure(message)
 
 
@@ -59,16 +64,17 @@ class KnownMessages:
     """The messages of a block of records."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, MessageFacts] = {}
+        self._known: dict[str, dict[bytes, MessageFacts]] = {}
+        """By action format, which decides what a message demonstrates."""
 
-    def describe(self, found: Iterable[Any]) -> list[MessageFacts]:
-        """What each message is."""
-        known, answers = self._known, list[MessageFacts]()
+    def describe(self, found: Iterable[Any], action_format: str = NATIVE) -> list[MessageFacts]:
+        """What each message is in a segment of this action format."""
+        known, answers = self._known.setdefault(action_format, {}), list[MessageFacts]()
         for message in found:
             key = strict_json.fingerprint(message)
             one = known.get(key)
             if one is None:
-                one = known[key] = MessageFacts(message, key)
+                one = known[key] = MessageFacts(message, key, action_format)
             answers.append(one)
         return answers
 

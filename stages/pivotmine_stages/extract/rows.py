@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pivotmine import messages, strict_json
+from pivotmine.actions import NATIVE, is_text
 from pivotmine.readers.trajectory import Segment, Trajectory
 from pivotmine.readers.whole_context import find_gap
 from pivotmine.run import arrow_columns, rundir
@@ -127,7 +128,7 @@ def num_assistant(found: Iterable[Any]) -> int:
 
 def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place) -> bool:
     """Add the rows of one trajectory; False (and a reject) where nothing is left of it or it is stored already."""
-    known = [rows.known.describe(segment.messages) for segment in found.segments]
+    known = [rows.known.describe(segment.messages, segment.action_format or NATIVE) for segment in found.segments]
     usable = [_usable(rows, segment, of, place) for segment, of in zip(found.segments, known, strict=True)]
     num_turns = sum(_num_turns(of[s.num_inherited :]) for s, of in zip(found.segments, usable, strict=True))
     if not num_turns:
@@ -164,7 +165,9 @@ def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: in
 def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -> str:
     """ordinary: what `is_ordinary` says of all but the ids."""
     content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
-    whole = [content, found.task_id, found.outcome, found.metadata]
+    whole: list[Any] = [content, found.task_id, found.outcome, found.metadata]
+    if any(is_text(segment.action_format) for segment in found.segments):  # ids of native ones do not change
+        whole.append([segment.action_format for segment in found.segments])
     return messages.digest(strict_json.canonical_bytes(whole, ordinary=ordinary))
 
 
@@ -201,6 +204,7 @@ def _store_segment(
     tools_id = rows.store_tools(segment.tools) if segment.tools else None
     ids = [message.message_id for message in known]
     row = {"segment_id": segment_id, "trajectory_id": trajectory_id, "segment_index": int(number)}
+    row["action_format"] = segment.action_format or NATIVE
     rows.tables["segments"].append({**row, "tools_id": tools_id, "message_ids": ids})
     for message in known:
         rows.messages.setdefault(message.message_id, message)
@@ -221,7 +225,7 @@ def _store_segment(
 
 def _state_ids(segment: Segment, known: list[MessageFacts], tools_id: str | None) -> dict[int, str]:
     """The position of each turn with the id of its state."""
-    state, found = messages.StateHash(tools_id), dict[int, str]()
+    state, found = messages.StateHash(tools_id, segment.action_format), dict[int, str]()
     for position, message in enumerate(known):
         if message.role == "assistant" and position >= segment.num_inherited:
             found[position] = state.state_id()
@@ -253,7 +257,7 @@ def _demonstrated(
 def _failure(segment: Sequence[MessageFacts], position: int) -> str | None:
     """The first failure among the results that follow a turn."""
     for at in range(position + 1, len(segment)):
-        if segment[at].role not in ("tool", "function"):
+        if segment[at].role == "assistant":
             break
         if (failure := segment[at].failure) is not None:
             return failure

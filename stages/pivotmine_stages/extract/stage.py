@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pivotmine import messages
+from pivotmine.actions.conventions import require_action_format
 from pivotmine.errors import UserError
 from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
 from pivotmine.readers.whole_context import prepare
@@ -67,6 +69,10 @@ class ExtractConfig:
     """Key of a record that holds its outcome label, dots lead into objects; None: the keys that the readers know."""
     outcome_words: str | None = None
     """Words that stand for labels under `outcome_column`, such as `pass=1,fail=0`."""
+    action_format: str | None = None
+    """Action format of segments whose reader names none: `native` or a convention; None: told by evidence."""
+    calls: str | None = None
+    """`native`: make native calls of every call in text; `verbatim`: of none; None: as the convention wants it."""
     min_outcome: float | None = None
     """Least outcome label of a demonstration; None: the best label among all sources, never the failure label."""
     limit: int | None = None
@@ -82,6 +88,9 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     if config.outcome_words and config.outcome_column is None:
         raise UserError("--outcome-words needs --outcome-column: the column that holds the words")
     read_words(config.outcome_words)
+    if config.action_format is not None:
+        require_action_format(config.action_format)
+    require_calls(config.calls)
     rundir.check_new_run(run, config.sources)
     files = [path for path in find_sources(config.sources) if not lies_in(path, run)]
     tools = read_tools_file(config.tools_file) if config.tools_file else None
@@ -99,7 +108,8 @@ def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | Non
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
     # Earlier versions did not have these options: a run of theirs stays the same run.
-    settings = {k: v for k, v in settings.items() if v or k not in ("outcome_column", "outcome_words")}
+    named = ("action_format", "calls", "outcome_column", "outcome_words")
+    settings = {k: v for k, v in settings.items() if v is not None or k not in named}
     read = [path for path in files if not isinstance(path, SkippedFiles)]
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
@@ -217,9 +227,8 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
     if record.problem:
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
-    found = prepare(all_readers()[name].read(record.value))
-    if tools:
-        found = replace(found, segments=tuple(replace(one, tools=one.tools or tools) for one in found.segments))
+    found = all_readers()[name].read(record.value)
+    found = prepare(settle(found, tools=tools, calls=config.calls, action_format=config.action_format))
     if config.outcome_column is not None:
         found = with_label(found, record.value, config.outcome_column, read_words(config.outcome_words))
     domain = config.domain or _named_domain(record, config) or found.domain

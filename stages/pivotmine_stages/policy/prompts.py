@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine.messages import argument_value, text_of
+from pivotmine.messages import argument_value, reasoning_of, text_of
 from pivotmine_stages.policy.prompt_tokens import PromptTokenizer
 
 REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
@@ -96,7 +96,7 @@ class Renderer:
             ready["role"] = "system"
         if ready["role"] == "function":
             ready["role"] = "tool"
-        if reasoning := message.get("reasoning_content") or message.get("reasoning"):
+        if reasoning := reasoning_of(message):
             ready["reasoning_content"] = reasoning
         calls = message.get("tool_calls") or _legacy_call(message)
         ready.pop("function_call", None)

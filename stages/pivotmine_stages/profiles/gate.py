@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from pivotmine.actions import Action, action_from_json
+from pivotmine.actions import Action, action_from_json, implied_tools, is_text
 from pivotmine.run import rundir
 from pivotmine.run.states import state_messages, tools_by_id
 from pivotmine.run.tables import GATES
@@ -70,14 +70,19 @@ def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str,
     """
     tools = {key: tuple(found or ()) for key, found in tools_by_id(run).items()}
     grouped = turns.group_by("state_id", maintain_order=True).agg(
-        pl.col("tools_id", "domain").first(), pl.col("demonstration").unique(maintain_order=True)
+        pl.col("tools_id", "domain", "action_format").first(), pl.col("demonstration").unique(maintain_order=True)
     )
     stored = _read_gates(run, spec, grouped["state_id"])
     gates: dict[str, Gate] = {}
     waiting: dict[str, _Job] = {}
     with _GateWriter(run, spec) as writer:
-        for state_id, tools_id, domain, texts in grouped.iter_rows():
-            job = _Job(State(tools=tools[tools_id]), domain, _demonstrations(spec, domain, texts))
+        for state_id, tools_id, domain, action_format, texts in grouped.iter_rows():
+            demonstrations = _demonstrations(spec, domain, texts)
+            state = State(tools=tools[tools_id])
+            if is_text(action_format):
+                executed = implied_tools(action_format, [found.action for found in demonstrations])
+                state = State(tools=executed, action_format=action_format)
+            job = _Job(state, domain, demonstrations)
             # An entry in any case: the order of states is that of the turns.
             gates[state_id] = Gate(job.state, {}, NO_VERIFIER)
             if state_id in stored:

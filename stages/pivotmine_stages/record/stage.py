@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pivotmine import policy, strict_json
+from pivotmine.actions.conventions import PARSED, require_action_format
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine.messages import problem, text_of, tools_id
+from pivotmine.messages import REASONING_KEYS, problem, text_of, tools_id
 from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
+from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 from pivotmine.readers.whole_context import Gap, find_gap, part_of, prepare
@@ -32,11 +34,14 @@ from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
-from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_states
+from pivotmine_stages.record.state_keys import STATE_KEYS, StateKey, known_formats, known_states
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 SAMPLES_PER_PART = 4096
-_SAID = ("role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+_SAID = (
+    *("role", "content", *REASONING_KEYS, "reasoning_details"),
+    *("refusal", "tool_calls", "function_call"),
+)
 """What of a recorded message the policy wrote."""
 _COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
 
@@ -53,6 +58,10 @@ class RecordConfig:
     """Reader's name; None: chosen by looking at each record."""
     tools_file: Path | None = None
     """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+    action_format: str | None = None
+    """As in extract: the one that the run was extracted with."""
+    calls: str | None = None
+    """As in extract: the one that the run was extracted with."""
 
 
 class _Sample(NamedTuple):
@@ -70,6 +79,8 @@ class _Work(NamedTuple):
     tools: list[Any] | None
     states: dict[str, str]
     """State ids by key."""
+    action_formats: tuple[str | None, ...]
+    """Those of the run's segments."""
     rejects: list[dict[str, Any]]
     """Of the source at work."""
 
@@ -82,6 +93,9 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
     started = time.monotonic()
     rundir.require_run(run)
+    if config.action_format is not None:
+        require_action_format(config.action_format)
+    require_calls(config.calls)
     if config.state_key not in STATE_KEYS:
         raise UserError(f"--state-key {config.state_key}: choose from {', '.join(STATE_KEYS)}")
     require_readable("--policy-name", config.policy_name)
@@ -89,7 +103,7 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
-        work = _Work(config, run, who, tools, known_states(run, config.state_key), [])
+        work = _Work(config, run, who, tools, known_states(run, config.state_key), known_formats(run), [])
         done = [_record_source(work, path) for path in found]
         num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
         summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
@@ -140,6 +154,8 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
     name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
     place = {"policy_id": work.policy.policy_id, "source": name}
     identity = {**place, "format": work.config.format, "tools": tools_id(work.tools) if work.tools else None}
+    named = {"action_format": work.config.action_format, "calls": work.config.calls}
+    identity |= {key: value for key, value in named.items() if value is not None}
     if (before := _recorded(work, path, identity)) is not None:
         return before
     counts = _write_parts(work, path, name)
@@ -225,17 +241,24 @@ def _read(work: _Work, found: Record) -> Trajectory:
     if found.problem:
         raise BadTrajectory(*found.problem)
     if work.config.format:
-        return prepare(all_readers()[work.config.format].read(found.value))
+        return _settled(work, all_readers()[work.config.format].read(found.value))
     # A rollout file may name the expected action too: here it is the response that counts.
     name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
-    return prepare(all_readers()[name].read(found.value))
+    return _settled(work, all_readers()[name].read(found.value))
+
+
+def _settled(work: _Work, found: Trajectory) -> Trajectory:
+    """The trajectory with the tools and action formats that extract gives it."""
+    return prepare(settle(found, tools=work.tools, calls=work.config.calls, action_format=work.config.action_format))
 
 
 def _of_segment(
     work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
 ) -> Iterator[_Sample]:
-    tools = segment.tools or work.tools
-    key = StateKey(tools_id(tools) if tools else None, work.config.state_key)
+    tools = segment.tools
+    # A recorded rollout need not say how its harness read it, as a lone turn never does: then the run says it.
+    formats = dict.fromkeys((segment.action_format, *work.action_formats))
+    keys = [StateKey(tools_id(tools) if tools else None, work.config.state_key, name) for name in formats]
     rewards, num_unknown = iter(earned), 0
     end = _whole_until(segment)
     for position, message in enumerate(segment.messages):
@@ -246,11 +269,13 @@ def _of_segment(
             break
         if position >= segment.num_inherited and _is_turn(message):
             counts["turns"] += 1
-            sample = _Sample(work.states.get(key.value(), ""), message, next(rewards, None))
+            state_id = next((found for key in keys if (found := work.states.get(key.value()))), "")
+            sample = _Sample(state_id, message, next(rewards, None))
             num_unknown += not sample.state_id
             if sample.state_id:
                 yield sample
-        key.add(message)
+        for key in keys:
+            key.add(message)
     if num_unknown:
         reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
         work.rejects.append({**place, **reject})
@@ -283,6 +308,8 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
     said = {key: message[key] for key in _SAID if message.get(key) is not None}
     extra = message.get("extra") or {}
+    if PARSED in extra:  # the action of a turn whose words nobody recorded
+        said["extra"] = {PARSED: extra[PARSED]}
     truncated = bool(extra.get("truncated")) or extra.get("finish_reason") == "length"
     return {
         "text": text_of(message.get("content")),

@@ -11,9 +11,10 @@ from typing import Any
 
 import polars as pl
 
+from pivotmine.actions import is_text
 from pivotmine.messages import StateHash
 from pivotmine.run import rundir
-from pivotmine.run.states import state_messages
+from pivotmine.run.states import action_formats, state_messages
 
 STATE_KEYS = ("exact", "actions")
 
@@ -21,18 +22,27 @@ STATE_KEYS = ("exact", "actions")
 class StateKey:
     """The key of the state after each message of a segment."""
 
-    def __init__(self, tools_id: str | None, kind: str) -> None:
-        self._hash, self._kind = StateHash(tools_id), kind
+    def __init__(self, tools_id: str | None, kind: str, action_format: str | None = None) -> None:
+        self._hash, self._kind = StateHash(tools_id, action_format), kind
+        self._results = ("tool", "function", "user") if is_text(action_format) else ("tool", "function")
+        self._has_acted = False
 
     def add(self, message: dict[str, Any]) -> None:
         """Append a message to the state."""
-        if self._kind == "actions" and message["role"] in ("tool", "function"):
-            message = {"role": message["role"], "content": ""}
+        role = message["role"]
+        if self._kind == "actions" and role in self._results and (role != "user" or self._has_acted):
+            message = {"role": role, "content": ""}
+        self._has_acted = self._has_acted or role == "assistant"
         self._hash.add(message)
 
     def value(self) -> str:
         """Key of the state made of the messages added so far."""
         return self._hash.state_id()
+
+
+def known_formats(run: Path) -> tuple[str | None, ...]:
+    """The action formats of the run's segments."""
+    return tuple(action_formats(run)["action_format"].unique(maintain_order=True))
 
 
 def known_states(run: Path, kind: str) -> dict[str, str]:
@@ -52,9 +62,10 @@ def _keys(run: Path, turns: pl.DataFrame, kind: str) -> list[tuple[str, str]]:
     places = turns.group_by("segment_id", maintain_order=True).agg("position", "state_id")
     wanted = dict(zip(places["segment_id"], places.select("position", "state_id").iter_rows(), strict=True))
     last = turns.unique("segment_id", keep="last", maintain_order=True)
+    last = last.join(action_formats(run), on="segment_id", how="left", maintain_order="left")
     keys: list[tuple[str, str]] = []
     for state in state_messages(run, last):
-        key = StateKey(state.turn["tools_id"], kind)
+        key = StateKey(state.turn["tools_id"], kind, state.turn["action_format"])
         state_ids = dict(zip(*wanted[state.turn["segment_id"]], strict=True))
         for position in range(len(state.messages) + 1):
             if position in state_ids:

@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pivotmine import strict_json
-from pivotmine.actions import Action, Unparsed, action_from_message, action_to_json, parse_action, require_parser
+from pivotmine.actions import (
+    Action,
+    Unparsed,
+    action_from_message,
+    action_to_json,
+    is_text,
+    parse_action,
+    read_message,
+    require_parser,
+)
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
@@ -162,7 +171,7 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
     waiting = {state_id: gate.verifier.num_waiting for state_id, gate in part.gates.items() if gate.verifier}
     questions = [
-        JudgeCall(judges[state_id], _action(sample, parser, part.gates[state_id].state), waiting[state_id])
+        _judge_call(sample, parser, part.gates[state_id].state, judges[state_id], waiting[state_id])
         for state_id, *sample in distinct.select("state_id", *_SAMPLE).iter_rows()
     ]
     rows = [_verdict_row(*pair) for pair in zip(judge_all(questions), questions, strict=True)]
@@ -179,14 +188,41 @@ def _verdict_row(verdict: Verdict, question: JudgeCall) -> tuple[str, float | No
     return verdict.outcome.value, verdict.reward, verdict.detail or None, action_to_json(question.action)
 
 
+def _judge_call(sample: list[Any], parser: str, state: State, judge: Scorer, num_waiting: int) -> JudgeCall:
+    if is_text(state.action_format) and sample[1] is not None and (reason := _lost_text(sample[1])):
+        lost = Verdict(None, Outcome.ERROR, reason)
+        return JudgeCall(lambda action: lost, Action(), 0)
+    return JudgeCall(judge, _action(sample, parser, state), num_waiting)
+
+
+def _lost_text(message: str) -> str | None:
+    """Why a chat server's message does not hold what the policy wrote; None: it does."""
+    try:
+        fields = strict_json.loads(message)
+    except ValueError as error:
+        return f"the server's message is not JSON: {error}"
+    if not isinstance(fields, dict):
+        return "the server's message is not an object"
+    calls = fields.get("tool_calls") or fields.get("function_call")
+    return "the chat server parsed the text into tool calls: switch its tool-call parser off" if calls else None
+
+
 def _action(sample: list[Any], parser: str, state: State) -> Action:
     """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
     text, message, finish_reason, opened_reasoning, reward = sample
     truncated = finish_reason == "length"
-    if message is not None:
+    if message is not None and is_text(state.action_format):
+        action = read_message(strict_json.loads(message), state.action_format)
+    elif message is not None:
         action = _server_action(message, parser, state)
     else:
-        action = parse_action(text, parser=parser, opened_reasoning=opened_reasoning, tools=state.tools)
+        action = parse_action(
+            text,
+            parser=parser,
+            action_format=state.action_format,
+            opened_reasoning=opened_reasoning,
+            tools=state.tools,
+        )
     if truncated or reward is not None:
         return replace(action, truncated=truncated, recorded_reward=reward)
     return action

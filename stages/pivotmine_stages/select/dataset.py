@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotmine import policy, strict_json
-from pivotmine.actions import action_from_json
+from pivotmine.actions import NATIVE, action_from_json, implied_tools, is_text
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir
@@ -111,6 +111,7 @@ def pivot_rows(
             **_prompt_columns(state, prompt, text),
             "demonstrations": strict_json.dumps(shown),
             **_verifier_columns(mined, turn["state_domain"], shown),
+            **_action_columns(turn["action_format"], shown),
             **provenance,
         }
         task, first = turn["task_id"], first_states[turn["trajectory_id"]]
@@ -176,6 +177,14 @@ def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dic
         "scores_verifier_id": verifier and mined.verifier_id,
         "parser": mined.parser,
     }
+
+
+def _action_columns(action_format: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
+    """How a completion is read. The tools that a text convention implies are for the verifier, never for the prompt."""
+    if not is_text(action_format):
+        return {"action_format": NATIVE, "action_tools": "[]"}
+    actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
+    return {"action_format": action_format, "action_tools": strict_json.dumps(implied_tools(action_format, actions))}
 
 
 def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) -> dict[str, Any]:

@@ -82,6 +82,20 @@ def test_a_masked_turn_demonstrates_nothing_and_splits_no_state(
     assert states(folder / "run") == states(folder / "plain")
 
 
+@PROPERTY
+@given(st.data())
+def test_bookkeeping_on_messages_changes_no_state(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("bookkeeping")
+    keys = st.sampled_from(["usage", "model", "cost", "id", "created_at", "timestamp", "metadata", "finish_reason"])
+    marks = st.dictionaries(keys, st.integers() | st.text("ab") | st.just({"n": 1}), max_size=3)
+    marked = [{**message, **data.draw(marks)} for message in WHOLE]
+    for name, messages in (("plain", WHOLE), ("marked", marked)):
+        mine(folder / name, write_lines(folder / f"{name}.jsonl", messages))
+    assert states(folder / "marked") == states(folder / "plain")
+
+
 def test_the_summary_tells_of_masks_that_nobody_documents(tmp_path: Path) -> None:
     lines = [[user("q"), assistant("a", mask=False), user("r"), assistant("b", mask=False)]]
     assert mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", *lines))["undocumented_masks"] == 2

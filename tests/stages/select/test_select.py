@@ -146,6 +146,8 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "verifier_id": TOOL_CALL.verifier_id,
         "scores_verifier_id": TOOL_CALL.verifier_id,
         "parser": "hermes",
+        "action_format": "native",
+        "action_tools": "[]",
         "opened_reasoning": False,
         "num_samples": 4,
         "num_scored": 4,

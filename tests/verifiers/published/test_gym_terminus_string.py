@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotmine.actions.action import Action
+from pivotmine.actions.conventions.keystrokes import Batch
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, make_spec, passes_gate, verify
 from pivotmine.verifiers.published.gym_terminus_string import PUBLISHED_THRESHOLDS, read_answer, similarity
-from pivotmine.verifiers.terminals.keystrokes import Batch
 
 NAME = "gym_terminus_string"
 LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu\n"

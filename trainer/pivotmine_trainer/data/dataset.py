@@ -20,7 +20,7 @@ from datasets import Dataset, LargeList, List, Value
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Scorer, State, VerifierSpec, make_spec, prepare
-from pivotmine_trainer.data.rows import check_row, demonstrated_actions, source_of, tools_of, where
+from pivotmine_trainer.data.rows import check_row, demonstrated_actions, executed_tools, source_of, where
 
 TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
 VERIFIER = ("verifier", "verifier_options", "verifier_id")
@@ -29,8 +29,11 @@ CONTRACT: dict[str, str] = {
     **dict.fromkeys((*TEXT, *VERIFIER, *PROVENANCE), "string"),
     "prompt_ids": "list",
     "opened_reasoning": "bool",
+    **dict.fromkeys(("action_format", "action_tools"), "string"),
 }
 """Columns that the trainer reads, with their kinds."""
+LATER = ("action_format", "action_tools")
+"""Columns that older datasets lack; null there, which means native."""
 TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
 """Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
 NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
@@ -51,6 +54,9 @@ def load_split(name: str, split: str) -> Dataset:
     data = _read(name, split)
     if len(data) == 0:
         raise UserError(f"{name}: the split {split} has no rows")
+    for column in LATER:
+        if column not in data.column_names:
+            data = data.add_column(column, [None] * len(data), feature=Value("string"))
     if missing := [column for column in CONTRACT if column not in data.column_names]:
         raise UserError(
             f"{name}: no pivot dataset, it lacks {', '.join(missing)}; `pivotmine select` writes one (data/README.md)"
@@ -195,5 +201,9 @@ def _spec(name: str, options: str) -> VerifierSpec:
 
 def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
     """What gives the reward in this row's state: the function that the miner's `score` calls."""
-    state = State(tools=tuple(tools_of(row)), messages=tuple(json.loads(row["prompt_messages"])))
+    state = State(
+        tools=tuple(executed_tools(row)),
+        messages=tuple(json.loads(row["prompt_messages"])),
+        action_format=row.get("action_format"),
+    )
     return prepare(spec, state, demonstrated_actions(row))

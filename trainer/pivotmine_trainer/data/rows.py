@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pivotmine.actions import PARSERS, Action, action_from_json
+from pivotmine.actions import CONVENTIONS, NATIVE, PARSERS, Action, action_from_json, is_text
 from pivotmine.errors import UserError
 
 MOST_NESTED = 100
@@ -77,9 +77,23 @@ def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     return json.loads(row["tools"]) if row["tools"] else []
 
 
+def executed_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that the verifier sees: in a text convention the implied ones, which the prompt does not show."""
+    if is_text(row.get("action_format")):
+        return json.loads(row["action_tools"]) if row["action_tools"] else []
+    return tools_of(row)
+
+
+def _check_action_format(row: dict[str, Any]) -> None:
+    if is_text(name := row.get("action_format")) and name not in CONVENTIONS:
+        raise ValueError(f"there is no action format {name!r}, there are {NATIVE}, {', '.join(CONVENTIONS)}")
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "parser": _check_parser,
     "demonstrations": _check_demonstrations,
+    "action_format": _check_action_format,
+    "action_tools": lambda row: _objects(json.loads(row.get("action_tools") or "[]")),
     "tools": lambda row: _objects(tools_of(row)),
     "prompt_messages": lambda row: _objects(json.loads(row["prompt_messages"])),
     "template_options": _check_template_options,

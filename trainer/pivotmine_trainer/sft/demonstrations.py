@@ -60,7 +60,13 @@ def _texts(
 
 
 def _says(text: str, action: Action, row: dict[str, Any]) -> bool:
-    read = parse_action(text, parser=row["parser"], opened_reasoning=row["opened_reasoning"], tools=tools_of(row))
+    read = parse_action(
+        text,
+        parser=row["parser"],
+        action_format=row.get("action_format"),
+        opened_reasoning=row["opened_reasoning"],
+        tools=tools_of(row),
+    )
     return (read.tool_calls, read.message, read.unparsed) == (action.tool_calls, action.message.strip(), ())
 
 
@@ -82,7 +88,12 @@ def _render(tokenizer: Any, row: dict[str, Any], messages: list[dict[str, Any]],
 
 
 def _message(action: Action, offset: int, *, as_text: bool) -> dict[str, Any]:
-    """The action as a chat message, its call ids by position in the state, as the miner's prompts have them."""
+    """The action as a chat message, its call ids by position in the state, as the miner's prompts have them.
+
+    An action that a text convention read is the text that was written.
+    """
+    if action.text:
+        return {"role": "assistant", "content": action.text}
     message: dict[str, Any] = {"role": "assistant", "content": action.message}
     if action.reasoning:
         message["reasoning_content"] = action.reasoning

@@ -1,8 +1,8 @@
 """`auto`: every turn by the verifier that the rules name for it; the first rule that fits counts.
 
 A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the
-rules of a run's config stand the defaults: `tool_call` for calls, `terminal` for batches of keystrokes, `text` for
-other messages.
+rules of a run's config stand the defaults: `terminal` for batches of keystrokes, `shell` for calls of a harness's
+shell, `tool_call` for other calls, `text` for other messages.
 
 A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the
 verifier of each state, writes that one into the dataset, and `auto` itself is left only for states whose
@@ -15,16 +15,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pivotmine.actions.action import Action
+from pivotmine.actions.conventions.keystrokes import is_batch
+from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.verifiers.base import ALL_KINDS, State, Verdict, Verifier, VerifierSpec, default_spec
+from pivotmine.verifiers.shell import shell
 from pivotmine.verifiers.terminals import terminal
-from pivotmine.verifiers.terminals.keystrokes import is_batch
 from pivotmine.verifiers.texts import text
 from pivotmine.verifiers.texts.json_texts import json_of
 from pivotmine.verifiers.tool_calls import tool_call
 
 KEYSTROKES = "keystrokes"
 """A kind of turn that rules may ask for: a message that is a terminal agent's batch of keystrokes."""
-DEFAULTS = {"tool_call": "tool_call", KEYSTROKES: "terminal", "message": "text"}
+COMMAND = "command"
+"""A kind of turn that rules may ask for: calls of a harness's shell tool."""
+_SHELL_TOOLS = frozenset({"bash", "execute", "execute_bash"})
+"""The tools that text conventions imply for shell commands, with the argument `command`."""
+DEFAULTS = {KEYSTROKES: "terminal", COMMAND: "shell", "tool_call": "tool_call", "message": "text"}
 """Kind of turn -> the verifier that is right for it where no rule says otherwise; the first that fits."""
 
 
@@ -37,11 +43,16 @@ class Rule:
     tools: tuple[str, ...] = ()
     """Every demonstrated call is of one of them; empty: any, and messages too."""
     kind: str = ""
-    """`tool_call`, `message` or `keystrokes`; empty: any that the verifier handles."""
+    """`tool_call`, `message`, `keystrokes` or `command`; empty: any that the verifier handles."""
 
 
 def _default_rules() -> tuple[Rule, ...]:
-    verifiers = {"tool_call": tool_call.VERIFIER, "terminal": terminal.VERIFIER, "text": text.VERIFIER}
+    verifiers = {
+        "tool_call": tool_call.VERIFIER,
+        "terminal": terminal.VERIFIER,
+        "shell": shell.VERIFIER,
+        "text": text.VERIFIER,
+    }
     return tuple(Rule(verifier=default_spec(name, verifiers[name]), kind=kind) for kind, name in DEFAULTS.items())
 
 
@@ -92,9 +103,12 @@ def _fits(rule: Rule, demonstration: Action) -> bool:
 
 
 def _is_of_kind(kind: str, demonstration: Action) -> bool:
+    calls = demonstration.tool_calls
     if kind == KEYSTROKES:
-        return not demonstration.tool_calls and is_batch(json_of(demonstration.message))
+        return all(call.name == TOOL for call in calls) if calls else is_batch(json_of(demonstration.message))
+    if kind == COMMAND:
+        return bool(calls) and all(call.name in _SHELL_TOOLS and "command" in call.arguments for call in calls)
     return kind in ("", demonstration.kind)
 
 
-VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=1, kinds=ALL_KINDS)
+VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=2, kinds=ALL_KINDS)

@@ -23,9 +23,9 @@ from difflib import Match, SequenceMatcher
 from typing import Any
 
 from pivotmine.actions.action import Action
+from pivotmine.actions.conventions.keystrokes import Batch, form_of, read_batch
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
-from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 
 PUBLISHED_THRESHOLDS = {"string_only": 0.9, "judge_v4": 0.95}
 """Of the similarity, by the setting it was published with; a row's own threshold takes precedence there."""
@@ -46,8 +46,11 @@ class GymTerminusStringOptions:
 
 
 def prepare(state: State, demonstration: Action, options: GymTerminusStringOptions) -> Callable[[Action], Verdict]:
-    """A judge of any action, truncated and unreadable ones too, against one demonstrated batch."""
-    value = _json(demonstration.message)
+    """A judge of any action, truncated and unreadable ones too, against one demonstrated batch.
+
+    It reads the answer as it was written: the message, or the text that the Terminus convention read.
+    """
+    value = _json(demonstration.text or demonstration.message)
     form = form_of(value)
     gold = read_batch(value, form)
     if isinstance(gold, str):
@@ -56,7 +59,7 @@ def prepare(state: State, demonstration: Action, options: GymTerminusStringOptio
     keystrokes, complete = "".join(gold.keystrokes), gold.complete
 
     def judge(action: Action) -> Verdict:
-        given = read_answer(action.message, form)
+        given = read_answer(action.text or action.message, form)
         if isinstance(given, str):
             return Verdict(0.0, Outcome.INVALID_CALL, shown_text(given))
         if complete and not given.complete:
@@ -123,5 +126,9 @@ def _json(text: str) -> Any:
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=GymTerminusStringOptions, version=1, kinds=frozenset({"message"}), judges_all=True
+    prepare=prepare,
+    options=GymTerminusStringOptions,
+    version=1,
+    kinds=frozenset({"tool_call", "message"}),
+    judges_all=True,
 )

@@ -1,7 +1,8 @@
 """`terminal`: keystroke batches of terminal agents that type the same commands.
 
-The message is one JSON object in the form of the demonstration (`keystrokes`), in a code fence or not. An action passes
-where all of this holds:
+An action is a call of the Terminus tool (`actions.conventions.terminus`), with keystrokes in the form of the
+demonstration. A message is read by that convention first: one JSON object, in a code fence or not. An action passes if
+all of this holds:
 
 1. it calls the task complete exactly where the demonstration does;
 2. it types the same: special keys (`C-c`, `Escape`) each as a command of its own, as many lines entered, and the words
@@ -22,9 +23,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pivotmine.actions.action import Action
+from pivotmine.actions.conventions import read_text
+from pivotmine.actions.conventions.keystrokes import Batch, form_of, read_call
+from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
-from pivotmine.verifiers.terminals.keystrokes import Batch, form_of, read_batch
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000
@@ -55,25 +58,44 @@ class TerminalOptions:
 
 def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Callable[[Action], Verdict]:
     """A judge of messages against one demonstrated batch."""
-    value = json_of(demonstration.message)
-    form = form_of(value)
-    gold = read_batch(value, form)
-    if isinstance(gold, str):
-        fault = Verdict(0.0, Outcome.INVALID_CALL, shown_text(f"the demonstration is no {form} batch: {gold}"))
+    form = _form_of(demonstration)
+    gold = _batch(demonstration, form)
+    if isinstance(gold, Verdict):
+        words = f"the demonstration is no {form} batch: {gold.detail}"
+        fault = Verdict(0.0, Outcome.INVALID_CALL, shown_text(words))
         return lambda action: fault
     typed = _typed(gold)
 
     def judge(action: Action) -> Verdict:
-        if action.tool_calls:
-            return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
-        given = read_batch(json_of(action.message), form)
-        if isinstance(given, str):
-            return Verdict(0.0, Outcome.INVALID_CALL, shown_text(given))
+        given = _batch(action, form)
+        if isinstance(given, Verdict):
+            return given
         if given.complete != gold.complete:
             return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"complete: {given.complete}, demonstrated {gold.complete}")
         return _compare(typed, _typed(given), options)
 
     return judge
+
+
+def _form_of(demonstration: Action) -> str:
+    """The form of a call, or of a message that is read as one."""
+    if demonstration.tool_calls:
+        return "terminus_1" if "is_task_complete" in demonstration.tool_calls[0].arguments else "terminus_2"
+    return form_of(json_of(demonstration.message))
+
+
+def _batch(action: Action, form: str) -> Batch | Verdict:
+    """The batch that an action types in a form; else the verdict on it."""
+    read = action if action.tool_calls else read_text(action.message, form)
+    if read.unparsed:
+        return Verdict(0.0, Outcome.INVALID_CALL, shown_text(read.unparsed[0].reason))
+    if not read.tool_calls:
+        return Verdict(0.0, Outcome.INVALID_CALL, "not a JSON object")
+    call = read.tool_calls[0]
+    if call.name != TOOL or len(read.tool_calls) > 1:
+        return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(call.name)}")
+    batch = read_call(call.arguments, form)
+    return batch if isinstance(batch, Batch) else Verdict(0.0, Outcome.INVALID_CALL, shown_text(batch))
 
 
 class _Piece(NamedTuple):
@@ -159,5 +181,9 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=TerminalOptions, version=1, kinds=frozenset({"message"}), requires=("rapidfuzz",)
+    prepare=prepare,
+    options=TerminalOptions,
+    version=2,
+    kinds=frozenset({"tool_call", "message"}),
+    requires=("rapidfuzz",),
 )

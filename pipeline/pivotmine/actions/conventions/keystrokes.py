@@ -9,9 +9,14 @@ No other keys are allowed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from pivotmine import strict_json
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL)
 
 _Check = Callable[[Any], bool]
 
@@ -76,6 +81,27 @@ def form_of(value: Any) -> str:
     return "terminus_1" if isinstance(value, dict) and "state_analysis" in value else "terminus_2"
 
 
+def form_in(text: Any) -> str | None:
+    """The name of the form in which a text is a batch, alone or in one code fence; None: it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        value = json_in(text)
+    except ValueError:
+        return None
+    return form_of(value) if is_batch(value) else None
+
+
+def json_in(text: str) -> Any:
+    """The JSON object that a text consists of, in one code fence or in none; ValueError if it is something else."""
+    text = text.strip()
+    if fenced := _FENCE.fullmatch(text):
+        text = fenced[1].strip()
+    if not text.startswith("{"):
+        raise ValueError("not a JSON object")
+    return strict_json.loads(text)
+
+
 def is_batch(value: Any) -> bool:
     """Whether a JSON value is a batch in one of the forms."""
     return not isinstance(read_batch(value, form_of(value)), str)
@@ -91,6 +117,12 @@ def read_batch(value: Any, form: str) -> Batch | str:
             return f"command {number}: {problem}"
     keystrokes = tuple(command["keystrokes"] for command in value["commands"])
     return Batch(keystrokes, value.get(shape.complete, False))
+
+
+def read_call(arguments: dict[str, Any], form: str) -> Batch | str:
+    """The batch in the arguments of a call: what `read_batch` reads, without analysis and plan."""
+    free = {key: "" for key in FORMS[form].required if key not in ("commands", FORMS[form].complete)}
+    return read_batch({**arguments, **free}, form)
 
 
 def _problem(value: Any, required: dict[str, _Check], optional: dict[str, _Check]) -> str | None:

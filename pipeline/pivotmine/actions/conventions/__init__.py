@@ -1,0 +1,125 @@
+"""Text conventions: how a harness without native tool calls finds the action in what the model wrote.
+
+An action is what the harness executes. A segment whose `action_format` names a convention keeps its history word for
+word. Its turns, demonstrations and samples alike, are read by that convention alone: the policy's own reasoning block
+is split off, the thought becomes reasoning, the command becomes a call of the tool that the convention implies.
+The implied tools are for the verifier. The prompt never shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeGuard
+
+from pivotmine import strict_json
+from pivotmine.actions.action import Action, ToolCall, Unparsed
+from pivotmine.actions.conventions import command_blocks, function_tags, react, serialised, terminus
+from pivotmine.actions.conventions.convention import Convention
+from pivotmine.actions.pieces import Piece
+from pivotmine.actions.reasoning import split_end_tokens, split_reasoning
+from pivotmine.errors import UserError
+from pivotmine.messages import reasoning_of
+
+NATIVE = "native"
+"""The action format of tool calls and messages: the parser of the policy's chat template reads them."""
+CONVENTIONS: dict[str, Convention] = {
+    "function_tags": function_tags.FUNCTION_TAGS,
+    "swe_agent_function_tags": function_tags.SWE_AGENT_FUNCTION_TAGS,
+    "swe_agent_xml": command_blocks.SWE_AGENT_XML,
+    "fenced_command": command_blocks.FENCED_COMMAND,
+    "swe_agent_thought": command_blocks.SWE_AGENT_THOUGHT,
+    "react": react.REACT,
+    "terminus_1": terminus.TERMINUS_1,
+    "terminus_2": terminus.TERMINUS_2,
+    "qwen3_xml": serialised.QWEN3_XML,
+    "hermes": serialised.HERMES,
+    "mistral": serialised.MISTRAL,
+}
+"""By name, the more particular ones first. A new one is a `Convention`, and a line here."""
+PARSED = "parsed_action"
+"""Key under a message's `extra`: the action of a turn whose words the source does not hold, as stored JSON."""
+
+
+def require_action_format(name: str) -> None:
+    """UserError if the name is neither `native` nor a convention's."""
+    if name != NATIVE and name not in CONVENTIONS:
+        raise UserError(f"--action-format {name}: choose from {NATIVE}, {', '.join(CONVENTIONS)}")
+
+
+def is_text(action_format: str | None) -> TypeGuard[str]:
+    """Whether turns of this action format are read from text; None: a run from before there were conventions."""
+    return action_format is not None and action_format != NATIVE
+
+
+def read_text(text: str, action_format: str, *, opened_reasoning: bool = False, truncated: bool = False) -> Action:
+    """The action in what a policy wrote, special tokens included; whatever the text, the answer is an action.
+
+    `opened_reasoning`: the prompt ends inside a reasoning block. ValueError if no convention has the name.
+    """
+    body, _ = split_end_tokens(text)
+    reasoning, answer = split_reasoning(body, opened=opened_reasoning)
+    return _assemble(
+        action_format, [*reasoning, *_convention(action_format).split(answer)], answer, truncated=truncated
+    )
+
+
+def read_message(message: dict[str, Any], action_format: str) -> Action:
+    """The action in a recorded assistant message, or in a chat server's."""
+    extra = message.get("extra")
+    if isinstance(extra, dict) and isinstance(parsed := extra.get(PARSED), dict):
+        calls = tuple(ToolCall(name=call["name"], arguments=call["arguments"]) for call in parsed["tool_calls"])
+        return Action(tool_calls=calls, reasoning=parsed.get("reasoning", ""))
+    if message.get("tool_calls") or message.get("function_call"):
+        calls = strict_json.dumps(message.get("tool_calls") or message.get("function_call"))
+        return Action(unparsed=(Unparsed(text=calls, reason=f"native calls, the action format is {action_format}"),))
+    content = message.get("content")
+    text = "".join(block.get("text", "") for block in content) if isinstance(content, list) else content or ""
+    reasoning, answer = split_reasoning(text)
+    said = [Piece(kind="reasoning", text=found)] if (found := reasoning_of(message)) else []
+    return _assemble(action_format, [*said, *reasoning, *_convention(action_format).split(answer)], answer)
+
+
+def implied_tools(action_format: str, demonstrations: Iterable[Action]) -> tuple[dict[str, Any], ...]:
+    """The tools that the harness executes, in OpenAI form: what a verifier sees, and no prompt.
+
+    A tool that a demonstration calls and the convention does not define is one of the harness's too: it takes the
+    convention's `argument`, or any arguments if there is none.
+    """
+    convention = _convention(action_format)
+    if not convention.tools:
+        return ()
+    known = {definition["function"]["name"] for definition in convention.tools}
+    others = {call.name for action in demonstrations for call in action.tool_calls} - known
+    return (*convention.tools, *(_open_tool(name, convention.argument) for name in sorted(others)))
+
+
+def _open_tool(name: str, argument: str | None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "properties": {argument: {"type": "string"}} if argument else {}}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+def _convention(action_format: str) -> Convention:
+    if action_format not in CONVENTIONS:
+        raise ValueError(f"no action format {action_format[:80]!r}")
+    return CONVENTIONS[action_format]
+
+
+def _assemble(action_format: str, pieces: Sequence[Piece], answer: str, *, truncated: bool = False) -> Action:
+    tool_calls = tuple(call for piece in pieces for call in piece.calls)
+    thought = CONVENTIONS[action_format].thought
+    said = _joined(pieces, "reasoning")
+    if thought is not None and tool_calls:
+        said = "\n".join(text for text in (said, thought(answer)) if text)
+    return Action(
+        message=_joined(pieces, "message"),
+        tool_calls=tool_calls,
+        reasoning=said,
+        unparsed=tuple(Unparsed(text=p.text, reason=p.reason) for p in pieces if p.kind == "unparsed"),
+        truncated=truncated,
+        text=answer.strip(),
+    )
+
+
+def _joined(pieces: Iterable[Piece], kind: str) -> str:
+    stripped = (piece.text.strip() for piece in pieces if piece.kind == kind)
+    return "\n".join(text for text in stripped if text)

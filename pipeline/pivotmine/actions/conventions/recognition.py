@@ -1,0 +1,95 @@
+"""Which text convention a recorded segment follows, told by evidence in the whole of it.
+
+Every turn but the last must hold an action of the convention and be answered by an observation, a message of the user
+or a tool. So a single turn is no evidence. Two conventions look like an ordinary chat about commands (fenced blocks).
+For these the segment must also show a harness: a prompt that asks for one command, a run that ends with `submit`, or
+observations in a form that harnesses write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pivotmine.actions.conventions import CONVENTIONS, read_message
+from pivotmine.actions.conventions.convention import Convention
+
+_TAUGHT = re.compile(r"\b(?:one|single)\b[^.\n]{0,60}\b(?:command|code block|bash|action)\b", re.IGNORECASE)
+_OBSERVED = re.compile(
+    r"\A\s*(?:<returncode>|<output>|observation\b[ \d]*:|execution result|new terminal output)|\bbash-\$\s*\Z"
+    r"|\(current directory: ",
+    re.IGNORECASE,
+)
+_ENDINGS = ("submit", "exit", "exit_forfeit")
+_FINAL = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+SERIALISED = ("qwen3_xml", "hermes", "mistral")
+"""Conventions that only write native calls as text: recognised by their markup, if no other convention is."""
+_ANSWERS = ("user", "tool", "function")
+
+
+def recognise(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
+    """The name of the convention that a segment follows, serialised calls aside; None if there is no evidence."""
+    turns = own_turns(messages, num_inherited)
+    if len(turns) < 2 or not all(_is_text_turn(messages[place]) for place in turns):
+        return None
+    return next((name for name in CONVENTIONS if name not in SERIALISED and _follows(name, messages, turns)), None)
+
+
+def serialised(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
+    """The convention of the calls that are written in the texts, if every turn can be read by it and one is a call."""
+    turns = [messages[place] for place in own_turns(messages, num_inherited) if _is_text_turn(messages[place])]
+    for name in SERIALISED:
+        marked = [turn for turn in turns if _is_marked(turn, CONVENTIONS[name])]
+        actions = [read_message(turn, name) for turn in marked]
+        if any(action.tool_calls for action in actions) and not any(action.unparsed for action in actions):
+            return name
+    return None
+
+
+def own_turns(messages: Sequence[Any], num_inherited: int = 0) -> list[int]:
+    """The places of a segment's turns."""
+    places = range(num_inherited, len(messages))
+    return [i for i in places if isinstance(messages[i], dict) and messages[i].get("role") == "assistant"]
+
+
+def _is_text_turn(message: dict[str, Any]) -> bool:
+    return isinstance(message.get("content"), str) and not (message.get("tool_calls") or message.get("function_call"))
+
+
+def _is_marked(message: dict[str, Any], convention: Convention) -> bool:
+    return any(mark in message["content"] for mark in convention.marks)
+
+
+def _follows(name: str, messages: Sequence[Any], turns: list[int]) -> bool:
+    convention = CONVENTIONS[name]
+    if not all(_is_marked(messages[place], convention) for place in turns[:-1]):
+        return False
+    answered = all(_role(messages, place + 1) in _ANSWERS for place in turns[:-1])
+    if not answered or not all(_acts(messages[place], name) for place in turns[:-1]):
+        return False
+    return not convention.must_be_taught or _is_harness(name, messages, turns)
+
+
+def _role(messages: Sequence[Any], place: int) -> Any:
+    return messages[place].get("role") if isinstance(messages[place], dict) else None
+
+
+def _acts(message: dict[str, Any], name: str) -> bool:
+    action = read_message(message, name)
+    return bool(action.tool_calls) and not action.unparsed
+
+
+def _is_harness(name: str, messages: Sequence[Any], turns: list[int]) -> bool:
+    last = read_message(messages[turns[-1]], name).tool_calls
+    command = str(last[0].arguments.get("command")) if last else ""
+    if command in _ENDINGS or _FINAL in command:
+        return True
+    if any(_TAUGHT.search(_content(message)) for message in messages[: turns[0]]):
+        return True
+    return all(_OBSERVED.search(_content(messages[place + 1])) for place in turns[:-1])
+
+
+def _content(message: Any) -> str:
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,91 @@
+"""The action format of each segment that a reader found, and calls in text as native calls where that is right.
+
+In this order:
+
+1. the convention that the reader names, because the format says so;
+2. the convention that the user declares (`--action-format`), for segments without native calls;
+3. a harness's convention for which the whole segment is evidence (`recognition`), if no tools are offered natively;
+4. calls that are only serialised in the text (`<tool_call>`, `[TOOL_CALLS]`). They become native calls if the tools'
+   schemas are known, and stay text otherwise;
+5. `native`.
+
+`--calls native` makes native calls of every text convention, with the tools that it implies. `--calls verbatim` leaves
+all text as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pivotmine.actions import NATIVE, is_text, read_message
+from pivotmine.actions.conventions import implied_tools
+from pivotmine.actions.conventions.recognition import SERIALISED, own_turns, recognise, serialised
+from pivotmine.errors import UserError
+from pivotmine.readers import text_calls
+from pivotmine.readers.pairing import CallIds
+from pivotmine.readers.trajectory import Segment, Trajectory
+
+CALLS = ("native", "verbatim")
+
+
+def require_calls(name: str | None) -> None:
+    """UserError if the word after `--calls` is none of CALLS; None: not given."""
+    if name is not None and name not in CALLS:
+        raise UserError(f"--calls {name}: choose from {', '.join(CALLS)}")
+
+
+def settle(
+    found: Trajectory, *, tools: list[Any] | None = None, calls: str | None = None, action_format: str | None = None
+) -> Trajectory:
+    """The trajectory with the action format and the tools of every segment.
+
+    tools: those of `--tools`, for native segments that carry none. calls, action_format: as on the command line.
+    """
+    return replace(found, segments=tuple(_settled(segment, tools, calls, action_format) for segment in found.segments))
+
+
+def _settled(segment: Segment, tools: list[Any] | None, calls: str | None, declared: str | None) -> Segment:
+    name = segment.action_format or _declared(segment, declared)
+    if name is None and not segment.tools:
+        name = recognise(segment.messages, segment.num_inherited)
+    if is_text(name):
+        return _as_native(segment, name) if calls == "native" else replace(segment, action_format=name)
+    segment = replace(segment, tools=segment.tools or tools)
+    return replace(segment, action_format=NATIVE) if name else _serialised(segment, calls)
+
+
+def _declared(segment: Segment, declared: str | None) -> str | None:
+    """The declared convention; not for a segment with native calls, which the declaration cannot mean."""
+    turns = [segment.messages[place] for place in own_turns(segment.messages, segment.num_inherited)]
+    has_calls = any(turn.get("tool_calls") or turn.get("function_call") for turn in turns)
+    return None if is_text(declared) and has_calls else declared
+
+
+def _serialised(segment: Segment, calls: str | None) -> Segment:
+    known = segment.tools or text_calls.listed_tools(segment.messages)
+    if calls == "native" or (known and calls != "verbatim"):
+        return replace(text_calls.with_native_calls(segment), action_format=NATIVE)
+    return replace(segment, action_format=serialised(segment.messages, segment.num_inherited) or NATIVE)
+
+
+def _as_native(segment: Segment, name: str) -> Segment:
+    """The segment with each turn's calls as native ones, and the messages of the user behind them as results."""
+    if name in SERIALISED:
+        return replace(text_calls.with_native_calls(segment), action_format=NATIVE)
+    ids, made, waiting = CallIds(), list[Any](), 0
+    actions = {place: read_message(segment.messages[place], name) for place in own_turns(segment.messages)}
+    for place, message in enumerate(segment.messages):
+        role = message.get("role") if isinstance(message, dict) else None
+        action = actions.get(place)
+        if action is not None and action.tool_calls:
+            made.append(text_calls.native_turn(message, action, ids))
+            waiting = len(action.tool_calls)
+        elif role == "user" and waiting == 1:
+            made.append({**message, **ids.result(message.get("content"))})
+            waiting = 0
+        else:
+            made.append(message)
+            waiting = 0
+    tools = segment.tools or list(implied_tools(name, actions.values())) or None
+    return replace(segment, messages=made, tools=tools, action_format=NATIVE)
