@@ -333,4 +333,5 @@ def test_a_result_may_say_beside_its_text_that_it_failed() -> None:
 def test_text_and_arguments_are_one_thing_however_they_are_written() -> None:
     assert text_of(None) == text_of([]) == ""
     assert text_of([{"text": "a"}, {"text": "b"}]) == "ab"
-    assert [argument_value(x) for x in ('{"a": 1}', {"a": 1}, "{a", None)] == [{"a": 1}, {"a": 1}, "{a", None]
+    assert [argument_value(x) for x in ('{"a": 1}', {"a": 1}, "{a")] == [{"a": 1}, {"a": 1}, "{a"]
+    assert [argument_value(x) for x in (None, "", " ", "null")] == [{}] * 4

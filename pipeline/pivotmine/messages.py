@@ -21,9 +21,14 @@ from typing import Any, NamedTuple
 from pivotmine import strict_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-UNREADABLE, UNRECORDED = "unreadable", "unrecorded"
-"""Keys under which a reader says why it could make no message of something, or that the source does not hold it."""
-_READER_PROBLEMS = {UNREADABLE: "bad_message", UNRECORDED: "unrecorded_context"}
+UNREADABLE, UNRECORDED, SEVERAL_CONVERSATIONS = "unreadable", "unrecorded", "several_conversations"
+"""Keys under which a reader says why it could make no message of something, that the source does not hold it, or that
+what follows may belong to another conversation."""
+_READER_PROBLEMS = {
+    UNREADABLE: "bad_message",
+    UNRECORDED: "unrecorded_context",
+    SEVERAL_CONVERSATIONS: "several_conversations",
+}
 _TEXT_BLOCKS = ("text", "input_text", "output_text")
 _MEDIA = {
     "image": "image",
@@ -31,7 +36,12 @@ _MEDIA = {
     "image_url": "image",
     "input_audio": "audio",
     "audio": "audio",
+    "video": "video",
+    "video_url": "video",
+    "input_video": "video",
 }
+MASK_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight", "mask")
+"""Keys under which sources say whether a message is trained on."""
 # Keys that a policy sees, reasoning aside. All others are bookkeeping of the source.
 _SEEN = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call")
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
@@ -249,13 +259,23 @@ def _function(function: dict[str, Any]) -> list[Any]:
 
 
 def argument_value(arguments: Any) -> Any:
-    """Arguments as a JSON value, whether the source wrote an object or its text; text that is no JSON stays text."""
+    """Arguments as a JSON value, whether the source wrote an object or its text; text that is no JSON stays text.
+
+    Null, its text and empty text are no arguments: an empty object.
+    """
+    if no_arguments(arguments):
+        return {}
     if not isinstance(arguments, str):
         return arguments
     try:
         return strict_json.loads(arguments)
     except ValueError:
         return arguments
+
+
+def no_arguments(arguments: Any) -> bool:
+    """Whether a recorded call was written without arguments: null, its text, or empty text."""
+    return arguments is None or (isinstance(arguments, str) and arguments.strip() in ("", "null"))
 
 
 def call_failed(reply: Iterable[dict[str, Any]]) -> bool:
@@ -277,7 +297,10 @@ def result_failed(message: dict[str, Any]) -> bool:
         return _FAILURE.match(text) is not None
     if not _may_say(text):
         return False  # most results: spared the reading
-    value = argument_value(text)
+    try:
+        value = strict_json.loads(text)
+    except ValueError:
+        return False
     if not isinstance(value, dict):
         return False
     said = any(value.get(key) for key in ("error", "errors", "is_error", "isError"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -74,11 +75,23 @@ def process_map(num_processes: int | None) -> Generator[ParallelMap]:
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Hold Ctrl-C back, also in the processes that are started meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iterator[R]:
     pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            with _uninterrupted():  # a worker inherits it: Ctrl-C is for this process, which ends its workers
+                job = pool.submit(function, item)
+            pending.append(job)
             if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:

@@ -123,7 +123,7 @@ def test_a_call_in_a_convention_that_is_not_read_is_no_message(mark: str) -> Non
             "surplus key 'x'",
         ),
         ({"function_call": "a"}, "a", "the function is not an object"),
-        ({"function_call": {"name": "a"}}, '{"name":"a"}', "no arguments"),
+        ({"function_call": {"name": ""}}, '{"name":""}', "the name is empty"),
     ],
 )
 def test_what_cannot_be_read_is_kept_with_the_reason(message: dict[str, Any], text: str, reason: str) -> None:

@@ -172,7 +172,7 @@ def test_sessions_in_one_file_are_trajectories() -> None:
     other = [{**one, "sessionId": "t"} for one in other]
     resumed = [{**answered("4", "3", "m2", text("y")), "sessionId": "u"}]
     found = [r for r in read_records([*FIRST, *resumed, *other, {"messages": []}]) if isinstance(r, Trajectory)]
-    assert [[len(s.messages) for s in t.segments] for t in found] == [[4], [0], [2]]
+    assert [[len(s.messages) for s in t.segments] for t in found] == [[4], [2], [0]]
 
 
 def test_what_matches() -> None:

@@ -21,19 +21,45 @@ def test_the_more_particular_format_is_told_first(record: Any, name: str) -> Non
     assert detect(record) == name
 
 
+NAMED = "name the reader with --format, or the column of messages with --messages-column"
+
+
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
-        ({"b": 1, "a": 2}, "no reader knows ['a', 'b']"),
-        ({"\x1b[2J": 1}, "no reader knows ['\\x1b[2J']"),
-        ("text", "no reader knows str"),
-        (None, "no reader knows NoneType"),
+        (
+            {"b": 1, "a": "x", "c": None, "d": True, "e": {}},
+            "no reader knows {b: number, a: text, c: null, d: true or false, e: object}; " + NAMED,
+        ),
+        ({"\x1b[2J": 1}, "no reader knows {\\x1b[2J: number}; " + NAMED),
+        ("text", "no reader knows text; a record is an object, or a list of messages"),
+        (None, "no reader knows null; a record is an object, or a list of messages"),
+        (
+            {"prompt": "x"},
+            "no reader knows {prompt: text}; the nearest reader is prompt_completion, but it needs completion too; "
+            + NAMED,
+        ),
+        (
+            {"prompt": "x", "completion": "y"},
+            "no reader knows {prompt: text, completion: text}; the nearest reader is prompt_completion, "
+            f"but what stands there has another form; {NAMED}",
+        ),
+        (
+            {"chosen": [{"role": "user"}], "rejected": [{"role": "user"}]},
+            "no reader knows {chosen: list of 1 messages, rejected: list of 1 messages}; "
+            "a list of messages stands under chosen, rejected: try --messages-column chosen",
+        ),
+        (
+            {"data": [{"a": 1}, {"a": 2}]},
+            "no reader knows {data: list of 2}; the record wraps a list under 'data': write its elements one per line "
+            "(jq -c '.data[]')",
+        ),
     ],
 )
-def test_a_record_that_no_reader_knows(record: Any, detail: str) -> None:
+def test_a_record_that_no_reader_knows_is_described_with_a_remedy(record: Any, detail: str) -> None:
     with pytest.raises(BadTrajectory) as raised:
         detect(record)
-    assert (raised.value.reason, raised.value.detail) == ("unknown_format", f"{detail}; known: {', '.join(READERS)}")
+    assert (raised.value.reason, raised.value.detail) == ("unknown_format", detail)
 
 
 PARTICULAR = {
@@ -44,6 +70,11 @@ PARTICULAR = {
     "sharegpt": {"openai"},
     "text_calls": {"sharegpt", "openai"},
     "typed_content": {"openai"},
+    "tau2": {"openai"},
+    "swift": {"openai"},
+    "langchain": {"openai"},
+    "response_list": {"openai"},
+    "anthropic_messages": {"openai"},
 }
 """Formats that are others but for something in them, and those others: the particular one comes first."""
 

@@ -43,11 +43,16 @@ def half(index: int) -> Record:
     return Record(index, {"half": index})
 
 
-def test_the_first_record_that_a_reader_knows_decides_for_the_file() -> None:
+def test_a_record_is_read_by_its_own_reader_whatever_stands_before_it() -> None:
     records = [BAD, STRANGE, half(2), BAD, half(3), STRANGE, half(4), half(5)]
     joined = [BAD, STRANGE, BAD, Record(2, [2, 3]), STRANGE, Record(4, [4, 5])]
     assert list(grouped(iter(records))) == joined
-    assert list(grouped(iter([PLAIN, *records]))) == [PLAIN, *records]
+    assert list(grouped(iter([PLAIN, *records]))) == [PLAIN, *joined]
+    assert list(grouped(iter([half(0), half(1), PLAIN, half(3), half(4)]))) == [
+        Record(0, [0, 1]),
+        PLAIN,
+        Record(3, [3, 4]),
+    ]
 
 
 def test_a_named_reader_decides_whatever_the_records_look_like() -> None:

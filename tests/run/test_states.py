@@ -19,12 +19,12 @@ def message(role: str, content: str) -> dict[str, Any]:
 TALKS = [
     [
         message("user", "a"),
-        message("assistant", "b"),
+        {**message("assistant", "b"), "function_call": {"name": "f", "arguments": "{}"}},
         message("tool", "c"),
         message("user", "d"),
         message("assistant", "e"),
     ],
-    [message("assistant", "f"), message("assistant", "g"), message("user", "h")],
+    [message("user", "z"), message("assistant", "f"), message("assistant", "g"), message("user", "h")],
 ]
 
 
@@ -48,8 +48,8 @@ def test_a_state_is_what_stood_before_the_turn_and_the_reply_what_came_before_th
     assert [(s.messages, s.reply, s.tools) for s in found] == [
         (first[:1], first[2:4], TOOLS),
         (first[:4], [], TOOLS),
-        ([], [], None),
-        (second[:1], second[2:], None),
+        (second[:1], [], None),
+        (second[:2], second[3:], None),
     ]
     assert [s.turn for s in found] == turns.to_dicts()
 

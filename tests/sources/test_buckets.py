@@ -122,6 +122,12 @@ def tables(run: Path, root: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def _without_places(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary without its time, and without the places of its rejects."""
+    rejects = {reason: {**count, "first": None} for reason, count in summary["rejects"].items()}
+    return {**summary, "seconds": None, "rejects": rejects}
+
+
 def test_a_file_a_glob_and_a_folder_are_extracted_as_local_ones(bucket: Bucket, tmp_path: Path) -> None:
     files = {
         "one.jsonl": lines(VALUES[:10]) + b"{",
@@ -145,7 +151,8 @@ def test_a_file_a_glob_and_a_folder_are_extracted_as_local_ones(bucket: Bucket, 
         "extract", *(f"{bucket.url}/{name}" for name in names), "--run", tmp_path / "remote", "--json"
     )
     assert (code, errors) == (0, "")
-    assert {**json.loads(output), "seconds": None} == {**expected, "seconds": None}
+    without_places = [_without_places(summary) for summary in (json.loads(output), expected)]
+    assert without_places[0] == without_places[1]
     found = tables(tmp_path / "remote", bucket.url)
     assert found == tables(tmp_path / "run", str(tmp_path / "local"))
     assert len(found["trajectories"]) == 50
@@ -220,7 +227,7 @@ def test_a_server_that_breaks_off_loses_the_block_and_no_more(bucket: Bucket, tm
     bucket.remote.refuses, bucket.remote.breaks_at = False, 1000
     code, output, errors = bucket.command("extract", source, "--run", tmp_path / "none")
     assert (code, output) == (1, "")
-    start = f"pivotmine: all 1 records were rejected; the first, {source}: unreadable_source: OSError: "
+    start = f"pivotmine: the only record was rejected: unreadable_source 1 (first: {source}: OSError: "
     assert errors.splitlines()[-1].startswith(f"{start}{REFUSED[bucket.name]}")
     assert "Traceback" not in errors
 

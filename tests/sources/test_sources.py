@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
-from pivotmine.sources import json_records
+from pivotmine.sources import decompress, json_records
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, content_hash, find_sources, read_source
 
@@ -500,3 +501,26 @@ def test_a_row_without_a_value_in_the_messages_column_is_a_problem(tmp_path: Pat
         Record(0, {"messages": [], "reward": 0}),
         Record(1, None, ("no_messages_column", "no key 'talk': the record has reward")),
     ]
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zst)])
+def test_a_bomb_is_a_problem_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 20)
+    *_, last = read(tmp_path, name, pack(LINES + b" " * (64 << 20)))
+    assert last.problem == ("unreadable_source", "TooLarge: it unpacks to more than 200 times its size and 0 GB")
+    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 30)
+    assert read(tmp_path, name, pack(LINES + b"\n" * (8 << 20))) == RECORDS
+
+
+def test_a_bomb_in_an_archive_is_a_problem_of_its_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 20)
+    path = tmp_path / "a.eval"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/1.json", b'{"a": 1}' + b" " * (64 << 20))
+        archive.writestr("samples/2.json", b'{"a": 2}')
+    bomb, fine = read_source(path)
+    assert bomb.problem is not None
+    assert bomb.problem[1].startswith("samples/1.json: TooLarge: ")
+    assert fine.value == {"a": 2}

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 
@@ -39,6 +42,14 @@ def write_lines(path: Path, *records: Any) -> Path:
 
 def mine(run: Path, *sources: Path, **options: Any) -> dict[str, Any]:
     return extract(ExtractConfig(sources=sources, **options), run)
+
+
+def mine_nothing(run: Path, *sources: Path, **options: Any) -> dict[str, Any]:
+    """Extract sources without a demonstration; the summary that the run keeps."""
+    with pytest.raises(UserError, match=r"^(?:none of the|nothing is left of|the only record was rejected)"):
+        mine(run, *sources, **options)
+    (manifest,) = rundir.read_manifests(run, "extract")
+    return manifest["summary"]
 
 
 def rows(run: Path, table: str, *columns: str) -> list[dict[str, Any]]:

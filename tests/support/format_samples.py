@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from agent_samples import AGENT_SAMPLES
+from trace_samples import TRACE_SAMPLES
 
 USER = {"role": "user", "content": "Find order 7."}
 CALL = {"id": "c", "type": "function", "function": {"name": "find", "arguments": '{"id": 7}'}}
@@ -180,6 +181,7 @@ SAMPLES: dict[str, list[Any]] = {
         }
     ],
     **AGENT_SAMPLES,
+    **TRACE_SAMPLES,
     "openai": [
         {"messages": OPENAI, "tools": [TOOL], "reward": True, "task_id": "t", "domain": "orders"},
         OPENAI,

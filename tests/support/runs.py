@@ -7,10 +7,12 @@ written as `rollout` would store them; no engine is imitated.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 from pivotmine_stages.policy.record import PolicyRecord
@@ -49,7 +51,9 @@ def make_run(folder: Path, *records: dict[str, Any], name: str = "source.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / name
     source.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    extract(ExtractConfig(sources=(source,), min_outcome=1.0), folder / "run")
+    with suppress(UserError):  # of a run without a demonstration, which is whole all the same
+        extract(ExtractConfig(sources=(source,), min_outcome=1.0), folder / "run")
+    rundir.require_run(folder / "run")
     return folder / "run"
 
 

@@ -18,7 +18,7 @@ from pivotmine.actions.action import Action, ToolCall
 from pivotmine.actions.parsing import assemble
 from pivotmine.actions.pieces import Piece
 from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
-from pivotmine.messages import reasoning_of
+from pivotmine.messages import no_arguments, reasoning_of
 
 # Conventions that are not read here too: DeepSeek's, Kimi's, MiniMax's, GPT-OSS's.
 _UNREAD = (
@@ -129,6 +129,8 @@ def _read_function(function: Any) -> ToolCall:
     if not isinstance(function, dict):
         raise ValueError("the function is not an object")
     given: dict[str, Any] = {key: value for key, value in function.items() if value is not None}
+    if no_arguments(given.get("arguments")):
+        given["arguments"] = {}
     if isinstance(given.get("arguments"), dict):
         # Decoded by somebody else, perhaps with a parser that lets NaN or a lone surrogate through.
         given["arguments"] = _strict(given["arguments"])

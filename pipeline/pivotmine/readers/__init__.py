@@ -16,31 +16,46 @@ from typing import Any
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.readers import (
+    agent_data_protocol,
+    anthropic_messages,
     atif,
     claude_code,
     inspect_log,
     intercode,
+    langchain,
     message_list,
     mini_swe_agent,
     nemo_gym,
     openai_messages,
     openhands,
     openhands_sdk,
+    prompt_completion,
     request_log,
+    response_list,
     responses,
+    sessions,
     sharegpt,
+    spans,
     swe_agent,
+    swift,
+    tau2,
     tau_bench,
     text_calls,
     toolbench,
+    trajectory_column,
     typed_content,
+    verifiers_trace,
 )
 from pivotmine.readers.trajectory import BadTrajectory, Reader
+from pivotmine.readers.unknown import describe_unknown
 from pivotmine.sources.json_records import Record
 
 ENTRY_POINTS = "pivotmine.readers"
+_MAX_UNREAD = 256
+"""Records without a reader that are held until the next one that has one."""
 READERS: dict[str, Reader] = {
     "tau_bench": tau_bench.READER,
+    "tau2": tau2.READER,
     "swe_agent": swe_agent.READER,
     "mini_swe_agent": mini_swe_agent.READER,
     "openhands": openhands.READER,
@@ -48,11 +63,21 @@ READERS: dict[str, Reader] = {
     "atif": atif.READER,
     "inspect": inspect_log.READER,
     "claude_code": claude_code.READER,
+    "sessions": sessions.READER,
+    "spans": spans.READER,
+    "agent_data_protocol": agent_data_protocol.READER,
+    "verifiers_trace": verifiers_trace.READER,
     "intercode": intercode.READER,
     "nemo_gym": nemo_gym.READER,
     "responses": responses.READER,
     "toolbench": toolbench.READER,
+    "prompt_completion": prompt_completion.READER,
     "request_log": request_log.READER,
+    "trajectory_column": trajectory_column.READER,
+    "swift": swift.READER,
+    "langchain": langchain.READER,
+    "response_list": response_list.READER,
+    "anthropic_messages": anthropic_messages.READER,
     "text_calls": text_calls.READER,
     "sharegpt": sharegpt.READER,
     "typed_content": typed_content.READER,
@@ -63,12 +88,10 @@ READERS: dict[str, Reader] = {
 
 def detect(record: Any) -> str:
     """Name of the first reader that matches; BadTrajectory where none does."""
-    known = all_readers()
-    for name, reader in known.items():
+    for name, reader in all_readers().items():
         if reader.matches(record):
             return name
-    keys = sorted(record)[:8] if isinstance(record, dict) else type(record).__name__
-    raise BadTrajectory("unknown_format", f"no reader knows {keys}; known: {', '.join(known)}")
+    raise BadTrajectory("unknown_format", describe_unknown(record))
 
 
 def all_readers() -> dict[str, Reader]:
@@ -103,17 +126,64 @@ def _loaded(entry: EntryPoint) -> Reader:
 def grouped(records: Iterator[Record], name: str | None = None) -> Iterator[Record]:
     """The records of one file, pieces of one trajectory joined; lazily, in order.
 
-    The first record that a reader knows decides for the file: where that reader (or the one of this name) has a
-    `group`, all that follows goes through it, so such a file cannot be split among workers.
+    A record whose reader (or the one of this name) has a `group` goes through it, with all that follows up to the next
+    record of another reader. Records of readers without one pass by unread, so that workers can read them: a record
+    that begins with the key of such a record is taken for another of its kind.
     """
-    for record in records:
-        reader = None if record.problem else _reader(record.value, name)
-        if reader is None:
+    rest, unread = _Pushed(records), list[Record]()
+    alone: set[str | None] = set()
+    for record in rest:
+        if record.first_key is not None and record.first_key in alone:
+            yield from _emptied(unread)
             yield record
             continue
-        rest = chain([record], records)
-        yield from reader.group(rest) if reader.group else rest
-        return
+        reader = None if record.problem else _reader(record.value, name)
+        if reader is None:
+            # It may be a lost piece of the trajectory that follows: the reader's `group` is to see it.
+            unread.append(record)
+            if len(unread) > _MAX_UNREAD:
+                yield unread.pop(0)
+        elif reader.group is None:
+            alone.add(record.first_key)
+            yield from _emptied(unread)
+            yield record
+        else:
+            rest.push(record)
+            yield from reader.group(_run(chain(_emptied(unread), rest), rest, reader, name))
+    yield from unread
+
+
+def _emptied(records: list[Record]) -> Iterator[Record]:
+    while records:
+        yield records.pop(0)
+
+
+class _Pushed:
+    """Records, of which one may be put back."""
+
+    def __init__(self, records: Iterator[Record]) -> None:
+        self._records, self._pushed = records, list[Record]()
+
+    def __iter__(self) -> Iterator[Record]:
+        return self
+
+    def __next__(self) -> Record:
+        return self._pushed.pop() if self._pushed else next(self._records)
+
+    def push(self, record: Record) -> None:
+        """Make a record the next one."""
+        self._pushed.append(record)
+
+
+def _run(records: Iterator[Record], rest: _Pushed, reader: Reader, name: str | None) -> Iterator[Record]:
+    """The records up to the first of another reader, which is pushed back to the rest."""
+    for record in records:
+        if not name and not record.problem and not reader.matches(record.value):
+            other = _reader(record.value, name)
+            if other is not None and other is not reader:
+                rest.push(record)
+                return
+        yield record
 
 
 def _reader(value: Any, name: str | None) -> Reader | None:

@@ -16,18 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pivotmine.readers.anthropic_messages import is_result, plain, result_of, said
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
-from pivotmine.readers.openai_form import (
-    assistant,
-    list_at,
-    masked,
-    object_at,
-    text_of_blocks,
-    tool_call,
-    tool_result,
-    unreadable,
-    unrecorded,
-)
+from pivotmine.readers.openai_form import assistant, list_at, masked, object_at, unreadable, unrecorded
 from pivotmine.readers.trajectory import Reader, Trajectory
 from pivotmine.sources.json_records import Record
 
@@ -126,7 +117,8 @@ def _context(turn: _Item) -> list[Any]:
         way.append(item)
         item = item.parent
     seen = [message for one in reversed(way) for message in (one.message, *one.answer())]
-    return seen or [unrecorded("user", "a reply that follows nothing")]
+    headless = not seen or seen[0].get("role") == "assistant"
+    return [unrecorded("user", "a reply that follows nothing"), *seen] if headless else seen
 
 
 def _place(line: dict[str, Any], session: _Session) -> _Item | None:
@@ -164,39 +156,16 @@ def _reply(line: dict[str, Any], message: dict[str, Any], parent: _Item | None, 
     """The reply of the response, the line's blocks added to it."""
     identity = str(message.get("id") or line["uuid"])
     item = session.replies.get(identity)
-    said = _said(message.get("content"))
+    reply = said(message.get("content"))
     if message.get("model") == "<synthetic>":
-        said = masked(said)
+        reply = masked(reply)
     if item is None:
-        item = session.replies[identity] = _Item(parent, said)
+        item = session.replies[identity] = _Item(parent, reply)
     else:
-        item.message = _merged(item.message, said)
-    for call in said.get("tool_calls", ()):
+        item.message = _merged(item.message, reply)
+    for call in reply.get("tool_calls", ()):
         session.callers[str(call.get("id"))] = item
     return item
-
-
-def _said(content: Any) -> dict[str, Any]:
-    """An assistant message of content blocks."""
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        return unreadable("assistant", "the content of a reply is no list of blocks")
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[dict[str, Any]] = []
-    for block in blocks:
-        match block.get("type"), block.get("text", block.get("thinking")):
-            case "text", str(text):
-                texts.append(text)
-            case "thinking", str(text):
-                thoughts.append(text)
-            case "redacted_thinking", _:
-                continue
-            case "tool_use", _ if isinstance(block.get("id"), str):
-                calls.append(tool_call(block["id"], block.get("name"), block.get("input")))
-            case kind, _:
-                return unreadable("assistant", f"a content block of type {str(kind)[:60]!r}")
-    return assistant("".join(texts), reasoning="\n".join(filter(None, thoughts)), tool_calls=calls)
 
 
 def _merged(reply: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
@@ -211,30 +180,19 @@ def _merged(reply: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def _prompt(message: dict[str, Any], parent: _Item | None, session: _Session) -> _Item | None:
     """What the user's side said: results go to the reply that called, the rest is a message."""
     content = message.get("content")
-    results = [b for b in content if _is_result(b)] if isinstance(content, list) else []
+    results = [b for b in content if is_result(b)] if isinstance(content, list) else []
     item = parent
     for block in results:
         identity = str(block.get("tool_use_id"))
-        result = tool_result(identity, _plain(block.get("content", "")))
-        result |= {"is_error": True} if block.get("is_error") is True else {}
+        result = result_of({**block, "tool_use_id": identity})
         caller = session.callers.get(identity)
         if caller is None:
             item = _Item(item, result)
         else:
             caller.results[identity] = result
             item = caller
-    rest = [b for b in content if not _is_result(b)] if isinstance(content, list) else content
-    return item if results and not rest else _Item(item, {"role": "user", "content": _plain(rest)})
-
-
-def _is_result(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("type") == "tool_result"
-
-
-def _plain(content: Any) -> Any:
-    """Text where all blocks are text; else the blocks without what the API keeps beside them."""
-    text = text_of_blocks(content)
-    return content if text is None else text
+    rest = [b for b in content if not is_result(b)] if isinstance(content, list) else content
+    return item if results and not rest else _Item(item, {"role": "user", "content": plain(rest)})
 
 
 READER = Reader(matches, read, group)

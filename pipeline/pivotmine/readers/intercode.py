@@ -47,6 +47,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
     """The entries of each record, numbered through the file."""
     index = 0
     for record in records:
+        index = max(index, record.index or 0)
         entries = list(record.value.values()) if _is_file(record.value) else [record.value]
         for entry in entries:
             yield Record(record.index if record.problem else index, entry, record.problem)

@@ -1,14 +1,17 @@
 """NVIDIA's pivot rows (NeMo Gym): `{"responses_create_params": {"input", "tools"}, "expected_action": {...}}`.
 
 A row is one turn already: the messages of the input are inherited, the expected action is the one turn. It is a
-`function_call`, a `function_call_batch` (parallel calls) or a `message`; the terminal servers have `expected_answer`
-instead, the text of a message. A reward in such a row is that of another action and no label of this one.
+`function_call`, a `function_call_batch` (parallel calls) or a `message`. The terminal servers have `expected_answer`
+instead: the keystrokes of a Terminus agent, as the text of a message. Any other `expected_answer` is the ground truth
+of the whole task (a number, a judge's rubric). Such a record is a log (`responses`), not a pivot row. A reward in a
+pivot row is that of another action (its `response`, which `record` reads), not a label of this one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from pivotmine import strict_json
 from pivotmine.readers.logs.response_items import call_of
 from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task, terminus_form
@@ -16,10 +19,23 @@ from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Traject
 
 
 def matches(record: Any) -> bool:
-    """An object with `responses_create_params` and an expected action or answer."""
+    """An object with `responses_create_params` and an expected action, or an expected answer of keystrokes."""
     if not isinstance(record, dict) or PARAMS not in record:
         return False
-    return record.get("expected_action") is not None or bool(record.get("expected_answer"))
+    return record.get("expected_action") is not None or _are_keystrokes(record.get("expected_answer"))
+
+
+def _are_keystrokes(answer: Any) -> bool:
+    """Whether an expected answer is what a Terminus agent answers with: JSON text of an object with commands."""
+    if not isinstance(answer, str) or not answer.lstrip().startswith("{"):
+        return False
+    try:
+        value = strict_json.loads(answer)
+    except ValueError:
+        return False
+    commands = value.get("commands")
+    listed = isinstance(commands, list) and all(isinstance(one, dict) and "keystrokes" in one for one in commands)
+    return listed or "keystrokes" in value
 
 
 def read(record: Any) -> Trajectory:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.record_fields import message_list, outcome_of, task_of, tool_definitions
-from pivotmine.readers.trajectory import Reader, Segment, Trajectory, text_or_none
+from pivotmine import strict_json
+from pivotmine.readers.record_fields import labelled, message_list, task_of, tool_definitions
+from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 _SYSTEM_KEYS = ("system", "system_prompt")
 
@@ -26,31 +27,56 @@ def read(record: Any) -> Trajectory:
     """One record, one segment: the format only ever appends."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"messages": record}
     messages = message_list(fields.pop("messages", None), "messages")
+    if any(map(_is_vercel, messages)):
+        detail = "the Vercel AI SDK's messages (`parts`, `tool-call` blocks) are not read: convert them to OpenAI's"
+        raise BadTrajectory("unknown_format", detail)
     return of_messages(messages, fields)
+
+
+def _is_vercel(message: Any) -> bool:
+    """Whether a message is the Vercel AI SDK's: without its parts, its calls would be lost."""
+    if not isinstance(message, dict):
+        return False
+    content = message.get("content")
+    blocks = content if isinstance(content, list) else []
+    named = isinstance(message.get("parts"), list) or isinstance(message.get("toolInvocations"), list)
+    return named or any(isinstance(b, dict) and b.get("type") in ("tool-call", "tool-result") for b in blocks)
 
 
 def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
     """The trajectory of these messages, labelled by the keys beside them; what names no label is metadata."""
     used = ["domain", "tools"] if fields.get("tools") else ["domain", "tools", "functions"]
-    if key := _system_key(messages, fields):
-        messages = [{"role": "system", "content": fields[key]}, *messages]
-        used.append(key)
+    if system := _system_key(messages, fields):
+        messages = [{"role": "system", "content": fields[system]}, *messages]
+        used.append(system)
+    outcome, key = labelled(fields)
     tools = tool_definitions(fields.get("tools") or fields.get("functions"))
     return Trajectory(
-        segments=(Segment(messages=[_with_functions(message) for message in messages], tools=tools),),
+        segments=(Segment(messages=[with_functions(message) for message in messages], tools=tools),),
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
-        outcome=outcome_of(fields),
+        outcome=outcome,
+        outcome_key=key,
         metadata={k: v for k, v in fields.items() if k not in used},
     )
 
 
-def _with_functions(message: Any) -> Any:
-    """The message, its calls as the API writes them."""
+def with_functions(message: Any) -> Any:
+    """The message, its calls as the API writes them: neither flat nor as JSON text."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if isinstance(calls, list) and any(isinstance(call, str) for call in calls):
+        calls = [_parsed(call) if isinstance(call, str) else call for call in calls]
+        message = {**message, "tool_calls": calls}
     if not isinstance(calls, list) or not any(_is_flat(call) for call in calls):
         return message
     return {**message, "tool_calls": [_with_function(call) if _is_flat(call) else call for call in calls]}
+
+
+def _parsed(call: str) -> Any:
+    try:
+        return strict_json.loads(call)
+    except ValueError:
+        return call
 
 
 def _is_flat(call: Any) -> bool:

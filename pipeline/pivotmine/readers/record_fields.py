@@ -1,4 +1,4 @@
-"""What a record says of its trajectory beside the messages: outcome, task, tools."""
+"""What a record holds beside the messages: outcome, task, tools."""
 
 from __future__ import annotations
 
@@ -11,24 +11,79 @@ from pivotmine.errors import UserError
 from pivotmine.readers.trajectory import BadTrajectory, outcome_label, text_or_none
 
 OUTCOME_KEYS = (
-    *("outcome", "reward", "score", "success", "resolved"),
-    *("is_correct", "is_resolved", "is_success", "is_solved", "solved", "passed"),
+    *("resolved", "is_resolved", "solved", "is_solved", "success", "is_success", "is_correct", "passed"),
+    *("outcome", "reward", "score"),
+    *("reward_info.reward", "metadata.reward"),
 )
-"""The first that is there is the label. Words that also name other things (`correct`, `target`, `label`, `status`) are
-not among them: an answer taken for a label would be worse than none."""
+"""The first that is there is the label: whether the task is solved says more than a score. A dot leads into an object.
+Words that also name other things (`correct`, `status`) are not among them: an answer taken for a label would be worse
+than none."""
+_BOOLEAN_KEYS = ("label", "target")
+"""Labels only where they are true or false: KTO's `label` (TRL), and `target` of nebius' SWE-agent rows."""
+_HARBOR_KEYS = ("trial_name", "episode", "run_id")
+"""Beside `result`, what tells rows of Harbor's trace export: `result` is the trial's reward, or the error that ended
+it."""
 _SCHEMA_KEYS = dict.fromkeys(("input_schema", "inputSchema"), "parameters")
 """What Anthropic's API and MCP call a tool's parameters."""
 TASK_KEYS = ("task_id", "instance_id", "problem_id")
+CONVERSATION_KEYS = (
+    *("session_id", "trace_id", "conversation_id", "thread_id", "chat_id", "dialogue_id", "dialog_id"),
+    *("litellm_session_id", "litellm_trace_id"),
+)
+"""Keys of a line of a log, or of its `metadata`, that tell which conversation it belongs to."""
 
 
 def outcome_of(fields: Mapping[str, Any]) -> float | None:
-    """The outcome under the first of OUTCOME_KEYS; BadTrajectory where it cannot be read."""
-    return outcome_label(next((fields[k] for k in OUTCOME_KEYS if fields.get(k) is not None), None))
+    """The outcome label beside the messages, None without one; BadTrajectory if it cannot be read."""
+    return labelled(fields)[0]
+
+
+def labelled(fields: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """The outcome label and the key that holds it; BadTrajectory if the label cannot be read."""
+    for key in OUTCOME_KEYS:
+        value = value_at(fields, key)
+        if value is not None:
+            return outcome_label(value), key
+    for key in _BOOLEAN_KEYS:
+        if isinstance(fields.get(key), bool):
+            return outcome_label(fields[key]), key
+    result = fields.get("result")
+    if result is not None and any(key in fields for key in _HARBOR_KEYS):
+        return _harbor_label(result), "result"
+    return None, None
+
+
+def _harbor_label(result: Any) -> float:
+    """The reward of a Harbor trial; 0 for the name of the error that ended it."""
+    try:
+        return outcome_label(result) or 0.0
+    except BadTrajectory:
+        return 0.0
+
+
+def value_at(fields: Any, path: str) -> Any:
+    """The value under a path of keys joined by dots, None without one; a key that holds dots itself is found too."""
+    if not isinstance(fields, Mapping):
+        return None
+    if path in fields:
+        return fields[path]
+    first, _, rest = path.partition(".")
+    return value_at(fields.get(first), rest) if rest else None
 
 
 def task_of(fields: Mapping[str, Any]) -> str | None:
     """The task id under the first of TASK_KEYS."""
     return next((text_or_none(fields[k]) for k in TASK_KEYS if fields.get(k) is not None), None)
+
+
+def conversation_of(line: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The key and the id of the conversation that a line belongs to; None: it names none."""
+    metadata = line.get("metadata")
+    for place in (line, metadata if isinstance(metadata, Mapping) else {}):
+        for key in CONVERSATION_KEYS:
+            if isinstance(place.get(key), str | int):
+                return key, str(place[key])
+    return None
 
 
 def tool_definitions(tools: Any) -> list[Any] | None:
@@ -81,6 +136,14 @@ def message_list(messages: Any, key: str) -> list[Any]:
     if not isinstance(messages, list):
         raise BadTrajectory("no_messages", f"`{key}` is no list but {type(messages).__name__}")
     return messages
+
+
+def list_or_bad(fields: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under a record's key; BadTrajectory without one."""
+    found = fields.get(key)
+    if not isinstance(found, list):
+        raise BadTrajectory("no_messages", f"no list under `{key}`")
+    return found
 
 
 def parsed(reason: str, what: str, text: str) -> Any:

@@ -1,7 +1,8 @@
 """Logs of requests to a model server: a line a call, `{"request": {"messages", "tools"}, "response": {"choices"}}`.
 
-The request's keys may stand in the line itself (LiteLLM). Successive requests repeat what came before: lines with the
-same session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
+The request's keys may stand in the line itself (LiteLLM). The answer may be Anthropic's (`{"role": "assistant",
+"content": [blocks]}`, with `system` in the request). Successive requests repeat what came before: lines with the same
+session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
 continues another's, with its reasoning or without. Only logged answers are turns; a context that does not repeat the
 last one opens a new segment. Calls that the server left in the text become tool calls. At most MAX_OPEN conversations
 are followed at a time.
@@ -13,14 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pivotmine.readers import anthropic_messages
 from pivotmine.readers.logs.snapshots import Snapshots, state_after
-from pivotmine.readers.record_fields import object_of, outcome_of, task_of, tool_definitions
+from pivotmine.readers.record_fields import conversation_of, labelled, object_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 from pivotmine.sources.json_records import Record
 
 MAX_OPEN = 256
 """Conversations held at a time; the one that was continued longest ago is closed first."""
-SESSION_KEYS = ("session_id", "trace_id", "conversation_id", "thread_id", "litellm_session_id", "litellm_trace_id")
 _JOINED = "request_log"
 _TAKEN = ("request", "response", "messages", "tools", "functions", "domain")
 
@@ -52,7 +53,8 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
         except BadTrajectory:
             yield record
             continue
-        session = _session(record.value)
+        named = conversation_of(record.value)
+        session = f"session {named[1]}" if named else None
         key = session or _continued(followed, context, tools)
         conversation = followed.pop(key, None) or _Conversation(record.index, Snapshots(), {})
         conversation.snapshots.add(context, reply, tools)
@@ -62,15 +64,6 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
         if len(followed) > MAX_OPEN:
             yield _record(followed.pop(next(iter(followed))))
     yield from map(_record, followed.values())
-
-
-def _session(line: dict[str, Any]) -> str | None:
-    metadata = line.get("metadata")
-    for place in (line, metadata if isinstance(metadata, dict) else {}):
-        for key in SESSION_KEYS:
-            if isinstance(place.get(key), str | int):
-                return f"session {place[key]}"
-    return None
 
 
 def _continued(followed: dict[str, _Conversation], context: list[Any], tools: list[Any] | None) -> str:
@@ -107,7 +100,11 @@ def _call(line: dict[str, Any]) -> tuple[list[Any], Any, list[Any] | None]:
     context = request.get("messages") if isinstance(request, dict) else None
     if not isinstance(context, list):
         raise BadTrajectory("no_messages", "the request has no list `messages`")
-    return context, _answer(line.get("response")), tool_definitions(request.get("tools") or request.get("functions"))
+    response = line.get("response")
+    if isinstance(response, dict) and "choices" not in response and isinstance(response.get("content"), list):
+        context = anthropic_messages.to_messages(request.get("system"), context)
+        return context, anthropic_messages.said(response["content"]), tool_definitions(request.get("tools"))
+    return context, _answer(response), tool_definitions(request.get("tools") or request.get("functions"))
 
 
 def _answer(response: Any) -> Any:
@@ -133,11 +130,13 @@ def read(record: Any) -> Trajectory:
         snapshots = Snapshots()
         snapshots.add(*_call(fields))
         segments = tuple(snapshots.segments)
+    outcome, key = labelled(fields)
     return Trajectory(
         segments=segments,
         task_id=task_of(fields),
         domain=text_or_none(fields.get("domain")),
-        outcome=outcome_of(fields),
+        outcome=outcome,
+        outcome_key=key,
         metadata={k: v for k, v in fields.items() if k not in (*_TAKEN, _JOINED)},
     )
 
@@ -145,7 +144,12 @@ def read(record: Any) -> Trajectory:
 def _segments(joined: Any) -> tuple[Segment, ...]:
     try:
         return tuple(
-            Segment(messages=messages, tools=tool_definitions(tools), num_inherited=range(len(messages) + 1)[n])
+            Segment(
+                messages=messages,
+                tools=tool_definitions(tools),
+                num_inherited=range(len(messages) + 1)[n],
+                verbatim=True,
+            )
             for messages, tools, n in joined
             if isinstance(messages, list)
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pivotmine.actions.conventions.keystrokes import form_in
 from pivotmine.readers.logs.response_items import to_messages
-from pivotmine.readers.record_fields import object_of, outcome_of, task_of, tool_definitions
+from pivotmine.readers.record_fields import labelled, object_of, task_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 PARAMS = "responses_create_params"
@@ -67,7 +67,7 @@ def read(record: Any) -> Trajectory:
     """One record, one segment; the messages of the input are inherited."""
     params = params_of(record)
     before, written = input_messages(params), _written(record)
-    outcome = outcome_of(record)
+    outcome, key = labelled(record)
     segment = Segment(
         messages=before + written,
         tools=tool_definitions(params.get("tools")),
@@ -84,6 +84,7 @@ def read(record: Any) -> Trajectory:
         task_id=task(record),
         domain=text_or_none(record.get("domain")),
         outcome=outcome,
+        outcome_key=key,
         metadata=metadata,
     )
 

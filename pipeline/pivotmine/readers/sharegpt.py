@@ -8,13 +8,15 @@ cannot be read stays as it is, and the state ends before it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pivotmine import strict_json
+from pivotmine.messages import MASK_KEYS
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.record_fields import message_list
-from pivotmine.readers.trajectory import Reader, Trajectory
+from pivotmine.readers.trajectory import BadTrajectory, Reader, Trajectory
 
 ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -23,7 +25,8 @@ ROLES = {
 }
 CALLS = ("function_call", "tool_call")
 RESULTS = ("observation", "tool", "function", "tool_response", "function_response", "function_output")
-_TAKEN = ("from", "value", "weight", "train")
+_TOOLACE = re.compile(r"\[[A-Za-z_][\w ./-]*\(.*\)\]", re.DOTALL)
+_TAKEN = ("from", "value", *MASK_KEYS)
 
 
 def matches(record: Any) -> bool:
@@ -43,10 +46,20 @@ def read(record: Any) -> Trajectory:
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"conversations": record}
     key = "conversations" if "conversations" in fields or "messages" not in fields else "messages"
     entries = message_list(fields.pop(key, None), key)
-    return of_messages(_messages(entries), fields)
+    if any(map(_is_toolace_call, entries)):
+        detail = "calls written as [Name(argument=value)] (ToolACE) are not read: convert them to function_call entries"
+        raise BadTrajectory("unknown_format", detail)
+    return of_messages(to_messages(entries), fields)
 
 
-def _messages(entries: list[Any]) -> list[Any]:
+def _is_toolace_call(entry: Any) -> bool:
+    """Whether an entry is nothing but calls in ToolACE's form: read as text, they would pass for an answer."""
+    said = _is_entry(entry) and ROLES.get(str(entry["from"])) == "assistant" and isinstance(entry["value"], str)
+    return said and _TOOLACE.fullmatch(entry["value"].strip()) is not None
+
+
+def to_messages(entries: list[Any]) -> list[Any]:
+    """The entries as messages in OpenAI form."""
     messages: list[Any] = []
     ids = CallIds()
     before: Any = None
@@ -98,11 +111,10 @@ def _text(value: Any) -> Any:
 
 
 def _beside(entry: dict[str, Any]) -> dict[str, Any]:
-    """A mask (`weight`, or axolotl's `train`) as weight; whatever else stands there is kept aside."""
+    """Masks as they are (`weight`, axolotl's `train`, ...); whatever else stands there is kept aside."""
     rest = {k: v for k, v in entry.items() if k not in _TAKEN}
-    beside: dict[str, Any] = {"extra": rest} if rest else {}
-    weight = 0 if entry.get("train") is False else entry.get("weight")
-    return beside if weight is None else {**beside, "weight": weight}
+    masks = {k: entry[k] for k in MASK_KEYS if entry.get(k) is not None}
+    return {"extra": rest, **masks} if rest else masks
 
 
 READER = Reader(matches, read)

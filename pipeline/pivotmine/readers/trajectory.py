@@ -34,6 +34,8 @@ class Segment:
     them are no turns here."""
     action_format: str | None = None
     """`native`, or the text convention in which the model acted, if the format says so; None: it does not."""
+    verbatim: bool = field(default=False, compare=False)
+    """Whether the messages are what the model was sent, call by call: a call without a result was sent so."""
     rewards: tuple[Any, ...] = ()
     """The reward of each turn itself, in order, as the source has it (None: none); empty: the source gives none."""
 
@@ -47,6 +49,8 @@ class Trajectory:
     """The source's domain, or None."""
     outcome: float | None = None
     """The source's outcome label, higher is better; None: unlabelled."""
+    outcome_key: str | None = field(default=None, compare=False)
+    """Where the record holds the label, such as `reward_info.reward`; None: the format has one place for it."""
     failure_outcome: float = 0.0
     """The label that the format gives to a failure: never good enough by default."""
     metadata: dict[str, Any] = field(default_factory=dict)

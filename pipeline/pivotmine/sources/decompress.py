@@ -9,17 +9,26 @@ from typing import Any
 
 import zstandard
 
-_PACKED_BYTES = 1 << 16
-"""Read at a time: what it unpacks to is held in memory."""
+_PACKED_BYTES = 1 << 10
+"""Unpacked at a time: what it unpacks to is held in memory, and a block of zst may hold 128 KB in four bytes."""
+_READ_BYTES = 1 << 16
+_FREE_BYTES = 1 << 30
+"""What any file may unpack to."""
+_MAX_RATIO = 200
+"""What a larger file may unpack to, in multiples of its packed size: logs and tables stay far below it."""
+
+
+class TooLarge(ValueError):
+    """Data that unpacks to far more than logs do: a bomb."""
 
 
 def read_blocks(file: io.BufferedReader, trouble: list[str]) -> Iterator[bytes]:
     """The file's bytes, unpacked (its first bytes say how); where they break off, `trouble` gets the reason."""
     try:
         unpacker = _unpacker(file.peek(4)[:4])
-        blocks = iter(lambda: file.read(_PACKED_BYTES), b"")
+        blocks = iter(lambda: file.read(_READ_BYTES), b"")
         yield from unpacked(blocks, unpacker) if unpacker else blocks
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+    except (EOFError, OSError, TooLarge, zlib.error, zstandard.ZstdError) as error:
         trouble.append(f"{type(error).__name__}: {error}"[:300])
 
 
@@ -33,15 +42,29 @@ def _unpacker(magic: bytes) -> Callable[[], Any] | None:
 
 
 def unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[bytes]:
-    """The contents of all frames, one after the other; EOFError where the last one is cut off."""
-    frame = None
-    for block in blocks:
+    """The contents of all frames, one after the other.
+
+    EOFError if the last one is cut off; TooLarge, with what was unpacked before, if they hold too much.
+    """
+    frame, num_packed, num_unpacked = None, 0, 0
+    for block in _small(blocks):
+        num_packed += len(block)
         while block := block if frame else block.lstrip(b"\0"):  # zeros may pad the end
             frame = frame or unpacker()
-            yield frame.decompress(block)
+            data = frame.decompress(block)
+            num_unpacked += len(data)
+            if num_unpacked > max(_FREE_BYTES, num_packed * _MAX_RATIO):
+                raise TooLarge(f"it unpacks to more than {_MAX_RATIO} times its size and {_FREE_BYTES >> 30} GB")
+            yield data
             block, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
     if frame:
         raise EOFError("the compressed data is cut off")
+
+
+def _small(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        for start in range(0, len(block), _PACKED_BYTES):
+            yield block[start : start + _PACKED_BYTES]
 
 
 class BlockStream(io.RawIOBase):

@@ -96,7 +96,7 @@ def _contents(file: IO[bytes], member: Member) -> bytes:
     if member.method == zipfile.ZIP_STORED:
         data = b"".join(blocks)
     elif member.method == zipfile.ZIP_DEFLATED:
-        data = zlib.decompress(b"".join(blocks), wbits=-15)
+        data = b"".join(unpacked(blocks, lambda: zlib.decompressobj(wbits=-15)))
     elif member.method == 93:
         data = b"".join(unpacked(blocks, zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj))
     else:

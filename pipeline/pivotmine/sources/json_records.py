@@ -16,6 +16,7 @@ _MARGIN_CHARS = 16
 """No JSON literal is longer: an error this close to the end of what was read may be the end's doing."""
 _SEPARATORS = re.compile(r"[\s,]*")
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
+_FIRST_KEY = re.compile(rb'\s*\{\s*"([^"\\]*)"')
 _FINDS_ENDS = json.JSONDecoder()
 
 
@@ -55,6 +56,14 @@ class Record:
         """(reason, detail) where the record could not be read."""
         self._read()
         return self._problem
+
+    @property
+    def first_key(self) -> str | None:
+        """The first key of an object, told without reading it whole; None: it is no object, or cannot be told."""
+        if self._data is None:
+            return next(iter(self._value), None) if isinstance(self._value, dict) else None
+        found = _FIRST_KEY.match(self._data)
+        return found[1].decode("utf-8", "replace") if found else None
 
     def _read(self) -> None:
         if self._data is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -174,7 +175,18 @@ def _renamed(record: Record, column: str) -> Record:
         detail = f"no key {column!r}: the record {_held(value)}"
         return Record(record.index, None, ("no_messages_column", detail[:300]))
     rest = {key: inner for key, inner in value.items() if key != column}
-    return Record(record.index, {**rest, "messages": value[column]}, num_bytes=record.num_bytes)
+    messages = value[column]
+    if _continues(messages) and isinstance(rest.get("prompt"), list):
+        made = {**rest, "completion": messages}  # without its prompt, an answer has no context
+    else:
+        made = {**rest, "messages": messages}
+    return Record(record.index, made, num_bytes=record.num_bytes)
+
+
+def _continues(messages: Any) -> bool:
+    """Whether messages begin with an answer: they are the rest of a conversation."""
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and first.get("role") in ("assistant", "tool")
 
 
 def _held(value: Any) -> str:
@@ -203,6 +215,8 @@ def _read(
     if head[:4] == PARQUET:
         # A table's directory is at its end: packed, it must be whole in memory.
         yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
+    elif _is_csv(path.name, head):
+        yield Record(None, None, ("unreadable_source", "CSV is not read: convert it to JSON lines or Parquet"))
     elif _is_lines(path.name, head):
         yield from read_lines(unpacked)
     elif head.lstrip()[:1] == b"[":
@@ -211,6 +225,15 @@ def _read(
         yield from read_document(unpacked.read())
     elif not trouble:
         yield Record(None, None, ("empty_source", "the file holds nothing but white space"))
+
+
+def _is_csv(name: str, head: bytes) -> bool:
+    """Whether a file is a table of text by its name, or by a first line that is no JSON and names columns."""
+    if any(suffix in (".csv", ".tsv") for suffix in PurePosixPath(name).suffixes):
+        return True
+    first = head.lstrip().partition(b"\n")[0]
+    names = [one.strip().strip(b'"') for one in first.replace(b"\t", b",").split(b",")]
+    return len(names) > 1 and all(re.fullmatch(rb"[A-Za-z_][\w .-]*", one) for one in names)
 
 
 def _is_lines(name: str, head: bytes) -> bool:

@@ -18,6 +18,8 @@ MAX_CELL = 80
 MAX_ROWS = 200
 _CUT = "..."
 MAX_EXAMPLE = 400
+_MAX_EXAMPLES = 5
+"""Reasons of rejects that are shown with their first place."""
 
 
 def extract_report(s: Mapping[str, Any]) -> str:
@@ -29,9 +31,13 @@ def extract_report(s: Mapping[str, Any]) -> str:
         f"{s['turns']:,} turns in {s['states']:,} states",
         f"outcomes {labels}; {needed} a demonstration"
         if set(s["outcomes"]) != {"None"}
-        else "outcomes: unlabelled, all count as good",
+        else "outcomes: none found, all trajectories count as good; --outcome-column KEY names another place",
+        *([f"labels found under {_counts(s['outcome_keys'])}"] if s["outcome_keys"] else []),
         f"{s['demonstrations']:,} of {s['turns']:,} turns are demonstrations, of {s['demonstrated_states']:,} states",
+        f"read by {_counts(s['formats'])}",
+        *_notes(s),
         _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
+        *(f"  {reason}, first: {count['first']}" for reason, count in list(s["rejects"].items())[:_MAX_EXAMPLES]),
         *(_estimated(s) if s.get("dry_run") else []),
         f"{s['seconds']} s",
     ]
@@ -43,12 +49,29 @@ def _label(text: str) -> str:
     return "unlabelled" if text == "None" else repr(float(f"{float(text):.12g}"))
 
 
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({number:,})" for name, number in counts.items())
+
+
+def _notes(s: Mapping[str, Any]) -> list[str]:
+    """What a user may want to change."""
+    notes: list[str] = []
+    if s["calls_without_tools"]:
+        notes.append(
+            f"{s['calls_without_tools']:,} call demonstrations are offered no tools, so the policy cannot know them: "
+            "give the definitions with --tools FILE"
+        )
+    if s["states_without_user"]:
+        notes.append(f"{s['states_without_user']:,} states hold no user message")
+    if s["undocumented_masks"]:
+        notes.append(f"{s['undocumented_masks']:,} turns have `mask: false`, which nobody documents: none is left out")
+    return notes
+
+
 def _estimated(s: Mapping[str, Any]) -> list[str]:
     unit = "tokens" if "prompt_tokens" in s else "characters"
     total, distinct = s[f"prompt_{unit}"], s[f"distinct_prefix_{unit}"]
-    formats = ", ".join(f"{name} {number:,}" for name, number in s["formats"].items())
     return [
-        f"formats: {formats}",
         f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, without what a chat template adds",
         "dry run: nothing was written",
     ]

@@ -14,6 +14,9 @@ from pivotmine import messages
 from pivotmine.actions import Action, action_to_json
 from pivotmine.escape import one_line
 
+_TRAINED_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
+_LEFT_OUT_KEYS = ("is_demo", "mask")
+
 
 class Demonstration(NamedTuple):
     kind: str
@@ -35,13 +38,27 @@ def demonstration(message: dict[str, Any], action: Action, *, ordinary: bool | N
 
 
 def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
-    if message.get("weight") == 0 or message.get("is_demo") is True:
-        return "masked", "the source excludes it from training"
+    if (key := masking_key(message)) is not None:
+        return "masked", f"the source excludes it from training: `{key}`"
     if action.unparsed:
         return "format_error" if action.text else "bad_arguments", action.unparsed[0].reason
     if not action.tool_calls and not action.message:
         return "empty_turn", "neither text nor call"
     return None, ""
+
+
+def masking_key(message: dict[str, Any]) -> str | None:
+    """The key by which the source leaves an assistant message out of training; None: it does not.
+
+    `weight` (OpenAI), `loss` (ms-swift, AgentInstruct), `train` and `training` (axolotl), `trainable`, `loss_mask` and
+    `loss_weight` leave out by false or 0, `is_demo` (SWE-agent) by true. Under `mask` true can mean either: a doubtful
+    turn demonstrates nothing. Its false has no documented meaning and leaves nothing out.
+    """
+    for key in _TRAINED_KEYS:
+        value = message.get(key)
+        if value is not None and isinstance(value, bool | int | float) and not value:
+            return key
+    return next((key for key in _LEFT_OUT_KEYS if message.get(key) is True or message.get(key) == 1), None)
 
 
 def result_failure(message: dict[str, Any]) -> str | None:

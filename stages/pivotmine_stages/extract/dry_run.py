@@ -42,7 +42,7 @@ def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -
 
 
 def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any]:
-    """What `extract` would answer, with `formats` (trajectories by reader) and the prompts' sizes.
+    """What `extract` would answer, and the prompts' sizes.
 
     These are `prompt_tokens`, over all turns, and `distinct_prefix_tokens`, over all distinct prefixes of them; without
     a tokenizer `prompt_characters` and `distinct_prefix_characters`.
@@ -51,10 +51,9 @@ def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any
     with tempfile.TemporaryDirectory(prefix="pivotmine-") as name:
         run = Path(name) / "run"
         summary = extract(config, run)
-        formats = rundir.scan(run, "trajectories").group_by("format").len().sort("format").collect()
         total, distinct = _prompts(run, Path(name) / "nodes", functools.lru_cache(_TEXTS_REMEMBERED)(size))
     sizes = {f"prompt_{unit}": total, f"distinct_prefix_{unit}": distinct}
-    return {"dry_run": True, **summary, "formats": dict(formats.iter_rows()), **sizes}
+    return {"dry_run": True, **summary, **sizes}
 
 
 def _tokens(name: str) -> Size:

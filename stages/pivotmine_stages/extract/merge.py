@@ -53,13 +53,34 @@ class BlockJob(NamedTuple):
     """Least outcome label of a demonstration; -infinity: any."""
 
 
+class RejectCount(NamedTuple):
+    rows: int
+    turns: int | None
+    """Turns lost with them; None: unknown of every row."""
+    first: tuple[str, int | None, str | None]
+    """Source, index in it and detail of the first row."""
+
+
 class BlockTotals(NamedTuple):
     counts: Counter[str]
-    """Rows a table."""
+    """Rows of each table."""
+    formats: Counter[str]
+    """Trajectories by reader."""
     outcomes: Counter[float | None]
     """Trajectories by label."""
-    rejects: dict[str, tuple[int, int | None]]
-    """Reason -> rejected rows, and turns lost with them (None: unknown of every row)."""
+    outcome_keys: Counter[str]
+    """Labelled trajectories by the key that held the label, or by their reader."""
+    calls_without_tools: int
+    """Demonstrations that call a tool in a state that offers none."""
+    undocumented_masks: int
+    """Turns under a false `mask`."""
+    rejects: dict[str, RejectCount]
+    """By reason."""
+
+
+NOTHING = BlockTotals(Counter(), Counter(), Counter(), Counter(), 0, 0, {})
+NOTED = (pa.field("outcome_key", pa.string()), pa.field("undocumented_masks", pa.int32()))
+"""Columns of `trajectories` in a block as it came, which the run does not keep: the summary counts them."""
 
 
 def part(folder: Path, table: str, number: int) -> Path:
@@ -141,12 +162,31 @@ def merge_block(given: BlockJob) -> BlockTotals:
     tables = _with_low_outcomes(tables, given.floor)
     for name, table in tables.items():
         if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
-            rundir.write_table(part(given.folder, name, given.number), table.cast(TABLES[name]))
+            kept = table.select(TABLES[name].names).cast(TABLES[name])
+            rundir.write_table(part(given.folder, name, given.number), kept)
     for name in tables:
         _as_it_came(given.folder, name, given.number).unlink(missing_ok=True)
     counts = Counter({name: table.num_rows for name, table in tables.items()})
-    outcomes = Counter(tables["trajectories"]["outcome"].to_pylist())
-    return BlockTotals(counts, outcomes, _reject_counts(tables["rejects"]))
+    trajectories = tables["trajectories"]
+    return BlockTotals(
+        counts,
+        Counter(trajectories["format"].to_pylist()),
+        Counter(trajectories["outcome"].to_pylist()),
+        Counter(key for key in _noted(trajectories, NOTED[0]) if key is not None),
+        _calls_without_tools(tables["turns"]),
+        sum(_noted(trajectories, NOTED[1])),
+        _reject_counts(tables["rejects"]),
+    )
+
+
+def _noted(trajectories: pa.Table, field: pa.Field) -> list[Any]:
+    return trajectories[field.name].to_pylist() if field.name in trajectories.column_names else []
+
+
+def _calls_without_tools(turns: pa.Table) -> int:
+    calls = pc.equal(turns["kind"], _text("tool_call"))
+    bare = pc.and_(pc.is_null(turns["tools_id"]), pc.is_null(turns["reject_reason"]))
+    return pc.sum(pc.and_(calls, bare)).as_py() or 0
 
 
 def _read(given: BlockJob, name: str) -> pa.Table:
@@ -226,26 +266,35 @@ def _text(text: str) -> pa.Scalar:
 
 
 def add(a: BlockTotals, b: BlockTotals) -> BlockTotals:
-    """The counts of both."""
+    """The counts of both; the first reject of a reason is a's, if it has one."""
     rejects = dict(a.rejects)
-    for reason, (rows, turns) in b.rejects.items():
-        rows_before, turns_before = rejects.get(reason, (0, None))
-        known = [n for n in (turns_before, turns) if n is not None]
-        rejects[reason] = (rows_before + rows, sum(known) if known else None)
-    return BlockTotals(a.counts + b.counts, a.outcomes + b.outcomes, rejects)
+    for reason, more in b.rejects.items():
+        if reason in rejects:
+            known = [n for n in (rejects[reason].turns, more.turns) if n is not None]
+            rows = rejects[reason].rows + more.rows
+            rejects[reason] = RejectCount(rows, sum(known) if known else None, rejects[reason].first)
+        else:
+            rejects[reason] = more
+    return BlockTotals(
+        a.counts + b.counts,
+        a.formats + b.formats,
+        a.outcomes + b.outcomes,
+        a.outcome_keys + b.outcome_keys,
+        a.calls_without_tools + b.calls_without_tools,
+        a.undocumented_masks + b.undocumented_masks,
+        rejects,
+    )
 
 
-def first_reject(folder: Path) -> dict[str, Any]:
-    """The first row of `rejects` among the blocks as they came."""
-    path = min((folder / BLOCKS / "rejects").iterdir())
-    return _load(path).slice(0, 1).to_pylist()[0]
-
-
-def _reject_counts(rejects: pa.Table) -> dict[str, tuple[int, int | None]]:
+def _reject_counts(rejects: pa.Table) -> dict[str, RejectCount]:
     # Arrow's own grouping would import pandas: see `pivotmine.run.arrow_columns`.
-    reasons, turns = rejects["reason"].to_pylist(), rejects["num_turns"].to_pylist()
-    lost = Counter[str]()
-    for reason, num_turns in zip(reasons, turns, strict=True):
-        if num_turns is not None:
-            lost[reason] += num_turns
-    return {reason: (rows, lost.get(reason)) for reason, rows in Counter[str](reasons).items()}
+    columns = (rejects[name].to_pylist() for name in ("reason", "num_turns", "source", "source_index", "detail"))
+    found: dict[str, RejectCount] = {}
+    for reason, turns, *first in zip(*columns, strict=True):
+        before = found.get(reason)
+        if before is None:
+            found[reason] = RejectCount(1, turns, (first[0], first[1], first[2]))
+        else:
+            known = [n for n in (before.turns, turns) if n is not None]
+            found[reason] = RejectCount(before.rows + 1, sum(known) if known else None, before.first)
+    return found

@@ -7,13 +7,24 @@ from typing import Any
 
 from pivotmine import messages, strict_json
 from pivotmine.actions import NATIVE, action_from_message, is_text, read_message
+from pivotmine.readers.whole_context import Part, part_of
 from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
 
 
 class MessageFacts:
     """A message, kept or not."""
 
-    __slots__ = ("demonstration", "failure", "message_id", "problem", "role", "seen", "text")
+    __slots__ = (
+        "demonstration",
+        "failure",
+        "message_id",
+        "part",
+        "problem",
+        "role",
+        "seen",
+        "text",
+        "undocumented_mask",
+    )
 
     def __init__(self, message: Any, key: bytes, action_format: str = NATIVE) -> None:
         ordinary = _is_text(message) or strict_json.is_ordinary(message)
@@ -28,8 +39,12 @@ class MessageFacts:
         """What a state's id takes from it; None: no state can hold it."""
         self.demonstration: Demonstration | None = None
         """Of an assistant message: the action, and why it is not worth imitating."""
+        self.undocumented_mask = self.role == "assistant" and message.get("mask") is False
+        """Whether it is an assistant message under a false `mask`."""
         self.failure: str | None = None
         """Of a tool result that reports a failure: its beginning."""
+        self.part = Part(None) if self.problem else part_of(message)
+        """What it is in the exchange of calls and results."""
         if self.problem:
             return
         if self.role == "assistant":

@@ -38,6 +38,10 @@ class ExtractConfig:
     """Key of a record that names its domain."""
     messages_column: Annotated[str | None, Option()] = None
     """Column or key that holds the messages; by default the names that the readers know."""
+    outcome_column: Annotated[str | None, Option()] = None
+    """Key of a record that holds its outcome label; dots lead into objects."""
+    outcome_words: Annotated[str | None, Option()] = None
+    """Labels of words under --outcome-column, such as pass=1,fail=0."""
     action_format: Annotated[str | None, Option(choices=action_format_names, metavar="NAME")] = None
     """Action format of segments whose source names none: native or a text convention; by default told by evidence."""
     calls: Annotated[Literal["native", "verbatim"] | None, Option()] = None

@@ -14,8 +14,10 @@ import pyarrow as pa
 from pivotmine import messages, strict_json
 from pivotmine.actions import NATIVE, is_text
 from pivotmine.readers.trajectory import Segment, Trajectory
+from pivotmine.readers.whole_context import find_gap
 from pivotmine.run import arrow_columns, rundir
 from pivotmine.run.tables import TABLES
+from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.message_cache import KnownMessages, MessageFacts
 
 _OF_SEGMENT = ("trajectory_id", "segment_id", "tools_id", "domain", "outcome")
@@ -45,6 +47,9 @@ class Rows:
         self.messages: dict[str, MessageFacts] = {}
         """By message_id; the first of equal ones."""
         self.known = KnownMessages()
+        self._outcome_keys: list[str | None] = []
+        self._undocumented_masks: list[int] = []
+        self._states_without_user = set[bytes]()
         self._ids = set[str]()
         self._tools_ids: dict[bytes, str] = {}
 
@@ -53,6 +58,21 @@ class Rows:
         new = identity not in self._ids
         self._ids.add(identity)
         return new
+
+    def add_trajectory(self, row: dict[str, Any], outcome_key: str | None, undocumented_masks: int) -> None:
+        """Add a row of `trajectories`, with what only the summary tells of it."""
+        self.tables["trajectories"].append(row)
+        self._outcome_keys.append(outcome_key)
+        self._undocumented_masks.append(undocumented_masks)
+
+    def note_states(self, segment: Sequence[MessageFacts], states: Mapping[int, str]) -> None:
+        """Note which states hold no user message."""
+        first_user = next((at for at, message in enumerate(segment) if message.role == "user"), len(segment))
+        self._states_without_user.update(bytes.fromhex(state) for at, state in states.items() if at <= first_user)
+
+    def states_without_user(self) -> frozenset[bytes]:
+        """Ids of the states that hold no user message."""
+        return frozenset(self._states_without_user)
 
     def store_tools(self, tools: list[Any]) -> str:
         """Add tool definitions where they are new; returns their id."""
@@ -80,6 +100,9 @@ class Rows:
     def arrow(self) -> dict[str, pa.Table]:
         """The tables by name, each under its schema."""
         made = {name: arrow_columns.table_of_rows(rows, TABLES[name]) for name, rows in self.tables.items()}
+        noted = zip(merge.NOTED, (self._outcome_keys, self._undocumented_masks), strict=True)
+        for field, values in noted:
+            made["trajectories"] = made["trajectories"].append_column(field, arrow_columns.column(values, field.type))
         return {**made, "turns": self._turns_table(), "messages": self._messages_table()}
 
     def _turns_table(self) -> pa.Table:
@@ -127,7 +150,9 @@ def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place
     row = {"trajectory_id": trajectory_id, **place._asdict(), "format": reader, "task_id": found.task_id}
     row |= {"domain": found.domain, "outcome": found.outcome, "num_segments": len(usable), "num_turns": num_turns}
     metadata = strict_json.dumps(found.metadata, ordinary=ordinary) if found.metadata else None
-    rows.tables["trajectories"].append({**row, "metadata": metadata})
+    key = None if found.outcome is None else found.outcome_key or f"{reader} reader"
+    turns = [m for s, of in zip(found.segments, usable, strict=True) for m in of[s.num_inherited :]]
+    rows.add_trajectory({**row, "metadata": metadata}, key, sum(m.undocumented_mask for m in turns))
     return True
 
 
@@ -151,14 +176,18 @@ def _num_turns(known: Iterable[MessageFacts]) -> int:
 
 
 def _usable(rows: Rows, segment: Segment, known: list[MessageFacts], place: Place) -> list[MessageFacts]:
-    """The segment up to its first message that no state can hold; the turns from there on are one counted reject."""
-    for position, message in enumerate(known):
-        if message.problem:
-            reason, detail = message.problem
-            lost = _num_turns(known[max(position, segment.num_inherited) :])
-            rows.reject(reason, place, num_turns=lost, detail=f"message {position}: {detail}")
-            return known[:position]
-    return known
+    """The segment up to where its states are no longer whole; the turns from there on are one counted reject."""
+    end = next((position for position, message in enumerate(known) if message.problem), len(known))
+    parts = [message.part for message in known[:end]]
+    if (gap := find_gap(parts, segment)) is not None:
+        end, reason, detail = gap
+    elif end < len(known):
+        reason, detail = known[end].problem or ("", "")
+    else:
+        return known
+    lost = _num_turns(known[max(end, segment.num_inherited) :])
+    rows.reject(reason, place, num_turns=lost, detail=f"message {end}: {detail}")
+    return known[:end]
 
 
 def _store_segment(
@@ -180,6 +209,7 @@ def _store_segment(
     for message in known:
         rows.messages.setdefault(message.message_id, message)
     states = _state_ids(segment, known, tools_id)
+    rows.note_states(known, states)
     numbers = range(first_turn, first_turn + len(states))
     turns = {
         "turn_id": [f"{trajectory_id}:{number}" for number in numbers],

@@ -19,20 +19,22 @@ from typing import Any, NamedTuple
 from pivotmine import messages
 from pivotmine.actions.conventions import require_action_format
 from pivotmine.errors import UserError
-from pivotmine.escape import one_line
 from pivotmine.progress import progress, track
 from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
+from pivotmine.readers.whole_context import prepare
 from pivotmine.run import run_format, rundir
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
+from pivotmine_stages.extract.labels import read_words, with_label
 from pivotmine_stages.extract.merge import BlockTotals
 from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
+from pivotmine_stages.extract.summary import nothing_usable, summarise
 from pivotmine_stages.parallel import Block, ParallelMap, into_blocks, process_map
 
 Labels = Counter[tuple[float | None, float]]
@@ -46,12 +48,17 @@ class Found(NamedTuple):
     num_domains: int
     """Records with the column that names the domain."""
     labels: Labels
+    states_without_user: frozenset[bytes]
+    """Ids of states without a user message."""
 
 
 def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. The same command again does nothing."""
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
+    if config.outcome_words and config.outcome_column is None:
+        raise UserError("--outcome-words needs --outcome-column: the column that holds the words")
+    read_words(config.outcome_words)
     if config.action_format is not None:
         require_action_format(config.action_format)
     require_calls(config.calls)
@@ -60,7 +67,8 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     identity = _identity(config, files, tools)
     with rundir.stage_lock(run, "extract"):
-        done = rundir.read_manifests(run, "extract")
+        # A run without a demonstration is of no use to anybody: another extract may take its place.
+        done = [one for one in rundir.read_manifests(run, "extract") if one["summary"]["demonstrations"]]
         if done and done[-1]["config"] != identity:
             difference = rundir.difference(identity, done[-1]["config"])
             raise UserError(f"{run} was extracted with other settings ({difference}): choose another --run")
@@ -71,7 +79,8 @@ def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | Non
     """What decides the result: settings, and the sources by name and content, wherever they lie."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("sources", "tools_file", "num_processes")}
     # Earlier versions did not have these options: a run of theirs stays the same run.
-    settings = {k: v for k, v in settings.items() if v is not None or k not in ("action_format", "calls")}
+    named = ("action_format", "calls", "outcome_column", "outcome_words")
+    settings = {k: v for k, v in settings.items() if v is not None or k not in named}
     read = [path for path in files if not isinstance(path, SkippedFiles)]
     sources = [f"{_readable(path.name)} {content_hash(path)}" for path in read]
     return {**settings, "sources": sources, "tools": messages.tools_id(tools) if tools else None}
@@ -89,22 +98,21 @@ def _extract(
     folder = run / rundir.UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
     with process_map(config.num_processes) as over:
-        num_blocks, labels = _read_all(over, config, tools, folder, _records(files, config))
+        num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, _records(files, config))
         min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
         done = _merge(over, folder, num_blocks, min_outcome)
     summary = {
-        **{name: done.counts[name] for name in rundir.EXTRACT_TABLES},
-        **_demonstrated(folder),
-        **_outcomes(done.outcomes, min_outcome),
-        "rejects": {reason: {"rows": n, "turns": turns} for reason, (n, turns) in sorted(done.rejects.items())},
+        **summarise(folder, done, num_without_user, min_outcome),
         "seconds": round(time.monotonic() - started, 2),
     }
-    _move_in(run, folder, identity)
+    rejects = _move_in(run, folder, identity)
     rundir.write_text(run / run_format.FILE, run_format.format_text())
     rundir.write_manifest(run, "extract", identity, {"summary": summary})
     from pivotmine.run import sql
 
     sql.write_views(run)
+    if not summary["demonstrations"]:
+        raise nothing_usable(summary, rejects)
     return summary
 
 
@@ -114,20 +122,25 @@ def _read_all(
     tools: list[Any] | None,
     folder: Path,
     records: Iterator[tuple[str, Record]],
-) -> tuple[int, Labels]:
-    """Write every block as it comes; returns the number of blocks, and the labels of the trajectories."""
+) -> tuple[int, Labels, int]:
+    """Write every block as it comes; returns the number of blocks, the labels, and how many states hold no user."""
     num_blocks, num_records, num_domains, labels = 0, 0, 0, Labels()
+    without_user = set[bytes]()
     with progress("extract") as shown:
         for found in over(partial(write_block, config, tools, folder), into_blocks(records)):
             shown.advance(records=found.num_records)
             num_blocks, labels = num_blocks + 1, labels + found.labels
             num_records, num_domains = num_records + found.num_records, num_domains + found.num_domains
-    if not labels:
-        raise UserError(_nothing_left(folder, num_records))
+            without_user |= found.states_without_user
+    if not num_records:
+        raise UserError("the sources hold no record at all")
+    if config.outcome_column and labels and not any(outcome is not None for outcome, _ in labels):
+        shutil.rmtree(folder)
+        raise UserError(f"--outcome-column {config.outcome_column}: no record has a label there; name another key")
     if config.domain_column and not num_domains:
         shutil.rmtree(folder)
-        raise UserError(f"--domain-column {config.domain_column}: no record has that key, name one that there is")
-    return num_blocks, labels
+        raise UserError(f"--domain-column {config.domain_column}: no record has that key; name one of a record's keys")
+    return num_blocks, labels, len(without_user)
 
 
 def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
@@ -143,7 +156,7 @@ def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, bl
         merge.write_block(folder, block.number, rows.arrow())
     finally:
         gc.enable()
-    return Found(num_records, num_domains, labels)
+    return Found(num_records, num_domains, labels, rows.states_without_user())
 
 
 def _add_record(
@@ -161,7 +174,7 @@ def _add_record(
 def _merge(over: ParallelMap, folder: Path, num_blocks: int, min_outcome: float | None) -> BlockTotals:
     """Write every block as the run will have it; returns what all of them hold."""
     floor = -math.inf if min_outcome is None else min_outcome
-    whole = BlockTotals(Counter(), Counter(), {})
+    whole = merge.NOTHING
     blocks = over(merge.merge_block, merge.block_jobs(folder, num_blocks, floor))
     for done in track(blocks, "extract", "blocks", num_blocks):
         whole = merge.add(whole, done)
@@ -186,7 +199,9 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
     found = all_readers()[name].read(record.value)
-    found = settle(found, tools=tools, calls=config.calls, action_format=config.action_format)
+    found = prepare(settle(found, tools=tools, calls=config.calls, action_format=config.action_format))
+    if config.outcome_column is not None:
+        found = with_label(found, record.value, config.outcome_column, read_words(config.outcome_words))
     domain = config.domain or _named_domain(record, config) or found.domain
     return found if domain == found.domain else replace(found, domain=domain), name
 
@@ -204,18 +219,10 @@ def _num_turns(record: Any) -> int | None:
     return num_assistant(found) if isinstance(found, list) else None
 
 
-def _nothing_left(folder: Path, num_records: int) -> str:
-    """Everything rejected is an error: the first reason says why."""
-    if not num_records:
-        return "the sources hold no record at all"
-    first = merge.first_reject(folder)
-    shutil.rmtree(folder)
-    place = first["source"] if first["source_index"] is None else f"{first['source']}, record {first['source_index']}"
-    why = one_line(f"{place}: {first['reason']}: {first['detail']}")
-    return f"all {num_records:,} records were rejected; the first, {why}"
-
-
-def _move_in(run: Path, folder: Path, identity: dict[str, Any]) -> None:
+def _move_in(run: Path, folder: Path, identity: dict[str, Any]) -> Path:
+    """Move the tables into the run; returns the folder of the rejects."""
+    for old in (run / "manifests").glob("extract-*.json"):
+        old.unlink()
     for table in rundir.EXTRACT_TABLES:
         shutil.rmtree(run / table, ignore_errors=True)
         (folder / table).rename(run / table)
@@ -224,28 +231,4 @@ def _move_in(run: Path, folder: Path, identity: dict[str, Any]) -> None:
     rejects.parent.mkdir()
     (folder / "rejects").rename(rejects)
     folder.rmdir()
-
-
-def _demonstrated(folder: Path) -> dict[str, int]:
-    """Counts of turns by their states; states are told apart on disk where they are many."""
-    names = ("states", "demonstrations", "demonstrated_states")
-    query = """
-        with states as (
-            select count(*) filter (reject_reason is null) as demonstrations
-            from read_parquet(?) group by state_id::uuid
-        )
-        select count(*), coalesce(sum(demonstrations), 0)::bigint, count(*) filter (demonstrations > 0) from states
-    """
-    files = [str(path) for path in rundir.table_files(folder, "turns")]
-    counts = merge.connect(folder).execute(query, [files]).fetchone()
-    assert counts is not None
-    return dict(zip(names, counts, strict=True))
-
-
-def _outcomes(outcomes: Counter[float | None], min_outcome: float | None) -> dict[str, Any]:
-    ordered = sorted(outcomes, key=lambda label: (label is None, label or 0.0))
-    return {
-        "outcomes": {str(label): outcomes[label] for label in ordered},
-        "min_outcome": None if min_outcome == math.inf else min_outcome,
-        "all_failed": min_outcome == math.inf,
-    }
+    return rejects

@@ -28,6 +28,7 @@ from pivotmine.readers import all_readers, detect, grouped
 from pivotmine.readers.conventions import require_calls, settle
 from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
+from pivotmine.readers.whole_context import Gap, find_gap, part_of, prepare
 from pivotmine.run import rundir, sql
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
@@ -231,7 +232,7 @@ def _read(work: _Work, found: Record) -> Trajectory:
 
 def _settled(work: _Work, found: Trajectory) -> Trajectory:
     """The trajectory with the tools and action formats that extract gives it."""
-    return settle(found, tools=work.tools, calls=work.config.calls, action_format=work.config.action_format)
+    return prepare(settle(found, tools=work.tools, calls=work.config.calls, action_format=work.config.action_format))
 
 
 def _of_segment(
@@ -242,10 +243,11 @@ def _of_segment(
     formats = dict.fromkeys((segment.action_format, *work.action_formats))
     keys = [StateKey(tools_id(tools) if tools else None, work.config.state_key, name) for name in formats]
     rewards, num_unknown = iter(earned), 0
+    end = _whole_until(segment)
     for position, message in enumerate(segment.messages):
-        if trouble := problem(message):
+        if end is not None and position == end.position:
             lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
-            reject = {"reason": trouble[0], "detail": f"message {position}: {trouble[1]}", "num_turns": lost}
+            reject = {"reason": end.reason, "detail": f"message {position}: {end.detail}", "num_turns": lost}
             work.rejects.append({**place, **reject})
             break
         if position >= segment.num_inherited and _is_turn(message):
@@ -260,6 +262,15 @@ def _of_segment(
     if num_unknown:
         reject = {"reason": "unknown_state", "detail": "the run has no such state", "num_turns": num_unknown}
         work.rejects.append({**place, **reject})
+
+
+def _whole_until(segment: Segment) -> Gap | None:
+    """Where the states of a segment end to be whole, as extract tells it; None: nowhere."""
+    problems = ((position, problem(message)) for position, message in enumerate(segment.messages))
+    first = next(((position, found) for position, found in problems if found), None)
+    end = len(segment.messages) if first is None else first[0]
+    gap = find_gap([part_of(message) for message in segment.messages[:end]], segment)
+    return gap if gap is not None or first is None else Gap(first[0], *first[1])
 
 
 def _is_turn(message: Any) -> bool:
@@ -282,10 +293,22 @@ def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
     extra = message.get("extra") or {}
     if PARSED in extra:  # the action of a turn whose words nobody recorded
         said["extra"] = {PARSED: extra[PARSED]}
-    truncated = bool(extra.get("truncated"))
+    truncated = bool(extra.get("truncated")) or extra.get("finish_reason") == "length"
     return {
         "text": text_of(message.get("content")),
         "message": strict_json.dumps(said),
         "finish_reason": "length" if truncated else "stop",
         "opened_reasoning": False,
+        **_tokens(extra),
     }
+
+
+def _tokens(extra: dict[str, Any]) -> dict[str, Any]:
+    """The sampled tokens that a trace recorded, with their log-probabilities; nothing that is of another kind."""
+    tokens, logprobs = extra.get("token_ids"), extra.get("logprobs")
+    if not isinstance(tokens, list) or not all(type(token) is int and 0 <= token < 2**31 for token in tokens):
+        return {}
+    known = {"token_ids": tokens, "num_tokens": len(tokens)}
+    if not isinstance(logprobs, list) or len(logprobs) != len(tokens):
+        return known
+    return {**known, "logprobs": logprobs} if all(type(one) in (int, float) and one <= 0 for one in logprobs) else known

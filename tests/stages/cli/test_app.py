@@ -56,7 +56,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
         (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml does not exist"),
         (
             ("extract", "SOURCE", "--run", "run", "--messages-column", "talk", "--dry-run"),
-            "the first, SOURCE, record 0: no_messages_column: no key 'talk': the record has ",
+            "no_messages_column 6 (first: SOURCE, line 1: no key 'talk': the record has ",
         ),
         (("rollout", "nowhere", "--model", "m", "--engine", "openai"), "nowhere is not a run"),
         (("score", "nowhere"), "nowhere is not a run"),

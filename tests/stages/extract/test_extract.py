@@ -12,6 +12,7 @@ from extracting import (
     contents,
     fixture,
     mine,
+    mine_nothing,
     rejects,
     rows,
     tool,
@@ -21,7 +22,6 @@ from extracting import (
 
 from pivotmine import messages
 from pivotmine.errors import UserError
-from pivotmine.readers import READERS
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 
@@ -102,15 +102,23 @@ def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
     assert rejects(run) == [
         ("failed_call", 1, 1, "Error: full"),
         ("low_outcome", 3, 1, "outcome 0.0"),
-        ("masked", 2, 1, "the source excludes it from training"),
+        ("masked", 2, 1, "the source excludes it from training: `weight`"),
     ]
     assert all(row["turn_id"] and row["state_id"] and row["trajectory_id"] for row in rows(run, "rejects"))
     del summary["seconds"]
     assert summary == {
         **{"trajectories": 4, "segments": 4, "messages": 15, "tools": 1, "turns": 8, "states": 6},
         **{"demonstrations": 5, "demonstrated_states": 5, "outcomes": {"0.0": 1, "1.0": 3}},
-        **{"min_outcome": 1.0, "all_failed": False},
-        "rejects": {reason: {"rows": 1, "turns": 1} for reason in ("failed_call", "low_outcome", "masked")},
+        **{"min_outcome": 1.0, "all_failed": False, "formats": {"openai": 4}, "outcome_keys": {"reward": 4}},
+        **{"calls_without_tools": 0, "states_without_user": 0, "undocumented_masks": 0},
+        "rejects": {
+            "failed_call": {"rows": 1, "turns": 1, "first": f"{source}, line 2: Error: full"},
+            "low_outcome": {"rows": 1, "turns": 1, "first": f"{source}, line 4: outcome 0.0"},
+            "masked": {
+                **{"rows": 1, "turns": 1},
+                "first": f"{source}, line 3: the source excludes it from training: `weight`",
+            },
+        },
     }
 
 
@@ -163,12 +171,19 @@ def test_bad_input_is_rejects_with_their_place_and_the_rest_goes_on(tmp_path: Pa
         ("image", 3, 2, "message 2: a content block"),
         ("no_messages", 11, None, "`messages` is text and no JSON: Expecting value: line 1 column 1 (char 0)"),
         ("no_turns", 2, 0, "no assistant message"),
-        ("unknown_format", 7, None, f"no reader knows ['prompt']; known: {', '.join(READERS)}"),
+        (
+            "unknown_format",
+            7,
+            None,
+            "no reader knows {prompt: text}; the nearest reader is prompt_completion, but it needs completion too; "
+            "name the reader with --format, or the column of messages with --messages-column",
+        ),
         ("unknown_role", 4, 1, "message 0: 'wizard'"),
     ]
     assert (summary["trajectories"], summary["turns"], summary["demonstrations"]) == (4, 5, 3)
-    assert summary["rejects"]["image"] == {"rows": 1, "turns": 2}
-    assert summary["rejects"]["bad_json"] == {"rows": 1, "turns": None}
+    image = {"rows": 1, "turns": 2, "first": f"{source}, line 4: message 2: a content block"}
+    assert summary["rejects"]["image"] == image
+    assert summary["rejects"]["bad_json"]["turns"] is None
 
 
 def test_a_legacy_function_call_is_a_call_and_its_result_is_judged(tmp_path: Path) -> None:
@@ -190,39 +205,56 @@ def test_a_legacy_function_call_is_a_call_and_its_result_is_judged(tmp_path: Pat
     [({"weight": 0}, "masked"), ({"is_demo": True}, "masked"), ({"weight": 1}, None), ({"is_demo": False}, None)],
 )
 def test_a_turn_that_the_source_excludes_is_masked(tmp_path: Path, mark: dict[str, Any], reason: str | None) -> None:
-    mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", [user("x"), assistant("y", **mark)]))
+    source = write_lines(tmp_path / "a.jsonl", [user("x"), assistant("y", **mark)])
+    (mine_nothing if reason else mine)(tmp_path / "run", source)
     assert rows(tmp_path / "run", "turns", "reject_reason") == [{"reject_reason": reason}]
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["{oops"], "all 1 records were rejected; the first, {}, record 0: bad_json: Expecting property name"),
+        (["{oops"], "the only record was rejected: bad_json 1 (first: {}, line 1: Expecting property name"),
         (
             [{"messages": [user("x")]}, "5"],
-            "all 2 records were rejected; the first, {}, record 0: no_turns: no assistant",
+            "nothing is left of 2 records: no_turns 1 (first: {0}, line 1: no assistant message); "
+            "unknown_format 1 (first: {0}, line 2: no reader knows number; ",
         ),
         (
             [{"messages": [{"role": "\x1b[2J"}, assistant("x")]}],
-            "all 1 records were rejected; the first, {}, record 0: unknown_role: message 0: '\\x1b[2J'",
+            "the only record was rejected: unknown_role 1 (first: {}, line 1: message 0: '\\x1b[2J'",
         ),
-        ([{"\x07\n": 1}], "all 1 records were rejected; the first, {}, record 0: unknown_format"),
-        (["[]"], "all 1 records were rejected; the first, {}, record 0: no_turns"),
-        ([""], "all 1 records were rejected; the first, {}: empty_source: the file holds nothing but white space"),
+        ([{"\x07\n": 1}], "the only record was rejected: unknown_format 1 (first: {}, line 1: no reader knows {{\\x07"),
+        (["[]"], "the only record was rejected: no_turns 1 (first: {}, line 1: no assistant message)"),
+        ([""], "the only record was rejected: empty_source 1 (first: {}: the file holds nothing but white space)"),
     ],
 )
-def test_everything_rejected_is_a_user_error(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_everything_rejected_is_a_user_error_and_the_rejects_are_kept(
+    tmp_path: Path, lines: list[Any], message: str
+) -> None:
     source, run = write_lines(tmp_path / "a.jsonl", *lines), tmp_path / "run"
     with pytest.raises(UserError) as raised:
         mine(run, source)
     assert str(raised.value).startswith(message.format(source))
     assert str(raised.value).isprintable()
-    assert contents(run) == {".locks/extract": (run / ".locks" / "extract").stat().st_mtime_ns}
+    kept = rows(run, "rejects")
+    assert len(kept) == len(lines)
+    assert str(raised.value).endswith(f"; every reject is a row in {rundir.table_files(run, 'rejects')[0].parent}")
+    assert [rows(run, table) for table in rundir.EXTRACT_TABLES] == [[]] * 5
     mine(run, write_lines(source, GOOD))  # mended, the same command goes through
+    assert (len(rows(run, "turns")), rows(run, "rejects")) == (1, [])
+
+
+def test_a_run_without_a_demonstration_is_an_error_each_time_until_its_settings_change(tmp_path: Path) -> None:
+    source, run = write_lines(tmp_path / "a.jsonl", {"messages": GOOD["messages"], "reward": 0}), tmp_path / "run"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^none of the 1 turns is a demonstration: low_outcome 1 .*--min-outcome"):
+            mine(run, source)
+    assert mine(run, source, min_outcome=0)["demonstrations"] == 1
+    assert len(list((run / "manifests").iterdir())) == len(list((run / "rejects").iterdir())) == 1
 
 
 def test_a_hostile_file_name_is_inert_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"/a\\x1b\[2J\.jsonl, record 0: bad_json: "):
+    with pytest.raises(UserError, match=r"bad_json 1 \(first: .*/a\\x1b\[2J\.jsonl, line 1: "):
         mine(tmp_path / "run", write_lines(tmp_path / "a\x1b[2J.jsonl", "{oops"))
 
 

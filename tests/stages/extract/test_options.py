@@ -11,6 +11,7 @@ from extracting import (
     assistant,
     fixture,
     mine,
+    mine_nothing,
     rows,
     user,
     write_lines,
@@ -38,7 +39,7 @@ def test_which_outcomes_make_demonstrations(
 ) -> None:
     run = tmp_path / "run"
     source = write_lines(tmp_path / "a.jsonl", *(LABELLED[label] for label in labels))
-    summary = mine(run, source, min_outcome=min_outcome)
+    summary = (mine if demonstrated else mine_nothing)(run, source, min_outcome=min_outcome)
     turns = rows(run, "turns", "outcome", "reject_reason")
     assert [t["outcome"] for t in turns if t["reject_reason"] is None] == demonstrated
     assert {t["reject_reason"] for t in turns if t["outcome"] not in demonstrated} <= {"low_outcome"}
@@ -114,11 +115,11 @@ def test_domain_limit_and_format_do_what_they_say(tmp_path: Path) -> None:
     for number, (options, domains) in enumerate(cases):
         mine(tmp_path / str(number), source, **options)
         assert [row["domain"] for row in rows(tmp_path / str(number), "turns")] == domains
-    with pytest.raises(UserError, match=r"^--domain-column aera: no record has that key, name one that there is$"):
+    with pytest.raises(UserError, match=r"^--domain-column aera: no record has that key; name one of a record's keys$"):
         mine(tmp_path / "misspelt", source, domain_column="aera")
     assert not rundir.is_run(tmp_path / "misspelt")
     with pytest.raises(
-        UserError, match=r"all 3 records were rejected; .* no_messages: no list of messages under `traj`"
+        UserError, match=r"^nothing is left of 3 records: no_messages 3 \(first: .*: no list of messages under `traj`\)"
     ):
         mine(tmp_path / "tau", source, format="tau_bench")
 

@@ -138,13 +138,14 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write("{oops\n")
     summary = record_in(run, source)
-    assert (summary["records"], summary["turns"], summary["samples"], summary["rejects"]) == (4, 4, 2, 4)
+    assert (summary["records"], summary["turns"], summary["samples"], summary["rejects"]) == (4, 3, 2, 5)
     found = [(r["reason"], r["source_index"], r["num_turns"]) for r in rows(run, "rejects") if r["stage"] == "record"]
     assert sorted(found) == [
         ("bad_json", 3, None),
         ("unknown_format", 2, None),
         ("unknown_role", 1, 1),
-        ("unknown_state", 0, 2),
+        ("unknown_state", 0, 1),
+        ("unrecorded_context", 0, 1),  # the last turn stands behind a call without a result
     ]
 
 
@@ -315,3 +316,20 @@ def test_a_name_that_nobody_can_read_is_refused(tmp_path: Path, name: str) -> No
     with pytest.raises(UserError, match=r"^--policy-name .*: letters, digits, dots, - and _"):
         record_in(run, write(tmp_path / "log.jsonl", rewarded("find", 1.0)), policy_name=name)
     assert not (run / "rollouts").exists()
+
+
+def test_a_trace_with_tokens_is_a_rollout_with_tokens(tmp_path: Path) -> None:
+    run = make_run(tmp_path, {**DEMONSTRATED, "tools": None})
+    answer = {"parent": 0, "message": called("find", id="7"), "sampled": True, "finish_reason": "length"}
+    tokens = {"token_ids": [4, 5, 6], "mask": [False, True, True], "logprobs": [-0.5, -1]}
+    for number, more in enumerate((tokens, {**tokens, "logprobs": [0.5, -1]}, {"token_ids": [2**40], "mask": [True]})):
+        nodes = [{"parent": None, "message": ASK, "sampled": False}, {**answer, **more}]
+        record_in(
+            run, write(tmp_path / f"{number}.jsonl", {"nodes": nodes, "reward": number / 2}), policy_name=f"p{number}"
+        )
+    columns = ("token_ids", "logprobs", "num_tokens", "finish_reason", "reward")
+    assert sorted([tuple(row[c] for c in columns) for row in rows(run, "rollouts")], key=lambda row: row[-1]) == [
+        ([5, 6], [-0.5, -1.0], 2, "length", 0.0),
+        ([5, 6], None, 2, "length", 0.5),
+        (None, None, None, "length", 1.0),
+    ]

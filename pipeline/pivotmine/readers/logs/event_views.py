@@ -14,6 +14,8 @@ from typing import Any
 from pivotmine.readers.logs.model_calls import ModelCall
 from pivotmine.readers.openai_form import unrecorded
 
+_HEADLESS = "the stream begins in the middle of a conversation"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
@@ -45,6 +47,7 @@ def calls_of(events: Iterable[Shown | Condensation], tools: list[Any] | None) ->
     events = list(events)
     results = _results(event for event in events if isinstance(event, Shown))
     live: list[Shown] = []
+    begun = False
     for event in events:
         if isinstance(event, Condensation):
             live = [shown for shown in live if shown.identity not in event.forgotten]
@@ -52,7 +55,11 @@ def calls_of(events: Iterable[Shown | Condensation], tools: list[Any] | None) ->
             continue
         if event.is_reply and event.message is not None:
             answer = tuple(results[c] for c in call_ids(event.message) if c in results)
-            context = _messages(live) or [unrecorded("user", "the stream begins in the middle of a conversation")]
+            context = _messages(live)
+            if not context and not begun:  # every later turn lacks the same beginning
+                live.insert(0, Shown(identity="", message=unrecorded("user", _HEADLESS)))
+                context = _messages(live)
+            begun = True
             yield ModelCall(context=context, reply=event.message, answer=answer, tools=tools)
         live.append(event)
     yield ModelCall(context=_messages(live), reply=None)

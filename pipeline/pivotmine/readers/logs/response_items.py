@@ -1,22 +1,27 @@
 """Items of the Responses API as messages, and messages as items.
 
-A turn is a run of items that the model wrote (`reasoning`, an assistant `message`, `function_call`): nothing came
-between them. It keeps its items under `extra`, and a result what its item has beside the output, so that items ->
-messages -> items is the identity. An item of another type stays as it is: it is no message, and the state ends before
-it.
+A turn is a run of items that the model wrote (`reasoning`, an assistant `message`, calls) with nothing between them.
+Text or reasoning behind a call belongs to a later response: the result of the call was left out. A turn keeps its items
+under `extra`, and a result what its item has beside the output, so that items -> messages -> items is the identity. A
+custom tool's call is one with its text as the argument `input`, a local shell call one with its action. An item of
+another type stays as it is: it is no message, and the state ends before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
 from pivotmine import strict_json
 from pivotmine.messages import text_of
-from pivotmine.readers.openai_form import text_of_blocks
+from pivotmine.readers.openai_form import text_of_blocks, tool_call
 
 _OUTPUT = ("type", "call_id", "output")
+_CALLS = ("function_call", "custom_tool_call", "local_shell_call")
+_RESULTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
+ITEM_TYPES = (*_CALLS, *_RESULTS, "reasoning")
+"""Types of items that are no messages."""
 
 
 def to_messages(items: Any) -> list[Any]:
@@ -24,13 +29,24 @@ def to_messages(items: Any) -> list[Any]:
     if not isinstance(items, list):
         return [{"role": "user", "content": items}]
     runs = [(own, list(run)) for own, run in groupby(items, _is_own)]
-    return [message for own, run in runs for message in ([_turn(run)] if own else map(_message, run))]
+    return [message for own, run in runs for message in (map(_turn, _responses(run)) if own else map(_message, run))]
+
+
+def _responses(run: list[Any]) -> Iterator[list[Any]]:
+    """A run of items that the model wrote, cut into responses: behind a call, text or reasoning is a later one."""
+    response: list[Any] = []
+    for item in run:
+        if response and item.get("type") not in _CALLS and response[-1].get("type") in _CALLS:
+            yield response
+            response = []
+        response.append(item)
+    yield response
 
 
 def _is_own(item: Any) -> bool:
     """Whether the model wrote the item."""
     kind = item.get("type") if isinstance(item, dict) else None
-    return kind in ("reasoning", "function_call") or (kind in (None, "message") and _role(item) == "assistant")
+    return kind == "reasoning" or kind in _CALLS or (kind in (None, "message") and _role(item) == "assistant")
 
 
 def _role(item: Any) -> Any:
@@ -38,10 +54,11 @@ def _role(item: Any) -> Any:
 
 
 def _message(item: Any) -> Any:
-    if not isinstance(item, dict) or item.get("type") != "function_call_output":
+    if not isinstance(item, dict) or item.get("type") not in _RESULTS:
         return item  # messages of system, developer and user have the form that OpenAI messages have
     message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
-    rest = {k: v for k, v in item.items() if k not in _OUTPUT}
+    kept = _OUTPUT if item["type"] == _RESULTS[0] else _OUTPUT[1:]
+    rest = {k: v for k, v in item.items() if k not in kept}
     return {**message, "extra": {"item": rest}} if rest else message
 
 
@@ -49,7 +66,7 @@ def _turn(items: list[dict[str, Any]]) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": "assistant", "content": _content([i for i in items if _role(i) == "assistant"])}
     if reasoning := "\n".join(_summary(item) for item in items if item.get("type") == "reasoning"):
         turn["reasoning_content"] = reasoning
-    if calls := [call_of(item) for item in items if item.get("type") == "function_call"]:
+    if calls := [call_of(item) for item in items if item.get("type") in _CALLS]:
         turn["tool_calls"] = calls
     return {**turn, "extra": {"items": items}}
 
@@ -79,7 +96,11 @@ def _summary(item: dict[str, Any]) -> str:
 
 
 def call_of(item: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAI tool call of a `function_call` item; what is missing stays missing and is refused later."""
+    """An OpenAI tool call of an item that is one; what is missing stays missing and is refused later."""
+    if item.get("type") == "custom_tool_call":
+        return tool_call(item.get("call_id"), item.get("name"), {"input": item.get("input")})
+    if item.get("type") == "local_shell_call":
+        return tool_call(item.get("call_id"), "local_shell", item.get("action"))
     function = {"name": item.get("name"), "arguments": item.get("arguments")}
     return {"id": item.get("call_id"), "type": "function", "function": function}
 

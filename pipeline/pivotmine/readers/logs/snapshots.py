@@ -27,7 +27,9 @@ class Snapshots:
         if last is not None and self.extended_by(context, tools):
             last.messages.extend([*context[len(last.messages) :], reply])
         else:
-            self.segments.append(Segment(messages=[*context, reply], tools=tools, num_inherited=len(context)))
+            self.segments.append(
+                Segment(messages=[*context, reply], tools=tools, num_inherited=len(context), verbatim=True)
+            )
         self._end = state_after(self.segments[-1].messages, tools)
 
     def extended_by(self, context: list[Any], tools: list[Any] | None) -> bool:

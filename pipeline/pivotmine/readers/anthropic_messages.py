@@ -1,0 +1,107 @@
+"""Anthropic Messages: `{"system", "messages", "tools"}` whose content is blocks of `text`, `thinking`, `tool_use`, ...
+
+A `tool_use` block is a call, a `tool_result` block of a user message a tool message, `thinking` the reasoning; its
+signature is bookkeeping. `system` is the first message. Keys beside the messages are read as those of OpenAI messages.
+A block of another type (an image, a server's own tool) ends the state before it. Logs of such requests are read by
+`request_log`.
+
+Checked against the Messages API reference (docs.anthropic.com, /v1/messages) and its SDK's types of content blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotmine.readers.openai_form import assistant, text_of_blocks, tool_call, tool_result, unreadable
+from pivotmine.readers.openai_messages import of_messages
+from pivotmine.readers.record_fields import message_list, object_of
+from pivotmine.readers.trajectory import Reader, Trajectory
+
+_OWN_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
+"""Types of blocks that no other format has in its content."""
+
+
+def matches(record: Any) -> bool:
+    """An object with `messages`, one of which has a block of Anthropic's own."""
+    messages = record.get("messages") if isinstance(record, dict) else None
+    return isinstance(messages, list) and any(map(_is_own, messages))
+
+
+def _is_own(message: Any) -> bool:
+    if not isinstance(message, dict) or message.get("tool_calls"):
+        return False
+    content = message.get("content")
+    if not isinstance(content, list):
+        return False
+    return any(
+        isinstance(block, dict) and block.get("type") in _OWN_BLOCKS and "value" not in block for block in content
+    )
+
+
+def read(record: Any) -> Trajectory:
+    """One record, one segment: the format only ever appends."""
+    fields = dict(object_of(record))
+    messages = to_messages(fields.pop("system", None), message_list(fields.pop("messages", None), "messages"))
+    return of_messages(messages, fields)
+
+
+def to_messages(system: Any, messages: list[Any]) -> list[Any]:
+    """The messages of a request in OpenAI form, the system prompt first."""
+    first = [{"role": "system", "content": plain(system)}] if system else []
+    return first + [new for message in messages for new in _converted(message)]
+
+
+def _converted(message: Any) -> list[Any]:
+    if not isinstance(message, dict):
+        return [message]
+    content, beside = message.get("content"), {k: v for k, v in message.items() if k not in ("role", "content")}
+    if message.get("role") == "assistant":
+        return [{**said(content), **beside}]
+    if message.get("role") != "user" or not isinstance(content, list):
+        return [{**message, "content": plain(content)}]
+    results = [result_of(block) for block in content if is_result(block)]
+    rest = [block for block in content if not is_result(block)]
+    return [*results, {"role": "user", "content": plain(rest), **beside}] if rest or not results else results
+
+
+def said(content: Any) -> dict[str, Any]:
+    """An assistant message of content blocks."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        return unreadable("assistant", "the content of a reply is no list of blocks")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for block in blocks:
+        match block.get("type"), block.get("text", block.get("thinking")):
+            case "text", str(text):
+                texts.append(text)
+            case "thinking", str(text):
+                thoughts.append(text)
+            case "redacted_thinking", _:
+                continue
+            case "tool_use", _ if isinstance(block.get("id"), str):
+                calls.append(tool_call(block["id"], block.get("name"), block.get("input")))
+            case kind, _:
+                return unreadable("assistant", f"a content block of type {str(kind)[:60]!r}")
+    return assistant("".join(texts), reasoning="\n".join(filter(None, thoughts)), tool_calls=calls)
+
+
+def is_result(block: Any) -> bool:
+    """Whether a block of a user message is the result of a call."""
+    return isinstance(block, dict) and block.get("type") == "tool_result"
+
+
+def result_of(block: dict[str, Any]) -> dict[str, Any]:
+    """The tool message of a result block."""
+    result = tool_result(block.get("tool_use_id"), plain(block.get("content", "")))
+    return result | {"is_error": True} if block.get("is_error") is True else result
+
+
+def plain(content: Any) -> Any:
+    """Text if all blocks are text; else the blocks as they are."""
+    text = text_of_blocks(content)
+    return content if text is None else text
+
+
+READER = Reader(matches, read)

@@ -1,0 +1,50 @@
+"""`{"prompt": [...], "completion": [...], "tools"}`: TRL's prompt-completion rows, and results of verifiers.
+
+Both are lists of OpenAI messages (or their JSON text): the prompt is context, the completion holds the turns. Rows of
+verifiers (`example_id`, `task`, `info`, `answer`, `reward`) have their tools in `info.oai_tools`, and write calls as
+JSON text; `answer` and `info` are the environment's. Plain texts under these keys are no conversation and are refused.
+
+Checked against TRL's documentation (dataset formats: prompt-completion, unpaired preference) and verifiers 0.1
+(`verifiers/utils/save_utils.py`, `types.py`: RolloutOutput).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pivotmine.readers.openai_form import object_at
+from pivotmine.readers.openai_messages import of_messages
+from pivotmine.readers.record_fields import message_list, object_of
+from pivotmine.readers.trajectory import Reader, Trajectory, text_or_none
+
+KEYS = ("prompt", "completion")
+
+
+def matches(record: Any) -> bool:
+    """An object with a prompt and a completion that are lists, or their JSON text."""
+    return isinstance(record, dict) and "messages" not in record and all(_is_list(record.get(key)) for key in KEYS)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def read(record: Any) -> Trajectory:
+    """One record, one segment: what the prompt holds is inherited."""
+    fields = dict(object_of(record))
+    prompt, completion = (message_list(fields.pop(key, None), key) for key in KEYS)
+    tools = fields.get("tools") or fields.get("functions") or object_at(fields, "info").get("oai_tools")
+    found = of_messages([*prompt, *completion], {**fields, "tools": tools})
+    segment = found.segments[0]
+    # A system prompt beside the messages stands before them.
+    num_inherited = len(prompt) + len(segment.messages) - len(prompt) - len(completion)
+    return replace(
+        found,
+        segments=(replace(segment, num_inherited=num_inherited),),
+        task_id=found.task_id or text_or_none(fields.get("example_id")),
+        metadata={k: v for k, v in found.metadata.items() if k != "tools"},
+    )
+
+
+READER = Reader(matches, read)

@@ -1,0 +1,43 @@
+"""ms-swift's agent rows: `{"messages": [{"role": "tool_call", "content": "{...}"}, ...], "tools"}`.
+
+A `tool_call` is an assistant's call as JSON text; several in a row, or one behind the assistant's text, are one turn. A
+`tool_response` (or `tool`) answers the calls in their order. `loss` masks a message. They are read as ShareGPT's
+entries of the same names are.
+
+Checked against ms-swift's documentation (custom dataset, agent support).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotmine.readers import sharegpt
+from pivotmine.readers.openai_messages import of_messages
+from pivotmine.readers.record_fields import message_list, object_of
+from pivotmine.readers.trajectory import Reader, Trajectory
+
+_OWN_ROLES = ("tool_call", "tool_response")
+
+
+def matches(record: Any) -> bool:
+    """An object with `messages`, one of which has a role of ms-swift's own."""
+    messages = record.get("messages") if isinstance(record, dict) else None
+    return isinstance(messages, list) and any(isinstance(m, dict) and m.get("role") in _OWN_ROLES for m in messages)
+
+
+def read(record: Any) -> Trajectory:
+    """One record, one segment: the format only ever appends."""
+    fields = dict(object_of(record))
+    entries = [_entry(message) for message in message_list(fields.pop("messages", None), "messages")]
+    return of_messages(sharegpt.to_messages(entries), fields)
+
+
+def _entry(message: Any) -> Any:
+    """The message as a ShareGPT entry; one with calls of its own, or without content, stays what it is."""
+    if not isinstance(message, dict) or not {"role", "content"} <= message.keys() or message.get("tool_calls"):
+        return message
+    rest = {k: v for k, v in message.items() if k not in ("role", "content")}
+    return {"from": message["role"], "value": message["content"], **rest}
+
+
+READER = Reader(matches, read)

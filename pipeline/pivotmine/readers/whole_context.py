@@ -1,0 +1,194 @@
+"""What must hold of any trajectory before its turns count: its context is whole.
+
+A turn demonstrates something only in a state that the file holds completely. `prepare` brings common shapes into one
+form. `find_gap` finds the first place behind which a state is not whole. Both work on messages in OpenAI form, whatever
+reader made them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from pivotmine import strict_json
+from pivotmine.readers.trajectory import Segment, Trajectory
+
+MEDIA_COLUMNS = {
+    **dict.fromkeys(("images", "image"), "image"),
+    **dict.fromkeys(("videos", "video"), "video"),
+    **dict.fromkeys(("audios", "audio"), "audio"),
+}
+"""Columns beside the messages that hold media, with the reason of the reject."""
+_PLACEHOLDERS = {"<image>": "image", "<video>": "video", "<audio>": "audio"}
+_MEDIA_FILE = re.compile(
+    r"data:(?:image|video|audio)/|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|mp4|avi|mov|webm|wav|mp3|flac)$", re.IGNORECASE
+)
+_RESULT_ROLES = ("tool", "function")
+
+
+class Part(NamedTuple):
+    """What a message is in the exchange of calls and results."""
+
+    role: str | None
+    calls: tuple[str | None, ...] = ()
+    """Ids of the calls that an assistant message makes; None: the call has no id."""
+    answers: str | None = None
+    """Id of the call that a result names; None: it names none."""
+
+
+class Gap(NamedTuple):
+    """The first place behind which no state is whole."""
+
+    position: int
+    """Of the message; turns from there on are lost."""
+    reason: str
+    detail: str
+
+
+def part_of(message: Any) -> Part:
+    """The part of a message that has no `problem`."""
+    role = message["role"]
+    if role == "assistant":
+        calls = message.get("tool_calls")
+        ids = [call.get("id") for call in calls] if calls else [None] if message.get("function_call") else []
+        return Part(role, tuple([None if i is None else str(i) for i in ids]))
+    if role in _RESULT_ROLES:
+        answers = message.get("tool_call_id")
+        return Part(role, answers=None if answers is None else str(answers))
+    return Part(role)
+
+
+def find_gap(parts: Sequence[Part], segment: Segment) -> Gap | None:
+    """The first gap among a segment's messages; None: every turn has its whole context.
+
+    parts: of the segment's messages up to the first that no state can hold. A gap is a turn with nothing before it, a
+    result that no call of the last turn asked for (`orphan_result`, or `early_result` if a later call has its id), or a
+    turn behind a call without a result. Inherited messages, and whole segments that are `verbatim`, are what the model
+    was sent: they have no gaps.
+    """
+    if segment.verbatim:
+        return None
+    waiting, made_at = list[str | None](), -1
+    answered = set[str | None]()
+    for position, part in enumerate(parts):
+        if part.role == "assistant":
+            if position >= segment.num_inherited and (gap := _before_turn(position, waiting, made_at, segment)):
+                return gap
+            waiting, made_at, answered = list(part.calls), position, set()
+        elif part.role not in _RESULT_ROLES:
+            continue
+        elif _answered(waiting, part.answers):
+            answered.add(part.answers)
+        elif part.answers not in answered and position >= segment.num_inherited:
+            named = f"call {part.answers!r:.80}" if part.answers is not None else "a call"
+            if part.answers is not None and any(part.answers in later.calls for later in parts[position + 1 :]):
+                return Gap(position, "early_result", f"the result of {named} stands before the call")
+            return Gap(position, "orphan_result", f"the result of an unknown call: no open {named}")
+    return None
+
+
+def _before_turn(position: int, waiting: list[str | None], made_at: int, segment: Segment) -> Gap | None:
+    if position == 0:
+        return Gap(0, "unrecorded_context", "nothing stands before the first turn: the file begins in the middle")
+    if waiting and made_at >= segment.num_inherited:
+        detail = f"{len(waiting)} of the calls of message {made_at} without a result before the next turn"
+        return Gap(position, "unrecorded_context", detail)
+    return None
+
+
+def _answered(waiting: list[str | None], call_id: str | None) -> bool:
+    """Whether an open call takes the result; it is open no longer then."""
+    if call_id in waiting:
+        waiting.remove(call_id)
+    elif waiting and (call_id is None or None in waiting):
+        waiting.pop(0 if call_id is None else waiting.index(None))
+    else:
+        return False
+    return True
+
+
+def prepare(found: Trajectory) -> Trajectory:
+    """The trajectory with results as text, media marked, and leading greetings as context.
+
+    The content of a result that is an object, a number or a list of anything but blocks becomes its JSON text. A medium
+    in a column of the record makes the message that shows it one that no state can hold. Assistant messages without
+    calls that open a conversation are a greeting, and no turns.
+    """
+    medium = _medium_of(found.metadata)
+    segments = tuple([_prepared(segment, medium) for segment in found.segments])
+    return (
+        found
+        if all(a is b for a, b in zip(segments, found.segments, strict=True))
+        else replace(found, segments=segments)
+    )
+
+
+def _prepared(segment: Segment, medium: str | None) -> Segment:
+    messages = _with_media([_message(message) for message in segment.messages], medium)
+    num_greetings = _num_greetings(messages) if not segment.num_inherited and not segment.verbatim else 0
+    if num_greetings:
+        rewards = segment.rewards[num_greetings:]
+        return replace(segment, messages=messages, num_inherited=num_greetings, rewards=rewards)
+    same = all(a is b for a, b in zip(messages, segment.messages, strict=True))
+    return segment if same else replace(segment, messages=messages)
+
+
+def _message(message: Any) -> Any:
+    if type(message) is not dict or message.get("role") not in _RESULT_ROLES:
+        return message
+    content = message.get("content")
+    if content is None or isinstance(content, str) or _are_blocks(content):
+        return message
+    return {**message, "content": strict_json.dumps(content)}
+
+
+def _are_blocks(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(block, dict) and "type" in block for block in content)
+
+
+def _with_media(messages: list[Any], medium: str | None) -> list[Any]:
+    """The messages; the first that shows a medium holds a block that says so."""
+    first_user = None
+    for position, message in enumerate(messages):
+        if type(message) is not dict or message.get("role") != "user":
+            continue
+        first_user = position if first_user is None else first_user
+        text = message.get("content")
+        if isinstance(text, str) and "<" in text:
+            for placeholder, kind in _PLACEHOLDERS.items():
+                if placeholder in text:
+                    return _marked(messages, position, kind)
+    return _marked(messages, first_user or 0, medium) if medium and messages else messages
+
+
+def _marked(messages: list[Any], position: int, kind: str) -> list[Any]:
+    message = messages[position]
+    content = message.get("content") if isinstance(message, dict) else None
+    text = [{"type": "text", "text": content}] if isinstance(content, str) else []
+    role = message.get("role") if isinstance(message, dict) else "user"
+    marked = {**(message if isinstance(message, dict) else {}), "role": role, "content": [{"type": kind}, *text]}
+    return [*messages[:position], marked, *messages[position + 1 :]]
+
+
+def _medium_of(fields: Mapping[str, Any]) -> str | None:
+    """What kind of medium the columns of a record hold; a text counts only if it names a media file."""
+    for column, kind in MEDIA_COLUMNS.items():
+        value = fields.get(column)
+        if isinstance(value, list | dict):
+            if value:
+                return kind
+        elif isinstance(value, str) and _MEDIA_FILE.match(value):
+            return kind
+    return None
+
+
+def _num_greetings(messages: Sequence[Any]) -> int:
+    """Assistant messages without calls before anything else, if a message of another role follows them."""
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") != "assistant":
+            return number if isinstance(message, dict) else 0
+        if message.get("tool_calls") or message.get("function_call"):
+            return 0
+    return 0

@@ -1,0 +1,39 @@
+"""Outcome labels where the user says they stand (`--outcome-column`), in words that the user declares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine.readers.record_fields import value_at
+from pivotmine.readers.trajectory import Trajectory, outcome_label
+
+
+def read_words(words: str | None) -> dict[str, float]:
+    """The labels that words stand for (`pass=1,fail=0`), by the word in lower case; UserError for anything else."""
+    labels: dict[str, float] = {}
+    for word in words.split(",") if words else ():
+        name, _, number = word.rpartition("=")
+        try:
+            label = float(number)
+        except ValueError:
+            label = math.nan
+        if not name.strip() or not math.isfinite(label):
+            raise UserError(f"--outcome-words {word}: give words with their labels, such as pass=1,fail=0")
+        labels[name.strip().lower()] = label
+    return labels
+
+
+def with_label(found: Trajectory, record: Any, column: str, words: Mapping[str, float]) -> Trajectory:
+    """The trajectory with the label of the record's column, unlabelled without one; BadTrajectory if it is no label.
+
+    A record that was joined out of several has the columns of the last one.
+    """
+    value = value_at(record, column)
+    value = value_at(found.metadata, column) if value is None else value
+    if isinstance(value, str) and value.strip().lower() in words:
+        value = words[value.strip().lower()]
+    return replace(found, outcome=outcome_label(value), outcome_key=column)
