@@ -88,6 +88,14 @@ check: setup
     PYTHONPATH=trainer {{bin}}/lint-imports --no-logo
     {{bin}}/pyright --pythonpath {{bin}}/python
 
+# Types, lint and accessibility rules for the report's script; needs Node.js and npm
+setup-page:
+    cd tests/page && npm install --no-audit --no-fund --no-package-lock --silent
+
+check-page: setup-page
+    tests/page/node_modules/.bin/tsc -p tests/page/tsconfig.json
+    tests/page/node_modules/.bin/eslint --config tests/page/eslint.config.mjs stages/pivotmine_stages/report/page/*.js
+
 # Format, and fix what ruff can fix
 fix: setup
     {{bin}}/ruff format

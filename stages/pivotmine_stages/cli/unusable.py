@@ -14,14 +14,6 @@ def require_usable(command: str, summary: Any) -> None:
         raise UserError(reason)
 
 
-def _extract(s: Mapping[str, Any]) -> str | None:
-    if s["demonstrations"]:
-        return None
-    if s["all_failed"]:
-        return "no demonstration: every trajectory has the failure label; --min-outcome takes them anyway"
-    return f"no turn is a demonstration: {_listed(s['rejects'])}"
-
-
 def _rollout(s: Mapping[str, Any]) -> str | None:
     if s.get("dry_run"):
         return None
@@ -58,7 +50,6 @@ def _listed(rejects: Mapping[str, Any]) -> str:
 
 
 _REASONS: dict[str, Callable[[Any], str | None]] = {
-    "extract": _extract,
     "rollout": _rollout,
     "score": _score,
     "select": _select,

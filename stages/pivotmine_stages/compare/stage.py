@@ -10,8 +10,8 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.compare.options import CompareConfig
-from pivotmine_stages.compare.transitions import compared
 from pivotmine_stages.report.subject import differing, parse_subject, settings_of
+from pivotmine_stages.report.transitions import compared
 
 _PIVOTS = "pivots/"
 

@@ -12,13 +12,13 @@ import duckdb
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
-from pivotmine_stages.compare.transitions import MAX_OTHERS, compared
 from pivotmine_stages.report.aggregates import aggregates, cost, funnel
 from pivotmine_stages.report.details import details, message_texts, sample_groups
 from pivotmine_stages.report.findings import audit_verdict, findings, level_of, next_steps, suspects
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import render
 from pivotmine_stages.report.subject import Subject, choose_subject, connect, differing, settings_of, subjects
+from pivotmine_stages.report.transitions import MAX_OTHERS, compared
 from pivotmine_stages.select.preview import rows_by_bound
 
 MAX_BYTES = 15_000_000

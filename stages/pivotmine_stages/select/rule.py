@@ -82,3 +82,10 @@ def is_validation(key: str, config: SelectConfig) -> bool:
 
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
+    if wrong := problem(config):
+        return wrong
+    if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
+        return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
+    if not _NAME.fullmatch(config.name):
+        return f"--name {config.name!r}: letters, digits, dots, - and _"
+    return None

@@ -25,7 +25,7 @@ def test_no_file_has_no_tables() -> None:
     assert read_config(None) == {}
 
 
-TABLES = "extract, rollout, score, select, record, export, audit, verifiers, [[choose]]"
+TABLES = "extract, rollout, score, select, record, export, audit, report, view, show, compare, verifiers, [[choose]]"
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,10 @@ SAMPLE = ("--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4,
 
 def test_no_demonstration(pivotmine: Command, tmp_path: Path) -> None:
     failed = write_jsonl(tmp_path / "failed.jsonl", [order_trajectory("B1", reward=0, task_id=1)])
-    code, out, err = pivotmine("extract", failed, "--run", tmp_path / "run")
-    assert "0 of 3 turns are demonstrations" in out
-    assert (code, err) == (
-        1,
-        "pivotmine: no demonstration: every trajectory has the failure label; --min-outcome takes them anyway\n",
-    )
-    code, _, err = pivotmine("extract", failed, "--run", tmp_path / "other", "--min-outcome", 2)
-    assert (code, err) == (1, "pivotmine: no turn is a demonstration: low_outcome 3\n")
+    code, _, err = pivotmine("extract", failed, "--run", tmp_path / "run")
+    assert code == 1
+    assert err.startswith("pivotmine: none of the 3 turns is a demonstration: low_outcome 3 (first: ")
+    assert "--min-outcome NUMBER sets which outcome label is good enough" in err
     code, _, err = pivotmine("audit", tmp_path / "run")
     assert (code, err) == (
         1,

@@ -20,7 +20,7 @@ def test_ctrl_c_is_one_line_and_ends_the_workers(tmp_path: Path) -> None:
         'if __name__ == "__main__":\n'
         "    main()\n"
     )
-    command = [sys.executable, script, "extract", source, "--run", tmp_path / "run", "--num-processes", "2"]
+    command = [sys.executable, script, "extract", source, "--run", tmp_path / "run", "--num-processes", "2", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not list(tmp_path.glob("run/.extract.tmp/blocks/*/*")) and process.poll() is None:
             time.sleep(0.01)

@@ -66,7 +66,7 @@ def test_rewards_become_scores_and_profiles(tmp_path: Path) -> None:
     scores = [(s["sample_index"], s["reward"], s["outcome"]) for s in rows(run, "scores")]
     assert sorted(scores, key=lambda score: score[0]) == [
         (0, 1.0, "correct"),
-        (1, 0.0, "wrong_arguments"),
+        (1, 0.0, "wrong_tool"),
         (2, 0.5, "partial"),
         (3, None, "error"),
         (4, None, "error"),

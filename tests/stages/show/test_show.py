@@ -10,7 +10,7 @@ from mined_runs import mined_run
 from pivotmine.errors import UserError
 from pivotmine_stages.compare.options import CompareConfig
 from pivotmine_stages.compare.stage import compare, compare_report
-from pivotmine_stages.compare.transitions import wilson
+from pivotmine_stages.report.transitions import wilson
 from pivotmine_stages.show.options import ShowConfig
 from pivotmine_stages.show.stage import show, show_report
 from pivotmine_stages.status.stage import status, status_report
