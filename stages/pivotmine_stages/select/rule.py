@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import polars as pl
 
+from pivotmine.options import problem
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, salted_hash
