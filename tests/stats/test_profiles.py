@@ -145,7 +145,8 @@ def test_profiles_of_an_older_run_counted_what_was_unproven_as_zero() -> None:
 
 
 def test_a_made_state_of_three_same_and_thirteen_unproven_is_not_always_right() -> None:
-    same: tuple[float | None, Outcome] = (1.0, Outcome.CORRECT)
-    (row,) = profiles({"a": [same] * 3 + [(None, Outcome.UNPROVEN)] * 13})
+    judged: list[tuple[float | None, Outcome]] = [(1.0, Outcome.CORRECT)] * 3
+    judged += [(None, Outcome.UNPROVEN)] * 13
+    (row,) = profiles({"a": judged})
     assert (row["mean"], row["mean_low"], row["mean_high"]) == (1.0, 3 / 16, 1.0)
     assert (row["num_scored"], row["num_unproven"], row["reward_class"]) == (3, 13, "undecided")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -41,6 +42,13 @@ class Watched:
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
+
+    def until(self, expression: str) -> None:
+        """Wait until the expression is true; asked from outside, because the page's policy forbids `eval`."""
+        deadline = time.monotonic() + 30
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, expression
+            time.sleep(0.02)
 
     def count(self) -> int:
         """The number of states that the list says it found."""

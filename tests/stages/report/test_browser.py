@@ -16,6 +16,7 @@ from mined_runs import HOSTILE, mined_run
 from pivotmine.run import sql
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.stage import report
+from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.view.options import ViewConfig
 from pivotmine_stages.view.stage import Viewer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (Debian: apt install chromium)")
 
 AXE = Path(__file__).parents[2] / "page" / "node_modules" / "axe-core" / "axe.min.js"
+POLICY = "policy-243826d65f48"
 OLD_RUN = Path(__file__).parents[2] / "fixtures" / "old_run" / "run"
 
 
@@ -41,8 +43,11 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def desk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real trajectories, rollouts and scores of the desk."""
-    return Path(shutil.copytree(OLD_RUN, tmp_path_factory.mktemp("desk") / "run"))
+    """Real trajectories and rollouts of the desk, scored anew: its stored scores are of an older verifier."""
+    run = Path(shutil.copytree(OLD_RUN, tmp_path_factory.mktemp("desk") / "run"))
+    shutil.rmtree(run / "scores" / POLICY)
+    score(ScoreConfig(policy=POLICY), run)
+    return run
 
 
 def page_of(run: Path, opened: Browser, policy: str) -> tuple[str, Watched]:
@@ -60,10 +65,9 @@ def number(run: Path, query: str) -> int:
 
 
 def test_filters_and_bounds_agree_with_the_run(desk_run: Path, opened: Browser) -> None:
-    policy = "policy-243826d65f48"
-    address, watched = page_of(desk_run, opened, policy=policy)
+    address, watched = page_of(desk_run, opened, policy=POLICY)
     page = watched.page
-    mine = f"from profiles where policy_id = '{policy}'"
+    mine = f"from profiles where policy_id = '{POLICY}'"
     assert watched.count() == number(desk_run, f"select count(*) {mine}")
     for kind in ("never", "sometimes", "always"):
         page.select_option("select[name=class]", kind)
@@ -86,17 +90,17 @@ def test_filters_and_bounds_agree_with_the_run(desk_run: Path, opened: Browser) 
 
 
 def test_a_state_opens_by_its_link_and_by_the_keyboard(desk_run: Path, opened: Browser) -> None:
-    address, watched = page_of(desk_run, opened, policy="policy-243826d65f48")
+    address, watched = page_of(desk_run, opened, policy=POLICY)
     page = watched.page
     page.keyboard.press("j")
     page.wait_for_selector("#state .group")
     first = page.evaluate("location.hash")
     page.keyboard.press("j")
-    page.wait_for_function(
+    watched.until(
         f"location.hash !== '{first}' && document.querySelector('#state .mono').textContent === location.hash.slice(7)"
     )
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('#state').childElementCount === 0")
+    watched.until("document.querySelector('#state').childElementCount === 0")
     again = Watched(opened.new_page())
     again.page.goto(address + first)
     again.page.wait_for_selector("#state .group")
@@ -104,7 +108,7 @@ def test_a_state_opens_by_its_link_and_by_the_keyboard(desk_run: Path, opened: B
     counts = again.page.eval_on_selector_all(
         "#state .group .head span:first-child", "found => found.map(one => parseInt(one.textContent))"
     )
-    query = f"select count(*) from scores where policy_id = 'policy-243826d65f48' and state_id = '{state_id}'"
+    query = f"select count(*) from scores where policy_id = '{POLICY}' and state_id = '{state_id}'"
     assert sum(counts) == number(desk_run, query)
     assert (watched.messages, again.messages) == ([], [])
 
@@ -143,7 +147,7 @@ def test_view_serves_the_same_page_with_the_server_s_answers(hostile_run: Path, 
         assert watched.count() == 6
         with watched.page.expect_response("**/api/states*"):
             watched.page.select_option("select[name=class]", "sometimes")
-        watched.page.wait_for_function("document.querySelector('#found').textContent.startsWith('3 states')")
+        watched.until("document.querySelector('#found').textContent.startsWith('3 states')")
         watched.page.locator("#list tbody tr").first.click()
         watched.page.wait_for_selector("#state .group")
         assert watched.messages == []
