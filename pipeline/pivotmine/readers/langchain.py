@@ -5,7 +5,7 @@ They stand in a list, or under `messages` with keys beside them as OpenAI messag
 (`name`, `args`, `id`), else those of `additional_kwargs`; a call that LangChain could not read (`invalid_tool_calls`)
 keeps its text. Blocks of thinking are reasoning.
 
-Checked against langchain-core (`messages/base.py`, `messages/ai.py`, `messages/utils.py`, `load/serializable.py`).
+Checked against langchain-core (`messages/ai.py`, `load/serializable.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`{"prompt": [...], "completion": [...], "tools"}`: TRL's prompt-completion rows, and results of verifiers.
 
 Both are lists of OpenAI messages (or their JSON text): the prompt is context, the completion holds the turns. Rows of
-verifiers (`example_id`, `task`, `info`, `answer`, `reward`) have their tools in `info.oai_tools`, and write calls as
-JSON text; `answer` and `info` are the environment's. Plain texts under these keys are no conversation and are refused.
+verifiers (`example_id`, `task`, `info`, `answer`, `reward`) have their tools in `tool_defs` or `info.oai_tools`, and
+write calls as JSON text; `answer` and `info` are the environment's. Plain texts under these keys are refused.
 
 Checked against TRL's documentation (dataset formats: prompt-completion, unpaired preference) and verifiers 0.1
 (`verifiers/utils/save_utils.py`, `types.py`: RolloutOutput).
@@ -34,7 +34,8 @@ def read(record: Any) -> Trajectory:
     """One record, one segment: what the prompt holds is inherited."""
     fields = dict(object_of(record))
     prompt, completion = (message_list(fields.pop(key, None), key) for key in KEYS)
-    tools = fields.get("tools") or fields.get("functions") or object_at(fields, "info").get("oai_tools")
+    named = next((fields[key] for key in ("tools", "functions", "tool_defs") if fields.get(key)), None)
+    tools = named or object_at(fields, "info").get("oai_tools")
     found = of_messages([*prompt, *completion], {**fields, "tools": tools})
     segment = found.segments[0]
     # A system prompt beside the messages stands before them.
@@ -43,7 +44,7 @@ def read(record: Any) -> Trajectory:
         found,
         segments=(replace(segment, num_inherited=num_inherited),),
         task_id=found.task_id or text_or_none(fields.get("example_id")),
-        metadata={k: v for k, v in found.metadata.items() if k != "tools"},
+        metadata={k: v for k, v in found.metadata.items() if k not in ("tools", "tool_defs")},
     )
 
 

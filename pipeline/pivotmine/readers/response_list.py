@@ -3,7 +3,7 @@
 Items are messages with a role, `reasoning`, `function_call`, `function_call_output`. What the model wrote are the
 turns, as in `responses`. Files of one item a line are joined by `message_list`.
 
-Checked against OpenAI's API reference (Responses, input items) and openai-agents-python (`RunResult.to_input_list`).
+Checked against openai-agents-python (`docs/results.md`, `RunResult.to_input_list`) and codex (`ResponseItem`).
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
         "errors": errors,
         **_rollouts(config, run, policy_id),
     }
+    told = {name: summary[name] for name in ("verdict", "verifier_id", "states")}
+    rundir.write_manifest(run, "audit", {"verifier_id": summary["verifier_id"]}, {"summary": told})
     return {**summary, "seconds": round(time.monotonic() - started, 2)}
 
 

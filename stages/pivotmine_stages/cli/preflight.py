@@ -20,10 +20,10 @@ from pivotmine_stages.policy.session import check_policy, open_policy
 from pivotmine_stages.rollout.options import CostOptions, RolloutConfig
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.select import rule, stopped_profiles
-from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.options import PreviewOptions, SelectConfig
 from pivotmine_stages.select.stage import check_name
 
-_DRY = {"extract": CountOptions, "rollout": CostOptions}
+_DRY = {"extract": CountOptions, "rollout": CostOptions, "select": PreviewOptions}
 """Options of stages that only count."""
 
 

@@ -167,7 +167,11 @@ UNDECIDED_ADVICE = (
 
 
 def select_report(s: Mapping[str, Any]) -> str:
-    """Summary of select."""
+    """Summary of select, or of its dry run."""
+    if s.get("dry_run"):
+        from pivotmine_stages.select.preview import preview_text
+
+        return preview_text(s["rows"])
     lines = [
         f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
         f"of {s['candidates']:,} candidates",

@@ -35,7 +35,7 @@ def _score(s: Mapping[str, Any]) -> str | None:
 
 
 def _select(s: Mapping[str, Any]) -> str | None:
-    if s["train"] + s["validation"]:
+    if s.get("dry_run") or s["train"] + s["validation"]:
         return None
     return f"no row is selected, no dataset is written: {_listed(s['rejects'])}"
 

@@ -73,7 +73,9 @@ def _one_class(domains: list[dict[str, Any]]) -> list[Finding]:
 def _audited(audit: str | None) -> Finding | None:
     if audit is None:
         return Finding("amber", "the verifier was not put on trial on this run")
-    return None if audit.startswith("fit") else Finding("red", f"audit: {audit}")
+    return (
+        None if audit.startswith("fit") else Finding("red" if audit.startswith("unfit") else "amber", f"audit: {audit}")
+    )
 
 
 def _selected(classes: Mapping[str, int], dataset: Mapping[str, Any] | None) -> Finding | None:
@@ -139,10 +141,10 @@ def suspects(connection: duckdb.DuckDBPyConnection, num_stored: int = MAX_SUSPEC
     ]
 
 
-def audit_verdict(run: Path) -> str | None:
-    """The last verdict line of `audit`; None if none was run."""
-    manifests = rundir.read_manifests(run, "audit")
-    return str(manifests[-1]["summary"].get("verdict")) if manifests else None
+def audit_verdict(run: Path, verifier_id: str) -> str | None:
+    """The last verdict line of `audit` on this verifier; None if none was run."""
+    manifests = [one for one in rundir.read_manifests(run, "audit") if one["config"]["verifier_id"] == verifier_id]
+    return str(manifests[-1]["summary"]["verdict"]) if manifests else None
 
 
 _UNANIMOUS = """

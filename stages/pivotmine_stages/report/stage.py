@@ -73,7 +73,7 @@ def page_facts(
     figures = aggregates(connection)
     settings = settings_of(run, subject)
     dataset = _dataset(run, subject, config.name)
-    audit = audit_verdict(run)
+    audit = audit_verdict(run, subject.verifier_id)
     found = findings(figures, dataset, audit)
     try:
         bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])

@@ -51,13 +51,22 @@ class SelectConfig:
     """Salt of the random order and of the split."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewOptions:
+    """What `select --dry-run` counts with."""
+
+    dry_run: Annotated[bool, Option(panel="Output")] = False
+    """Only count: print the rows over K and --max-mean, and write nothing."""
+
+
 COMMAND = Command(
     help="Choose the states worth training on and write them as a dataset with a card.",
-    stage="pivotmine_stages.select.stage:select",
+    stage="pivotmine_stages.select.preview:select_or_preview",
     report="pivotmine_stages.cli.reports:select_report",
-    options=(SelectConfig,),
+    options=(SelectConfig, PreviewOptions),
     examples=(
         "pivotmine select runs/mine",
+        "pivotmine select runs/mine --dry-run",
         "pivotmine select runs/mine --name mixed --strategy mixed --max-per-trajectory 4",
     ),
 )

@@ -18,12 +18,28 @@ from pivotmine.run import rundir
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.select.dataset import first_states, split_key
-from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.options import PreviewOptions, SelectConfig
 from pivotmine_stages.select.rule import check, choose_states, is_validation
-from pivotmine_stages.select.stage import candidate_rows, mined_profiles, usable_turns
+from pivotmine_stages.select.stage import candidate_rows, mined_profiles, select, usable_turns
 
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """Values of `--max-mean` that a preview tries; the configured one is added."""
+
+
+def select_or_preview(config: SelectConfig, asked: PreviewOptions, run: Path) -> dict[str, Any]:
+    """`pivotmine select`: writes a dataset, or with --dry-run only says how many rows it would have."""
+    return {"dry_run": True, "rows": preview(config, run)} if asked.dry_run else select(config, run)
+
+
+def preview_text(rows: list[dict[str, Any]]) -> str:
+    """A table with a line per K and a column per bound: training and validation rows together."""
+    bounds = sorted({row["max_mean"] for row in rows})
+    counts = {(row["num_samples"], row["max_mean"]): row["train"] + row["validation"] for row in rows}
+    lines = [f"{'K':>6} | --max-mean " + " ".join(f"{bound:>6.2f}" for bound in bounds)]
+    for num_samples in sorted({row["num_samples"] for row in rows}):
+        shown = " ".join(f"{counts[num_samples, bound]:>6,}" for bound in bounds)
+        lines.append(f"{num_samples:>6} | {'rows':>10} {shown}")
+    return "\n".join(lines)
 
 
 def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
