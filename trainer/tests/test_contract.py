@@ -36,7 +36,18 @@ def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars(tmp_path
     assert "pivotmine_trainer.train.grpo" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("pivotmine_stages", "duckdb", "polars")] == []
     of_the_miner = {name.split(".")[1] for name in loaded if name.startswith("pivotmine.")}
-    light = {"actions", "policy", "verifiers", "errors", "escape", "strict_json", "messages", "run", "sampling"}
+    light = {
+        "actions",
+        "policy",
+        "verifiers",
+        "errors",
+        "escape",
+        "strict_json",
+        "messages",
+        "options",
+        "run",
+        "sampling",
+    }
     assert of_the_miner == light
 
 

@@ -248,8 +248,12 @@ def test_in_bfloat16_the_error_is_that_of_rounding(policy: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("way", ["packed", "cached"])
-def test_two_processes_make_the_step_of_one(way: str, policy: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_step_of_one(
+    way: str, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Groups whole on each process, two passes a step."""
+    # The processes import this module by its name, which pytest alone knows otherwise.
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
     expected, _ = gradient(policy, tmp_path / "dense", "full", "false", **SHARED)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

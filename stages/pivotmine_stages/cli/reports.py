@@ -148,6 +148,7 @@ def score_report(s: Mapping[str, Any]) -> str:
     lines = [
         f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
         f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
+        *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.get("domains", {}).items()),
         "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()) or "none"),
         _rejects(s["rejects"]),
         f"{s['seconds']} s",
@@ -156,7 +157,7 @@ def score_report(s: Mapping[str, Any]) -> str:
 
 
 def _classes(classes: Mapping[str, int]) -> str:
-    named = ["never", "sometimes", "always", *(["constant"] if classes.get("constant") else [])]
+    named = ["never", "sometimes", "always", *(name for name in ("undecided", "constant") if classes.get(name))]
     return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
 
 

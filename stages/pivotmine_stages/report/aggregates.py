@@ -12,7 +12,7 @@ import polars as pl
 from pivotmine.run import rundir
 from pivotmine_stages.report.subject import Subject
 
-CLASSES = ("never", "sometimes", "always", "constant", "unscored")
+CLASSES = ("never", "sometimes", "always", "undecided", "constant", "unscored")
 NUM_BINS = 20
 """Bars of the histogram of mean rewards, each 0.05 wide; a mean of 1 falls into the last."""
 GROUPS = {"domain": "domain", "tool": "tool", "depth": "depth_from", "prompt tokens": "prompt_from"}
@@ -156,7 +156,9 @@ _TOTALS = """
         count(*) as states, sum(num_samples)::bigint as samples, sum(num_scored)::bigint as scored, avg(mean) as mean,
         max(num_samples) as max_samples, min(num_samples) as min_samples,
         count(*) filter (kind = 'tool_call' and not offers_tools) as calls_without_tools,
-        count(*) filter (kind = 'tool_call') as call_states
+        count(*) filter (kind = 'tool_call') as call_states,
+        (select count(distinct state_id) from rejects where stage = 'rollout' and reason = 'prompt_too_long')
+            as prompts_too_long
     from state_index
 """
 _FUNNEL = """

@@ -33,9 +33,10 @@ def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audi
     """
     totals, classes = figures["totals"], figures["classes"]
     outcomes = {row["outcome"]: row["samples"] for row in figures["outcomes"]}
-    samples = max(totals["samples"] or 0, 1)
+    samples, too_long = max(totals["samples"] or 0, 1), totals["prompts_too_long"]
     found = [
         _share("calls offered no tools", totals["calls_without_tools"], totals["call_states"], 0.01, 0.2),
+        _share("states with a prompt too long to sample", too_long, totals["states"] + too_long, 0.02, 0.4),
         _share("samples truncated", outcomes.get("truncated", 0), samples, 0.02, 0.2),
         _share("samples undecided", samples - (totals["scored"] or 0), samples, 0.05, 0.5),
         _share("states unscored", classes["unscored"], totals["states"], 0.02, 0.5),

@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from pivotmine_stages.report.aggregates import CLASSES
 from pivotmine_stages.report.subject import Subject, connect
 
 MAX_OTHERS = 6
 """Other profiles that a report compares with."""
-_CLASSES = ("never", "sometimes", "always", "constant", "unscored")
 
 
 def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> 
     # The second profile's rows are read through the run's own view: the index is of the first.
     rows = connection.execute(_TRANSITIONS, [num_examples, other.policy_id, other.verifier_id]).fetchall()
     means = connection.execute(_MEANS, [other.policy_id, other.verifier_id]).fetchall()[0]
-    rows.sort(key=lambda row: (_CLASSES.index(row[0]), _CLASSES.index(row[1])))
+    rows.sort(key=lambda row: (CLASSES.index(row[0]), CLASSES.index(row[1])))
     totals: dict[str, int] = {}
     for start, _, states, _ in rows:
         totals[start] = totals.get(start, 0) + states

@@ -120,7 +120,13 @@ def _score(
     rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
     seconds = round(time.monotonic() - started, 2)
-    summary = {**identity, **_counts(scores, profiles), "rejects": reasons, "seconds": seconds}
+    summary = {
+        **identity,
+        **_counts(scores, profiles),
+        "domains": _domains(run, profiles),
+        "rejects": reasons,
+        "seconds": seconds,
+    }
     rundir.write_manifest(run, "score", identity, {"summary": summary})
     sql.write_views(run)
     return summary
@@ -249,6 +255,25 @@ def _rejects(turns: pl.DataFrame, gates: dict[str, Gate], profiles: pl.DataFrame
     for state_id in failed.join(turns, on="state_id", how="anti")["state_id"].sort():
         detail = "sampled, though no turn of this run demonstrates it"
         yield {"stage": "score", "reason": "not_demonstrated", "state_id": state_id, "num_turns": 0, "detail": detail}
+
+
+MAX_DOMAINS = 12
+"""Domains whose classes are printed, those of most states first; of a single domain nothing more is to be said."""
+
+
+def _domains(run: Path, profiles: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Classes by domain: domain (empty: none) -> class -> states."""
+    known = rundir.scan(run, "turns").select("state_id", "domain").unique("state_id", keep="first", maintain_order=True)
+    joined = profiles.drop_nulls("reward_class").join(known.collect(), on="state_id", how="left")
+    counted = joined.group_by(pl.col("domain").fill_null(""), "reward_class").len()
+    sizes = counted.group_by("domain").agg(pl.sum("len")).sort("len", "domain", descending=[True, False])
+    shown = sizes["domain"].head(MAX_DOMAINS).to_list() if len(sizes) > 1 else []
+    return {
+        domain: dict(
+            counted.filter(pl.col("domain") == domain).sort("reward_class").select("reward_class", "len").rows()
+        )
+        for domain in shown
+    }
 
 
 def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:

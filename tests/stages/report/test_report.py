@@ -35,7 +35,9 @@ def test_the_page_holds_all_states_and_exact_figures(run: Path, tmp_path: Path) 
     assert (summary.states, summary.embedded_states, summary.verdict) == (6, 6, "amber")
     assert summary.num_bytes == len(path.read_bytes())
     data = data_of(path)
-    assert data["figures"]["classes"] == {"never": 1, "sometimes": 3, "always": 2, "constant": 0, "unscored": 0}  # pyright: ignore
+    assert data["figures"]["classes"] == {
+        **{"never": 1, "sometimes": 3, "always": 2, "undecided": 0, "constant": 0, "unscored": 0}
+    }  # pyright: ignore
     assert [step["count"] for step in data["funnel"]] == [6, 6, 6, 6, 6, 6, 3]  # pyright: ignore
     bounds = {row["max_mean"]: row["train"] + row["validation"] for row in data["bounds"]}  # pyright: ignore
     assert (bounds[0.25], bounds[0.3], bounds[0.6], bounds[1.0]) == (0, 1, 2, 3)
@@ -92,8 +94,11 @@ def test_no_text_leaves_the_data(text: str) -> None:
 
 def test_findings_name_what_speaks_against_training() -> None:
     figures = {
-        "totals": {"states": 100, "samples": 1000, "scored": 900, "calls_without_tools": 30, "call_states": 100},
-        "classes": {"never": 100, "sometimes": 0, "always": 0, "constant": 0, "unscored": 0},
+        "totals": {
+            **{"states": 100, "samples": 1000, "scored": 900},
+            **{"calls_without_tools": 30, "call_states": 100, "prompts_too_long": 25},
+        },
+        "classes": {"never": 100, "sometimes": 0, "always": 0, "undecided": 0, "constant": 0, "unscored": 0},
         "outcomes": [{"outcome": "truncated", "samples": 250}],
         "by": {"domain": [{"group": "bank", "states": 40, "classes": {"never": 40}}]},
     }
@@ -101,6 +106,7 @@ def test_findings_name_what_speaks_against_training() -> None:
         Finding("red", "30% of calls offered no tools: 30 of 100"),
         Finding("red", "25% of samples truncated: 250 of 1,000"),
         Finding("red", "no state has rewards that differ: GRPO has nothing to learn from here"),
+        Finding("amber", "20% of states with a prompt too long to sample: 25 of 125"),
         Finding("amber", "10% of samples undecided: 100 of 1,000"),
         Finding("amber", "domain bank: every state is never"),
         Finding("amber", "2 held-out rows: below 20 their mean says little"),

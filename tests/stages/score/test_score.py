@@ -105,6 +105,7 @@ def test_each_sample_is_worth_what_it_says(run: Path) -> None:
             **{"truncated": 1, "surplus_calls": 1, "invalid_call": 1},
         },
         "mean": pytest.approx(1 / 3),
+        "domains": {},
         "rejects": {},
         "seconds": summary["seconds"],
     }

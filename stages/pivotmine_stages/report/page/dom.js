@@ -4,7 +4,7 @@
 /** @typedef {Record<string, any>} Data */
 /** @type {Data} */
 const DATA = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent || "{}");
-const CLASSES = ["never", "sometimes", "always", "constant", "unscored"];
+const CLASSES = ["never", "sometimes", "always", "undecided", "constant", "unscored"];
 
 /** @param {string} id @returns {HTMLElement} */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
