@@ -57,9 +57,11 @@ def _settled(segment: Segment, tools: list[Any] | None, calls: str | None, decla
 
 def _declared(segment: Segment, declared: str | None) -> str | None:
     """The declared convention; not for a segment with native calls, which the declaration cannot mean."""
+    if not is_text(declared):
+        return declared
     turns = [segment.messages[place] for place in own_turns(segment.messages, segment.num_inherited)]
     has_calls = any(turn.get("tool_calls") or turn.get("function_call") for turn in turns)
-    return None if is_text(declared) and has_calls else declared
+    return None if has_calls else declared
 
 
 def _serialised(segment: Segment, calls: str | None) -> Segment:

@@ -16,6 +16,7 @@ from pivotmine.escape import one_line
 
 _TRAINED_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
 _LEFT_OUT_KEYS = ("is_demo", "mask")
+_MASKING_KEYS = frozenset((*_TRAINED_KEYS, *_LEFT_OUT_KEYS))
 
 
 class Demonstration(NamedTuple):
@@ -54,6 +55,8 @@ def masking_key(message: dict[str, Any]) -> str | None:
     `loss_weight` leave out by false or 0, `is_demo` (SWE-agent) by true. Under `mask` true can mean either: a doubtful
     turn demonstrates nothing. Its false has no documented meaning and leaves nothing out.
     """
+    if message.keys().isdisjoint(_MASKING_KEYS):  # nearly every message
+        return None
     for key in _TRAINED_KEYS:
         value = message.get(key)
         if value is not None and isinstance(value, bool | int | float) and not value:

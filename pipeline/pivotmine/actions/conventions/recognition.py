@@ -39,7 +39,8 @@ def recognise(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
 def serialised(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
     """The convention of the calls that are written in the texts, if every turn can be read by it and one is a call."""
     turns = [messages[place] for place in own_turns(messages, num_inherited) if _is_text_turn(messages[place])]
-    for name in SERIALISED:
+    turns = [turn for turn in turns if "<" in turn["content"] or "[" in turn["content"]]  # every markup has one
+    for name in SERIALISED if turns else ():
         marked = [turn for turn in turns if _is_marked(turn, CONVENTIONS[name])]
         actions = [read_message(turn, name) for turn in marked]
         if any(action.tool_calls for action in actions) and not any(action.unparsed for action in actions):
