@@ -90,7 +90,9 @@ def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tup
     if options:
         raise UserError("[verifiers.auto] has no options: its rules are tables [[choose]]")
     chosen = [_rule(rule, tables, rules, through) for rule in rules]
-    defaults = [{"kind": kind, "verifier": _spec(name, tables, rules, through)} for kind, name in DEFAULTS.items()]
+    # A light install has no parser of commands: `tool_call` then judges them, and the id tells.
+    installed = {kind: name for kind, name in DEFAULTS.items() if not VERIFIERS[name].missing_modules}
+    defaults = [{"kind": kind, "verifier": _spec(name, tables, rules, through)} for kind, name in installed.items()]
     return make_spec("auto", {"rules": [*chosen, *defaults]})
 
 

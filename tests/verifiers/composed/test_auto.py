@@ -1,6 +1,8 @@
 """`auto`: which verifier judges which turn."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -119,3 +121,19 @@ def test_the_id_is_of_the_rules_and_of_every_member() -> None:
 def test_messages_are_needed_where_a_member_needs_them() -> None:
     assert auto(Rule(verifier=TOOL_CALL), Rule(verifier=HALF)).needs_messages
     assert not auto(Rule(verifier=TOOL_CALL)).needs_messages
+
+
+LIGHT = """
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.startswith("tree_sitter") else found(name, *rest)
+from pivotmine.verifiers import make_spec
+from pivotmine.verifiers.configured import configured_spec
+for spec in (configured_spec("auto", {}), make_spec("auto", {})):
+    print([rule.verifier.name for rule in spec.options.rules])
+"""
+
+
+def test_a_light_install_does_without_the_parser_of_commands() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['terminal', 'tool_call', 'text']"] * 2

@@ -2,7 +2,7 @@
 
 A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the
 rules of a run's config stand the defaults: `terminal` for batches of keystrokes, `shell` for calls of a harness's
-shell, `tool_call` for other calls, `text` for other messages.
+shell, `tool_call` for other calls, `text` for other messages. A default whose packages are not installed is left out.
 
 A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the
 verifier of each state, writes that one into the dataset, and `auto` itself is left only for states whose
@@ -53,7 +53,8 @@ def _default_rules() -> tuple[Rule, ...]:
         "shell": shell.VERIFIER,
         "text": text.VERIFIER,
     }
-    return tuple(Rule(verifier=default_spec(name, verifiers[name]), kind=kind) for kind, name in DEFAULTS.items())
+    installed = {kind: name for kind, name in DEFAULTS.items() if not verifiers[name].missing_modules}
+    return tuple(Rule(verifier=default_spec(name, verifiers[name]), kind=kind) for kind, name in installed.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
