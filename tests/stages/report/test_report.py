@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mined_runs import HOSTILE, mined_run
@@ -22,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mined_run(tmp_path_factory.mktemp("report"))
 
 
-def data_of(path: Path) -> dict[str, object]:
+def data_of(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     return json.loads(
         text[text.index('id="data">') + len('id="data">') : text.index("</script>", text.index('id="data">'))]
@@ -37,9 +38,9 @@ def test_the_page_holds_all_states_and_exact_figures(run: Path, tmp_path: Path) 
     data = data_of(path)
     assert data["figures"]["classes"] == {
         **{"never": 1, "sometimes": 3, "always": 2, "undecided": 0, "constant": 0, "unscored": 0}
-    }  # pyright: ignore
-    assert [step["count"] for step in data["funnel"]] == [6, 6, 6, 6, 6, 6, 3]  # pyright: ignore
-    bounds = {row["max_mean"]: row["train"] + row["validation"] for row in data["bounds"]}  # pyright: ignore
+    }
+    assert [step["count"] for step in data["funnel"]] == [6, 6, 6, 6, 6, 6, 3]
+    bounds = {row["max_mean"]: row["train"] + row["validation"] for row in data["bounds"]}
     assert (bounds[0.25], bounds[0.3], bounds[0.6], bounds[1.0]) == (0, 1, 2, 3)
 
 
@@ -63,10 +64,10 @@ def test_foreign_text_is_in_the_page_as_data_only(run: Path, tmp_path: Path) -> 
 def test_a_comparison_counts_transitions(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     report(ReportConfig(output=str(path), policy="policy-1"), run)
-    (other,) = data_of(path)["others"]  # pyright: ignore
-    found = {(row["from"], row["to"]): row["states"] for row in other["transitions"]}  # pyright: ignore
+    (other,) = data_of(path)["others"]
+    found = {(row["from"], row["to"]): row["states"] for row in other["transitions"]}
     assert found == {("never", "always"): 1, ("sometimes", "always"): 3, ("always", "never"): 2}
-    assert other["words"] == "policy policy-2"  # pyright: ignore
+    assert other["words"] == "policy policy-2"
 
 
 def test_several_profiles_are_told_apart_in_words(run: Path) -> None:
