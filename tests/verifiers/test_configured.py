@@ -40,10 +40,13 @@ def test_rules_stand_before_the_defaults_and_all_have_the_options_of_the_file() 
         Rule(verifier=loose, domains=("mail",), tools=("send", "reply")),
         Rule(verifier=make_spec("exact", {}), tools=("pay",), kind="tool_call"),
     )
-    assert rules[4] == Rule(verifier=plain, kind="tool_call")
+    assert Rule(verifier=plain, kind="tool_call") in rules
     assert [(rule.kind, rule.verifier.name) for rule in rules[2:]] == [
         ("keystrokes", "terminal"),
+        ("edit", "edit"),
         ("command", "shell"),
+        ("query", "sql"),
+        ("code", "python"),
         ("tool_call", "tool_call"),
         ("message", "text"),
     ]
@@ -80,10 +83,10 @@ def test_verifiers_made_of_others() -> None:
     ("text", "message"),
     [
         ("[verifiers.a]\nall = ['b']\n[verifiers.b]\nany = ['a']", "verifier a is made of itself: a of b of a"),
-        ("[verifiers.a]\nall = ['b']\nany = ['b']", "[verifiers.a]: says what it is by one of"),
+        ("[verifiers.a]\nall = ['b']\nany = ['b']", "[verifiers.a] must have exactly one of"),
         ("[verifiers.a]\nall = 'exact'", "[verifiers.a] all: a list of names, not 'exact'"),
         ("[verifiers.a]\nweights = ['exact']", "[verifiers.a] weights: a table of names and numbers, not ['exact']"),
-        ("[verifiers.a]\nall = ['exact']\nfree_text = []", "[verifiers.a] has all, and beside it free_text: "),
+        ("[verifiers.a]\nall = ['exact']\nfree_text = []", "[verifiers.a] has all and also free_text: "),
         ("[verifiers.a]\nweights = { exact = 'x' }", "option weights[0]: must be a number, is 'x'"),
     ],
 )
@@ -98,14 +101,33 @@ def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> 
     [
         ("[[choose]]\ntool = 'a'", '[[choose]] needs the name of a verifier: verifier = "..."'),
         ("[[choose]]\ntools = 'a'", "[[choose]] has no key 'tools': it has verifier, domain, tool, kind"),
-        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "kind 'call': tool_call, message, keystrokes or command"),
+        ("[[choose]]\nkind = 'call'\nverifier = 'exact'", "kind 'call': choose one of keystrokes, edit, command"),
         ("[[choose]]\ntool = 3\nverifier = 'exact'", "option tools: must be a list of strings, is 3"),
         ("[[choose]]\nverifier = 'exakt'", 'no verifier "exakt": choose one of '),
         ("[[choose]]\nverifier = 'auto'", "verifier auto is made of itself: auto of auto"),
-        ("[verifiers.auto]\nrules = []", "[verifiers.auto] has no options: its rules are tables [[choose]]"),
+        ("[verifiers.auto]\nrules = []", "[verifiers.auto] has only the option unproven: its rules"),
     ],
 )  # fmt: skip
 def test_a_rule_that_means_nothing_is_a_user_error(text: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
         configured(text)
     assert message in str(raised.value)
+
+
+def test_what_unproven_is_worth_is_an_option_of_the_outermost_table() -> None:
+    text = """
+        [verifiers.commands]
+        first_decided = ["shell", "exact"]
+        unproven = "null"
+        [verifiers.auto]
+        unproven = "zero"
+        [verifiers.strict]
+        verifier = "shell"
+        unproven = "null"
+    """
+    members = {"members": [make_spec("shell", {}), make_spec("exact", {})]}
+    assert configured(text, "commands") == make_spec("first_decided", {**members, "unproven": "null"})
+    assert configured(text, "strict") == make_spec("shell", {"unproven": "null"})
+    assert (configured(text, "auto").unproven, configured("", "auto").unproven) == ("zero", "by_kind")
+    with pytest.raises(UserError, match="only the outermost verifier applies"):
+        configured('[verifiers.shell]\nunproven = "null"\n[verifiers.a]\nany = ["shell"]', "a")

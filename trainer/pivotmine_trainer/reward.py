@@ -7,8 +7,9 @@ variable PIVOTMINE_TOKENIZER, where the dataset has moved). `pivotmine-train` ma
 with the tokenizer of the model.
 
 A completion is read from its token ids, special tokens kept: TRL's text has lost them, and tool-call markers may be
-among them. One that does not end with an end-of-turn token was truncated. None, the verdict of a machinery that failed,
-is TRL's word for it too: such a sample is out of its group's mean and has no advantage.
+among them. One that does not end with an end-of-turn token was truncated. The reward is None if the machinery failed,
+or if the verifier could prove nothing and its option `unproven` says null. TRL leaves such a sample out of its group's
+mean, and it has no advantage.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ JUDGED_BY = (
     *("parser", "opened_reasoning"),
 )
 """Columns that decide a reward, with those of LATER."""
-LOGGED_OUTCOMES = (Outcome.CORRECT, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR)
-"""Those whose shares are metrics; every sample's outcome is in the table of completions."""
+LOGGED_OUTCOMES = (
+    *(Outcome.CORRECT, Outcome.UNPROVEN, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR),
+)
+"""Those whose shares are metrics. Every sample's outcome is in the table of completions."""
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -128,6 +131,22 @@ def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
         counts = Counter(verdict.outcome for verdict in verdicts)
         for outcome in LOGGED_OUTCOMES:
             log_metric(f"outcomes/{outcome}", counts[outcome] / len(verdicts))
+        for name, bound in reward_bounds(verdicts).items():
+            log_metric(name, bound)
+
+
+def reward_bounds(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Mean reward with each unproven sample as 0 and as 1, over the samples that the machinery did not fail on.
+
+    Actions that nothing decides may have no reward and so no loss: a policy can drift there. Then the mean of the
+    rewards rises while `reward_low` falls. Empty if every sample failed.
+    """
+    judged = [v for v in verdicts if v.reward is not None or v.outcome == Outcome.UNPROVEN]
+    if not judged:
+        return {}
+    decided = sum(v.reward or 0.0 for v in judged if v.outcome != Outcome.UNPROVEN)
+    num_unproven = sum(v.outcome == Outcome.UNPROVEN for v in judged)
+    return {"reward_low": decided / len(judged), "reward_high": (decided + num_unproven) / len(judged)}
 
 
 def _log_watch(watched: list[Verdict], verdicts: list[Verdict], columns: dict[str, Any]) -> None:

@@ -112,6 +112,18 @@ def test_a_growing_share_of_unproven_verdicts_is_said_once() -> None:
     assert said[0].startswith("the share of unproven verdicts grew from 0% to ")
 
 
+def test_ten_points_more_of_unproven_verdicts_are_said_in_a_short_training() -> None:
+    def said(*unproven: int) -> list[str]:
+        watch = Watch(None)
+        outcomes = [["unproven"] * n + ["correct"] * (20 - n) for n in unproven]
+        return [words for batch in outcomes for words in watch.learn([1.0], [None], batch)]
+
+    assert said(0, 0, 2, 2) == [
+        "the share of unproven verdicts grew from 0% to 10%: the policy's actions leave what the verifier can decide"
+    ]
+    assert said(0, 0, 2, 1) == said(5, 5, 5, 5) == said(4, 4, 0, 0) == said(0, 9) == []
+
+
 def test_the_model_is_saved_in_the_policy_s_own_dtype(policy: Path, dataset: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

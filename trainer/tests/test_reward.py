@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
 from pivotmine_trainer import reward as rewards
 from pivotmine_trainer.reward import JUDGED_BY, end_of_turn_ids, make_reward, pivot_reward
 
@@ -79,6 +80,36 @@ def test_every_sample_s_outcome_is_logged(policy: Path) -> None:
     assert table["state_id"] == ["state0"] * 6
     assert metrics["outcomes/truncated"] == metrics["outcomes/correct"] == pytest.approx(1 / 6)
     assert metrics["outcomes/error"] == 0
+
+
+def logged(policy: Path, texts: list[str], worth: str) -> tuple[float | None, dict[str, float]]:
+    """Mean reward and metrics of one batch of programs under the verifier `python`."""
+    spec = make_spec("python", {"unproven": worth})
+    demonstrated = '[{"action": {"message": "```\\nprint(1)\\n```"}, "reply": [], "turn_id": "t"}]'
+    verifier = {"verifier": spec.name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}
+    metrics: dict[str, float] = {}
+    given = columns(policy, len(texts), demonstrations=demonstrated, kind="message", tools=None, **verifier)
+    reward = make_reward(tiny.load_tokenizer(policy), {2})
+    said = ids(policy, [f"```\n{text}\n```<|im_end|>" for text in texts])
+    found = [r for r in reward(completion_ids=said, log_metric=metrics.__setitem__, **given) if r is not None]
+    return (sum(found) / len(found) if found else None), metrics
+
+
+def test_a_policy_that_drifts_into_what_nobody_can_prove_is_seen_in_the_log(policy: Path) -> None:
+    """Of two toy policies the second answers vaguely where the first is wrong: without a reward, and without a loss."""
+    right, wrong, vague = "print(1)", "print(2)", "!1"
+    steps = [[right, wrong, wrong, wrong], [right, wrong, wrong, vague], [right, vague, vague, vague]]
+    found = [logged(policy, step, "null") for step in steps]
+    assert [mean for mean, _ in found] == [0.25, pytest.approx(1 / 3), 1.0], "the reward alone seems to rise"
+    assert [metrics["outcomes/unproven"] for _, metrics in found] == [0.0, 0.25, 0.75]
+    assert [metrics["reward_low"] for _, metrics in found] == [0.25, 0.25, 0.25]
+    assert [metrics["reward_high"] for _, metrics in found] == [0.25, 0.5, 1.0]
+    steady = [logged(policy, step, "null")[1] for step in (steps[0], [right, right, wrong, wrong])]
+    assert [(m["outcomes/unproven"], m["reward_low"], m["reward_high"]) for m in steady] == [
+        (0.0, 0.25, 0.25),
+        (0.0, 0.5, 0.5),
+    ]
+    assert [logged(policy, step, "zero")[0] for step in steps] == [0.25, 0.25, 0.25]
 
 
 def test_trl_s_own_script_loads_the_tokenizer_that_the_row_names(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Verdicts of which some wait for a server: those many at once, all in order."""
+"""Verdicts in order; those that wait for a server are requested many at once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class JudgeCall(NamedTuple):
     judge: Scorer
     action: Action
     num_waiting: int
-    """How many such questions are worth asking at once (`VerifierSpec.num_waiting`); 0: it waits for nothing."""
+    """How many such calls may run at once (`VerifierSpec.num_waiting`); 0: it does not wait."""
 
 
 def judge_all(questions: Sequence[JudgeCall]) -> Iterator[Verdict]:
-    """The verdict on each action, in order; those that wait are asked for from as many threads as are worth it."""
+    """The verdict on each action, in order. Calls that wait run in as many threads as the largest `num_waiting`."""
     num_threads = max((question.num_waiting for question in questions), default=0)
     if not num_threads:
         yield from (question.judge(question.action) for question in questions)
@@ -29,5 +29,5 @@ def judge_all(questions: Sequence[JudgeCall]) -> Iterator[Verdict]:
         for question, pending in zip(questions, asked, strict=True):
             yield pending.result() if pending else question.judge(question.action)
     finally:
-        # Whoever interrupts does not wait for questions that were not asked yet.
+        # An interrupt does not wait for calls that have not started.
         pool.shutdown(wait=False, cancel_futures=True)

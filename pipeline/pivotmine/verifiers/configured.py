@@ -9,6 +9,10 @@
 
     [verifiers.mail]                   # a verifier made of verifiers; also any, first_decided
     all = ["loose", "package.module:function"]
+    unproven = "null"                  # what an unproven answer is worth: "zero", "null" or "by_kind", the default
+
+    [verifiers.auto]
+    unproven = "zero"
 
     [verifiers.blend]
     weights = { tool_call = 0.7, exact = 0.3 }
@@ -17,8 +21,9 @@
     domain = "mail"
     verifier = "loose"
 
-A rule has a `verifier`, and any of `domain` and `tool` (a name, or a list of them) and `kind`. Behind the rules stand
-the defaults of `auto`, with the file's options.
+Every verifier has the option `unproven`. Only the outermost one may set it, for it is applied once, outside all
+members. A rule has a `verifier`, and any of `domain` and `tool` (a name, or a list of them) and `kind`. Behind the
+rules stand the defaults of `auto`, with the file's options.
 """
 
 from __future__ import annotations
@@ -27,8 +32,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import ALL_KINDS, VerifierSpec
-from pivotmine.verifiers.composed.auto import COMMAND, DEFAULTS, KEYSTROKES
+from pivotmine.verifiers.base import VerifierSpec
+from pivotmine.verifiers.composed.auto import RULE_KINDS, default_names
 from pivotmine.verifiers.registry import VERIFIERS, make_spec
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -49,7 +54,7 @@ def configured_spec(name: str, tables: Tables, rules: Rules = ()) -> VerifierSpe
 
 
 def is_defined(name: str, table: Mapping[str, Any]) -> bool:
-    """Whether `[verifiers.NAME]` means something."""
+    """Whether `[verifiers.NAME]` defines a verifier or its options."""
     return name in VERIFIERS or ":" in name or any(key in table for key in DEFINING)
 
 
@@ -64,7 +69,7 @@ def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> 
         return make_spec(name, options)
     given = [key for key in DEFINING if key in options]
     if len(given) != 1:
-        raise UserError(f"[verifiers.{name}]: says what it is by one of {', '.join(DEFINING)}, not by {len(given)}")
+        raise UserError(f"[verifiers.{name}] must have exactly one of {', '.join(DEFINING)}, it has {len(given)}")
     return _made_of(given[0], options.pop(given[0]), options, tables, rules, through)
 
 
@@ -72,6 +77,7 @@ def _made_of(
     key: str, value: Any, rest: dict[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]
 ) -> VerifierSpec:
     where = f"[verifiers.{through[-1]}]"
+    worth = {"unproven": rest.pop("unproven")} if key != "verifier" and "unproven" in rest else {}
     if key == "verifier":
         return make_spec(str(value), rest)
     weights: dict[str, Any] | None = value if isinstance(value, dict) and key == "weights" else None
@@ -79,21 +85,21 @@ def _made_of(
         words = "a table of names and numbers" if key == "weights" else "a list of names"
         raise UserError(f"{where} {key}: {words}, not {value!r:.80}")
     if rest:
-        raise UserError(f"{where} has {key}, and beside it {', '.join(rest)}: options stand in the members' own tables")
+        raise UserError(f"{where} has {key} and also {', '.join(rest)}: put options into the members' own tables")
     members = [_spec(str(name), tables, rules, through) for name in value]
     if weights is None:
-        return make_spec(key, {"members": members})
-    return make_spec("weighted", {"members": members, "weights": list(weights.values())})
+        return make_spec(key, {"members": members, **worth})
+    return make_spec("weighted", {"members": members, "weights": list(weights.values()), **worth})
 
 
 def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:
-    if options:
-        raise UserError("[verifiers.auto] has no options: its rules are tables [[choose]]")
+    if options.keys() - {"unproven"}:
+        raise UserError("[verifiers.auto] has only the option unproven: its rules are tables [[choose]]")
     chosen = [_rule(rule, tables, rules, through) for rule in rules]
-    # A light install has no parser of commands: `tool_call` then judges them, and the id tells.
-    installed = {kind: name for kind, name in DEFAULTS.items() if not VERIFIERS[name].missing_modules}
-    defaults = [{"kind": kind, "verifier": _spec(name, tables, rules, through)} for kind, name in installed.items()]
-    return make_spec("auto", {"rules": [*chosen, *defaults]})
+    defaults = [
+        {"kind": kind, "verifier": _spec(name, tables, rules, through)} for kind, name in default_names().items()
+    ]
+    return make_spec("auto", {**options, "rules": [*chosen, *defaults]})
 
 
 def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]) -> dict[str, Any]:
@@ -101,8 +107,8 @@ def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[
         raise UserError(f"[[choose]] has no key {unknown[0]!r}: it has verifier, {', '.join(_CONDITIONS)}")
     if not isinstance(name := rule.get("verifier"), str):
         raise UserError('[[choose]] needs the name of a verifier: verifier = "..."')
-    if (kind := rule.get("kind", "")) not in ("", KEYSTROKES, COMMAND, *ALL_KINDS):
-        raise UserError(f"[[choose]] kind {kind!r}: tool_call, message, {KEYSTROKES} or {COMMAND}")
+    if (kind := rule.get("kind", "")) not in ("", *RULE_KINDS):
+        raise UserError(f"[[choose]] kind {kind!r}: choose one of {', '.join(RULE_KINDS)}")
     spec = _spec(name, tables, rules, through)
     return {"verifier": spec, "kind": kind, "domains": _names(rule, "domain"), "tools": _names(rule, "tool")}
 

@@ -3,9 +3,7 @@
 The argument that holds the code (or the code block of a message) is parsed by the standard library's `ast`. These do
 not count: white space, comments, parentheses that change nothing, how a string or a number is written, and
 docstrings that the program cannot read. Everything else counts, including names of locals and the order of
-statements. A last semicolon counts, too: in a notebook it hides the value. Programs of which only literals, names
-behind a dot or imports behind an `as` differ are different; all others are unproven. So is what is not Python (a
-notebook's `!ls` or `%time`).
+statements. A last semicolon counts, too: in a notebook it hides the value.
 
 A docstring counts if the program may read it: below a decorator, in a class with a base, in a function that is passed
 on as a value, if it holds a doctest, and anywhere in a program that uses one of READERS. The docstring of the

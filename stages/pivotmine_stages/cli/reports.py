@@ -149,11 +149,25 @@ def score_report(s: Mapping[str, Any]) -> str:
         f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
         f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
         *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.get("domains", {}).items()),
+        *_unproven(s),
         "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()) or "none"),
+        *[
+            f"{name} is not installed ({', '.join(modules)} missing), so tool_call compared its calls: "
+            'pip install "pivotmine[verifiers]"'
+            for name, modules in s.get("not_installed", {}).items()
+        ],
         _rejects(s["rejects"]),
         f"{s['seconds']} s",
     ]
     return _block("score", lines)
+
+
+def _unproven(s: Mapping[str, Any]) -> list[str]:
+    """What the mean reward hides if samples are unproven."""
+    if s.get("mean_low") is None:
+        return []
+    low, high = s["mean_low"], s["mean_high"]
+    return [f"mean reward {low:.3f} if every unproven sample is wrong, {high:.3f} if every one is right"]
 
 
 def _classes(classes: Mapping[str, int]) -> str:

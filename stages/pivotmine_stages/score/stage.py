@@ -1,7 +1,7 @@
 """score: rollouts -> verdicts -> profiles. A pure function of stored rows: it never samples.
 
-Each part of `rollouts` gives one part of `scores`; a part that is there is not scored again. Profiles are made anew
-from all parts.
+Each part of `rollouts` gives one part of `scores`. A part that exists is not scored again. Profiles are always
+computed from all parts.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import PROFILES, SCORES
 from pivotmine.stats.profiles import profile
 from pivotmine.verifiers import Outcome, Scorer, State, Verdict, prepare
+from pivotmine.verifiers.composed.auto import left_out
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.parallel import process_map
 from pivotmine_stages.policy.differences import announce
@@ -46,7 +47,7 @@ from pivotmine_stages.score.options import ScoreConfig
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
 _SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
-"""Columns of `rollouts` that decide what the action is, and what was recorded of its worth."""
+"""Columns of `rollouts` that decide what the action is, and the reward that was recorded with it."""
 
 
 class _Part(NamedTuple):
@@ -55,13 +56,13 @@ class _Part(NamedTuple):
     source: Path
     target: Path
     gates: dict[str, Gate]
-    """Of the part's states, those that pass."""
+    """Those of the part's states that pass."""
     asking: pl.DataFrame
     """A turn of each of these states whose verifier reads messages: the worker reads them itself."""
 
 
 def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
-    """Run the stage; returns the summary that the command prints. Again, it scores only new parts."""
+    """Run the stage and return the summary that the command prints. A second start scores only new parts."""
     rundir.require_run(run)
     record = choose_policy(run, config.policy)
     parser = config.parser or record.parser
@@ -74,13 +75,13 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
 
 
 def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
-    """Scores under one verifier id are of one parser: it is written beside them, and another one is an error."""
+    """Write verifier and parser beside the scores; UserError if the folder has scores of other ones."""
     path = folder / "verifier.json"
     options = json.loads(config.verifier.options_json)
     ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
         theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it anew")
-        # The folder's name holds for the options; those that it leaves out, a server's address, may change.
+        # The folder's name covers the options that decide; a server's address may change.
         if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
             difference = rundir.difference(ours, {**theirs, "options": options})
             raise UserError(f"{folder} was scored with other settings ({difference}): remove it first")
@@ -101,7 +102,7 @@ def _score(
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
     gates = gate_states(run, sampled_turns, config.verifier)
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
-        (folder / orphan).unlink()  # of rollouts that were deleted: views and holdouts would count them
+        (folder / orphan).unlink()  # its rollouts were deleted: views and holdouts would count it
     new = [path for path in rollouts if not (folder / path.name).exists()]
     with process_map(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
@@ -127,6 +128,8 @@ def _score(
         "rejects": reasons,
         "seconds": seconds,
     }
+    if config.verifier.name == "auto" and (missing := left_out()):
+        summary["not_installed"] = missing
     rundir.write_manifest(run, "score", identity, {"summary": summary})
     sql.write_views(run)
     return summary
@@ -137,7 +140,7 @@ def _num_rows(run: Path, parts: list[Path]) -> int:
 
 
 def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
-    """None: all cores; where they do not pay, one; so where verdicts wait for a server, which one can do for all."""
+    """1 if more processes do not pay, or if verdicts wait for a server; None: all cores."""
     return 1 if config.verifier.num_waiting or num_samples < SAMPLES_WORTH_PROCESSES else config.num_processes
 
 
@@ -161,9 +164,9 @@ def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
 
 
 def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> None:
-    """Score one part; states that fail the gate have no verdicts."""
+    """Score one part. States that fail the gate get no verdicts."""
     judges = _judges(run, part)
-    # A policy repeats itself: equal samples of a state are read and judged once.
+    # Policies repeat themselves: equal samples of a state are read and judged once.
     samples = rundir.scan(run, "rollouts", [part.source]).select("state_id", "sample_index", *_SAMPLE).collect()
     distinct = samples.filter(pl.col("state_id").is_in(list(judges)))
     distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
@@ -206,7 +209,7 @@ def _lost_text(message: str) -> str | None:
 
 
 def _action(sample: list[Any], parser: str, state: State) -> Action:
-    """The action of a stored sample: from its raw text, or from the message that a chat server parsed."""
+    """The action of a stored sample, from its raw text or from the message that a chat server parsed."""
     text, message, finish_reason, opened_reasoning, reward = sample
     truncated = finish_reason == "length"
     if message is not None and is_text(state.action_format):
@@ -227,7 +230,7 @@ def _action(sample: list[Any], parser: str, state: State) -> Action:
 
 
 def _server_action(text: str, parser: str, state: State) -> Action:
-    """A server's message is as hostile as the model behind it."""
+    """The action in a server's message, which is as hostile as the model behind it."""
     try:
         message = strict_json.loads(text)
     except ValueError as error:
@@ -235,7 +238,7 @@ def _server_action(text: str, parser: str, state: State) -> Action:
     given = action_from_message(message)
     content = message.get("content")
     if isinstance(content, str) and not any(message.get(key) for key in ("tool_calls", "function_call", "refusal")):
-        # A server without a tool-call parser leaves the calls in the text: they are read as raw text is.
+        # A server without a tool-call parser leaves the calls in the text, so parse it as raw text.
         written = parse_action(content, parser=parser, tools=state.tools)
         if written.tool_calls or written.unparsed:
             return replace(written, reasoning=given.reasoning)
@@ -243,7 +246,7 @@ def _server_action(text: str, parser: str, state: State) -> Action:
 
 
 def _rejects(turns: pl.DataFrame, gates: dict[str, Gate], profiles: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    """The sampled states without verdicts, by the order of their first turns."""
+    """The sampled states without verdicts, in the order of their first turns."""
     failed = profiles.filter(pl.col("gate").ne_missing(str(Outcome.CORRECT))).select("state_id")
     turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
     lost = turns.join(failed, on="state_id", how="semi", maintain_order="left").unique(
@@ -277,6 +280,7 @@ def _domains(run: Path, profiles: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
+    bounds = {name: profiles[name].mean() for name in ("mean_low", "mean_high")}
     classes = profiles.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class")
     outcomes = scores.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
     return {
@@ -286,4 +290,5 @@ def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
         "classes": dict(classes.iter_rows()),
         "outcomes": dict(outcomes.iter_rows()),
         "mean": profiles["mean"].mean(),
+        **(bounds if scores["outcome"].eq(str(Outcome.UNPROVEN)).any() else {}),
     }

@@ -202,7 +202,7 @@ NEMO_GYM = {
     "single_step_tool_use_with_argument_comparison/example.jsonl": {"tool_call", "text"},
     "single_step_tool_use_with_argument_comparison/example_rollouts.jsonl": {"tool_call", "text"},
     "single_step_tool_use_with_argument_comparison/parallel_example.jsonl": {"tool_call", "text"},
-    "swe_pivot/example.jsonl": {"tool_call", "shell"},
+    "swe_pivot/example.jsonl": {"tool_call", "shell", "edit"},
     "terminus_judge/example.jsonl": {"terminal"},
     "terminus_judge/example_rollouts.jsonl": {"terminal"},
 }

@@ -145,6 +145,19 @@ def test_score_says_how_the_policy_did() -> None:
     ]
 
 
+def test_score_says_what_is_unproven_and_what_is_not_installed() -> None:
+    unproven = {"outcomes": {"correct": 30, "unproven": 50}, "mean_low": 0.25, "mean_high": 0.75}
+    classes = {"undecided": 3, "sometimes": 7}
+    report = score_report({**SCORED, **unproven, "classes": classes, "not_installed": {"sql": ["sqlglot"]}})
+    assert report.splitlines()[1:5] == [
+        "          10 states: never 0, sometimes 7, always 0, undecided 3; mean reward 0.346",
+        "          mean reward 0.250 if every unproven sample is wrong, 0.750 if every one is right",
+        "          outcomes correct 30, unproven 50",
+        "          sql is not installed (sqlglot missing), so tool_call compared its calls: "
+        'pip install "pivotmine[verifiers]"',
+    ]
+
+
 SELECTED: dict[str, Any] = {
     "name": "default",
     "train": 4,
@@ -204,3 +217,11 @@ def test_foreign_text_in_a_summary_is_inert() -> None:
     report = rollout_report({**ROLLED, "policy_id": "\x1b[2Jevil", "rejects": {"\x07": 1}})
     assert report.splitlines()[0] == r"rollout   policy \x1b[2Jevil"
     assert r"rejects: \x07 1" in report
+
+
+def test_select_says_in_one_line_how_states_become_decided() -> None:
+    lines = select_report({**SELECTED, "rejects": {"undecided": 1200}}).splitlines()
+    (advice,) = [line.strip() for line in lines if line.strip().startswith("undecided: ")]
+    assert advice.startswith("undecided: the verifier could not prove enough samples of 1,200 states; add a judge")
+    assert '[verifiers.NAME] first_decided = ["auto", "judge"]' in advice
+    assert not any("add a judge" in line for line in select_report(SELECTED).splitlines())

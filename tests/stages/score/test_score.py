@@ -369,3 +369,37 @@ def test_scoring_goes_on_with_the_same_judge_at_another_address(run: Path) -> No
             assert len(server.asked) == 1, "only what is new"
         assert len(rows(run, "scores")) == num_samples
         add_rollouts(run, {state: [sample(call_text("find", id="B4"))]}, part=1, first=1)
+
+
+FENCE = "```\n%s\n```"
+
+
+def made_of_answers(tmp_path: Path, same: int, different: int, unproven: int, worth: str) -> dict[str, Any]:
+    """The profile of a state with so many samples of each answer."""
+    run = make_run(tmp_path, trajectory(said("list"), {"role": "assistant", "content": FENCE % "ls -l"}))
+    remember(run, policy_record())
+    (state,) = states_of(run).values()
+    texts = [FENCE % "ls  -l"] * same + [FENCE % "rm -r a"] * different + [FENCE % "ls -a"] * unproven
+    add_rollouts(run, {state: [sample(text) for text in texts]})
+    score_run(run, make_spec("shell", {"unproven": worth}))
+    (profile,) = rows(run, "profiles")
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("answers", "null", "zero"),
+    [
+        ((3, 0, 13), (3, 1.0, 3 / 16, 1.0, "undecided"), (16, 3 / 16, 3 / 16, 1.0, "sometimes")),
+        ((1, 1, 14), (2, 0.5, 1 / 16, 15 / 16, "sometimes"), (16, 1 / 16, 1 / 16, 15 / 16, "sometimes")),
+        ((0, 0, 4), (0, None, 0.0, 1.0, "undecided"), (4, 0.0, 0.0, 1.0, "never")),
+        ((2, 2, 0), (4, 0.5, 0.5, 0.5, "sometimes"), (4, 0.5, 0.5, 0.5, "sometimes")),
+    ],
+)
+def test_what_is_unproven_bounds_the_mean(
+    answers: tuple[int, int, int], null: tuple[Any, ...], zero: tuple[Any, ...], tmp_path: Path
+) -> None:
+    names = ("num_scored", "mean", "mean_low", "mean_high", "reward_class")
+    for worth, expected in (("null", null), ("zero", zero)):
+        profile = made_of_answers(tmp_path / worth, *answers, worth)
+        assert tuple(profile[name] for name in names) == expected, worth
+        assert (profile["num_samples"], profile["num_unproven"]) == (sum(answers), answers[2])

@@ -289,8 +289,8 @@ def test_parallel_commands_are_matched_one_to_one() -> None:
 
 
 def test_a_detail_says_which_argument_and_what() -> None:
-    verdict = verify(make_spec("shell", {}), State(), [bash("ls")], bash("pwd\x1b[2J"))
-    assert verdict == Verdict(0.0, Outcome.WRONG_ARGUMENTS, 'bash.command: "pwd\\u001b[2J", demonstrated "ls"')
+    verdict = verify(make_spec("shell", {}), State(), [bash("ls")], bash("rm \x1b[2J"))
+    assert verdict == Verdict(0.0, Outcome.WRONG_ARGUMENTS, 'bash.command: "rm \\u001b[2J", demonstrated "ls"')
 
 
 # Messages: commands of harnesses without tools.

@@ -11,15 +11,20 @@ from typing import NamedTuple
 
 NUM_BATCHES = 10
 """Batches at the start, and at the end, whose means are compared."""
+MIN_SAMPLES = 32
+"""Samples at the start, and at the end, that a short training needs for its shares of unproven verdicts."""
 DRIFT = 0.15
-"""Growth of a difference, in units of reward or as a share, that is worth a warning."""
+"""Growth of a difference in reward that is worth a warning."""
+UNPROVEN_RISE = 0.10
+"""Rise of the share of unproven verdicts that is worth a warning."""
 
 
 class _Batch(NamedTuple):
     apart: float | None
     """Mean reward minus the watcher's mean, over samples that both scored."""
-    unproven: float
-    """Share of the samples whose verdict is unproven."""
+    unproven: int
+    """Samples whose verdict is unproven."""
+    samples: int
 
 
 class Watch:
@@ -36,14 +41,14 @@ class Watch:
         """Count one batch of training samples; sentences to say, each once a training."""
         both = [(r, w) for r, w in zip(rewards, watched, strict=True) if r is not None and w is not None]
         apart = sum(r - w for r, w in both) / len(both) if both else None
-        self._batches.append(_Batch(apart, sum(one == "unproven" for one in outcomes) / max(len(outcomes), 1)))
+        self._batches.append(_Batch(apart, sum(one == "unproven" for one in outcomes), len(outcomes)))
         found: list[str] = []
         apart = self._growth([batch.apart for batch in self._batches if batch.apart is not None])
         if apart is not None and apart[1] - apart[0] > DRIFT:
             words = f"reward minus that of --watch_verifier {self._name} grew from {apart[0]:+.2f} to {apart[1]:+.2f}"
             found += self._once("apart", f"{words}: the policy may have found a fault of the verifier")
-        share = self._growth([batch.unproven for batch in self._batches])
-        if share is not None and share[1] - share[0] > DRIFT:
+        share = self._unproven_shares()
+        if share is not None and share[1] - share[0] > UNPROVEN_RISE - 1e-9:
             words = f"the share of unproven verdicts grew from {share[0]:.0%} to {share[1]:.0%}"
             found += self._once("unproven", f"{words}: the policy's actions leave what the verifier can decide")
         return found
@@ -52,6 +57,16 @@ class Watch:
         if len(values) < 2 * NUM_BATCHES:
             return None
         return sum(values[:NUM_BATCHES]) / NUM_BATCHES, sum(values[-NUM_BATCHES:]) / NUM_BATCHES
+
+    def _unproven_shares(self) -> tuple[float, float] | None:
+        """Of the first and the last batches; of a short training, of its halves."""
+        size = min(NUM_BATCHES, len(self._batches) // 2)
+        parts = self._batches[:size], self._batches[-size:]
+        unproven = [sum(batch.unproven for batch in part) for part in parts]
+        samples = [sum(batch.samples for batch in part) for part in parts]
+        if size < NUM_BATCHES and min(samples) < MIN_SAMPLES:
+            return None
+        return unproven[0] / samples[0], unproven[1] / samples[1]
 
     def _once(self, key: str, words: str) -> list[str]:
         is_new = key not in self._said

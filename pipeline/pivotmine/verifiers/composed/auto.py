@@ -1,12 +1,26 @@
-"""`auto`: every turn by the verifier that the rules name for it; the first rule that fits counts.
+"""`auto`: each turn goes to the verifier that the rules name for it; the first rule that fits counts.
 
-A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the
-rules of a run's config stand the defaults: `terminal` for batches of keystrokes, `shell` for calls of a harness's
-shell, `tool_call` for other calls, `text` for other messages. A default whose packages are not installed is left out.
+A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the rules
+of a run's config stand the defaults:
 
-A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the
-verifier of each state, writes that one into the dataset, and `auto` itself is left only for states whose
-demonstrations want different verifiers: then each demonstration is compared by its own.
+| kind | what it is (`call_kinds`) | verifier |
+|---|---|---|
+| `keystrokes` | a batch of keystrokes: a message, or calls of the tool that it implies | `terminal` |
+| `edit` | a call of a known editor | `edit` |
+| `command` | a call with a shell command | `shell` |
+| `query` | a call with an SQL statement | `sql` |
+| `code` | a call with a Python program | `python` |
+| `tool_call` | any other call | `tool_call` |
+| `message` | any other message | `text` |
+
+Those verifiers compare the other arguments of a call, and calls of no kind beside it, as `tool_call` does. If a turn
+has calls of several kinds, each call is compared by its own verifier, and all must match: `auto` accepts nothing that
+its parts do not accept. A default whose packages are not installed is left out, and `tool_call` takes its calls; the
+rules that remain are part of the id, and `left_out` says what is missing.
+
+A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the verifier
+of each state and writes that one into the dataset. `auto` itself stays only for states whose demonstrations, or whose
+calls, want different verifiers.
 """
 
 from __future__ import annotations
@@ -14,24 +28,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pivotmine.actions.action import Action
+from pivotmine.actions.action import Action, ToolCall
 from pivotmine.actions.conventions.keystrokes import is_batch
 from pivotmine.actions.conventions.terminus import TOOL
-from pivotmine.verifiers.base import ALL_KINDS, State, Verdict, Verifier, VerifierSpec, default_spec
+from pivotmine.verifiers import python
+from pivotmine.verifiers.base import ALL_KINDS, Scorer, State, Verdict, Verifier, VerifierSpec, default_spec
+from pivotmine.verifiers.composed.call_kinds import CALL_KINDS, CODE, COMMAND, EDIT, QUERY, kind_of
+from pivotmine.verifiers.edits import edit
 from pivotmine.verifiers.shell import shell
+from pivotmine.verifiers.sql import sql
 from pivotmine.verifiers.terminals import terminal
 from pivotmine.verifiers.texts import text
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.tool_calls import tool_call
+from pivotmine.verifiers.tool_calls import call_diff, tool_call
+from pivotmine.verifiers.tool_calls.one_argument import MAX_PARALLEL, best_matching
 
 KEYSTROKES = "keystrokes"
-"""A kind of turn that rules may ask for: a message that is a terminal agent's batch of keystrokes."""
-COMMAND = "command"
-"""A kind of turn that rules may ask for: calls of a harness's shell tool."""
-_SHELL_TOOLS = frozenset({"bash", "execute", "execute_bash"})
-"""The tools that text conventions imply for shell commands, with the argument `command`."""
-DEFAULTS = {KEYSTROKES: "terminal", COMMAND: "shell", "tool_call": "tool_call", "message": "text"}
-"""Kind of turn -> the verifier that is right for it where no rule says otherwise; the first that fits."""
+"""A kind of turn that rules may ask for: a terminal agent's batch of keystrokes, as a message or as calls."""
+RULE_KINDS = (KEYSTROKES, *CALL_KINDS, *sorted(ALL_KINDS))
+"""The kinds of turn that a rule may ask for."""
+_DEFAULTS: dict[str, tuple[str, Verifier]] = {
+    KEYSTROKES: ("terminal", terminal.VERIFIER),
+    EDIT: ("edit", edit.VERIFIER),
+    COMMAND: ("shell", shell.VERIFIER),
+    QUERY: ("sql", sql.VERIFIER),
+    CODE: ("python", python.VERIFIER),
+    "tool_call": ("tool_call", tool_call.VERIFIER),
+    "message": ("text", text.VERIFIER),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +67,24 @@ class Rule:
     tools: tuple[str, ...] = ()
     """Every demonstrated call is of one of them; empty: any, and messages too."""
     kind: str = ""
-    """`tool_call`, `message`, `keystrokes` or `command`; empty: any that the verifier handles."""
+    """One of RULE_KINDS; empty: any that the verifier handles."""
+
+
+def default_names() -> dict[str, str]:
+    """Kind of turn -> name of the verifier that is right for it if no rule says otherwise; the first that fits."""
+    return {kind: name for kind, (name, verifier) in _DEFAULTS.items() if not verifier.missing_modules}
+
+
+def left_out() -> dict[str, list[str]]:
+    """The defaults that are not installed: name of the verifier -> missing modules."""
+    found = {name: verifier.missing_modules for name, verifier in _DEFAULTS.values()}
+    return {name: modules for name, modules in found.items() if modules}
 
 
 def _default_rules() -> tuple[Rule, ...]:
-    verifiers = {
-        "tool_call": tool_call.VERIFIER,
-        "terminal": terminal.VERIFIER,
-        "shell": shell.VERIFIER,
-        "text": text.VERIFIER,
-    }
-    installed = {kind: name for kind, name in DEFAULTS.items() if not verifiers[name].missing_modules}
-    return tuple(Rule(verifier=default_spec(name, verifiers[name]), kind=kind) for kind, name in installed.items())
+    return tuple(
+        Rule(verifier=default_spec(name, _DEFAULTS[kind][1]), kind=kind) for kind, name in default_names().items()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +99,41 @@ class AutoOptions:
 
 
 def prepare(state: State, demonstration: Action, options: AutoOptions) -> Callable[[Action], Verdict]:
-    """A judge by the verifier of the first rule that fits the demonstration."""
+    """A scorer by the verifier of the first rule that fits the demonstration, or by one for each of its calls."""
+    if _is_mixed(options.rules, demonstration):
+        return _prepare_each(state, demonstration, options.rules)
     spec = _first_fit(options.rules, demonstration)
     if spec is None:
         raise ValueError(f"no rule for this {demonstration.kind} turn")
     return spec.judge(state, demonstration)
 
 
+def _prepare_each(state: State, demonstration: Action, rules: Sequence[Rule]) -> Scorer:
+    """A scorer that compares each call by its own verifier; a turn passes if its calls can be matched one to one."""
+    demonstrated = demonstration.tool_calls
+    judges = [_prepare_call(state, call, rules) for call in demonstrated]
+
+    def judge(action: Action) -> Verdict:
+        given = action.tool_calls
+        verdict = call_diff.in_number(demonstrated, given) or call_diff.in_names(demonstrated, given)
+        if verdict is not None:
+            return verdict
+        alone = [Action(tool_calls=(call,)) for call in given]
+        return best_matching([[compare(one) for one in alone] for compare in judges])
+
+    return judge
+
+
+def _prepare_call(state: State, call: ToolCall, rules: Sequence[Rule]) -> Scorer:
+    alone = Action(tool_calls=(call,))
+    spec = _first_fit(rules, alone)
+    if spec is None:
+        raise ValueError("no rule for one of the calls of this turn")
+    return spec.judge(state, alone)
+
+
 def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Action]) -> VerifierSpec | None:
-    """The one verifier for a state of this domain with these demonstrations; None where none handles any of them."""
+    """The one verifier for a state of this domain with these demonstrations; None if none handles any of them."""
     if not isinstance(spec.options, AutoOptions):
         return spec if any(spec.handles(demonstration.kind) for demonstration in demonstrations) else None
     rules = tuple(
@@ -85,31 +141,59 @@ def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Act
         for rule in spec.options.rules
         if not rule.domains or domain in rule.domains
     )
-    found = {_first_fit(rules, demonstration): None for demonstration in demonstrations}
+    whole = replace(spec, options=AutoOptions(rules=rules))
+    found = {
+        whole if _is_mixed(rules, demonstration) else _first_fit(rules, demonstration): None
+        for demonstration in demonstrations
+    }
     found.pop(None, None)
     if len(found) > 1:
-        return replace(spec, options=AutoOptions(rules=rules))
-    return next(iter(found), None)
+        return whole
+    # What unproven is worth is said of the whole.
+    return next((replace(one, unproven=spec.unproven) for one in found if one is not None), None)
+
+
+def _is_mixed(rules: Iterable[Rule], demonstration: Action) -> bool:
+    """Whether the first rule that is about any of the calls is about some of them only."""
+    kinds = _call_kinds(demonstration)
+    if len(kinds - {""}) < 2 or len(demonstration.tool_calls) > MAX_PARALLEL:
+        return False
+    for rule in rules:
+        if _fits(rule, demonstration, kinds):
+            return False
+        if rule.kind in kinds:
+            return True
+    return False
 
 
 def _first_fit(rules: Iterable[Rule], demonstration: Action) -> VerifierSpec | None:
-    return next((rule.verifier for rule in rules if _fits(rule, demonstration)), None)
+    kinds = _call_kinds(demonstration)
+    return next((rule.verifier for rule in rules if _fits(rule, demonstration, kinds)), None)
 
 
-def _fits(rule: Rule, demonstration: Action) -> bool:
+def _call_kinds(demonstration: Action) -> set[str]:
+    return {kind_of(call) for call in demonstration.tool_calls}
+
+
+def _fits(rule: Rule, demonstration: Action, kinds: set[str]) -> bool:
     names = {call.name for call in demonstration.tool_calls}
-    if not _is_of_kind(rule.kind, demonstration) or not rule.verifier.handles(demonstration.kind):
+    if not _is_of_kind(rule.kind, demonstration, kinds) or not rule.verifier.handles(demonstration.kind):
         return False
     return not rule.tools or (bool(names) and names <= set(rule.tools))
 
 
-def _is_of_kind(kind: str, demonstration: Action) -> bool:
-    calls = demonstration.tool_calls
+def _is_of_kind(kind: str, demonstration: Action, kinds: set[str]) -> bool:
+    if kind in CALL_KINDS:
+        # Its verifier compares calls of no kind as `tool_call` does.
+        return kind in kinds and kinds <= {kind, ""}
     if kind == KEYSTROKES:
+        calls = demonstration.tool_calls
         return all(call.name == TOOL for call in calls) if calls else is_batch(json_of(demonstration.message))
-    if kind == COMMAND:
-        return bool(calls) and all(call.name in _SHELL_TOOLS and "command" in call.arguments for call in calls)
     return kind in ("", demonstration.kind)
 
 
-VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=2, kinds=ALL_KINDS)
+def _picks(options: AutoOptions, demonstration: Action) -> VerifierSpec | None:
+    return _first_fit(options.rules, demonstration)
+
+
+VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=3, kinds=ALL_KINDS, picks=_picks)

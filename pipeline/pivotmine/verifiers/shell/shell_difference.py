@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pivotmine.verifiers.shell.shell_commands import canonical, clean_path
+from pivotmine.verifiers.shell.shell_flags import RULES
 from pivotmine.verifiers.shell.shell_syntax import Form, UnreadableCommand, read_program
 from pivotmine.verifiers.shell.shell_words import OPAQUE, is_plain
 
@@ -31,8 +32,8 @@ _SAME_PROGRAM = {
 """Programs that may do the same as another, by the other's name."""
 _PLUMBING = frozenset((
     "cat", "echo", "printf", "cd", "pwd", "true", "false", ":", "xargs", "test", "exit", "set", "export", "sleep",
-    "time", "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup",
-    "let", "expr", "bc", "basename", "dirname", "local", "declare", "shopt", "stdbuf",
+    "time", "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup", "let",
+    "expr", "bc", "basename", "dirname", "local", "declare", "shopt", "stdbuf",
 ))  # fmt: skip
 """Programs of which a compound command may have more or fewer and still do the same."""
 _SELECTORS = frozenset((
@@ -48,6 +49,10 @@ _HAVE_SCRIPTS = frozenset((
 _WRITERS = frozenset(("rm", "mv", "cp", "mkdir", "touch", "chmod", "chown", "ln", "dd", "truncate", "install", "tee"))
 _RUNNERS = frozenset(("xargs", "bash", "python", "perl", "eval", "exec", "env", "sudo", "find", ".", "awk", "sed"))
 """Programs that may write although no word of the command shows it."""
+_WRAPPERS = frozenset(
+    ("xargs", "bash", "eval", "exec", "env", "sudo", "find", "time", "nohup", "command", "stdbuf", ".")
+)
+"""Programs that run another one."""
 _IN_ORDER = frozenset(("cp", "mv", "ln", "diff", "cmp"))
 """Commands whose operands have roles."""
 _LITERAL = re.compile(r"[\w./:,@+ -]+")
@@ -85,7 +90,7 @@ class _Parts(NamedTuple):
         """Every word that may be the name of a program, seen to run or not."""
         texts = (*self.hidden, *self.names, *(word for command in self.commands for word in command.words))
         found = {token for text in texts for token in _TOKEN.findall(text)}
-        return found | {_SAME_PROGRAM[token] for token in found if token in _SAME_PROGRAM}
+        return found | self.names | {_SAME_PROGRAM[token] for token in found if token in _SAME_PROGRAM}
 
 
 def are_different(one: Form, other: Form) -> bool:
@@ -131,8 +136,8 @@ def _collect(form: Any, parts: _Parts) -> None:
 
 
 def _collect_command(form: Form, parts: _Parts) -> None:
-    written: str = form[2].strip("'")
-    name: str = _SAME_PROGRAM.get(written.rpartition("/")[2], written.rpartition("/")[2])
+    written: str = form[2].strip("'").rpartition("/")[2]
+    name: str = _SAME_PROGRAM.get(written, written)
     flags, words = (form[3], form[4]) if len(form) == 5 else ((), tuple(_flat(form[3])))
     parts.commands.append(_Command(name, flags, words))
     if not is_plain(name):
@@ -167,10 +172,10 @@ def _collect_word(word: str, parts: _Parts) -> None:
 
 def _has_other_program(one: _Parts, other: _Parts) -> bool:
     """Whether the first runs a program that the second does not run, and that no program of the second stands for."""
-    if any(not is_plain(command.name) for command in other.commands):
+    if any(not is_plain(command.name) for command in (*one.commands, *other.commands)):
         return False
     alone = not one.hidden and not other.hidden and len(one.commands) == len(other.commands) == 1
-    telling = one.names if alone else one.names - _PLUMBING - _SELECTORS
+    telling = one.names - (_WRAPPERS if alone else _PLUMBING | _SELECTORS)
     return not telling <= other.tokens
 
 
@@ -187,12 +192,15 @@ def _is_longer(one: _Parts, other: _Parts) -> bool:
 def _other_files(one: _Parts, other: _Parts) -> bool:
     if one.written and other.written:
         return len(one.written) == len(other.written) == 1 and _contradict(one.written[0], other.written[0])
-    reads_only = other if one.written else one
-    # A file that only one of them writes: nothing that the other runs may write.
-    return bool(one.written or other.written) and not any(
-        command.name in _WRITERS | _RUNNERS or command.name not in _PLUMBING | _SELECTORS
-        for command in reads_only.commands
-    )
+    if not one.written and not other.written:
+        return False
+    return all(_only_reads(command.name) for command in (other if one.written else one).commands)
+
+
+def _only_reads(name: str) -> bool:
+    """Whether a program writes no file, whatever its words are."""
+    is_known = name in _PLUMBING | _SELECTORS or (name in RULES and RULES[name].reads_only)
+    return is_known and name not in _WRITERS | _RUNNERS
 
 
 def _other_literal(one: _Parts, other: _Parts) -> bool:

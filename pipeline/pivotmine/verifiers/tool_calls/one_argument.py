@@ -99,7 +99,7 @@ def prepare_calls(
         verdicts = [
             [judge_pair(want, call, reading) for call, reading in zip(given, readings, strict=True)] for want in wanted
         ]
-        return _best_matching(verdicts)
+        return best_matching(verdicts)
 
     return judge
 
@@ -145,27 +145,26 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
     return f"{call_diff.place(given.name, f'.{name}')}: {values[0]}, demonstrated {values[1]}"
 
 
-def _best_matching(verdicts: list[list[Verdict]]) -> Verdict:
-    """CORRECT if every demonstrated call (row) has a given one (column) of its own; else why one has none."""
+def best_matching(verdicts: list[list[Verdict]]) -> Verdict:
+    """The verdict on all calls, from one for each demonstrated (row) and given call (column).
+
+    Same if every row can have a column of its own that is the same; unproven if that takes unproven pairs; else the
+    reason why one row has none.
+    """
     if len(verdicts) == 1:
         return verdicts[0][0]
-    columns = range(len(verdicts))
-    edges = [[column for column in columns if row[column].outcome == Outcome.CORRECT] for row in verdicts]
-    row_of = maximum_matching(edges)
-    if len(row_of) == len(verdicts):
+    if len(_matching(verdicts, Outcome.CORRECT)) == len(verdicts):
         return Verdict(1.0, Outcome.CORRECT)
-    free_row = next(row for row in columns if row not in row_of.values())
-    free = [verdicts[free_row][column] for column in columns if column not in row_of]
-    # Another matching might rest on a pair that is not decided.
-    undecided = [verdict for row in verdicts for verdict in row if verdict.outcome == Outcome.UNPROVEN]
-    return undecided[0] if undecided and not _is_certain(verdicts) else free[0]
+    row_of = _matching(verdicts, Outcome.CORRECT, Outcome.UNPROVEN)
+    if len(row_of) == len(verdicts):
+        return next(verdict for row in verdicts for verdict in row if verdict.outcome == Outcome.UNPROVEN)
+    free_row = next(row for row in range(len(verdicts)) if row not in row_of.values())
+    return next(verdict for column, verdict in enumerate(verdicts[free_row]) if column not in row_of)
 
 
-def _is_certain(verdicts: list[list[Verdict]]) -> bool:
-    """Whether no matching exists even if every undecided pair is the same."""
-    open_ = (Outcome.CORRECT, Outcome.UNPROVEN)
-    edges = [[at for at, verdict in enumerate(row) if verdict.outcome in open_] for row in verdicts]
-    return len(maximum_matching(edges)) < len(verdicts)
+def _matching(verdicts: list[list[Verdict]], *accepted: Outcome) -> dict[int, int]:
+    """Row by column of as many pairs as can be accepted at once."""
+    return maximum_matching([[at for at, one in enumerate(row) if one.outcome in accepted] for row in verdicts])
 
 
 def _prepare_message(demonstrated: str, read_value: ReadValue, compare: Compare) -> ArgumentScorer:

@@ -1,0 +1,87 @@
+"""`first_decided` with a judge behind each verifier: the server is asked exactly where the verifier could not prove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from judge_server import judge_server
+
+from pivotmine.actions import Action, ToolCall
+from pivotmine.verifiers import Outcome, State, make_spec, verify
+
+
+def call(tool: str, **arguments: Any) -> Action:
+    return Action(tool_calls=(ToolCall(name=tool, arguments=arguments),))
+
+
+def shell(command: str) -> Action:
+    return call("bash", command=command)
+
+
+def query(text: str) -> Action:
+    return call("run_sql", query=text)
+
+
+def code(text: str) -> Action:
+    return call("python", code=text)
+
+
+def replace(path: str, old: str, new: str) -> Action:
+    return call("edit", path=path, old_str=old, new_str=new)
+
+
+CASES = {
+    # demonstration: the same, different, unproven
+    "shell": (
+        shell("ls -la src"),
+        [shell("ls -al src"), shell("ls -la  'src'")],
+        [shell("rm -r src"), shell("ls -la docs"), shell("ls -la src > out.txt"), call("sh", command="ls -la src")],
+        [shell("ls -l src"), shell("cd src && ls -la"), shell("ls -la ./src | cat")],
+    ),
+    "sql": (
+        query("select a from t where b = 3"),
+        [query("SELECT a FROM t WHERE 3 = b")],
+        [query("select a from t where b = 4"), query("select a from u where b = 3"), query("delete from t")],
+        [query("select a from t where b + 0 = 3"), query("select a from t where b >= 3 and b <= 3")],
+    ),
+    "python": (
+        code("x = load('a')\nprint(x)"),
+        [code("x = load( 'a' )  # read\nprint(x)")],
+        [code("x = load('b')\nprint(x)"), call("python", code=3)],
+        [code("print(load('a'))"), code("y = load('a')\nprint(y)"), code("!cat a")],
+    ),
+    "edit": (
+        replace("/w/a.py", "x = 1", "x = 2"),
+        [replace("/w/./a.py", "x = 1", "x = 2")],
+        [replace("/w/b.py", "x = 1", "x = 2"), call("view", path="/w/a.py")],
+        [replace("/w/a.py", "x = 1\n", "x = 2\n"), replace("a.py", "x = 1", "x = 2")],
+    ),
+    "auto": (
+        shell("ls -la src"),
+        [shell("ls -al src")],
+        [shell("rm -r src"), call("sh", command="ls -la src")],
+        [shell("ls -l src")],
+    ),
+    "tool_call": (call("find", id=3), [call("find", id=3.0)], [call("find", id=4), call("other", id=3)], []),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_judge_is_asked_where_nothing_is_proved(name: str) -> None:
+    demonstration, same, different, unproven = CASES[name]
+    with judge_server() as server:
+        judge = make_spec("judge", {"base_url": server.url, "max_attempts": 1})
+        spec = make_spec("first_decided", {"members": [make_spec(name, {}), judge]})
+        for actions, reward, asks in ((same, 1.0, False), (different, 0.0, False), (unproven, 1.0, True)):
+            for action in actions:
+                before = len(server.asked)
+                found = verify(spec, State(), [demonstration], action)
+                assert (found.reward, len(server.asked) > before) == (reward, asks), (action, found)
+
+
+def test_the_verifier_s_own_answer_counts_without_a_judge() -> None:
+    for name, (demonstration, _, _, unproven) in CASES.items():
+        for action in unproven[:1]:
+            found = verify(make_spec(name, {"unproven": "null"}), State(), [demonstration], action)
+            assert (found.reward, found.outcome) == (None, Outcome.UNPROVEN), (name, action)
