@@ -211,11 +211,12 @@ class VerifierSpec:
                 return verdict
             try:
                 verdict = compare(action)
-                if verdict.outcome == Outcome.UNPROVEN:
+                reward = verdict.reward
+                if reward != 1 and verdict.outcome == Outcome.UNPROVEN:  # this order, for most rewards are 0 and 1
                     return unproven(verdict.detail)
-                if verdict.reward is None or 0 <= verdict.reward <= 1:
+                if reward is None or 0 <= reward <= 1:
                     return verdict
-                raise ValueError(f"a reward of {verdict.reward} is not in [0, 1]")
+                raise ValueError(f"a reward of {reward} is not in [0, 1]")
             except Exception as error:
                 return _failure(error)
 

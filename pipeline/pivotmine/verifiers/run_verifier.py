@@ -27,8 +27,10 @@ def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) 
     message_worth = _message_worth(spec, demonstrations)
     call_worth = ZERO if spec.unproven == BY_KIND else spec.unproven
 
+    only = judges[0] if len(judges) == 1 else None
+
     def judge(action: Action) -> Verdict:
-        verdict = judges[0](action) if len(judges) == 1 else answers.any_of(compare(action) for compare in judges)
+        verdict = only(action) if only else answers.any_of(compare(action) for compare in judges)
         if verdict.reward is not None:
             return verdict
         return answers.valued(verdict, call_worth if action.tool_calls else message_worth)

@@ -92,7 +92,7 @@ def shown(value: Any) -> str:
 
 
 def _compare(demonstrated: Any, given: Any, schema: Schema, form: Form, path: str, found: list[_Difference]) -> None:
-    if schema.is_special:
+    if type(demonstrated) in _SCALARS or schema.is_special:
         if form(demonstrated, schema) != form(given, schema):
             found.append(_Difference(Outcome.WRONG_ARGUMENTS, path, demonstrated, given))
     elif isinstance(demonstrated, dict) and isinstance(given, dict):

@@ -69,6 +69,8 @@ def _alternative(value: Any, schema: Schema) -> int | None:
 
 def _text_form(text: str, schema: Schema) -> str:
     rule = schema.text_rule
+    if rule == "trim" and not schema.any_case and text[:1].strip() and text[-1:].strip():
+        return text  # nothing to trim
     if rule != "exact" and not any(map(str.isalnum, text)):
         return text  # a separator, a line end, an indentation: white space is its content
     if rule == "trim":
