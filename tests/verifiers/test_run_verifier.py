@@ -117,6 +117,21 @@ def test_an_exception_is_a_null_with_its_reason(monkeypatch: pytest.MonkeyPatch,
     assert judged(monkeypatch, error, 1.0).reward == 1.0
 
 
+@pytest.mark.parametrize("reward", [None, 0.0, 0.5, 1.0, 7.0])
+def test_a_verifier_cannot_pay_for_what_it_did_not_prove(reward: float | None) -> None:
+    vague = Verdict(reward, Outcome.UNPROVEN, "who knows")
+    verifier = Verifier(
+        prepare=lambda state, demonstration, options: lambda action: vague,
+        options=ExactOptions,
+        version=1,
+        kinds=frozenset({"tool_call"}),
+        abstains=True,
+    )
+    for worth, expected in (("zero", 0.0), ("null", None)):
+        spec = VerifierSpec("vague", ExactOptions(), verifier, unproven=worth)
+        assert verify(spec, State(), [GOLD], GOLD) == Verdict(expected, Outcome.UNPROVEN, "who knows")
+
+
 def test_an_interrupt_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         judged(monkeypatch, KeyboardInterrupt())

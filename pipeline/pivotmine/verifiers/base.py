@@ -211,12 +211,11 @@ class VerifierSpec:
                 return verdict
             try:
                 verdict = compare(action)
-                reward = verdict.reward
-                if reward != 1 and verdict.outcome == Outcome.UNPROVEN:  # this order, for most rewards are 0 and 1
+                if verdict.outcome == Outcome.UNPROVEN:
                     return unproven(verdict.detail)
-                if reward is None or 0 <= reward <= 1:
+                if verdict.reward is None or 0 <= verdict.reward <= 1:
                     return verdict
-                raise ValueError(f"a reward of {reward} is not in [0, 1]")
+                raise ValueError(f"a reward of {verdict.reward} is not in [0, 1]")
             except Exception as error:
                 return _failure(error)
 
