@@ -144,7 +144,7 @@ def reward_bounds(verdicts: Sequence[Verdict]) -> dict[str, float]:
     judged = [v for v in verdicts if v.reward is not None or v.outcome == Outcome.UNPROVEN]
     if not judged:
         return {}
-    decided = sum(v.reward or 0.0 for v in judged if v.outcome != Outcome.UNPROVEN)
+    decided = sum(v.reward or 0.0 for v in judged)  # an unproven sample has 0 or nothing
     num_unproven = sum(v.outcome == Outcome.UNPROVEN for v in judged)
     return {"reward_low": decided / len(judged), "reward_high": (decided + num_unproven) / len(judged)}
 

@@ -28,7 +28,7 @@ from runs import (
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
-from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers import VerifierSpec, base, make_spec
 from pivotmine.verifiers.composed.auto import Rule
 from pivotmine_stages.score import stage as score_stage
 from pivotmine_stages.score.stage import ScoreConfig, score
@@ -375,15 +375,15 @@ FENCE = "```\n%s\n```"
 
 
 def made_of_answers(tmp_path: Path, same: int, different: int, unproven: int, worth: str) -> dict[str, Any]:
-    """The profile of a state with so many samples of each answer."""
+    """The profile of a state with so many samples of each answer, and the bounds that the summary says."""
     run = make_run(tmp_path, trajectory(said("list"), {"role": "assistant", "content": FENCE % "ls -l"}))
     remember(run, policy_record())
     (state,) = states_of(run).values()
     texts = [FENCE % "ls  -l"] * same + [FENCE % "rm -r a"] * different + [FENCE % "ls -a"] * unproven
     add_rollouts(run, {state: [sample(text) for text in texts]})
-    score_run(run, make_spec("shell", {"unproven": worth}))
+    summary = score_run(run, make_spec("shell", {"unproven": worth}))
     (profile,) = rows(run, "profiles")
-    return profile
+    return {**profile, "said": (summary.get("mean_low"), summary.get("mean_high"))}
 
 
 @pytest.mark.parametrize(
@@ -403,3 +403,16 @@ def test_what_is_unproven_bounds_the_mean(
         profile = made_of_answers(tmp_path / worth, *answers, worth)
         assert tuple(profile[name] for name in names) == expected, worth
         assert (profile["num_samples"], profile["num_unproven"]) == (sum(answers), answers[2])
+        assert profile["said"] == ((profile["mean_low"], profile["mean_high"]) if answers[2] else (None, None))
+
+
+def test_the_summary_names_the_defaults_of_auto_that_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = base.find_spec
+    monkeypatch.setattr(base, "find_spec", lambda name: None if name == "sqlglot" else find_spec(name))
+    run = make_run(tmp_path, trajectory(said("A, please"), called("find", id="A"), answered("done")))
+    remember(run, policy_record())
+    add_rollouts(run, {state: [sample(RIGHT)] for state in states_of(run).values()})
+    assert score_run(run, make_spec("auto", {}))["not_installed"] == {"sql": ["sqlglot"]}
+    assert "not_installed" not in score_run(run)

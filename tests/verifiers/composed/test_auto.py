@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pivotmine.actions import Action, ToolCall
-from pivotmine.verifiers import Outcome, State, Verdict, VerifierSpec, base, make_spec, passes_gate, prepare, resolve
+from pivotmine.verifiers import (
+    Outcome,
+    State,
+    Verdict,
+    VerifierSpec,
+    base,
+    make_spec,
+    passes_gate,
+    prepare,
+    resolve,
+    verify,
+)
 from pivotmine.verifiers.composed.auto import Rule, left_out
 
 EXACT, TOOL_CALL = make_spec("exact", {}), make_spec("tool_call", {})
@@ -260,6 +271,14 @@ def test_a_default_whose_packages_are_missing_is_left_out(monkeypatch: pytest.Mo
     assert resolve(light, None, [named("bash", command="ls -la")]) == TOOL_CALL
     assert light.verifier_id != whole.verifier_id
     assert [rule.kind for rule in light.options.rules] == [r.kind for r in whole.options.rules if r.kind != "command"]
+
+
+@pytest.mark.parametrize(("rule", "worth"), [("shell", 0.0), ("text", None)])
+def test_an_unproven_message_is_worth_what_the_rule_that_judges_it_says(rule: str, worth: float | None) -> None:
+    """A command in a fence is a command if `shell` judges it, and a message if `text` does."""
+    listing, other = (Action(message=f"```\nls {flag}\n```") for flag in ("-l", "-a"))
+    verdict = verify(auto(Rule(verifier=make_spec(rule, {}), kind="message")), State(), [listing], other)
+    assert (verdict.outcome, verdict.reward) == (Outcome.UNPROVEN, worth)
 
 
 def test_what_unproven_is_worth_goes_to_the_verifier_of_the_state() -> None:
