@@ -31,22 +31,11 @@ def _expected() -> list[dict[str, str]]:
 
 
 EXPECTED = _expected()
-HAS_ACTION_FORMAT = "action_format" in TABLES["segments"].names
-OF_TEXT_CONVENTIONS = {
-    "formats/hermes_fc.jsonl",
-    "probes/atif_terminus_parsed_min.json",
-    "probes/atif_xml_in_text_min.json",
-    "probes/intercode_react_min.json",
-    "probes/xml_calls_in_text_min.jsonl",
-}
-"""Rows that hold only where segments have their action format."""
 
 
 @needs_real_data
 @pytest.mark.parametrize("row", EXPECTED, ids=[row["file"] for row in EXPECTED])
 def test_a_shared_case(row: dict[str, str], tmp_path: Path) -> None:
-    if row["file"] in OF_TEXT_CONVENTIONS and not HAS_ACTION_FORMAT:
-        pytest.skip("segments have no action format yet")
     run = tmp_path / "run"
     with suppress(UserError):
         mine(run, CASES / row["file"], num_processes=1)
@@ -85,7 +74,7 @@ def _found(run: Path, row: dict[str, str]) -> dict[str, str]:
         role = "tool" if last["role"] == "function" else last["role"]
         first = f"{role}: {text_of(last.get('content'))[:60]}".strip()
     found |= {"tools_offered": tools, "first_state_last_message": first}
-    if HAS_ACTION_FORMAT and len(turns):
+    if len(turns):
         formats = set(_table(run, "segments")["action_format"])
         same_kind = (formats == {"native"}) == (row["action_format"] == "native")
         found["action_format"] = row["action_format"] if same_kind else str(formats)
