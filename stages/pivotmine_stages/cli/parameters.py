@@ -68,7 +68,10 @@ def _help(one: Declared) -> str:
     """The help with the default; brackets are escaped, since typer reads them as markup."""
     default = one.default
     is_shown = default is not None and default is not False and default not in ((), {})
-    end = " [required]" if default is MISSING else f" [default: {_word(default)}]" if is_shown else ""
+    if default is MISSING:
+        end = "" if one.option.is_argument else " [required]"  # typer says it of arguments by itself
+    else:
+        end = f" [default: {_word(default)}]" if is_shown else ""
     return f"{one.help}{end}".replace("[", "\\[")
 
 

@@ -35,6 +35,12 @@ def test_help_shows_panels_choices_defaults_and_examples(pivotmine: Command, mon
     assert "Examples: pivotmine rollout runs/mine --model Qwen/Qwen3-8B --num-samples 16" in text
 
 
+def test_help_says_once_that_an_argument_is_required(pivotmine: Command) -> None:
+    text = text_of(pivotmine, "compare", "--help")
+    assert "* B <str> The same, to compare with. [required]" in text
+    assert "[required] [required]" not in text
+
+
 def test_every_option_of_every_stage_has_a_help_text_and_a_flag() -> None:
     commands = get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     for name, command in COMMANDS.items():
