@@ -79,7 +79,7 @@ test *options: setup
     {{ if options == "" { just_executable() + " test-trainer" } else { "" } }}
     {{bin}}/python -m pytest {{options}}
     # Needs vLLM and the trainer in one environment, which the trainer's own has not.
-    {{ if options == "" { "cd trainer && PYTHONPATH=. " + bin + "/python -m pytest tests/test_vllm.py" } else { "" } }}
+    {{ if options == "" { "cd trainer && PYTHONPATH=$PWD " + bin + "/python -m pytest tests/test_vllm.py" } else { "" } }}
 
 # Lint, imports and types
 check: setup
