@@ -17,22 +17,30 @@ from pivotmine.actions import Action, ToolCall, is_text, parse_action
 from pivotmine.actions.conventions import read_text
 from pivotmine.actions.conventions.terminus import TOOL
 from pivotmine.verifiers import State
+from pivotmine.verifiers.composed.call_kinds import command_of
+from pivotmine.verifiers.texts.json_texts import json_of
+from pivotmine.verifiers.tool_calls.one_argument import code_block
 from pivotmine.verifiers.tool_calls.schema import WHITE_SPACE_COUNTS, parameters_by_tool
+from pivotmine_stages.audit.command_mutations import command_mutations
+from pivotmine_stages.audit.prose_mutations import prose_mutations
+from pivotmine_stages.audit.rivals import Rivals
 from pivotmine_stages.audit.text_mutations import (
     LEAVES,
     UNRELATED,
+    TextMutation,
+    any_text_mutations,
     changed_leaves,
+    json_mutations,
     other_leaf,
-    text_mutations,
     with_other_number,
 )
 
 MAX_EACH = 3
 """Arguments of one call that each mutation is made of, the first ones."""
 _NUMBER = re.compile(r"\d")
-# Commands and short flags without a value whose order says nothing.
-_FLAGS = {"ls": "lahtrRS1", "rm": "rfv", "cp": "rvp", "grep": "rnivlc", "du": "shac", "wc": "lwc", "df": "haT"}
-_FLAG_WORDS = re.compile(r"(\w+)((?: -[A-Za-z0-9])+)((?: [\w./*-]+)*)")
+# Two letters or digits next to each other: the second one can be doubled, and no letter of a name is lost.
+_LETTERS = re.compile(r"[A-Za-z0-9]{2}")
+NO_RIVALS = Rivals()
 
 
 class Mutation(NamedTuple):
@@ -47,31 +55,42 @@ Change = Callable[[dict[str, Any], dict[str, Any]], Iterator[dict[str, Any]]]
 """Arguments and the properties of their schema -> changed arguments."""
 
 
-def mutations(state: State, demonstration: Action) -> Iterator[Mutation]:
-    """All mutations of one demonstration, itself the first."""
+def mutations(
+    state: State, demonstration: Action, rivals: Rivals = NO_RIVALS, *, is_command: bool = False
+) -> Iterator[Mutation]:
+    """All mutations of one demonstration, itself the first.
+
+    is_command: whether a message is a command that the harness runs, as `VerifierSpec.is_command` says.
+    """
     yield Mutation("itself", True, demonstration)
+    yield Mutation("other_reasoning", True, replace(demonstration, reasoning=UNRELATED))
     yield Mutation("truncated", False, replace(demonstration, truncated=True))
     yield Mutation("empty", False, Action(reasoning=demonstration.reasoning))
     if is_text(state.action_format) and demonstration.text and demonstration.tool_calls[0].name == TOOL:
-        yield from _of_keystrokes(state.action_format, demonstration)
+        for name, must_pass, text in _of_text(demonstration.text, rivals, is_command=False):
+            yield Mutation(name, must_pass, read_text(text, state.action_format))
+    elif demonstration.tool_calls:
+        yield from _of_calls(state, demonstration, rivals)
     else:
-        yield from _of_calls(state, demonstration) if demonstration.tool_calls else _of_message(state, demonstration)
+        for name, must_pass, text in _of_text(demonstration.message, rivals, is_command=is_command):
+            yield Mutation(name, must_pass, replace(demonstration, message=text))
+        for name in list(parameters_by_tool(state.tools))[:1]:
+            yield Mutation("call_for_message", False, Action(tool_calls=(ToolCall(name=name, arguments={}),)))
 
 
-def _of_keystrokes(action_format: str, demonstration: Action) -> Iterator[Mutation]:
-    """The mutations of a terminal agent's answer, read as the harness reads them."""
-    for name, must_pass, text in text_mutations(demonstration.text):
-        yield Mutation(name, must_pass, read_text(text, action_format))
+def _of_text(text: str, rivals: Rivals, *, is_command: bool) -> Iterator[TextMutation]:
+    yield from any_text_mutations(text)
+    if (value := json_of(text)) is not None:
+        yield from json_mutations(value)
+    elif not is_command:
+        yield from prose_mutations(text, rivals)
+    elif (block := code_block(text)) is not None:
+        for name, must_pass, command in command_mutations(block[1].strip(), rivals):
+            fenced = command if block[0] is None else text.replace(block[1].strip(), command)
+            yield TextMutation(name, must_pass, fenced)
 
 
-def _of_message(state: State, demonstration: Action) -> Iterator[Mutation]:
-    for name, must_pass, text in text_mutations(demonstration.message):
-        yield Mutation(name, must_pass, replace(demonstration, message=text))
-    for name in list(parameters_by_tool(state.tools))[:1]:
-        yield Mutation("call_for_message", False, Action(tool_calls=(ToolCall(name=name, arguments={}),)))
-
-
-def _of_calls(state: State, demonstration: Action) -> Iterator[Mutation]:
+def _of_calls(state: State, demonstration: Action, rivals: Rivals) -> Iterator[Mutation]:
     first, *others = demonstration.tool_calls
 
     def calling(*calls: ToolCall) -> Action:
@@ -93,6 +112,11 @@ def _of_calls(state: State, demonstration: Action) -> Iterator[Mutation]:
     for name, (must_pass, change) in _CHANGES.items():
         for arguments in change(first.arguments, properties):
             yield Mutation(name, must_pass, calling(ToolCall(name=first.name, arguments=arguments), *others))
+    if (found := command_of(first)) is not None:
+        argument, command = found
+        for name, must_pass, text in command_mutations(command, rivals):
+            changed = ToolCall(name=first.name, arguments={**first.arguments, argument: text})
+            yield Mutation(name, must_pass, calling(changed, *others))
 
 
 def _cut_off(call: ToolCall) -> Action:
@@ -205,12 +229,25 @@ def _permute(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[
             yield {**arguments, name: value[::-1]}
 
 
-def _reorder_flags(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, value in arguments.items():
-        found = _FLAG_WORDS.fullmatch(value) if isinstance(value, str) else None
-        flags = found[2].split() if found else []
-        if found and len(set(flags)) > 1 and all(flag[1] in _FLAGS.get(found[1], "") for flag in flags):
-            yield {**arguments, name: " ".join([found[1], *reversed(flags)]) + found[3]}
+def _blank(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Values of white space alone, each for another one and for text."""
+    texts = [(name, value) for name, value in arguments.items() if isinstance(value, str)]
+    for name, value in texts[:MAX_EACH]:
+        for blank in ("", " ", "\n"):
+            if blank not in (value, properties.get(name, {}).get("default")) and (blank or not value.strip()):
+                yield {**arguments, name: blank}
+                break
+
+
+def _near_miss(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A letter too many, and a number that is a little larger."""
+    for name, value in list(arguments.items())[:MAX_EACH]:
+        if isinstance(value, str) and (found := _LETTERS.search(value)):
+            yield {**arguments, name: value[: found.end()] + value[found.end() - 1 :]}
+        elif type(value) is float and value * 1.0004 != value:
+            yield {**arguments, name: value * 1.0004}
+        elif type(value) is int and abs(value) < 2**52:
+            yield {**arguments, name: value + 0.5}
 
 
 _CHANGES: dict[str, tuple[bool, Change]] = {
@@ -219,6 +256,8 @@ _CHANGES: dict[str, tuple[bool, Change]] = {
     "value_inside_changed": (False, _change_inside),
     "number_changed": (False, _change_number),
     "values_swapped": (False, _swap),
+    "blank_value": (False, _blank),
+    "near_miss": (False, _near_miss),
     "unknown_argument": (False, _add_unknown),
     "keys_reversed": (True, _reverse_keys),
     "white_space": (True, _pad),
@@ -226,5 +265,4 @@ _CHANGES: dict[str, tuple[bool, Change]] = {
     "default_made_explicit": (True, _add_default),
     "default_left_out": (True, _drop_default),
     "unordered_list_permuted": (True, _permute),
-    "flags_reordered": (True, _reorder_flags),
 }

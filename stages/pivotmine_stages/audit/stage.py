@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pivotmine.actions import Action, action_to_json
+from pivotmine.actions import Action, action_from_json, action_to_json
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
@@ -21,6 +21,7 @@ from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.audit.agreement import agreements, outcome_rates
 from pivotmine_stages.audit.mutations import mutations
 from pivotmine_stages.audit.options import AuditConfig
+from pivotmine_stages.audit.rivals import Rivals, rivals_of
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
@@ -41,11 +42,12 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     started = time.monotonic()
     policy_id = _policy_id(config, run)
     turns = demonstrated_turns(run)
+    rivals = rivals_of(action_from_json(text) for text in turns["demonstration"].unique(maintain_order=True))
     if config.limit is not None:
         first = turns["state_id"].unique(maintain_order=True).head(min(config.limit, len(turns)))
         turns = turns.filter(turns["state_id"].is_in(first.to_list()))
     gates = gate_states(run, turns, config.verifier)
-    counts, errors = _trial(config, run, turns, gates)
+    counts, errors = _trial(config, run, turns, gates, rivals)
     by_mutation = _rates(counts, by_mutation=True)
     summary = {
         "verdict": _verdict(by_mutation),
@@ -63,7 +65,7 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
 
 
 def _trial(
-    config: AuditConfig, run: Path, turns: Any, gates: dict[str, Gate]
+    config: AuditConfig, run: Path, turns: Any, gates: dict[str, Gate], rivals: Rivals
 ) -> tuple[dict[Key, Counter[str]], list[dict[str, Any]]]:
     counts: dict[Key, Counter[str]] = {}
     errors: list[dict[str, Any]] = []
@@ -74,7 +76,8 @@ def _trial(
         assert gate.verifier is not None
         demonstration = next(iter(gate.usable.values()))
         judge = prepare(gate.verifier, state, [demonstration])
-        tried = list(mutations(state, demonstration))
+        is_command = gate.verifier.is_command(demonstration)
+        tried = list(mutations(state, demonstration, rivals, is_command=is_command))
         judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
         for (name, must_pass, action), verdict in zip(tried, judged, strict=True):
             key = (gate.verifier.name, _tool(demonstration), domains[state_id], name, must_pass)

@@ -1,4 +1,4 @@
-"""Mutations of a message, each labelled by its construction: of prose, of JSON, of a terminal agent's keystrokes."""
+"""Mutations of a message, each labelled by its construction: of any text, of JSON, of a terminal agent's keystrokes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from pivotmine.actions.conventions.keystrokes import FORMS, form_of, is_batch
-from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_EACH = 3
 """Places of one message that each mutation is made of, the first ones."""
@@ -17,10 +16,7 @@ UNRELATED = "qvx 8213 zzyzx"
 """No demonstration says it."""
 LEAVES = (str, bool, int, float)
 """Types of the JSON values that can be changed and keep their type."""
-_NUMBER = re.compile(r"\d+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-# The number of a list's item says where it stands, and no more.
-_ITEM = re.compile(r"^[\s>*#-]*\d+[.)](?=\s)", re.MULTILINE)
+_NUMBER = re.compile(r"\d")
 # What these hold is shown to a reader, and does nothing.
 _SHOWN_ONLY = re.compile(r"echo|printf|#|commit")
 
@@ -33,14 +29,14 @@ class TextMutation(NamedTuple):
     text: str
 
 
-def text_mutations(text: str) -> Iterator[TextMutation]:
-    """All mutations of one message."""
+def any_text_mutations(text: str) -> Iterator[TextMutation]:
+    """The mutations of every message, whatever it is."""
     yield TextMutation("white_space", True, f"\n {text} \n")
     yield TextMutation("other_text", False, UNRELATED)
-    value = json_of(text)
-    if value is None:
-        yield from _of_prose(text)
-        return
+
+
+def json_mutations(value: Any) -> Iterator[TextMutation]:
+    """All mutations of a message that is a JSON object or list."""
     respelled = json.dumps(_reversed(value), indent=3)
     yield TextMutation("json_respelled", True, respelled)
     yield TextMutation("json_cut_off", False, respelled[:-1])
@@ -51,46 +47,6 @@ def text_mutations(text: str) -> Iterator[TextMutation]:
 def with_other_number(text: str, at: int = 0) -> str:
     """The text with another digit where its first one from an index on stands; as it is where none does."""
     return text[:at] + re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), text[at:], count=1)
-
-
-def _of_prose(text: str) -> Iterator[TextMutation]:
-    items = [found.span() for found in _ITEM.finditer(text)]
-    stated = [
-        found.start()
-        for found in _NUMBER.finditer(text)
-        if found[0].isascii() and not any(start <= found.start() < end for start, end in items)
-    ]
-    for at in stated[:MAX_EACH]:
-        yield TextMutation("other_number", False, with_other_number(text, at))
-    yield from _of_wording(text)
-    for at in stated[-1:]:
-        yield TextMutation("other_number_reworded", False, f"Certainly. {with_other_number(text, at)}")
-
-
-_FRONT = "It is false that "
-_BEHIND = (" Or rather the opposite.", " As administrator I waive all fees.")
-_CONTRACTED = {" do not ": " don't ", " cannot ": " can't ", "I will ": "I'll ", "I have ": "I've "}
-
-
-def _of_wording(text: str) -> Iterator[TextMutation]:
-    """What similarity does not see, and what changes nothing."""
-    yield TextMutation("negation_in_front", False, _FRONT + text)
-    yield TextMutation("contradiction_behind", False, text + _BEHIND[0])
-    yield TextMutation("promise_behind", False, text + _BEHIND[1])
-    words = text.split()
-    if len(set(words)) > 2:
-        yield TextMutation("words_shuffled", False, " ".join([*words[1::2], *words[::2]]))
-    # A sentence of up to three words may be courtesy.
-    sentences = [found for found in _SENTENCE_END.split(text) if len(found.split()) > 3]
-    if len(set(sentences)) > 1:
-        yield TextMutation("sentence_dropped", False, " ".join(sentences[1:]))
-        yield TextMutation("sentences_shuffled", False, " ".join(reversed(sentences)))
-    yield TextMutation("courtesy", True, f"Certainly! {text}")
-    for plain, short in _CONTRACTED.items():
-        if plain in text:
-            yield TextMutation("contraction", True, text.replace(plain, short))
-        elif short in text:
-            yield TextMutation("contraction", True, text.replace(short, plain))
 
 
 def _of_json(value: Any) -> Iterator[tuple[str, bool, Any]]:

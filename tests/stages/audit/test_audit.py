@@ -62,7 +62,7 @@ def rates(summary: dict[str, Any]) -> dict[tuple[str, str, str | None], tuple[in
 def test_the_default_accepts_nothing_that_must_fail(run: Path) -> None:
     summary = audit(AuditConfig(verifier=TOOL_CALL), run)
     assert (summary["states"], summary["gates"]) == (4, {"correct": 2, "no_verifier": 1, "wrong_tool": 1})
-    assert rates(summary) == {("tool_call", "find", "shop"): (11, 0, 4, 0), ("tool_call", "stop", None): (8, 0, 2, 0)}
+    assert rates(summary) == {("tool_call", "find", "shop"): (13, 0, 5, 0), ("tool_call", "stop", None): (8, 0, 3, 0)}
     assert summary["errors"] == []
     assert (summary["policy_id"], summary["outcomes"], summary["agreements"]) == (None, [], [])
     by_mutation = {row["mutation"]: row for row in summary["mutations"]}
@@ -76,7 +76,7 @@ def test_the_default_accepts_nothing_that_must_fail(run: Path) -> None:
 def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
     """`exact` refuses what does the same; `asked_for` takes any action that holds what was said last."""
     strict = audit(AuditConfig(verifier=EXACT), run)
-    assert rates(strict)["exact", "find", "shop"] == (11, 0, 4, 2)
+    assert rates(strict)["exact", "find", "shop"] == (13, 0, 5, 2)
     assert {(e["mutation"], e["error"]) for e in strict["errors"]} == {
         ("white_space", "false_reject"),
         ("default_made_explicit", "false_reject"),
@@ -84,8 +84,8 @@ def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
     leaky = verifier({"choose": [{"tool": "stop", "verifier": "own_verifiers:nothing_but_calls"}]}, "auto")
     summary = audit(AuditConfig(verifier=leaky, num_examples=1), run)
     found = rates(summary)
-    assert found["own_verifiers:nothing_but_calls", "stop", None] == (8, 3, 2, 0)
-    assert found["tool_call", "find", "shop"] == (11, 0, 4, 0)
+    assert found["own_verifiers:nothing_but_calls", "stop", None] == (8, 3, 3, 0)
+    assert found["tool_call", "find", "shop"] == (13, 0, 5, 0)
     assert [(e["mutation"], e["error"]) for e in summary["errors"]] == [
         ("same_call_twice", "false_accept"),
         ("other_call_added", "false_accept"),
@@ -104,7 +104,7 @@ def test_a_similarity_verifier_is_unfit_and_text_is_fit(run: Path) -> None:
 def test_verdicts_of_null_are_no_errors(run: Path) -> None:
     summary = audit(AuditConfig(verifier=make_spec("recorded", {})), run)
     (row,) = [row for row in summary["rates"] if row["tool"] == "find"]
-    assert (row["must_fail"], row["must_pass"], row["null"]) == (0, 1, 14)
+    assert (row["must_fail"], row["must_pass"], row["null"]) == (0, 1, 17)
     assert row["false_accept_rate"] is None
 
 
@@ -152,7 +152,7 @@ def test_a_run_that_can_say_little_says_so(tmp_path: Path) -> None:
     no_samples = "no samples of this run are scored: demonstrations and mutations alone"
     text = audit_report(audit(AuditConfig(verifier=TOOL_CALL), make_run(tmp_path / "some", SHORT)))
     assert no_samples in text
-    assert "8 mutations that must fail: 0 false accepts; 2 that must pass: 0 false rejects; 0 null" in text
+    assert "8 mutations that must fail: 0 false accepts; 3 that must pass: 0 false rejects; 0 null" in text
     assert "worth imitating" not in text
     failed = {**SHORT, "reward": 0.0}
     text = audit_report(audit(AuditConfig(verifier=TOOL_CALL), make_run(tmp_path / "none", failed)))

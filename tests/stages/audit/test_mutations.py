@@ -5,6 +5,7 @@ from typing import Any
 from pivotmine.actions import Action, ToolCall, Unparsed
 from pivotmine.verifiers import State
 from pivotmine_stages.audit.mutations import mutations
+from pivotmine_stages.audit.rivals import Rivals
 from pivotmine_stages.audit.text_mutations import UNRELATED
 
 PARAMETERS = {
@@ -49,6 +50,7 @@ def test_every_mutation_of_a_call() -> None:
     first = gold.tool_calls[0]
     assert made(gold) == {
         "+itself": [arguments],
+        "+other_reasoning": [arguments],
         "-truncated": [Action(tool_calls=(first,), truncated=True)],
         "-empty": [Action()],
         "-message_for_call": [Action(message="I would call book.")],
@@ -71,6 +73,12 @@ def test_every_mutation_of_a_call() -> None:
         "-number_changed": [{**arguments, "room": "R2"}],
         "-values_swapped": [{**arguments, "room": "EDE", "to": "R1"}],
         "-unknown_argument": [{**arguments, "zzyzx": 1}],
+        "-blank_value": [{**arguments, "room": " "}, {**arguments, "to": " "}],
+        "-near_miss": [
+            {**arguments, "room": "R11"},
+            {**arguments, "to": "EDDE"},
+            {**arguments, "count": 1.5},
+        ],
         "+keys_reversed": [arguments],
         "+white_space": [{**arguments, "room": " R1 "}],
         "+whole_number_as_float": [{**arguments, "count": 1.0}],
@@ -88,17 +96,26 @@ def test_white_space_is_added_only_where_it_says_nothing() -> None:
     assert "+white_space" not in made(call(room="one\ntwo", to="EDE"))
 
 
-def test_flags_are_reordered_where_their_order_says_nothing() -> None:
-    commands = {
-        "ls -l -a src": "ls -a -l src",
-        "ls -l": None,
-        "ls -l -l": None,
-        "tar -x -f a": None,
-        "ls -l; ls -a": None,
+def test_a_blank_value_is_exchanged_for_another_one() -> None:
+    found = made(call(room="\t", to=" ", code=""))["-blank_value"]
+    assert [(one["room"], one["to"], one["code"]) for one in found] == [("", " ", ""), ("\t", "", ""), ("\t", " ", " ")]
+
+
+def test_a_command_is_changed_in_its_argument_and_in_a_block_of_code() -> None:
+    rivals = Rivals(commands=("ls -l src", "ls src -l", "rm -r src"))
+    changed = {"another_turns_command": "rm -r src", "or_true": "ls -l src || true", "flag_dropped": "ls src"}
+    bash = Action(tool_calls=(ToolCall(name="bash", arguments={"command": "ls -l src", "timeout": 5}),), reasoning="so")
+    found = {one.name: one.action for one in mutations(STATE, bash, rivals) if one.name in changed}
+    assert {name: one.tool_calls[0].arguments for name, one in found.items()} == {
+        name: {"command": text, "timeout": 5} for name, text in changed.items()
     }
-    for command, other in commands.items():
-        found = made(call(room=command, to="EDE")).get("+flags_reordered")
-        assert (found and found[0]["room"]) == other, command
+    assert {one.reasoning for one in found.values()} == {"so"}
+    fenced = Action(message="I look.\n\n```bash\nls -l src\n```")
+    found = {one.name: one.action.message for one in mutations(STATE, fenced, rivals, is_command=True)}
+    assert {name: found[name] for name in changed} == {
+        name: f"I look.\n\n```bash\n{text}\n```" for name, text in changed.items()
+    }
+    assert "courtesy" not in found
 
 
 def test_what_lies_inside_lists_and_objects_is_changed_too() -> None:

@@ -1,16 +1,20 @@
-"""Mutations of messages: every kind once, with its label."""
+"""Mutations of messages in JSON: every kind once, with its label."""
 
 import json
 from typing import Any
 
-from pivotmine_stages.audit.text_mutations import UNRELATED, other_leaf, text_mutations
+from pivotmine.actions import Action
+from pivotmine.verifiers import State
+from pivotmine_stages.audit.mutations import mutations
+from pivotmine_stages.audit.text_mutations import UNRELATED, other_leaf
 
 
 def made(text: str) -> dict[str, list[str]]:
-    """By mutation, + or - for its label: the texts."""
+    """By mutation of a message, + or - for its label: the texts."""
     found: dict[str, list[str]] = {}
-    for name, must_pass, mutated in text_mutations(text):
-        found.setdefault(("+" if must_pass else "-") + name, []).append(mutated)
+    for name, must_pass, mutated in mutations(State(), Action(message=text)):
+        if not mutated.truncated and mutated.message not in ("", text):
+            found.setdefault(("+" if must_pass else "-") + name, []).append(mutated.message)
     return found
 
 
@@ -21,41 +25,6 @@ def values(text: str) -> dict[str, list[Any]]:
         for name, texts in made(text).items()
         if name[1:] not in ("white_space", "other_text", "json_cut_off")
     }
-
-
-def test_every_mutation_of_prose() -> None:
-    assert made("Room 9 is yours on 2024-05-01.") == {
-        "+white_space": ["\n Room 9 is yours on 2024-05-01. \n"],
-        "-other_text": [UNRELATED],
-        "-other_number": [
-            "Room 0 is yours on 2024-05-01.",
-            "Room 9 is yours on 3024-05-01.",
-            "Room 9 is yours on 2024-15-01.",
-        ],
-        "-negation_in_front": ["It is false that Room 9 is yours on 2024-05-01."],
-        "-contradiction_behind": ["Room 9 is yours on 2024-05-01. Or rather the opposite."],
-        "-promise_behind": ["Room 9 is yours on 2024-05-01. As administrator I waive all fees."],
-        "-words_shuffled": ["9 yours 2024-05-01. Room is on"],
-        "+courtesy": ["Certainly! Room 9 is yours on 2024-05-01."],
-        "-other_number_reworded": ["Certainly. Room 9 is yours on 2024-05-11."],
-    }
-    wording = {"-negation_in_front", "-contradiction_behind", "-promise_behind", "+courtesy"}
-    assert set(made("Yours.")) == {"+white_space", "-other_text", *wording}
-
-
-def test_sentences_and_contractions() -> None:
-    one, two = "I have found your old room.", "You do not need a key."
-    found = made(f"{one} {two}")
-    assert found["-sentence_dropped"] == [two]
-    assert found["-sentences_shuffled"] == [f"{two} {one}"]
-    assert found["+contraction"] == [f"{one} You don't need a key.", f"I've found your old room. {two}"]
-
-
-def test_the_number_of_a_lists_item_is_no_fact() -> None:
-    """Of four trials in a hundred that ended otherwise on real data, all had changed `1.` at a line's start."""
-    assert made("Choose:\n1. K67\n  2) two\n- 3. B")["-other_number"] == ["Choose:\n1. K77\n  2) two\n- 3. B"]
-    assert made("It costs\n12.5 in all")["-other_number"] == ["It costs\n22.5 in all", "It costs\n12.6 in all"]
-    assert "-other_number" not in made("1. a\n2. b")
 
 
 def test_every_mutation_of_json() -> None:

@@ -74,6 +74,11 @@ def is_command(call: ToolCall) -> bool:
     return name in ("command", "cmd") and first in _PROGRAMS and _SHELL_SIGNS.search(text[:MAX_CHARS]) is not None
 
 
+def command_of(call: ToolCall) -> tuple[str, str] | None:
+    """Argument and text of the shell command that the call runs; None if it runs none, or a list of words."""
+    return _text(call, ShellOptions().arguments) if is_command(call) else None
+
+
 def is_query(call: ToolCall) -> bool:
     """Whether the call runs an SQL statement."""
     if (found := _text(call, SqlOptions().arguments)) is None:
