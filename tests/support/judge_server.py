@@ -20,6 +20,7 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.models: Any = {"data": [{"id": "only"}]}
         self.say: Callable[[str, int], str | Said] = lambda question, number: "VERDICT: SAME"
         self.most_at_once = self.at_once = 0
         self.lock = threading.Lock()
@@ -27,7 +28,7 @@ class Server:
 
     def reply(self, path: str, body: dict[str, Any]) -> Said:
         if path == "/v1/models":
-            return 200, json.dumps({"data": [{"id": "only"}]}), {}
+            return 200, json.dumps(self.models), {}
         with self.lock:
             self.asked.append(body)
             number = len(self.asked)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pivotmine.errors import UserError
+from pivotmine.escape import inert
 from pivotmine.options import Option
 from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.engines.model_files import require_whole_files
@@ -164,8 +165,8 @@ def failed(request: Request, failure: str, detail: str) -> Reply:
 
 
 def one_line(words: str, limit: int = 300) -> str:
-    """Foreign words on one line, at most `limit` characters."""
-    line = " ".join(words.split())
+    """Foreign words on one line, at most `limit` characters, without anything that steers a terminal."""
+    line = inert(" ".join(words.split()))
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

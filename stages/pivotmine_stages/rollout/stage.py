@@ -180,7 +180,7 @@ def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | N
 
 def sound(reply: Reply) -> Reply:
     """The reply; a failure where the model answers with no numbers, for its samples would look like answers."""
-    if all(math.isfinite(math.fsum(sample.logprobs or ())) for sample in reply.samples):
+    if all(math.isfinite(logprob) for sample in reply.samples for logprob in sample.logprobs or ()):
         return reply
     return failed(reply.request, "engine_error", "log-probabilities that are no numbers: the weights may be broken")
 

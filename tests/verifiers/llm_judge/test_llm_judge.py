@@ -1,6 +1,7 @@
 """The judge asks a real HTTP server in a thread of this process; only what the server says is made up."""
 
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -163,6 +164,33 @@ def test_no_key_is_sent_where_none_is_set(server: Server, monkeypatch: pytest.Mo
 def test_the_only_model_of_a_server_needs_no_name(server: Server) -> None:
     assert verdict(server, model="").reward == 1.0
     assert [body["model"] for body in server.asked] == ["only", "only"]
+
+
+@pytest.mark.parametrize(
+    "models", [5, "m", {"0": "m"}, [3], [{"id": 3}], [{"id": ["m"]}], [{"name": "m"}], [], [{"id": "a"}, {"id": "b"}]]
+)
+def test_a_model_list_that_names_no_single_model_is_null(server: Server, models: Any) -> None:
+    server.models = {"data": models}
+    assert verdict(server, model="").reward is None
+    with pytest.raises(UserError, match=r"gives no verdict: option model is empty, and the server offers \d models"):
+        make_spec("judge", {"base_url": server.url}).check_server()
+    assert server.asked == []
+
+
+def test_a_server_that_does_not_speak_http_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_say_garbage, args=(listening,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(UserError, match="gives no verdict: BadStatusLine"):
+            make_spec("judge", {"base_url": url, "model": "m"}).check_server()
+        thread.join()
+
+
+def _say_garbage(listening: socket.socket) -> None:
+    with listening.accept()[0] as connection:
+        connection.recv(1 << 16)
+        connection.sendall(b"SSH-2.0 welcome\r\n\r\n")
 
 
 def test_a_question_is_asked_once(server: Server) -> None:

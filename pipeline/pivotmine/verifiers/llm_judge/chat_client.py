@@ -7,6 +7,7 @@ Safe to call from many threads. Redirects are not followed: the key would go wit
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -85,7 +86,8 @@ class ChatClient:
             if not self._only_model:
                 served = self._repeat(lambda: self._fetch("/models", None))
                 data = served.get("data") if isinstance(served, dict) else None
-                names = [str(model.get("id")) for model in data or [] if isinstance(model, dict)]
+                models = [model for model in data if isinstance(model, dict)] if isinstance(data, list) else []
+                names = [model["id"] for model in models if isinstance(model.get("id"), str)]
                 if len(names) != 1:
                     raise ChatError(f"option model is empty, and the server offers {len(names)} models")
                 self._only_model = names[0]
@@ -128,7 +130,7 @@ class ChatClient:
                     raise _Again(f"status {error.code}", _seconds(error.headers.get("Retry-After"))) from None
                 said = error.read(200).decode(errors="replace")
                 raise ChatError(f"status {error.code}: {said}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise _Again(f"{type(error).__name__}: {error}") from None
         try:
             return json.loads(reply[:MAX_REPLY_BYTES])

@@ -33,7 +33,7 @@ from pivotmine import strict_json
 from pivotmine.errors import UserError
 from pivotmine.sampling.settings import Prefilled
 from pivotmine_stages.engines.openai.fleet import Fleet, Server, pause_s
-from pivotmine_stages.engines.openai.replies import Trouble, put_together, read_reply
+from pivotmine_stages.engines.openai.replies import ServedModel, Trouble, put_together, read_models, read_reply
 from pivotmine_stages.engines.options import (
     EngineOptions,
     failed,
@@ -48,6 +48,8 @@ from pivotmine_stages.engines.protocol import Reply, Request
 
 START_TIMEOUT_S = 15.0
 """For a server's list of models."""
+LONGEST_WAIT_S = 3600.0
+"""A server that asks for more patience is asked again then."""
 LOOK_AGAIN_S = 1.0
 """A request without a server looks for one that often."""
 
@@ -140,9 +142,9 @@ class OpenAIEngine:
         if server.client is None:
             server.client = _client(server.url, self._options)
         served = await _served(server.client, self._options)
-        server.fields = _fields(self._options, is_vllm=served.get("owned_by") == "vllm")
-        server.model = served["id"]
-        self.max_model_len = smaller(self.max_model_len, served.get("max_model_len"))
+        server.fields = _fields(self._options, is_vllm=served.owned_by == "vllm")
+        server.model = served.id
+        self.max_model_len = smaller(self.max_model_len, served.max_model_len or None)
 
     async def _probe(self, server: Server) -> None:
         try:
@@ -217,18 +219,18 @@ class OpenAIEngine:
             raise Trouble(words) from None
         try:
             # The lenient parser: one odd character in one sample must not cost the others.
-            reply = read_reply(request, json.loads(body))
+            reply = read_reply(request, json.loads(body.decode("utf-8", "replace")))
             if self._options.sampling.temperature == 0:
                 samples = for_all_indices(request, self._options.sampling, reply.samples)
                 reply = replace(reply, request=request, samples=samples)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            words = f"the server's reply cannot be read: {error!r}"
+        except (ValueError, RecursionError) as error:
+            words = f"the server's reply cannot be read: {error}"
             self._fleet.failed(server, one_line(words))
             raise Trouble(words) from None
         self._fleet.answered(server)
         return reply
 
-    async def _post(self, server: Server, request: Request) -> str:
+    async def _post(self, server: Server, request: Request) -> bytes:
         assert server.fields is not None, server.url
         drawn = num_drawn(request, self._options.sampling)
         fields: dict[str, Any] = {"model": server.model, "n": drawn, **server.fields}
@@ -241,7 +243,8 @@ class OpenAIEngine:
             if request.tools:
                 fields |= {"tools": request.tools, "tool_choice": "auto"}
             response = await server.client.chat.completions.with_raw_response.create(**fields)
-        return response.text
+        # Not its text: a header may name an encoding that is none.
+        return response.content
 
 
 def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
@@ -253,34 +256,37 @@ def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
     )
 
 
-async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> dict[str, Any]:
+async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedModel:
     """The server's own description of the model to be sampled."""
     url = str(client.base_url)
     try:
         impatient = client.with_options(timeout=START_TIMEOUT_S)
         response: Any = await impatient.models.with_raw_response.list()
-        models = {str(model["id"]): model for model in strict_json.loads(response.text)["data"]}
+        models = read_models(strict_json.loads(response.content))
     except openai.APIStatusError as error:
         kind = _NoAnswer if error.status_code >= 500 else UserError
         hint = "; add /v1 to the address" if error.status_code == 404 and not url.rstrip("/").endswith("/v1") else ""
         raise kind(f"server {url}: {one_line(error.message)}{hint}") from None
     except openai.OpenAIError:
         raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"server {url}: /models is no OpenAI model list; does the address end in /v1?") from None
+    except (ValueError, RecursionError) as error:
+        words = f"/models is no OpenAI model list; does the address end in /v1? ({one_line(str(error))})"
+        raise UserError(f"server {url}: {words}") from None
     wanted = options.served_model or (options.model if options.model in models else None)
     if wanted is None and len(models) == 1:
         wanted = next(iter(models))
     if wanted not in models:
-        words = ", ".join(list(models)[:10]) or "nothing"
+        words = one_line(", ".join(list(models)[:10]) or "nothing")
         raise UserError(f"server {url}: name the served model ({wanted or 'none named'}); it serves {words}")
     return _with_limit(models[wanted], models)
 
 
-def _with_limit(model: dict[str, Any], models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _with_limit(model: ServedModel, models: dict[str, ServedModel]) -> ServedModel:
     """vLLM tells an adapter's context only at its base model."""
-    parent = models.get(str(model.get("parent")), {})
-    return model if model.get("max_model_len") else {**model, "max_model_len": parent.get("max_model_len")}
+    parent = models.get(model.parent or "")
+    if model.max_model_len or parent is None:
+        return model
+    return model.model_copy(update={"max_model_len": parent.max_model_len})
 
 
 def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
@@ -312,9 +318,13 @@ def _may_pass(status_code: int) -> bool:
 
 
 def _retry_after_s(header: str | None) -> float:
-    """`Retry-After`, in seconds or as a date, as seconds from now; 0 where there is none."""
+    """`Retry-After`, in seconds or as a date, as seconds from now, at most an hour; 0 where none can be read."""
     try:
-        return max(0.0, float(header or 0))
+        wait_s = float(header or 0)
     except ValueError:
-        date = email.utils.parsedate_tz(header)
-        return 0.0 if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+        try:
+            date = email.utils.parsedate_tz(header)
+            wait_s = 0.0 if date is None else email.utils.mktime_tz(date) - time.time()
+        except (ValueError, TypeError, OverflowError):
+            wait_s = 0.0
+    return min(wait_s, LONGEST_WAIT_S) if wait_s > 0 else 0.0

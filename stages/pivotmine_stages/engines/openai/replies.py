@@ -1,9 +1,16 @@
-"""What a server's answer holds: samples, or the reason why it holds none; never an empty one that looks drawn."""
+"""What a server's answers hold: samples and model lists, or the reason why not; never an empty sample that looks drawn.
+
+A server is not trusted: every field that is used is checked by type and range here, before anything else reads it. One
+that is wrong makes the whole reply unreadable, and its state a reject; nothing of it reaches a table.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pivotmine import strict_json
 from pivotmine_stages.engines.options import one_line
@@ -14,6 +21,122 @@ FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
 
 TRANSIENT_ENDS = ("abort", "error")
 """A request whose samples all ended so is sent again: the server was shutting down, or ran into trouble."""
+
+MAX_INT = 2**31 - 1
+"""What the columns of `rollouts` hold."""
+
+
+def _storable(text: Any) -> Any:
+    """Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
+
+
+_Text = Annotated[str, BeforeValidator(_storable)]
+_Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+_Logprob = Annotated[float, Field(le=0.01)]
+"""Rounding may lift one a little above 0; a server that tells raw logits lifts them far above. What is not finite is
+`rollout`'s to reject, with words of its own."""
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True, frozen=True)
+
+
+class _Function(_Checked):
+    name: _Text | None = None
+    arguments: _Text | dict[str, Any] | None = None
+
+
+class _Call(_Checked):
+    function: _Function | None = None
+
+
+class _Message(_Checked):
+    content: _Text | None = None
+    reasoning: _Text | None = None
+    reasoning_content: _Text | None = None
+    refusal: _Text | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+
+
+class _Token(_Checked):
+    logprob: _Logprob
+
+
+class _Logprobs(_Checked):
+    token_logprobs: list[_Logprob | None] | None = None
+    content: list[_Token] | None = None
+
+    def of_tokens(self) -> list[float] | None:
+        """Of completions or of chat; None where the server does not tell all of them."""
+        found = self.token_logprobs
+        if found is None:
+            found = [token.logprob for token in self.content or ()]
+        known = [logprob for logprob in found if logprob is not None]
+        return known if len(known) == len(found) else None
+
+
+class _Choice(_Checked):
+    index: _Count
+    finish_reason: _Text | None
+    text: _Text | None = None
+    message: _Message | None = None
+    token_ids: list[_Count] | None = None
+    logprobs: _Logprobs | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> _Choice:
+        if self.text is None and self.message is None:
+            raise ValueError("neither text nor message")
+        return self
+
+
+class _PromptDetails(_Checked):
+    cached_tokens: _Count | None = None
+
+
+class _Usage(_Checked):
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Body(_Checked):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class ServedModel(_Checked):
+    """An entry of `/v1/models`."""
+
+    id: _Text
+    owned_by: _Text | None = None
+    parent: _Text | None = None
+    """The base model of an adapter."""
+    max_model_len: _Count | None = None
+    """Prompt and reply together, in tokens; 0 or None: not told."""
+
+
+class _ModelList(_Checked):
+    data: list[ServedModel]
+
+
+C = TypeVar("C", bound=_Checked)
+
+
+def _checked(kind: type[C], body: Any) -> C:
+    """The body, whose fields have their types and ranges; ValueError that names the first one that has not."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(one_line(f"{place}: {first['msg']}" if place else str(first["msg"]))) from None
+
+
+def read_models(body: Any) -> dict[str, ServedModel]:
+    """The models of a server by their ids; ValueError where that is no model list."""
+    return {model.id: model for model in _checked(_ModelList, body).data}
 
 
 class Trouble(Exception):
@@ -28,22 +151,24 @@ def read_reply(request: Request, body: Any) -> Reply:
     """The samples of a reply, and why some are missing; Trouble where all of them were broken off.
 
     A server may give fewer answers than were asked for: the reply's request is cut to the samples that it answered.
-    Answers beyond those are left.
+    Answers beyond those are left. ValueError where a field has not its type or range.
     """
-    choices = sorted(body["choices"], key=lambda choice: choice["index"])[: len(request.sample_indices)]
-    usage = body.get("usage") or {}
-    request = replace(request, sample_indices=request.sample_indices[: len(choices)])
+    read = _checked(_Body, body)
+    pairs = sorted(zip(read.choices, body["choices"], strict=True), key=lambda pair: pair[0].index)
+    pairs = pairs[: len(request.sample_indices)]
+    usage = read.usage or _Usage()
+    request = replace(request, sample_indices=request.sample_indices[: len(pairs)])
     kept = [
-        choice["finish_reason"] in FINISH_REASONS and _is_drawn(choice, usage.get("completion_tokens"))
-        for choice in choices
+        choice.finish_reason in FINISH_REASONS and _is_drawn(choice, raw.get("message"), usage.completion_tokens)
+        for choice, raw in pairs
     ]
-    answers = list(zip(request.sample_indices, choices, kept, strict=True))
-    samples = tuple(_sample(index, choice) for index, choice, is_kept in answers if is_kept)
-    details = usage.get("prompt_tokens_details") or {}
-    reply = Reply(request=request, samples=samples, num_cached_tokens=details.get("cached_tokens"))
-    if choices and all(kept):
+    answers = list(zip(request.sample_indices, pairs, kept, strict=True))
+    samples = tuple(_sample(index, choice, raw.get("message")) for index, (choice, raw), is_kept in answers if is_kept)
+    details = usage.prompt_tokens_details or _PromptDetails()
+    reply = Reply(request=request, samples=samples, num_cached_tokens=details.cached_tokens)
+    if pairs and all(kept):
         return reply
-    reasons = sorted({str(choice["finish_reason"]) for _, choice, is_kept in answers if not is_kept})
+    reasons = sorted({str(choice.finish_reason) for _, (choice, _), is_kept in answers if not is_kept})
     ended = ", ".join(reasons) or "no sample at all"
     words = f"the server ended with {ended}{' and generated nothing' if {*reasons} & {*FINISH_REASONS} else ''}"
     if not samples and all(reason in TRANSIENT_ENDS for reason in reasons):
@@ -58,39 +183,28 @@ def put_together(request: Request, replies: list[Reply]) -> Reply:
     return replace(failure, request=request, samples=samples, num_cached_tokens=replies[0].num_cached_tokens)
 
 
-def _is_drawn(choice: dict[str, Any], num_completion_tokens: int | None) -> bool:
+def _is_drawn(choice: _Choice, message: Mapping[str, Any] | None, num_completion_tokens: int | None) -> bool:
     """Whether the model said something, be it the end of its turn: some servers answer with an empty completion where
     they could not sample, as on a prompt that fills the context."""
-    message: dict[str, Any] = choice.get("message") or {}
-    said = choice.get("text") or any(value for key, value in message.items() if key != "role")
-    if said or choice.get("token_ids") is not None:
-        return bool(said or choice["token_ids"])
-    return choice["finish_reason"] != "length" and bool(num_completion_tokens)
+    said = choice.text or any(value for key, value in (message or {}).items() if key != "role")
+    if said or choice.token_ids is not None:
+        return bool(said or choice.token_ids)
+    return choice.finish_reason != "length" and bool(num_completion_tokens)
 
 
-def _sample(sample_index: int, choice: dict[str, Any]) -> Sample:
-    message: dict[str, Any] | None = choice.get("message")
-    text = choice["text"] if message is None else message.get("content") or ""
-    token_ids: list[int] | None = choice.get("token_ids")
-    logprobs = _token_logprobs(choice.get("logprobs") or {})
+def _sample(sample_index: int, choice: _Choice, message: Mapping[str, Any] | None) -> Sample:
+    """message: as the server wrote it; `choice.message` is what was checked of it."""
+    text = choice.text if choice.message is None else choice.message.content
+    token_ids = choice.token_ids
+    logprobs = choice.logprobs.of_tokens() if choice.logprobs else None
     said = {key: value for key, value in (message or {}).items() if value is not None}
+    assert choice.finish_reason in FINISH_REASONS, choice.finish_reason
     return Sample(
         sample_index=sample_index,
-        text=_storable(text),
+        text=text or "",
         token_ids=token_ids,
-        logprobs=logprobs if token_ids is not None and len(logprobs) == len(token_ids) else None,
-        finish_reason=FINISH_REASONS[choice["finish_reason"]],
+        logprobs=logprobs if token_ids is not None and logprobs and len(logprobs) == len(token_ids) else None,
+        finish_reason=FINISH_REASONS[choice.finish_reason],
         num_tokens=None if token_ids is None else len(token_ids),
         message=None if message is None else _storable(strict_json.dumps(said)),
     )
-
-
-def _token_logprobs(logprobs: dict[str, Any]) -> list[float]:
-    if "token_logprobs" in logprobs:  # completions
-        return logprobs["token_logprobs"]
-    return [token["logprob"] for token in logprobs.get("content") or ()]  # chat
-
-
-def _storable(text: str) -> str:
-    """Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from engine_fixtures import OddServer
 
 from pivotmine.errors import UserError
 from pivotmine.sampling.settings import Sampling
@@ -110,49 +109,6 @@ def test_no_server_is_a_user_error(opened: Opened, free_port: int) -> None:
         opened("openai")
     with pytest.raises(UserError, match="choose completions or chat"):
         opened("openai", base_urls=("http://127.0.0.1:1/v1",), api="responses")
-
-
-@dataclass
-class OddServer:
-    """Answers every POST with the next of `answers`, and then with the last one for ever."""
-
-    address: str
-    answers: list[tuple[int, Any]] = field(default_factory=list[Any])
-    asked: list[dict[str, Any]] = field(default_factory=list[Any])
-    models: Any = None
-
-
-@pytest.fixture
-def odd_server() -> Iterator[OddServer]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/v1/models"
-            self._say(200 if found else 404, odd.models if found else {"detail": "Not Found"})
-
-        def do_POST(self) -> None:
-            odd.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self._say(*(odd.answers.pop(0) if len(odd.answers) > 1 else odd.answers[0]))
-
-        def _say(self, status: int, body: Any) -> None:
-            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Retry-After", "0.01")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        odd = OddServer(address=f"http://127.0.0.1:{server.server_port}/v1")
-        odd.models = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "us"}]}
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield odd
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
