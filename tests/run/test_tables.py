@@ -41,6 +41,7 @@ def test_varying_json_is_never_a_struct() -> None:
 def test_every_outcome_has_a_count_in_profiles() -> None:
     assert [name for name in tables.PROFILES.names if name.startswith("num_")] == [
         "num_samples",
+        "num_pending",
         "num_scored",
         *(f"num_{outcome}" for outcome in Outcome),
     ]

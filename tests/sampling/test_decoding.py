@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,24 @@ def test_any_end_of_turn_token_ends_a_row_and_only_that_row() -> None:
         length = 40 if end is None else end + 1
         assert after.token_ids == before.token_ids[:length]
         assert after.finish_reason == ("length" if end is None else "stop")
+
+
+def test_a_sample_that_goes_on_from_its_tokens_is_the_one_that_a_larger_budget_draws() -> None:
+    """Token for token: its random numbers go on behind those that drew the tokens, which must not draw twice."""
+    model, ends = _model("full attention"), frozenset(range(0, 97, 20))
+    draws = [Draw(prompt=0, max_new_tokens=12, seed=seed) for seed in range(60)]
+    whole = decode(model, PROMPTS[:1], draws, sampling=Sampling(), eos_ids=ends)
+    cut = decode(
+        model, PROMPTS[:1], [replace(draw, max_new_tokens=3) for draw in draws], sampling=Sampling(), eos_ids=ends
+    )
+    open_seeds = [draw.seed for draw, one in zip(draws, cut, strict=True) if one.finish_reason == "length"]
+    assert 20 < len(open_seeds) < 60
+    prompts = [PROMPTS[0] + cut[seed].token_ids for seed in open_seeds]
+    rest = [Draw(prompt=i, max_new_tokens=9, seed=seed, num_drawn=3) for i, seed in enumerate(open_seeds)]
+    for seed, one in zip(open_seeds, decode(model, prompts, rest, sampling=Sampling(), eos_ids=ends), strict=True):
+        assert cut[seed].token_ids + one.token_ids == whole[seed].token_ids
+        assert one.finish_reason == whole[seed].finish_reason
+        assert cut[seed].logprobs + one.logprobs == pytest.approx(whole[seed].logprobs, abs=1e-4)
 
 
 def test_a_model_that_returns_nan_is_told() -> None:

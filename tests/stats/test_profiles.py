@@ -32,7 +32,7 @@ def profiles(rewards: dict[str, list[tuple[float | None, Outcome]]], shuffle: in
         {"state_id": pl.String, "num_samples": pl.Int32, "gate": pl.String},
         orient="row",
     )
-    table = profile(scores, states, policy_id="p", verifier_id="v")
+    table = profile(scores, states, policy_id="p", verifier_id="v", budget=64)
     assert table.schema == PROFILES
     return table.to_pylist()
 
@@ -44,7 +44,9 @@ def expected(state: str, samples: list[tuple[float | None, Outcome]]) -> dict[st
         "verifier_id": "v",
         "state_id": state,
         "gate": "correct",
+        "budget": 64,
         "num_samples": len(samples),
+        "num_pending": 0,
         "num_scored": len(scored),
         "mean": pytest.approx(statistics.fmean(scored), abs=1e-12) if scored else None,
         "variance": pytest.approx(statistics.pvariance(scored), abs=1e-12) if scored else None,

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pivotmine.run.outcomes import Outcome
 
-FORMAT = 2
+FORMAT = 3
 """Version of the tables and of the rules for ids that this code writes. Runs without `run.json` have format 1."""
 STATISTICS: dict[str, Callable[[ModuleType], Any]] = {}
 """Columns of `profiles` that follow from a state's rows of `scores`: each gives the polars aggregate over them.
@@ -168,6 +168,18 @@ ROLLOUTS = pa.schema(
         _column(
             "reward", _FLOAT, "the reward that came with recorded data, for the verifier `recorded`; null: none did"
         ),
+        _column(
+            "budget",
+            _INT,
+            "token budget that the sample was drawn under; rows without one have `first_budget` of `policy.json`, if any",
+            since=3,
+        ),
+        _column(
+            "continues",
+            _INT,
+            "budget of the row of the same sample whose tokens this one begins with; rows drawn from the prompt have none",
+            since=3,
+        ),
     ]
 )
 SCORES = pa.schema(
@@ -180,6 +192,7 @@ SCORES = pa.schema(
         _column("reward", _FLOAT, "in [0, 1]; null: the machinery failed"),
         _column("detail", _STRING, "one line for a person; null: nothing to add"),
         _column("action", _STRING, "the sample as an action, JSON"),
+        _column("budget", _INT, "as in `rollouts`: a sample has a row for each of its budgets", since=3),
     ]
 )
 PROFILES = pa.schema(
@@ -188,7 +201,9 @@ PROFILES = pa.schema(
         _column("verifier_id", _STRING, "verifier with its version and options"),
         _column("state_id", _STRING, "the state"),
         _column("gate", _STRING, "`correct`: a demonstration passes the verifier; else the first one's outcome, or `no_verifier`"),
-        _column("num_samples", _INT, "samples drawn"),
+        _column("budget", _INT, "token budget of the profile: a longer sample counts as truncated; profiles without one are of `first_budget`, as in `rollouts`", since=3),
+        _column("num_samples", _INT, "samples drawn, the pending ones included"),
+        _column("num_pending", _INT, "samples that a smaller budget cut and that `rollout` can continue; no statistic counts them", since=3, absent=0),
         # The sum of floats depends on their order, and polars' order on the number of threads: hence `sort`.
         _statistic("num_scored", _INT, "samples with a reward that is not null; 0 where the gate fails", lambda pl: pl.col("reward").count()),
         _statistic("mean", _FLOAT, "mean reward; null: nothing scored", lambda pl: pl.col("reward").sort().mean()),

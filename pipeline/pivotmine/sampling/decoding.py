@@ -34,6 +34,8 @@ class Draw:
     """Token budget, at least 1."""
     seed: int
     """Seeds its random numbers, one a token: the sample does not depend on its batch."""
+    num_drawn: int = 0
+    """Tokens of the sample at the end of its prompt: the random numbers go on behind theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def decode(
     divided by the temperature, as TRL computes them, in place of the unmodified ones.
     """
     room = max(draw.max_new_tokens for draw in draws)
-    uniforms_NT = np.stack([np.random.Generator(np.random.Philox(d.seed)).random(room) for d in draws])
+    uniforms_NT = np.stack([_uniforms(draw, room) for draw in draws])
     batch = _Batch(model, prompts, room)
     logits_RV = batch.prefill(read)
     drawn = [Drawn(token_ids=[], logprobs=[], finish_reason="length") for _ in draws]
@@ -90,6 +92,12 @@ def decode(
         rows = batch.grow([(row, token) for _, row, token in going_on])
         logits_RV = batch.step()
     return drawn
+
+
+def _uniforms(draw: Draw, room: int) -> np.ndarray[Any, Any]:
+    """The sample's random numbers for its next `room` tokens."""
+    numbers = np.random.Generator(np.random.Philox(draw.seed)).random(draw.num_drawn + room)
+    return numbers[draw.num_drawn :]
 
 
 def pick(

@@ -27,12 +27,16 @@ POSTERIOR_COLUMNS = (
 """What depends on the whole run; null until `with_posteriors` fills it."""
 
 
-def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verifier_id: str) -> pa.Table:
-    """The `profiles` rows of one policy under one verifier, ordered by state_id.
+def profile(
+    scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verifier_id: str, budget: int | None = None
+) -> pa.Table:
+    """The `profiles` rows of one policy under one verifier and token budget, ordered by state_id.
 
-    scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples and gate of every sampled state,
-    including those without scores.
+    scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples, num_pending (absent: 0) and
+    gate of every sampled state, including those without scores.
     """
+    if "num_pending" not in states.columns:
+        states = states.with_columns(num_pending=pl.lit(0))
     types = pl.DataFrame(PROFILES.empty_table()).schema
     aggregates = [aggregate(pl).cast(types[name]).alias(name) for name, aggregate in STATISTICS.items()]
     counts = [name for name in STATISTICS if types[name].is_integer()]
@@ -45,6 +49,7 @@ def profile(scores: pl.DataFrame, states: pl.DataFrame, *, policy_id: str, verif
             reward_class=_reward_class(),
             policy_id=pl.lit(policy_id),
             verifier_id=pl.lit(verifier_id),
+            budget=pl.lit(budget),
             **{name: pl.lit(None) for name in POSTERIOR_COLUMNS},
         )
         .sort("state_id")

@@ -171,10 +171,9 @@ def one_line(words: str, limit: int = 300) -> str:
 
 
 def token_budget(request: Request, sampling: Sampling, max_model_len: int | None) -> int:
-    """Tokens that a sample of this request may have."""
-    if max_model_len is None:
-        return sampling.max_new_tokens
-    return min(sampling.max_new_tokens, max_model_len - len(request.prompt_ids))
+    """Tokens that may be drawn for a sample of this request: what its stored tokens leave of the budget."""
+    left = sampling.max_new_tokens - request.num_continued
+    return left if max_model_len is None else min(left, max_model_len - len(request.prompt_ids))
 
 
 def num_drawn(request: Request, sampling: Sampling) -> int:

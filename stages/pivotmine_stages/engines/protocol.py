@@ -33,12 +33,20 @@ class Request:
     """The rendered prompt, token for token; empty where a chat server does the rendering."""
     sample_indices: tuple[int, ...]
     """Which samples of the state to draw: all K at first, the missing ones after an interruption."""
+    num_continued: int = 0
+    """So many tokens at the end of `prompt_ids` belong to the samples, which a smaller budget cut. The reply has only
+    the tokens behind them, within what they leave of the budget."""
     trajectory_id: str = ""
     """Whose prefixes it shares: its requests go to one server or worker. Empty: no other's."""
     messages: list[dict[str, Any]] | None = None
     """The state as OpenAI messages: only chat mode reads it."""
     tools: list[dict[str, Any]] | None = None
     """The state's tools in OpenAI form: only chat mode reads it."""
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...]]:
+        """Tells the requests in flight apart: a state has several where samples are continued."""
+        return self.state_id, self.sample_indices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,11 @@ def _never(_: EngineOptions) -> bool:
     return False
 
 
+def always(_: EngineOptions) -> bool:
+    """Whatever the options are."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """What an engine is; each engine's package ends with its `ENGINE`."""
@@ -115,6 +128,8 @@ class EngineSpec:
     """Whether the weights are on a server: they cannot be hashed, and the policy needs a name and a server's URL."""
     renders: Callable[[EngineOptions], bool] = _never
     """Whether the engine renders messages itself and takes no token ids, with these options."""
+    can_continue: Callable[[EngineOptions], bool] = _never
+    """Whether it continues a sample from its token ids (`Request.num_continued`), with these options."""
     can_prefill: bool = True
     """Whether it gives the log-probabilities of given tokens (`Engine.prefill`)."""
     can_be_replica: bool = False

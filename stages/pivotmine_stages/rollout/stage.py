@@ -190,7 +190,7 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
         turn, prompt = work.in_flight.pop(reply.request.state_id)
         if reply.failure:
             work.reject(reply.failure, turn, reply.detail)
-        work.parts.add(_rows(work.record, reply, prompt))
+        work.parts.add(_rows(work, reply, prompt))
         tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
         work.counts.update(
             states=bool(reply.samples),
@@ -204,14 +204,15 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
         shown.advance(states=1, tokens=tokens)
 
 
-def _rows(record: PolicyRecord, reply: Reply, prompt: Prompt | None) -> Rows:
+def _rows(work: _Work, reply: Reply, prompt: Prompt | None) -> Rows:
     of_state = {
-        "policy_id": record.policy_id,
+        "policy_id": work.record.policy_id,
         "state_id": reply.request.state_id,
         "num_prompt_tokens": len(prompt.token_ids) if prompt else None,
         "num_cached_tokens": reply.num_cached_tokens,
         "opened_reasoning": prompt.opened_reasoning if prompt else False,
         "prompt_hash": hash_token_ids(prompt.token_ids) if prompt else None,
+        "budget": work.config.policy.engine.sampling.max_new_tokens,
     }
     # Not `asdict`: it copies every token, while the engine waits.
     return [{**of_state, **{name: getattr(sample, name) for name in _OF_SAMPLE}} for sample in reply.samples]

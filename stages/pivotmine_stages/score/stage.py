@@ -46,6 +46,8 @@ from pivotmine_stages.score.options import ScoreConfig
 
 # Starting a process costs more than scoring this many samples.
 SAMPLES_WORTH_PROCESSES = 20_000
+_KEY = ("sample_index", "budget")
+"""Columns that, with the state, name a row of `rollouts` and its row of `scores`."""
 _SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
 """Columns of `rollouts` that decide what the action is, and the reward that was recorded with it."""
 
@@ -114,7 +116,8 @@ def _score(
         {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
         schema={"state_id": pl.String, "gate": pl.String},
     )
-    table = profile(scores, sampled.join(gate, on="state_id", how="left"), **identity)
+    ids = (record.policy_id, config.verifier.verifier_id)
+    table = profile(scores, sampled.join(gate, on="state_id", how="left"), policy_id=ids[0], verifier_id=ids[1])
     profiles = with_posteriors(run, turns, pl.DataFrame(table))
     rundir.write_table(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
     rejects = list(_rejects(turns, gates, profiles))
@@ -167,9 +170,9 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     """Score one part. States that fail the gate get no verdicts."""
     judges = _judges(run, part)
     # Policies repeat themselves: equal samples of a state are read and judged once.
-    samples = rundir.scan(run, "rollouts", [part.source]).select("state_id", "sample_index", *_SAMPLE).collect()
+    samples = rundir.scan(run, "rollouts", [part.source]).select("state_id", *_KEY, *_SAMPLE).collect()
     distinct = samples.filter(pl.col("state_id").is_in(list(judges)))
-    distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg("sample_index")
+    distinct = distinct.group_by("state_id", *_SAMPLE, maintain_order=True).agg(*_KEY)
     waiting = {state_id: gate.verifier.num_waiting for state_id, gate in part.gates.items() if gate.verifier}
     questions = [
         _judge_call(sample, parser, part.gates[state_id].state, judges[state_id], waiting[state_id])
@@ -177,7 +180,7 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     ]
     rows = [_verdict_row(*pair) for pair in zip(judge_all(questions), questions, strict=True)]
     columns = pl.DataFrame(rows, schema=_VERDICT, orient="row")
-    scores = distinct.select("state_id", "sample_index").hstack(columns).explode("sample_index")
+    scores = distinct.select("state_id", *_KEY).hstack(columns).explode(*_KEY)
     scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
     rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
 

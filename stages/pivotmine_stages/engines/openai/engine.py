@@ -223,6 +223,8 @@ class OpenAIEngine:
             if self._options.sampling.temperature == 0:
                 samples = for_all_indices(request, self._options.sampling, reply.samples)
                 reply = replace(reply, request=request, samples=samples)
+            if request.num_continued and any(sample.token_ids is None for sample in reply.samples):
+                return failed(request, "engine_error", "this server returns no token ids, and continuing needs them")
         except (ValueError, RecursionError) as error:
             words = f"the server's reply cannot be read: {error}"
             self._fleet.failed(server, one_line(words))

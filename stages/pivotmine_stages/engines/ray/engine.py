@@ -100,9 +100,9 @@ class RayEngine:
         """Draw every request's samples; replies come a block at a time."""
         blocks = whole_trajectories(requests, self._options.states_per_block)
         for _, block, replies in self._answered(blocks):
-            asked = {request.state_id: request for request in block}
+            asked = {request.key: request for request in block}
             for reply in replies:
-                yield replace(reply, request=asked[reply.request.state_id])
+                yield replace(reply, request=asked[reply.request.key])
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         """What the model says of given tokens, the sequences shared out among the workers."""

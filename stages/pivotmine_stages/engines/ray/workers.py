@@ -138,7 +138,7 @@ class Worker:
         threading.Thread(target=self._sample, name="sampling", daemon=True).start()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`block`: its number; `answers`, pickled: its replies, each with a request of which only the state is left, or
+        """`block`: its number; `answers`, pickled: its replies, each with a request of which only the key is left, or
         what is said of each of its sequences, or an exception, the user's or a bug."""
         (number,) = batch["block"].tolist()
         block, num_starts = ray.get(self._ledger.take.remote(number))
@@ -218,5 +218,5 @@ def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
 
 
 def _named(request: Request) -> Request:
-    """The state alone: the driver has the rest."""
+    """Its key alone: the driver has the rest."""
     return Request(state_id=request.state_id, prompt_ids=[], sample_indices=request.sample_indices)

@@ -2,9 +2,9 @@
 
 A state is prefilled once, from where its prompt leaves the one before, its cache is copied for each of its samples,
 several states are decoded side by side, and finished rows leave the batch. Every sample has random numbers of its own,
-from (seed, state, sample index): it is the same whatever shares its batch, so an interrupted run and an undisturbed one
-hold the same contents (up to rounding: another batch shape may change the last digit of a logit, in bfloat16 on a GPU
-more often than in float32).
+from (seed, state, sample index), one a token: it is the same whatever shares its batch and however often its budget
+grew. So an interrupted run and an undisturbed one hold the same contents (up to rounding: another batch shape may
+change the last digit of a logit, in bfloat16 on a GPU more often than in float32).
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ class TransformersEngine:
                 prompt=place,
                 max_new_tokens=token_budget(request, options.sampling, self.max_model_len),
                 seed=derive_seed(options.seed, request.state_id, index),
+                num_drawn=request.num_continued,
             )
             for place, request in enumerate(batch)
             for index in request.sample_indices

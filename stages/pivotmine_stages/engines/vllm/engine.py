@@ -153,7 +153,9 @@ class VllmEngine:
 
     def _params(self, request: Request) -> SamplingParams:
         sampling = self._options.sampling
-        seed = derive_seed(self._options.seed, request.state_id, request.sample_indices)
+        # The random numbers that drew the stored tokens must not draw those behind them too.
+        continued = (request.num_continued,) if request.num_continued else ()
+        seed = derive_seed(self._options.seed, request.state_id, request.sample_indices, *continued)
         return SamplingParams(
             n=num_drawn(request, sampling),
             temperature=sampling.temperature,

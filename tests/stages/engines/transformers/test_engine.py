@@ -68,6 +68,32 @@ def test_the_token_budget_ends_a_sample(opened: Callable[..., Any], ask: Ask) ->
     assert {(sample.finish_reason, sample.num_tokens) for sample in reply.samples} == {("length", 5)}
 
 
+def test_samples_are_continued_from_their_tokens_within_the_whole_budget(
+    opened: Callable[..., Any], transformers_engine: Engine, ask: Ask, coin_prompt: list[int]
+) -> None:
+    whole = _samples(list(transformers_engine.sample([ask("coin", tuple(range(12)))])))
+    with opened("transformers", sampling=Sampling(max_new_tokens=14)) as engine:
+        (cut,) = engine.sample([ask("coin", tuple(range(12)))])
+        assert {sample.finish_reason for sample in cut.samples} == {"length"}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for sample in cut.samples:
+        groups.setdefault(tuple(sample.token_ids or ()), []).append(sample.sample_index)
+    assert len(groups) > 1
+    rest = [
+        ask("coin", tuple(indices), prompt_ids=coin_prompt + list(ids), num_continued=14)
+        for ids, indices in groups.items()
+    ]
+    continued = _samples(list(transformers_engine.sample(rest)))
+    first = {sample.sample_index: sample for sample in cut.samples}
+    assert continued.keys() == whole.keys()
+    for key, sample in continued.items():
+        assert [*(first[key[1]].token_ids or ()), *(sample.token_ids or ())] == whole[key].token_ids
+        assert sample.finish_reason == "stop"
+    with opened("transformers", sampling=Sampling(max_new_tokens=20)) as engine:
+        (few,) = engine.sample(rest[:1])
+    assert {(sample.finish_reason, sample.num_tokens) for sample in few.samples} == {("length", 6)}
+
+
 def test_the_context_ends_a_sample_and_a_prompt_that_fills_it_is_refused(
     opened: Callable[..., Any], ask: Ask, coin_prompt: list[int]
 ) -> None:

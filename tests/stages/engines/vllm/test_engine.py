@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,6 +32,20 @@ def test_samples_carry_the_indices_that_were_asked_for(vllm_engine: Engine, ask:
         assert sample.num_tokens == len(sample.token_ids) == len(sample.logprobs)
         assert sample.text.startswith("<tool_call>")
         assert "<|im_end|>" not in sample.text
+
+
+def test_a_sample_is_continued_from_its_tokens(
+    vllm_engine: Engine, ask: Ask, policies: ModuleType, coin_policy: Path, coin_prompt: list[int]
+) -> None:
+    """Each call from its middle: the rest is that call's, and both together are no longer than the budget."""
+    for text in (policies.RIGHT_CALL, policies.WRONG_CALL):
+        said = policies.token_ids(coin_policy, text)
+        start = said[: len(said) * 3 // 4]
+        request = ask("coin", tuple(range(4)), prompt_ids=coin_prompt + start, num_continued=len(start))
+        (reply,) = vllm_engine.sample([request])
+        assert [[*start, *(sample.token_ids or ())] for sample in reply.samples] == [[*said, 2]] * 4
+    (cut,) = vllm_engine.sample([ask("long", prompt_ids=coin_prompt + [5] * 61, num_continued=61)])
+    assert [(sample.num_tokens or 0) <= 3 for sample in cut.samples] == [True]
 
 
 def test_requests_that_cannot_be_sampled_are_replies_and_the_rest_goes_on(
