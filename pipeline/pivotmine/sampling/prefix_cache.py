@@ -58,7 +58,7 @@ class PrefixCache:
     def read(self, prompts: Sequence[Tokens]) -> ReadPrompts | None:
         """Read the prompts; None, and nothing done, where a padded batch reads them as well or better."""
         if self._suits is None:
-            self._suits = _suits(self._model, prompts[0][0])
+            self._suits = keeps_every_token(self._model, prompts[0][0])
         chains = list(_chains(prompts))
         if not self._suits or not self._pays(chains):
             self.clear()
@@ -114,7 +114,7 @@ def _start(known: Tokens, chain: list[Tokens]) -> int:
     return min(shared_length(known, chain[-1]), len(chain[0]) - 1)
 
 
-def _suits(model: Any, token: int) -> bool:
+def keeps_every_token(model: Any, token: int) -> bool:
     """Whether the model keeps keys and values of every token that depend on nothing behind it."""
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     kinds = [str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)]

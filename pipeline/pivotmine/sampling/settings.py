@@ -32,3 +32,20 @@ class Prefilled(NamedTuple):
     """Natural log-probability of each token but the first, given those before it: T - 1 values."""
     likeliest: list[int]
     """The most likely token at each of these places."""
+
+
+class TokenTree(NamedTuple):
+    """A prompt and replies to it, token for token."""
+
+    prompt: list[int]
+    """At least one token."""
+    branches: list[list[int]]
+
+
+class TreeLogprobs(NamedTuple):
+    """What a model says of a tree."""
+
+    logprobs: list[list[float]]
+    """By branch, the natural log-probability of each of its tokens, given the prompt and those before it."""
+    num_computed: int
+    """Tokens that were computed."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 
 if TYPE_CHECKING:
     from pivotmine_stages.engines.options import EngineOptions
@@ -96,9 +96,27 @@ class Engine(Protocol):
         """What the unmodified model says of given tokens; an engine that cannot tell raises UserError."""
         ...
 
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        """What the unmodified model says of several replies to each prompt; else as `prefill`."""
+        ...
+
     def close(self) -> None:
         """Free processes and memory; a second call does nothing."""
         ...
+
+
+def trees_by_sequence(engine: Engine, trees: list[TokenTree]) -> list[TreeLogprobs]:
+    """`Engine.prefill_trees` of an engine that reads sequences: each distinct reply with its prompt."""
+    asked = [list(dict.fromkeys(tuple(branch) for branch in tree.branches)) for tree in trees]
+    sequences = [[*tree.prompt, *branch] for tree, branches in zip(trees, asked, strict=True) for branch in branches]
+    answers = iter(engine.prefill(sequences) if sequences else ())
+    found: list[TreeLogprobs] = []
+    for tree, branches in zip(trees, asked, strict=True):
+        start = len(tree.prompt) - 1
+        read = {branch: answer.logprobs[start:] for branch, answer in zip(branches, answers, strict=False)}
+        computed = sum(len(tree.prompt) + len(branch) for branch in branches)
+        found.append(TreeLogprobs([read[tuple(branch)] for branch in tree.branches], computed))
+    return found
 
 
 def _never(_: EngineOptions) -> bool:

@@ -31,7 +31,7 @@ import openai
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.openai.fleet import Fleet, Server, pause_s
 from pivotmine_stages.engines.openai.replies import ServedModel, Trouble, put_together, read_models, read_reply
 from pivotmine_stages.engines.options import (
@@ -106,6 +106,10 @@ class OpenAIEngine:
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         """No server is asked: few give the log-probabilities of a prompt."""
+        raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
+
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        """As `prefill`."""
         raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
 
     def close(self) -> None:

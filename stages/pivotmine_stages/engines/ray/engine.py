@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.options import EngineOptions, one_line
 from pivotmine_stages.engines.protocol import Reply, Request
 
@@ -63,7 +63,7 @@ _log = logging.getLogger("pivotmine")
 
 
 class _Block:
-    """Under way: requests to be sampled, or sequences of tokens to be prefilled."""
+    """Under way: requests to be sampled, or sequences or trees of tokens to be prefilled."""
 
     def __init__(self, place: int, block: list[Any]) -> None:
         self.place, self.block = place, block
@@ -106,8 +106,15 @@ class RayEngine:
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         """What the model says of given tokens, the sequences shared out among the workers."""
-        size = math.ceil(len(sequences) / (self._options.num_replicas * CALLS_PER_WORKER))
-        blocks = [sequences[start : start + size] for start in range(0, len(sequences), size or 1)]
+        return self._shared_out(sequences)
+
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        """See `protocol.Engine`; the trees are shared out among the workers."""
+        return self._shared_out(trees)
+
+    def _shared_out(self, asked: list[Any]) -> list[Any]:
+        size = math.ceil(len(asked) / (self._options.num_replicas * CALLS_PER_WORKER))
+        blocks = [asked[start : start + size] for start in range(0, len(asked), size or 1)]
         found = {place: answers for place, _, answers in self._answered(iter(blocks))}
         return [answer for place in range(len(blocks)) for answer in found[place]]
 

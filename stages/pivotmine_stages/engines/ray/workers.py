@@ -18,7 +18,7 @@ import numpy as np
 import ray
 
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines import open_engine
 from pivotmine_stages.engines.options import EngineOptions, derive_seed, failed
 from pivotmine_stages.engines.protocol import Engine, EngineDied, Reply, Request
@@ -151,10 +151,11 @@ class Worker:
             answer = self._prefilled(block)
         return {"block": np.array([number]), "answers": [pickle.dumps(answer)]}
 
-    def _prefilled(self, sequences: list[list[int]]) -> list[Prefilled] | BaseException:
+    def _prefilled(self, block: list[Any]) -> list[Prefilled] | list[TreeLogprobs] | BaseException:
         try:
             with self._engine_lock:
-                return self._engine.prefill(sequences)
+                is_tree = isinstance(block[0], TokenTree)
+                return self._engine.prefill_trees(block) if is_tree else self._engine.prefill(block)
         except BaseException as error:
             return _told(error)
 

@@ -21,7 +21,8 @@ from pivotmine.sampling.attention import use_grouped_attention
 from pivotmine.sampling.decoding import Draw, Drawn, decode
 from pivotmine.sampling.prefill import prefill
 from pivotmine.sampling.prefix_cache import PrefixCache
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
+from pivotmine.sampling.token_tree import TreeReader
 from pivotmine_stages.engines.options import (
     EngineOptions,
     derive_seed,
@@ -45,7 +46,7 @@ class TransformersEngine:
         config = self._model.config.get_text_config()
         self._vocab_size: int = config.vocab_size
         self._eos_ids = _eos_ids(self._model, self._tokenizer)
-        self._prefixes = PrefixCache(self._model)
+        self._prefixes, self._trees = PrefixCache(self._model), TreeReader(self._model)
         own_limit: int | None = getattr(config, "max_position_embeddings", None)
         self.max_model_len: int | None = smaller(own_limit, options.max_model_len)
 
@@ -68,10 +69,14 @@ class TransformersEngine:
         """See `protocol.Engine`."""
         return [prefill(self._model, token_ids) for token_ids in sequences]
 
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        """See `protocol.Engine`; what replies and successive prompts share is computed once."""
+        return [self._trees.read(tree) for tree in trees]
+
     def close(self) -> None:
         """Free the model."""
         self._model: Any = None
-        self._prefixes = PrefixCache(None)
+        self._prefixes, self._trees = PrefixCache(None), TreeReader(None)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -80,6 +85,7 @@ class TransformersEngine:
             drawn, num_computed = self._decode(batch)
         except torch.OutOfMemoryError as error:
             self._prefixes.clear()
+            self._trees.clear()
             if len(batch) == 1:
                 yield failed(batch[0], "engine_error", str(error))
                 return

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.options import (
     EngineOptions,
     adapter_config,
@@ -30,7 +30,7 @@ from pivotmine_stages.engines.options import (
     sample_from_tokens,
     token_budget,
 )
-from pivotmine_stages.engines.protocol import EngineDied, Reply, Request
+from pivotmine_stages.engines.protocol import EngineDied, Reply, Request, trees_by_sequence
 from pivotmine_stages.engines.vllm.end_with_driver import EXTENSION, name_driver
 
 # vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
@@ -105,6 +105,10 @@ class VllmEngine:
         with self._living():
             outputs = self._llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora)
         return [_prefilled(ids, output.prompt_logprobs) for ids, output in zip(sequences, outputs, strict=True)]
+
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        """See `protocol.Engine`."""
+        return trees_by_sequence(self, trees)
 
     def close(self) -> None:
         """End vLLM's process."""

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pivotmine.errors import UserError
-from pivotmine.sampling.settings import Prefilled
+from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import EngineDied, Reply, Request, Sample
 from pivotmine_stages.engines.ray import workers
@@ -59,6 +59,9 @@ class Echo:
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         return [Prefilled([float(len(ids))], [0]) for ids in sequences]
+
+    def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
+        return [TreeLogprobs([[float(len(branch))] for branch in tree.branches], 0) for tree in trees]
 
     def close(self) -> None:
         pass
@@ -229,6 +232,13 @@ def test_a_block_that_has_killed_its_workers_fails_with_the_reason(no_cluster: l
     for _ in range(MAX_STARTS):
         assert answers(worker, 2) == [Prefilled([2.0], [0])]
     assert str(answers(worker, 2)).startswith("engine ray: 1 sequences could not be prefilled: the worker died of it")
+
+
+def test_a_worker_is_asked_for_trees_too(no_cluster: list[Echo]) -> None:
+    ledger = AtOnce()
+    worker = Worker(ledger, "echo", EngineOptions(model="m"))
+    ledger.add.remote(1, [TokenTree([1], [[2], [2, 3]])])
+    assert answers(worker, 1) == [TreeLogprobs([[1.0], [2.0]], 0)]
 
 
 def test_a_worker_whose_engine_has_died_ends(monkeypatch: pytest.MonkeyPatch) -> None:
