@@ -47,6 +47,7 @@ def write_later_stages(run: Path) -> None:
     rundir.write_rows(run / "scores" / "p" / "v" / "profiles.parquet", "profiles", [{**scored, "mean": 1.0}])
     for split in ("train", "validation"):
         rundir.write_rows(run / "pivots" / "mine" / f"{split}.parquet", "pivots", [{"state_id": split}])
+    rundir.write_rows(run / "pivots" / "mine" / "demonstrations.parquet", "demonstrations", [{"state_id": "any"}])
     rundir.write_rows(run / "rejects" / "score-abc" / "rejects.parquet", "rejects", [{"stage": "score", "reason": "x"}])
 
 
@@ -72,10 +73,11 @@ EXTRACTED = {
     "profiles": 0,
     "triage": 0,
     "pivots": 0,
+    "demonstrations": 0,
     "rejects": 0,
     "states": 2,
 }
-FINISHED = {**EXTRACTED, "rollouts": 1, "scores": 1, "profiles": 1, "pivots": 2, "rejects": 1}
+FINISHED = {**EXTRACTED, "rollouts": 1, "scores": 1, "profiles": 1, "pivots": 2, "demonstrations": 1, "rejects": 1}
 
 
 def test_every_table_can_be_asked_at_every_stage(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_views_have_the_columns_and_types_of_the_contract(tmp_path: Path, *, fin
         write_later_stages(run)
     for name, schema in {**TABLES, "states": STATES}.items():
         found = sql.query(run, f'select * from "{name}"').schema
-        more = ["pivots_name"] if name == "pivots" else []
+        more = ["pivots_name"] if name in ("pivots", "demonstrations") else []
         assert found.names == [*schema.names, *more]
         assert [type_name(f.type) for f in found][: len(schema)] == [type_name(f.type) for f in schema]
 

@@ -16,13 +16,14 @@ from datasets import Dataset
 from test_objective import step
 
 from pivotmine.errors import UserError
+from pivotmine.run.tables import PIVOTS
 from pivotmine_trainer.cli.app import main
 from pivotmine_trainer.extras.demonstration_loss import DemonstrationLoss
 from pivotmine_trainer.train.prompt_sampler import PromptSampler, WeightedSampler
 
 
 def loss(policy: Path, classes: list[str], never_share: float | None = None, weight: float = 0.5) -> DemonstrationLoss:
-    rows = [{**row, "class": name} for row, name in zip(tiny.pivot_rows(policy), classes, strict=True)]
+    rows = [{**row, "reward_class": name} for row, name in zip(tiny.pivot_rows(policy), classes, strict=True)]
     tokenizer = tiny.load_tokenizer(policy)
     return DemonstrationLoss(
         Dataset.from_list(rows), tokenizer, weight, never_share=never_share, seed=1, max_length=256
@@ -63,10 +64,11 @@ def test_states_are_drawn_fairly_and_never_states_up_to_their_share(
 
 def test_the_command_reads_the_third_split_and_logs_the_share(policy: Path, dataset: Path, tmp_path: Path) -> None:
     folder = tiny.write_dataset(tmp_path / "pivots", tiny.pivot_rows(policy)[:4], tiny.pivot_rows(policy)[4:])
-    rows = pq.read_table(folder / "train.parquet")
-    pq.write_table(
-        rows.append_column("class", pa.array(["never", "always", "never", "always"])), folder / "demonstrations.parquet"
-    )
+    rows = [
+        {**row, "reward_class": name}
+        for row, name in zip(tiny.pivot_rows(policy), ("never", "always") * 2, strict=False)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=PIVOTS), folder / "demonstrations.parquet")
     out = tmp_path / "out"
     main(tiny.command(policy, folder, out, demonstration_weight=0.1, never_share=0.3))
     history = json.loads((out / "checkpoint-2/trainer_state.json").read_text())["log_history"]

@@ -24,6 +24,7 @@ class Run:
     profiles: pl.LazyFrame
     triage: pl.LazyFrame
     pivots: pl.LazyFrame
+    demonstrations: pl.LazyFrame
     rejects: pl.LazyFrame
 
     def __init__(self, path: Path) -> None:

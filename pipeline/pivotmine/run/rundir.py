@@ -41,10 +41,17 @@ _GLOBS = {
     "scores": "scores/*/*/part-*.parquet",
     "profiles": "scores/*/*/profiles.parquet",
     "triage": "triage/*/*/*.parquet",
-    "pivots": "pivots/*/*.parquet",
+    "pivots": "pivots/*/[tv]*.parquet",
+    "demonstrations": "pivots/*/demonstrations.parquet",
     "rejects": "rejects/*/*.parquet",
 }
-_MADE_BY = {"rollouts": "rollout", "scores": "score", "profiles": "score", "pivots": "select"}
+_MADE_BY = {
+    "rollouts": "rollout",
+    "scores": "score",
+    "profiles": "score",
+    "pivots": "select",
+    "demonstrations": "select",
+}
 """The command that makes a table's missing files anew, and nothing else."""
 _SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")
 _PACKAGES = (

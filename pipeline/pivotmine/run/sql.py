@@ -28,6 +28,16 @@ _TYPES = {
     pa.bool_(): "BOOLEAN",
 }
 
+_OF_SELECTIONS = ("pivots", "demonstrations")
+"""Tables that lie in the folder of a selection; their views say of which."""
+_LAST = {
+    "scores": "part-*.parquet",
+    "profiles": "profiles.parquet",
+    "pivots": "[tv]*.parquet",
+    "demonstrations": "demonstrations.parquet",
+}
+"""Files of a table where a folder holds files of several."""
+
 _STATES_VIEW = """\
 create or replace view states as
 select
@@ -55,7 +65,7 @@ def _view(run: Path, name: str) -> str:
     files = rundir.table_files(run, name)
     for path in files:
         rundir.require_whole(path, name)
-    extra = ", regexp_extract(filename, '([^/]*)/[^/]*$', 1) as pivots_name" if name == "pivots" else ""
+    extra = ", regexp_extract(filename, '([^/]*)/[^/]*$', 1) as pivots_name" if name in _OF_SELECTIONS else ""
     if files:
         forms: dict[tuple[str, ...], list[str]] = {}
         for folder, group in groupby(files, key=lambda path: path.parent):
@@ -94,7 +104,7 @@ def _patterns(folder: Path, files: list[Path], name: str) -> dict[tuple[str, ...
     for path in files:
         found.setdefault(run_format.lacking(path, TABLES[name]), []).append(_escaped(path))
     if found.keys() == {()}:
-        last = {"scores": "part-*.parquet", "profiles": "profiles.parquet"}.get(name, "*.parquet")
+        last = _LAST.get(name, "*.parquet")
         return {(): [f"{_escaped(folder)}/{last}"]}
     return found
 

@@ -260,7 +260,7 @@ PIVOTS = pa.schema(
         _column("task_id", _STRING, "its task; null: the source has none"),
         _column("domain", _STRING, "its domain; null: none"),
         _column("kind", _STRING, "`tool_call` or `message`"),
-        _column("verifier", _STRING, "verifier's name; null: none handles the turn (`--strategy all` only)"),
+        _column("verifier", _STRING, "verifier's name; null: none handles the turn (with `--strategy all`, and in `demonstrations`)"),
         _column("verifier_options", _STRING, "its options: JSON object; null: as above"),
         _column("verifier_id", _STRING, "name, version and options as one id; null: as above"),
         _column("scores_verifier_id", _STRING, "`verifier_id` of its scores and profile: another one where the verifier was chosen by rules; null: as above"),
@@ -313,6 +313,7 @@ TABLES: dict[str, pa.Schema] = {
     "profiles": PROFILES,
     "triage": TRIAGE,
     "pivots": PIVOTS,
+    "demonstrations": PIVOTS,
     "rejects": REJECTS,
 }
 
@@ -332,19 +333,20 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |
 | `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
+| `demonstrations` | `pivots/<name>/demonstrations.parquet`, with the columns of `pivots` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
 
 Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
 rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
 what the verifier is, and `pivots/<name>/README.md` what was mined from what. `plans/<policy_id>/<verifier_id>/` holds
-the plans of adaptive profiling, a folder a rule and a file a round. The view `pivots` has a column more, `pivots_name`:
-the folder. This file is written by `python -m pivotmine.run.tables`.
+the plans of adaptive profiling, a folder a rule and a file a round. The views `pivots` and `demonstrations` have a column
+more, `pivots_name`: the folder. This file is written by `python -m pivotmine.run.tables`.
 """
 
 
 def readme() -> str:
     """The text of `data/README.md`: one section a table, one line a column."""
-    sections = [_section(name, schema) for name, schema in TABLES.items()]
+    sections = [_section(name, schema) for name, schema in TABLES.items() if name != "demonstrations"]
     return "\n".join([_HEADER, *sections, _section("states (a view, a row a state)", STATES)])
 
 

@@ -190,11 +190,20 @@ def select_report(s: Mapping[str, Any]) -> str:
     lines = [
         f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
         f"of {s['candidates']:,} candidates",
+        _demonstrations(s["demonstrations"]),
         _rejects(s["rejects"]),
         UNDECIDED_ADVICE.format(s["rejects"]["undecided"]) if s["rejects"].get("undecided") else "",
         f"{s['seconds']} s",
     ]
     return _block("select", lines)
+
+
+def _demonstrations(found: Mapping[str, Any]) -> str:
+    """The third split; empty where none was asked for."""
+    if not found["states"]:
+        return ""
+    left_out = f" (drawn and left out: {_counts(found['left_out'])})" if found["left_out"] else ""
+    return f"{found['rows']:,} demonstrations, drawn from the {found['states']:,} states outside validation{left_out}"
 
 
 _TRIED = ("must_fail", "false_accept", "must_pass", "false_reject", "null")

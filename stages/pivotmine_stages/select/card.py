@@ -15,6 +15,7 @@ from pivotmine.run.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.auto import AutoOptions
 from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.select.dataset import DEMONSTRATIONS, SPLITS
 from pivotmine_stages.select.options import SelectConfig
 
 MAX_CELL = 1000
@@ -42,6 +43,7 @@ def data_card(
             "",
             *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, config)),
             "",
+            *_demonstrations(summary[DEMONSTRATIONS]),
             "## Mined from",
             "",
             *_table(("source", "format", "trajectories", "turns"), _sources(run)),
@@ -70,18 +72,34 @@ def data_card(
 
 def _header(summary: Mapping[str, Any]) -> list[str]:
     """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
-    files = [f"  - split: {split}\n    path: {split}.parquet" for split in ("train", "validation") if summary[split]]
+    rows = {**{split: summary[split] for split in SPLITS}, DEMONSTRATIONS: summary[DEMONSTRATIONS]["rows"]}
+    files = [f"  - split: {split}\n    path: {split}.parquet" for split in rows if rows[split]]
     return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
+
+
+def _demonstrations(found: Mapping[str, Any]) -> list[str]:
+    if not found["rows"]:
+        return []
+    left_out = [f"{count} of those drawn left out for {_cell(reason)}" for reason, count in found["left_out"].items()]
+    return [
+        "## Demonstrations",
+        "",
+        f"{found['rows']} rows in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform sample",
+        f"of the {found['states']} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
+        "the class of each; null: not profiled.",
+        *[f"{', '.join(left_out)}, and others drawn in their place." for _ in left_out[:1]],
+        "",
+    ]
 
 
 def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:
     folder = run / "pivots" / config.name
     splits = [
         rundir.scan(run, "pivots", [folder / f"{split}.parquet"]).select("domain", "kind", "mean", split=pl.lit(split))
-        for split in ("train", "validation")
+        for split in SPLITS
     ]
     grouped = pl.concat(splits).group_by("domain", "kind")
-    counts = [(pl.col("split") == split).sum().alias(split) for split in ("train", "validation")]
+    counts = [(pl.col("split") == split).sum().alias(split) for split in SPLITS]
     return grouped.agg(*counts, pl.col("mean").mean().round(4)).sort("domain", "kind").collect().rows()
 
 

@@ -31,6 +31,8 @@ from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.rule import is_validation
 
 SPLITS: tuple[str, ...] = ("train", "validation")
+DEMONSTRATIONS = "demonstrations"
+"""The third file: a fair sample of all demonstrated states, for the trainer's demonstration loss."""
 ROWS_PER_GROUP = 512
 _COPIED = (
     *("state_id", "trajectory_id", "turn_id", "task_id", "domain", "kind", "source", "source_index"),
@@ -93,8 +95,8 @@ def pivot_rows(
     `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
     """
     demonstrations = _demonstrations(run, demonstrated)
-    first = first_states(run)
-    provenance = _provenance(config, mined.policy, renderer)
+    held_out = validation_trajectories(run, config)
+    provenance, scored_by = _provenance(config, mined.policy, renderer), mined.verifier_id
     for state in track(state_messages(run, kept), "select", "states", len(kept)):
         turn = state.turn
         try:
@@ -111,12 +113,11 @@ def pivot_rows(
             **{name: turn[name] for name in _COPIED},
             **_prompt_columns(state, prompt, text),
             "demonstrations": strict_json.dumps(shown),
-            **_verifier_columns(mined, turn["state_domain"], shown),
+            **_verifier_columns(mined, scored_by, turn["state_domain"], shown),
             **_action_columns(turn["action_format"], shown),
             **provenance,
         }
-        key = split_key(turn["task_id"], first[turn["trajectory_id"]])
-        yield SPLITS[is_validation(key, config)], row
+        yield SPLITS[turn["trajectory_id"] in held_out], row
 
 
 def _demonstrations(run: Path, turns: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -136,15 +137,15 @@ def _demonstration(state: StateMessages) -> dict[str, Any]:
     }
 
 
-def first_states(run: Path) -> dict[str, str]:
-    """The first state of each trajectory: what a trajectory without a task id is split by."""
-    first = rundir.scan(run, "turns").filter(pl.col("turn_index") == 0)
-    return dict(first.select("trajectory_id", "state_id").collect().iter_rows())
-
-
-def split_key(task_id: str | None, first_state_id: str) -> str:
-    """What a row is split by: its task, or the first state of a trajectory that names no task."""
-    return f"task/{task_id}" if task_id is not None else f"state/{first_state_id}"
+def validation_trajectories(run: Path, config: SelectConfig) -> set[str]:
+    """The trajectories whose rows are held out: by their task, or by the first state if they name no task."""
+    first = rundir.scan(run, "turns").filter(pl.col("turn_index") == 0).select("trajectory_id", "state_id")
+    tasks = rundir.scan(run, "trajectories").select("trajectory_id", "task_id")
+    keys = {
+        trajectory_id: f"task/{task_id}" if task_id is not None else f"state/{state_id}"
+        for trajectory_id, state_id, task_id in first.join(tasks, on="trajectory_id").collect().iter_rows()
+    }
+    return {trajectory_id for trajectory_id, key in keys.items() if is_validation(key, config)}
 
 
 def _problem(
@@ -171,7 +172,9 @@ def _prompt_columns(state: StateMessages, prompt: Prompt, text: str | None) -> d
     }
 
 
-def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
+def _verifier_columns(
+    mined: Mined, scored_by: str | None, domain: str | None, demonstrations: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The one verifier of the row: who reads the row knows nothing of the run's rules."""
     actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
     verifier = mined.verifier and resolve(mined.verifier, domain, actions)
@@ -179,7 +182,7 @@ def _verifier_columns(mined: Mined, domain: str | None, demonstrations: list[dic
         "verifier": verifier and verifier.name,
         "verifier_options": verifier and verifier.options_json,
         "verifier_id": verifier and verifier.verifier_id,
-        "scores_verifier_id": verifier and mined.verifier_id,
+        "scores_verifier_id": verifier and scored_by,
         "parser": mined.parser,
     }
 
@@ -205,12 +208,14 @@ def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) 
     }
 
 
-def write_splits(folder: Path, rows: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, int]:
-    """Write both splits, some rows at a time, beside their place, and rename them together; returns their lengths."""
+def write_splits(
+    folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], splits: tuple[str, ...] = SPLITS
+) -> dict[str, int]:
+    """Write the splits, some rows at a time, beside their place, and rename them together; returns their lengths."""
     folder.mkdir(parents=True, exist_ok=True)
-    beside = {split: folder / f"{split}.parquet.tmp" for split in SPLITS}
-    pending: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    counts = dict.fromkeys(SPLITS, 0)
+    beside = {split: folder / f"{split}.parquet.tmp" for split in splits}
+    pending: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
+    counts = dict.fromkeys(splits, 0)
     writers = {split: pq.ParquetWriter(path, PIVOTS, compression="zstd") for split, path in beside.items()}
 
     def flush(split: str) -> None:

@@ -45,6 +45,9 @@ class SelectConfig:
     """Maximum tokens of a prompt: a trainer's context less the reply."""
     tokenizer: Annotated[str | None, Option(panel="Output")] = None
     """Folder or hub id of the tokenizer, if a chat server rendered the prompts; by default the rollouts' own."""
+    num_demonstrations: Annotated[int, Option(panel="Output", min=0)] = 1000
+    """Rows of `demonstrations.parquet`: a fair random sample of all demonstrated states that no held-out task has met,
+    for the trainer's --demonstration_weight. 0: no such file."""
     validation_share: Annotated[float, Option(panel="Output", min=0, below=1)] = 0.1
     """Share of the tasks that are held out, in [0, 1)."""
     seed: Annotated[int, Option(panel="Output", flag="salt", was="seed")] = 0

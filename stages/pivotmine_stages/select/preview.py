@@ -17,9 +17,9 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.policy.record import choose_policy
-from pivotmine_stages.select.dataset import first_states, split_key
+from pivotmine_stages.select.dataset import validation_trajectories
 from pivotmine_stages.select.options import PreviewOptions, SelectConfig
-from pivotmine_stages.select.rule import check, choose_states, is_validation
+from pivotmine_stages.select.rule import check, choose_states
 from pivotmine_stages.select.stage import candidate_rows, mined_profiles, select, usable_turns
 
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
@@ -81,16 +81,12 @@ def rows_by_bound(
 
 
 def _over_bounds(run: Path, candidates: pl.DataFrame, config: SelectConfig) -> list[dict[str, Any]]:
-    first = first_states(run)
-    keys = {
-        turn_id: is_validation(split_key(task_id, first[trajectory_id]), config)
-        for turn_id, task_id, trajectory_id in candidates.select("turn_id", "task_id", "trajectory_id").iter_rows()
-    }
+    held_out = validation_trajectories(run, config)
     found: list[dict[str, Any]] = []
     for bound in sorted({*BOUNDS, config.max_mean}):
         chosen = choose_states(candidates, replace(config, max_mean=bound))
-        kept = chosen.filter(pl.col("reject_reason").is_null())["turn_id"].to_list()
-        validation = sum(keys[turn_id] for turn_id in kept)
+        kept = chosen.filter(pl.col("reject_reason").is_null())["trajectory_id"].to_list()
+        validation = sum(trajectory_id in held_out for trajectory_id in kept)
         found.append({"max_mean": bound, "train": len(kept) - validation, "validation": validation})
     return found
 

@@ -26,7 +26,15 @@ from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card
-from pivotmine_stages.select.dataset import SPLITS, Mined, load_prompt_renderer, pivot_rows, write_splits
+from pivotmine_stages.select.dataset import (
+    DEMONSTRATIONS,
+    SPLITS,
+    Mined,
+    load_prompt_renderer,
+    pivot_rows,
+    write_splits,
+)
+from pivotmine_stages.select.demonstrations import DemonstrationSample, demonstration_rows
 from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_the_rest
@@ -86,7 +94,8 @@ def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str
     if not (run / "pivots" / config.name).exists():
         return identity
     for manifest in rundir.read_manifests(run, "select"):
-        theirs = manifest["config"]
+        # An option that came later had its default's meaning before.
+        theirs = {**asdict(SelectConfig()), **manifest["config"]}
         if theirs["name"] == identity["name"] and theirs != identity:
             difference = rundir.difference(identity, theirs)
             raise UserError(f"pivots/{identity['name']} was selected otherwise ({difference}): choose another --name")
@@ -95,24 +104,28 @@ def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str
 
 def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
+    by_state = STRATEGIES[config.strategy].needs_profiles
     turns = usable_turns(run, config, mined)
     chosen = choose_states(candidate_rows(turns, config, mined), config)
     rejects = [
         as_reject("select", turn["reject_reason"], turn, None)
         for turn in chosen.filter(pl.col("reject_reason").is_not_null()).iter_rows(named=True)
     ]
-    kept = chosen.filter(pl.col("reject_reason").is_null()).sort("place")
-    if mined.reported is not None:
-        held_out = mined.reported.select("state_id", *_STATISTICS, "posterior_mean")
-        kept = kept.drop(*_STATISTICS, "posterior_mean").join(
-            held_out, on="state_id", how="left", maintain_order="left"
-        )
-    needs_profiles = STRATEGIES[config.strategy].needs_profiles
-    several = turns.join(kept, on="state_id", how="semi") if needs_profiles else turns.clear()
+    kept = _reported(chosen.filter(pl.col("reject_reason").is_null()).sort("place"), mined)
+    several = turns.join(kept, on="state_id", how="semi") if by_state else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)
     folder, first = run / "pivots" / config.name, next(rows, None)
-    written = dict.fromkeys(SPLITS, 0) if first is None else write_splits(folder, chain([first], rows))
+    sampled = DemonstrationSample()
+    if first is None:
+        written = dict.fromkeys(SPLITS, 0)
+    elif config.num_demonstrations:
+        usable = turns if by_state or mined.verifier is None else passing_turns(run, turns, mined)
+        states = _reported(_with_profiles(usable.unique("state_id", keep="first", maintain_order=True), mined), mined)
+        third = demonstration_rows(run, config, mined, renderer, usable, states, sampled)
+        written = write_splits(folder, chain([first], rows, third), (*SPLITS, DEMONSTRATIONS))
+    else:
+        written = write_splits(folder, chain([first], rows))
     # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
     place = {"name": config.name}
     rundir.write_rows(rundir.rejects_dir(run, "select", place) / "rejects.parquet", "rejects", rejects)
@@ -122,6 +135,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         "verifier_id": mined.verifier_id,
         "candidates": len(chosen),
         **written,
+        DEMONSTRATIONS: asdict(sampled),
         "rejects": dict(sorted(Counter(row["reason"] for row in rejects).items())),
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -143,8 +157,12 @@ def usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame:
     turns = turns.with_columns(state_domain=pl.col("domain").first().over("state_id"))
     if not STRATEGIES[config.strategy].needs_profiles:
         return turns.with_columns(num_turns=pl.lit(1, pl.Int32))
+    return passing_turns(run, turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32)), mined)
+
+
+def passing_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
+    """Of states that pass the gate only the turns whose demonstration does; of other states all turns."""
     assert mined.verifier is not None, "only `all` goes without profiles"
-    turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
     passing = mined.profiles.filter(pl.col("gate") == str(Outcome.CORRECT)).select("state_id")
     gated = turns.join(passing, on="state_id", how="semi", maintain_order="left")
     usable = [
@@ -161,6 +179,18 @@ def candidate_rows(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> p
     """The rows that `choose_states` takes: one a state, with `all` one a turn."""
     if STRATEGIES[config.strategy].needs_profiles:
         turns = turns.unique("state_id", keep="first", maintain_order=True)
+    return _with_profiles(turns, mined)
+
+
+def _with_profiles(turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
     profiles = mined.profiles.select("state_id", *_PROFILE)
     rows = turns.join(profiles, on="state_id", how="left", maintain_order="left")
     return rows.join(mined.prompts, on="state_id", how="left", maintain_order="left")
+
+
+def _reported(rows: pl.DataFrame, mined: Mined) -> pl.DataFrame:
+    """The rows with the statistics that the dataset reports: those of the held-out samples, if there are such."""
+    if mined.reported is None:
+        return rows
+    held_out = mined.reported.select("state_id", *_STATISTICS, "posterior_mean")
+    return rows.drop(*_STATISTICS, "posterior_mean").join(held_out, on="state_id", how="left", maintain_order="left")

@@ -163,6 +163,7 @@ SELECTED: dict[str, Any] = {
     "train": 4,
     "validation": 1,
     "candidates": 10,
+    "demonstrations": {"rows": 7, "states": 9, "left_out": {"too_long": 2}},
     "rejects": {"mean_too_high": 5},
     "seconds": 0.2,
 }
@@ -172,6 +173,7 @@ def test_select_says_what_was_kept() -> None:
     assert select_report(SELECTED).splitlines() == [
         "select    pivots/default: 4 training and 1 validation rows",
         "          of 10 candidates",
+        "          7 demonstrations, drawn from the 9 states outside validation (drawn and left out: too_long (2))",
         "          rejects: mean_too_high 5",
         "          0.2 s",
     ]

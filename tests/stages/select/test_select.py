@@ -14,7 +14,6 @@ from runs import (
     TOOLS,
     add_rollouts,
     answered,
-    call_text,
     called,
     make_run,
     policy_record,
@@ -22,13 +21,11 @@ from runs import (
     remember,
     rows,
     said,
-    sample,
     states_of,
     trajectory,
 )
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from selecting import MIXED, RIGHT, TEMPLATE, TOOL_CALL, WRONG, card, dataset, many_tasks, mine, save_tokenizer
+from transformers import AutoTokenizer
 
 from pivotmine import policy
 from pivotmine.actions import Action
@@ -36,7 +33,7 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.tables import PIVOTS
 from pivotmine.stats.success_prior import replication_probability
-from pivotmine.verifiers import VerifierSpec, make_spec, resolve
+from pivotmine.verifiers import make_spec, resolve
 from pivotmine_stages.cli.config_file import verifier as configured
 from pivotmine_stages.cli.pivot_preview import show_pivot
 from pivotmine_stages.policy.prompts import load_renderer
@@ -45,51 +42,10 @@ from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.rule import is_validation
 from pivotmine_stages.select.stage import select
 
-TOOL_CALL = make_spec("tool_call", {})
-TEMPLATE = """\
-<s>{% if tools %}[{% for t in tools %}{{ t.function.name }} {% endfor %}]{% endif %}\
-{% for m in messages %}<{{ m.role }}>{{ m.content }}\
-{% for c in m.tool_calls or [] %}({{ c.function.name }} {{ c.function.arguments | tojson }}){% endfor %}\
-{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
-"""Writes the first token, which the tokenizer adds as well."""
-
-
-def save_tokenizer(folder: Path, template: str = TEMPLATE) -> Path:
-    """One token a byte; <s> comes first in whatever is tokenised."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    backend.add_special_tokens([AddedToken("<s>", special=True)])
-    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", len(alphabet))])  # pyright: ignore[reportAttributeAccessIssue]
-    fast = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>")
-    fast.chat_template = template
-    fast.save_pretrained(folder)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tokenizer(tmp_path_factory.mktemp("policy") / "policy")
-
-
-def mine(
-    run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]], verifier: VerifierSpec = TOOL_CALL
-) -> None:
-    """Rollouts as if the policy with this tokenizer had said `samples`, and their scores."""
-    renderer = load_renderer(str(tokenizer), {})
-    hashes = {
-        "tokenizer_hash": policy.hash_tokenizer(renderer.tokenizer),
-        "template_hash": policy.hash_template(renderer.template),
-    }
-    remember(run, policy_record(tokenizer=str(tokenizer), **hashes))
-    states = states_of(run)
-    add_rollouts(run, {states[name]: found for name, found in samples.items()})
-    score(ScoreConfig(verifier=verifier), run)
-
-
-RIGHT, WRONG = sample(call_text("find", id="A")), sample(call_text("find", id="B"))
-MIXED = [RIGHT, WRONG, WRONG, WRONG]
 
 
 @pytest.fixture
@@ -103,12 +59,6 @@ def run(tmp_path: Path, tokenizer: Path) -> Path:
     )
     mine(run, tokenizer, {"user: hard": MIXED, "user: easy": [RIGHT] * 4})
     return run
-
-
-def dataset(run: Path, name: str = "default") -> list[dict[str, Any]]:
-    """Train, then validation."""
-    parts = [pl.read_parquet(run / "pivots" / name / f"{split}.parquet") for split in ("train", "validation")]
-    return pl.concat(parts).to_dicts()
 
 
 def test_a_whole_row(run: Path, tokenizer: Path) -> None:
@@ -168,6 +118,7 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "source_index": 0,
     }
     assert row["prompt_ids"].count(loaded.bos_token_id) == 1
+    assert rows(run, "demonstrations")[0] == row
     assert summary == {
         "name": "default",
         "policy_id": "policy-1",
@@ -175,6 +126,7 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "candidates": 4,
         "train": 1,
         "validation": 0,
+        "demonstrations": {"states": 4, "rows": 4, "left_out": {}},
         "rejects": {"always": 1, "not_profiled": 2},
         "seconds": summary["seconds"],
     }
@@ -286,18 +238,6 @@ def test_all_has_verifier_and_profile_where_there_are_any(run: Path) -> None:
     ]
 
 
-def many_tasks(num_tasks: int, **labels: Any) -> list[dict[str, Any]]:
-    """Two states a task, the first one of which begins with its number."""
-    return [
-        trajectory(
-            *(said(f"task {i}"), called("find", id="A"), answered(f"found {i}"), called("find", id="A"), answered("")),
-            **labels,
-            task_id=f"t{i}",
-        )
-        for i in range(num_tasks)
-    ]
-
-
 def split_by_task(folder: Path, tokenizer: Path, records: list[dict[str, Any]]) -> dict[str, set[str]]:
     run = make_run(folder, *records)
     remember(run, policy_record(tokenizer=str(tokenizer)))
@@ -333,7 +273,7 @@ def test_without_a_task_id_the_first_state_decides(tmp_path: Path, tokenizer: Pa
 def test_same_settings_again_give_the_same_bytes(run: Path) -> None:
     select(SelectConfig(), run)
     before = {path.name: path.read_bytes() for path in (run / "pivots" / "default").iterdir()}
-    assert before.keys() == {"train.parquet", "validation.parquet", "README.md"}
+    assert before.keys() == {"train.parquet", "validation.parquet", "demonstrations.parquet", "README.md"}
     select(SelectConfig(), run)
     assert {path.name: path.read_bytes() for path in (run / "pivots" / "default").iterdir()} == before
 
@@ -457,10 +397,6 @@ def test_bad_settings_and_places_are_one_line(run: Path, tmp_path: Path) -> None
     assert not (run / "pivots").exists()
 
 
-def card(run: Path, name: str = "default") -> str:
-    return (run / "pivots" / name / "README.md").read_text(encoding="utf-8")
-
-
 def card_table(text: str, head: str) -> list[list[str]]:
     """The cells of the card's table with this head."""
     lines = text.split(f"\n| {head}")[1].splitlines()[2:]
@@ -479,7 +415,8 @@ def test_the_card_counts_what_the_rejects_hold(run: Path) -> None:
     assert counted == expected == {("select", "always"): (1, 1), ("select", "not\\_profiled"): (2, 2)}
     assert card_table(card(run), "domain") == [["none", "tool\\_call", "1", "0", "0.25"]]
     assert ["policy\\_id", "policy-1"] in card_table(card(run), "what")
-    header = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+    header = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n"
+    header += "  - split: demonstrations\n    path: demonstrations.parquet\n---\n"
     assert card(run).startswith(f"{header}\n# Pivots: default\n")
 
 
@@ -520,7 +457,10 @@ def test_rejects_of_every_verifier_that_a_policy_was_sampled_under_are_on_the_ca
     assert card_table(card(run), "stage")[0] == ["rollout", "no\\_verifier", "1", "1"]
 
 
-@pytest.mark.parametrize(("validation_share", "splits"), [(0.0, {"train": 24}), (0.4, {"train": 16, "validation": 8})])
+@pytest.mark.parametrize(
+    ("validation_share", "splits"),
+    [(0.0, {"train": 24, "demonstrations": 24}), (0.4, {"train": 16, "validation": 8, "demonstrations": 16})],
+)
 def test_datasets_loads_the_folder_and_no_column_is_reserved(
     tmp_path: Path,
     tokenizer: Path,
@@ -538,7 +478,8 @@ def test_datasets_loads_the_folder_and_no_column_is_reserved(
     folder, cache = run / "pivots" / "default", str(tmp_path / "cache")
     loaded = datasets.load_dataset(str(folder), cache_dir=cache)
     assert {split: len(loaded[split]) for split in loaded} == splits
-    assert [dict(row) for split in loaded for row in loaded[split]] == dataset(run)
+    assert [dict(row) for split in splits if split != "demonstrations" for row in loaded[split]] == dataset(run)
+    assert sorted(loaded["demonstrations"]["turn_id"]) == sorted(loaded["train"]["turn_id"])
     # By name, too, the training rows are there whether or not any are held out.
     files = {split: str(folder / f"{split}.parquet") for split in ("train", "validation")}
     train = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)

@@ -33,7 +33,7 @@ CONTRACT: dict[str, str] = {
     **dict.fromkeys(("action_format", "action_tools"), "string"),
 }
 """Columns that the trainer reads, with their kinds."""
-OPTIONAL = ("task_id", "trajectory_id", "num_samples", "weight", "class", "reward_class")
+OPTIONAL = ("task_id", "trajectory_id", "num_samples", "weight", "reward_class")
 """Columns that it reads where they are there."""
 LATER = ("action_format", "action_tools")
 """Columns that older datasets lack; null there, which means native."""

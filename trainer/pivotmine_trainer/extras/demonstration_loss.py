@@ -4,7 +4,8 @@ L = L_GRPO + weight * -1/|T| * sum_{t in T} log p(a*_t | what stands before it)
 
 T: the tokens of one demonstrated action of each of as many states as a step has prompts. The states are a fair random
 sample of `demonstrations.parquet`: all demonstrated states, pivots or not, each with the same chance, with replacement.
-States that the policy never solves (`class` never) come at their natural share, or at `--never_share` if that is less.
+States that the policy never solves (`reward_class` never) come at their natural share, or at `--never_share` if that
+is less.
 
 Which states a step draws depends only on the seed and the step, so a resumed training draws the same. Log-probabilities
 are at the sampling temperature, like those of the loss next to it.
@@ -45,7 +46,7 @@ class DemonstrationLoss:
             found = next(iter(continuations(tokenizer, row)), None)
             if found is None or (max_length and len(row["prompt_ids"]) + len(found.action_ids) > max_length):
                 continue
-            if row.get("class") == "never":
+            if row.get("reward_class") == "never":
                 never.append(len(self.sequences))
             self.sequences.append(([*row["prompt_ids"], *found.action_ids], len(found.action_ids)))
         if not self.sequences:
