@@ -37,7 +37,7 @@ _OPPOSITES = """accept reject|accepted rejected|approve deny|approved denied|can
     |buy sell|win lose|cheap expensive|minimum maximum|lowest highest|smallest largest|best worst|old new
     |inside outside|allowed forbidden|required optional|more fewer|outbound return|one-way round-trip|days weeks"""
 _PAIRS = [pair.split() for pair in _OPPOSITES.split("|")]
-_ANTONYMS = {one: other for one, other in (*_PAIRS, *((other, one) for one, other in reversed(_PAIRS)))}
+_ANTONYMS: dict[str, str] = dict([*_PAIRS, *(pair[::-1] for pair in reversed(_PAIRS))])
 _ANTONYM = re.compile(rf"\b({'|'.join(sorted(_ANTONYMS, key=len, reverse=True))})\b", re.IGNORECASE)
 # Sentences that claim nothing, which a reader may leave out or not: no label.
 _COURTESY = re.compile(
