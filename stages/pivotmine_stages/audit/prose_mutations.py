@@ -36,8 +36,8 @@ _OPPOSITES = """accept reject|accepted rejected|approve deny|approved denied|can
     |north south|left right|up down|economy business|arrive depart|arrival departure|arrives departs|send receive
     |buy sell|win lose|cheap expensive|minimum maximum|lowest highest|smallest largest|best worst|old new
     |inside outside|allowed forbidden|required optional|more fewer|outbound return|one-way round-trip|days weeks"""
-_PAIRS = [pair.split() for pair in _OPPOSITES.split("|")]
-_ANTONYMS: dict[str, str] = dict([*_PAIRS, *(pair[::-1] for pair in reversed(_PAIRS))])
+_PAIRS = [(one, other) for one, other in map(str.split, _OPPOSITES.split("|"))]
+_ANTONYMS = dict(_PAIRS) | {other: one for one, other in reversed(_PAIRS)}
 _ANTONYM = re.compile(rf"\b({'|'.join(sorted(_ANTONYMS, key=len, reverse=True))})\b", re.IGNORECASE)
 # Sentences that claim nothing, which a reader may leave out or not: no label.
 _COURTESY = re.compile(
