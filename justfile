@@ -101,6 +101,10 @@ fix: setup
     {{bin}}/ruff format
     {{bin}}/ruff check --fix
 
+# Write the documentation as a site into build/site
+docs: setup
+    {{bin}}/mkdocs build --strict
+
 # Speed figures, each a ratio in one run
 bench *options: setup
     {{bin}}/python -m benchmarks {{options}}
