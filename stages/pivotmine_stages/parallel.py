@@ -9,12 +9,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
+from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeVar
 
 from pivotmine.errors import UserError
@@ -22,6 +25,8 @@ from pivotmine.sources.json_records import Record
 
 BLOCK_BYTES = 8 << 20
 """Of JSON text or Parquet rows a block holds at least, but for the last one."""
+GROUP_SIGNAL_S = 0.2
+"""A signal to a group of processes may end the workers before this one notices it: then it is no broken worker."""
 _READ_BYTES = 1 << 13
 """What a record counts for whose size is not known: one that was joined out of several."""
 
@@ -55,9 +60,15 @@ ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @contextmanager
 def process_map(num_processes: int | None) -> Generator[ParallelMap]:
-    """A `map` over processes (None: one a core) that are started with the second item; one item needs none."""
+    """A `map` over processes (None: one a core) that are started with the second item; one item needs none.
+
+    The processes end with this one, in whatever way it ends, and at once where an exception leaves the block: what
+    they are at work on is not waited for.
+    """
     wanted = num_processes or os.cpu_count() or 1
     pools: list[ProcessPoolExecutor] = []
+    spawning = multiprocessing.get_context("spawn")
+    lives, lifeline = spawning.Pipe(duplex=False)
 
     def over(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         rest = iter(items)
@@ -65,14 +76,29 @@ def process_map(num_processes: int | None) -> Generator[ParallelMap]:
         if wanted == 1 or len(first) < 2:
             return map(function, chain(first, rest))
         if not pools:
-            pools.append(ProcessPoolExecutor(wanted, multiprocessing.get_context("spawn")))
+            pools.append(ProcessPoolExecutor(wanted, spawning, _end_with, (lives,)))
         return _ordered(pools[0], function, chain(first, rest), ahead=wanted + 1)
 
     try:
         yield over
+    except BaseException:
+        lifeline.close()
+        raise
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+        lifeline.close()
+        lives.close()
+
+
+def _end_with(lives: Connection) -> None:
+    """End this worker as soon as nobody holds the other end of the pipe, which the kernel closes for a killed one."""
+
+    def watch() -> None:
+        wait([lives])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
 @contextmanager
@@ -97,6 +123,7 @@ def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Itera
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool:
+        time.sleep(GROUP_SIGNAL_S)
         raise UserError(
             "a worker process has ended, most likely for want of memory: try with a smaller --num-processes; "
             'in a script of your own, call this below `if __name__ == "__main__":`, since workers import the script'

@@ -13,7 +13,6 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -34,6 +33,7 @@ from pivotmine_stages.cli.parameters import given, parameters
 from pivotmine_stages.cli.unusable import require_usable
 from pivotmine_stages.command import Command, load
 from pivotmine_stages.policy.differences import ask
+from pivotmine_stages.termination import TERMINATED, on_sigterm
 
 log = logging.getLogger("pivotmine")
 SILENT_S = 0.7
@@ -252,13 +252,12 @@ def _options(
 
 
 _DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-_INTERRUPTED, _TERMINATED = 130, 143
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Entry point: bad input or configuration is one line and exit code 1; a bug keeps its traceback."""
-    # A cluster that takes the machine back sends SIGTERM first: time to write what is sampled.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    on_sigterm()
     try:
         app()
     except UserError as error:
@@ -271,7 +270,20 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as done:
         # typer turns Ctrl-C into this exit code.
-        if done.code in (_INTERRUPTED, _TERMINATED):
+        if done.code in (_INTERRUPTED, TERMINATED):
             word = "interrupted" if done.code == _INTERRUPTED else "stopped"
             print(f"pivotmine: {word}; the same command continues from here", file=sys.stderr)
+            _leave_threads(done.code)
         raise
+
+
+def _leave_threads(code: int) -> None:
+    """End now if threads still wait for an answer, such as a verdict: Python would wait for them.
+
+    What is finished is stored by here.
+    """
+    others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    if others:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -49,7 +49,11 @@ class PartWriter:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        try:
+            self._thread.join()
+        except BaseException:  # a signal in the middle: the rows are written all the same
+            self._thread.join()
+            raise
         self._raise()
 
     def _write_all(self) -> None:

@@ -33,6 +33,7 @@ from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
+from pivotmine_stages.termination import finishing
 
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
@@ -103,7 +104,7 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
         require_room(config.policy.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
-        with work.parts, progress("rollout", len(missing)) as shown:
+        with finishing(), work.parts, progress("rollout", len(missing)) as shown:
             _collect(engine.sample(requests), work, shown)
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)

@@ -45,6 +45,8 @@ from pivotmine_stages.engines.options import (
     token_budget,
 )
 from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.termination import is_asked
+from pivotmine_stages.termination import waiting as waiting_for_more
 
 START_TIMEOUT_S = 15.0
 """For a server's list of models."""
@@ -93,11 +95,14 @@ class OpenAIEngine:
         most = self._options.concurrency * len(self._fleet.servers)
         try:
             while True:
-                while len(in_flight) < most and (request := next(waiting, None)) is not None:
+                while not is_asked() and len(in_flight) < most and (request := next(waiting, None)) is not None:
                     in_flight.add(self._run(self._answer(request)))
                 if not in_flight:
                     return
-                answered, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                answered, in_flight = wait(in_flight, 0, FIRST_COMPLETED)
+                if not answered:
+                    with waiting_for_more():
+                        answered, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
                 for future in answered:
                     yield future.result()
         finally:

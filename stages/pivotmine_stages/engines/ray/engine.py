@@ -46,6 +46,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pivotmine_stages.engines.ray.workers import Ledger, Worker, numbers
+from pivotmine_stages.termination import waiting as waiting_for_more
 
 CALLS_PER_WORKER = 2
 """Blocks that share a worker's engine."""
@@ -160,7 +161,11 @@ class RayEngine:
         while True:
             patience_s = max(PATIENCE_S, PATIENCE * self._longest_s) if self._longest_s else self._options.timeout_s
             try:
-                answer = self._answers.get(timeout=patience_s)
+                if self._answers.empty():
+                    with waiting_for_more():
+                        answer = self._answers.get(timeout=patience_s)
+                else:
+                    answer = self._answers.get()
             except queue.Empty:
                 self._hand_out_again(under_way, patience_s)
                 continue

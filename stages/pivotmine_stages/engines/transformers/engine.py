@@ -34,6 +34,7 @@ from pivotmine_stages.engines.options import (
     token_budget,
 )
 from pivotmine_stages.engines.protocol import Reply, Request
+from pivotmine_stages.termination import waiting as waiting_for_more
 
 
 class TransformersEngine:
@@ -82,7 +83,8 @@ class TransformersEngine:
 
     def _answer(self, batch: list[Request]) -> Iterator[Reply]:
         try:
-            drawn, num_computed = self._decode(batch)
+            with waiting_for_more():
+                drawn, num_computed = self._decode(batch)
         except torch.OutOfMemoryError as error:
             self._prefixes.clear()
             self._trees.clear()

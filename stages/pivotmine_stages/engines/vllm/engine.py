@@ -32,6 +32,7 @@ from pivotmine_stages.engines.options import (
 )
 from pivotmine_stages.engines.protocol import EngineDied, Reply, Request, trees_by_sequence
 from pivotmine_stages.engines.vllm.end_with_driver import EXTENSION, name_driver
+from pivotmine_stages.termination import waiting as waiting_for_more
 
 # vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -138,7 +139,7 @@ class VllmEngine:
             raise EngineDied(words) from error
 
     def _step(self) -> list[Any]:
-        with self._living():
+        with self._living(), waiting_for_more():
             return self._llm.llm_engine.step()
 
     def _add(self, request_id: str, request: Request) -> _InFlight | Reply:

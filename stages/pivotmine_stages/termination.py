@@ -1,0 +1,71 @@
+"""SIGTERM: what is finished is stored, then the program exits with code 143.
+
+A cluster that takes a machine back sends SIGTERM, and SIGKILL half a minute later. An exception that is raised at any
+place would lose what an engine has finished and `rollout` has not taken yet. So inside `finishing` the signal is only
+noted, and it ends the program at the next `waiting`: where nothing finished is left to be taken.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+TERMINATED = 143
+"""Exit code: 128 and the number of SIGTERM, as shells have it."""
+
+
+class _State:
+    def __init__(self) -> None:
+        self.num_finishing = 0
+        self.is_waiting = False
+        self.is_asked = False
+
+
+_state = _State()
+
+
+def on_sigterm() -> None:
+    """From now on SIGTERM raises SystemExit(143) in the main thread, at a place where nothing finished is lost.
+
+    A second SIGTERM changes nothing: whoever sends it to a whole group of processes may send it twice.
+    """
+    signal.signal(signal.SIGTERM, _note)
+
+
+def _note(*_: Any) -> None:
+    if _state.is_asked:
+        return
+    _state.is_asked = True
+    if not _state.num_finishing or _state.is_waiting:
+        raise SystemExit(TERMINATED)
+
+
+def is_asked() -> bool:
+    """Whether SIGTERM has come: begin nothing new."""
+    return _state.is_asked
+
+
+@contextmanager
+def finishing() -> Generator[None]:
+    """Take in what is finished: SIGTERM waits for the next `waiting` inside, or for the end."""
+    _state.num_finishing += 1
+    try:
+        yield
+    finally:
+        _state.num_finishing -= 1
+    if _state.is_asked and not _state.num_finishing:
+        raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def waiting() -> Generator[None]:
+    """Wait for something to finish: SIGTERM ends the program here, also one that came before."""
+    if _state.num_finishing and _state.is_asked:
+        raise SystemExit(TERMINATED)
+    before, _state.is_waiting = _state.is_waiting, True
+    try:
+        yield
+    finally:
+        _state.is_waiting = before
