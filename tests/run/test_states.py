@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from runs import take_as_written
 
 from pivotmine.run import rundir, states
 from pivotmine.run.states import demonstrated_turns, state_messages, tools_by_id
@@ -72,6 +73,7 @@ def test_demonstrated_turns_know_their_place_and_rejected_ones_are_none(run: Pat
     (path,) = rundir.table_files(run, "turns")
     marked = pl.read_parquet(path).with_columns(reject_reason=pl.lit("masked"))
     marked.write_parquet(path)
+    take_as_written(run, path)
     assert demonstrated_turns(run).is_empty()
 
 

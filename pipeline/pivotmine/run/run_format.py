@@ -52,4 +52,5 @@ def _names(path: Path, _modified_ns: int, _size: int) -> frozenset[str]:
     try:
         return frozenset(pq.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged: {reason}; `pivotmine verify RUN` says what to do") from None

@@ -135,16 +135,21 @@ def _of_one_form(table: str, paths: list[Path], lacking: tuple[str, ...]) -> pl.
 
 def require_whole(path: Path, table: str) -> None:
     """UserError for a Parquet file that was cut short, by a full disk or by hand: its end is not there."""
+    if not is_whole(path):
+        raise UserError(f"{path} is cut short: {remedy(path, table)}")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a Parquet file ends as one does."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 8, 0))
         end = file.read(8)
-    if size >= 12 and end[4:] == b"PAR1" and int.from_bytes(end[:4], "little") + 12 <= size:
-        return
-    raise UserError(f"{path} is cut short: {_remedy(path, table)}")
+    return size >= 12 and end[4:] == b"PAR1" and int.from_bytes(end[:4], "little") + 12 <= size
 
 
-def _remedy(path: Path, table: str) -> str:
+def remedy(path: Path, table: str) -> str:
+    """What to do about a broken file of a table."""
     if table in EXTRACT_TABLES:
         return "extract the same sources again, into another --run; the folder `rollouts` can be moved there"
     if table == "rollouts" and not _SAMPLED_HERE.fullmatch(path.name):
@@ -157,17 +162,27 @@ def _remedy(path: Path, table: str) -> str:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet (zstd) beside its place, flush it to the disk, rename it."""
+    settle(write_beside(path, table), path)
+
+
+def write_beside(path: Path, table: pa.Table) -> Path:
+    """Write Parquet (zstd) beside its place; returns where."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     pq.write_table(table, beside, compression="zstd")
-    _settle(beside, path)
+    return beside
 
 
 def write_rows(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
     """Write rows under the schema of `table`; a key that the schema lacks is a bug."""
+    write_table(path, table_of_rows(table, rows))
+
+
+def table_of_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows under the schema of `table`; a key that the schema lacks is a bug."""
     schema = TABLES[table]
     assert not rows or set(rows[0]) <= set(schema.names), set(rows[0]) - set(schema.names)
-    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -175,10 +190,11 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     beside.write_text(text, encoding="utf-8")
-    _settle(beside, path)
+    settle(beside, path)
 
 
-def _settle(beside: Path, path: Path) -> None:
+def settle(beside: Path, path: Path) -> None:
+    """Flush a file to the disk and rename it to its place."""
     with beside.open("rb") as file:
         os.fsync(file.fileno())
     beside.replace(path)
@@ -204,8 +220,21 @@ def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapp
 def read_manifests(run: Path, stage: str) -> list[dict[str, Any]]:
     """The manifests of a stage, oldest first."""
     files = sorted((run / "manifests").glob(f"{stage}-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    again = "extract the same sources again, into another --run" if stage == "extract" else None
-    return [read_json(path, again or f"delete it and start the same `pivotmine {stage}` again") for path in files]
+    return [read_manifest(path) for path in files]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest, with `config` and `summary` (`parts` in those of parts); UserError where it lacks them."""
+    stage = path.name.rpartition("-")[0]
+    again = {
+        "extract": "extract the same sources again, into another --run",
+        "parts": f"`pivotmine verify {shlex.quote(str(path.parent.parent))} --repair` writes it again",
+    }
+    words = again.get(stage, f"delete it and start the same `pivotmine {stage}` again")
+    found = read_json(path, words)
+    if not all(isinstance(found.get(key), dict) for key in ("config", "parts" if stage == "parts" else "summary")):
+        raise UserError(f"{path} is cut short or damaged: {words}")
+    return found
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

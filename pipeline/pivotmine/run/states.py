@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import require_sound
 
 SEGMENTS_PER_BATCH = 2048
 
@@ -32,21 +33,25 @@ def demonstrated_turns(run: Path) -> pl.DataFrame:
 
     They have the columns of `turns`, and `source`, `source_index`, `task_id` and `action_format`.
     """
-    turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null())
-    places = rundir.scan(run, "trajectories").select("trajectory_id", "source", "source_index", "task_id")
+    turns = _checked(run, "turns").filter(pl.col("reject_reason").is_null())
+    places = _checked(run, "trajectories").select("trajectory_id", "source", "source_index", "task_id")
     turns = turns.join(places, on="trajectory_id", how="left", maintain_order="left")
     return turns.join(action_formats(run).lazy(), on="segment_id", how="left", maintain_order="left").collect()
 
 
 def action_formats(run: Path) -> pl.DataFrame:
     """`segment_id` and `action_format` of every segment; null in runs that were written before the column."""
-    return rundir.scan(run, "segments").select("segment_id", "action_format").collect()
+    return _checked(run, "segments").select("segment_id", "action_format").collect()
 
 
 def tools_by_id(run: Path) -> dict[str | None, list[dict[str, Any]] | None]:
     """Tool definitions by `tools_id`; None has none."""
-    rows = rundir.scan(run, "tools").collect().iter_rows(named=True)
+    rows = _checked(run, "tools").collect().iter_rows(named=True)
     return {None: None, **{row["tools_id"]: json.loads(row["tools"]) for row in rows}}
+
+
+def _checked(run: Path, table: str) -> pl.LazyFrame:
+    return rundir.scan(run, table, require_sound(run, table))
 
 
 def state_messages(run: Path, turns: pl.DataFrame) -> Iterator[StateMessages]:
@@ -55,6 +60,8 @@ def state_messages(run: Path, turns: pl.DataFrame) -> Iterator[StateMessages]:
     The prefix of a turn is never written out: each segment's messages are read once for all of its turns.
     """
     tools = tools_by_id(run)
+    for table in ("segments", "messages"):
+        require_sound(run, table)
     grouped = turns.group_by("segment_id", maintain_order=True)
     pending: list[tuple[str, pl.DataFrame]] = []
     for (segment_id,), group in grouped:

@@ -340,7 +340,12 @@ Beside them `manifests/<stage>-<digest>.json` says with which configuration and 
 rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
 what the verifier is, and `pivots/<name>/README.md` what was mined from what. `plans/<policy_id>/<verifier_id>/` holds
 the plans of adaptive profiling, a folder a rule and a file a round. The views `pivots` and `demonstrations` have a column
-more, `pivots_name`: the folder. This file is written by `python -m pivotmine.run.tables`.
+more, `pivots_name`: the folder.
+
+`parts` in `manifests/extract-*.json` and `manifests/parts-*.json` has the digest of every part by its path in the run:
+the first 32 hexadecimal digits of its SHA-256. Two digests belong to a part that was being written, and `absent` is one
+of them if there was no part before. `pivotmine verify RUN` compares the parts with their digests. This file is written
+by `python -m pivotmine.run.tables`.
 """
 
 

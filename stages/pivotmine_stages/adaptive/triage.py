@@ -23,6 +23,7 @@ from pivotmine.actions import parse_action
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import PartsManifest, require_sound
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.sampling.settings import Prefilled, Sampling
 from pivotmine.verifiers import VerifierSpec, prepare
@@ -67,7 +68,7 @@ def triage(
     check(policy)
     started = time.monotonic()
     folder = run / "triage" / policy.record.policy_id / spec.verifier_id
-    known = rundir.scan(run, "triage", sorted(folder.glob("*.parquet"))).select("state_id").collect()
+    known = rundir.scan(run, "triage", require_sound(run, "triage", folder)).select("state_id").collect()
     missing = states.join(known, on="state_id", how="anti", maintain_order="left")
     counts = Counter[str]()
     if not missing.is_empty():
@@ -104,6 +105,7 @@ class _Work:
         self.folder, self.policy, self.spec, self.gates = folder, policy, spec, gates
         self.renderer: Renderer = policy.renderer
         self.engine = policy.engine(0)
+        self.manifest = PartsManifest(run, folder)
         self.chain, self.waiting = Chain(), list[Chain]()
         self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts = Counter[str]()
@@ -188,7 +190,7 @@ class _Work:
     def write(self, rows: Rows) -> None:
         """Write a part."""
         number = len(list(self.folder.glob("part-*.parquet")))
-        rundir.write_rows(self.folder / f"part-{number:06d}.parquet", "triage", rows)
+        self.manifest.write(self.folder / f"part-{number:06d}.parquet", rundir.table_of_rows("triage", rows))
 
     def finish(self) -> None:
         """Ask for what waits."""

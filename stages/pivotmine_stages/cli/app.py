@@ -84,7 +84,14 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
         if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
             ask.set(lambda: typer.confirm("Continue?", err=True))
         with _announced(f"{name} in {fixed['run']} ..."):
-            body(given(options, values), **fixed)
+            try:
+                body(given(options, values), **fixed)
+            except (UserError, SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:  # polars panics with one
+                if told := _damage(fixed["run"]):
+                    raise UserError(told) from None
+                raise
 
     places = [_keyword("run", Run)]
     if command.sources:
@@ -95,6 +102,13 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
     run_command.__annotations__ = {one.name: one.annotation for one in [*places, *parameters(options), *common]}
     examples = "\n\n".join(f"  {example}" for example in command.examples)
     app.command(name, help=command.help, epilog=f"Examples:\n\n{examples}" if examples else None)(run_command)
+
+
+def _damage(run: Path) -> str | None:
+    """What is broken in a run, where that may be why a command failed; None: nothing is, the command has a bug."""
+    from pivotmine.run.parts import first_problem
+
+    return first_problem(run) if run.is_dir() else None
 
 
 def _stage_body(name: str, command: Command) -> Callable[..., None]:

@@ -14,6 +14,7 @@ from pivotmine_stages.score import options as score
 from pivotmine_stages.select import options as select
 from pivotmine_stages.show import options as show
 from pivotmine_stages.status import options as status
+from pivotmine_stages.verify import options as verify
 from pivotmine_stages.view import options as view
 
 COMMANDS: dict[str, Command] = {
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "show": show.COMMAND,
     "status": status.COMMAND,
     "compare": compare.COMMAND,
+    "verify": verify.COMMAND,
 }
 STAGES = ("extract", "rollout", "score", "select")
 """The stages of `pivotmine run`, in order."""

@@ -44,6 +44,10 @@ def _audit(s: Mapping[str, Any]) -> str | None:
     return None if s["states"] else "nothing to try: the run has no demonstration; the rejects of extract say why"
 
 
+def _verify(s: Mapping[str, Any]) -> str | None:
+    return f"{len(s['broken']):,} of {s['files']:,} files are broken" if s["broken"] else None
+
+
 def _listed(rejects: Mapping[str, Any]) -> str:
     counts = {reason: count["rows"] if isinstance(count, Mapping) else count for reason, count in rejects.items()}
     return ", ".join(f"{reason} {count:,}" for reason, count in counts.items()) or "nothing was there to begin with"
@@ -54,4 +58,5 @@ _REASONS: dict[str, Callable[[Any], str | None]] = {
     "score": _score,
     "select": _select,
     "audit": _audit,
+    "verify": _verify,
 }

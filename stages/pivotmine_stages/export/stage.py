@@ -21,6 +21,7 @@ from pivotmine.errors import UserError
 from pivotmine.options import problem
 from pivotmine.progress import track
 from pivotmine.run import run_format, rundir, sql
+from pivotmine.run.parts import require_sound
 from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
 from pivotmine_stages.export.options import ExportConfig
@@ -38,6 +39,9 @@ def export(config: ExportConfig, run: Path) -> dict[str, Any]:
     if not all((folder / f"{split}.parquet").is_file() for split in SPLITS):
         known = ", ".join(sorted(path.parent.name for path in run.glob("pivots/*/train.parquet"))) or "none"
         raise UserError(f"no pivots called {config.name!r} in {run} (there are: {known}): run `pivotmine select` first")
+    require_sound(run, "pivots", folder)
+    for table in ("trajectories", "segments", "messages", "turns", "scores"):
+        require_sound(run, table)
     write = {"nemo_gym": _write_nemo_gym, "verl": _write_verl}[config.format]
     with rundir.stage_lock(run, f"export-{config.name}-{config.format}"):
         counts = {split: write(config, run, folder, split) for split in SPLITS}
@@ -49,7 +53,6 @@ def export(config: ExportConfig, run: Path) -> dict[str, Any]:
 def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of one split, some at a time."""
     path = folder / f"{split}.parquet"
-    rundir.require_whole(path, "pivots")
     absent = {name: absent_value(PIVOTS.field(name)) for name in run_format.lacking(path, PIVOTS)}
     for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP):
         yield [{**absent, **row} for row in batch.to_pylist()]

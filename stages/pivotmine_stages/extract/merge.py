@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from pivotmine.run import arrow_columns, rundir
+from pivotmine.run.parts import file_digest
 from pivotmine.run.tables import TABLES
 
 pc: Any = pyarrow.compute  # its functions are made on import: no type checker sees them
@@ -76,9 +77,11 @@ class BlockTotals(NamedTuple):
     """Turns under a false `mask`."""
     rejects: dict[str, RejectCount]
     """By reason."""
+    digests: dict[str, str]
+    """Of the parts that were written, by their paths in the folder."""
 
 
-NOTHING = BlockTotals(Counter(), Counter(), Counter(), Counter(), 0, 0, {})
+NOTHING = BlockTotals(Counter(), Counter(), Counter(), Counter(), 0, 0, {}, {})
 NOTED = (pa.field("outcome_key", pa.string()), pa.field("undocumented_masks", pa.int32()))
 """Columns of `trajectories` in a block as it came, which the run does not keep: the summary counts them."""
 
@@ -160,10 +163,12 @@ def merge_block(given: BlockJob) -> BlockTotals:
     tables = {name: _read(given, name) for name in (*rundir.EXTRACT_TABLES, "rejects")}
     tables = _without_repeats(tables, given.repeated)
     tables = _with_low_outcomes(tables, given.floor)
+    digests: dict[str, str] = {}
     for name, table in tables.items():
         if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
-            kept = table.select(TABLES[name].names).cast(TABLES[name])
-            rundir.write_table(part(given.folder, name, given.number), kept)
+            kept, path = table.select(TABLES[name].names).cast(TABLES[name]), part(given.folder, name, given.number)
+            rundir.write_table(path, kept)
+            digests[path.relative_to(given.folder).as_posix()] = file_digest(path)
     for name in tables:
         _as_it_came(given.folder, name, given.number).unlink(missing_ok=True)
     counts = Counter({name: table.num_rows for name, table in tables.items()})
@@ -176,6 +181,7 @@ def merge_block(given: BlockJob) -> BlockTotals:
         _calls_without_tools(tables["turns"]),
         sum(_noted(trajectories, NOTED[1])),
         _reject_counts(tables["rejects"]),
+        digests,
     )
 
 
@@ -283,6 +289,7 @@ def add(a: BlockTotals, b: BlockTotals) -> BlockTotals:
         a.calls_without_tools + b.calls_without_tools,
         a.undocumented_masks + b.undocumented_masks,
         rejects,
+        a.digests | b.digests,
     )
 
 

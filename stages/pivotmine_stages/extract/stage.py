@@ -107,7 +107,10 @@ def _extract(
     }
     rejects = _move_in(run, folder, identity)
     rundir.write_text(run / run_format.FILE, run_format.format_text())
-    rundir.write_manifest(run, "extract", identity, {"summary": summary})
+    rejected = f"{rejects.relative_to(run).as_posix()}/"
+    parts = {name.replace("rejects/", rejected, 1): digest for name, digest in sorted(done.digests.items())}
+    given = [str(source) for source in config.sources if "://" not in str(source)]
+    rundir.write_manifest(run, "extract", identity, {"summary": summary, "given": given, "parts": parts})
     from pivotmine.run import sql
 
     sql.write_views(run)

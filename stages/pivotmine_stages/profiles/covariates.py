@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from pivotmine.run import rundir
+from pivotmine.run.parts import require_sound
 from pivotmine.stats.success_prior import Observed
 
 _LEAST_MASS = 1e-6
@@ -47,6 +48,6 @@ def demonstration_masses(run: Path, policy_id: str, verifier_id: str) -> dict[st
 
     States without triage, and those where it was refused, are absent.
     """
-    parts = sorted((run / "triage" / policy_id / verifier_id).glob("*.parquet"))
+    parts = require_sound(run, "triage", run / "triage" / policy_id / verifier_id)
     rows = rundir.scan(run, "triage", parts).filter(pl.col("logprob").is_not_null() & pl.col("refusal").is_null())
     return dict(rows.select("state_id", pl.col("logprob").exp().clip(0, 1)).collect().iter_rows())

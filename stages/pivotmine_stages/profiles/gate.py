@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pivotmine.actions import Action, action_from_json, implied_tools, is_text
 from pivotmine.run import rundir
+from pivotmine.run.parts import PartsManifest, require_sound
 from pivotmine.run.states import state_messages, tools_by_id
 from pivotmine.run.tables import GATES
 from pivotmine.verifiers import Outcome, State, VerifierSpec, passes_gate, resolve
@@ -106,7 +107,7 @@ def _gates_file(run: Path, spec: VerifierSpec) -> Path:
 def _read_gates(run: Path, spec: VerifierSpec, state_ids: pl.Series) -> dict[str, tuple[str, str | None, list[int]]]:
     """By state_id: gate, detail and usable, of the states that were judged before."""
     path = _gates_file(run, spec)
-    rows = rundir.scan(run, "gates", [path] if path.exists() else [])
+    rows = rundir.scan(run, "gates", [one for one in require_sound(run, "gates", may_lack=True) if one == path])
     rows = rows.join(state_ids.to_frame().lazy(), on="state_id", how="semi")
     return {state_id: tuple(row) for state_id, *row in rows.select("state_id", *_STORED).collect().iter_rows()}
 
@@ -150,11 +151,13 @@ class _GateWriter:
         path = _gates_file(self.run, self.spec)
         try:
             # The locks of two processes that judge the same states are held for a moment only: wait.
-            with rundir.stage_lock(self.run, f"gates-{self.spec.verifier_id}", wait=True):
+            with rundir.stage_lock(self.run, "gates", wait=True):
+                manifest = PartsManifest(self.run, path.parent)
+                manifest.forget_lost()
                 known = rundir.scan(self.run, "gates", [path] if path.exists() else []).collect()
                 added = pl.DataFrame(pa.Table.from_pylist(rows, schema=GATES))
                 every = pl.concat([known, added]).unique("state_id", keep="first").sort("state_id")
-                rundir.write_table(path, every.to_arrow().cast(GATES))
+                manifest.write(path, every.to_arrow().cast(GATES))
         except OSError as error:
             # A run on a read-only disk can be audited; it judges again the next time.
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -30,6 +30,7 @@ from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 from pivotmine.readers.whole_context import Gap, find_gap, part_of, prepare
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import PartsManifest
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
@@ -66,6 +67,8 @@ class _Work(NamedTuple):
     """Those of the run's segments."""
     rejects: list[dict[str, Any]]
     """Of the source at work."""
+    manifest: PartsManifest
+    """The digests of its parts."""
 
     @property
     def rollouts(self) -> Path:
@@ -86,7 +89,8 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
     with rundir.stage_lock(run, f"record-{who.policy_id}"):
-        work = _Work(config, run, who, tools, known_states(run, config.state_key), known_formats(run), [])
+        manifest = PartsManifest(run, run / "rollouts" / who.policy_id)
+        work = _Work(config, run, who, tools, known_states(run, config.state_key), known_formats(run), [], manifest)
         done = [_record_source(work, path) for path in found]
         num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
         summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
@@ -285,7 +289,7 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
         said = _rollout_columns(sample.message)
         rollouts.append({"policy_id": work.policy.policy_id, **place, **said, "reward": sample.reward})
         indices[sample.state_id] += 1
-    rundir.write_rows(work.rollouts / name, "rollouts", rollouts)
+    work.manifest.write(work.rollouts / name, rundir.table_of_rows("rollouts", rollouts))
 
 
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:

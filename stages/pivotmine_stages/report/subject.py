@@ -11,6 +11,7 @@ import duckdb
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import require_sound
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
 
 DEPTHS = (0, 1, 2, 4, 8, 16, 32)
@@ -101,6 +102,9 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools, and the
     turn it is shown by.
     """
+    require_sound(run, "turns")
+    for table in ("scores", "profiles"):
+        require_sound(run, table, run / "scores" / subject.policy_id / subject.verifier_id)
     connection = sql.connect(run)
     literals = {name: _literal(value) for name, value in subject._asdict().items()}
     for statement in _VIEWS:

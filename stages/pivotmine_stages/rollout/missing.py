@@ -10,6 +10,7 @@ import polars as pl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
@@ -123,7 +124,7 @@ def _read_plan(path: Path) -> pl.DataFrame:
 
 def missing_samples(run: Path, policy_id: str, wanted: pl.DataFrame) -> pl.DataFrame:
     """The wanted states with `missing`, the sample indices that no part holds; states that lack none are left out."""
-    parts = sorted((run / "rollouts" / policy_id).glob("*.parquet"))
+    parts = require_sound(run, "rollouts", run / "rollouts" / policy_id, may_lack=True)
     done = rundir.scan(run, "rollouts", parts).group_by("state_id").agg(pl.col("sample_index").alias("done")).collect()
     return (
         wanted.join(done, on="state_id", how="left", maintain_order="left")

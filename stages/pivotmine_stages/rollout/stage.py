@@ -6,6 +6,7 @@ again: a row is named by (state, sample), and a part file is whole or absent.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from pivotmine.escape import one_line
 from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import PartsManifest
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine_stages.engines.options import failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
@@ -35,6 +37,7 @@ from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
 from pivotmine_stages.termination import finishing
 
+log = logging.getLogger("pivotmine")
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
 _OF_SAMPLE = [field.name for field in fields(Sample)]
@@ -48,6 +51,9 @@ class _Work:
         self.config, self.record, self.rejects = config, record, rejects
         self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
         self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
+        self.manifest = PartsManifest(run, self.folder, "{}of{}".format(*config.shard))
+        for path in self.manifest.forget_lost():
+            log.warning("%s is missing: its samples are drawn again", path)
         self.counts: Counter[str] = Counter()
         # Not their number: one that could not be written leaves a gap.
         # Nor those alone that are here: the scores of one that was deleted would pass for the next one's.
@@ -63,7 +69,7 @@ class _Work:
         remember_policy(self.run, self.record)
         i, n = self.config.shard
         path, self.part = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", self.part + 1
-        rundir.write_rows(path, "rollouts", rows)
+        self.manifest.write(path, rundir.table_of_rows("rollouts", rows))
 
 
 def rollout(

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from pivotmine.actions import (
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import PartsManifest, file_digest, require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import PROFILES, SCORES
 from pivotmine.stats.profiles import profile
@@ -97,19 +99,22 @@ def _score(
     config: ScoreConfig, run: Path, record: PolicyRecord, parser: str, folder: Path, identity: dict[str, str]
 ) -> dict[str, Any]:
     started = time.monotonic()
-    rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
-    sampled = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
-    sampled = sampled.agg(num_samples=pl.len().cast(pl.Int32)).collect()
+    rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
+    sampled = _sampled(run, rollouts)
     turns = demonstrated_turns(run)
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
     gates = gate_states(run, sampled_turns, config.verifier)
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
         (folder / orphan).unlink()  # its rollouts were deleted: views and holdouts would count it
-    new = [path for path in rollouts if not (folder / path.name).exists()]
-    with process_map(_num_processes(config, _num_rows(run, new))) as over:
+    require_sound(run, "scores", folder, may_lack=True)
+    manifest = PartsManifest(run, folder)
+    manifest.forget_lost()
+    new = [path for path in rollouts if not manifest.has(folder / path.name)]
+    with closing(manifest), process_map(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
-        for _ in track(over(work, _parts(new, folder, gates, turns)), "score", "parts", len(new)):
-            pass
+        done = over(work, _parts(new, folder, gates, turns))
+        for path, digest in zip(new, track(done, "score", "parts", len(new)), strict=True):
+            manifest.note(folder / path.name, digest)
     parts = [folder / path.name for path in rollouts]
     scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
     gate = pl.DataFrame(
@@ -119,7 +124,7 @@ def _score(
     ids = (record.policy_id, config.verifier.verifier_id)
     table = profile(scores, sampled.join(gate, on="state_id", how="left"), policy_id=ids[0], verifier_id=ids[1])
     profiles = with_posteriors(run, turns, pl.DataFrame(table))
-    rundir.write_table(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
+    manifest.write(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
     rejects = list(_rejects(turns, gates, profiles))
     rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
@@ -136,6 +141,26 @@ def _score(
     rundir.write_manifest(run, "score", identity, {"summary": summary})
     sql.write_views(run)
     return summary
+
+
+def _sampled(run: Path, rollouts: list[Path]) -> pl.DataFrame:
+    """`num_samples` of each sampled state; UserError where a sample is stored twice: rates would count it twice."""
+    rows = rundir.scan(run, "rollouts", rollouts)
+    counts = {"num_samples": pl.len().cast(pl.Int32), "distinct": pl.struct(*_KEY).n_unique()}
+    sampled = rows.group_by("state_id").agg(**counts).collect()
+    double = sampled.filter(pl.col("num_samples") > pl.col("distinct"))
+    if not double.is_empty():
+        state_id = double["state_id"].min()
+        holding = [
+            path.name
+            for path in rollouts
+            if not rundir.scan(run, "rollouts", [path]).filter(pl.col("state_id") == state_id).collect().is_empty()
+        ]
+        raise UserError(
+            f"{rollouts[0].parent}: samples of {len(double):,} states are stored twice, for example in "
+            f"{', '.join(holding[:4])}: one part is a copy, move it away"
+        )
+    return sampled.drop("distinct")
 
 
 def _num_rows(run: Path, parts: list[Path]) -> int:
@@ -166,8 +191,8 @@ def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
     }
 
 
-def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> None:
-    """Score one part. States that fail the gate get no verdicts."""
+def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -> str:
+    """Score one part; returns the digest of its scores. States that fail the gate get no verdicts."""
     judges = _judges(run, part)
     # Policies repeat themselves: equal samples of a state are read and judged once.
     samples = rundir.scan(run, "rollouts", [part.source]).select("state_id", *_KEY, *_SAMPLE).collect()
@@ -183,6 +208,7 @@ def _score_part(run: Path, parser: str, identity: dict[str, str], part: _Part) -
     scores = distinct.select("state_id", *_KEY).hstack(columns).explode(*_KEY)
     scores = scores.with_columns(pl.lit(value).alias(name) for name, value in identity.items())
     rundir.write_table(part.target, scores.select(SCORES.names).to_arrow().cast(SCORES))
+    return file_digest(part.target)
 
 
 _VERDICT = {"outcome": pl.String, "reward": pl.Float64, "detail": pl.String, "action": pl.String}

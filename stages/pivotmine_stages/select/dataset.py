@@ -21,6 +21,7 @@ from pivotmine.actions import NATIVE, action_from_json, implied_tools, is_text
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir
+from pivotmine.run.parts import PartsManifest
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.run.tables import PIVOTS
 from pivotmine.verifiers import VerifierSpec, resolve
@@ -231,6 +232,7 @@ def write_splits(
         if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
             flush(split)
         writer.close()
+    manifest = PartsManifest(folder.parents[1], folder)
     for split, path in beside.items():
-        path.replace(folder / f"{split}.parquet")
+        manifest.replace(path, folder / f"{split}.parquet")
     return counts

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pivotmine.run import rundir
+from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.profiles.posteriors import with_posteriors
@@ -22,8 +23,8 @@ def split_profiles(run: Path, profiles: pl.DataFrame) -> tuple[pl.DataFrame, pl.
         return profiles, profiles
     identity = dict(zip(("policy_id", "verifier_id"), profiles.select("policy_id", "verifier_id").row(0), strict=True))
     folder = run / "scores" / identity["policy_id"] / identity["verifier_id"]
-    scores = rundir.scan(run, "scores", sorted(folder.glob("part-*.parquet"))).collect()
-    parts = sorted((run / "rollouts" / identity["policy_id"]).glob("part-*.parquet"))
+    scores = rundir.scan(run, "scores", require_sound(run, "scores", folder)).collect()
+    parts = require_sound(run, "rollouts", run / "rollouts" / identity["policy_id"])
     drawn = rundir.scan(run, "rollouts", parts).select("state_id", "sample_index").collect()
     turns, halves = demonstrated_turns(run), list[pl.DataFrame]()
     for parity in (0, 1):

@@ -15,6 +15,7 @@ import polars as pl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine.run.parts import require_sound
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.select.dataset import validation_trajectories
@@ -101,7 +102,7 @@ def _sample_counts(profiles: pl.DataFrame, most: int) -> Iterable[int]:
 def _of_first_samples(run: Path, profiles: pl.DataFrame, num_samples: int) -> pl.DataFrame:
     """The profiles as they would be of the first samples of each state."""
     policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
-    files = sorted((run / "scores" / policy_id / verifier_id).glob("part-*.parquet"))
+    files = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)
     scores = rundir.scan(run, "scores", files).filter(pl.col("sample_index") < num_samples).collect()
     states = profiles.select("state_id", "gate", num_samples=pl.min_horizontal("num_samples", num_samples))
     found = pl.from_arrow(profile(scores, states, policy_id=policy_id, verifier_id=verifier_id))

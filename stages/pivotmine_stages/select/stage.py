@@ -18,6 +18,7 @@ import polars as pl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
+from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import with_bounds
 from pivotmine.verifiers import Outcome, make_spec
@@ -62,7 +63,7 @@ def select(config: SelectConfig, run: Path) -> dict[str, Any]:
 
 
 def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
-    rollouts = sorted((run / "rollouts" / record.policy_id).glob("part-*.parquet"))
+    rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
     scored = scored_verifiers(run, record.policy_id)
@@ -73,7 +74,7 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     folder = run / "scores" / record.policy_id / verifier_id
     settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
     spec = make_spec(settings["verifier"], settings["options"])
-    profiles = with_bounds(rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect())
+    profiles = with_bounds(rundir.scan(run, "profiles", require_sound(run, "profiles", folder)).collect())
     num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()
     if spec.verifier_id != verifier_id or num_rows != profiles["num_samples"].sum():
         old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"

@@ -91,3 +91,22 @@ def test_the_reason(command: str, summary: dict[str, Any], reason: str | None) -
     with pytest.raises(UserError) as raised:
         require_usable(command, summary)
     assert str(raised.value) == reason
+
+
+def test_a_damaged_run_is_one_line_where_a_command_would_fail_on_it(
+    pivotmine: Command, source: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    pivotmine("extract", source, "--run", run)
+    (path,) = run.glob("turns/*.parquet")
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes(len(data) // 4) + data[4 + len(data) // 4 :])
+    code, _, err = pivotmine("status", run)
+    assert code == 1
+    assert f"pivotmine: {path} is damaged: it is not what was written: extract the same sources again" in err
+    assert "Traceback" not in err
+    code, out, err = pivotmine("verify", run)
+    assert (code, err) == (1, "pivotmine: 1 of 6 files are broken\n")
+    assert f"{path} (turns) is damaged: it is not what was written: " in out
+    code, out, _ = pivotmine("verify", run, "--repair")
+    assert (code, f"mended {path} (turns): extracted again" in out) == (0, True)

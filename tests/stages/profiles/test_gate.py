@@ -21,6 +21,7 @@ from runs import (
     said,
     sample,
     states_of,
+    take_as_written,
     trajectory,
 )
 
@@ -118,6 +119,7 @@ def test_a_gate_is_judged_once_and_read_from_then_on(run: Path) -> None:
     # A stored gate that no verifier would give shows that it is read.
     told = {"gate": "wrong_text", "detail": "told", "usable": []}
     rewrite(path, lambda row: {**row, **told} if row["state_id"] == states["user: find A"] else row)
+    take_as_written(run, path)
     gates = gate_states(run, turns, CHOICE)
     assert set(stored(path)) == set(states.values())
     assert gates[states["user: find A"]][1:] == ({}, "wrong_text", "told", None)

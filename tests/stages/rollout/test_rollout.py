@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from trajectories import TOOLS, call, order_trajectory, write_jsonl
 
 import pivotmine_stages.rollout.stage as stage
 from pivotmine.errors import UserError
 from pivotmine.policy import hash_token_ids
-from pivotmine.run import rundir
+from pivotmine.run.parts import PartsManifest
 from pivotmine.run.rundir import scan
 from pivotmine.run.states import demonstrated_turns, state_messages
 from pivotmine.sampling.prefix_tree import sortable, tree_tokens
@@ -334,18 +335,18 @@ def test_a_part_that_cannot_be_written_is_told_and_sampled_again(
     run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full for the second part only: its error ends the command, what came after it is written."""
-    write, written = rundir.write_rows, list[str]()
+    write, written = PartsManifest.write, list[str]()
 
-    def full_at_second(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
+    def full_at_second(manifest: PartsManifest, path: Path, table: pa.Table) -> None:
         if path.name == "part-0of1-000001.parquet":
             raise OSError(28, "No space left on device")
-        write(path, table, rows)
-        written.append(path.name)
+        write(manifest, path, table)
+        written.extend([path.name] if path.name.startswith("part-") else [])
 
     monkeypatch.setattr(stage, "SAMPLES_PER_PART", 12)
     monkeypatch.setattr(stage, "SECONDS_PER_PART", 1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(rundir, "write_rows", full_at_second)
+        patch.setattr(PartsManifest, "write", full_at_second)
         with pytest.raises(OSError, match="No space left"):
             sample(run, tiny_policy, batch_size=6)
     assert written == ["part-0of1-000000.parquet", "part-0of1-000002.parquet"]

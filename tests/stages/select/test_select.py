@@ -449,10 +449,10 @@ def test_rejects_of_every_verifier_that_a_policy_was_sampled_under_are_on_the_ca
     for verifier_id in ("exact-1", "tool_call-1"):
         identity = {"policy_id": "policy-1", "verifier_id": verifier_id}
         rundir.write_rows(rundir.rejects_dir(run, "rollout", identity) / "r.parquet", "rejects", [reject])
-        rundir.write_manifest(run, "rollout", identity, {})
+        rundir.write_manifest(run, "rollout", identity, {"summary": {}})
     other = {"policy_id": "policy-2", "verifier_id": "exact-1"}
     rundir.write_rows(rundir.rejects_dir(run, "rollout", other) / "r.parquet", "rejects", [reject] * 5)
-    rundir.write_manifest(run, "rollout", other, {})
+    rundir.write_manifest(run, "rollout", other, {"summary": {}})
     select(SelectConfig(), run)
     assert card_table(card(run), "stage")[0] == ["rollout", "no\\_verifier", "1", "1"]
 

@@ -1,0 +1,167 @@
+"""Repair: what a command can make again from what is whole, that alone; the rest is moved out of the way and told.
+
+Extract's tables come from the same sources again, in a folder of their own: only parts whose digest is the one that the
+manifest has take the place of broken ones. Scores, profiles and gates come from rollouts, pivots from scores. Rollouts
+cannot be made here: their broken parts go to `RUN/set-aside`, and the command that draws their samples again is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pivotmine.errors import UserError
+from pivotmine.run import parts, rundir
+from pivotmine.run.parts import Problem
+from pivotmine.run.rundir import EXTRACT_TABLES
+from pivotmine.verifiers import make_spec
+from pivotmine_stages.extract.options import ExtractConfig
+from pivotmine_stages.extract.stage import extract
+from pivotmine_stages.score.options import ScoreConfig
+from pivotmine_stages.score.stage import score
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.stage import select
+
+log = logging.getLogger("pivotmine")
+SET_ASIDE = "set-aside"
+_SELECTED = ("pivots", "demonstrations")
+Mended = list[dict[str, str]]
+
+
+class Broken(NamedTuple):
+    path: Path
+    table: str
+    """The part's, or `manifests`."""
+    words: str
+    """What is wrong."""
+    remedy: str
+    kind: str = ""
+    """As in `parts.Problem`; empty for JSON."""
+
+    @classmethod
+    def of(cls, run: Path, problem: Problem) -> Broken:
+        """A broken part, with what to do about it."""
+        words = str(problem).removeprefix(f"{problem.path} ")
+        return cls(problem.path, problem.table, words, parts.remedy(run, problem), problem.kind)
+
+
+def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> Mended:
+    """Make again what can be; returns what was done. What could not be is found broken again."""
+    done: Mended = []
+    manifests = [one for one in broken if one.table == "manifests" and not one.path.name.startswith("extract-")]
+    for one in manifests:
+        _set_aside(run, one, done, "moved to set-aside")
+    if len(manifests) < sum(one.table == "manifests" for one in broken):
+        return done  # without extract's manifest nobody knows what is whole
+    for one in manifests:
+        parts.rebuild(run, one.path)
+    if tables := [one for one in broken if _is_of_extract(one)]:
+        _extract_again(run, tables, sources, done)
+    for one in broken:
+        if one.table in ("rollouts", "triage") and one.kind:
+            words = "forgotten" if one.kind == "missing" else "moved to set-aside"
+            again = "" if one.kind == "not of this run" else "; the same `pivotmine rollout` draws its samples again"
+            _set_aside(run, one, done, words + again)
+    for make_again in (_score_again, _select_again):
+        try:
+            make_again(run, broken, done)
+        except UserError as error:
+            log.warning("%s", error)
+    return done
+
+
+def _is_of_extract(one: Broken) -> bool:
+    return one.table in EXTRACT_TABLES or (
+        one.table == "rejects" and one.path.parent.name.startswith("extract-") and one.kind != ""
+    )
+
+
+def _set_aside(run: Path, one: Broken, done: Mended, how: str) -> None:
+    """Move a file out of the tables, and forget it."""
+    if one.path.exists():
+        place = run / SET_ASIDE / one.path.relative_to(run)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        one.path.replace(place)
+    if one.kind:
+        parts.forget(run, one.path)
+    done.append({"path": str(one.path), "table": one.table, "how": how})
+
+
+def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], done: Mended) -> None:
+    """Take the broken parts from another extract of the same sources; those that it makes otherwise stay broken."""
+    foreign = [one for one in broken if one.kind == "not of this run"]
+    for one in foreign:
+        _set_aside(run, one, done, "moved to set-aside")
+    manifests = rundir.read_manifests(run, "extract")
+    config = manifests[-1]["config"]
+    known = parts.known_parts(run).digests
+    given = sources or tuple(Path(source) for source in manifests[-1].get("given", ()))
+    if len(foreign) == len(broken) or not given or config.get("tools") is not None:
+        return  # tools from a file are known by their hash only
+    named = {field.name for field in fields(ExtractConfig)} - {"sources", "tools_file", "num_processes"}
+    options: dict[str, Any] = {key: value for key, value in config.items() if key in named}
+    with tempfile.TemporaryDirectory(dir=run, prefix=".verify-", suffix=".tmp") as folder:
+        again = Path(folder) / "run"
+        try:
+            extract(ExtractConfig(sources=given, **options), again)
+        except UserError:
+            return  # the sources are not there any more, or hold something else
+        for one in broken:
+            name = one.path.relative_to(run).as_posix()
+            made = again / name
+            if one not in foreign and made.exists() and parts.file_digest(made) in known.get(name, ()):
+                shutil.move(made, one.path)
+                done.append({"path": str(one.path), "table": one.table, "how": "extracted again"})
+
+
+def _score_again(run: Path, broken: list[Broken], done: Mended) -> None:
+    """Score again what lost scores, profiles or gates; the parts that are whole keep their verdicts."""
+    wanted: dict[tuple[str, str], None] = {}
+    for one in broken:
+        if one.table in ("scores", "profiles") and one.kind:
+            wanted[one.path.parent.parent.name, one.path.parent.name] = None
+        elif one.table == "gates":
+            wanted |= _scored(run, f"*/{one.path.stem}")
+        elif one.table == "rollouts" and one.kind:
+            wanted |= _scored(run, f"{one.path.parent.name}/*")
+        else:
+            continue
+        if one.table != "rollouts":
+            _remove(run, one)
+            done.append({"path": str(one.path), "table": one.table, "how": "judged again"})
+    for policy_id, verifier_id in wanted:
+        path = run / "scores" / policy_id / verifier_id / "verifier.json"
+        settings = rundir.read_json(path, "delete it and start the same `pivotmine score` again")
+        spec = make_spec(settings["verifier"], settings["options"])
+        score(ScoreConfig(verifier=spec, policy=policy_id, parser=settings["parser"]), run)
+
+
+def _scored(run: Path, pattern: str) -> dict[tuple[str, str], None]:
+    """(policy_id, verifier_id) of the profiles in some folders of `scores`."""
+    found = sorted(run.glob(f"scores/{pattern}/profiles.parquet"))
+    return {(path.parent.parent.name, path.parent.name): None for path in found}
+
+
+def _select_again(run: Path, broken: list[Broken], done: Mended) -> None:
+    """Select again what lost pivots, by the settings in its manifest."""
+    names = dict.fromkeys(one.path.parent.name for one in broken if one.table in _SELECTED and one.kind)
+    configs = {one["config"]["name"]: one["config"] for one in rundir.read_manifests(run, "select")}
+    for name in names:
+        for one in (one for one in broken if one.table in _SELECTED and one.path.parent.name == name):
+            if one.kind == "not of this run":
+                _set_aside(run, one, done, "moved to set-aside")
+            elif name in configs:
+                _remove(run, one)
+                done.append({"path": str(one.path), "table": one.table, "how": "selected again"})
+        if name in configs:
+            named = {field.name for field in fields(SelectConfig)}
+            select(SelectConfig(**{key: value for key, value in configs[name].items() if key in named}), run)
+
+
+def _remove(run: Path, one: Broken) -> None:
+    one.path.unlink(missing_ok=True)
+    parts.forget(run, one.path)

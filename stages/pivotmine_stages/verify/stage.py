@@ -1,0 +1,110 @@
+"""verify: every part of a run against its digest, every manifest and record as JSON; what is broken, and what to do.
+
+With --repair, what is broken and nothing else is made again (`repair`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pivotmine.errors import UserError
+from pivotmine.progress import track
+from pivotmine.run import parts, rundir
+from pivotmine.run.parts import Known, Problem
+from pivotmine_stages.policy.record import load_policy
+from pivotmine_stages.verify import repair
+from pivotmine_stages.verify.options import VerifyConfig
+
+TABLES = (*parts.TABLES, "rejects")
+_SCORE_AGAIN = "delete it and start the same `pivotmine score` again"
+_RECORDS = {"rollouts": "rollouts/*/policy.json", "scores": "scores/*/*/verifier.json"}
+
+
+def verify(config: VerifyConfig, run: Path) -> dict[str, Any]:
+    """Run the command; returns the summary that it prints, whose `broken` is what is still broken.
+
+    Each entry of `broken` is {path, table, problem, remedy}; of `mended` {path, table, how}.
+    """
+    started = time.monotonic()
+    rundir.require_run(run)
+    broken, counts = check(run)
+    mended: list[dict[str, str]] = []
+    if config.repair and broken:
+        mended = repair.mend(run, broken, config.source)
+        broken, counts = check(run)
+    return {
+        **counts,
+        "broken": [
+            {"path": str(one.path), "table": one.table, "problem": one.words, "remedy": one.remedy} for one in broken
+        ],
+        "mended": mended,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def check(run: Path) -> tuple[list[repair.Broken], dict[str, int]]:
+    """What is broken, manifests first, and how many files and bytes were read."""
+    broken = [*_broken_json(run)]
+    lost = {one.path for one in broken if one.table == "manifests"}
+    # With a manifest that cannot be read, its folder looks like one of an earlier version.
+    known = parts.known_parts(run, without=lost)
+    counts = {"files": 0, "bytes": 0, "without_digest": 0}
+    for table in track(TABLES, "verify", "tables", len(TABLES)):
+        files = rundir.table_files(run, table)
+        counts["files"] += len(files)
+        counts["bytes"] += sum(path.stat().st_size for path in files)
+        counts["without_digest"] += sum(path.relative_to(run).as_posix() not in known.digests for path in files)
+        found = parts.problems(run, table, files, known)
+        broken += [repair.Broken.of(run, problem) for problem in found]
+        broken += _unreadable(run, table, set(files) - {problem.path for problem in found}, known)
+    return broken, counts
+
+
+def _unreadable(run: Path, table: str, files: Iterable[Path], known: Known) -> Iterator[repair.Broken]:
+    """The parts without a digest that cannot be decoded."""
+    for path in sorted(files):
+        if path.relative_to(run).as_posix() not in known.digests and not parts.is_readable(path):
+            yield repair.Broken.of(run, Problem(path, table, "damaged"))
+
+
+def _broken_json(run: Path) -> Iterator[repair.Broken]:
+    """Manifests, and the records of policies and verifiers, that are no JSON of their kind."""
+    for path in sorted((run / "manifests").glob("*.json")):
+        if wrong := _refusal(lambda path=path: parts.read_digests(run, path)):
+            yield repair.Broken(path, "manifests", *_split(path, wrong))
+    for path in sorted(run.glob(_RECORDS["rollouts"])):
+        if wrong := _refusal(lambda path=path: load_policy(run, path.parent.name)):
+            yield repair.Broken(path, "rollouts", *_split(path, wrong))
+    for path in sorted(run.glob(_RECORDS["scores"])):
+        if wrong := _refusal(lambda path=path: rundir.read_json(path, _SCORE_AGAIN)["options"]):
+            yield repair.Broken(path, "scores", *_split(path, wrong))
+
+
+def _refusal(read: Any) -> str | None:
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+    except KeyError:
+        return "is damaged: delete it and start the command that wrote it again"
+    return None
+
+
+def _split(path: Path, line: str) -> tuple[str, str]:
+    """What is wrong, and what to do, of an error's line."""
+    problem, _, remedy = line.removeprefix(f"{path} ").partition(": ")
+    return problem, remedy
+
+
+def verify_report(s: Mapping[str, Any]) -> str:
+    """The summary as lines of text."""
+    lines = [f"{s['files']:,} files, {s['bytes'] / 1e6:,.1f} MB"]
+    if s["without_digest"]:
+        lines.append(f"{s['without_digest']:,} files have no digest (an earlier version wrote them): they were decoded")
+    lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
+    lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
+    lines.append(f"{len(s['broken']):,} broken, {s['seconds']} s" if s["broken"] else f"all whole, {s['seconds']} s")
+    return "\n".join(f"{'verify' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))
