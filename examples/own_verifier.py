@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     found = run_audit(AuditConfig(verifier=make_spec("own_verifier:same_record", {}), limit=200), folder)
     print(f"{found['verifier_id']}: gates {found['gates']}")
     for row in found["mutations"]:
-        print(f"  {row['mutation']:<24} accepted wrongly {row['false_accept']}, refused wrongly {row['false_reject']}")
+        print(f"  {row['trial']:<24} accepted wrongly {row['false_accept']}, refused wrongly {row['false_reject']}")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,9 @@ EXTRACTED = {
     "demonstrations": 0,
     "rejects": 0,
     "states": 2,
+    "audit_trials": 0,
+    "audit_errors": 0,
+    "audit_constants": 0,
 }
 FINISHED = {**EXTRACTED, "rollouts": 1, "scores": 1, "profiles": 1, "pivots": 2, "demonstrations": 1, "rejects": 1}
 

@@ -26,6 +26,9 @@ class Run:
     pivots: pl.LazyFrame
     demonstrations: pl.LazyFrame
     rejects: pl.LazyFrame
+    audit_trials: pl.LazyFrame
+    audit_errors: pl.LazyFrame
+    audit_constants: pl.LazyFrame
 
     def __init__(self, path: Path) -> None:
         """UserError if `path` is not a run that this version reads."""

@@ -44,6 +44,9 @@ _GLOBS = {
     "pivots": "pivots/*/[tv]*.parquet",
     "demonstrations": "pivots/*/demonstrations.parquet",
     "rejects": "rejects/*/*.parquet",
+    "audit_trials": "audits/*/trials.parquet",
+    "audit_errors": "audits/*/errors.parquet",
+    "audit_constants": "audits/*/constants.parquet",
 }
 _MADE_BY = {
     "rollouts": "rollout",
@@ -51,6 +54,7 @@ _MADE_BY = {
     "profiles": "score",
     "pivots": "select",
     "demonstrations": "select",
+    **dict.fromkeys(("audit_trials", "audit_errors", "audit_constants"), "audit"),
 }
 """The command that makes a table's missing files anew, and nothing else."""
 _SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")

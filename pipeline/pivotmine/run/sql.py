@@ -35,6 +35,7 @@ _LAST = {
     "profiles": "profiles.parquet",
     "pivots": "[tv]*.parquet",
     "demonstrations": "demonstrations.parquet",
+    **{f"audit_{name}": f"{name}.parquet" for name in ("trials", "errors", "constants")},
 }
 """Files of a table where a folder holds files of several."""
 

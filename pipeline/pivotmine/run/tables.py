@@ -287,6 +287,49 @@ PIVOTS = pa.schema(
     ]
 )  # fmt: skip
 
+AUDIT_TRIALS = pa.schema(
+    [
+        _column("verifier_id", _STRING, "verifier on trial"),
+        _column("verifier", _STRING, "name of the verifier that judged: `auto` chooses one for each state"),
+        _column("tool", _STRING, "tool of the demonstration's first call; `message` for messages"),
+        _column("domain", _STRING, "domain of the state; null: none"),
+        _column("trial", _STRING, "what was given: a mutation of the demonstration, or `other_states_action`: an action of another state of the same tool, written otherwise"),
+        _column("must_pass", _BOOL, "whether it is still the demonstration, by construction; null: no label"),
+        _column("num_tried", _INT, "actions given"),
+        _column("num_accepted", _INT, "those with reward 1"),
+        _column("num_unproven", _INT, "those without a reward because the verifier could not prove an answer"),
+        _column("num_failed", _INT, "those without a reward because the machinery failed"),
+    ]
+)  # fmt: skip
+AUDIT_ERRORS = pa.schema(
+    [
+        _column("verifier_id", _STRING, "verifier on trial"),
+        _column("verifier", _STRING, "name of the verifier that judged"),
+        _column("state_id", _STRING, "the state"),
+        _column("trial", _STRING, "as in `audit_trials`"),
+        _column("error", _STRING, "`false_accept`, `false_reject`, or `paid_elsewhere`: an action of another state, written otherwise, is paid here"),
+        _column("tool", _STRING, "as in `audit_trials`"),
+        _column("domain", _STRING, "as in `audit_trials`"),
+        _column("reward", _FLOAT, "what the action earned"),
+        _column("detail", _STRING, "the verifier's word on it; null: none"),
+        _column("demonstrated", _STRING, "the demonstration, JSON"),
+        _column("given", _STRING, "the action, JSON"),
+    ]
+)  # fmt: skip
+AUDIT_CONSTANTS = pa.schema(
+    [
+        _column("verifier_id", _STRING, "verifier on trial"),
+        _column("grouped_by", _STRING, "`tool` or `domain`"),
+        _column("name", _STRING, "the tool (`message` for messages) or domain; null: no domain"),
+        _column("action", _STRING, "the one action that earns most if it is given in every state of the group, JSON"),
+        _column("mean_reward", _FLOAT, "what it earns in a state on average; no reward counts as 0"),
+        _column("num_paid", _INT, "states in which it earns anything"),
+        _column("num_states", _INT, "states of the group in which it was given"),
+        _column("num_actions", _INT, "actions that were compared: distinct samples and demonstrations of the group"),
+        _column("is_exact", _BOOL, "whether each was given in every state; else most were screened on a random sample"),
+    ]
+)  # fmt: skip
+
 STATES = pa.schema(
     [
         _column("state_id", _STRING, "the state"),
@@ -315,6 +358,9 @@ TABLES: dict[str, pa.Schema] = {
     "pivots": PIVOTS,
     "demonstrations": PIVOTS,
     "rejects": REJECTS,
+    "audit_trials": AUDIT_TRIALS,
+    "audit_errors": AUDIT_ERRORS,
+    "audit_constants": AUDIT_CONSTANTS,
 }
 
 _HEADER = """\
@@ -335,6 +381,7 @@ A run is a directory with everything mined from one set of trajectories. Each ta
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
 | `demonstrations` | `pivots/<name>/demonstrations.parquet`, with the columns of `pivots` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
+| `audit_trials`, `audit_errors`, `audit_constants` | `audits/<verifier_id>/`, a file each: the last audit of the verifier; of each kind of error the first 200 | `audit` |
 
 Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
 rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`

@@ -7,7 +7,7 @@ A mutation that cannot be made of a demonstration (no number in it, nothing opti
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
@@ -56,11 +56,17 @@ Change = Callable[[dict[str, Any], dict[str, Any]], Iterator[dict[str, Any]]]
 
 
 def mutations(
-    state: State, demonstration: Action, rivals: Rivals = NO_RIVALS, *, is_command: bool = False
+    state: State,
+    demonstration: Action,
+    rivals: Rivals = NO_RIVALS,
+    *,
+    is_command: bool = False,
+    ignored: Sequence[str] = (),
 ) -> Iterator[Mutation]:
     """All mutations of one demonstration, itself the first.
 
     is_command: whether a message is a command that the harness runs, as `VerifierSpec.is_command` says.
+    ignored: arguments whose value does not count, as in the option `ignore` of `tool_call`.
     """
     yield Mutation("itself", True, demonstration)
     yield Mutation("other_reasoning", True, replace(demonstration, reasoning=UNRELATED))
@@ -70,7 +76,7 @@ def mutations(
         for name, must_pass, text in _of_text(demonstration.text, rivals, is_command=False):
             yield Mutation(name, must_pass, read_text(text, state.action_format))
     elif demonstration.tool_calls:
-        yield from _of_calls(state, demonstration, rivals)
+        yield from _of_calls(state, demonstration, rivals, ignored)
     else:
         for name, must_pass, text in _of_text(demonstration.message, rivals, is_command=is_command):
             yield Mutation(name, must_pass, replace(demonstration, message=text))
@@ -90,7 +96,7 @@ def _of_text(text: str, rivals: Rivals, *, is_command: bool) -> Iterator[TextMut
             yield TextMutation(name, must_pass, fenced)
 
 
-def _of_calls(state: State, demonstration: Action, rivals: Rivals) -> Iterator[Mutation]:
+def _of_calls(state: State, demonstration: Action, rivals: Rivals, ignored: Sequence[str]) -> Iterator[Mutation]:
     first, *others = demonstration.tool_calls
 
     def calling(*calls: ToolCall) -> Action:
@@ -109,8 +115,14 @@ def _of_calls(state: State, demonstration: Action, rivals: Rivals) -> Iterator[M
     other = next((name for name in parameters if name not in called), f"{first.name}_other")
     yield Mutation("other_tool", False, calling(ToolCall(name=other, arguments=first.arguments), *others))
     properties = _properties(parameters.get(first.name))
+    paths = {f"{tool}.{name}": name for tool in ("*", first.name) for name in (*first.arguments, "*")}
+    uncounted = {paths[path] for path in ignored if path in paths}
+    uncounted = set(first.arguments) if "*" in uncounted else uncounted
+    counted = {name: value for name, value in first.arguments.items() if name not in uncounted}
     for name, (must_pass, change) in _CHANGES.items():
         for arguments in change(first.arguments, properties):
+            if not must_pass and counted == {key: arguments[key] for key in arguments if key not in uncounted}:
+                continue
             yield Mutation(name, must_pass, calling(ToolCall(name=first.name, arguments=arguments), *others))
     if (found := command_of(first)) is not None:
         argument, command = found

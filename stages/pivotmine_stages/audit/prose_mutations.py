@@ -48,7 +48,7 @@ _COURTESY = re.compile(
 )
 _BULLET = re.compile(r"^([ \t]*)-(?=[ \t])", re.MULTILINE)
 _THING = r"(?:the|a|an|your|my|our|his|her) ([a-z]{3,})"
-_PARTNERS = re.compile(rf"\b{_THING}((?: [a-z']+)+?) {_THING}\b", re.IGNORECASE)
+_PARTNERS = re.compile(rf"\b{_THING}((?: [a-z']+){{1,12}}?) {_THING}\b", re.IGNORECASE)
 _ROUTE = re.compile(r"\bfrom ([A-Z]\w+)( to )([A-Z]\w+)\b")
 # Words between two things that leave nobody in charge: "the name and the date".
 _BALANCED = frozenset(("and", "or", "nor", "with", "as", "plus", "than", "is", "are", "was", "were", "be", "like"))

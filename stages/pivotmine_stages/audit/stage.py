@@ -1,109 +1,131 @@
 """audit: the verifier on trial, before anybody trains on its rewards.
 
-Every demonstration is judged against itself and against mutations of it that must fail or must pass. What the run's own
-rollouts were worth to the verifiers that scored them is compared beside. Nothing is written.
+Every demonstration is judged against itself and against mutations of it that must fail or must pass. The run's own
+actions are tried in other states of the same tool, and the action is sought that earns most if it is given everywhere.
+What the run's rollouts were worth to the verifiers that scored them is compared. The result is in the tables
+`audit_trials`, `audit_errors` and `audit_constants`.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pivotmine.actions import Action, action_from_json, action_to_json
+import polars as pl
+
+from pivotmine.actions import Action, action_from_json
 from pivotmine.progress import track
-from pivotmine.run import rundir
+from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
-from pivotmine.verifiers import Outcome, Verdict, prepare
+from pivotmine.verifiers import prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.audit.agreement import agreements, outcome_rates
 from pivotmine_stages.audit.mutations import mutations
-from pivotmine_stages.audit.options import AuditConfig
+from pivotmine_stages.audit.options import NUM_PAIRS, AuditConfig
+from pivotmine_stages.audit.other_states import best_constants, pool_of, try_other_states
 from pivotmine_stages.audit.rivals import Rivals, rivals_of
+from pivotmine_stages.audit.trials import Subject, Trials, error_rates
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
 MAX_FALSE_ACCEPT_RATE = 0.01
 """A verifier that accepts more of any mutation that must fail is unfit to train on."""
-FULL_REWARD = 1 - 1e-6
-"""A mutation is accepted where its reward is at least this."""
-
-
-_ERRORS = ("false_accept", "false_reject")
-Key = tuple[str, str, str | None, str, bool]
-"""Verifier, tool (or `message`), domain, mutation, whether it must pass."""
 
 
 def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     """Run the trial; returns the summary that the command prints."""
     rundir.require_run(run)
-    started = time.monotonic()
     policy_id = _policy_id(config, run)
+    config.verifier.check_server()
+    started = time.monotonic()
     turns = demonstrated_turns(run)
     rivals = rivals_of(action_from_json(text) for text in turns["demonstration"].unique(maintain_order=True))
     if config.limit is not None:
         first = turns["state_id"].unique(maintain_order=True).head(min(config.limit, len(turns)))
         turns = turns.filter(turns["state_id"].is_in(first.to_list()))
     gates = gate_states(run, turns, config.verifier)
-    counts, errors = _trial(config, run, turns, gates, rivals)
-    by_mutation = _rates(counts, by_mutation=True)
+    trials, subjects = Trials(config.verifier.verifier_id), _subjects(turns, gates)
+    _try_mutations(run, turns, gates, subjects, rivals, trials)
+    num_pairs = config.num_pairs
+    if num_pairs is None:
+        num_pairs = 0 if config.verifier.num_waiting else NUM_PAIRS
+    pool = pool_of(run, turns, gates, subjects, policy_id)
+    if num_pairs:
+        try_other_states(pool, num_pairs, trials)
+    constants = best_constants(pool, num_pairs, trials.verifier_id)
+    rows = trials.rows()
+    by_trial = error_rates(rows, ("verifier", "trial"))
     summary = {
-        "verdict": _verdict(by_mutation),
-        "verifier_id": config.verifier.verifier_id,
+        "verdict": _verdict(by_trial),
+        "verifier_id": trials.verifier_id,
         "states": len(gates),
         "gates": dict(Counter(gate.gate for gate in gates.values()).most_common()),
-        "rates": _rates(counts, by_mutation=False),
-        "mutations": by_mutation,
-        "errors": errors,
+        "rates": error_rates(rows, ("verifier", "tool", "domain")),
+        "mutations": by_trial,
+        "other_states": _elsewhere(rows, pool.num_pairs, num_pairs),
+        "constants": constants,
+        "errors": _examples(trials.errors, config.num_examples),
         **_rollouts(config, run, policy_id),
     }
-    told = {name: summary[name] for name in ("verdict", "verifier_id", "states")}
-    rundir.write_manifest(run, "audit", {"verifier_id": summary["verifier_id"]}, {"summary": told})
+    _store(run, summary, {"trials": rows, "errors": trials.errors, "constants": constants})
     return {**summary, "seconds": round(time.monotonic() - started, 2)}
 
 
-def _trial(
-    config: AuditConfig, run: Path, turns: Any, gates: dict[str, Gate], rivals: Rivals
-) -> tuple[dict[Key, Counter[str]], list[dict[str, Any]]]:
-    counts: dict[Key, Counter[str]] = {}
-    errors: list[dict[str, Any]] = []
-    shown: Counter[tuple[str, str]] = Counter()
+def _subjects(turns: pl.DataFrame, gates: dict[str, Gate]) -> dict[str, Subject]:
+    """The states that can be judged, in their order."""
     domains = dict(turns.select("state_id", "domain").unique("state_id", keep="first").iter_rows())
-    usable = sum(bool(gate.usable) for gate in gates.values())
-    for state_id, gate, state in track(seen_states(run, turns, gates), "audit", "states", usable):
-        assert gate.verifier is not None
-        demonstration = next(iter(gate.usable.values()))
-        judge = prepare(gate.verifier, state, [demonstration])
-        is_command = gate.verifier.is_command(demonstration)
-        tried = list(mutations(state, demonstration, rivals, is_command=is_command))
-        judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
-        for (name, must_pass, action), verdict in zip(tried, judged, strict=True):
-            key = (gate.verifier.name, _tool(demonstration), domains[state_id], name, must_pass)
-            result = _result(verdict, must_pass=must_pass)
-            counts.setdefault(key, Counter())[result] += 1
-            if result not in _ERRORS or shown[name, result] == config.num_examples:
-                continue
-            shown[name, result] += 1
-            error = {"state_id": state_id, "verifier": gate.verifier.name, "mutation": name, "error": result}
-            pair = {"demonstrated": action_to_json(demonstration), "given": action_to_json(action)}
-            errors.append({**error, "reward": verdict.reward, "detail": verdict.detail, **pair})
-    return counts, errors
+    return {
+        state_id: Subject(state_id, gate.verifier.name, _tool(next(iter(gate.usable.values()))), domains[state_id])
+        for state_id, gate in gates.items()
+        if gate.verifier is not None and gate.usable
+    }
 
 
 def _tool(demonstration: Action) -> str:
     return demonstration.tool_calls[0].name if demonstration.tool_calls else "message"
 
 
-def _result(verdict: Verdict, *, must_pass: bool) -> str:
-    if verdict.reward is None:
-        # An unproven answer pays nothing: right for what must fail, undecided for what must pass.
-        return "right" if verdict.outcome == Outcome.UNPROVEN and not must_pass else "null"
-    accepted = verdict.reward >= FULL_REWARD
-    if accepted == must_pass:
-        return "right"
-    return "false_accept" if accepted else "false_reject"
+def _try_mutations(
+    run: Path,
+    turns: pl.DataFrame,
+    gates: dict[str, Gate],
+    subjects: dict[str, Subject],
+    rivals: Rivals,
+    trials: Trials,
+) -> None:
+    for state_id, gate, state in track(seen_states(run, turns, gates), "audit", "states", len(subjects)):
+        assert gate.verifier is not None
+        demonstration = next(iter(gate.usable.values()))
+        judge = prepare(gate.verifier, state, [demonstration])
+        is_command = gate.verifier.is_command(demonstration)
+        ignored = getattr(gate.verifier.options, "ignore", ())
+        tried = list(mutations(state, demonstration, rivals, is_command=is_command, ignored=ignored))
+        judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
+        for (name, must_pass, action), verdict in zip(tried, judged, strict=True):
+            trials.add(subjects[state_id], name, (demonstration, action), verdict, must_pass=must_pass)
+
+
+def _elsewhere(rows: list[dict[str, Any]], known: int, num_pairs: int) -> dict[str, int | bool]:
+    """Actions of other states: pairs that there are, whether they are sampled, distinct ones tried, and paid."""
+    found = [row for row in rows if row["must_pass"] is None]
+    names = {"tried": "num_tried", "paid": "num_accepted"}
+    counts = {name: sum(row[column] for row in found) for name, column in names.items()}
+    return {"pairs": known, "is_sample": known > num_pairs, **counts}
+
+
+def _examples(errors: list[dict[str, Any]], num_examples: int) -> list[dict[str, Any]]:
+    """The first errors of each kind."""
+    shown: Counter[tuple[str, str]] = Counter()
+    found: list[dict[str, Any]] = []
+    for error in errors:
+        key = (error["trial"], error["error"])
+        shown[key] += 1
+        if shown[key] <= num_examples:
+            found.append({name: value for name, value in error.items() if name != "verifier_id"})
+    return found
 
 
 def _verdict(rates: list[dict[str, Any]]) -> str:
@@ -112,35 +134,12 @@ def _verdict(rates: list[dict[str, Any]]) -> str:
         return "undecided: no mutation that must fail was judged"
     worst = max(rates, key=lambda row: row["false_accept_rate"] or 0.0)
     if (rate := worst["false_accept_rate"] or 0.0) > MAX_FALSE_ACCEPT_RATE:
-        return f"unfit: {worst['verifier']} accepts {rate:.1%} of {worst['must_fail']:,} mutations {worst['mutation']}"
+        return f"unfit: {worst['verifier']} accepts {rate:.1%} of {worst['must_fail']:,} mutations {worst['trial']}"
     return f"fit: no mutation that must fail is accepted in more than {MAX_FALSE_ACCEPT_RATE:.0%} of its cases"
 
 
-def _rates(counts: dict[Key, Counter[str]], *, by_mutation: bool) -> list[dict[str, Any]]:
-    """Rows by verifier, tool and domain, or by verifier and mutation: numbers, and rates over what was judged."""
-    grouped: dict[tuple[Any, ...], dict[str, Counter[str]]] = {}
-    for (verifier, tool, domain, mutation, must_pass), found in counts.items():
-        key = (verifier, mutation) if by_mutation else (verifier, tool, domain)
-        label = "must_pass" if must_pass else "must_fail"
-        grouped.setdefault(key, {}).setdefault(label, Counter()).update(found)
-    names = ("verifier", "mutation") if by_mutation else ("verifier", "tool", "domain")
-    return [
-        {**dict(zip(names, key, strict=True)), **_error_rates(labels)}
-        for key, labels in sorted(grouped.items(), key=lambda item: json.dumps(item[0]))
-    ]
-
-
-def _error_rates(labels: dict[str, Counter[str]]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for label, error in (("must_fail", "false_accept"), ("must_pass", "false_reject")):
-        found = labels.get(label, Counter())
-        judged = found.total() - found["null"]
-        row |= {label: judged, error: found[error], f"{error}_rate": found[error] / judged if judged else None}
-    return {**row, "null": sum(found["null"] for found in labels.values())}
-
-
 def _policy_id(config: AuditConfig, run: Path) -> str | None:
-    """The policy whose scores are compared; UserError before any work if the choice is not clear."""
+    """The policy whose samples are used; UserError before any work if the choice is not clear."""
     if config.policy is None and not any(run.glob("scores/*/*/part-*.parquet")):
         return None
     return choose_policy(run, config.policy).policy_id
@@ -154,3 +153,17 @@ def _rollouts(config: AuditConfig, run: Path, policy_id: str | None) -> dict[str
         "outcomes": outcome_rates(run, policy_id),
         "agreements": agreements(run, policy_id, config.num_examples),
     }
+
+
+def _store(run: Path, summary: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:
+    """Write the tables and, last, the manifest; nothing if the disk is read-only."""
+    folder = run / "audits" / summary["verifier_id"]
+    told = {name: summary[name] for name in ("verdict", "verifier_id", "policy_id", "states", "other_states")}
+    try:
+        for name, rows in tables.items():
+            rundir.write_rows(folder / f"{name}.parquet", f"audit_{name}", rows)
+        rundir.write_manifest(run, "audit", {"verifier_id": summary["verifier_id"]}, {"summary": told})
+        sql.write_views(run)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise

@@ -206,56 +206,6 @@ def _demonstrations(found: Mapping[str, Any]) -> str:
     return f"{found['rows']:,} demonstrations, drawn from the {found['states']:,} states outside validation{left_out}"
 
 
-_TRIED = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
-
-
-def audit_report(s: Mapping[str, Any]) -> str:
-    """Summary of audit: rates as tables, then errors and disagreements side by side."""
-    gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
-    total = {name: sum(row[name] for row in s["rates"]) for name in _TRIED}
-    lines = [
-        f"{s['states']:,} states under {s['verifier_id']}",
-        f"demonstrations against themselves: {gates}",
-        ""
-        if s["states"]
-        else "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why",
-        f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
-        f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
-        "" if s["policy_id"] else "no samples of this run are scored: demonstrations and mutations alone",
-        s["verdict"],
-    ]
-    parts = [_block("audit", lines)]
-    for name in ("rates", "mutations", "outcomes"):
-        if s[name]:
-            parts += ["", as_text_table(pa.Table.from_pylist(s[name]))]
-    for error in s["errors"]:
-        parts += ["", f"{error['error']} of {error['mutation']} by {error['verifier']}, state {error['state_id']}"]
-        parts += [_example_line(name, error[name]) for name in ("demonstrated", "given", "detail")]
-    for pair in s["agreements"]:
-        parts += ["", *_disagreements(pair)]
-    return "\n".join([*parts, f"{s['seconds']} s"])
-
-
-def _disagreements(pair: Mapping[str, Any]) -> list[str]:
-    share = f"{pair['agree'] / pair['samples']:.1%}" if pair["samples"] else "none"
-    lines = [
-        f"{pair['one']} and {pair['other']} agree on {share} of {pair['samples']:,} samples",
-        f"  {pair['only_one_higher']:,} higher by the first, {pair['only_other_higher']:,} by the second, "
-        f"{pair['null']:,} null to one of them",
-    ]
-    for example in pair["examples"]:
-        lines += ["", f"state {example['state_id']}", _example_line("action", example["action"])]
-        for name, of in (("first", ""), ("second", "_other")):
-            words = f"{example['reward' + of]:.2f} {example['outcome' + of]} {example['detail' + of] or ''}"
-            lines.append(_example_line(name, words))
-    return lines
-
-
-def _example_line(name: str, text: str) -> str:
-    shown = inert(text)
-    return f"  {name:<13} {shown if len(shown) <= MAX_EXAMPLE else shown[: MAX_EXAMPLE - 3] + '...'}"
-
-
 def export_report(s: Mapping[str, Any]) -> str:
     """Summary of export."""
     counts = f"{s['train']:,} training and {s['validation']:,} validation rows as {s['format']}"
@@ -293,7 +243,6 @@ REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "triage": triage_report,
     "score": score_report,
     "select": select_report,
-    "audit": audit_report,
     "export": export_report,
 }
 

@@ -26,7 +26,9 @@ class Finding(NamedTuple):
 
 
 def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audit: str | None) -> list[Finding]:
-    """Everything that speaks against training on the selection, the worst first; one green line if nothing does.
+    """Everything that speaks against training on the selection, the worst first, and the audit's verdict in any case.
+
+    If nothing speaks against it, a green line says so.
 
     figures: `aggregates`; dataset: {name, train, validation}, None if nothing is selected; audit: its verdict in one
     line, None if none was run.
@@ -46,9 +48,10 @@ def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audi
         _selected(classes, dataset),
         _held_out(dataset),
     ]
-    bad = [finding for finding in found if finding is not None]
-    bad.sort(key=lambda finding: finding.level != "red")
-    return bad or [Finding("green", "nothing speaks against training on this selection")]
+    said = [finding for finding in found if finding is not None]
+    if level_of(said) == "green":
+        said.insert(0, Finding("green", "nothing speaks against training on this selection"))
+    return sorted(said, key=lambda finding: ("red", "amber", "green").index(finding.level))
 
 
 def level_of(found: list[Finding]) -> str:
@@ -71,12 +74,11 @@ def _one_class(domains: list[dict[str, Any]]) -> list[Finding]:
     return [Finding("amber", f"domain {name}: every state is {kind}") for name, kind in sorted(alone.items())]
 
 
-def _audited(audit: str | None) -> Finding | None:
+def _audited(audit: str | None) -> Finding:
     if audit is None:
         return Finding("amber", "the verifier was not put on trial on this run")
-    return (
-        None if audit.startswith("fit") else Finding("red" if audit.startswith("unfit") else "amber", f"audit: {audit}")
-    )
+    level = {"fit": "green", "unfit": "red"}.get(audit.partition(":")[0], "amber")
+    return Finding(level, f"audit: {audit}")
 
 
 def _selected(classes: Mapping[str, int], dataset: Mapping[str, Any] | None) -> Finding | None:
@@ -134,6 +136,7 @@ def suspects(connection: duckdb.DuckDBPyConnection, num_stored: int = MAX_SUSPEC
         "never solved, and all samples do the same": _UNANIMOUS,
         "another verifier disagrees": _DISAGREEING,
         f"the demonstration is less likely than {math.exp(MIN_LOGPROB):.0e}": _UNLIKELY,
+        **{f"audit: {why}": _AUDITED.replace("{error}", error) for error, why in _AUDIT_ERRORS.items()},
     }
     return [
         {"state_id": state_id, "why": why, "detail": detail}
@@ -148,6 +151,11 @@ def audit_verdict(run: Path, verifier_id: str) -> str | None:
     return str(manifests[-1]["summary"]["verdict"]) if manifests else None
 
 
+_AUDIT_ERRORS = {
+    "false_accept": "what must fail is paid",
+    "false_reject": "what must pass is not paid",
+    "paid_elsewhere": "an action of another state is paid",
+}
 _UNANIMOUS = """
     select state_id, num_samples || ' samples, one action' from state_index
     where class = 'never' and num_actions = 1 and num_samples >= 4 order by num_samples desc, state_id limit {limit}
@@ -164,4 +172,9 @@ _UNLIKELY = """
     from triage t semi join samples using (policy_id, state_id)
     where t.logprob is not null group by t.state_id having max(t.logprob) < {logprob}
     order by max(t.logprob), t.state_id limit {limit}
+"""
+_AUDITED = """
+    select a.state_id, string_agg(distinct a.trial, ', ' order by a.trial) || ', judged by ' || any_value(a.verifier)
+    from audit_errors a join told using (verifier_id, state_id) where a.error = '{error}'
+    group by a.state_id order by count(*) desc, a.state_id limit {limit}
 """

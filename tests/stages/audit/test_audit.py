@@ -24,9 +24,10 @@ from runs import (  # fmt: skip
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
-from pivotmine_stages.audit.stage import AuditConfig, audit
+from pivotmine_stages.audit.options import AuditConfig
+from pivotmine_stages.audit.stage import audit
+from pivotmine_stages.cli.audit_printing import audit_report
 from pivotmine_stages.cli.config_file import read_config, verifier
-from pivotmine_stages.cli.reports import audit_report
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 from pivotmine_stages.record.stage import RecordConfig, record
 from pivotmine_stages.score.stage import ScoreConfig, score
@@ -65,9 +66,9 @@ def test_the_default_accepts_nothing_that_must_fail(run: Path) -> None:
     assert rates(summary) == {("tool_call", "find", "shop"): (13, 0, 5, 0), ("tool_call", "stop", None): (8, 0, 3, 0)}
     assert summary["errors"] == []
     assert (summary["policy_id"], summary["outcomes"], summary["agreements"]) == (None, [], [])
-    by_mutation = {row["mutation"]: row for row in summary["mutations"]}
+    by_mutation = {row["trial"]: row for row in summary["mutations"]}
     assert by_mutation["number_changed"] == {
-        **{"verifier": "tool_call", "mutation": "number_changed"},
+        **{"verifier": "tool_call", "trial": "number_changed"},
         **{"must_fail": 1, "false_accept": 0, "false_accept_rate": 0.0},
         **{"must_pass": 0, "false_reject": 0, "false_reject_rate": None, "null": 0},
     }
@@ -77,7 +78,7 @@ def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
     """`exact` refuses what does the same; `asked_for` takes any action that holds what was said last."""
     strict = audit(AuditConfig(verifier=EXACT), run)
     assert rates(strict)["exact", "find", "shop"] == (13, 0, 5, 2)
-    assert {(e["mutation"], e["error"]) for e in strict["errors"]} == {
+    assert {(e["trial"], e["error"]) for e in strict["errors"]} == {
         ("white_space", "false_reject"),
         ("default_made_explicit", "false_reject"),
     }
@@ -86,7 +87,7 @@ def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
     found = rates(summary)
     assert found["own_verifiers:nothing_but_calls", "stop", None] == (8, 3, 3, 0)
     assert found["tool_call", "find", "shop"] == (13, 0, 5, 0)
-    assert [(e["mutation"], e["error"]) for e in summary["errors"]] == [
+    assert [(e["trial"], e["error"]) for e in summary["errors"]] == [
         ("same_call_twice", "false_accept"),
         ("other_call_added", "false_accept"),
         ("unknown_argument", "false_accept"),

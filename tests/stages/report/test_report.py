@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -11,11 +12,16 @@ import pytest
 from mined_runs import HOSTILE, mined_run
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
+from pivotmine_stages.audit.options import AuditConfig
+from pivotmine_stages.audit.stage import audit
 from pivotmine_stages.report.findings import Finding, findings
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import json_in_html
 from pivotmine_stages.report.stage import report
 from pivotmine_stages.report.subject import choose_subject
+from pivotmine_stages.score.options import ScoreConfig
+from pivotmine_stages.score.stage import score
 
 
 @pytest.fixture(scope="module")
@@ -111,4 +117,24 @@ def test_findings_name_what_speaks_against_training() -> None:
         Finding("amber", "10% of samples undecided: 100 of 1,000"),
         Finding("amber", "domain bank: every state is never"),
         Finding("amber", "2 held-out rows: below 20 their mean says little"),
+        Finding("green", "audit: fit"),
     ]
+
+
+def test_the_audit_speaks_on_top_and_among_the_suspects(tmp_path: Path) -> None:
+    run = mined_run(tmp_path / "mined")
+    loose = make_spec("own_verifiers:nothing_but_calls", {})
+    score(ScoreConfig(policy="policy-1", verifier=loose), run)
+    verdict = audit(AuditConfig(verifier=loose, policy="policy-1"), run)["verdict"]
+    assert verdict.startswith("unfit: own_verifiers:nothing_but_calls accepts 100.0% of ")
+    path = tmp_path / "page.html"
+    asked = ReportConfig(output=str(path), policy="policy-1", verifier=loose.verifier_id)
+    assert report(asked, run).verdict == "red"
+    assert f"audit: {verdict}" in html.unescape(path.read_text(encoding="utf-8"))
+    found = [one for one in data_of(path)["suspects"] if one["why"] == "audit: what must fail is paid"]
+    assert len({one["state_id"] for one in found}) == 6
+    assert all(one["detail"].startswith("argument_dropped, blank_value, ") for one in found)
+    assert all(one["detail"].endswith(", value_changed, judged by own_verifiers:nothing_but_calls") for one in found)
+    # An audit of another verifier says nothing about this one.
+    report(ReportConfig(output=str(path), policy="policy-1", verifier=make_spec("tool_call", {}).verifier_id), run)
+    assert not [one for one in data_of(path)["suspects"] if one["why"].startswith("audit")]

@@ -1,0 +1,103 @@
+"""What a person reads of an audit: rows with errors, the worst first, a line for the rest, and the verdict last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pivotmine.escape import inert
+from pivotmine_stages.audit.marking import action_text, marked
+from pivotmine_stages.cli.reports import as_text_table
+
+MAX_LINE = 400
+MAX_CONSTANTS = 5
+"""Groups whose best constant action is shown, the ones in which it earns most."""
+MIN_STATES = 5
+"""Of fewer states a constant action says little: one of them alone is 20 %."""
+_NOTHING = "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why"
+_COUNTS = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
+
+
+def audit_report(s: Mapping[str, Any]) -> str:
+    """The summary of an audit as lines of text."""
+    gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
+    total = {name: sum(row[name] for row in s["rates"]) for name in _COUNTS}
+    lines = [
+        f"{s['states']:,} states under {s['verifier_id']}",
+        f"demonstrations against themselves: {gates}",
+        *([] if s["states"] else [_NOTHING]),
+        f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
+        f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
+        _elsewhere(s["other_states"]),
+        *([] if s["policy_id"] else ["no samples of this run are scored: demonstrations and mutations alone"]),
+    ]
+    parts = [f"{'audit' if number == 0 else '':<9} {inert(line)}" for number, line in enumerate(lines)]
+    parts += _with_errors("trials", s["mutations"]) + _with_errors("tools and domains", s["rates"])
+    parts += _constants(s["constants"])
+    if s["outcomes"]:
+        parts += ["", as_text_table(pa.Table.from_pylist(s["outcomes"]))]
+    for error in s["errors"]:
+        parts += ["", f"{error['error']} of {error['trial']} by {error['verifier']}, state {error['state_id']}"]
+        parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
+        parts += [_line("detail", error["detail"])] if error["detail"] else []
+    for pair in s["agreements"]:
+        parts += ["", *_disagreements(pair)]
+    return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {inert(s['verdict'])}"])
+
+
+def _elsewhere(found: Mapping[str, Any]) -> str:
+    """One line on actions of other states."""
+    if not found["tried"]:
+        return "no action was tried in another state"
+    sampled = f", a random sample of {found['pairs']:,} pairs" if found["is_sample"] else ""
+    return (
+        f"{found['tried']:,} actions of other states of the same tool, written otherwise{sampled}: "
+        f"{found['paid']:,} paid ({found['paid'] / found['tried']:.1%})"
+    )
+
+
+def _with_errors(what: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    bad = [row for row in rows if row["false_accept"] or row["false_reject"] or row["null"]]
+    others = len(rows) - len(bad)
+    table = ["", as_text_table(pa.Table.from_pylist([dict(row) for row in bad]))] if bad else [""]
+    return [*table, f"{others:,} {'other ' if bad else ''}{what} without an error"] if rows else []
+
+
+def _constants(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    large = [row for row in rows if row["num_states"] >= MIN_STATES]
+    if not large:
+        return []
+    lines = ["", "best constant action, given in every state of a tool or domain"]
+    for row in large[:MAX_CONSTANTS]:
+        screened = "" if row["is_exact"] else " (most screened on a sample)"
+        where = f"{row['grouped_by']} {row['name'] or '(none)'}"
+        actions = f"the best of {row['num_actions']:,} actions{screened} earns"
+        lines += [f"  {where}: {actions} {row['mean_reward']:.1%} of {row['num_states']:,} states"]
+        lines += [_line("", action_text(row["action"]))]
+    if rest := large[MAX_CONSTANTS:]:
+        lines.append(f"  {len(rest):,} other tools and domains: at most {rest[0]['mean_reward']:.1%}")
+    if few := len(rows) - len(large):
+        lines.append(f"  {few:,} of fewer than {MIN_STATES} states are not shown")
+    return [inert(line) for line in lines]
+
+
+def _disagreements(pair: Mapping[str, Any]) -> list[str]:
+    share = f"{pair['agree'] / pair['samples']:.1%}" if pair["samples"] else "none"
+    lines = [
+        f"{pair['one']} and {pair['other']} agree on {share} of {pair['samples']:,} samples",
+        f"  {pair['only_one_higher']:,} higher by the first, {pair['only_other_higher']:,} by the second, "
+        f"{pair['null']:,} null to one of them",
+    ]
+    for example in pair["examples"]:
+        lines += ["", f"state {example['state_id']}", _line("action", action_text(example["action"]))]
+        for name, of in (("first", ""), ("second", "_other")):
+            words = f"{example['reward' + of]:.2f} {example['outcome' + of]} {example['detail' + of] or ''}"
+            lines.append(_line(name, words))
+    return lines
+
+
+def _line(name: str, text: str) -> str:
+    shown = inert(f"  {name:<13} {text}")
+    return shown if len(shown) <= MAX_LINE else f"{shown[: MAX_LINE - 3]}..."
