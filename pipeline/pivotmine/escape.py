@@ -1,6 +1,11 @@
-"""Foreign text made harmless: what a trajectory or a model wrote never steers a terminal."""
+"""Foreign text made harmless: it never steers a terminal, and what is shown or stored of an address is no secret."""
 
 from __future__ import annotations
+
+import re
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>]*)")
+_PORT = re.compile(r"[^:]*(?::\d*)?|\[[^\]]*\](?::\d*)?")
 
 
 def inert(text: str) -> str:
@@ -9,8 +14,29 @@ def inert(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, white space squeezed, and inert."""
-    return inert(" ".join(text.split()))
+    """The text on one line, white space squeezed, inert, and its addresses public."""
+    return without_secrets(inert(" ".join(text.split())))
+
+
+def public_address(address: str) -> str:
+    """An address without user, password, query and fragment, where keys and signatures are; a path as it is."""
+    protocol, found, rest = address.partition("://")
+    return f"{protocol}://{_public(rest)}" if found else address
+
+
+def without_secrets(text: str) -> str:
+    """The text, each address in it as `public_address` gives it."""
+    return _ADDRESS.sub(lambda found: found[1] + _public(found[2]), text) if "://" in text else text
+
+
+def _public(rest: str) -> str:
+    """What follows `://`: host and path."""
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    host, slash, path = place.partition("/")
+    host = host.rpartition("@")[2]
+    if not _PORT.fullmatch(host):  # a password that holds one of /?# without being quoted is no password to a parser
+        return _public(rest.rpartition("@")[2]) if "@" in rest else host.partition(":")[0]
+    return host + slash + path
 
 
 def _escape(number: int) -> str:

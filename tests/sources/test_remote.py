@@ -83,7 +83,7 @@ def test_a_file_behind_http_is_read_as_a_local_one(server: str, tmp_path: Path, 
     (tmp_path / name).write_bytes(data)
     url = f"{server}/{name}?x=1"
     (source,) = find_sources([url, url])
-    assert (source, source.name, str(source)) == (RemoteFile(url), name, url)
+    assert (source, source.name, str(source)) == (RemoteFile(url), name, f"{server}/{name}")
     assert isinstance(source, RemoteFile)
     assert list(read_source(source)) == RECORDS
     before = content_hash(source)

@@ -111,6 +111,8 @@ class OddServer:
     answers: list[tuple[int, Any]] = field(default_factory=list[Any])
     asked: list[dict[str, Any]] = field(default_factory=list[Any])
     models: Any = None
+    keys: list[str] = field(default_factory=list[str])
+    """Headers `Authorization`."""
 
 
 @pytest.fixture
@@ -121,6 +123,7 @@ def odd_server() -> Iterator[OddServer]:
             self._say(200 if found else 404, odd.models if found else {"detail": "Not Found"})
 
         def do_POST(self) -> None:
+            odd.keys.append(self.headers.get("Authorization", ""))
             odd.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self._say(*(odd.answers.pop(0) if len(odd.answers) > 1 else odd.answers[0]))
 

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
+from pivotmine.escape import public_address
 from pivotmine.run import run_format
 from pivotmine.run.tables import FORMAT, TABLES, absent_value
 
@@ -87,7 +88,7 @@ def require_run(run: Path) -> None:
 def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> None:
     """UserError unless extract may write there: an empty folder, its own unfinished work, or a run of this format."""
     if is_run(run) and (found := run_format.read_format(run)) < FORMAT:
-        given = " ".join(shlex.quote(str(source)) for source in sources)
+        given = " ".join(shlex.quote(public_address(str(source))) for source in sources)
         command = f"pivotmine extract {given} --run {shlex.quote(f'{run}-format-{FORMAT}')}"
         raise UserError(
             f"{run} has format {found}, and extract writes format {FORMAT}: make a new run with `{command}`"

@@ -72,7 +72,7 @@ def _num_outcome(outcome: Outcome) -> pa.Field:
 TRAJECTORIES = pa.schema(
     [
         _column("trajectory_id", _STRING, "hash of the record's messages, tools, labels and metadata"),
-        _column("source", _STRING, "path of the source, as given"),
+        _column("source", _STRING, "path of the source, as given; a URL without user and query"),
         _column("source_index", _LONG, "record in the source, from 0; the line number less one in JSON lines"),
         _column("format", _STRING, "name of the reader"),
         _column("task_id", _STRING, "the source's task id; null: the source has none"),

@@ -12,11 +12,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import IO, Any
 
 from pivotmine.errors import MissingPackage, UserError
+from pivotmine.escape import one_line, public_address
 
 PROTOCOLS = ("hf", "s3", "gs", "gcs", "http", "https")
 _BUFFER_BYTES = 1 << 20
@@ -36,9 +37,9 @@ _FINGERPRINTS = ("ETag", "etag", "md5Hash", "crc32c", "blob_id", "xet_hash", "sh
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to be read, as `Path` stands for a local one."""
+    """A file to be read, as `Path` stands for a local one. As text it is its public address, which may be stored."""
 
-    url: str
+    url: str = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ class RemoteFile:
         return self.url.partition("?")[0].rstrip("/").rpartition("/")[2]
 
     def __str__(self) -> str:
-        return self.url
+        return public_address(self.url)
 
 
 def is_url(source: object) -> bool:
@@ -134,15 +135,15 @@ def _plainly(url: str) -> Generator[None]:
         # The libraries say so of a server that does not answer, and of one that refuses, too.
         cause = error.__cause__
         if cause and getattr(cause, "status", None) != 404:
-            raise UserError(f"{url} cannot be read: {_os_error(cause)}") from None
-        raise UserError(f"{url} is not there: name what holds the trajectories") from None
+            raise UserError(f"{public_address(url)} cannot be read: {_os_error(cause)}") from None
+        raise UserError(f"{public_address(url)} is not there: name what holds the trajectories") from None
     except Exception as error:
-        raise UserError(f"{url} cannot be read: {_os_error(error)}") from None
+        raise UserError(f"{public_address(url)} cannot be read: {_os_error(error)}") from None
 
 
 def _os_error(error: BaseException) -> OSError:
     """Its whole text in one line: who lacks which right is often said in the last of several."""
-    return OSError(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+    return OSError(one_line(f"{type(error).__name__}: {error}")[:300])
 
 
 class _Plain(io.RawIOBase):

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pivotmine.errors import UserError
+from pivotmine.escape import public_address
 from pivotmine.sources import eval_archive
 from pivotmine.sources.decompress import BlockStream, read_blocks
 from pivotmine.sources.json_records import Record, is_value, read_array, read_document, read_lines
@@ -66,7 +67,8 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
         for file in files:
             found.setdefault(file.resolve() if isinstance(file, Path) else file.url, file)
         if others:
-            skipped[str(path)] = SkippedFiles(str(path), _counted(others))
+            folder = public_address(str(path)) if is_url(path) else str(path)
+            skipped[str(path)] = SkippedFiles(folder, _counted(others))
     return [*found.values(), *skipped.values()]
 
 
@@ -103,9 +105,9 @@ def _inside(folder: Path) -> tuple[list[Path], list[str]]:
 def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
     files, others = find_remote(url, _is_source)
     if not files and any(mark in url for mark in "*?["):
-        raise UserError(f"{url} matches no file: name what holds the trajectories")
+        raise UserError(f"{public_address(url)} matches no file: name what holds the trajectories")
     if not files:
-        raise UserError(f"{url} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+        raise UserError(f"{public_address(url)} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
     return files, [_suffix(name) for name in others]
 
 

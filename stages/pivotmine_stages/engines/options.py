@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pivotmine import escape
 from pivotmine.errors import UserError
-from pivotmine.escape import inert
 from pivotmine.options import Option
 from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.engines.model_files import require_whole_files
@@ -165,8 +165,8 @@ def failed(request: Request, failure: str, detail: str) -> Reply:
 
 
 def one_line(words: str, limit: int = 300) -> str:
-    """Foreign words on one line, at most `limit` characters, without anything that steers a terminal."""
-    line = inert(" ".join(words.split()))
+    """Foreign words as `escape.one_line` has them, at most `limit` characters."""
+    line = escape.one_line(words)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
 
+from pivotmine import strict_json
+from pivotmine.escape import public_address
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
@@ -50,7 +52,7 @@ def data_card(
             "",
             "## Policy",
             "",
-            *_table(("what", "value"), asdict(record).items()),
+            *_table(("what", "value"), _named(asdict(record)).items()),
             "",
             "## Verifier",
             "",
@@ -58,7 +60,7 @@ def data_card(
             "",
             "## Rule",
             "",
-            *_table(("setting", "value"), asdict(config).items()),
+            *_table(("setting", "value"), _named(asdict(config)).items()),
             "",
             "Rows are split by task (by first state where a trajectory names no task), never one by one.",
             "",
@@ -105,7 +107,8 @@ def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:
 
 def _sources(run: Path) -> list[tuple[Any, ...]]:
     grouped = rundir.scan(run, "trajectories").group_by("source", "format", maintain_order=True)
-    return grouped.agg(pl.len().alias("trajectories"), pl.col("num_turns").sum()).collect().rows()
+    rows = grouped.agg(pl.len().alias("trajectories"), pl.col("num_turns").sum()).collect().rows()
+    return [(_named(source), *counts) for source, *counts in rows]
 
 
 def _verifier(verifier: VerifierSpec | None) -> list[str]:
@@ -113,14 +116,14 @@ def _verifier(verifier: VerifierSpec | None) -> list[str]:
         return ["None: no row was scored."]
     what = [("name", verifier.name), ("id", verifier.verifier_id)]
     if not isinstance(verifier.options, AutoOptions):
-        return _table(("what", "value"), [*what, ("options", verifier.options_json)])
+        return _table(("what", "value"), [*what, ("options", _options(verifier))])
     rules = [
         (
             ", ".join(rule.domains),
             ", ".join(rule.tools),
             rule.kind,
             rule.verifier.verifier_id,
-            rule.verifier.options_json,
+            _options(rule.verifier),
         )
         for rule in verifier.options.rules
     ]
@@ -132,6 +135,26 @@ def _verifier(verifier: VerifierSpec | None) -> list[str]:
         "",
         *rules_table,
     ]
+
+
+def _options(verifier: VerifierSpec) -> str:
+    return strict_json.dumps(_named(strict_json.loads(verifier.options_json)))
+
+
+def _named(value: Any) -> Any:
+    """A setting or a place as the card shows it: whoever gets the dataset does not learn where its maker keeps files.
+
+    Of an absolute path the name, of an address what is public; the hashes stand beside them.
+    """
+    if isinstance(value, dict):
+        return {key: _named(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(inner) for inner in value]
+    if isinstance(value, Path):
+        return _named(str(value))
+    if not isinstance(value, str):
+        return value
+    return PurePath(value).name or value if value.startswith(("/", "~")) else public_address(value)
 
 
 def _rejects(

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pivotmine import policy, strict_json
 from pivotmine.actions import NATIVE, action_from_json, implied_tools, is_text
 from pivotmine.errors import UserError
+from pivotmine.escape import public_address
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest
@@ -112,6 +113,7 @@ def pivot_rows(
         shown = demonstrations.get(turn["state_id"]) or [_demonstration(state)]
         row = {
             **{name: turn[name] for name in _COPIED},
+            "source": public_address(turn["source"]),  # runs of before stored it with its query
             **_prompt_columns(state, prompt, text),
             "demonstrations": strict_json.dumps(shown),
             **_verifier_columns(mined, scored_by, turn["state_domain"], shown),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
+from pivotmine.escape import public_address
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, unproven
 
 if TYPE_CHECKING:
@@ -78,9 +79,13 @@ class JudgeOptions:
         return _MACHINERY if self.model else _MACHINERY - {"base_url"}
 
     def __post_init__(self) -> None:
+        shown = public_address(self.base_url)
         if not self.base_url.startswith(("http://", "https://")):
+            raise UserError(f'verifier judge, option base_url: "{shown}" begins with neither http:// nor https://')
+        if self.base_url != shown:  # it is stored with the scores, and in every row of a dataset
             raise UserError(
-                f'verifier judge, option base_url: "{self.base_url}" begins with neither http:// nor https://'
+                f"verifier judge, option base_url: give {shown} without user, password and query; a key is read from "
+                "the environment variable that the option api_key_env names"
             )
         for option in ("max_tokens", "timeout_s", "max_concurrency", "max_attempts"):
             if getattr(self, option) <= 0:

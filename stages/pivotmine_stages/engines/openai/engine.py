@@ -31,6 +31,7 @@ import openai
 
 from pivotmine import strict_json
 from pivotmine.errors import UserError
+from pivotmine.escape import public_address
 from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.openai.fleet import Fleet, Server, pause_s
 from pivotmine_stages.engines.openai.replies import ServedModel, Trouble, put_together, read_models, read_reply
@@ -71,7 +72,11 @@ class OpenAIEngine:
             raise UserError("engine openai needs a server: give its address, such as http://127.0.0.1:8000/v1")
         for url in options.base_urls:
             if not url.startswith(("http://", "https://")):
-                raise UserError(f"server {url}: no http(s) address, such as http://127.0.0.1:8000/v1")
+                address = public_address(url)
+                raise UserError(f"server {address}: no http(s) address, such as http://127.0.0.1:8000/v1")
+            if "?" in url or "#" in url:
+                words = "an address without a query; a key is read from the environment variable of --api-key-env"
+                raise UserError(f"server {public_address(url)}: give {words}")
         if options.api not in ("completions", "chat"):
             raise UserError(f"api {options.api!r}: choose completions or chat")
         self._options = options
@@ -269,7 +274,7 @@ def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
 
 async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedModel:
     """The server's own description of the model to be sampled."""
-    url = str(client.base_url)
+    url = public_address(str(client.base_url))
     try:
         impatient = client.with_options(timeout=START_TIMEOUT_S)
         response: Any = await impatient.models.with_raw_response.list()

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pivotmine.escape import public_address
+
 FAILURES = 3
 """Failures in a row that put a server out."""
 FIRST_OUTAGE_S, LONGEST_OUTAGE_S = 2.0, 60.0
@@ -31,6 +33,7 @@ _log = logging.getLogger("pivotmine")
 @dataclass(slots=True, eq=False)
 class Server:
     url: str
+    """With a password, where it was given with one: `name` is what may be shown."""
     client: Any = None
     model: str = ""
     """The policy's name on this server."""
@@ -47,6 +50,11 @@ class Server:
     """Until when it wants no request."""
     trouble: str = ""
     """Its last failure, in its own words."""
+
+    @property
+    def name(self) -> str:
+        """Its public address."""
+        return public_address(self.url)
 
 
 class Fleet:
@@ -98,12 +106,12 @@ class Fleet:
         outage_s = longest * random.uniform(0.5, 1.0)
         server.is_in, server.outages, server.trouble = False, server.outages + 1, words
         server.retry_at = self._now() + outage_s
-        _log.warning("server %s is left out for %.0f s: %s", server.url, outage_s, words)
+        _log.warning("server %s is left out for %.0f s: %s", server.name, outage_s, words)
 
     def take_back(self, server: Server) -> None:
         """It lists its models again: one more failure puts it out again, for longer."""
         server.is_in, server.failures = True, FAILURES - 1
-        _log.warning("server %s is back", server.url)
+        _log.warning("server %s is back", server.name)
 
     def busy(self, server: Server, wait_s: float, words: str) -> None:
         """It has asked for patience, which is no failure."""
@@ -111,7 +119,7 @@ class Fleet:
 
     def troubles(self) -> str:
         """The last failure of every server that has one."""
-        return "; ".join(f"{server.url}: {server.trouble}" for server in self.servers if server.trouble)
+        return "; ".join(f"{server.name}: {server.trouble}" for server in self.servers if server.trouble)
 
 
 def pause_s(num_tries: int) -> float:
