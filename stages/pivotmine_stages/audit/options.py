@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pivotmine.options import Option
@@ -26,6 +27,8 @@ class AuditConfig:
     twice as many each. By default 10,000, and 0 for a verifier that asks a server."""
     num_examples: Annotated[int, Option(min=0)] = 5
     """Maximum examples of each kind of error and of each disagreement."""
+    calibrate: Annotated[Path | None, Option(metavar="FILE")] = None
+    """JSON lines of labelled pairs: compare the verifier with these labels, and do nothing else."""
 
 
 COMMAND = Command(
@@ -33,5 +36,5 @@ COMMAND = Command(
     stage="pivotmine_stages.audit.stage:audit",
     report="pivotmine_stages.cli.audit_printing:audit_report",
     options=(AuditConfig,),
-    examples=("pivotmine audit runs/mine --config run.toml", "pivotmine audit runs/mine --verifier exact --limit 200"),
+    examples=("pivotmine audit runs/mine --config run.toml", "pivotmine audit runs/mine --calibrate pairs.jsonl"),
 )

@@ -23,6 +23,7 @@ from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.audit.agreement import agreements, outcome_rates
+from pivotmine_stages.audit.calibration import calibrate
 from pivotmine_stages.audit.mutations import mutations
 from pivotmine_stages.audit.options import NUM_PAIRS, AuditConfig
 from pivotmine_stages.audit.other_states import best_constants, pool_of, try_other_states
@@ -36,8 +37,11 @@ MAX_FALSE_ACCEPT_RATE = 0.01
 
 
 def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
-    """Run the trial; returns the summary that the command prints."""
+    """Run the trial, or the comparison with labels; returns the summary that the command prints."""
     rundir.require_run(run)
+    if config.calibrate is not None:
+        config.verifier.check_server()
+        return calibrate(config.verifier, config.calibrate, run, config.num_examples)
     policy_id = _policy_id(config, run)
     config.verifier.check_server()
     started = time.monotonic()

@@ -17,11 +17,18 @@ MAX_CONSTANTS = 5
 MIN_STATES = 5
 """Of fewer states a constant action says little: one of them alone is 20 %."""
 _NOTHING = "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why"
+_UNDECIDED = {
+    "unproven": "unproven",
+    "failed": "without a verdict: the machinery failed",
+    "not_asked": "not asked: the verifier does not handle or accept the demonstration",
+}
 _COUNTS = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
 
 
 def audit_report(s: Mapping[str, Any]) -> str:
-    """The summary of an audit as lines of text."""
+    """The summary of an audit, or of a calibration, as lines of text."""
+    if "decided" in s:
+        return _calibration(s)
     gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
     total = {name: sum(row[name] for row in s["rates"]) for name in _COUNTS}
     lines = [
@@ -45,6 +52,31 @@ def audit_report(s: Mapping[str, Any]) -> str:
     for pair in s["agreements"]:
         parts += ["", *_disagreements(pair)]
     return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {inert(s['verdict'])}"])
+
+
+def _calibration(s: Mapping[str, Any]) -> str:
+    lines = [
+        f"{s['verifier_id']} against {s['pairs']:,} labelled pairs: {s['same']:,} same, {s['different']:,} different",
+        *(
+            f"{s[f'{answer}_same']:,} same and {s[f'{answer}_different']:,} different pairs are {words}"
+            for answer, words in _UNDECIDED.items()
+            if s[f"{answer}_same"] + s[f"{answer}_different"]
+        ),
+        f"false accepts: {s['false_accept']:,} of the decided different pairs ({_rate(s['false_accept_rate'])})",
+        f"false rejects: {s['false_reject']:,} of the decided same pairs ({_rate(s['false_reject_rate'])})",
+    ]
+    parts = [f"{'calibrate' if number == 0 else '':<9} {line}" for number, line in enumerate(lines)]
+    for error in s["errors"]:
+        parts += ["", f"line {error['line']}: labelled {error['label']}, judged {error['answer']}"]
+        parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
+        parts += [_line("detail", error["detail"])] if error["detail"] else []
+    kappa = "not defined" if s["kappa"] is None else f"{s['kappa']:.2f}"
+    verdict = f"agreement {_rate(s['agreement'])} on {s['decided']:,} decided pairs, kappa {kappa}"
+    return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {verdict}"])
+
+
+def _rate(rate: float | None) -> str:
+    return "no rate" if rate is None else f"{rate:.1%}"
 
 
 def _elsewhere(found: Mapping[str, Any]) -> str:

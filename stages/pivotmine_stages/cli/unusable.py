@@ -41,6 +41,10 @@ def _select(s: Mapping[str, Any]) -> str | None:
 
 
 def _audit(s: Mapping[str, Any]) -> str | None:
+    if "decided" in s:
+        return (
+            None if s["decided"] else f"no pair is decided by {s['verifier_id']}: of {s['pairs']:,} none has a reward"
+        )
     return None if s["states"] else "nothing to try: the run has no demonstration; the rejects of extract say why"
 
 
