@@ -20,18 +20,12 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pivotmine.actions import Action, parse_action
+from pivotmine.actions import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, Scorer, Verdict
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
-from pivotmine_trainer.data.dataset import LATER, make_judge, row_spec
-from pivotmine_trainer.data.rows import tools_of
+from pivotmine.verifiers.dataset_rows import COLUMNS, make_judge, read_completion, row_spec
 
-JUDGED_BY = (
-    *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
-    *("parser", "opened_reasoning"),
-)
-"""Columns that decide a reward, with those of LATER."""
 LOGGED_OUTCOMES = (
     *(Outcome.CORRECT, Outcome.UNPROVEN, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR),
 )
@@ -78,14 +72,7 @@ def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequen
     truncated = not completion_ids or completion_ids[-1] not in end_ids
     said = completion_ids if truncated else completion_ids[:-1]
     text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return parse_action(
-        text,
-        parser=row["parser"],
-        action_format=row.get("action_format"),
-        opened_reasoning=row["opened_reasoning"],
-        truncated=truncated,
-        tools=tools_of(row),
-    )
+    return read_completion(row, text, truncated=truncated)
 
 
 def end_of_turn_ids(*holders: Any) -> frozenset[int]:
@@ -106,7 +93,7 @@ def _verdicts(
     judges: dict[tuple[Any, ...], tuple[Scorer, int]] = {}
     calls: list[JudgeCall] = []
     for index, ids in enumerate(completion_ids):
-        row = {name: columns[name][index] for name in (*JUDGED_BY, *LATER) if name in columns}
+        row = {name: columns[name][index] for name in COLUMNS if name in columns}
         key = tuple(row.values())
         if key not in judges:
             spec = row_spec(row, f"state {row['state_id']}", verifier)

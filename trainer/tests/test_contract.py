@@ -11,8 +11,8 @@ import pytest
 import tiny
 
 from pivotmine.run.tables import PIVOTS
+from pivotmine.verifiers.dataset_rows import COLUMNS
 from pivotmine_trainer.data.dataset import CONTRACT, judged_rows, load_split
-from pivotmine_trainer.reward import JUDGED_BY
 
 KINDS = {pa.string(): "string", pa.bool_(): "bool", pa.list_(pa.int32()): "list"}
 IMPORT_ALL = """
@@ -27,7 +27,7 @@ print(" ".join(sorted(sys.modules)))
 
 def test_every_column_is_in_the_miner_s_table_with_its_kind() -> None:
     assert {name: KINDS[PIVOTS.field(name).type] for name in CONTRACT} == CONTRACT
-    assert set(JUDGED_BY) <= set(CONTRACT)
+    assert set(COLUMNS) <= set(CONTRACT)
 
 
 def test_importing_the_trainer_imports_no_stage_no_duckdb_and_no_polars(tmp_path: Path) -> None:

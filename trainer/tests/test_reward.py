@@ -10,8 +10,9 @@ import tiny
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
+from pivotmine.verifiers.dataset_rows import COLUMNS
 from pivotmine_trainer import reward as rewards
-from pivotmine_trainer.reward import JUDGED_BY, end_of_turn_ids, make_reward, pivot_reward
+from pivotmine_trainer.reward import end_of_turn_ids, make_reward, pivot_reward
 
 RIGHT, WRONG = tiny.STATES[0].right, tiny.STATES[0].wrong
 TEXTS = [f"{RIGHT}<|im_end|>", f"{WRONG}<|im_end|>", RIGHT, "<tool_call>{<|im_end|>", "<|im_end|>", "Done.<|im_end|>"]
@@ -20,7 +21,7 @@ OUTCOMES = ["correct", "wrong_tool", "truncated", "invalid_call", "empty", "wron
 
 def columns(policy: Path, count: int, **changed: Any) -> dict[str, list[Any]]:
     row = tiny.pivot_rows(policy)[0] | changed
-    return {name: [row[name]] * count for name in (*JUDGED_BY, "tokenizer")}
+    return {name: [row[name]] * count for name in (*COLUMNS, "tokenizer") if name in row}
 
 
 def ids(policy: Path, texts: list[str]) -> list[list[int]]:

@@ -55,7 +55,7 @@ def nested(levels: int) -> str:
     [
         ({"prompt_ids": [1, -5]}, "prompt_ids cannot be read: -5 is no token"),
         ({"prompt_ids": [1, None]}, "prompt_ids cannot be read: null is no token"),
-        ({"verifier_options": "[]"}, "verifier_options cannot be read: it is no object"),
+        ({"verifier_options": "[]"}, "verifier_options cannot be read: not a JSON object"),
         ({"verifier_options": None}, "verifier_options cannot be read: the JSON object must be str"),
         ({"verifier_options": nested(100_000)}, "verifier_options cannot be read: maximum recursion depth"),
         ({"template_options": "["}, "template_options cannot be read: Expecting value"),

@@ -13,8 +13,8 @@ from pivotmine_stages.command import Command
 class ExportConfig:
     name: Annotated[str, Option()] = "default"
     """Name of the pivot dataset."""
-    format: Annotated[Literal["nemo_gym", "verl"], Option(flag="to", was="format")] = "nemo_gym"
-    """Form to write: nemo_gym (JSON lines) or verl (Parquet)."""
+    format: Annotated[Literal["nemo_gym", "verl", "verifiers"], Option(flag="to", was="format")] = "nemo_gym"
+    """Form to write: nemo_gym (JSON lines), verl (Parquet and options), or verifiers (an environment package)."""
     agent: Annotated[str | None, Option()] = None
     """Name in agent_ref for rows whose source names no agent; by default such rows have none (nemo_gym)."""
 

@@ -1,14 +1,15 @@
 """export: a pivot dataset in the forms that other trainers read, beside the TRL one.
 
-`nemo_gym`: JSON lines for NeMo Gym and NeMo RL (`nemo_gym_rows`). `verl`: Parquet (`verl_rows`). A pure function of
-`pivots/<name>/` and the run's tables: again, it writes the same files.
+`nemo_gym`: JSON lines for NeMo Gym and NeMo RL. `verl`: Parquet, with the options that make verl sample and reward as
+mining did. `verifiers`: an environment package of the `verifiers` library. A pure function of `pivots/<name>/` and the
+run's tables: again, it writes the same files.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from pivotmine.run.parts import require_sound
 from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
 from pivotmine_stages.export.options import ExportConfig
-from pivotmine_stages.export.verl import VERL, verl_row
+from pivotmine_stages.export.verifiers.package import ROWS, package_files, package_name
+from pivotmine_stages.export.verl.rows import AGENT_LOOPS, VERL, verl_readme, verl_row
 from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
 
 
@@ -42,10 +44,12 @@ def export(config: ExportConfig, run: Path) -> dict[str, Any]:
     require_sound(run, "pivots", folder)
     for table in ("trajectories", "segments", "messages", "turns", "scores"):
         require_sound(run, table)
-    write = {"nemo_gym": _write_nemo_gym, "verl": _write_verl}[config.format]
+    write = {"nemo_gym": _write_nemo_gym, "verl": _write_verl, "verifiers": _write_verifiers}[config.format]
     with rundir.stage_lock(run, f"export-{config.name}-{config.format}"):
         counts = {split: write(config, run, folder, split) for split in SPLITS}
-    files = [str(path) for path in sorted((folder / config.format).iterdir())]
+        for path, text in _texts(config, folder).items():
+            rundir.write_text(folder / config.format / path, text)
+    files = [str(path) for path in sorted((folder / config.format).rglob("*")) if path.is_file()]
     seconds = round(time.monotonic() - started, 2)
     return {"name": config.name, "format": config.format, **counts, "files": files, "seconds": seconds}
 
@@ -114,14 +118,47 @@ def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, st
 
 
 def _write_verl(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
-    path = folder / "verl" / f"{split}.parquet"
-    path.parent.mkdir(exist_ok=True)
+    def rows(pivots: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+        return [verl_row(pivot, split, count + place) for place, pivot in enumerate(pivots)]
+
+    return _write_parquet(folder, split, folder / "verl", VERL, rows)
+
+
+def _write_verifiers(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
+    def rows(pivots: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+        return [{name: pivot[name] for name in ROWS.names} for pivot in pivots]
+
+    return _write_parquet(folder, split, folder / "verifiers" / package_name(config.name), ROWS, rows)
+
+
+def _write_parquet(
+    folder: Path,
+    split: str,
+    into: Path,
+    schema: pa.Schema,
+    rows: Callable[[list[dict[str, Any]], int], list[dict[str, Any]]],
+) -> int:
+    """Write one split as `rows` makes it of some pivots and the number before them; the number of rows."""
+    into.mkdir(parents=True, exist_ok=True)
+    path = into / f"{split}.parquet"
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     count = 0
-    with pq.ParquetWriter(beside, VERL, compression="zstd") as writer:
+    with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
         for pivots in track(_pivots(folder, split), "export", "row groups"):
-            rows = [verl_row(pivot, split, count + place) for place, pivot in enumerate(pivots)]
-            writer.write_table(pa.Table.from_pylist(rows, schema=VERL))
-            count += len(rows)
+            writer.write_table(pa.Table.from_pylist(rows(pivots, count), schema=schema))
+            count += len(pivots)
     beside.replace(path)
     return count
+
+
+def _texts(config: ExportConfig, folder: Path) -> dict[str, str]:
+    """The files beside the rows, by path."""
+    if config.format == "nemo_gym":
+        return {}
+    rows = pl.concat([pl.scan_parquet(folder / f"{split}.parquet") for split in SPLITS], how="diagonal")
+    several = rows.select(pl.col("sampling").drop_nulls().unique()).collect()["sampling"].to_list()
+    sampling = strict_json.loads(several[0]) if len(several) == 1 else {}
+    if config.format == "verifiers":
+        return package_files(config.name, sampling)
+    longest = rows.select(pl.col("prompt_ids").list.len().max()).collect().item() or 0
+    return {"agent_loops.yaml": AGENT_LOOPS, "README.md": verl_readme(folder / "verl", sampling, longest)}

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from reading import needs_real_data, real_file, records_of
-from runs import answered, called, make_run, rows, said, trajectory
+from runs import (
+    add_rollouts,
+    answered,
+    call_text,
+    called,
+    make_run,
+    policy_record,
+    remember,
+    rows,
+    said,
+    sample,
+    states_of,
+    trajectory,
+)
 
 from pivotmine.errors import UserError
+from pivotmine.verifiers import make_spec
+from pivotmine.verifiers.dataset_rows import COLUMNS
 from pivotmine_stages.export.stage import ExportConfig, export
+from pivotmine_stages.export.verifiers.package import ROWS, package_name, read_rows
+from pivotmine_stages.export.verl.reward import compute_score
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 from pivotmine_stages.record.stage import RecordConfig, record
+from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.stage import select
 
@@ -170,16 +189,113 @@ def test_verl_rows_say_what_the_pivots_say(other: Path) -> None:
         actions = [shown["action"] for shown in json.loads(pivot["demonstrations"])]
         assert json.loads(row["reward_model"]["ground_truth"]) == actions
         extra = row["extra_info"]
+        assert row["agent_name"] == "pivotmine"
         assert (extra.pop("split"), extra.pop("index")) == ("train", index)
         assert extra == {key: pivot[key] for key in extra}
-        assert {"prompt", "prompt_ids", "tools", "verifier_options"} <= extra.keys()
+        assert {"prompt", "prompt_ids", "mean", *COLUMNS} <= extra.keys()
     assert pq.read_table(other / "pivots/default/verl/validation.parquet").num_rows == 0
+
+
+@pytest.fixture(scope="module")
+def pivots(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path:
+    """A run with one pivot, scored by `tool_call`, and its exports for verl and `verifiers`."""
+    run = make_run(tmp_path_factory.mktemp("pivots"), trajectory(said("go"), called("find", id="7")))
+    remember(run, policy_record(tokenizer=str(tiny_policy)))
+    add_rollouts(run, {states_of(run)["user: go"]: [sample(call_text("find", id=word)) for word in "7778"]})
+    score(ScoreConfig(verifier=make_spec("tool_call", {})), run)
+    select(SelectConfig(validation_share=0.0, max_mean=0.9), run)
+    for format in ("verl", "verifiers"):
+        export(ExportConfig(format=format), run)
+    return run
+
+
+def verl_score(run: Path, completion: str | None, **given: Any) -> dict[str, Any]:
+    """What verl would be told of a completion in the run's pivot."""
+    (row,) = pq.read_table(run / "pivots/default/verl/train.parquet").to_pylist()
+    extra = row["extra_info"] | {"num_turns": 2, "rollout_reward_scores": {}}
+    if completion is not None:
+        extra |= {"completion": completion, "completion_truncated": False}
+    bare = {"data_source": row["data_source"], "solution_str": "", "extra_info": extra | given.pop("extra", {})}
+    return compute_score(ground_truth=row["reward_model"]["ground_truth"], **bare, **given)
+
+
+def test_verl_gets_the_reward_that_score_gives(pivots: Path) -> None:
+    right, wrong = call_text("find", id="7"), call_text("find", id="8")
+    assert verl_score(pivots, right) == {"score": 1.0, "outcome": "correct", "unscored": 0.0}
+    assert verl_score(pivots, wrong) == {"score": 0.0, "outcome": "wrong_arguments", "unscored": 0.0}
+    assert verl_score(pivots, "Done.") == {"score": 0.0, "outcome": "wrong_kind", "unscored": 0.0}
+    cut = verl_score(pivots, right, extra={"completion_truncated": True})
+    assert cut == {"score": 0.0, "outcome": "truncated", "unscored": 0.0}
+    # Another verifier's call with a default spelled out is another action to `exact`.
+    longer = call_text("find", id="7", deep=False)
+    assert [verl_score(pivots, longer, verifier=name)["score"] for name in (None, "exact")] == [1.0, 0.0]
+
+
+def test_verl_gets_the_state_s_mean_where_nobody_could_judge(pivots: Path) -> None:
+    failing = {"verifier": "python", "verifier_options": '{"function": "nowhere:nothing"}'}
+    with pytest.raises(UserError, match=r"state \w+: "):
+        verl_score(pivots, call_text("find", id="7"), extra=failing)
+    (row,) = pq.read_table(pivots / "pivots/default/verl/train.parquet").to_pylist()
+    assert row["extra_info"]["mean"] == 0.75
+    message = {"kind": "message", "demonstrations": json.dumps([{"action": {"message": "All done."}}])}
+    found = verl_score(pivots, "Finished it all.", verifier="text", extra=message)
+    assert found == {"score": 0.75, "outcome": "unproven", "unscored": 1.0}
+
+
+def test_verl_text_without_special_tokens_is_refused(pivots: Path) -> None:
+    with pytest.raises(UserError, match=r"lost its special tokens; set .*agent_loop_config_path to agent_loops.yaml"):
+        verl_score(pivots, None)
+
+
+def test_verl_row_without_a_verifier_is_refused(pivots: Path) -> None:
+    with pytest.raises(UserError, match="no verifier judges this row"):
+        verl_score(pivots, "Done.", extra={"verifier": None})
+
+
+def test_verl_is_told_how_mining_sampled(pivots: Path) -> None:
+    folder = pivots / "pivots/default/verl"
+    (row,) = rows(pivots, "pivots")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for line in (
+        f"data.train_files={folder}/train.parquet",
+        f"data.max_prompt_length={len(row['prompt_ids'])}",
+        "data.max_response_length=64",
+        "rollout.temperature=1.0",
+        "rollout.top_k=-1",
+        f"agent_loop_config_path={folder}/agent_loops.yaml",
+        "reward.custom_reward_function.path=pkg://pivotmine_stages.export.verl.reward",
+    ):
+        assert line in text
+    listed = (folder / "agent_loops.yaml").read_text(encoding="utf-8")
+    assert listed == "- name: pivotmine\n  _target_: pivotmine_stages.export.verl.prompt_loop.PromptLoop\n"
+
+
+def test_verifiers_package_holds_the_rows_and_a_module(pivots: Path) -> None:
+    folder = pivots / "pivots/default/verifiers"
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    module = "pivots_default"
+    files = [f"{module}/{name}" for name in ("__init__.py", "train.parquet", "validation.parquet")]
+    assert found == ["README.md", *files, "pyproject.toml"]
+    (row,) = rows(pivots, "pivots")
+    assert read_rows(folder / module, "train") == [{name: row[name] for name in ROWS.names}]
+    assert read_rows(folder / module, "validation") == []
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["name"] == "pivots-default"
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [module]
+    compile((folder / module / "__init__.py").read_text(encoding="utf-8"), "__init__.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("left-0", "pivots_left_0"), ("../x y", "pivots_x_y"), ("é", "pivots_dataset")]
+)
+def test_a_package_name_is_a_python_name(name: str, package: str) -> None:
+    assert package_name(name) == package
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"format": "csv"}, "--to csv: choose from nemo_gym, verl"),
+        ({"format": "csv"}, "--to csv: choose from nemo_gym, verl, verifiers"),
         ({"name": "mine"}, "no pivots called 'mine' in .* \\(there are: default\\)"),
     ],
 )

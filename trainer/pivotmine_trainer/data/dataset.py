@@ -6,12 +6,9 @@ wrong with a row is an error that names it: it was written by a program, not by 
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +17,9 @@ import pyarrow.parquet as pq
 from datasets import Dataset, LargeList, List, Value
 
 from pivotmine.errors import UserError
-from pivotmine.verifiers import Scorer, State, VerifierSpec, make_spec, prepare
-from pivotmine_trainer.data.rows import check_row, demonstrated_actions, executed_tools, source_of, where
+from pivotmine.verifiers import VerifierSpec
+from pivotmine.verifiers.dataset_rows import named_spec, row_spec
+from pivotmine_trainer.data.rows import check_row, source_of, where
 
 TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
 VERIFIER = ("verifier", "verifier_options", "verifier_id")
@@ -37,8 +35,6 @@ OPTIONAL = ("task_id", "trajectory_id", "num_samples", "weight", "reward_class")
 """Columns that it reads where they are there."""
 LATER = ("action_format", "action_tools")
 """Columns that older datasets lack; null there, which means native."""
-TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
-"""Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
 NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
 
 
@@ -142,7 +138,7 @@ def check_option(option: str, verifier: str | None) -> None:
     """UserError that blames the option where it names no verifier."""
     if verifier is not None:
         try:
-            _spec(verifier, "{}")
+            named_spec(verifier, "{}")
         except UserError as error:
             raise UserError(f"--{option} {verifier}: {error}") from None
 
@@ -169,7 +165,7 @@ def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
     if verifier is not None:
         named = {(verifier, "{}")}
     for name, options in sorted(named):
-        _spec(name, options).check_server()
+        named_spec(name, options).check_server()
 
 
 def check_rows(data: Dataset, source: str) -> None:
@@ -177,61 +173,3 @@ def check_rows(data: Dataset, source: str) -> None:
     for row in data:
         assert isinstance(row, dict)
         check_row(row, source)
-
-
-def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> VerifierSpec | None:
-    """The row's verifier (or the one named instead); None where it has none. UserError where it is another by now."""
-    if verifier is None and row["verifier"] is None:
-        return None
-    try:
-        if verifier is None:
-            _check_trust(row["verifier"], row["verifier_options"])
-        spec = _spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{place}: verifier_options cannot be read: {error}") from None
-    if verifier is None and spec.verifier_id != row["verifier_id"]:
-        raise UserError(
-            f"{place} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
-            "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
-        )
-    return spec
-
-
-@lru_cache(maxsize=256)
-def _check_trust(name: str, options: str) -> None:
-    """UserError where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
-    trusted = os.environ.get(TRUSTED, "").split(",")
-    for foreign in (name, *_member_names(json.loads(options))):
-        if ":" in foreign and foreign not in trusted:
-            raise UserError(
-                f"the row asks for code of another package, {foreign!r}: where you trust it, name it in the "
-                f"environment variable {TRUSTED} (several with commas between)"
-            )
-
-
-def _member_names(options: Any) -> Iterator[str]:
-    """The names of all verifiers that a verifier is made of."""
-    if isinstance(options, dict) and isinstance(options.get("name"), str):
-        yield options["name"]
-    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
-        yield from _member_names(value)
-
-
-@lru_cache(maxsize=256)
-def _spec(name: str, options: str) -> VerifierSpec:
-    read = json.loads(options)
-    if not isinstance(read, dict):
-        raise ValueError("it is no object")
-    return make_spec(name, read)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
-    """What gives the reward in this row's state: the function that the miner's `score` calls."""
-    state = State(
-        tools=tuple(executed_tools(row)),
-        messages=tuple(json.loads(row["prompt_messages"])),
-        action_format=row.get("action_format"),
-    )
-    return prepare(spec, state, demonstrated_actions(row))

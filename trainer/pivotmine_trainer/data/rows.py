@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pivotmine.actions import CONVENTIONS, NATIVE, PARSERS, Action, action_from_json, is_text
+from pivotmine.actions import CONVENTIONS, NATIVE, PARSERS, is_text
 from pivotmine.errors import UserError
+from pivotmine.verifiers.dataset_rows import demonstrated_actions, tools_of
 
 MOST_NESTED = 100
 """Levels of JSON in a column: far more than tools and messages have, and far fewer than end a program."""
@@ -65,23 +66,6 @@ def _objects(found: Any) -> None:
         level = [value for values in inside for value in values]
     if level:
         raise ValueError(f"it is nested more than {MOST_NESTED} levels deep")
-
-
-def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
-    """The actions demonstrated in the row's state."""
-    return [action_from_json(json.dumps(entry["action"])) for entry in json.loads(row["demonstrations"])]
-
-
-def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row's tool definitions; empty where there are none."""
-    return json.loads(row["tools"]) if row["tools"] else []
-
-
-def executed_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tools that the verifier sees: in a text convention the implied ones, which the prompt does not show."""
-    if is_text(row.get("action_format")):
-        return json.loads(row["action_tools"]) if row["action_tools"] else []
-    return tools_of(row)
 
 
 def _check_action_format(row: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pivotmine.actions import Action, action_from_json, parse_action
-from pivotmine_trainer.data.rows import tools_of
+from pivotmine.actions import Action, action_from_json
+from pivotmine.verifiers.dataset_rows import read_completion, tools_of
 
 _ASKED = {"role": "user", "content": "?"}
 
@@ -60,13 +60,7 @@ def _texts(
 
 
 def _says(text: str, action: Action, row: dict[str, Any]) -> bool:
-    read = parse_action(
-        text,
-        parser=row["parser"],
-        action_format=row.get("action_format"),
-        opened_reasoning=row["opened_reasoning"],
-        tools=tools_of(row),
-    )
+    read = read_completion(row, text, truncated=False)
     return (read.tool_calls, read.message, read.unparsed) == (action.tool_calls, action.message.strip(), ())
 
 

@@ -1,14 +1,16 @@
-"""verl's rows: `data_source`, `prompt`, `ability`, `reward_model`, `extra_info`.
+"""What `export --to verl` writes: the rows, the list of agent loops, and a README with the options to give verl.
 
-verl renders `prompt` itself, with the tools of its own configuration and not of the row: where states offer different
-tools, its prompt is not the one that was sampled. That one is `extra_info.prompt`, token for token
-`extra_info.prompt_ids`, for a dataset class that takes it as it is. Calls are in OpenAI form with arguments as JSON
-text; a key that a message lacks is null, content never is. `reward_model.ground_truth` is the JSON list of the
-demonstrated actions.
+verl renders `prompt` itself, with the tools of its own configuration and not of the row. So each row names an agent
+loop (`prompt_loop`) that samples from `extra_info.prompt_ids`, the prompt that was mined, token for token. Calls are in
+OpenAI form with arguments as JSON text; a key that a message lacks is null, content never is. `extra_info` has what
+the reward function reads (`reward`); `reward_model.ground_truth` is the JSON list of the demonstrated actions, for
+people and for other reward functions.
 """
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +35,7 @@ _COPIED = {
     **dict.fromkeys(
         ("prompt", "tools", "state_id", "turn_id", "trajectory_id", "task_id", "domain", "kind"), pa.string()
     ),
+    **dict.fromkeys(("prompt_messages", "demonstrations", "sampling"), pa.string()),
     **dict.fromkeys(
         ("verifier", "verifier_options", "verifier_id", "parser", "policy_id", "reward_class"), pa.string()
     ),
@@ -42,9 +45,12 @@ _COPIED = {
     "opened_reasoning": pa.bool_(),
     "prompt_ids": pa.list_(pa.int32()),
 }
+AGENT = "pivotmine"
+"""The agent loop that the rows ask for."""
 VERL = pa.schema(
     {
         "data_source": pa.string(),
+        "agent_name": pa.string(),
         "prompt": pa.list_(_MESSAGE),
         "ability": pa.string(),
         "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
@@ -58,11 +64,58 @@ def verl_row(pivot: dict[str, Any], split: str, index: int) -> dict[str, Any]:
     actions = [shown["action"] for shown in strict_json.loads(pivot["demonstrations"])]
     return {
         "data_source": "pivotmine",
+        "agent_name": AGENT,
         "prompt": [_message(message) for message in strict_json.loads(pivot["prompt_messages"])],
         "ability": pivot["domain"] or pivot["kind"],
         "reward_model": {"style": "rule", "ground_truth": strict_json.dumps(actions)},
         "extra_info": {"split": split, "index": index, **{key: pivot.get(key) for key in _COPIED}},
     }
+
+
+AGENT_LOOPS = f"""\
+- name: {AGENT}
+  _target_: pivotmine_stages.export.verl.prompt_loop.PromptLoop
+"""
+"""agent_loops.yaml: where verl finds the agent loop."""
+
+
+def verl_readme(folder: Path, sampling: dict[str, Any], longest_prompt: int) -> str:
+    """README.md: the options that make verl sample as mining did and call the reward function.
+
+    sampling: the mined policy's parameters. longest_prompt: tokens of the longest prompt of both splits.
+    """
+    top_k = sampling.get("top_k") or -1  # vLLM's number for no limit
+    options = {
+        "data.train_files": folder / "train.parquet",
+        "data.val_files": folder / "validation.parquet",
+        "data.max_prompt_length": longest_prompt,
+        "data.max_response_length": sampling.get("max_new_tokens", "NUMBER"),
+        "data.filter_overlong_prompts": False,
+        "actor_rollout_ref.rollout.temperature": sampling.get("temperature", "NUMBER"),
+        "actor_rollout_ref.rollout.top_p": sampling.get("top_p", 1.0),
+        "actor_rollout_ref.rollout.top_k": top_k,
+        "actor_rollout_ref.rollout.agent.agent_loop_config_path": folder / "agent_loops.yaml",
+        "reward.custom_reward_function.path": "pkg://pivotmine_stages.export.verl.reward",
+    }
+    command = [
+        "python -m verl.trainer.main_ppo",
+        *(f"{key}={shlex.quote(str(value))}" for key, value in options.items()),
+    ]
+    return "\n".join(
+        [
+            "# Pivots for verl",
+            "",
+            "Install pivotmine in verl's environment. These options make verl sample from the mined prompts, as mining",
+            "did, and compute pivotmine's reward. Give them with those of your model and your cluster:",
+            "",
+            *(f"    {line}" for line in " \\\n    ".join(command).split("\n")),
+            "",
+            "Tested with verl 0.9.1. `+reward.custom_reward_function.reward_kwargs.verifier=exact` uses one verifier",
+            "for all rows. The metric `unscored` counts actions that nobody could judge; each has the mean reward that",
+            "mining found in its state.",
+            "",
+        ]
+    )
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""The reward from a row of a pivot dataset: its verifier, its state and its demonstrations.
+
+Every trainer that a dataset goes to (`pivotmine-train`, `trl grpo`, verl, `verifiers`) computes its reward here.
+A row is a dictionary with the columns of `pivots` that COLUMNS names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from pivotmine.actions import Action, action_from_json, is_text, parse_action
+from pivotmine.errors import UserError
+from pivotmine.verifiers.base import Scorer, State, Verdict, VerifierSpec
+from pivotmine.verifiers.registry import make_spec
+from pivotmine.verifiers.run_verifier import prepare
+
+COLUMNS = (
+    *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
+    *("parser", "opened_reasoning", "action_format", "action_tools"),
+)
+"""What decides a reward. The last two may be absent, which means native."""
+TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
+"""Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
+
+
+def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row's tool definitions; empty where there are none."""
+    return json.loads(row["tools"]) if row["tools"] else []
+
+
+def executed_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that the verifier sees: in a text convention the implied ones, which the prompt does not show."""
+    if is_text(row.get("action_format")):
+        return json.loads(row["action_tools"]) if row["action_tools"] else []
+    return tools_of(row)
+
+
+def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
+    """The actions demonstrated in the row's state."""
+    return [action_from_json(json.dumps(entry["action"])) for entry in json.loads(row["demonstrations"])]
+
+
+def read_completion(row: dict[str, Any], text: str, *, truncated: bool) -> Action:
+    """The action that a completion spells in this row's state, read by the row's action format.
+
+    text: special tokens kept (a tool-call marker may be one), the end-of-turn token left out.
+    """
+    return parse_action(
+        text,
+        parser=row["parser"],
+        action_format=row.get("action_format"),
+        opened_reasoning=row["opened_reasoning"],
+        truncated=truncated,
+        tools=tools_of(row),
+    )
+
+
+def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> VerifierSpec | None:
+    """The row's verifier, or the one named instead; None where it has none.
+
+    UserError if the installed verifier has another id than the one that scored the row.
+    """
+    if verifier is None and row["verifier"] is None:
+        return None
+    try:
+        if verifier is None:
+            _check_trust(row["verifier"], row["verifier_options"])
+        spec = named_spec(verifier or row["verifier"], "{}" if verifier else row["verifier_options"])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{place}: verifier_options cannot be read: {error}") from None
+    if verifier is None and spec.verifier_id != row["verifier_id"]:
+        raise UserError(
+            f"{place} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
+            "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
+        )
+    return spec
+
+
+def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
+    """What gives the reward in this row's state: the function that the miner's `score` calls."""
+    state = State(
+        tools=tuple(executed_tools(row)),
+        messages=tuple(json.loads(row["prompt_messages"])),
+        action_format=row.get("action_format"),
+    )
+    return prepare(spec, state, demonstrated_actions(row))
+
+
+def judge_action(row: dict[str, Any], action: Action, verifier: str | None = None) -> Verdict:
+    """One verdict, for trainers that ask for one completion at a time; UserError where no verifier judges the row."""
+    place = f"state {row['state_id']}"
+    spec = row_spec(row, place, verifier)
+    if spec is None:
+        raise UserError(f"{place}: no verifier judges this row; train on pivots, or name a verifier for all rows")
+    return make_judge(row, spec)(action)
+
+
+@lru_cache(maxsize=256)
+def named_spec(name: str, options: str) -> VerifierSpec:
+    """The verifier of this name with these options (a JSON object); ValueError or UserError if it cannot be made."""
+    read = json.loads(options)
+    if not isinstance(read, dict):
+        raise ValueError("not a JSON object")
+    return make_spec(name, read)  # pyright: ignore[reportUnknownArgumentType]
+
+
+@lru_cache(maxsize=256)
+def _check_trust(name: str, options: str) -> None:
+    """UserError where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
+    trusted = os.environ.get(TRUSTED, "").split(",")
+    for foreign in (name, *_member_names(json.loads(options))):
+        if ":" in foreign and foreign not in trusted:
+            raise UserError(
+                f"the row asks for code of another package, {foreign!r}: where you trust it, name it in the "
+                f"environment variable {TRUSTED} (several with commas between)"
+            )
+
+
+def _member_names(options: Any) -> Iterator[str]:
+    """The names of all verifiers that a verifier is made of."""
+    if isinstance(options, dict) and isinstance(options.get("name"), str):
+        yield options["name"]
+    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
+        yield from _member_names(value)
