@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from runs import take_as_written
 
-from pivotmine.run import rundir, states
-from pivotmine.run.states import demonstrated_turns, state_messages, tools_by_id
+from pivotmine.run import rundir
+from pivotmine.run.segment_texts import tools_by_id
+from pivotmine.run.states import demonstrated_turns, state_messages
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
@@ -38,11 +39,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("segments_per_batch", [1, 2, 2048])
-def test_a_state_is_what_stood_before_the_turn_and_the_reply_what_came_before_the_next(
-    run: Path, monkeypatch: pytest.MonkeyPatch, segments_per_batch: int
-) -> None:
-    monkeypatch.setattr(states, "SEGMENTS_PER_BATCH", segments_per_batch)
+def test_a_state_is_what_stood_before_the_turn_and_the_reply_what_came_before_the_next(run: Path) -> None:
     turns = demonstrated_turns(run)
     first, second = TALKS
     found = list(state_messages(run, turns))

@@ -20,7 +20,8 @@ import pyarrow as pa
 from pivotmine.actions import Action, action_from_json, implied_tools, is_text
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest, require_sound
-from pivotmine.run.states import state_messages, tools_by_id
+from pivotmine.run.segment_texts import SegmentTexts, tools_by_id
+from pivotmine.run.states import state_messages
 from pivotmine.run.tables import GATES
 from pivotmine.verifiers import Outcome, State, VerifierSpec, passes_gate, resolve
 
@@ -63,11 +64,14 @@ class _Job(NamedTuple):
     demonstrations: list[_Demonstration]
 
 
-def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str, Gate]:
+def gate_states(
+    run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None = None
+) -> dict[str, Gate]:
     """The gate of each state of the demonstrated `turns`, in their order.
 
     A gate is judged once, and stored in `gates`. `turns` holds all demonstrated turns of its states. A state's domain
-    is that of its first turn. Messages are read only if the state's verifier asks for them.
+    is that of its first turn. Messages are read only if the state's verifier asks for them; texts: as in
+    `state_messages`.
     """
     tools = {key: tuple(found or ()) for key, found in tools_by_id(run).items()}
     grouped = turns.group_by("state_id", maintain_order=True).agg(
@@ -77,8 +81,8 @@ def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str,
     gates: dict[str, Gate] = {}
     waiting: dict[str, _Job] = {}
     with _GateWriter(run, spec) as writer:
-        for state_id, tools_id, domain, action_format, texts in grouped.iter_rows():
-            demonstrations = _demonstrations(spec, domain, texts)
+        for state_id, tools_id, domain, action_format, shown in grouped.iter_rows():
+            demonstrations = _demonstrations(spec, domain, shown)
             state = State(tools=tools[tools_id])
             if is_text(action_format):
                 executed = implied_tools(action_format, [found.action for found in demonstrations])
@@ -93,7 +97,7 @@ def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str,
             else:
                 gates[state_id] = writer.judge(state_id, job, job.state)
         first = turns.unique("state_id", keep="first", maintain_order=True)
-        for found in state_messages(run, first.filter(pl.col("state_id").is_in(list(waiting)))):
+        for found in state_messages(run, first.filter(pl.col("state_id").is_in(list(waiting))), texts):
             state_id = found.turn["state_id"]
             job = waiting[state_id]
             gates[state_id] = writer.judge(state_id, job, replace(job.state, messages=tuple(found.messages)))
@@ -165,10 +169,12 @@ class _GateWriter:
         self.written = time.monotonic()
 
 
-def seen_states(run: Path, turns: pl.DataFrame, gates: dict[str, Gate]) -> Iterator[tuple[str, Gate, State]]:
+def seen_states(
+    run: Path, turns: pl.DataFrame, gates: dict[str, Gate], texts: SegmentTexts | None = None
+) -> Iterator[tuple[str, Gate, State]]:
     """The states of `turns` that pass their gate, each as its verifier sees it; with memory for one state's messages.
 
-    Those whose verifier asks for messages come last.
+    Those whose verifier asks for messages come last. texts: as in `state_messages`.
     """
     asking: list[str] = []
     for state_id, gate in gates.items():
@@ -177,7 +183,7 @@ def seen_states(run: Path, turns: pl.DataFrame, gates: dict[str, Gate]) -> Itera
         elif gate.usable:
             yield state_id, gate, gate.state
     first = turns.unique("state_id", keep="first", maintain_order=True)
-    for found in state_messages(run, first.filter(pl.col("state_id").is_in(asking))):
+    for found in state_messages(run, first.filter(pl.col("state_id").is_in(asking)), texts):
         gate = gates[found.turn["state_id"]]
         yield found.turn["state_id"], gate, replace(gate.state, messages=tuple(found.messages))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -33,6 +33,7 @@ from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
 from pivotmine.run.parts import PartsManifest, file_digest, require_sound
+from pivotmine.run.segment_texts import SegmentTexts
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import PROFILES, SCORES
 from pivotmine.stats.profiles import profile
@@ -62,7 +63,9 @@ class _Part(NamedTuple):
     gates: dict[str, Gate]
     """Those of the part's states that pass."""
     asking: pl.DataFrame
-    """A turn of each of these states whose verifier reads messages: the worker reads them itself."""
+    """A turn of each of these states whose verifier reads messages."""
+    texts: SegmentTexts
+    """Those messages."""
 
 
 def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
@@ -75,7 +78,8 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
     with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
         folder = run / "scores" / record.policy_id / config.verifier.verifier_id
         _remember(folder, config, parser)
-        return _score(config, run, record, parser, folder, identity)
+        with SegmentTexts(run) as texts:
+            return _score(config, run, record, parser, folder, identity, texts)
 
 
 def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
@@ -96,14 +100,20 @@ def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
 
 
 def _score(
-    config: ScoreConfig, run: Path, record: PolicyRecord, parser: str, folder: Path, identity: dict[str, str]
+    config: ScoreConfig,
+    run: Path,
+    record: PolicyRecord,
+    parser: str,
+    folder: Path,
+    identity: dict[str, str],
+    texts: SegmentTexts,
 ) -> dict[str, Any]:
     started = time.monotonic()
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     sampled = _sampled(run, rollouts)
     turns = demonstrated_turns(run)
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
-    gates = gate_states(run, sampled_turns, config.verifier)
+    gates = gate_states(run, sampled_turns, config.verifier, texts)
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
         (folder / orphan).unlink()  # its rollouts were deleted: views and holdouts would count it
     require_sound(run, "scores", folder, may_lack=True)
@@ -112,7 +122,7 @@ def _score(
     new = [path for path in rollouts if not manifest.has(folder / path.name)]
     with closing(manifest), process_map(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
-        done = over(work, _parts(new, folder, gates, turns))
+        done = over(work, _parts(new, folder, gates, turns, texts))
         for path, digest in zip(new, track(done, "score", "parts", len(new)), strict=True):
             manifest.note(folder / path.name, digest)
     parts = [folder / path.name for path in rollouts]
@@ -172,21 +182,30 @@ def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
     return 1 if config.verifier.num_waiting or num_samples < SAMPLES_WORTH_PROCESSES else config.num_processes
 
 
-def _parts(paths: Iterable[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame) -> Iterator[_Part]:
-    first = turns.unique("state_id", keep="first", maintain_order=True)
+def _parts(
+    paths: list[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame, texts: SegmentTexts
+) -> Iterator[_Part]:
+    """The parts, each with the gates and the messages of its states; one pass over `messages` for all of them."""
+    held = [pl.read_parquet(p, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True) for p in paths]
+    asking = {state_id for states in held for state_id in states if _needs_messages(gates.get(state_id))}
+    first = turns.filter(pl.col("state_id").is_in(list(asking))).unique("state_id", keep="first", maintain_order=True)
     first = first.select("state_id", "segment_id", "position", "tools_id")
-    for path in paths:
-        rundir.require_whole(path, "rollouts")
-        states = pl.read_parquet(path, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True)
+    texts.add(first)
+    places = {state_id: place for place, state_id in enumerate(first["state_id"])}
+    for path, states in zip(paths, held, strict=True):
         passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
-        asking = [state_id for state_id, gate in passing.items() if gate.verifier and gate.verifier.needs_messages]
-        yield _Part(path, folder / path.name, passing, first.filter(pl.col("state_id").is_in(asking)))
+        own = first[[places[state_id] for state_id in passing if state_id in places]]
+        yield _Part(path, folder / path.name, passing, own, texts.only(own))
+
+
+def _needs_messages(gate: Gate | None) -> bool:
+    return gate is not None and gate.verifier is not None and gate.verifier.needs_messages
 
 
 def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
     return {
         state_id: prepare(gate.verifier, state, list(gate.usable.values()))
-        for state_id, gate, state in seen_states(run, part.asking, part.gates)
+        for state_id, gate, state in seen_states(run, part.asking, part.gates, part.texts)
         if gate.verifier is not None
     }
 
