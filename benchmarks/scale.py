@@ -1,7 +1,8 @@
 """`python -m benchmarks scale [--states 20000]`: a made run of many states, and what each stage takes of it.
 
-Trajectories go through the real extract. Rollouts are written as `rollout` would store them, K = 16 per state, of which
-the policy gets 0 to 16 right. Each stage is a process of its own: wall seconds, CPU seconds and peak memory.
+Trajectories go through the real extract. Each has four calls and a closing message. Rollouts are written as `rollout`
+would store them, K = 16 per state, of which the policy gets 0 to 16 right. Each stage is a process of its own: wall
+seconds, CPU seconds and peak memory, its workers included. Prompts are those of the desk's policy.
 """
 
 from __future__ import annotations
@@ -20,12 +21,20 @@ from typing import Any
 
 import polars as pl
 
+from pivotmine import policy
 from pivotmine.run import rundir
+from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import TABLES
+from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
+from pivotmine_stages.policy.prompts import load_renderer
+from pivotmine_stages.profiles.covariates import covariates
+from pivotmine_stages.profiles.posteriors import observed
+from pivotmine_stages.profiles.stopping import StoppingRule, rewards_of
 
 TURNS = 5
 K = 16
 POLICY = "made-000000000000"
+DESK = Path(__file__).parents[1] / "data/desk/policy"
 STATES_PER_PART = 4096
 DOMAINS = ("orders", "travel", "files", "search")
 
@@ -35,7 +44,13 @@ STAGES = {
     "score(ScoreConfig(verifier=make_spec('auto', {})), run)",
     "score again": "from pivotmine_stages.score.stage import *; from pivotmine.verifiers import make_spec; "
     "score(ScoreConfig(verifier=make_spec('auto', {})), run)",
+    "profile": "from pivotmine_stages.score.stage import *; (folder,) = run.glob('scores/*/*'); "
+    "profiles = rundir.scan(run, 'profiles', [folder / 'profiles.parquet']).collect(); "
+    "with_posteriors(run, demonstrated_turns(run), profiles)",
+    "plan": "from benchmarks.scale import plan; plan(run)",
     "select preview": "from pivotmine_stages.select.preview import *; preview(SelectConfig(), run)",
+    "select 100,000 rows": "from pivotmine_stages.select.stage import *; "
+    "print(select(SelectConfig(strategy='mixed', limit=100_000), run)['train'], 'train', file=sys.stderr)",
     "report": "from pivotmine_stages.report.stage import *; report(ReportConfig(), run)",
     "sql": "from pivotmine.run import sql; sql.query(run, 'select reward_class, count(*) from profiles group by all')",
     "view, a filter": "from pivotmine_stages.view.stage import *; import time; viewer = Viewer(ViewConfig(), run); "
@@ -62,6 +77,7 @@ def trajectories(num_states: int) -> Iterator[dict[str, Any]]:
             call = {"id": f"c{turn}", "type": "function", "function": function}
             messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
             messages.append({"role": "tool", "tool_call_id": f"c{turn}", "content": f"state of {number}-{turn}: open"})
+        messages[-2:] = [{"role": "assistant", "content": f"All that belongs to {domain} {number} is open."}]
         yield {"messages": messages, "tools": tools, "domain": domain, "task_id": f"t{number}", "reward": 1.0}
 
 
@@ -73,13 +89,14 @@ def write_rollouts(run: Path) -> None:
     folder = run / "rollouts" / POLICY
     for part, start in enumerate(range(0, len(found), STATES_PER_PART)):
         some = found.slice(start, STATES_PER_PART)
-        call = pl.col("demonstration").str.extract(r'"tool_calls":\[(.*)\]\}$')
-        wrong = call.str.replace(r'"id":"', '"id":"not ')
+        call = "<tool_call>\n" + pl.col("demonstration").str.extract(r'"tool_calls":\[(.*)\]\}$') + "\n</tool_call>"
+        call = call.fill_null(pl.col("demonstration").str.extract(r'"message":"(.*)"\}$'))
+        wrong = call.str.replace(r'"id":"', '"id":"not ').str.replace(r"is open\.$", "is closed.")
         good = pl.col("sample_index") < pl.col("number") % (K + 1)
         rows = (
             some.with_columns(sample_index=pl.lit(list(range(K)), pl.List(pl.Int32)))
             .explode("sample_index")
-            .with_columns(text="<tool_call>\n" + pl.when(good).then(call).otherwise(wrong) + "\n</tool_call>")
+            .with_columns(text=pl.when(good).then(call).otherwise(wrong))
             .with_columns(
                 policy_id=pl.lit(POLICY),
                 finish_reason=pl.lit("stop"),
@@ -91,13 +108,28 @@ def write_rollouts(run: Path) -> None:
         absent = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in rows.columns]
         table = rows.with_columns(absent).select(schema.names()).to_arrow().cast(TABLES["rollouts"])
         rundir.write_table(folder / f"part-0of1-{part:06d}.parquet", table)
+    renderer = load_renderer(str(DESK), {})
     record = {
         **{"policy_id": POLICY, "name": "made", "engine": "transformers", "model": "made", "adapter": None},
-        **{"tokenizer": None, "template_options": {}, "parser": "hermes", "seed": 0},
+        **{"tokenizer": str(DESK), "template_options": {}, "parser": "hermes", "seed": 0, "weights_hash": None},
         "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 64},
-        **{"weights_hash": None, "tokenizer_hash": None, "template_hash": None},
+        "tokenizer_hash": policy.hash_tokenizer(renderer.tokenizer),
+        "template_hash": policy.hash_template(renderer.template),
     }
     rundir.write_text(folder / "policy.json", json.dumps(record))
+
+
+def plan(run: Path) -> None:
+    """The next round of a probabilistic rule that has seen all samples so far."""
+    rule = StoppingRule(rule="probabilistic", num_samples=2 * K, max_mean=0.6, min_scored=2)
+    (path,) = run.glob("scores/*/*/profiles.parquet")
+    profiles = {row["state_id"]: row for row in rundir.scan(run, "profiles", [path]).collect().iter_rows(named=True)}
+    known = covariates(run, demonstrated_turns(run), POLICY, path.parent.name)
+    states = [
+        StateSoFar(rewards=rewards_of(row), known=observed(row, known) if row["num_scored"] else known[state_id])
+        for state_id, row in profiles.items()
+    ]
+    probabilistic_plan(states, rule, Goal())
 
 
 def measure(code: str, run: Path, source: Path) -> tuple[float, float, float, str]:

@@ -78,27 +78,27 @@ class SegmentTexts:
     def _read(self, message_ids: pl.DataFrame) -> None:
         found = [] if self._known is None else [self._known]
         new = message_ids if self._known is None else message_ids.join(self._known, on="message_id", how="anti")
-        if self._file is None:
-            self._open()
+        file = self._file = self._file or self._opened()
         for path in require_sound(self._run, "messages") if len(new) else ():
             part = pl.read_parquet(path, columns=["message_id", "message"], glob=False)
             part = part.join(new, on="message_id", how="semi", maintain_order="left")
             lengths = part["message"].str.len_bytes().cast(pl.Int64)
             offsets = self._size + lengths.cum_sum() - lengths
             found.append(part.select("message_id").with_columns(offset=offsets, length=lengths))
-            self._file.writelines(text.encode() for text in part["message"])
-            self._size += lengths.sum()
-        self._file.flush()
+            file.writelines(text.encode() for text in part["message"])
+            self._size += int(lengths.sum())
+        file.flush()
         empty = {"message_id": pl.String, "offset": pl.Int64, "length": pl.Int64}
         self._known = pl.concat(found) if found else pl.DataFrame(schema=empty)
 
-    def _open(self) -> None:
+    def _opened(self) -> Any:
         # In the run, where there is room for it; else, on a read-only disk, where Python finds some.
         folder = self._run if os.access(self._run, os.W_OK) else None
-        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX, suffix=".tmp")  # noqa: SIM115
-        self._path = self._file.name
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX, suffix=".tmp")  # noqa: SIM115
+        fcntl.flock(file, fcntl.LOCK_EX)
         _sweep(self._run)
+        self._path = file.name
+        return file
 
     def only(self, turns: pl.DataFrame) -> SegmentTexts:
         """What another process needs to read some of the turns (`segment_id`, `tools_id`) while the file is there."""

@@ -19,7 +19,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.messages import argument_value, reasoning_of, text_of
 from pivotmine_stages.policy.light_tokenizer import load_light
-from pivotmine_stages.policy.prompt_tokens import PromptTokenizer
+from pivotmine_stages.policy.prompt_tokens import NUM_CHECKED, PromptTokenizer
 
 REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
 _PROBE = "pivotmine_probe"
@@ -45,6 +45,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.options = dict(template_options)
         self._prompts = PromptTokenizer(tokenizer)
+        self._around, self._unchecked = _around(tokenizer), NUM_CHECKED
         self.template = self._template()
         self._as_text = _wants_text(self)
         self._developer = "developer" in self.template
@@ -71,10 +72,26 @@ class Renderer:
         it would give it twice, hence the text without it. None where no such text exists.
         """
         bos = self.tokenizer.bos_token
-        for text in (prompt.text, prompt.text.removeprefix(bos) if bos else prompt.text):
-            if self.tokenizer(text)["input_ids"] == prompt.token_ids:
+        for text in dict.fromkeys((prompt.text, prompt.text.removeprefix(bos) if bos else prompt.text)):
+            if self._trainer_ids(text, prompt) == prompt.token_ids:
                 return text
         return None
+
+    def _trainer_ids(self, text: str, prompt: Prompt) -> list[int]:
+        """The ids of a text with the special tokens that its tokenizer adds; the prompt's own ids are not found again.
+
+        A fast tokenizer puts the same tokens around every text. The first texts are tokenised both ways.
+        """
+        if self._around is None:
+            return self.tokenizer(text)["input_ids"]
+        before, after = self._around
+        ids = [*before, *(prompt.token_ids if text == prompt.text else self._prompts.ids(text)), *after]
+        if self._unchecked:
+            self._unchecked -= 1
+            whole = self.tokenizer(text)["input_ids"]
+            self._around = self._around if ids == whole else None
+            return whole
+        return ids
 
     def _apply(
         self,
@@ -142,6 +159,15 @@ def _call(call: dict[str, Any], ids: _CallIds, *, as_text: bool) -> dict[str, An
 def _position_id(number: int) -> str:
     """Nine letters and digits: what the strictest template accepts."""
     return f"call{number:05d}"
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]] | None:
+    """The special tokens that a tokenizer puts before and after every text; None: not to be relied on."""
+    bare, whole = tokenizer(_PROBE, add_special_tokens=False)["input_ids"], tokenizer(_PROBE)["input_ids"]
+    for start in range(len(whole) - len(bare) + 1):
+        if tokenizer.is_fast and bare and whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return None
 
 
 def _wants_text(renderer: Renderer) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +25,11 @@ from pivotmine.escape import public_address
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest
+from pivotmine.run.segment_texts import SegmentTexts
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.run.tables import PIVOTS
 from pivotmine.verifiers import VerifierSpec, resolve
+from pivotmine_stages.parallel import process_map
 from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.gate import as_reject
@@ -36,6 +40,8 @@ SPLITS: tuple[str, ...] = ("train", "validation")
 DEMONSTRATIONS = "demonstrations"
 """The third file: a fair sample of all demonstrated states, for the trainer's demonstration loss."""
 ROWS_PER_GROUP = 512
+STATES_PER_BATCH = 128
+ROWS_WORTH_PROCESSES = 2000
 _COPIED = (
     *("state_id", "trajectory_id", "turn_id", "task_id", "domain", "kind", "source", "source_index"),
     *("num_samples", "num_scored", "mean", "variance", "reward_class", "posterior_mean", "pivot_probability"),
@@ -96,40 +102,99 @@ def pivot_rows(
     demonstrated: the turns whose demonstrations the kept states have; a state without one there has its row's own.
     `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
     """
-    demonstrations = _demonstrations(run, demonstrated)
     held_out = validation_trajectories(run, config)
-    provenance, scored_by = _provenance(config, mined.policy, renderer), mined.verifier_id
-    for state in track(state_messages(run, kept), "select", "states", len(kept)):
-        turn = state.turn
-        try:
-            prompt = renderer.render(state.messages, state.tools)
-        except Exception as error:  # a foreign template may raise anything; profiled states passed it already
-            rejects.append(as_reject("select", "template_error", turn, f"{type(error).__name__}: {error}"[:300]))
-            continue
-        text = renderer.plain_text(prompt)
-        if reason := _problem(config, text, prompt.token_ids, turn["prompt_hash"]):
-            rejects.append(as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens"))
-            continue
-        shown = demonstrations.get(turn["state_id"]) or [_demonstration(state)]
-        row = {
-            **{name: turn[name] for name in _COPIED},
-            "source": public_address(turn["source"]),  # runs of before stored it with its query
-            **_prompt_columns(state, prompt, text),
-            "demonstrations": strict_json.dumps(shown),
-            **_verifier_columns(mined, scored_by, turn["state_domain"], shown),
-            **_action_columns(turn["action_format"], shown),
-            **provenance,
-        }
-        yield SPLITS[turn["trajectory_id"] in held_out], row
+    several = demonstrated.filter(pl.len().over("state_id") > 1)
+    work = _Work(
+        run,
+        config,
+        mined._replace(profiles=mined.profiles.clear(), prompts=mined.prompts.clear(), reported=None),
+        mined.verifier_id,
+        _provenance(config, mined.policy, renderer),
+    )
+    # Loading a tokenizer in another process costs more than so many prompts.
+    num_processes = 1 if len(kept) < ROWS_WORTH_PROCESSES else None
+    with SegmentTexts(run) as texts, process_map(num_processes) as over:
+        texts.add(pl.concat([kept.select("segment_id"), several.select("segment_id")]))
+        _renderers.clear()
+        _renderers[_renderer_key(work)] = renderer
+        done = over(partial(_rows, work), _batches(kept, several, texts))
+        for row, reject in track(chain.from_iterable(done), "select", "states", len(kept)):
+            if reject is not None:
+                rejects.append(reject)
+            elif row is not None:
+                yield SPLITS[row["trajectory_id"] in held_out], row
 
 
-def _demonstrations(run: Path, turns: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """By state_id: the demonstrations of states with several turns, each with the reply of its own environment."""
-    several = turns.filter(pl.len().over("state_id") > 1)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for state in state_messages(run, several):
-        found.setdefault(state.turn["state_id"], []).append(_demonstration(state))
-    return found
+class _Work(NamedTuple):
+    """What every batch of states needs to become rows."""
+
+    run: Path
+    config: SelectConfig
+    mined: Mined
+    """Without its tables."""
+    scored_by: str | None
+    provenance: dict[str, Any]
+
+
+class _Batch(NamedTuple):
+    kept: pl.DataFrame
+    several: pl.DataFrame
+    """All turns of those of the kept states that have several."""
+    texts: SegmentTexts
+
+
+def _batches(kept: pl.DataFrame, several: pl.DataFrame, texts: SegmentTexts) -> Iterator[_Batch]:
+    for some in kept.iter_slices(STATES_PER_BATCH):
+        own = several.join(some, on="state_id", how="semi", maintain_order="left")
+        read = pl.concat([some.select("segment_id", "tools_id"), own.select("segment_id", "tools_id")])
+        yield _Batch(some, own, texts.only(read))
+
+
+_renderers: dict[tuple[Any, ...], Renderer] = {}
+"""Those of this process."""
+
+
+def _renderer_key(work: _Work) -> tuple[Any, ...]:
+    record = work.mined.policy
+    options = strict_json.canonical(record.template_options)
+    return (work.config.tokenizer or record.tokenizer, options, record.tokenizer_hash, record.template_hash)
+
+
+def _rows(work: _Work, batch: _Batch) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    """(row, None) or (None, reject) of each state of a batch."""
+    key = _renderer_key(work)
+    if key not in _renderers:
+        _renderers[key] = load_prompt_renderer(work.config, work.mined.policy)
+    demonstrations: dict[str, list[dict[str, Any]]] = {}
+    for state in state_messages(work.run, batch.several, batch.texts):
+        demonstrations.setdefault(state.turn["state_id"], []).append(_demonstration(state))
+    return [
+        _row(work, _renderers[key], state, demonstrations.get(state.turn["state_id"]) or [_demonstration(state)])
+        for state in state_messages(work.run, batch.kept, batch.texts)
+    ]
+
+
+def _row(
+    work: _Work, renderer: Renderer, state: StateMessages, shown: list[dict[str, Any]]
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    turn = state.turn
+    try:
+        prompt = renderer.render(state.messages, state.tools)
+    except Exception as error:  # a foreign template may raise anything; profiled states passed it already
+        return None, as_reject("select", "template_error", turn, f"{type(error).__name__}: {error}"[:300])
+    text = renderer.plain_text(prompt)
+    if reason := _problem(work.config, text, prompt.token_ids, turn["prompt_hash"]):
+        return None, as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens")
+    row = {
+        **{name: turn[name] for name in _COPIED},
+        "source": public_address(turn["source"]),  # runs of before stored it with its query
+        **_prompt_columns(state, prompt, text),
+        "demonstrations": strict_json.dumps(shown),
+        **_verifier_columns(work.mined, work.scored_by, turn["state_domain"], shown),
+        **_action_columns(turn["action_format"], shown),
+        **work.provenance,
+    }
+    return row, None
 
 
 def _demonstration(state: StateMessages) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pivotmine.errors import UserError
+from pivotmine_stages.policy.prompt_tokens import NUM_CHECKED
 from pivotmine_stages.policy.prompts import Renderer, load_renderer
 
 CALLS = """\
@@ -155,3 +156,33 @@ def test_real_templates_render_ids_and_arguments() -> None:
         assert renderer.tokenizer.decode(prompt.token_ids) == prompt.text
         assert '"id": "é7"' in prompt.text.replace("\\u00e9", "é")
         assert renderer.plain_text(prompt) == prompt.text
+
+
+def test_the_prompts_of_a_segment_and_their_plain_texts_are_tokenised_once() -> None:
+    """Also where the tokenizer adds the first token that the template writes."""
+    from tokenizers.processors import TemplateProcessing
+
+    for adds in (False, True):
+        counted = tokenizer("<s>" + CALLS if adds else CALLS, bos_token="<s>")
+        counted.add_tokens(["<user>", "<assistant>"], special_tokens=True)
+        if adds:
+            counted.backend_tokenizer.post_processor = TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+                single="<s> $A", special_tokens=[("<s>", counted.convert_tokens_to_ids("<s>"))]
+            )
+        renderer, tokenised = Renderer(counted, {}), 0
+
+        class Counted(type(counted)):
+            def __call__(self, text: Any = None, *args: Any, **options: Any) -> Any:
+                nonlocal tokenised
+                tokenised += len(text)
+                return super().__call__(text, *args, **options)
+
+        counted.__class__ = Counted
+        messages: list[dict[str, Any]] = []
+        for number in range(NUM_CHECKED + 100):
+            if number == NUM_CHECKED:
+                tokenised = 0
+            messages += [{"role": "user", "content": f"x{number}"}, {"role": "assistant", "content": f"y{number}"}]
+            prompt = renderer.render(messages[:-1], None)
+            assert renderer.plain_text(prompt) == prompt.text.removeprefix("<s>")
+        assert tokenised < 2 * len(renderer.render(messages, None).text)

@@ -38,6 +38,7 @@ from pivotmine_stages.cli.config_file import verifier as configured
 from pivotmine_stages.cli.pivot_preview import show_pivot
 from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.select import dataset as rows_of
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.rule import is_validation
 from pivotmine_stages.select.stage import select
@@ -499,3 +500,18 @@ def test_datasets_loads_the_folder_and_no_column_is_reserved(
         ),
     }
     assert not reserved & set(PIVOTS.names)
+
+
+def test_the_rows_are_the_same_from_one_process_and_from_all_cores(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, *many_tasks(8))
+    mine(run, tokenizer, {f"user: task {i}": MIXED for i in range(8)})
+    written: list[bytes] = []
+    monkeypatch.setattr(rows_of, "STATES_PER_BATCH", 3)
+    for number, worth in enumerate((10**9, 1)):
+        monkeypatch.setattr(rows_of, "ROWS_WORTH_PROCESSES", worth)
+        select(SelectConfig(name=f"n{number}", strategy="random", validation_share=0.0), run)
+        written.append((run / "pivots" / f"n{number}" / "train.parquet").read_bytes())
+    assert len(dataset(run, "n0")) > 3
+    assert written[0] == written[1]
