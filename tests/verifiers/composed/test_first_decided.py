@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -25,6 +26,19 @@ def query(text: str) -> Action:
 
 def code(text: str) -> Action:
     return call("python", code=text)
+
+
+def say(text: str) -> Action:
+    return Action(message=text)
+
+
+def search(text: str) -> Action:
+    return call("search", query=text)
+
+
+def typed(*keystrokes: str) -> Action:
+    commands = [{"keystrokes": keys} for keys in keystrokes]
+    return say(json.dumps({"analysis": "", "plan": "", "commands": commands, "task_complete": False}))
 
 
 def replace(path: str, old: str, new: str) -> Action:
@@ -62,6 +76,30 @@ CASES = {
         [shell("ls -al src")],
         [shell("rm -r src"), call("sh", command="ls -la src")],
         [shell("ls -l src")],
+    ),
+    "math": (
+        say("The answer is 5 m."),
+        [say(r"\boxed{500 cm}"), say("x = 5 m"), say("The answer is 5.")],
+        [say("The answer is 6 m."), say("The answer is 5 kg."), say("It is 5 or 6."), say("No idea.")],
+        [say(r"\boxed{5 furlongs}"), say(r"\boxed{5, 6}")],
+    ),
+    "search_query": (
+        search("colour of red cars"),
+        [search("what is the color of red cars"), search("red cars colour")],
+        [search("color of blue cars"), search("colour of red cars Rome"), search("colour of red cars 2024")],
+        [search("colour of red cars today"), search("cars red colour")],
+    ),
+    "terminal": (
+        typed("ls -l -a src\n"),
+        [typed("ls -a -l src\n"), typed("ls -l -a src", "\n")],
+        [typed("ls -l -a docs\n"), typed("ls -l -a src\n", "C-c"), say("ls -l -a src")],
+        [typed(f"echo {'a' * 30_000}\n")],
+    ),
+    "text": (
+        say("I have booked the room for May 5."),
+        [say("Certainly! I've booked the room for 5 May."), say("I have booked the room for May 5. Thank you!")],
+        [say("I have not booked the room for May 5."), say("I have booked the room for May 6."), call("book", room=1)],
+        [say("The room is reserved for May 5."), say("I have booked the room for May 5 and waived all fees.")],
     ),
     "tool_call": (call("find", id=3), [call("find", id=3.0)], [call("find", id=4), call("other", id=3)], []),
 }
