@@ -1,12 +1,14 @@
 """What the names and tables of a run's TOML file mean."""
 
+import json
 import tomllib
 from typing import Any
 
 import pytest
 
+from pivotmine.actions import Action, ToolCall
 from pivotmine.errors import UserError
-from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers import State, VerifierSpec, make_spec, resolve, verify
 from pivotmine.verifiers.composed.auto import Rule
 from pivotmine.verifiers.configured import configured_spec
 
@@ -131,3 +133,57 @@ def test_what_unproven_is_worth_is_an_option_of_the_outermost_table() -> None:
     assert (configured(text, "auto").unproven, configured("", "auto").unproven) == ("zero", "by_kind")
     with pytest.raises(UserError, match="only the outermost verifier applies"):
         configured('[verifiers.shell]\nunproven = "null"\n[verifiers.a]\nany = ["shell"]', "a")
+
+
+CALLS = {
+    "shell": ToolCall(name="bash", arguments={"command": "ls", "note": "Look"}),
+    "sql": ToolCall(name="run_sql", arguments={"query": "select a from t", "note": "Look"}),
+    "python": ToolCall(name="python", arguments={"code": "x = 1", "note": "Look"}),
+    "edit": ToolCall(name="edit", arguments={"path": "/a", "old_str": "x", "new_str": "y", "note": "Look"}),
+    "search_query": ToolCall(name="search", arguments={"query": "red cars", "note": "Look"}),
+}
+
+
+def accepts(spec: VerifierSpec, call: ToolCall, note: Any) -> bool:
+    given = ToolCall(name=call.name, arguments={**call.arguments, "note": note})
+    alone, other = Action(tool_calls=(call,)), Action(tool_calls=(given,))
+    return verify(spec, State(), [alone], other).reward == 1.0
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_options_of_tool_call_hold_for_the_other_arguments(name: str) -> None:
+    call = CALLS[name]
+    tables = {"tool_call": {"any_case": ["*.note"], "unproven": "null"}}
+    for verifier in (name, "auto"):
+        chosen = configured_spec(verifier, {"tool_call": {"any_case": ["*.note"]}})
+        assert accepts(chosen, call, "LOOK")
+        assert not accepts(chosen, call, "see")
+        assert not accepts(configured_spec(verifier, {}), call, "LOOK")
+        resolved = resolve(chosen, None, [Action(tool_calls=(call,))])
+        assert resolved is not None
+        assert make_spec(resolved.name, json.loads(resolved.options_json)) == resolved
+    own = configured_spec(name, {**tables, name: {"rest": {"ignore": ["*.note"]}}})
+    assert (accepts(own, call, "see"), own.unproven) == (True, "by_kind")
+    named = configured_spec("mine", {**tables, "mine": {"verifier": name}})
+    assert (accepts(named, call, "LOOK"), accepts(named, call, "see")) == (True, False)
+    assert configured_spec(name, tables).verifier_id != configured_spec(name, {}).verifier_id
+
+
+def test_calls_side_by_side_share_the_options() -> None:
+    looked = ToolCall(name="find", arguments={"id": 1, "note": "Look"})
+    for kinds in (("shell",), ("shell", "sql")):
+        calls = [CALLS[kind] for kind in kinds]
+        demonstration = Action(tool_calls=(*calls, looked))
+        loud = [ToolCall(name=call.name, arguments={**call.arguments, "note": "LOOK"}) for call in (looked, *calls)]
+        loose = configured_spec("auto", {"tool_call": {"any_case": ["*.note"]}})
+        assert verify(loose, State(), [demonstration], Action(tool_calls=tuple(loud))).reward == 1.0
+        assert (
+            verify(configured_spec("auto", {}), State(), [demonstration], Action(tool_calls=tuple(loud))).reward == 0.0
+        )
+
+
+def test_rest_must_be_a_table_of_options() -> None:
+    with pytest.raises(UserError, match=r"option rest: must be a table of options of tool_call, is 3"):
+        make_spec("shell", {"rest": 3})
+    with pytest.raises(UserError, match=r'option rest has no option "ignored": its options are '):
+        make_spec("shell", {"rest": {"ignored": ["a.b"]}})

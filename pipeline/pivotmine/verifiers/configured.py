@@ -1,7 +1,7 @@
 """The verifier that a run's TOML file means by a name.
 
-    [verifiers.tool_call]              # options of a verifier
-    free_text = ["send_email.body"]
+    [verifiers.tool_call]              # options of a verifier; also for the other arguments of commands, queries,
+    free_text = ["send_email.body"]    # programs and edits, unless their table has `rest = { ... }`
 
     [verifiers.loose]                  # a verifier with other options, under a name of one's own
     verifier = "tool_call"
@@ -66,11 +66,18 @@ def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> 
     if name == "auto":
         return _auto(options, tables, rules, through)
     if name in VERIFIERS or ":" in name or name not in tables:
-        return make_spec(name, options)
+        return make_spec(name, _with_rest(name, options, tables))
     given = [key for key in DEFINING if key in options]
     if len(given) != 1:
         raise UserError(f"[verifiers.{name}] must have exactly one of {', '.join(DEFINING)}, it has {len(given)}")
     return _made_of(given[0], options.pop(given[0]), options, tables, rules, through)
+
+
+def _with_rest(name: str, options: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
+    """The options, with [verifiers.tool_call] as `rest` of a verifier that leaves other arguments to `tool_call`."""
+    has_rest = name in VERIFIERS and "rest" in VERIFIERS[name].options.__dataclass_fields__
+    shared = {key: value for key, value in tables.get("tool_call", {}).items() if key != "unproven"}
+    return {"rest": shared, **options} if has_rest and shared else dict(options)
 
 
 def _made_of(
@@ -79,7 +86,7 @@ def _made_of(
     where = f"[verifiers.{through[-1]}]"
     worth = {"unproven": rest.pop("unproven")} if key != "verifier" and "unproven" in rest else {}
     if key == "verifier":
-        return make_spec(str(value), rest)
+        return make_spec(str(value), _with_rest(str(value), rest, tables))
     weights: dict[str, Any] | None = value if isinstance(value, dict) and key == "weights" else None
     if weights is None and (key == "weights" or not isinstance(value, list)):
         words = "a table of names and numbers" if key == "weights" else "a list of names"

@@ -20,12 +20,13 @@ import io
 import tokenize
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 MAX_CHARS = 50_000
 """Longer programs are not parsed."""
@@ -48,6 +49,8 @@ READERS = frozenset((
 class PythonOptions:
     arguments: tuple[str, ...] = ("code", "python_code", "source", "python", "script", "cell")
     """Arguments that hold a program: the first of them that a call has. The rest compares as in `tool_call`."""
+    rest: ToolCallOptions = field(default_factory=ToolCallOptions)
+    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
 
 
 class _Form(NamedTuple):
@@ -60,7 +63,7 @@ class _Form(NamedTuple):
 
 def prepare(state: State, demonstration: Action, options: PythonOptions) -> Callable[[Action], Verdict]:
     """Return a scorer for one demonstration: calls with a program, or a message that is one."""
-    return prepare_code(state, demonstration, options.arguments, _read, _compare)
+    return prepare_code(state, demonstration, options.arguments, _read, _compare, options.rest)
 
 
 def _compare(demonstrated: _Form, given: _Form) -> Outcome:

@@ -147,6 +147,14 @@ def _same_values(where: str, value: Any) -> tool_call.SameValues:
     return tool_call.SameValues(**_read_fields(where, tool_call.SameValues, value))
 
 
+def _tool_call_options(where: str, value: Any) -> tool_call.ToolCallOptions:
+    if isinstance(value, tool_call.ToolCallOptions):
+        return value
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: must be a table of options of tool_call, is {value!r:.80}")
+    return tool_call.ToolCallOptions(**_read_fields(where, tool_call.ToolCallOptions, value))
+
+
 def _json_value(where: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple([_json_value(where, item) for item in value])
@@ -157,6 +165,7 @@ def _json_value(where: str, value: Any) -> Any:
 
 # By the annotation of the option's field: TOML value to field value.
 _READERS: dict[str, Callable[[str, Any], Any]] = {
+    "ToolCallOptions": _tool_call_options,
     "VerifierSpec": _spec,
     "bool": _of_type(bool, "true or false"),
     "float": _of_type(float, "a number"),

@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 MAX_CHARS = 2_000
 """Longer queries are the same only if their texts are."""
@@ -70,6 +71,8 @@ _OPENING, _CLOSING = "([{'‘", ".,;:!?)]}'’"
 class SearchQueryOptions:
     arguments: tuple[str, ...] = ("query", "q", "search_query", "search_term", "keywords")
     """Arguments that hold a query: the first of them that a call has. The rest compares as in `tool_call`."""
+    rest: ToolCallOptions = field(default_factory=ToolCallOptions)
+    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
 
 
 class _Query(NamedTuple):
@@ -86,7 +89,7 @@ class _Query(NamedTuple):
 
 def prepare(state: State, demonstration: Action, options: SearchQueryOptions) -> Callable[[Action], Verdict]:
     """Return a scorer for one demonstration with at least one call."""
-    return prepare_code(state, demonstration, options.arguments, _read, _compare)
+    return prepare_code(state, demonstration, options.arguments, _read, _compare, options.rest)
 
 
 def _read(value: Any) -> _Query | None:

@@ -105,7 +105,8 @@ def _try_mutations(
         demonstration = next(iter(gate.usable.values()))
         judge = prepare(gate.verifier, state, [demonstration])
         is_command = gate.verifier.is_command(demonstration)
-        ignored = getattr(gate.verifier.options, "ignore", ())
+        options = gate.verifier.options
+        ignored = getattr(getattr(options, "rest", options), "ignore", ())
         tried = list(mutations(state, demonstration, rivals, is_command=is_command, ignored=ignored))
         judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])
         for (name, must_pass, action), verdict in zip(tried, judged, strict=True):

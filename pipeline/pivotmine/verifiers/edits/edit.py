@@ -16,7 +16,7 @@ file is ever opened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pivotmine.actions.action import Action, ToolCall
@@ -24,6 +24,7 @@ from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.edits.editor_tools import Change, Insert, Patch, Replace, Text, Write, read_edit, results
 from pivotmine.verifiers.edits.file_state import known_texts
 from pivotmine.verifiers.tool_calls.one_argument import Reading, prepare_calls
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class EditOptions:
     harmless_tools: tuple[str, ...] = ("think", "search", "grep", "glob", "find_file", "list_files", "ls", "finish")
     """Tools that change no file, so that a text seen before such a call is still valid. Views and read-only shell
     commands are recognised. After a call of any other tool, no file's text is known."""
+    rest: ToolCallOptions = field(default_factory=ToolCallOptions)
+    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
 
 
 class _Form(NamedTuple):
@@ -49,7 +52,7 @@ def prepare(state: State, demonstration: Action, options: EditOptions) -> Callab
         edit = read_edit(call.arguments)
         return None if edit is None else Reading(_Form(edit.changes, results(edit.changes, known)), edit.names)
 
-    return prepare_calls(state, demonstration, read, _compare, same_names=False)
+    return prepare_calls(state, demonstration, read, _compare, options.rest, same_names=False)
 
 
 def _compare(demonstrated: _Form, given: _Form) -> Outcome:

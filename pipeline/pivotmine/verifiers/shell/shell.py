@@ -13,7 +13,7 @@ Nothing is run or expanded, and the working directory is not known: `cat a/b` an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pivotmine.actions.action import Action
@@ -24,6 +24,7 @@ from pivotmine.verifiers.shell.shell_difference import are_different
 from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_syntax import UnreadableCommand, read_program
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 _SHELLS = frozenset(("bash", "sh", "/bin/bash", "/bin/sh"))
 _TEXT = "text"
@@ -38,6 +39,8 @@ class ShellOptions:
     ignored_flags: tuple[str, ...] = ()
     """Flags of read-only commands that do not matter where no other command reads the output: "ls -a -l" makes
     `ls`, `ls -a` and `ls -la` the same."""
+    rest: ToolCallOptions = field(default_factory=ToolCallOptions)
+    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
 
     def __post_init__(self) -> None:
         _ignored(self.ignored_flags)
@@ -52,7 +55,7 @@ def prepare(state: State, demonstration: Action, options: ShellOptions) -> Calla
             return _read_script(value, options.working_directory, ignored)
         return _read_words(value, options.working_directory, ignored)
 
-    return prepare_code(state, demonstration, options.arguments, read, _compare)
+    return prepare_code(state, demonstration, options.arguments, read, _compare, options.rest)
 
 
 def _compare(demonstrated: tuple[Any, ...], given: tuple[Any, ...]) -> Outcome:

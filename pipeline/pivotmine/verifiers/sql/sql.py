@@ -27,7 +27,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from pivotmine.verifiers.sql.sql_schema import Keys, Schema, read_keys, read_sch
 from pivotmine.verifiers.sql.sql_syntax import Statements, UnreadableSql, read_sql
 from pivotmine.verifiers.sql.sql_trials import TooManyMutants, hints, mutants
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 MAX_DATABASE_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
@@ -65,6 +66,8 @@ class SqlOptions:
     """The SQLite file that the queries are for, maximum 64 MiB. It is read and never written. Empty: none."""
     by_result: bool = True
     """Queries of different form may pass by the rows that they give, if the tables are known."""
+    rest: ToolCallOptions = field(default_factory=ToolCallOptions)
+    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
 
     def __post_init__(self) -> None:
         if self.dialect:
@@ -116,7 +119,7 @@ def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callabl
             return Outcome.UNPROVEN
         return _by_trial((demonstrated.text, given.text), (one, other), known, options)
 
-    return prepare_code(state, demonstration, options.arguments, read, compare)
+    return prepare_code(state, demonstration, options.arguments, read, compare, options.rest)
 
 
 class _Known(NamedTuple):

@@ -1,9 +1,9 @@
 """Calls in which one part (a command, a query, an edit) has a comparison of its own; `tool_call` compares the rest.
 
 Such a verifier reads the arguments that it understands and makes a form of them. Two calls are the same if the
-comparison of their forms says so and `tool_call` finds no other difference. `tool_call` sees the given call with
-the demonstrated values in place of the arguments that were read. It finds another tool, a missing or unknown
-argument, another value, a surplus call. So every argument is compared.
+comparison of their forms says so and `tool_call`, with the options `rest`, finds no other difference. `tool_call` sees
+the given call with the demonstrated values in place of the arguments that were read. It finds another tool, a missing
+or unknown argument, another value, a surplus call. So every argument is compared.
 
 An action may also be code in a message, for harnesses without tools. Exactly one fenced block is the code, and the
 text around it does not count. A message without a fence is code as a whole. Both sides must use the same fence,
@@ -21,6 +21,7 @@ from pivotmine.verifiers.base import Outcome, State, Verdict, shown_text, unprov
 from pivotmine.verifiers.tool_calls import call_diff, tool_call
 from pivotmine.verifiers.tool_calls.matching import maximum_matching
 from pivotmine.verifiers.tool_calls.schema import parameters_by_tool
+from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 MAX_PARALLEL = 32
 """If more calls are demonstrated, `tool_call` alone compares them; a value that differs is then unproven."""
@@ -52,7 +53,12 @@ class _Wanted(NamedTuple):
 
 
 def prepare_code(
-    state: State, demonstration: Action, names: Sequence[str], read_value: ReadValue, compare: Compare
+    state: State,
+    demonstration: Action,
+    names: Sequence[str],
+    read_value: ReadValue,
+    compare: Compare,
+    rest: ToolCallOptions,
 ) -> ArgumentScorer:
     """A judge for code in an argument or in a message; the first of `names` that a call has holds its code."""
     if not demonstration.tool_calls:
@@ -63,22 +69,29 @@ def prepare_code(
         form = None if name is None else read_value(call.arguments[name])
         return None if name is None or form is None else Reading(form, frozenset([name]))
 
-    return prepare_calls(state, demonstration, read, compare)
+    return prepare_calls(state, demonstration, read, compare, rest)
 
 
 def prepare_calls(
-    state: State, demonstration: Action, read: Read, compare: Compare, *, same_names: bool = True
+    state: State,
+    demonstration: Action,
+    read: Read,
+    compare: Compare,
+    rest: ToolCallOptions,
+    *,
+    same_names: bool = True,
 ) -> ArgumentScorer:
     """A judge of actions against one demonstration with at least one call.
 
+    `rest` says how `tool_call` compares the other arguments, and calls from which nothing is read.
     With `same_names` a form stands for the same arguments in both calls; without, for any that the schema of
     the state's tool knows.
     """
     demonstrated = demonstration.tool_calls
     if len(demonstrated) > MAX_PARALLEL:
-        plain = tool_call.prepare(state, demonstration, tool_call.ToolCallOptions())
+        plain = tool_call.prepare(state, demonstration, rest)
         return lambda action: _undecided(plain(action))
-    wanted = [_wanted(state, call, read) for call in demonstrated]
+    wanted = [_wanted(state, call, read, rest) for call in demonstrated]
 
     def judge_pair(want: _Wanted, call: ToolCall, reading: Reading | None) -> Verdict:
         if want.reading is None or reading is None:
@@ -86,7 +99,7 @@ def prepare_calls(
         if reading.names != want.reading.names:
             if same_names:
                 return want.judge(Action(tool_calls=(call,)))
-            if fault := _fault(state, call):
+            if fault := _fault(state, call, rest):
                 return fault
         return _compare(want, call, reading, compare)
 
@@ -109,17 +122,17 @@ def _undecided(verdict: Verdict) -> Verdict:
     return answer(Outcome.UNPROVEN, verdict.detail) if unknown else verdict
 
 
-def _wanted(state: State, call: ToolCall, read: Read) -> _Wanted:
+def _wanted(state: State, call: ToolCall, read: Read, rest: ToolCallOptions) -> _Wanted:
     alone = Action(tool_calls=(call,))
-    return _Wanted(call, read(call), tool_call.prepare(state, alone, tool_call.ToolCallOptions()))
+    return _Wanted(call, read(call), tool_call.prepare(state, alone, rest))
 
 
-def _fault(state: State, call: ToolCall) -> Verdict | None:
+def _fault(state: State, call: ToolCall, rest: ToolCallOptions) -> Verdict | None:
     """Why the state's own tools forbid a call; a tool without a schema forbids every new argument."""
     if call.name not in parameters_by_tool(state.tools):
         return Verdict(0.0, Outcome.UNKNOWN_ARGUMENTS, f"{shown_text(call.name)}: no schema for other arguments")
     alone = Action(tool_calls=(call,))
-    verdict = tool_call.prepare(state, alone, tool_call.ToolCallOptions())(alone)
+    verdict = tool_call.prepare(state, alone, rest)(alone)
     return None if verdict.outcome == Outcome.CORRECT else verdict
 
 
