@@ -125,7 +125,9 @@ def class_shares(rewarded: list[StateRewards]) -> dict[str, float]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Run:
+class EpisodeRun:
+    """An episode under way."""
+
     task: Task
     desk: Desk
     messages: list[dict[str, Any]]
@@ -145,19 +147,19 @@ def episode_success(policy: Policy, split: Split, numbers: range, *, temperature
 def episode_outcomes(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, bool]:
     """By task_id, whether the task's desk ends as wanted."""
     tasks = [numbered_task(split, number) for number in numbers]
-    runs = [_Run(task=task, desk=open_desk(task), messages=opening(task)) for task in tasks]
+    runs = [EpisodeRun(task=task, desk=open_desk(task), messages=opening(task)) for task in tasks]
     generator = _generator(policy, seed)
     active = runs
     for _ in range(MAX_TURNS):
         prompts = [prompt_ids(policy, run.messages, tool_definitions(run.task.domain)) for run in active]
         texts = sample(policy, prompts, temperature=temperature, generator=generator)
-        active = [run for run, (text,) in zip(active, texts, strict=True) if _act(run, text)]
+        active = [run for run, (text,) in zip(active, texts, strict=True) if act(run, text)]
         if not active:
             break
     return {run.task.task_id: succeeded(run.task, run.desk) for run in runs}
 
 
-def _act(run: _Run, text: str) -> bool:
+def act(run: EpisodeRun, text: str) -> bool:
     """Execute a turn's calls; whether the episode goes on (a turn without a call ends it)."""
     action = parse_action(text, parser="hermes")
     if not action.tool_calls:

@@ -178,9 +178,11 @@ def _wants_text(renderer: Renderer) -> bool:
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "probe", "tool_call_id": "x"},
     ]
+    # Complete, as real tools are: a template that writes them in its own words reads properties and required.
+    parameters = {"type": "object", "properties": {_PROBE: {"type": "string"}}, "required": [_PROBE]}
     tool = {
         "type": "function",
-        "function": {"name": "probe", "description": "", "parameters": {"type": "object"}},
+        "function": {"name": "probe", "description": "", "parameters": parameters},
     }
     try:
         text = renderer._apply(renderer._prepared(messages, as_text=False), [tool])  # pyright: ignore[reportPrivateUsage]

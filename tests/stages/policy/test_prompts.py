@@ -21,6 +21,10 @@ CALLS = """\
 {% if add_generation_prompt %}<assistant>{% endif %}"""
 WITH_OBJECT = CALLS.replace("ARGUMENTS", "{{ c.function.arguments | tojson }}")
 WITH_TEXT = CALLS.replace("ARGUMENTS", "{{ c.function.arguments + '' }}")
+OWN_TOOLS = (
+    "{% for t in tools or [] %}{{ t.function.parameters.properties.items() | list | length }}{% endfor %}"
+    + CALLS.replace("ARGUMENTS", "{{ c.function.arguments | tojson(separators=(',', ':')) }}")
+)
 PRINTED = CALLS.replace("ARGUMENTS", "{{ c.function.arguments }}")
 
 STATE: list[dict[str, Any]] = [
@@ -59,6 +63,11 @@ def test_arguments_in_the_form_that_the_template_wants(template: str) -> None:
         '<assistant>(hm)[call00000 find {"id": "é7", "n": 1}][call00001 list {}]\n'
         "<tool>[]=call00001\n<tool>none=call00000\n<assistant>"
     )
+
+
+def test_a_template_that_writes_tools_itself_gets_arguments_as_an_object() -> None:
+    prompt = Renderer(tokenizer(OWN_TOOLS), {}).render(STATE, None)
+    assert '[call00000 find {"id":"é7","n":1}][call00001 list {}]' in prompt.text
 
 
 def test_one_state_gives_one_prompt_whatever_its_call_ids() -> None:
