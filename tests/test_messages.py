@@ -335,3 +335,14 @@ def test_text_and_arguments_are_one_thing_however_they_are_written() -> None:
     assert text_of([{"text": "a"}, {"text": "b"}]) == "ab"
     assert [argument_value(x) for x in ('{"a": 1}', {"a": 1}, "{a")] == [{"a": 1}, {"a": 1}, "{a"]
     assert [argument_value(x) for x in (None, "", " ", "null")] == [{}] * 4
+
+
+results = st.fixed_dictionaries(
+    {"role": st.just("tool"), "content": words, "tool_call_id": words}, optional={"name": words}
+)
+
+
+@PROPERTY
+@given(results)
+def test_what_is_seen_of_a_result_is_the_same_with_its_canonical_json(message: dict[str, str]) -> None:
+    assert seen(message, strict_json.canonical_bytes(message)) == seen(message)

@@ -43,10 +43,10 @@ _MEDIA = {
 MASK_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight", "mask")
 """Keys under which sources say whether a message is trained on."""
 # Keys that a policy sees, reasoning aside. All others are bookkeeping of the source.
-_SEEN = ("role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call")
+_SEEN = frozenset(["role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call"])
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 """Keys under which sources keep a message's reasoning as text; the first that is there counts."""
-_REASONING = (*REASONING_KEYS, "reasoning_details")
+_REASONING = frozenset([*REASONING_KEYS, "reasoning_details"])
 _DETAIL_KEYS = ("text", "summary", "thinking", "content")
 _PLAIN_KEYS = frozenset(["role", "content", "name", "tool_call_id"])
 # "Error: x", "[ERROR] x", "TypeError: x", "Exception - x", a bare "error"; not "Error rate: 2 %" or "error-free".
@@ -67,9 +67,9 @@ def problem(message: Any) -> tuple[str, str] | None:
     role = message.get("role")
     if role not in ROLES:
         return "unknown_role", repr(role)[:100]
-    for key, reason in _READER_PROBLEMS.items():
-        if key in message:
-            return reason, str(message[key])[:200]
+    if not _READER_PROBLEMS.keys().isdisjoint(message):
+        key = next(key for key in _READER_PROBLEMS if key in message)
+        return _READER_PROBLEMS[key], str(message[key])[:200]
     return _content_problem(message.get("content")) or _calls_problem(message.get("tool_calls"))
 
 
@@ -167,8 +167,14 @@ def seen(
     message are `strict_json.is_ordinary`.
     """
     content = message.get("content")
-    if canonical is not None and len(message) == 2 and isinstance(content, str) and content == content.strip():
-        return Seen(canonical)  # a role and a text
+    if canonical is not None and isinstance(content, str) and content == content.strip():
+        if len(message) == 2:
+            return Seen(canonical)  # a role and a text
+        if "tool_call_id" in message and message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
+            # A result, as most are: its call comes last in canonical JSON.
+            call_id = message["tool_call_id"]
+            end = len(canonical) - 1 - len(strict_json.canonical_bytes(call_id, ordinary=True))
+            return Seen(canonical[:end], (), call_id, b"}")
     values, ordinary = arguments or (None, None)
     fields = _seen(message, values)
     plain = fields.keys() <= _PLAIN_KEYS and isinstance(fields.get("name", ""), str)
@@ -235,9 +241,9 @@ def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> di
     if message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
         seen = dict(message)
     else:
-        seen = {key: message[key] for key in _SEEN if message.get(key) is not None}
+        seen = {key: value for key, value in message.items() if key in _SEEN and value is not None}
     seen["content"] = text_of(message.get("content")).strip()
-    if any(key in message for key in _REASONING):
+    if not _REASONING.isdisjoint(message):
         text = reasoning_of(message)
         if text := text.strip() if isinstance(text, str) else text:
             seen["reasoning_content"] = text

@@ -46,29 +46,31 @@ def settle(
 
 
 def _settled(segment: Segment, tools: list[Any] | None, calls: str | None, declared: str | None) -> Segment:
-    name = segment.action_format or _declared(segment, declared)
+    turns = own_turns(segment.messages, segment.num_inherited)
+    name = segment.action_format or _declared(segment, turns, declared)
     if name is None and not segment.tools:
-        name = recognise(segment.messages, segment.num_inherited)
+        name = recognise(segment.messages, turns)
     if is_text(name):
         return _as_native(segment, name) if calls == "native" else replace(segment, action_format=name)
-    segment = replace(segment, tools=segment.tools or tools)
-    return replace(segment, action_format=NATIVE) if name else _serialised(segment, calls)
+    if tools and not segment.tools:
+        segment = replace(segment, tools=tools)
+    return replace(segment, action_format=NATIVE) if name else _serialised(segment, turns, calls)
 
 
-def _declared(segment: Segment, declared: str | None) -> str | None:
+def _declared(segment: Segment, turns: list[int], declared: str | None) -> str | None:
     """The declared convention; not for a segment with native calls, which the declaration cannot mean."""
     if not is_text(declared):
         return declared
-    turns = [segment.messages[place] for place in own_turns(segment.messages, segment.num_inherited)]
-    has_calls = any(turn.get("tool_calls") or turn.get("function_call") for turn in turns)
+    found = [segment.messages[place] for place in turns]
+    has_calls = any(turn.get("tool_calls") or turn.get("function_call") for turn in found)
     return None if has_calls else declared
 
 
-def _serialised(segment: Segment, calls: str | None) -> Segment:
+def _serialised(segment: Segment, turns: list[int], calls: str | None) -> Segment:
     known = segment.tools or text_calls.listed_tools(segment.messages)
     if calls == "native" or (known and calls != "verbatim"):
         return replace(text_calls.with_native_calls(segment), action_format=NATIVE)
-    return replace(segment, action_format=serialised(segment.messages, segment.num_inherited) or NATIVE)
+    return replace(segment, action_format=serialised(segment.messages, turns) or NATIVE)
 
 
 def _as_native(segment: Segment, name: str) -> Segment:

@@ -126,41 +126,45 @@ def prepare(found: Trajectory) -> Trajectory:
 
 
 def _prepared(segment: Segment, medium: str | None) -> Segment:
-    messages = _with_media([_message(message) for message in segment.messages], medium)
+    roles = [message.get("role") if type(message) is dict else None for message in segment.messages]
+    messages = _with_media(_with_texts(segment.messages, roles), roles, medium)
     num_greetings = _num_greetings(messages) if not segment.num_inherited and not segment.verbatim else 0
     if num_greetings:
         rewards = segment.rewards[num_greetings:]
         return replace(segment, messages=messages, num_inherited=num_greetings, rewards=rewards)
-    same = all(a is b for a, b in zip(messages, segment.messages, strict=True))
-    return segment if same else replace(segment, messages=messages)
+    return segment if messages is segment.messages else replace(segment, messages=messages)
 
 
-def _message(message: Any) -> Any:
-    if type(message) is not dict or message.get("role") not in _RESULT_ROLES:
-        return message
-    content = message.get("content")
-    if content is None or isinstance(content, str) or _are_blocks(content):
-        return message
-    return {**message, "content": strict_json.dumps(content)}
+def _with_texts(messages: list[Any], roles: list[Any]) -> list[Any]:
+    """The messages, results as text; the same list if they are so already."""
+    made = messages
+    for position, role in enumerate(roles):
+        if role not in _RESULT_ROLES:
+            continue
+        content = messages[position].get("content")
+        if content is None or isinstance(content, str) or _are_blocks(content):
+            continue
+        made = [*made] if made is messages else made
+        made[position] = {**messages[position], "content": strict_json.dumps(content)}
+    return made
 
 
 def _are_blocks(content: Any) -> bool:
     return isinstance(content, list) and all(isinstance(block, dict) and "type" in block for block in content)
 
 
-def _with_media(messages: list[Any], medium: str | None) -> list[Any]:
+def _with_media(messages: list[Any], roles: list[Any], medium: str | None) -> list[Any]:
     """The messages; the first that shows a medium holds a block that says so."""
-    first_user = None
-    for position, message in enumerate(messages):
-        if type(message) is not dict or message.get("role") != "user":
+    for position, role in enumerate(roles):
+        if role != "user":
             continue
-        first_user = position if first_user is None else first_user
-        text = message.get("content")
+        text = messages[position].get("content")
         if isinstance(text, str) and "<" in text:
             for placeholder, kind in _PLACEHOLDERS.items():
                 if placeholder in text:
                     return _marked(messages, position, kind)
-    return _marked(messages, first_user or 0, medium) if medium and messages else messages
+    first_user = roles.index("user") if "user" in roles else 0
+    return _marked(messages, first_user, medium) if medium and messages else messages
 
 
 def _marked(messages: list[Any], position: int, kind: str) -> list[Any]:

@@ -28,20 +28,21 @@ SERIALISED = ("qwen3_xml", "hermes", "mistral")
 _ANSWERS = ("user", "tool", "function")
 
 
-def recognise(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
-    """The name of the convention that a segment follows, serialised calls aside; None if there is no evidence."""
-    turns = own_turns(messages, num_inherited)
+def recognise(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
+    """The name of the convention that a segment follows, serialised calls aside; None if there is no evidence.
+
+    turns: the places of the segment's `own_turns`.
+    """
     if len(turns) < 2 or not all(_is_text_turn(messages[place]) for place in turns):
         return None
     return next((name for name in CONVENTIONS if name not in SERIALISED and _follows(name, messages, turns)), None)
 
 
-def serialised(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
+def serialised(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
     """The convention of the calls that are written in the texts, if every turn can be read by it and one is a call."""
-    turns = [messages[place] for place in own_turns(messages, num_inherited) if _is_text_turn(messages[place])]
-    turns = [turn for turn in turns if "<" in turn["content"] or "[" in turn["content"]]  # every markup has one
-    for name in SERIALISED if turns else ():
-        marked = [turn for turn in turns if _is_marked(turn, CONVENTIONS[name])]
+    texts = [messages[place] for place in turns if _has_markup(messages[place])]
+    for name in SERIALISED if texts else ():
+        marked = [turn for turn in texts if _is_marked(turn, CONVENTIONS[name])]
         actions = [read_message(turn, name) for turn in marked]
         if any(action.tool_calls for action in actions) and not any(action.unparsed for action in actions):
             return name
@@ -51,7 +52,13 @@ def serialised(messages: Sequence[Any], num_inherited: int = 0) -> str | None:
 def own_turns(messages: Sequence[Any], num_inherited: int = 0) -> list[int]:
     """The places of a segment's turns."""
     places = range(num_inherited, len(messages))
-    return [i for i in places if isinstance(messages[i], dict) and messages[i].get("role") == "assistant"]
+    return [i for i in places if type(messages[i]) is dict and messages[i].get("role") == "assistant"]
+
+
+def _has_markup(message: dict[str, Any]) -> bool:
+    """Whether a turn is text that may hold a call: every markup has one of two characters."""
+    text = message.get("content")
+    return isinstance(text, str) and ("<" in text or "[" in text) and _is_text_turn(message)
 
 
 def _is_text_turn(message: dict[str, Any]) -> bool:
@@ -62,7 +69,7 @@ def _is_marked(message: dict[str, Any], convention: Convention) -> bool:
     return any(mark in message["content"] for mark in convention.marks)
 
 
-def _follows(name: str, messages: Sequence[Any], turns: list[int]) -> bool:
+def _follows(name: str, messages: Sequence[Any], turns: Sequence[int]) -> bool:
     convention = CONVENTIONS[name]
     if not all(_is_marked(messages[place], convention) for place in turns[:-1]):
         return False
@@ -81,7 +88,7 @@ def _acts(message: dict[str, Any], name: str) -> bool:
     return bool(action.tool_calls) and not action.unparsed
 
 
-def _is_harness(name: str, messages: Sequence[Any], turns: list[int]) -> bool:
+def _is_harness(name: str, messages: Sequence[Any], turns: Sequence[int]) -> bool:
     last = read_message(messages[turns[-1]], name).tool_calls
     command = str(last[0].arguments.get("command")) if last else ""
     if command in _ENDINGS or _FINAL in command:
