@@ -2,7 +2,7 @@
 
 Signal recall is the sum of sqrt(p (1 - p)) over the selected states, relative to that of fixed K = 16, p the true
 success rate; every arm selects by the paper's rule (rewards differ, mean below 0.6) on the samples that it drew, from
-the same stream of rewards per state. Beside it: selected states relative to fixed K = 16, and the share of them whose
+the same stream of rewards per state. Next to it: selected states relative to fixed K = 16, and the share of them whose
 p is in (0, 0.6), since a rule that selects more finds more.
 
 The limit: backward induction with the true population as prior and a decision after every sample. At any price no rule

@@ -4,7 +4,7 @@
 each with its own first message and its own call ids, so that neither dedupe nor compression is flattered. Measured in
 one run: seconds against `json.loads` of the same lines on one core; seconds and bytes against a `datasets.map` that
 writes a prompt a turn; peak memory of all processes together at `--many-megabytes` against that at `--megabytes`; and
-seconds a turn where trajectories are ten times as long. Beside the seconds that pass stand those that the processors
+seconds a turn where trajectories are ten times as long. Wall seconds are followed by CPU seconds, those that the processors
 work: a machine that others use too makes the first longer and leaves the second nearly as they are.
 """
 

@@ -1,4 +1,4 @@
-"""rollout: prompt tokens that each engine computes against the least possible, and what our loops take beside bare ones.
+"""rollout: prompt tokens that each engine computes against the least possible, and what our loops take next to bare ones.
 
 Parts: `prefill` (exact counts), `throughput` (against `LLM.generate`, in turns), `decoding` (the transformers engine's
 loop against `model.generate`). Those with vLLM are skipped where it is not installed.

@@ -130,7 +130,7 @@ def _opened(name: str, states: States, cache_prompts: int | None = None) -> Gene
 
         blocks: dict[str, Any] = {}
         if cache_prompts is not None:
-            # vLLM keeps a block to itself, and takes no cache that does not hold the longest request beside it.
+            # vLLM keeps a block to itself, and takes no cache that does not hold the longest request next to it.
             per_prompt = -(-(longest + NEW_TOKENS) // BLOCK_TOKENS_CPU)
             blocks = {"num_gpu_blocks_override": 1 + cache_prompts * per_prompt}
         engine.LLM = functools.partial(LLM, disable_log_stats=False, **blocks)  # type: ignore[misc]

@@ -3,7 +3,7 @@
 On the desk with its own policy: a model so small that whatever is not the model weighs most. Both sides return token
 ids, log-probabilities and text; ours also renders the prompts, reads the tables, judges every demonstration and writes
 the samples (and on a GPU seeds each state). The run holds just what is sampled, as a user's does: with `--limit` a few
-states would bear the gate of all. Rates are generated tokens a second; both start with an empty prefix cache. Beside the
+states would bear the gate of all. Rates are generated tokens a second; both start with an empty prefix cache. Next to the
 seconds that pass stand those that the processors work, vLLM's processes included: a machine that others use too makes
 the first longer, the second hardly.
 """

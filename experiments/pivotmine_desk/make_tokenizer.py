@@ -31,7 +31,7 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def train(vocabulary: int, episodes: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocabulary` tokens from that many pre-training episodes, and skills beside them."""
+    """A tokenizer of `vocabulary` tokens from that many pre-training episodes, and skills next to them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -28,7 +28,7 @@ from pivotmine_desk.data import Batch, Reader
 from pivotmine_desk.muon import Muon
 
 SKILLS_WEIGHT = 1.0
-"""Weight of the skills batch's mean loss beside the desk batch's."""
+"""Weight of the skills batch's mean loss next to the desk batch's."""
 
 
 def new_model(tokenizer: Any, *, hidden: int, layers: int, seed: int) -> Qwen3ForCausalLM:
@@ -122,7 +122,7 @@ def log_line(path: Path, row: dict[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, model: Any, opts: list[torch.optim.Optimizer], step: int) -> None:
-    """Written beside and renamed: an interruption leaves the old one whole."""
+    """Written to a temporary file and renamed, so that an interruption leaves the old one whole."""
     part = path.with_suffix(".tmp")
     torch.save({"model": model.state_dict(), "opts": [opt.state_dict() for opt in opts], "step": step}, part)
     part.rename(path)

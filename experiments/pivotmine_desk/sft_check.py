@@ -2,7 +2,7 @@
 
 Supervised training of the base policy on the teacher's successful `train` trajectories at several settings;
 for each, the success in `validation` episodes and the general skills afterwards. The setting that is best
-on `validation` is trained anew with every seed and measured on `test`: what it gained in the domain, and what
+on `validation` is trained again with every seed and measured on `test`: what it gained in the domain, and what
 it cost outside.
 """
 

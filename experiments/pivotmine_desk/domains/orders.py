@@ -123,7 +123,7 @@ TOOLS = {
 
 
 def make(rng: random.Random, names: Names) -> Draft:
-    """Two to four orders of one customer, one or two of them unwanted; an unrelated customer beside."""
+    """Two to four orders of one customer, one or two of them unwanted; an unrelated customer next to them."""
     company, direct = rng.random() < 0.45, rng.random() < 0.25
     name, other = (names.company(), names.company()) if company else (names.person(), names.person())
     locked = rng.random() < (0.6 if company else 0.2)

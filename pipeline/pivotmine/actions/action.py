@@ -45,7 +45,7 @@ class Action:
 
     @property
     def kind(self) -> str:
-        """`tool_call` where there is at least one call (text beside it does not matter), else `message`."""
+        """`tool_call` where there is at least one call (text next to it does not matter), else `message`."""
         return "tool_call" if self.tool_calls else "message"
 
 

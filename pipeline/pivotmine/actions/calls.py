@@ -1,7 +1,7 @@
 """What makes a decoded JSON value a tool call: the same strict rule for every convention.
 
 A key that nobody reads is an argument that nobody checks, so a surplus key refuses the call. Only `id` (a
-string) and `type` (`function`) may stand beside the name and the arguments: both are common and say nothing
+string) and `type` (`function`) may stand next to the name and the arguments: both are common and say nothing
 about what is called.
 """
 

@@ -1,6 +1,6 @@
 """OpenAI assistant messages as actions: recorded demonstrations and chat servers' replies.
 
-Keys beside a call's `function` (an index, a server's own fields) are about the transport and are ignored;
+Keys next to a call's `function` (an index, a server's own fields) are about the transport and are ignored;
 inside `function` the strict rule of `calls` holds, null values aside. Text in which call markup is left is no
 message but a call that the server could not read: it goes to `unparsed`, or a broken call would pass as an
 answer.

@@ -1,7 +1,7 @@
 """Anthropic Messages: `{"system", "messages", "tools"}` whose content is blocks of `text`, `thinking`, `tool_use`, ...
 
 A `tool_use` block is a call, a `tool_result` block of a user message a tool message, `thinking` the reasoning; its
-signature is bookkeeping. `system` is the first message. Keys beside the messages are read as those of OpenAI messages.
+signature is bookkeeping. `system` is the first message. Keys next to the messages are read as those of OpenAI messages.
 A block of another type (an image, a server's own tool) ends the state before it. Logs of such requests are read by
 `request_log`.
 

@@ -144,7 +144,7 @@ def _parent(line: dict[str, Any], session: _Session) -> _Item | None:
 
 
 def _boundary(line: dict[str, Any], parent: _Item | None) -> _Item | None:
-    """A compaction begins anew, with the summary that follows; one that kept or cleared messages begins unknown."""
+    """A compaction begins again, with the summary that follows; one that kept or cleared messages begins unknown."""
     subtype = line.get("subtype")
     kept = object_at(line, "compactMetadata").get("preservedSegment")
     if subtype == "microcompact_boundary" or (subtype == "compact_boundary" and kept):

@@ -1,7 +1,7 @@
 """LangChain messages, in each form in which they are dumped: `{"type": "human", "content"}`, the same under `data`
 (`messages_to_dict`), and constructors (`{"lc": 1, "id": [..., "HumanMessage"], "kwargs"}`, of `dumpd`).
 
-They stand in a list, or under `messages` with keys beside them as OpenAI messages have them. Calls are `tool_calls`
+They stand in a list, or under `messages` with keys next to them as OpenAI messages have them. Calls are `tool_calls`
 (`name`, `args`, `id`), else those of `additional_kwargs`; a call that LangChain could not read (`invalid_tool_calls`)
 keeps its text. Blocks of thinking are reasoning.
 

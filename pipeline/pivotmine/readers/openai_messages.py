@@ -2,7 +2,7 @@
 
 `messages` may be JSON text. Messages are kept as they are: modern `tool_calls` and the older `function_call`, content
 as text, null or blocks, `reasoning_content`, `weight`; a call that holds name and arguments itself gets a `function`,
-as chat templates read it. Keys beside them: `tools` or `functions` (a list, or its JSON
+as chat templates read it. Keys next to them: `tools` or `functions` (a list, or its JSON
 text); the outcome and the task under the keys of `labels`; `domain`; `system` or `system_prompt`, which the model saw
 first where the messages do not begin with such a prompt. A failure is labelled 0.
 """
@@ -44,7 +44,7 @@ def _is_vercel(message: Any) -> bool:
 
 
 def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
-    """The trajectory of these messages, labelled by the keys beside them; what names no label is metadata."""
+    """The trajectory of these messages, labelled by the keys next to them; what names no label is metadata."""
     used = ["domain", "tools"] if fields.get("tools") else ["domain", "tools", "functions"]
     if system := _system_key(messages, fields):
         messages = [{"role": "system", "content": fields[system]}, *messages]
@@ -89,7 +89,7 @@ def _with_function(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _system_key(messages: list[Any], fields: dict[str, Any]) -> str | None:
-    """What holds the system prompt beside the messages; None: nothing, or they begin with one."""
+    """What holds the system prompt next to the messages; None: nothing, or they begin with one."""
     first = messages[0] if messages else None
     if isinstance(first, dict) and first.get("role") in ("system", "developer"):
         return None

@@ -62,7 +62,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """Events one after the other are one stream, until their ids start anew."""
+    """Events one after the other are one stream, until the ids restart."""
     first: Record | None = None
     events: list[Any] = []
     for record in records:

@@ -38,7 +38,7 @@ def read(record: Any) -> Trajectory:
     tools = named or object_at(fields, "info").get("oai_tools")
     found = of_messages([*prompt, *completion], {**fields, "tools": tools})
     segment = found.segments[0]
-    # A system prompt beside the messages stands before them.
+    # A system prompt next to the messages stands before them.
     num_inherited = len(prompt) + len(segment.messages) - len(prompt) - len(completion)
     return replace(
         found,

@@ -1,4 +1,4 @@
-"""What a record holds beside the messages: outcome, task, tools."""
+"""What a record holds besides the messages: outcome, task, tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ than none."""
 _BOOLEAN_KEYS = ("label", "target")
 """Labels only where they are true or false: KTO's `label` (TRL), and `target` of nebius' SWE-agent rows."""
 _HARBOR_KEYS = ("trial_name", "episode", "run_id")
-"""Beside `result`, what tells rows of Harbor's trace export: `result` is the trial's reward, or the error that ended
+"""Next to `result`, what tells rows of Harbor's trace export: `result` is the trial's reward, or the error that ended
 it."""
 _SCHEMA_KEYS = dict.fromkeys(("input_schema", "inputSchema"), "parameters")
 """What Anthropic's API and MCP call a tool's parameters."""
@@ -34,7 +34,7 @@ CONVERSATION_KEYS = (
 
 
 def outcome_of(fields: Mapping[str, Any]) -> float | None:
-    """The outcome label beside the messages, None without one; BadTrajectory if it cannot be read."""
+    """The outcome label next to the messages, None without one; BadTrajectory if it cannot be read."""
     return labelled(fields)[0]
 
 

@@ -1,6 +1,6 @@
 """Responses-API logs: `{"responses_create_params": {"input", "tools", ...}, "response": {"output": [...]}}`.
 
-`output` may also stand beside the parameters, and the parameters in the record itself. The turns are those of the
+`output` may also stand next to the parameters, and the parameters in the record itself. The turns are those of the
 output; what the model wrote in the input was given to it. NeMo Gym's rollouts have this form, with `reward` as outcome.
 The last turn of a response that was cut off (`incomplete_details`) is masked and says so under `extra`.
 """

@@ -43,7 +43,7 @@ _CONVENTIONS = ("swe_agent_function_tags", "swe_agent_xml", "swe_agent_thought")
 
 
 def matches(record: Any) -> bool:
-    """An object whose `history` holds messages with roles, or which keeps one beside `trajectory` or `attempts`."""
+    """An object whose `history` holds messages with roles, or which keeps one next to `trajectory` or `attempts`."""
     if not isinstance(record, dict) or "messages" in record or not isinstance(record.get("history"), list):
         return isinstance(record, dict) and isinstance(record.get("attempts"), list) and "trajectory" in record
     first = record["history"][0] if record["history"] else None
@@ -51,7 +51,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """A record with attempts is as many records: the attempt beside them is one of them again."""
+    """A record with attempts is as many records; the one outside the list repeats one of them."""
     for record in records:
         attempts = record.value.get("attempts") if isinstance(record.value, dict) else None
         if not isinstance(attempts, list) or not attempts or not matches(record.value):

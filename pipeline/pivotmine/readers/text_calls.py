@@ -52,7 +52,7 @@ def _listed(text: str) -> list[Any]:
 
 
 def _mark(message: Any) -> str | None:
-    """The markup in what an assistant wrote; None where there is none, or calls beside it."""
+    """The markup in what an assistant wrote; None where there is none, or calls next to it."""
     if not isinstance(message, dict) or message.get("tool_calls") or message.get("function_call"):
         return None
     said = sharegpt.ROLES.get(str(message.get("from", message.get("role"))))

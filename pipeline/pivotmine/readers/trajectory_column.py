@@ -1,6 +1,6 @@
 """Rows whose messages stand under `trajectory`: OpenAI messages, or nebius' `{"role": "ai", "text", "system_prompt"}`.
 
-The keys beside them are read as those of OpenAI messages; `resolved` or `target` is the label. In nebius' rows the
+The keys next to them are read as those of OpenAI messages; `resolved` or `target` is the label. In nebius' rows the
 system text stands in `system_prompt`, and `mask` is false everywhere: nobody documents it, and it masks nothing.
 
 Checked against the dataset cards of nebius/SWE-agent-trajectories and nebius/SWE-rebench-openhands-trajectories.

@@ -20,7 +20,7 @@ MEDIA_COLUMNS = {
     **dict.fromkeys(("videos", "video"), "video"),
     **dict.fromkeys(("audios", "audio"), "audio"),
 }
-"""Columns beside the messages that hold media, with the reason of the reject."""
+"""Columns next to the messages that hold media, with the reason of the reject."""
 _PLACEHOLDERS = {"<image>": "image", "<video>": "video", "<audio>": "audio"}
 _MEDIA_FILE = re.compile(
     r"data:(?:image|video|audio)/|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|mp4|avi|mov|webm|wav|mp3|flac)$", re.IGNORECASE

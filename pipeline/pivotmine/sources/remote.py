@@ -27,7 +27,7 @@ _STREAM = {"block_size": 0}
 """By http a file is one stream: its server may know no ranges."""
 _BLOCKS = {"block_size": 8 << 20, "cache_type": "blockcache", "cache_options": {"maxblocks": 8}}
 """Elsewhere it is asked for by the block, which a connection that breaks off loses. A table's columns are read in
-turns: several blocks are kept, or each turn would fetch its block anew. Left to themselves, the libraries ask for
+turns: several blocks are kept, or each turn would fetch its block again. Left to themselves, the libraries ask for
 64 KiB (gs) or for 50 MB (s3) at once."""
 _SILENT = logging.NullHandler()
 """What gcsfs prints of an error by default, with a traceback, it raises as well."""

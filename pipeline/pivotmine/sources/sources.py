@@ -58,7 +58,7 @@ Source = Path | RemoteFile | SkippedFiles
 def find_sources(paths: Iterable[Path | str]) -> list[Source]:
     """Files as given, folders as the files below them, globs and URLs as what they name, each file once.
 
-    What a folder holds beside its sources comes last. UserError where one of them names nothing.
+    What a folder holds besides its sources comes last. UserError where one of them names nothing.
     """
     found: dict[Path | str, Source] = {}
     skipped: dict[str, Source] = {}

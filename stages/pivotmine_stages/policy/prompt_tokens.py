@@ -5,7 +5,7 @@ added token and the text up to the next, whose ids do not depend on each other: 
 2) + ... The next prompt of the segment repeats nearly all of them, also where its template rewrites a past turn: then
 that chunk alone is new. Chunks begin with their token because some tokenizers treat the very first text differently.
 
-Where that cannot be relied on (a tokenizer in Python, an added token that swallows the white space beside it or is
+Where that cannot be relied on (a tokenizer in Python, an added token that swallows the white space next to it or is
 looked for in normalised text, or whole and chunked ids that differ on one of the first prompts) every prompt is
 tokenised whole.
 """

@@ -1,4 +1,4 @@
-"""Which policy was sampled: its hashes, and the record of it beside its rollouts."""
+"""Which policy was sampled: its hashes, and the record of it next to its rollouts."""
 
 from __future__ import annotations
 

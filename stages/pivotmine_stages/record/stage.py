@@ -199,7 +199,7 @@ def _stored_samples(work: _Work, name: str) -> Counter[str]:
 
 
 def _has_rewards(work: _Work) -> bool:
-    """Whether anything of this policy was rewarded: then whatever was not has null verdicts beside it."""
+    """Whether anything of this policy was rewarded: then whatever was not has null verdicts next to it."""
     parts = sorted(work.rollouts.glob("part-*.parquet"))
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 

@@ -12,7 +12,7 @@ class Convention(NamedTuple):
     """How a harness finds the action in a model's text."""
 
     split: Callable[[str], Iterator[Piece]]
-    """The answer (without the policy's reasoning block and end tokens) as pieces, in order. A text beside a call is a
+    """The answer (without the policy's reasoning block and end tokens) as pieces, in order. A text next to a call is a
     `reasoning` piece: it is the thought. Text without an action is `unparsed` where it is a format error in this
     harness, and a `message` where the harness shows it to the user."""
     counts: str

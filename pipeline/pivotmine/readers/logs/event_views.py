@@ -1,6 +1,6 @@
 """Event streams, in which one turn is several events: from what each event shows the model to its calls.
 
-Both versions of OpenHands build the messages of a call anew from the live events: a reply with its calls, the results
+Both versions of OpenHands build the messages of a call again from the live events: a reply with its calls, the results
 behind it in the order of the calls, calls without a result left out. A condensation forgets events and puts a summary
 in their place.
 """

@@ -2,7 +2,7 @@
 
 A turn is a run of items that the model wrote (`reasoning`, an assistant `message`, calls) with nothing between them.
 Text or reasoning behind a call belongs to a later response: the result of the call was left out. A turn keeps its items
-under `extra`, and a result what its item has beside the output, so that items -> messages -> items is the identity. A
+under `extra`, and a result what its item has next to the output, so that items -> messages -> items is the identity. A
 custom tool's call is one with its text as the argument `input`, a local shell call one with its action. An item of
 another type stays as it is: it is no message, and the state ends before it.
 """

@@ -155,7 +155,7 @@ class ChatClient:
             return
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place and renamed: another process never reads half a reply.
+        # Next to its place and renamed: another process never reads half a reply.
         handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(json.dumps({"reply": reply}))

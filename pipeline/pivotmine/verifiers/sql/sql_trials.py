@@ -1,4 +1,4 @@
-"""What a trial of two queries needs beside the queries: values that satisfy their conditions, and mutants.
+"""What a trial of two queries needs besides the queries: values that satisfy their conditions, and mutants.
 
 A mutant is a query with one small change (another comparison, a condition less, DISTINCT, another join). If no
 generated database tells a query from its mutant, those databases say little about the part that was changed.
@@ -25,7 +25,7 @@ class TooManyMutants(ValueError):
 
 
 Values = dict[str, dict[str, list[list[Any]]]]
-"""By table and column: values that satisfy a condition, and values beside them."""
+"""By table and column: values that satisfy a condition, and values next to them."""
 
 
 def hints(trees: Sequence[Any], columns: Columns) -> tuple[Values, list[list[list[str]]]]:
@@ -97,7 +97,7 @@ def _value(literal: Any) -> Any:
 
 
 def _around(value: Any) -> list[Any]:
-    """The value and others beside it, also in other letter case. Of a pattern: texts that it matches."""
+    """The value and others next to it, also in other letter case. Of a pattern: texts that it matches."""
     if isinstance(value, str):
         texts = [value.replace("%", fill).replace("_", "a") for fill in ("", "x")]
         return [*texts, texts[0].swapcase(), texts[0].title(), *([] if "%" in value else [value[:-1]])]

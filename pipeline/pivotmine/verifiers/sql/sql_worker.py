@@ -170,7 +170,7 @@ def generated(
 ) -> sqlite3.Connection:
     """Tables in memory with rows that depend on the arguments alone.
 
-    Few values, nulls, doubles, and values just beside each literal, so that conditions, joins and counts come out
+    Few values, nulls, doubles, and values just next to each literal, so that conditions, joins and counts come out
     differently where they differ. Half of the rows hold values that satisfy the queries' conditions, in columns that
     queries equate the same values. Rows that break the keys are left out.
     """
@@ -244,7 +244,7 @@ def value(draw: random.Random, pools: list[list[Any]]) -> Any:
 
 
 def pools_of(kind: str, literals: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    """Values of one kind: the literals themselves, values just beside them, and others."""
+    """Values of one kind: the literals themselves, values just next to them, and others."""
     numbers = [literal for literal in literals if isinstance(literal, int | float)]
     texts = [literal for literal in literals if isinstance(literal, str)]
     if kind == "integer":

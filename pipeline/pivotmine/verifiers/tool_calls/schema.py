@@ -6,7 +6,7 @@ which argument names a schema knows and requires, what their defaults are, how v
 subschema describes a value inside a value.
 
 Read are: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
-`format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (beside a `$ref` only a
+`format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (next to a `$ref` only a
 `default` is read). Nothing inside `anyOf`, `oneOf` and `allOf` is read: values there compare as JSON. An object
 with one of `CONDITIONS` keeps its subschemas. Its defaults are not applied, because there the presence of one
 argument depends on the others. Only `additionalProperties: false` closes it.
