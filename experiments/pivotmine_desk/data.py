@@ -31,7 +31,7 @@ SKILL_WEIGHTS = {"add": 4, "copy": 2, "recall": 4}
 """How often a skill is asked, where not once: these take longest."""
 LOOK_UP_BLOCKS = 64
 """Blocks at the start that ask for look-ups alone (512 steps of two workers). To find a value by its key is learnt
-in 250 steps by itself, but not in 1,300 steps together with all the rest; once learnt it stays, and the desk needs it."""
+in 250 steps by itself, but not in 1,300 together with all the rest. Once learnt it stays, and the desk needs it."""
 BLOCK = 16
 """Batches drawn together, then sorted by length, so that a batch's sequences are about equally long."""
 
