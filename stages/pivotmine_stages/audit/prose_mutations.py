@@ -76,8 +76,8 @@ def prose_mutations(text: str, rivals: Rivals) -> Iterator[TextMutation]:
     if len(set(words)) > 2:
         yield TextMutation("words_shuffled", False, " ".join([*words[1::2], *words[::2]]))
     yield from _of_sentences(text)
-    yield TextMutation("courtesy", True, f"Certainly! {text}")
-    yield TextMutation("courtesy", True, f"{text} Thank you!" if text.endswith((".", "!", "?")) else f"Sure! {text}")
+    yield TextMutation("courtesy", True, f"Thank you! {text}")
+    yield TextMutation("courtesy", True, f"{text} Thank you!" if text.endswith((".", "!", "?")) else f"Hello! {text}")
     yield from (TextMutation("contraction", True, other) for other in islice(_contracted(text), MAX_EACH))
     if _BULLET.search(text):
         yield TextMutation("list_marker", True, _BULLET.sub(r"\1*", text))

@@ -29,10 +29,10 @@ def test_every_mutation_of_one_sentence() -> None:
             f"{text} By the way, all of it is done already.",
         ],
         "-words_shuffled": ["9 yours 2024-05-01. Room is on"],
-        "+courtesy": [f"Certainly! {text}", f"{text} Thank you!"],
+        "+courtesy": [f"Thank you! {text}", f"{text} Thank you!"],
     }
     assert "-words_shuffled" not in made("Yours.")
-    assert made("No end")["+courtesy"][1] == "Sure! No end"
+    assert made("No end")["+courtesy"][1] == "Hello! No end"
 
 
 def test_a_content_word_is_exchanged_for_one_of_another_message() -> None:

@@ -278,6 +278,12 @@ BEHIND = (
 )
 
 
+COURTESY = re.compile(
+    r"(?:Hello|Hi|Thank you|Thanks|I'm sorry|I apologize|Certainly|Of course|Sure)(?:,? [A-Z]\w+)?[.!]", re.IGNORECASE
+)
+"""Sentences that claim nothing: greetings, thanks, apologies, and assent where nothing was asked."""
+
+
 def corrupted(message: str, rival: str, random: Random) -> Iterator[tuple[str, str]]:
     """Kind and text of messages that say something else."""
     for one, other in (pair.split() for pair in SWAPPED.split("|")):
@@ -291,30 +297,54 @@ def corrupted(message: str, rival: str, random: Random) -> Iterator[tuple[str, s
     exchanged = [*words[:first], words[second], *words[first + 1 : second], words[first], *words[second + 1 :]]
     yield "exchange", " ".join(exchanged)
     yield "rival", " ".join([*words[:first], random.choice(rival.split()), *words[first + 1 :]])
-    # A sentence of up to three words may be courtesy.
-    sentences = [found for found in re.split(r"(?<=[.!?])\s+", message) if len(found.split()) > 3]
+    sentences = re.split(r"(?<=[.!?])\s+", message)
     if len(sentences) > 1:
-        dropped = random.choice(sentences)
-        yield "drop", message.replace(dropped, "")
-        yield "sentences", " ".join([*sentences[1:], sentences[0]])
+        for dropped in {sentences[0], random.choice(sentences[1:])}:
+            yield ("drop courtesy" if COURTESY.fullmatch(dropped) else "drop"), message.replace(dropped, "", 1)
+        # Words of up to three may be courtesy, and stand in any place.
+        claims = [found for found in sentences if len(found.split()) > 3]
+        yield "sentences", " ".join([*claims[1:], *claims[:1]])
 
 
 @pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="needs the real data folder")
 def test_of_corrupted_recorded_messages_almost_none_passes() -> None:
     spec, random = make_spec("text", {}), Random(0)
-    made, paid = Counter[str](), Counter[str]()
+    made, paid, agreed = Counter[str](), Counter[str](), Counter[float | None]()
     recorded = [(before, message) for before, message in recorded_messages() if len(message.split()) > 3][::2]
     for (before, message), (_, rival) in zip(recorded, recorded[1:] + recorded[:1], strict=True):
         scorer = prepare(spec, State(messages=tuple(before)), [Action(message=message)])
-        # Contractions aside, courtesy changes nothing.
-        assert scorer(Action(message=f"Certainly! {message}")).reward == 1.0
+        # Courtesy changes nothing, and assent answers a question.
+        assert scorer(Action(message=f"Thank you! {message}")).reward == 1.0
+        agreed[scorer(Action(message=f"Certainly! {message}")).reward] += 1
         for kind, text in corrupted(message, rival, random):
             if text.split() != message.split():
                 made[kind] += 1
                 paid[kind] += scorer(Action(message=text)).reward == 1.0
     assert made.total() > 5_000
+    courtesy = paid.pop("drop courtesy")
+    assert 0 < courtesy <= made.pop("drop courtesy")
     assert paid.total() <= 5
     assert all(paid[kind] <= 0.01 * made[kind] for kind in made), (paid, made)
+    assert agreed.keys() == {1.0, None}
+    assert agreed[1.0] > 0.8 * agreed.total()
+
+
+@pytest.mark.parametrize("asked", ["Can I get a refund?", "Hi! So, is it free? Thanks.", "Do you know a hotel?"])
+def test_assent_counts_if_the_user_asked_for_a_yes(asked: str) -> None:
+    state = State(messages=({"role": "user", "content": asked},))
+    for assent in ("Certainly!", "Of course.", "Sure,"):
+        assert_unproven("It costs $5.", f"{assent} It costs $5.", state)
+    assert_same("It costs $5.", "Thank you! It costs $5.", state)
+    blocks = State(messages=({"role": "user", "content": [{"type": "text", "text": asked}, None]},))
+    assert_unproven("It costs $5.", "Sure! It costs $5.", blocks)
+
+
+@pytest.mark.parametrize("asked", ["Could you help me?", "What does it cost?", "I want a refund."])
+def test_assent_is_courtesy_if_the_user_asked_for_no_yes(asked: str) -> None:
+    state = State(messages=({"role": "user", "content": asked},))
+    answer = {"role": "assistant", "content": "Is it?"}
+    assert_same("It costs $5.", "Certainly! It costs $5.", state)
+    assert_same("It costs $5.", "Certainly! It costs $5.", State(messages=(*state.messages, answer)))
 
 
 LONG = "word " * 200_000

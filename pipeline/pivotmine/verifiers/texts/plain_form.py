@@ -50,10 +50,21 @@ _SPELLINGS = [
     _rule(r"(?:am|is|are) going to", "will"),
     _rule(r"(currency:\S+) (number:\S+)(?! currency:)", r"\2 \1"),
 ]
-_COURTESIES = r"""hello|hi|hey|dear|sure|certainly|of course|absolutely|okay|ok|thanks|sorry|i am sorry|i apologize
-    |thank you(?: (?:so|very) much)?|good (?:morning|afternoon|evening)|with pleasure"""
+_COURTESIES = r"""hello|hi|hey|dear|thanks|sorry|i am sorry|i apologize|thank you(?: (?:so|very) much)?
+    |good (?:morning|afternoon|evening)"""
 _COURTESY = re.sub(r"\s*\n\s*", "", _COURTESIES)
+# Words that say yes to a question, and nothing where no question was asked.
+_ASSENT = "sure|certainly|of course|absolutely|okay|ok|with pleasure"
 _OPENING = re.compile(rf"\A(?:[.] )*+(?:(?:{_COURTESY})(?: ,| [.])+ )+")
+_OPENING_WITH_ASSENT = re.compile(rf"\A(?:[.] )*+(?:(?:{_COURTESY}|{_ASSENT})(?: ,| [.])+ )+")
+# "Could you help me?" asks for help, not for a yes.
+_YES_NO = re.compile(
+    r"(?:(?:so|and|but|then|also|now|okay|ok) )*"
+    r"(?:am|is|are|was|were|do|does|did|has|have|had"
+    r"|(?:can|could|will|would|may|might|must|shall|should)(?! you\b)) .*",
+    re.DOTALL,
+)
+_QUESTION = re.compile(r"(?:\A|(?<=[.!?,\n] )|(?<=\n))([^.!?,\n]*)\?")
 _CLOSING = re.compile(r"(?<=[,.?] )(?:thank you|thanks)(?: (?:so|very) much)?(?: in advance)?(?: [.])*\Z")
 _PLEASE = [
     _rule(r"(?:, )?(?:please|kindly)(?= [.?,]|\Z)", ""),
@@ -92,13 +103,22 @@ _NO_NAME = """Yes No Not Never Nope Nah None Nothing Wrong False True Right Corr
 _NO_NAMES = frozenset(_NO_NAME.split())
 
 
-def plain_form(text: str, is_user: Callable[[str], bool]) -> PlainForm:
-    """The plain form of a message. `is_user` says whether a name may be the user's."""
+def asks_yes_or_no(text: str) -> bool:
+    """Whether a user's message asks something that is answered by yes or no."""
+    return any(_YES_NO.fullmatch(found[1].strip().casefold()) for found in _QUESTION.finditer(text))
+
+
+def plain_form(text: str, is_user: Callable[[str], bool], *, answers: bool = False) -> PlainForm:
+    """The plain form of a message.
+
+    is_user: whether a name may be the user's; answers: whether the message answers a question, so that assent counts.
+    """
     text, called = _without_names(plain(text), is_user)
     words = " ".join(tokens_of(text)) + " ."
     for pattern, replacement in _SPELLINGS:
         words = pattern.sub(replacement, words)
-    bare = _CLOSING.sub(".", _OPENING.sub("", words))
+    opening = _OPENING if answers else _OPENING_WITH_ASSENT
+    bare = _CLOSING.sub(".", opening.sub("", words))
     for pattern, replacement in _PLEASE:
         bare = pattern.sub(replacement, bare)
     bare = _one_end(bare)

@@ -2,7 +2,9 @@
 
 - *Same*, reward 1: both have one plain form (`plain_form`). It keeps every content word, its order, facts by value,
   negation, modality and question marks. It leaves out courtesy, articles, list markers, a name that addresses the
-  user, and the difference between contractions and full words.
+  user, and the difference between contractions and full words. Greetings, thanks and apologies are courtesy. "Sure"
+  and "certainly" are courtesy, too, unless the user asked something that they answer with yes. Every other sentence
+  claims something and must stand on both sides.
 - *Different*, reward 0: a sentence denies or asks what a sentence of the demonstration says, or states another fact in
   its place. A call is different too.
 - *Unproven*, reward null: everything else. Put a judge behind this verifier to decide it.
@@ -24,7 +26,7 @@ from typing import Any
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.texts.plain_form import PlainForm, plain_form, sentences_of
+from pivotmine.verifiers.texts.plain_form import PlainForm, asks_yes_or_no, plain_form, sentences_of
 from pivotmine.verifiers.tool_calls.canonical import canonical_form
 from pivotmine.verifiers.tool_calls.schema import Schema
 
@@ -52,11 +54,11 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
     """A scorer of messages against one demonstrated message."""
     demonstrated = demonstration.message
     words = demonstrated.split()
-    is_user = _names_of(state)
+    is_user, answers = _names_of(state), _is_asked(state)
 
     @cache  # needed by the first message that differs from the demonstration
     def gold() -> PlainForm:
-        return plain_form(demonstrated, is_user)
+        return plain_form(demonstrated, is_user, answers=answers)
 
     @cache
     def gold_json() -> Any:
@@ -76,7 +78,7 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
         form = _json_form(action.message)
         if form is not None or gold_json() is not None:
             return _compare_json(gold_json(), form)
-        return _compare(gold(), plain_form(action.message, is_user))
+        return _compare(gold(), plain_form(action.message, is_user, answers=answers))
 
     return score
 
@@ -203,6 +205,17 @@ def _json_form(text: str) -> Any:
     return None if value is None else canonical_form(value, _NO_SCHEMA)
 
 
+def _is_asked(state: State) -> bool:
+    """Whether the last message is the user's and asks for a yes or no."""
+    last: Any = state.messages[-1] if state.messages else None
+    if not isinstance(last, dict) or last.get("role") != "user":
+        return False
+    content = last.get("content")
+    blocks = content if isinstance(content, list) else [{"text": content}]
+    text = " ".join(str(block.get("text") or "") for block in blocks if isinstance(block, dict))
+    return asks_yes_or_no(text[-MAX_CHARS:])
+
+
 def _names_of(state: State) -> Callable[[str], bool]:
     """Whether a name may be the user's: the state has it as a name or inside an id, and never as a plain word.
 
@@ -228,7 +241,7 @@ def _names_of(state: State) -> Callable[[str], bool]:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TextOptions,
-    version=3,
+    version=4,
     kinds=frozenset({"message"}),
     abstains=True,
     needs_messages=True,
