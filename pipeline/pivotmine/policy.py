@@ -1,6 +1,7 @@
 """What a policy is, as hashes: weights, adapter, tokenizer, chat template and its options, sampling, engine.
 
-The number of samples and the seed are no part of it. Only the standard library: the trainer imports this too.
+The number of samples, their token budget and the seed are no part of it. Only the standard library: the trainer
+imports this too.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ MIN_TEMPERATURE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an action is drawn: part of the policy (hashed into `policy_id`)."""
+    """How an action is drawn: all but the token budget is part of the policy (hashed into `policy_id`)."""
 
     temperature: Annotated[float, Option(panel="Sampling", min=0)] = 1.0
     """Sampling temperature; 0 is greedy, else at least 0.01."""
@@ -22,7 +22,7 @@ class Sampling:
     top_k: Annotated[int, Option(panel="Sampling", min=0)] = 0
     """Number of most likely tokens to sample from; 0 keeps all."""
     max_new_tokens: Annotated[int, Option(panel="Sampling", min=1)] = 512
-    """Token budget of one action."""
+    """Token budget of one action. A larger one continues the samples that a smaller one cut."""
 
 
 class Prefilled(NamedTuple):

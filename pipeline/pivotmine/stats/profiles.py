@@ -80,15 +80,18 @@ def _known(bound: str) -> pl.Expr:
 
 
 def with_bounds(profiles: pl.DataFrame) -> pl.DataFrame:
-    """Profiles with `num_unproven`, `mean_low` and `mean_high`, and `num_undecided`: unproven samples worth null.
+    """Profiles with `num_pending`, `num_unproven`, `mean_low` and `mean_high`, none of them absent.
+
+    Added is `num_undecided`: unproven samples worth null.
 
     Profiles of an older run have no bounds: there an unproven sample always had reward 0.
     """
-    absent = {"num_unproven": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
+    absent = {"num_unproven": pl.Int32, "num_pending": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
     missing = [pl.lit(None, kind).alias(name) for name, kind in absent.items() if name not in profiles.columns]
     unproven = pl.col("num_unproven").fill_null(0)
     bounded = profiles.with_columns(missing).with_columns(
         num_unproven=unproven,
+        num_pending=pl.col("num_pending").fill_null(0),
         mean_low=pl.coalesce(_known("mean_low"), "mean"),
         mean_high=pl.coalesce(_known("mean_high"), pl.col("mean") + unproven / pl.col("num_scored")),
     )

@@ -167,6 +167,12 @@ class VerifierSpec:
         return bool(self.members) or self.verifier.judges_all
 
     @property
+    def judges_truncated(self) -> bool:
+        """Whether a truncated action may earn a reward: a member judges such actions, or the verifier itself."""
+        members = self.members
+        return any(member.judges_truncated for member in members) if members else self.verifier.judges_all
+
+    @property
     def num_waiting(self) -> int:
         """How many of its scorers, which wait for a server, may be called at once from threads; 0: it does not wait."""
         own = self.options.max_concurrency if self.verifier.waits else 0

@@ -24,7 +24,9 @@ from pivotmine.run.states import demonstrated_turns, state_messages
 from pivotmine.sampling.prefix_tree import sortable, tree_tokens
 from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
 from pivotmine_stages.policy.prompts import Renderer
+from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.budgets import ROW, budget_of, longest_rows, samples_under, stored_rows
 from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
@@ -59,7 +61,7 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, A
     rundir.require_run(run)
     if cost.price_per_hour is not None and cost.tokens_per_second is None:
         raise UserError("--price-per-hour prices GPU-hours: add --tokens-per-second")
-    with open_policy(config.policy) as policy:
+    with open_policy(config.policy, run) as policy:
         if policy.renderer is None:
             raise UserError("--dry-run counts prompt tokens: give the server's tokenizer by --tokenizer")
         eligible = eligible_states(run, config.verifier, config.shard, plan=config.plan, limit=config.limit)
@@ -68,21 +70,26 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, A
         )
         if cost.pilot:
             _sample_pilot(config, run, policy, eligible, wanted, cost.pilot)
-        missing = missing_samples(run, policy.record.policy_id, wanted)
+        stored = samples_under(run, policy.record, policy.record.budget)
+        missing = missing_samples(stored, wanted)
         max_model_len = policy.context_length()
         budget = config.policy.engine.sampling.max_new_tokens
         counts, too_long = _prompt_counts(run, missing, policy.renderer, max_model_len, budget)
     fitting = missing.filter(~pl.col("state_id").is_in(too_long))
     samples = int(fitting["missing"].list.len().sum())
-    tokens = _tokens_per_sample(run, policy.record.policy_id)
-    generated = None if tokens is None else samples * tokens
-    hours = _gpu_hours(cost, generated, counts["distinct_prefix_tokens"])
+    # A sample to continue costs at most what its stored tokens, as many as its budget was, leave of the new one.
+    asked = fitting.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
+    continued = stored.join(asked, on=["state_id", "sample_index"], how="semi")["budget"]
+    rest, tokens = int((budget - continued).sum()), _tokens_per_sample(run, policy.record)
+    generated = None if tokens is None else samples * tokens + rest
+    hours = _gpu_hours(cost, generated, counts["distinct_prefix_tokens"] + int(continued.sum()))
     return {
         "dry_run": True,
         "policy_id": policy.record.policy_id,
         "verifier_id": config.verifier.verifier_id,
         "states": len(fitting),
         "samples": samples,
+        "continued": len(continued),
         "max_model_len": max_model_len,
         "too_long": len(too_long),
         **counts,
@@ -117,7 +124,8 @@ def _sample_pilot(
     path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
     rundir.write_table(path, plan.to_arrow())
     if rollout(replace(config, plan=path), run, policy, eligible)["stored"]["samples"]:
-        score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id), run)
+        budget = policy.record.budget
+        score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id, max_new_tokens=budget), run)
 
 
 def _prompt_counts(
@@ -146,22 +154,24 @@ def _prompt_counts(
     return {**counts, "distinct_prefix_tokens": tree_tokens(longest)}, too_long
 
 
-def _tokens_per_sample(run: Path, policy_id: str) -> float | None:
+def _tokens_per_sample(run: Path, record: PolicyRecord) -> float | None:
     """Mean over the stored samples, each state alike; None where there are none."""
-    parts = sorted((run / "rollouts" / policy_id).glob("part-*.parquet"))
-    states = rundir.scan(run, "rollouts", parts).drop_nulls("num_tokens").group_by("state_id")
+    whole = longest_rows(stored_rows(run, record).select(*ROW, "num_tokens"))
+    states = whole.drop_nulls("num_tokens").group_by("state_id")
     return states.agg(pl.col("num_tokens").mean()).select(pl.col("num_tokens").mean()).collect().item()
 
 
 def _adaptive_share(config: RolloutConfig, run: Path, policy: PolicySession, wanted: pl.DataFrame) -> float | None:
-    """Expected samples of `--adaptive probabilistic`, relative to all; None where nothing is scored."""
-    ids = (policy.record.policy_id, config.verifier.verifier_id)
+    """Expected samples of `--adaptive probabilistic`, relative to all; None where nothing is scored at this budget."""
+    record, ids = policy.record, (policy.record.policy_id, config.verifier.verifier_id)
     path = run / "scores" / ids[0] / ids[1] / "profiles.parquet"
     rows = rundir.scan(run, "profiles", [path] if path.exists() else []).filter(pl.col("num_scored") > 0).collect()
+    if budget_of(rows, record) != record.budget:
+        return None
     profiles = {row["state_id"]: row for row in rows.iter_rows(named=True)}
     if not profiles or wanted.is_empty():
         return None
-    known = covariates(run, demonstrated_turns(run), *ids)
+    known = covariates(run, demonstrated_turns(run), *ids, budget=record.budget)
     states = [
         StateSoFar(rewards=rewards_of(profiles[state]), known=observed(profiles[state], known))
         if state in profiles

@@ -28,10 +28,11 @@ from pivotmine_stages.adaptive.triage import check as check_triage
 from pivotmine_stages.adaptive.triage import triage
 from pivotmine_stages.policy.record import check_seed, is_sampled
 from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.budgets import ROW, longest_rows, stored_rows
 from pivotmine_stages.profiles.covariates import covariates, demonstration_masses
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import observed
-from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of, write_rule
+from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, num_drawn, plans_dir, rewards_of, write_rule
 from pivotmine_stages.rollout.missing import eligible_states, first_states
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.stage import require_samples, rollout
@@ -77,7 +78,7 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
     check(config)
     started = time.monotonic()
     verifier = config.rollout.verifier
-    with open_policy(config.rollout.policy) as policy:
+    with open_policy(config.rollout.policy, run) as policy:
         policy_id = policy.record.policy_id
         if config.options.triage:
             check_triage(policy)
@@ -114,6 +115,7 @@ class _Rounds:
         self.rule, verifier = config.stopping(), config.rollout.verifier
         self.goal = Goal(target_recall=config.options.target_recall, sample_budget=config.options.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
+        self.budget = policy.record.budget
         self.eligible = eligible_states(run, verifier, (0, 1), limit=config.rollout.limit)
         self.states = first_states(self.eligible.states, config.rollout.limit)
         self.folder = plans_dir(run, *self.ids) / f"{self.rule.rule}-{rundir.config_digest(self._identity())}"
@@ -124,7 +126,9 @@ class _Rounds:
         self.sampling_s = 0.0
 
     def _identity(self) -> dict[str, Any]:
-        return {**asdict(self.rule), **asdict(self.goal), "limit": self.config.rollout.limit}
+        identity = {**asdict(self.rule), **asdict(self.goal), "limit": self.config.rollout.limit}
+        # The plans of an older version do not name its budget.
+        return identity if self.budget == self.policy.record.first_budget else {**identity, "budget": self.budget}
 
     def all(self) -> dict[str, dict[str, Any]]:
         write_rule(self.run, *self.ids, self.rule)
@@ -134,6 +138,8 @@ class _Rounds:
         summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
         if summaries is None and is_sampled(self.run, self.ids[0]):
             self._score()
+        if (counts := self._to_continue()) is not None:
+            summaries = self._sample(self._write(counts))
         while (counts := self._next()) is not None:
             summaries = self._sample(self._write(counts))
         # Nothing was to be done: the stages say so themselves.
@@ -181,9 +187,7 @@ class _Rounds:
         scored = self._score()
         drawn = self._profiles()
         planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
-        self.failed = {
-            state for state, n in planned.items() if n > (drawn[state]["num_samples"] if state in drawn else 0)
-        }
+        self.failed = {state for state, n in planned.items() if n > (num_drawn(drawn[state]) if state in drawn else 0)}
         self.planned = planned
         facts = self._facts(plan, rolled)
         if self.report is not None and rolled["sampled"]:
@@ -197,6 +201,7 @@ class _Rounds:
             policy=self.ids[0],
             parser=self.config.parser,
             num_processes=self.config.num_processes,
+            max_new_tokens=self.budget,
         )
         return score(settings, self.run)
 
@@ -216,6 +221,16 @@ class _Rounds:
             **self.plan_facts,
         }
 
+    def _to_continue(self) -> dict[str, int] | None:
+        """The samples that each state has, where some are pending; None: none is, or they were tried already.
+
+        They come first: what is known without them is known of the short samples.
+        """
+        drawn = self._profiles()
+        counts = {state: drawn[state]["num_samples"] if state in drawn else 0 for state in self.states["state_id"]}
+        pending = {state for state, count in counts.items() if count and drawn[state]["num_pending"]}
+        return counts if pending - self.failed else None
+
     def _next(self) -> dict[str, int] | None:
         """Samples that each state shall have; None where every state has them."""
         state_ids = [state for state in self.states["state_id"] if state not in self.failed]
@@ -234,8 +249,8 @@ class _Rounds:
         return probabilistic_plan(states, self.rule, self.goal)
 
     def _so_far(self, state_ids: list[str]) -> list[StateSoFar]:
-        profiles, masses = self._profiles(), demonstration_masses(self.run, *self.ids)
-        known = covariates(self.run, self.states, *self.ids)
+        profiles, masses = self._profiles(), demonstration_masses(self.run, *self.ids, budget=self.budget)
+        known = covariates(self.run, self.states, *self.ids, budget=self.budget)
         tokens, mean_tokens = self._tokens()
         return [
             StateSoFar(
@@ -249,7 +264,7 @@ class _Rounds:
 
     def _above(self) -> list[str]:
         """States that triage alone decides: never pivots, whatever they are sampled."""
-        masses = demonstration_masses(self.run, *self.ids)
+        masses = demonstration_masses(self.run, *self.ids, budget=self.budget)
         return [state for state in self.states["state_id"] if masses.get(state, 0.0) >= self.rule.max_mean]
 
     def _profiles(self) -> dict[str, dict[str, Any]]:
@@ -259,8 +274,8 @@ class _Rounds:
 
     def _tokens(self) -> tuple[dict[str, tuple[int, int]], float]:
         """By state_id its samples whose tokens are known and their sum; and the mean over all."""
-        parts = sorted((self.run / "rollouts" / self.ids[0]).glob("part-*.parquet"))
-        rows = rundir.scan(self.run, "rollouts", parts).drop_nulls("num_tokens").group_by("state_id")
+        whole = longest_rows(stored_rows(self.run, self.policy.record).select(*ROW, "num_tokens"))
+        rows = whole.drop_nulls("num_tokens").group_by("state_id")
         sums = rows.agg(pl.len(), pl.col("num_tokens").cast(pl.Int64).sum()).collect()
         found = {state: (n, total) for state, n, total in sums.iter_rows()}
         samples = sum(n for n, _ in found.values())

@@ -126,7 +126,7 @@ class _Work:
 
     def _sequence(self, state: StateMessages) -> tuple[list[int], int] | str:
         """(prompt and demonstration as tokens, where the demonstration starts), or why there is no such thing."""
-        tokenizer, sampling = self.renderer.tokenizer, self.policy.options.sampling
+        tokenizer = self.renderer.tokenizer
         message = {key: value for key, value in state.message.items() if key not in _REASONING}
         try:
             prompt = self.renderer.render(state.messages, state.tools)
@@ -140,7 +140,8 @@ class _Work:
             return "not_appended"
         end = token_ids.index(tokenizer.eos_token_id, start) + 1
         limit = self.engine.max_model_len
-        if end - start > sampling.max_new_tokens or (limit is not None and end >= limit):
+        # Not where it exceeds the token budget: the row serves larger ones too (`demonstration_masses`).
+        if limit is not None and end >= limit:
             return "too_long"
         text = tokenizer.decode(
             token_ids[start : end - 1], skip_special_tokens=False, clean_up_tokenization_spaces=False

@@ -37,12 +37,16 @@ def agreements(run: Path, policy_id: str, num_examples: int) -> list[dict[str, A
 
 
 def _scores(run: Path, policy_id: str) -> pl.LazyFrame:
-    return rundir.scan(run, "scores", sorted((run / "scores" / policy_id).glob("*/part-*.parquet")))
+    """Of each sample the row with the largest token budget."""
+    rows = rundir.scan(run, "scores", sorted((run / "scores" / policy_id).glob("*/part-*.parquet")))
+    longest = rows.sort("budget", nulls_last=False, maintain_order=True)
+    return longest.unique(["verifier_id", "state_id", "sample_index"], keep="last", maintain_order=True)
 
 
 def _agreement(scores: pl.LazyFrame, one: str, other: str, num_examples: int) -> dict[str, Any]:
     left, right = (scores.filter(pl.col("verifier_id") == verifier_id) for verifier_id in (one, other))
-    both = left.join(right, on=["state_id", "sample_index"], suffix="_other").collect()
+    on = ["state_id", "sample_index", "budget"]
+    both = left.join(right, on=on, suffix="_other", nulls_equal=True).collect()
     known = both.drop_nulls(["reward", "reward_other"])
     gap = (pl.col("reward") - pl.col("reward_other")).alias("gap")
     apart = known.with_columns(gap).filter(pl.col("gap").abs() > SAME_REWARD)

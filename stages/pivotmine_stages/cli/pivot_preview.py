@@ -10,8 +10,8 @@ import polars as pl
 
 from pivotmine.actions import Action, action_from_json
 from pivotmine.messages import text_of
-from pivotmine.run import rundir
 from pivotmine_stages.cli.reports import inert
+from pivotmine_stages.profiles.budgets import scores_of_states
 
 WIDTH = 84
 LABEL = 28
@@ -49,14 +49,13 @@ def _demonstrated(pivot: dict[str, Any]) -> list[Action]:
 
 def _samples(run: Path, pivot: dict[str, Any]) -> list[str]:
     """Equal samples are one line, the best and most frequent first."""
-    folder = run / "scores" / pivot["policy_id"] / pivot["scores_verifier_id"]
-    scores = rundir.scan(run, "scores", sorted(folder.glob("part-*.parquet")))
+    budget = json.loads(pivot["sampling"]).get("max_new_tokens")
+    ids = (pivot["policy_id"], pivot["scores_verifier_id"])
+    scores = scores_of_states(run, *ids, budget, pl.Series([pivot["state_id"]]))
     grouped = (
-        scores.filter(pl.col("state_id") == pivot["state_id"])
-        .group_by("reward", "outcome", "action")
+        scores.group_by("reward", "outcome", "action")
         .len()
         .sort(["reward", "len", "action"], descending=[True, True, False], nulls_last=True)
-        .collect()
     )
     lines = [
         _line(f"{row['len']} x {_reward(row['reward'])} {row['outcome']}", _said(action_from_json(row["action"])))

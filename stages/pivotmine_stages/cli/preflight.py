@@ -68,5 +68,5 @@ def _check_adaptive(
 def _check_name(run: Path, rolled: RolloutConfig, scored: ScoreConfig, chosen: SelectConfig) -> None:
     """A name that other settings, verifiers or policies have taken; weights are hashed only if the name is taken."""
     if (run / "pivots" / chosen.name).exists():
-        with open_policy(rolled.policy) as policy:
+        with open_policy(rolled.policy, run) as policy:
             check_name(chosen, run, policy.record.policy_id, scored.verifier.verifier_id)

@@ -101,6 +101,8 @@ def rollout_report(s: Mapping[str, Any]) -> str:
         return _dry_run_report(s)
     done, speed = s["sampled"], s["sampling_s"] or None
     sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
+    if done.get("continued"):
+        sampled += f", {done['continued']:,} truncated ones continued"
     if speed and done:
         rates = f"{done['states'] / speed:,.1f} states/s, {done['tokens'] / speed:,.0f} tokens/s"
         sampled += f": {done['tokens']:,} tokens, {rates}"
@@ -120,7 +122,8 @@ def _dry_run_report(s: Mapping[str, Any]) -> str:
     tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
     separate = prompts * s["samples"] // max(s["states"], 1)
     lines = [
-        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw",
+        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw"
+        + (f", {s['continued']:,} truncated ones to continue" if s["continued"] else ""),
         f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
         f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
         f"{s['too_long']:,} states left out: their prompt and --max-new-tokens exceed {s['max_model_len']:,} tokens"
@@ -147,6 +150,7 @@ def score_report(s: Mapping[str, Any]) -> str:
     classes, mean = s["classes"], s["mean"]
     lines = [
         f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
+        _pending(s) if s.get("pending") else "",
         f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
         *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.get("domains", {}).items()),
         *_unproven(s),
@@ -160,6 +164,11 @@ def score_report(s: Mapping[str, Any]) -> str:
         f"{s['seconds']} s",
     ]
     return _block("score", lines)
+
+
+def _pending(s: Mapping[str, Any]) -> str:
+    budget = f"--max-new-tokens {s['max_new_tokens']}"
+    return f"{s['pending']:,} truncated samples wait for their end: `pivotmine rollout` with {budget} continues them"
 
 
 def _unproven(s: Mapping[str, Any]) -> list[str]:

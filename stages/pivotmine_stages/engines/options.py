@@ -201,7 +201,7 @@ def smaller(a: int | None, b: int | None) -> int | None:
 
 
 def sample_from_tokens(
-    tokenizer: Any, sample_index: int, token_ids: list[int], logprobs: list[float], finish_reason: str
+    tokenizer: Any, sample_index: int, token_ids: list[int], logprobs: list[float] | None, finish_reason: str
 ) -> Sample:
     """A sample decoded here, special tokens kept and the end-of-turn token left off."""
     said = token_ids[:-1] if finish_reason == "stop" else token_ids

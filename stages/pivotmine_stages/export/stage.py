@@ -28,6 +28,7 @@ from pivotmine_stages.export.nemo_gym import nemo_gym_row
 from pivotmine_stages.export.options import ExportConfig
 from pivotmine_stages.export.verifiers.package import ROWS, package_files, package_name
 from pivotmine_stages.export.verl.rows import AGENT_LOOPS, VERL, verl_readme, verl_row
+from pivotmine_stages.profiles.budgets import scores_of_states
 from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
 
 
@@ -106,15 +107,17 @@ def _sources(run: Path, pivots: list[dict[str, Any]]) -> dict[str, dict[str, Any
 
 def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[float]]:
     """The rewards of each row's state by (policy, verifier, state), in the order of the samples."""
-    wanted = pl.DataFrame(
-        [(p["policy_id"], p["verifier_id"], p["state_id"]) for p in pivots],
-        schema=dict.fromkeys(("policy_id", "verifier_id", "state_id"), pl.String),
-        orient="row",
-    )
-    scores = rundir.scan(run, "scores").join(wanted.lazy().unique(), on=wanted.columns, how="semi")
-    grouped = scores.drop_nulls("reward").sort("sample_index").group_by(wanted.columns, maintain_order=True)
-    found = grouped.agg("reward").collect()
-    return {(policy_id, verifier_id, state_id): rewards for policy_id, verifier_id, state_id, rewards in found.rows()}
+    states: dict[tuple[str, str, int | None], list[str]] = {}
+    for pivot in pivots:
+        if pivot["verifier_id"] is not None:
+            budget = strict_json.loads(pivot["sampling"]).get("max_new_tokens")
+            states.setdefault((pivot["policy_id"], pivot["verifier_id"], budget), []).append(pivot["state_id"])
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for (policy_id, verifier_id, budget), state_ids in states.items():
+        scores = scores_of_states(run, policy_id, verifier_id, budget, pl.Series(state_ids))
+        for state_id, reward in scores.drop_nulls("reward").select("state_id", "reward").iter_rows():
+            found.setdefault((policy_id, verifier_id, state_id), []).append(reward)
+    return found
 
 
 def _write_verl(config: ExportConfig, run: Path, folder: Path, split: str) -> int:

@@ -55,7 +55,7 @@ def differences(theirs: Settings, ours: Settings) -> list[str]:
 def telling_apart(known: Mapping[str, Settings]) -> str:
     """`a (temperature 1.0), b (temperature 0.5)`: of each only the settings in which they differ."""
     flat = {
-        name: {**_settings(one), **{label: one.get(place) for label, place in _FILES.values()}}
+        name: {**_settings(one), **_budget(one), **{label: one.get(place) for label, place in _FILES.values()}}
         for name, one in known.items()
     }
     keys = dict.fromkeys(key for one in flat.values() for key in one)
@@ -64,6 +64,11 @@ def telling_apart(known: Mapping[str, Settings]) -> str:
         f"{name} ({', '.join(f'{key} {_word(one.get(key, _MISSING))}' for key in apart) or 'the same settings'})"
         for name, one in flat.items()
     )
+
+
+def _budget(record: Settings) -> dict[str, str]:
+    """The token budget, which is no part of a policy: only an older version made one of each budget."""
+    return {"max_new_tokens": _word(record["budget"])} if record.get("budget") is not None else {}
 
 
 def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str]]) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ class PolicyRecord:
     """Path or hub id; None: a chat server renders."""
     template_options: dict[str, Any]
     sampling: dict[str, Any]
+    """Sampling parameters, less the token budget."""
     weights_hash: str | None
     """Weights and adapter; None: behind a server."""
     tokenizer_hash: str | None
@@ -46,6 +47,11 @@ class PolicyRecord:
     """How its text becomes actions; no part of the id, since it is applied when scoring."""
     seed: int
     """Of the first sampling; no part of the id, but one policy is sampled with one seed."""
+    budget: int | None = None
+    """Token budget that was asked for last, by `rollout` or `score`: profiles are of it. None: recorded elsewhere."""
+    first_budget: int | None = None
+    """Budget of the rows that name none: that of an older version, which made it a part of the id. None: there is no
+    such row, or nobody knows it."""
 
 
 def describe_policy(
@@ -55,8 +61,12 @@ def describe_policy(
     *,
     parser: str,
     policy_name: str | None,
+    run: Path | None = None,
 ) -> PolicyRecord:
-    """Hash everything that decides what is sampled; UserError where a server's policy has no name."""
+    """Hash everything that decides what is sampled; UserError where a server's policy has no name.
+
+    run: where an older version may have sampled the policy under an id of its own, which then stays.
+    """
     require_name(engine, policy_name)
     is_remote = engine_spec(engine).is_remote
     identity: dict[str, Any] = {
@@ -68,18 +78,37 @@ def describe_policy(
         "template_options": dict(options.template_options),
         "sampling": {**asdict(options.sampling), **({"api": options.api} if is_remote else {})},
     }
+    budget = identity["sampling"].pop("max_new_tokens")
     name = policy_name or Path(options.model).name
+    older = None if run is None else _older_budget(run, name, identity, budget)
     tokenizer = renderer.tokenizer.name_or_path if renderer else None
     return PolicyRecord(
         **{key: value for key, value in identity.items() if key != "name"},
         name=name,
-        policy_id=policy.policy_id(name, identity),
+        policy_id=policy.policy_id(name, identity) if older is None else _older_id(name, identity, older),
         model=options.model,
         adapter=options.adapter,
         tokenizer=str(Path(tokenizer).resolve()) if tokenizer and Path(tokenizer).exists() else tokenizer,
         parser=parser,
         seed=options.seed,
+        budget=budget,
+        first_budget=older,
     )
+
+
+def _older_id(name: str, identity: Mapping[str, Any], budget: int) -> str:
+    """The policy's id as it was while the token budget was a part of it."""
+    return policy.policy_id(name, {**identity, "sampling": {**identity["sampling"], "max_new_tokens": budget}})
+
+
+def _older_budget(run: Path, name: str, identity: Mapping[str, Any], budget: int) -> int | None:
+    """The budget with which an older version sampled this policy: that of now, else the largest; None: it did not.
+
+    That of now is looked for without a record too, which may have been deleted.
+    """
+    known = sorted({one.first_budget for one in known_policies(run).values() if one.first_budget}, reverse=True)
+    older = (found for found in (budget, *known) if (run / "rollouts" / _older_id(name, identity, found)).is_dir())
+    return next(older, None)
 
 
 def require_readable(flag: str, name: str | None) -> None:
@@ -127,10 +156,17 @@ def check_seed(run: Path, record: PolicyRecord) -> None:
 
 
 def remember_policy(run: Path, record: PolicyRecord) -> None:
-    """Write the record before the policy's first samples; a policy without samples has no record."""
+    """Write the record before the policy's first samples, and again with each new budget.
+
+    A policy without samples has no record.
+    """
     path = _path(run, record.policy_id)
-    if not path.exists():
-        rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+    if path.exists():
+        stored = load_policy(run, record.policy_id)
+        if stored.budget == record.budget:
+            return
+        record = replace(stored, budget=record.budget)
+    rundir.write_text(path, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def is_sampled(run: Path, policy_id: str) -> bool:
@@ -147,6 +183,9 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     required = {field.name for field in fields(PolicyRecord) if field.default is MISSING}
     if not required <= found.keys() <= {field.name for field in fields(PolicyRecord)}:
         raise UserError(f"{path} is not a policy record: {remedy}")
+    if isinstance(found["sampling"], dict) and "max_new_tokens" in found["sampling"]:  # an older version's
+        found["first_budget"] = found["sampling"].pop("max_new_tokens")
+        found["budget"] = found.get("budget") or found["first_budget"]
     return PolicyRecord(**found)
 
 
@@ -155,6 +194,17 @@ def choose_policy(run: Path, name: str | None) -> PolicyRecord:
     known = known_policies(run)
     where = f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first"
     return known[choose("policy", {key: asdict(record) for key, record in known.items()}, name, where)]
+
+
+def with_budget(record: PolicyRecord, budget: int | None) -> PolicyRecord:
+    """The policy with another token budget for its profiles, or as it is; UserError where nobody knows its budgets."""
+    if budget is None:
+        return record
+    if record.budget is None:
+        raise UserError(
+            f"--max-new-tokens {budget}: nobody knows the budgets of {record.policy_id}, recorded elsewhere"
+        )
+    return replace(record, budget=budget)
 
 
 def known_policies(run: Path) -> dict[str, PolicyRecord]:

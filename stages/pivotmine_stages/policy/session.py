@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pivotmine.actions import PARSERS, detect_parser, require_parser
 from pivotmine.errors import UserError
@@ -69,8 +70,11 @@ def check_policy(config: PolicyConfig) -> str:
 
 
 @contextmanager
-def open_policy(config: PolicyConfig) -> Generator[PolicySession]:
-    """Check and describe the policy; its engine is closed at the end. UserError for what is missing or wrong."""
+def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[PolicySession]:
+    """Check and describe the policy; its engine is closed at the end. UserError for what is missing or wrong.
+
+    run: where it is looked for under the id that an older version gave it.
+    """
     engine = check_policy(config)
     spec = engine_spec(engine)
     for name, value in spec.environment.items():
@@ -82,6 +86,7 @@ def open_policy(config: PolicyConfig) -> Generator[PolicySession]:
         renderer,
         parser=_parser(config, renderer),
         policy_name=config.policy_name,
+        run=run,
     )
     policy = PolicySession(engine_name=engine, options=config.engine, renderer=renderer, record=record)
     try:

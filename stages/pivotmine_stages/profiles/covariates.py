@@ -21,9 +21,14 @@ _LEAST_MASS = 1e-6
 """Demonstrations less likely are alike: one of very many ways, or unlikely altogether."""
 
 
-def covariates(run: Path, turns: pl.DataFrame, policy_id: str, verifier_id: str) -> dict[str, Observed]:
-    """By state_id, with no rewards yet; `turns` are the demonstrated ones, the first of a state counts."""
-    masses = demonstration_masses(run, policy_id, verifier_id)
+def covariates(
+    run: Path, turns: pl.DataFrame, policy_id: str, verifier_id: str, *, budget: int | None = None
+) -> dict[str, Observed]:
+    """By state_id, with no rewards yet; `turns` are the demonstrated ones, the first of a state counts.
+
+    budget: the token budget of a sample.
+    """
+    masses = demonstration_masses(run, policy_id, verifier_id, budget=budget)
     columns = ("state_id", "domain", "kind", "demonstration", "turn_index")
     first = turns.unique("state_id", keep="first", maintain_order=True).select(columns)
     return {row["state_id"]: _covariates(row, masses.get(row["state_id"])) for row in first.iter_rows(named=True)}
@@ -43,11 +48,14 @@ def _tool(turn: dict[str, Any]) -> str:
     return str(calls[0].get("name")) if calls else str(turn["kind"])
 
 
-def demonstration_masses(run: Path, policy_id: str, verifier_id: str) -> dict[str, float]:
+def demonstration_masses(run: Path, policy_id: str, verifier_id: str, *, budget: int | None = None) -> dict[str, float]:
     """By state_id, the probability that the policy takes the demonstration: a bound on its mean reward from below.
 
-    States without triage, and those where it was refused, are absent.
+    States without triage are absent, those where it was refused, and those whose demonstration has more tokens than a
+    sample may have (`budget`).
     """
     parts = require_sound(run, "triage", run / "triage" / policy_id / verifier_id)
     rows = rundir.scan(run, "triage", parts).filter(pl.col("logprob").is_not_null() & pl.col("refusal").is_null())
+    if budget is not None:
+        rows = rows.filter(pl.col("num_tokens") <= budget)
     return dict(rows.select("state_id", pl.col("logprob").exp().clip(0, 1)).collect().iter_rows())

@@ -25,13 +25,14 @@ def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> p
         return profiles
     policy_id, verifier_id = profiles.row(0, named=True)["policy_id"], profiles.row(0, named=True)["verifier_id"]
     rule = read_rule(run, policy_id, verifier_id)
-    known = covariates(run, turns, policy_id, verifier_id)
+    budget = next(iter(profiles["budget"].drop_nulls()), None)
+    known = covariates(run, turns, policy_id, verifier_id, budget=budget)
     states = [
         observed(row, known) if row["num_scored"] else None
         for row in profiles.select("state_id", "num_scored", "mean").iter_rows(named=True)
     ]
     prior = fit_prior([state for state in states if state is not None])
-    drawn = profiles["num_samples"]
+    drawn = profiles["num_samples"] - profiles["num_pending"]
     rows = [_columns(state, prior, rule, n) for state, n in zip(states, drawn, strict=True)]
     types = pl.DataFrame(PROFILES.empty_table()).schema
     filled = pl.DataFrame(rows, {name: types[name] for name in POSTERIOR_COLUMNS}, orient="row")

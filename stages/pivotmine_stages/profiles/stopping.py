@@ -51,7 +51,7 @@ class Rewards(NamedTuple):
     """What is known of a state: the sums of its profile."""
 
     num_samples: int = 0
-    """Drawn, scored or not."""
+    """Drawn, scored or not; a pending one is not drawn to its end, and counts as one still to be drawn."""
     num_scored: int = 0
     total: float = 0.0
     low: float = 1.0
@@ -134,12 +134,16 @@ def write_rule(run: Path, policy_id: str, verifier_id: str, rule: StoppingRule) 
 
 def rewards_of(profile: dict[str, Any]) -> Rewards:
     """The sums of a row of `profiles`."""
-    undecided = profile.get("num_undecided", 0)
+    undecided, drawn = profile.get("num_undecided", 0), num_drawn(profile)
     if not profile["num_scored"]:
-        return Rewards(num_samples=profile["num_samples"], num_undecided=undecided)
+        return Rewards(num_samples=drawn, num_undecided=undecided)
     total = round(profile["mean"] * profile["num_scored"], 9)
-    low, high = profile["min_reward"], profile["max_reward"]
-    return Rewards(profile["num_samples"], profile["num_scored"], total, low, high, undecided)
+    return Rewards(drawn, profile["num_scored"], total, profile["min_reward"], profile["max_reward"], undecided)
+
+
+def num_drawn(profile: dict[str, Any]) -> int:
+    """Samples of a row of `profiles` that are drawn to their end, or to the budget's."""
+    return profile["num_samples"] - (profile.get("num_pending") or 0)
 
 
 def finished(profiles: pl.DataFrame) -> pl.DataFrame:

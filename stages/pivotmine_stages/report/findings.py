@@ -112,7 +112,7 @@ def next_steps(
         why = "The policy cannot know tools that it is not offered."
         steps.append({"why": why, "command": "pivotmine extract SOURCE --run NEW_RUN --tools tools.json"})
     if truncated >= 0.02 and (budget := settings.get("max_new_tokens")):
-        why = f"{truncated:.0%} of the samples hit the budget of {budget} tokens."
+        why = f"{truncated:.0%} of the samples hit the budget of {budget} tokens; a larger one continues them."
         steps.append({"why": why, "command": f"pivotmine rollout {at} --model MODEL --max-new-tokens {2 * budget}"})
     if audit is None:
         why = "Find out what the verifier pays before a policy does."
@@ -164,7 +164,7 @@ _UNANIMOUS = """
 _DISAGREEING = """
     select a.state_id, count(*) || ' samples judged otherwise by ' || any_value(b.verifier_id)
     from samples a join scores b using (policy_id, state_id, sample_index)
-    where b.verifier_id <> a.verifier_id and abs(a.reward - b.reward) > 0.5
+    where b.verifier_id <> a.verifier_id and a.budget is not distinct from b.budget and abs(a.reward - b.reward) > 0.5
     group by a.state_id order by count(*) desc, a.state_id limit {limit}
 """
 _UNLIKELY = """

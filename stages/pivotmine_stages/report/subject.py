@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import polars as pl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.parts import require_sound
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
+from pivotmine_stages.profiles.budgets import LONGER, ROW, TOLD, budget_of, samples_under
 
 DEPTHS = (0, 1, 2, 4, 8, 16, 32)
 """Lower bounds of the groups of turns by their place in the trajectory."""
@@ -70,7 +72,14 @@ def policy_settings(record: PolicyRecord) -> dict[str, Any]:
     """What makes a policy, without the ids and paths that only a program reads."""
     named = {"policy": record.name, "engine": record.engine, "model": Path(record.model).name}
     others = {"adapter": record.adapter and Path(record.adapter).name, "template": record.template_hash}
-    return {**named, **record.sampling, **others, "weights": record.weights_hash, **record.template_options}
+    return {
+        **named,
+        **record.sampling,
+        "max_new_tokens": record.budget,
+        **others,
+        "weights": record.weights_hash,
+        **record.template_options,
+    }
 
 
 def told_apart(run: Path, among: Sequence[Subject]) -> list[str]:
@@ -106,6 +115,13 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     for table in ("scores", "profiles"):
         require_sound(run, table, run / "scores" / subject.policy_id / subject.verifier_id)
     connection = sql.connect(run)
+    record = load_policy(run, subject.policy_id)
+    path = run / "scores" / subject.policy_id / subject.verifier_id / "profiles.parquet"
+    profiles = rundir.scan(run, "profiles", [path]).select("budget").collect()
+    samples = samples_under(run, record, budget_of(profiles, record))
+    counted = samples.filter(pl.col("status").is_in([TOLD, LONGER]))
+    told = counted.select(*ROW, is_longer=pl.col("status") == LONGER, first_budget=pl.lit(record.first_budget or 0))
+    connection.register("counted", told.to_arrow())
     literals = {name: _literal(value) for name, value in subject._asdict().items()}
     for statement in _VIEWS:
         connection.execute(statement.format(**literals))
@@ -126,7 +142,13 @@ def _bucket(column: str, bounds: Sequence[int]) -> str:
 _VIEWS = (
     """
     create temp view samples as
-    select * from scores where policy_id = {policy_id} and verifier_id = {verifier_id}
+    select s.* replace (
+        if(is_longer, 0.0, reward) as reward, if(is_longer, 'truncated', outcome) as outcome,
+        if(is_longer, null, detail) as detail
+    )
+    from scores s join counted c
+        on s.state_id = c.state_id and s.sample_index = c.sample_index and coalesce(s.budget, first_budget) = c.budget
+    where policy_id = {policy_id} and verifier_id = {verifier_id}
     """,
     """
     create temp view told as

@@ -10,9 +10,9 @@ import polars as pl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
-from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
+from pivotmine_stages.profiles.budgets import PENDING, REPLACED
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
 from pivotmine_stages.rollout.options import MAX_SAMPLES
 
@@ -122,16 +122,26 @@ def _read_plan(path: Path) -> pl.DataFrame:
     return plan
 
 
-def missing_samples(run: Path, policy_id: str, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The wanted states with `missing`, the sample indices that no part holds; states that lack none are left out."""
-    parts = require_sound(run, "rollouts", run / "rollouts" / policy_id, may_lack=True)
-    done = rundir.scan(run, "rollouts", parts).group_by("state_id").agg(pl.col("sample_index").alias("done")).collect()
-    return (
-        wanted.join(done, on="state_id", how="left", maintain_order="left")
-        .with_columns(missing=pl.int_ranges(0, pl.col("num_samples"), dtype=pl.Int32))
-        .with_columns(missing=pl.col("missing").list.set_difference(pl.col("done").fill_null([])).list.sort())
-        .filter(pl.col("missing").list.len() > 0)
-    )
+def missing_samples(samples: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
+    """The wanted states that lack something, with the sample indices `missing` (to be drawn) and `pending`.
+
+    All pending samples of a state are to be continued. States that lack nothing are left out. samples: those of
+    `samples_under`; an index that was replaced is not used again.
+    """
+    status, index = pl.col("status"), pl.col("sample_index")
+    lists = {
+        "done": index.filter(status != REPLACED),
+        "replaced": index.filter(status == REPLACED),
+        "pending": index.filter(status == PENDING).sort(),
+    }
+    known = samples.group_by("state_id").agg(**lists)
+    stored = wanted.join(known, on="state_id", how="left", maintain_order="left")
+    stored = stored.with_columns(pl.col(name).fill_null([]) for name in lists)
+    usable = pl.int_ranges(0, pl.col("num_samples") + pl.col("replaced").list.len(), dtype=pl.Int32)
+    usable = usable.list.set_difference("replaced").list.sort().list.head("num_samples")
+    found = stored.with_columns(missing=usable.list.set_difference("done").list.sort())
+    is_pending = (pl.col("pending").list.len() > 0) & (pl.col("num_samples") > 0)
+    return found.filter((pl.col("missing").list.len() > 0) | is_pending).drop("done", "replaced")
 
 
 def in_prefix_order(run: Path, states: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """rollout: demonstrated states -> sampled actions.
 
 States whose demonstrations fail the configured verifier are not sampled. What is sampled already is never sampled
-again: a row is named by (state, sample), and a part file is whole or absent.
+again: a row is named by (state, sample, token budget), and a part file is whole or absent. With a larger budget, the
+samples that a smaller one cut are continued (`unfinished`); with a smaller one, nothing is sampled.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -31,16 +32,29 @@ from pivotmine_stages.policy.differences import announce
 from pivotmine_stages.policy.prompts import Prompt, Renderer
 from pivotmine_stages.policy.record import PolicyRecord, check_seed, is_sampled, known_policies, remember_policy
 from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.budgets import LONGER, ROW, samples_under, stored_rows
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
+from pivotmine_stages.rollout.unfinished import Row, continuing, joined, shortened, stored_samples
 from pivotmine_stages.termination import finishing
 
 log = logging.getLogger("pivotmine")
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
+STATES_PER_READ = 8192
+"""States whose stored tokens are read at a time, where samples are continued."""
 _OF_SAMPLE = [field.name for field in fields(Sample)]
+
+
+class _Asked(NamedTuple):
+    """What a request in flight was made from."""
+
+    turn: dict[str, Any]
+    prompt: Prompt | None
+    cut: Mapping[int, Row]
+    """By sample index the stored rows that it continues; empty: it draws from the prompt."""
 
 
 class _Work:
@@ -49,12 +63,17 @@ class _Work:
     def __init__(self, run: Path, config: RolloutConfig, record: PolicyRecord, rejects: list[dict[str, Any]]) -> None:
         self.run, self.folder = run, run / "rollouts" / record.policy_id
         self.config, self.record, self.rejects = config, record, rejects
-        self.in_flight: dict[str, tuple[dict[str, Any], Prompt | None]] = {}
+        self.in_flight: dict[tuple[str, tuple[int, ...]], _Asked] = {}
+        self.tokenizer: Any = None
+        """Of the prompts; None where a chat server renders, whose samples are never continued."""
+        self.num_open: Counter[str] = Counter()
+        """Requests of each state that are not answered."""
         self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
         self.manifest = PartsManifest(run, self.folder, "{}of{}".format(*config.shard))
         for path in self.manifest.forget_lost():
             log.warning("%s is missing: its samples are drawn again", path)
         self.counts: Counter[str] = Counter()
+        self.sampled_states: set[str] = set()
         # Not their number: one that could not be written leaves a gap.
         # Nor those alone that are here: the scores of one that was deleted would pass for the next one's.
         names = f"part-{config.shard[0]}of{config.shard[1]}-*.parquet"
@@ -84,7 +103,7 @@ def rollout(
     i, n = config.shard
     assert 0 <= i < n, config.shard
     with (
-        nullcontext(policy) if policy is not None else open_policy(config.policy) as opened,
+        nullcontext(policy) if policy is not None else open_policy(config.policy, run) as opened,
         rundir.stage_lock(run, f"rollout-{opened.record.policy_id}-{i}of{n}"),
     ):
         check_seed(run, opened.record)
@@ -99,14 +118,18 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
     wanted = wanted_samples(
         states, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard
     )
-    missing = missing_samples(run, record.policy_id, wanted)
-    if any((run / "rollouts" / record.policy_id).glob("part-*.parquet")):
-        remember_policy(run, record)  # its record may have been deleted
+    samples = samples_under(run, record, record.budget)
+    missing = missing_samples(samples, wanted)
+    if not samples.is_empty():
+        remember_policy(run, record)  # its record may have been deleted, or be of another budget
     work = _Work(run, config, record, list(rejects))
+    work.tokenizer = policy.renderer and policy.renderer.tokenizer
+    if config.verifier.judges_truncated:
+        _shorten(work, samples.join(wanted, on="state_id", how="semi"))
     sampling_s = 0.0
     if not missing.is_empty():
         _announce(run, record)
-        engine = policy.engine(_stored(run, record)["samples"])
+        engine = policy.engine(stored_rows(run, record).select(pl.len()).collect().item())
         require_room(config.policy.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
         requests = _requests(run, in_prefix_order(run, missing), policy.renderer, engine.max_model_len, work)
@@ -114,6 +137,17 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
             _collect(engine.sample(requests), work, shown)
         sampling_s = time.monotonic() - opened
     return _finish(run, work, wanted, sampling_s, time.monotonic() - started)
+
+
+def _shorten(work: _Work, samples: pl.DataFrame) -> None:
+    """Write the samples that are longer than the budget as it cuts them: the verifier judges them too."""
+    budget = work.config.policy.engine.sampling.max_new_tokens
+    longer = samples.filter(pl.col("status") == LONGER).select("state_id", "sample_index")
+    for some in longer.iter_slices(SAMPLES_PER_PART):
+        rows = [row for of_state in stored_samples(work.run, work.record, some).values() for row in of_state]
+        # What a chat server parsed has no shorter form.
+        if cut := [shortened(work.tokenizer, row, budget) for row in rows if row["message"] is None]:
+            work.write(cut)
 
 
 def _announce(run: Path, record: PolicyRecord) -> None:
@@ -141,12 +175,13 @@ def require_samples(summary: dict[str, Any]) -> None:
 
 
 def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
-    """What all starts together have sampled of the policy; each prompt counts once."""
-    parts = sorted((run / "rollouts" / record.policy_id).glob("*.parquet"))
+    """What all starts together have stored of the policy: a sample's longest row counts, and each prompt once."""
+    rows = stored_rows(run, record).select(*ROW, "num_tokens", "num_prompt_tokens")
     states = (
-        rundir.scan(run, "rollouts", parts)
+        rows.group_by("state_id", "sample_index")
+        .agg(pl.col("num_tokens").max(), pl.col("num_prompt_tokens").first())
         .group_by("state_id")
-        .agg(pl.len(), pl.col("num_tokens").sum(), pl.col("num_prompt_tokens").first())
+        .agg(pl.len(), pl.sum("num_tokens"), pl.col("num_prompt_tokens").first())
     )
     sums = states.select(pl.col("len", "num_tokens", "num_prompt_tokens").cast(pl.Int64).sum()).collect().row(0)
     return dict(zip(("samples", "tokens", "prompt_tokens"), sums, strict=True))
@@ -156,25 +191,43 @@ def _requests(
     run: Path, missing: pl.DataFrame, renderer: Renderer | None, max_model_len: int | None, work: _Work
 ) -> Iterator[Request]:
     budget = work.config.policy.engine.sampling.max_new_tokens
-    for state in state_messages(run, missing):
-        prompt = None
-        if renderer is not None:
-            prompt = _render(renderer, state, work)
-            if prompt is None:
-                continue
-            if max_model_len is not None and len(prompt.token_ids) + budget > max_model_len:
-                detail = f"{len(prompt.token_ids)} prompt tokens and {budget} new ones exceed {max_model_len}"
-                work.reject("prompt_too_long", state.turn, detail)
-                continue
-        work.in_flight[state.turn["state_id"]] = state.turn, prompt
-        yield Request(
-            state_id=state.turn["state_id"],
-            prompt_ids=prompt.token_ids if prompt else [],
-            sample_indices=tuple(state.turn["missing"]),
-            trajectory_id=state.turn["trajectory_id"],
-            messages=state.messages,
-            tools=state.tools,
-        )
+    for some in missing.iter_slices(STATES_PER_READ):
+        asked = some.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
+        cut = stored_samples(run, work.record, asked)
+        for state in state_messages(run, some):
+            prompt = None
+            if renderer is not None:
+                prompt = _render(renderer, state, work)
+                if prompt is None:
+                    continue
+                if max_model_len is not None and len(prompt.token_ids) + budget > max_model_len:
+                    detail = f"{len(prompt.token_ids)} prompt tokens and {budget} new ones exceed {max_model_len}"
+                    work.reject("prompt_too_long", state.turn, detail)
+                    continue
+            asks = _asks(state, prompt, cut.get(state.turn["state_id"], []), work)
+            work.num_open[state.turn["state_id"]] = len(asks)
+            for request, rows in asks:
+                work.in_flight[request.key] = _Asked(state.turn, prompt, rows)
+                yield request
+
+
+def _asks(
+    state: StateMessages, prompt: Prompt | None, cut: list[dict[str, Any]], work: _Work
+) -> list[tuple[Request, dict[int, Row]]]:
+    """A state's requests: one for the samples that are drawn from the prompt, then those that continue others."""
+    fresh = Request(
+        state_id=state.turn["state_id"],
+        prompt_ids=prompt.token_ids if prompt else [],
+        sample_indices=tuple(state.turn["missing"]),
+        trajectory_id=state.turn["trajectory_id"],
+        messages=state.messages,
+        tools=state.tools,
+    )
+    asks: list[tuple[Request, dict[int, Row]]] = [(fresh, {})] if fresh.sample_indices else []
+    if cut and (prompt is None or {row["prompt_hash"] for row in cut} != {hash_token_ids(prompt.token_ids)}):
+        work.reject("prompt_changed", state.turn, "its samples cannot be continued: their prompt was another one")
+        return asks
+    return [*asks, *continuing(fresh, cut)]
 
 
 def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | None:
@@ -194,24 +247,26 @@ def sound(reply: Reply) -> Reply:
 
 def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
     for reply in map(sound, replies):
-        turn, prompt = work.in_flight.pop(reply.request.state_id)
+        asked, state_id = work.in_flight.pop(reply.request.key), reply.request.state_id
         if reply.failure:
-            work.reject(reply.failure, turn, reply.detail)
-        work.parts.add(_rows(work, reply, prompt))
+            work.reject(reply.failure, asked.turn, reply.detail)
+        work.parts.add(_rows(work, reply, asked))
         tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
+        work.num_open[state_id] -= 1
+        work.sampled_states |= {state_id} if reply.samples else set()
         work.counts.update(
-            states=bool(reply.samples),
-            samples=len(reply.samples),
+            **{"continued" if asked.cut else "samples": len(reply.samples)},
             tokens=tokens,
-            prompt_tokens=len(prompt.token_ids) if prompt else 0,
+            prompt_tokens=len(reply.request.prompt_ids) if asked.prompt else 0,
             cached_tokens=reply.num_cached_tokens or 0,
         )
         if reply.num_prefill_tokens is not None:
             work.counts["prefill_tokens"] += reply.num_prefill_tokens
-        shown.advance(states=1, tokens=tokens)
+        shown.advance(states=int(work.num_open[state_id] == 0), tokens=tokens)
 
 
-def _rows(work: _Work, reply: Reply, prompt: Prompt | None) -> Rows:
+def _rows(work: _Work, reply: Reply, asked: _Asked) -> Rows:
+    prompt = asked.prompt
     of_state = {
         "policy_id": work.record.policy_id,
         "state_id": reply.request.state_id,
@@ -221,8 +276,14 @@ def _rows(work: _Work, reply: Reply, prompt: Prompt | None) -> Rows:
         "prompt_hash": hash_token_ids(prompt.token_ids) if prompt else None,
         "budget": work.config.policy.engine.sampling.max_new_tokens,
     }
-    # Not `asdict`: it copies every token, while the engine waits.
-    return [{**of_state, **{name: getattr(sample, name) for name in _OF_SAMPLE}} for sample in reply.samples]
+    rows: Rows = []
+    for sample in reply.samples:
+        row = asked.cut.get(sample.sample_index)
+        whole = sample if row is None else joined(work.tokenizer, row, sample)
+        # Not `asdict`: it copies every token, while the engine waits.
+        said = {name: getattr(whole, name) for name in _OF_SAMPLE}
+        rows.append({**of_state, **said, "continues": row and row["budget"]})
+    return rows
 
 
 def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
@@ -233,13 +294,14 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
     # What was shared out otherwise before is counted anew by these shares.
     for other in set(folder.glob("rejects-*.parquet")) - set(folder.glob(f"rejects-*of{n}.parquet")):
         other.unlink()
-    left = missing_samples(run, work.record.policy_id, wanted)
+    left = missing_samples(samples_under(run, work.record, work.record.budget), wanted)
+    sampled = {"states": len(work.sampled_states), **work.counts} if work.counts else {}
     summary = {
         **identity,
         "wanted_states": len(wanted),
         "wanted_samples": int(wanted["num_samples"].sum()),
-        "missing_samples": int(left["missing"].list.len().sum()),
-        "sampled": dict(work.counts),
+        "missing_samples": int(left.select(pl.col("missing", "pending").list.len().sum()).sum_horizontal().item()),
+        "sampled": sampled,
         "stored": _stored(run, work.record),
         "rejects": dict(Counter(row["reason"] for row in work.rejects)),
         "causes": {row["reason"]: row["detail"] for row in reversed(work.rejects) if row["detail"]},
@@ -247,6 +309,7 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
         "seconds": round(seconds, 2),
     }
     command = {
+        "max_new_tokens": config.policy.engine.sampling.max_new_tokens,
         "num_samples": config.num_samples,
         "limit": config.limit,
         "shard": f"{i}/{n}",

@@ -34,6 +34,8 @@ class ScoreConfig:
     """Policy id, or a part of it; needed only if the run has several."""
     parser: Annotated[str | None, Option(choices=parser_names)] = None
     """Convention in which the actions are written; by default the one that rollout chose."""
+    max_new_tokens: Annotated[int | None, Option(min=1)] = None
+    """Token budget of the profiles: longer samples count as truncated. By default the last one of rollout."""
     num_processes: Annotated[int | None, Option(min=1)] = None
     """Number of worker processes; by default one per core."""
 

@@ -42,7 +42,14 @@ from pivotmine.verifiers.composed.auto import left_out
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
 from pivotmine_stages.parallel import process_map
 from pivotmine_stages.policy.differences import announce
-from pivotmine_stages.policy.record import PolicyRecord, choose_policy, scored_verifiers
+from pivotmine_stages.policy.record import (
+    PolicyRecord,
+    choose_policy,
+    remember_policy,
+    scored_verifiers,
+    with_budget,
+)
+from pivotmine_stages.profiles.budgets import counts_of, samples_under, scores_under, unread_as_pending
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors
 from pivotmine_stages.score.options import ScoreConfig
@@ -71,13 +78,14 @@ class _Part(NamedTuple):
 def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
     """Run the stage and return the summary that the command prints. A second start scores only new parts."""
     rundir.require_run(run)
-    record = choose_policy(run, config.policy)
+    record = with_budget(choose_policy(run, config.policy), config.max_new_tokens)
     parser = config.parser or record.parser
     require_parser(parser)
     identity = {"policy_id": record.policy_id, "verifier_id": config.verifier.verifier_id}
     with rundir.stage_lock(run, f"score-{record.policy_id}-{config.verifier.verifier_id}"):
         folder = run / "scores" / record.policy_id / config.verifier.verifier_id
         _remember(folder, config, parser)
+        remember_policy(run, record)
         with SegmentTexts(run) as texts:
             return _score(config, run, record, parser, folder, identity, texts)
 
@@ -111,6 +119,7 @@ def _score(
     started = time.monotonic()
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     sampled = _sampled(run, rollouts)
+    samples = samples_under(run, record, record.budget)
     turns = demonstrated_turns(run)
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
     gates = gate_states(run, sampled_turns, config.verifier, texts)
@@ -126,13 +135,15 @@ def _score(
         for path, digest in zip(new, track(done, "score", "parts", len(new)), strict=True):
             manifest.note(folder / path.name, digest)
     parts = [folder / path.name for path in rollouts]
-    scores = rundir.scan(run, "scores", parts).select("state_id", "reward", "outcome").collect()
+    samples = unread_as_pending(samples, [state_id for state_id, gate in gates.items() if _reads_truncated(gate)])
+    scores = scores_under(rundir.scan(run, "scores", parts).drop("action"), samples, record)
     gate = pl.DataFrame(
         {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
         schema={"state_id": pl.String, "gate": pl.String},
     )
+    states = counts_of(samples).join(gate, on="state_id", how="left")
     ids = (record.policy_id, config.verifier.verifier_id)
-    table = profile(scores, sampled.join(gate, on="state_id", how="left"), policy_id=ids[0], verifier_id=ids[1])
+    table = profile(scores, states, policy_id=ids[0], verifier_id=ids[1], budget=record.budget)
     profiles = with_posteriors(run, turns, pl.DataFrame(table))
     manifest.write(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
     rejects = list(_rejects(turns, gates, profiles))
@@ -141,6 +152,7 @@ def _score(
     seconds = round(time.monotonic() - started, 2)
     summary = {
         **identity,
+        "max_new_tokens": record.budget,
         **_counts(scores, profiles),
         "domains": _domains(run, profiles),
         "rejects": reasons,
@@ -153,12 +165,15 @@ def _score(
     return summary
 
 
+def _reads_truncated(gate: Gate) -> bool:
+    return gate.verifier is not None and gate.verifier.judges_truncated
+
+
 def _sampled(run: Path, rollouts: list[Path]) -> pl.DataFrame:
-    """`num_samples` of each sampled state; UserError where a sample is stored twice: rates would count it twice."""
+    """The sampled states; UserError where a sample is stored twice: rates would count it twice."""
     rows = rundir.scan(run, "rollouts", rollouts)
-    counts = {"num_samples": pl.len().cast(pl.Int32), "distinct": pl.struct(*_KEY).n_unique()}
-    sampled = rows.group_by("state_id").agg(**counts).collect()
-    double = sampled.filter(pl.col("num_samples") > pl.col("distinct"))
+    sampled = rows.group_by("state_id").agg(pl.len(), distinct=pl.struct(*_KEY).n_unique()).collect()
+    double = sampled.filter(pl.col("len") > pl.col("distinct"))
     if not double.is_empty():
         state_id = double["state_id"].min()
         holding = [
@@ -170,7 +185,7 @@ def _sampled(run: Path, rollouts: list[Path]) -> pl.DataFrame:
             f"{rollouts[0].parent}: samples of {len(double):,} states are stored twice, for example in "
             f"{', '.join(holding[:4])}: one part is a copy, move it away"
         )
-    return sampled.drop("distinct")
+    return sampled.select("state_id")
 
 
 def _num_rows(run: Path, parts: list[Path]) -> int:
@@ -334,6 +349,7 @@ def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
     return {
         "states": len(profiles),
         "samples": int(profiles["num_samples"].sum()),
+        "pending": int(profiles["num_pending"].sum()),
         "scored": int(profiles["num_scored"].sum()),
         "classes": dict(classes.iter_rows()),
         "outcomes": dict(outcomes.iter_rows()),

@@ -265,9 +265,10 @@ def _action_columns(action_format: str | None, demonstrations: list[dict[str, An
 
 def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) -> dict[str, Any]:
     given = config.tokenizer or record.tokenizer
+    budget = {} if record.budget is None else {"max_new_tokens": record.budget}
     return {
         "policy_id": record.policy_id,
-        "sampling": strict_json.dumps(record.sampling),
+        "sampling": strict_json.dumps({**record.sampling, **budget}),
         "tokenizer": str(Path(given).resolve()) if given and Path(given).exists() else given,
         "template_options": strict_json.dumps(record.template_options),
         "weights_hash": record.weights_hash,

@@ -14,23 +14,30 @@ from pivotmine.run import rundir
 from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import profile
+from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.profiles.budgets import counts_of, scores_under
 from pivotmine_stages.profiles.posteriors import with_posteriors
 
 
-def split_profiles(run: Path, profiles: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The profiles of one policy and verifier, by the samples of even and of odd index."""
+def split_profiles(
+    run: Path, profiles: pl.DataFrame, record: PolicyRecord, samples: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The profiles of one policy and verifier, by the samples of even and of odd index.
+
+    samples: those of `samples_under` the policy's budget.
+    """
     if profiles.is_empty():
         return profiles, profiles
-    identity = dict(zip(("policy_id", "verifier_id"), profiles.select("policy_id", "verifier_id").row(0), strict=True))
-    folder = run / "scores" / identity["policy_id"] / identity["verifier_id"]
-    scores = rundir.scan(run, "scores", require_sound(run, "scores", folder)).collect()
-    parts = require_sound(run, "rollouts", run / "rollouts" / identity["policy_id"])
-    drawn = rundir.scan(run, "rollouts", parts).select("state_id", "sample_index").collect()
+    policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
+    parts = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)
     turns, halves = demonstrated_turns(run), list[pl.DataFrame]()
+    every = samples.select("state_id").unique()
     for parity in (0, 1):
-        mine = pl.col("sample_index") % 2 == parity
-        counts = drawn.group_by("state_id").agg(num_samples=mine.sum().cast(pl.Int32))
+        mine = samples.filter(pl.col("sample_index") % 2 == parity)
+        counts = every.join(counts_of(mine), on="state_id", how="left").fill_null(0)
         states = counts.join(profiles.select("state_id", "gate"), on="state_id", how="left")
-        half = pl.DataFrame(profile(scores.filter(mine), states, **identity))
+        scores = scores_under(rundir.scan(run, "scores", parts), mine, record)
+        ids = {"policy_id": policy_id, "verifier_id": verifier_id}
+        half = pl.DataFrame(profile(scores, states, budget=record.budget, **ids))
         halves.append(with_posteriors(run, turns, half).with_columns(stopping=pl.lit(None, pl.String)))
     return halves[0], halves[1]

@@ -18,7 +18,8 @@ from pivotmine.run import rundir
 from pivotmine.run.parts import require_sound
 from pivotmine.stats.profiles import profile
 from pivotmine_stages.policy.record import choose_policy
-from pivotmine_stages.select.dataset import validation_trajectories
+from pivotmine_stages.profiles.budgets import counts_of, first_samples, samples_under, scores_under
+from pivotmine_stages.select.dataset import Mined, validation_trajectories
 from pivotmine_stages.select.options import PreviewOptions, SelectConfig
 from pivotmine_stages.select.rule import check, choose_states
 from pivotmine_stages.select.stage import candidate_rows, mined_profiles, select, usable_turns
@@ -59,7 +60,7 @@ def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
     # The chance of being a pivot again is known of whole profiles only.
     counts = [most] if config.min_pivot_probability is not None else _sample_counts(whole, most)
     for num_samples in counts:
-        profiles = whole if num_samples == most else _of_first_samples(run, whole, num_samples)
+        profiles = whole if num_samples == most else _of_first_samples(run, mined, num_samples)
         candidates = candidate_rows(turns, config, mined._replace(profiles=profiles))
         found += [{"num_samples": num_samples, **row} for row in _over_bounds(run, candidates, config)]
     return found
@@ -99,12 +100,15 @@ def _sample_counts(profiles: pl.DataFrame, most: int) -> Iterable[int]:
     return [*(1 << power for power in range(1, most.bit_length()) if 1 << power < most), most]
 
 
-def _of_first_samples(run: Path, profiles: pl.DataFrame, num_samples: int) -> pl.DataFrame:
+def _of_first_samples(run: Path, mined: Mined, num_samples: int) -> pl.DataFrame:
     """The profiles as they would be of the first samples of each state."""
-    policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
+    record, whole = mined.policy, mined.profiles
+    policy_id, verifier_id = whole.select("policy_id", "verifier_id").row(0)
     files = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)
-    scores = rundir.scan(run, "scores", files).filter(pl.col("sample_index") < num_samples).collect()
-    states = profiles.select("state_id", "gate", num_samples=pl.min_horizontal("num_samples", num_samples))
-    found = pl.from_arrow(profile(scores, states, policy_id=policy_id, verifier_id=verifier_id))
+    samples = first_samples(samples_under(run, record, record.budget), num_samples)
+    scores = scores_under(rundir.scan(run, "scores", files), samples, record)
+    states = whole.select("state_id", "gate").join(counts_of(samples), on="state_id", how="left").fill_null(0)
+    table = profile(scores, states, policy_id=policy_id, verifier_id=verifier_id, budget=record.budget)
+    found = pl.from_arrow(table)
     assert isinstance(found, pl.DataFrame)
     return found

@@ -31,7 +31,8 @@ def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: S
 
 def _of_policy(record: PolicyRecord) -> dict[str, Any]:
     defaults = {one.name: one.default for one in declared(EngineOptions)}
-    sampling = {key: value for key, value in record.sampling.items() if value != defaults[key]}
+    sampled = {**record.sampling, "max_new_tokens": record.budget}
+    sampling = {key: value for key, value in sampled.items() if value != defaults[key]}
     is_remote = engine_spec(record.engine).is_remote
     own = record.tokenizer in (None, record.model, str(Path(record.model).resolve()))
     return {

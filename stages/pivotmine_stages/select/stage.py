@@ -23,6 +23,7 @@ from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import with_bounds
 from pivotmine.verifiers import Outcome, make_spec
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers
+from pivotmine_stages.profiles.budgets import problem_of, samples_under
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
@@ -44,7 +45,16 @@ from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 
 _STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
-_PROFILE = (*_STATISTICS, "num_unproven", "mean_low", "mean_high", "gate", "posterior_mean", "pivot_probability")
+_PROFILE = (
+    *_STATISTICS,
+    "num_pending",
+    "num_unproven",
+    "mean_low",
+    "mean_high",
+    "gate",
+    "posterior_mean",
+    "pivot_probability",
+)
 
 
 def select(config: SelectConfig, run: Path) -> dict[str, Any]:
@@ -75,16 +85,16 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
     spec = make_spec(settings["verifier"], settings["options"])
     profiles = with_bounds(rundir.scan(run, "profiles", require_sound(run, "profiles", folder)).collect())
-    num_rows = rundir.scan(run, "rollouts", rollouts).select(pl.len()).collect().item()
-    if spec.verifier_id != verifier_id or num_rows != profiles["num_samples"].sum():
-        old = "an older version of the verifier" if spec.verifier_id != verifier_id else "fewer samples than there are"
-        raise UserError(f"the profiles {where} (they are of {old})")
+    samples = samples_under(run, record, record.budget)
+    old = "of an older version of the verifier" if spec.verifier_id != verifier_id else None
+    if old := old or problem_of(profiles, samples, record):
+        raise UserError(f"the profiles {where} (they are {old})")
     profiles = finished(profiles)
     if (rule := rule_of(profiles)) and (problem := undecided(profiles, config)):
         raise UserError(f"{problem}; {sample_the_rest(run, record, spec, rule)}, or choose otherwise")
     reported = None
     if config.holdout == "half":
-        profiles, reported = split_profiles(run, profiles)
+        profiles, reported = split_profiles(run, profiles, record, samples)
     chances = pl.Series("pivot_probability", list(pivot_probabilities(profiles, config.max_mean)), pl.Float64)
     return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, reported)
 

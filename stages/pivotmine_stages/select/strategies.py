@@ -92,6 +92,8 @@ def _is_profiled(config: SelectConfig) -> ChainedThen:
         .then(pl.lit("no_verifier"))
         .when(pl.col("gate") != "correct")
         .then(pl.lit("unverifiable"))
+        .when(pl.col("num_pending") > 0)
+        .then(pl.lit("pending"))
         .when((pl.col("num_undecided") > 0) & (decided_share < config.min_decided))
         .then(pl.lit("undecided"))
         .when(pl.col("num_scored") < config.min_scored)

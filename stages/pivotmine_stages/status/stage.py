@@ -11,7 +11,8 @@ import polars as pl
 
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
-from pivotmine_stages.policy.record import load_policy
+from pivotmine_stages.policy.record import PolicyRecord, load_policy
+from pivotmine_stages.profiles.budgets import counts_of, problem_of, samples_under
 from pivotmine_stages.report.subject import differing, policy_settings
 
 
@@ -23,8 +24,9 @@ class RunStatus:
     table_bytes: dict[str, int]
     """Size of each table on disk."""
     policies: list[dict[str, Any]]
-    """{policy_id, words, samples, states, verifiers: [{verifier_id, words, samples, classes}]}; `words`: settings that
-    differ from those of the others."""
+    """{policy_id, words, max_new_tokens, samples, pending, states, verifiers: [{verifier_id, words, samples, problem,
+    classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a smaller budget cut.
+    `problem`: why the profiles are not of these samples; null: they are."""
     datasets: list[dict[str, Any]]
     """{name, train, validation, policy_id, verifier_id, strategy, max_mean}."""
     missing: list[str]
@@ -64,25 +66,31 @@ def _policies(run: Path) -> list[dict[str, Any]]:
 
 
 def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
-    files = sorted((run / "rollouts" / policy_id).glob("*.parquet"))
-    drawn = rundir.scan(run, "rollouts", files)
-    row = drawn.select(samples=pl.len(), states=pl.col("state_id").n_unique()).collect().row(0, named=True)
+    record = load_policy(run, policy_id)
+    samples = samples_under(run, record, record.budget)
+    counts = counts_of(samples)
+    row = {
+        "samples": int(counts["num_samples"].sum()),
+        "pending": int(counts["num_pending"].sum()),
+        "states": len(counts),
+    }
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
     settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
     told = differing([{"verifier": one["verifier"], **one["options"]} for one in settings])
-    verifiers = [_verifier(run, folder, text) for folder, text in zip(folders, told, strict=True)]
-    return {"policy_id": policy_id, "words": words, **row, "verifiers": verifiers}
+    verifiers = [_verifier(run, folder, text, record, samples) for folder, text in zip(folders, told, strict=True)]
+    return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
 
 
-def _verifier(run: Path, folder: Path, words: str) -> dict[str, Any]:
+def _verifier(run: Path, folder: Path, words: str, record: PolicyRecord, samples: pl.DataFrame) -> dict[str, Any]:
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"])
-    table = profiles.select("num_samples", "reward_class").collect()
+    table = profiles.select("num_samples", "num_pending", "budget", "reward_class").collect()
     classes = dict(table.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class").iter_rows())
     return {
         "verifier_id": folder.name,
         "words": words,
         "samples": int(table["num_samples"].sum()),
+        "problem": problem_of(table, samples, record),
         "classes": classes,
     }
 
@@ -99,13 +107,19 @@ def _datasets(run: Path) -> list[dict[str, Any]]:
 def _missing(counts: dict[str, int], policies: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for policy in policies:
+        name = policy["policy_id"]
+        if policy["pending"]:
+            budget = f"--max-new-tokens {policy['max_new_tokens']}"
+            lines.append(f"{name}: {policy['pending']:,} truncated samples are not continued: rollout with {budget}")
         if not policy["verifiers"]:
-            lines.append(f"{policy['policy_id']}: {policy['samples']:,} samples are not scored")
+            lines.append(f"{name}: {policy['samples']:,} samples are not scored")
         for verifier in policy["verifiers"]:
-            if behind := policy["samples"] - verifier["samples"]:
-                lines.append(f"{policy['policy_id']}: {behind:,} samples are not scored by {verifier['verifier_id']}")
+            if (behind := policy["samples"] - verifier["samples"]) > 0:
+                lines.append(f"{name}: {behind:,} samples are not scored by {verifier['verifier_id']}")
+            elif verifier["problem"]:
+                lines.append(f"{name}: the profiles by {verifier['verifier_id']} are {verifier['problem']}")
         if unsampled := counts["demonstrated_states"] - policy["states"]:
-            lines.append(f"{policy['policy_id']}: {unsampled:,} demonstrated states have no sample")
+            lines.append(f"{name}: {unsampled:,} demonstrated states have no sample")
     return lines
 
 
@@ -114,7 +128,7 @@ def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, An
     if not policies:
         return f"pivotmine rollout {at} --model MODEL"
     for policy in policies:
-        if not policy["verifiers"] or any(one["samples"] != policy["samples"] for one in policy["verifiers"]):
+        if not policy["verifiers"] or any(one["problem"] for one in policy["verifiers"]):
             return f"pivotmine score {at} --policy {policy['policy_id']}"
     return f"pivotmine report {at}" if datasets else f"pivotmine select {at}"
 
@@ -128,7 +142,8 @@ def status_report(found: RunStatus) -> str:
     ]
     for policy in found.policies:
         lines.append(f"policy {policy['policy_id']}: {policy['words']}")
-        lines.append(f"  {policy['samples']:,} samples in {policy['states']:,} states")
+        budget = f" of at most {policy['max_new_tokens']:,} tokens" if policy["max_new_tokens"] else ""
+        lines.append(f"  {policy['samples']:,} samples{budget} in {policy['states']:,} states")
         for verifier in policy["verifiers"]:
             classes = ", ".join(f"{name} {count:,}" for name, count in verifier["classes"].items()) or "nothing scored"
             lines.append(f"  verifier {verifier['verifier_id']}: {verifier['words']}; {classes}")

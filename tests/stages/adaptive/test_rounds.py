@@ -21,6 +21,7 @@ from pivotmine.run import rundir
 from pivotmine_stages.cli.app import main
 from pivotmine_stages.cli.options import extract, profile, rollout, score, select
 from pivotmine_stages.rollout import stage as rollout_stage
+from pivotmine_stages.select.dataset import SPLITS
 
 TOOLS = [tool("cancel_order", "order_id"), tool("find_order", "order_id")]
 RIGHT = {"A11": 0, "B22": 1, "C33": 5, "D44": 8, "E55": 10}
@@ -201,7 +202,9 @@ def test_a_budget_is_kept(run: Path, policy: Path) -> None:
 
 def test_the_half_that_chose_is_not_the_half_that_is_reported(fixed: Path) -> None:
     select({}, run=fixed, name="half", holdout="half", max_mean=0.9)
-    rows = pl.concat([pl.read_parquet(path) for path in sorted((fixed / "pivots" / "half").glob("*.parquet"))])
+    rows = pl.concat(
+        [pl.read_parquet(path) for path in [fixed / "pivots" / "half" / f"{name}.parquet" for name in SPLITS]]
+    )
     scores = rundir.scan(fixed, "scores").collect()
     halves = [scores.filter(pl.col("sample_index") % 2 == parity).group_by("state_id") for parity in (0, 1)]
     chose, reported = (dict(half.agg(pl.col("reward").mean()).iter_rows()) for half in halves)

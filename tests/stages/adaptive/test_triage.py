@@ -26,6 +26,7 @@ from pivotmine_stages.adaptive import triage as module
 from pivotmine_stages.adaptive.triage import triage
 from pivotmine_stages.cli.options import extract, rollout_config
 from pivotmine_stages.policy.session import PolicySession, open_policy
+from pivotmine_stages.profiles.covariates import demonstration_masses
 from pivotmine_stages.profiles.gate import gate_states
 from pivotmine_stages.rollout.missing import eligible_states
 
@@ -145,10 +146,17 @@ def test_a_demonstration_that_the_parser_reads_otherwise_bounds_nothing(tmp_path
     assert refusals(run, mistaken) == ["not_rewarded"]
 
 
-def test_a_demonstration_longer_than_the_budget_is_never_sampled(tmp_path: Path, coin: PolicySession) -> None:
-    sampling = replace(coin.options.sampling, max_new_tokens=5)
-    short = replace(coin, options=replace(coin.options, sampling=sampling))
-    assert refusals(make_run(tmp_path, coin_trajectory()), short) == ["too_long"]
+def test_a_demonstration_longer_than_the_budget_bounds_nothing_until_the_budget_grows(
+    tmp_path: Path, coin: PolicySession
+) -> None:
+    """Its row serves every budget: under a smaller one no sample can be that demonstration."""
+    run = make_run(tmp_path, coin_trajectory())
+    (row,) = asked(run, coin)
+    ids = (coin.record.policy_id, SPEC.verifier_id)
+    mass = {row["state_id"]: pytest.approx(math.exp(row["logprob"]))}
+    assert demonstration_masses(run, *ids, budget=row["num_tokens"] - 1) == {}
+    assert demonstration_masses(run, *ids, budget=row["num_tokens"]) == mass
+    assert demonstration_masses(run, *ids) == mass
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from runs import policy_record
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
@@ -15,6 +16,7 @@ from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.options import extract
+from pivotmine_stages.profiles.budgets import samples_under
 from pivotmine_stages.rollout import missing
 from pivotmine_stages.rollout.missing import eligible_states, missing_samples, wanted_samples
 
@@ -69,15 +71,16 @@ def test_what_no_part_holds_is_missing(run: Path) -> None:
     for part, keys in enumerate((stored[:3], stored[3:])):
         rows = [{"policy_id": "p", "state_id": state, "sample_index": index} for state, index in keys]
         rundir.write_rows(run / "rollouts" / "p" / f"part-0of1-{part:06d}.parquet", "rollouts", rows)
-    left = missing_samples(run, "p", wanted(eligible, num_samples=4))
+    samples = samples_under(run, policy_record(policy_id="p", budget=64, first_budget=64), 64)
+    left = missing_samples(samples, wanted(eligible, num_samples=4))
     assert dict(left.select("state_id", "missing").iter_rows()) == {
         a: [1, 3],
         b: [3],
         c: [0, 1, 2, 3],
         d: [0, 1, 2, 3],
     }
-    assert missing_samples(run, "p", wanted(eligible, num_samples=3))["state_id"].to_list() == [a, c, d]
-    assert missing_samples(run, "other", wanted(eligible))["missing"].to_list() == [[0, 1, 2]] * 4
+    assert missing_samples(samples, wanted(eligible, num_samples=3))["state_id"].to_list() == [a, c, d]
+    assert missing_samples(samples.clear(), wanted(eligible))["missing"].to_list() == [[0, 1, 2]] * 4
 
 
 @pytest.mark.parametrize("counts", ["{a},1\n{a},2\n", "{a},-1\n", "{a},\n", "{a},2.9\n", "{a},16385\n"])

@@ -275,7 +275,8 @@ def test_the_manifest_and_the_policy_record_say_what_was_done(run: Path, tiny_po
     (manifest,) = [json.loads(path.read_text()) for path in run.glob("manifests/rollout-*.json")]
     assert manifest["summary"] == summary
     record = json.loads((run / "rollouts" / summary["policy_id"] / "policy.json").read_text())
-    assert record["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 6}
+    assert record["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    assert (record["budget"], record["first_budget"]) == (6, None)
     assert (record["engine"], record["parser"], record["seed"]) == ("transformers", "hermes", 0)
 
 

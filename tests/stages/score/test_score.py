@@ -96,8 +96,10 @@ def test_each_sample_is_worth_what_it_says(run: Path) -> None:
     assert summary == {
         "policy_id": "policy-1",
         "verifier_id": TOOL_CALL.verifier_id,
+        "max_new_tokens": 64,
         "states": 1,
         "samples": 12,
+        "pending": 0,
         "scored": 12,
         "classes": {"sometimes": 1},
         "outcomes": {

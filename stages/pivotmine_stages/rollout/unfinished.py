@@ -1,0 +1,71 @@
+"""Samples that a smaller budget cut: their stored tokens, the requests that continue them, and what comes of both.
+
+A continued sample is parsed as one: its text is decoded from all its tokens, since a cut may fall inside a character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pivotmine_stages.engines.options import sample_from_tokens
+from pivotmine_stages.engines.protocol import Request, Sample
+from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.profiles.budgets import longest_rows, stored_rows
+
+Row = Mapping[str, Any]
+"""A row of `rollouts`."""
+
+
+def stored_samples(run: Path, record: PolicyRecord, asked: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """By state the longest rows of the samples that are asked for (state_id, sample_index): all of them in memory."""
+    if asked.is_empty():
+        return {}
+    rows = stored_rows(run, record).join(asked.lazy(), on=["state_id", "sample_index"], how="semi")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in longest_rows(rows).sort("state_id", "sample_index").collect().iter_rows(named=True):
+        found.setdefault(row["state_id"], []).append(row)
+    return found
+
+
+def continuing(request: Request, rows: Iterable[Row]) -> list[tuple[Request, dict[int, Row]]]:
+    """Requests that continue the rows, each with its rows by sample; samples with the same tokens share one.
+
+    request: the state's, from its prompt.
+    """
+    groups: dict[tuple[int, ...], dict[int, Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row["token_ids"]), {})[row["sample_index"]] = row
+    return [
+        (
+            replace(
+                request,
+                prompt_ids=[*request.prompt_ids, *token_ids],
+                sample_indices=tuple(group),
+                num_continued=len(token_ids),
+            ),
+            group,
+        )
+        for token_ids, group in groups.items()
+    ]
+
+
+def joined(tokenizer: Any, row: Row, drawn: Sample) -> Sample:
+    """The whole sample: its stored tokens and those drawn behind them."""
+    assert drawn.token_ids is not None, "the engine says that it continues samples"
+    token_ids, logprobs = [*row["token_ids"], *drawn.token_ids], None
+    if row["logprobs"] is not None and drawn.logprobs is not None:
+        logprobs = [*row["logprobs"], *drawn.logprobs]
+    return sample_from_tokens(tokenizer, drawn.sample_index, token_ids, logprobs, drawn.finish_reason)
+
+
+def shortened(tokenizer: Any, row: Row, budget: int) -> dict[str, Any]:
+    """The row as a smaller budget would have cut it: for verifiers that judge truncated samples."""
+    token_ids, logprobs = row["token_ids"][:budget], row["logprobs"] and row["logprobs"][:budget]
+    cut = sample_from_tokens(tokenizer, row["sample_index"], token_ids, logprobs, "length")
+    columns = {name: getattr(cut, name) for name in ("text", "token_ids", "logprobs", "finish_reason", "num_tokens")}
+    return {**row, **columns, "budget": budget, "continues": None}
