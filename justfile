@@ -81,6 +81,24 @@ test *options: setup
     # Needs vLLM and the trainer in one environment, which the trainer's own has not.
     {{ if options == "" { "cd trainer && PYTHONPATH=$PWD " + bin + "/python -m pytest tests/test_vllm.py" } else { "" } }}
 
+# Load the exports with verl and `verifiers` themselves; not in the gate: the three environments take minutes to install
+test-exports: setup
+    #!/usr/bin/env bash
+    set -euo pipefail
+    exported=$(mktemp -d)
+    PYTHONPATH=tests/support {{bin}}/python tests/libraries/make_exports.py $exported
+    load() { # name of the environment, test, what to install
+        local python={{justfile_directory()}}/.venv-$1/bin/python
+        [ -x $python ] || python3 -m venv .venv-$1
+        $python -m pip install --quiet pytest . "${@:3}"
+        PIVOTMINE_EXPORTED=$exported HF_HUB_OFFLINE=1 $python -m pytest -c tests/libraries/pytest.ini \
+            --confcutdir=tests/libraries tests/libraries/$2
+    }
+    # verl's base package lacks what its agent loop imports.
+    load verl test_verl.py torch==2.13.0 verl==0.9.1 cachetools fastapi uvicorn TransferQueue msgspec
+    load verifiers test_verifiers.py verifiers==0.4.0 $exported/run/pivots/default/verifiers
+    load verifiers-0.1 test_verifiers_0_1.py verifiers==0.1.9.post3 $exported/run/pivots/default/verifiers
+
 # Lint, imports and types
 check: setup
     {{bin}}/ruff format --check

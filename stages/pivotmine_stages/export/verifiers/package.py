@@ -105,8 +105,9 @@ and pivotmine's verifier gives the reward. Mining sampled with: {said}. Train wi
 | 0.1.9, Tinker's cookbook | 0.1.9.post3 | `load_environment("{project}")`; the cookbook's `vf_env_id={project}` |
 
 With 0.4 the trainer renders messages and tools; the metric `prompt_as_mined` says whether the tokens are those that
-were mined. `--env.taskset.split validation` runs the held-out split. With 0.1.9 the prompt is the text that was
-mined, tools included, through the completions API.
+were mined. The harness asks the policy once and executes nothing, so `--env.agent.runtime.type subprocess` is enough.
+`--env.taskset.split validation` runs the held-out split. With 0.1.9 the prompt is the text that was mined, tools
+included, through the completions API.
 
 With 0.4 an action that nobody could judge is an error, and the trainer drops the sample. 0.1.9 has no such thing: there
 the action has the mean reward that mining found in its state.
