@@ -196,7 +196,7 @@ def _of_type(one: Declared, value: Any, where: str) -> Any:
     if one.type is dict:
         try:
             found = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, Mapping):
             raise UserError(f'{where} {value}: a JSON object, for example {{"enable_thinking": false}}')

@@ -507,15 +507,33 @@ def test_a_row_without_a_value_in_the_messages_column_is_a_problem(tmp_path: Pat
 def test_a_bomb_is_a_problem_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(decompress, "FREE_BYTES", 1 << 20)
     *_, last = read(tmp_path, name, pack(LINES + b" " * (64 << 20)))
     assert last.problem == ("unreadable_source", "TooLarge: it unpacks to more than 200 times its size and 0 GB")
-    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 30)
+    monkeypatch.setattr(decompress, "FREE_BYTES", 1 << 30)
     assert read(tmp_path, name, pack(LINES + b"\n" * (8 << 20))) == RECORDS
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["x" * (32 << 20)] * 2),  # its directory says so
+        pa.array(["x" * 4096] * 10_000),  # each value once in the file: only what it is read into is large
+    ],
+)
+def test_a_bomb_in_a_table_is_a_problem_of_its_rows(
+    column: pa.Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decompress, "FREE_BYTES", 1 << 20)
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 1 << 16
+    *_, last = read_source(tmp_path / "a.parquet")
+    assert last.problem is not None
+    assert "are lost: TooLarge: it unpacks to more than 200 times its size" in last.problem[1]
+
+
 def test_a_bomb_in_an_archive_is_a_problem_of_its_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decompress, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(decompress, "FREE_BYTES", 1 << 20)
     path = tmp_path / "a.eval"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("samples/1.json", b'{"a": 1}' + b" " * (64 << 20))

@@ -26,7 +26,7 @@ def read_format(run: Path) -> int:
         found = json.loads(path.read_text(encoding="utf-8"))["format"]
     except FileNotFoundError:
         return 1
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         found = None
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UserError(f'{path} is damaged: write {{"format": N}} there; a pivotmine of today writes {FORMAT}')

@@ -246,7 +246,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """A JSON object that a stage wrote; UserError, with what to do about it, where it was cut short or changed."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{path} is cut short or damaged: {remedy}")

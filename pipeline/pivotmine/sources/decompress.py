@@ -12,14 +12,19 @@ import zstandard
 _PACKED_BYTES = 1 << 10
 """Unpacked at a time: what it unpacks to is held in memory, and a block of zst may hold 128 KB in four bytes."""
 _READ_BYTES = 1 << 16
-_FREE_BYTES = 1 << 30
+FREE_BYTES = 1 << 30
 """What any file may unpack to."""
-_MAX_RATIO = 200
+MAX_RATIO = 200
 """What a larger file may unpack to, in multiples of its packed size: logs and tables stay far below it."""
 
 
 class TooLarge(ValueError):
     """Data that unpacks to far more than logs do: a bomb."""
+
+
+def too_large() -> str:
+    """The words of a `TooLarge`."""
+    return f"it unpacks to more than {MAX_RATIO} times its size and {FREE_BYTES >> 30} GB"
 
 
 def read_blocks(file: io.BufferedReader, trouble: list[str]) -> Iterator[bytes]:
@@ -53,8 +58,8 @@ def unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[b
             frame = frame or unpacker()
             data = frame.decompress(block)
             num_unpacked += len(data)
-            if num_unpacked > max(_FREE_BYTES, num_packed * _MAX_RATIO):
-                raise TooLarge(f"it unpacks to more than {_MAX_RATIO} times its size and {_FREE_BYTES >> 30} GB")
+            if num_unpacked > max(FREE_BYTES, num_packed * MAX_RATIO):
+                raise TooLarge(too_large())
             yield data
             block, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
     if frame:

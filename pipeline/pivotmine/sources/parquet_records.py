@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pivotmine import strict_json
+from pivotmine.sources import decompress
+from pivotmine.sources.decompress import TooLarge
 from pivotmine.sources.json_records import Record
 
 if TYPE_CHECKING:
@@ -73,9 +75,13 @@ def _group_sizes(file: pq.ParquetFile) -> list[int]:
 
 def _read_group(file: pq.ParquetFile, group: int, index: int, num_rows: int) -> Iterator[Record]:
     """The rows of a row group, of which the first has the index; where it breaks off, the last record says so."""
-    end = index + num_rows
+    end, num_bytes = index + num_rows, 0
     try:
+        most = _largest(file, group)
         for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group]):
+            num_bytes += batch.nbytes
+            if num_bytes > most:
+                raise TooLarge(decompress.too_large())
             yield from _rows(batch, index)
             index += batch.num_rows
         if index != end:
@@ -83,6 +89,16 @@ def _read_group(file: pq.ParquetFile, group: int, index: int, num_rows: int) -> 
     except _TROUBLE as error:
         detail = f"{end - index} rows from here on, the rest of row group {group}, are lost: {_words(error)}"
         yield Record(index, None, ("unreadable_source", detail))
+
+
+def _largest(file: pq.ParquetFile, group: int) -> int:
+    """What a row group may unpack to, in bytes; TooLarge where its directory says that it holds more."""
+    about = file.metadata.row_group(group)
+    columns = [about.column(place) for place in range(about.num_columns)]
+    most = max(decompress.FREE_BYTES, decompress.MAX_RATIO * sum(max(one.total_compressed_size, 0) for one in columns))
+    if sum(one.total_uncompressed_size for one in columns) > most:
+        raise TooLarge(decompress.too_large())
+    return most
 
 
 def _words(error: BaseException) -> str:

@@ -139,6 +139,8 @@ def _prompt_counts(
     for state in track(state_messages(run, states), "dry run", "states", len(states)):
         try:
             token_ids = renderer.render(state.messages, state.tools).token_ids
+        except UserError:
+            raise
         except Exception:  # a foreign template may raise anything; rollout makes it a reject
             counts["unrendered"] += 1
             continue

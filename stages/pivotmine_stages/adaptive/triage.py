@@ -131,6 +131,8 @@ class _Work:
         try:
             prompt = self.renderer.render(state.messages, state.tools)
             token_ids = self.renderer.render_turn([*state.messages, message], state.tools)
+        except UserError:
+            raise
         except Exception:  # a foreign template may raise anything
             return "template_error"
         start = len(prompt.token_ids)

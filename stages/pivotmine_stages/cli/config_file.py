@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pivotmine import strict_json
 from pivotmine.errors import MissingPackage, UserError
 from pivotmine.options import convert, nearest
 from pivotmine.verifiers import VERIFIERS, VerifierSpec
@@ -41,8 +42,12 @@ def read_config(path: Path | None) -> dict[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--config {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"--config {path} cannot be read: nested too deeply") from None
+    except (OSError, ValueError) as error:  # bytes that are no text, or no TOML
         raise UserError(f"--config {path} cannot be read: {error}") from None
+    if strict_json.exceeds_depth(tables, strict_json.MAX_DEPTH):
+        raise UserError(f"--config {path} cannot be read: nested too deeply")
     known = [*(name for name, command in COMMANDS.items() if command.options), "verifiers"]
     for name, table in tables.items():
         if name == "choose":

@@ -110,7 +110,7 @@ def adapter_config(adapter: str) -> dict[str, Any]:
     path = Path(adapter) / "adapter_config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UserError(f"adapter {adapter}: no readable adapter_config.json; name a LoRA folder")
@@ -130,7 +130,7 @@ def context_length(options: EngineOptions) -> int | None:
         path = Path(huggingface_hub.hf_hub_download(options.model, "config.json"))
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         config = {}
     inner = config.get("text_config") if isinstance(config, dict) else None
     own = (inner or config).get("max_position_embeddings") if isinstance(config, dict) else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +39,6 @@ class LightTokenizer:
         self.backend_tokenizer.no_padding()
         self.backend_tokenizer.no_truncation()
         self.special_tokens_map = {name: _content(config[name]) for name in SPECIAL_TOKENS if config.get(name)}
-        self._compiled = compile_template(template)
 
     @property
     def bos_token(self) -> str | None:
@@ -58,18 +56,6 @@ class LightTokenizer:
     def get_chat_template(self, *, tools: Any = None) -> str:
         """The template; there is only one."""
         return self.chat_template
-
-    def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, tools: Any, add_generation_prompt: bool, tokenize: bool, **options: Any
-    ) -> str:
-        """The prompt as text; raises what the template raises."""
-        assert not tokenize
-        if not messages:
-            raise ValueError("a chat template needs at least one message")
-        arguments = {**self.special_tokens_map, **options}
-        return self._compiled.render(
-            messages=messages, tools=tools, documents=None, add_generation_prompt=add_generation_prompt, **arguments
-        )
 
 
 def load_light(name: str, tokenizer_hash: str | None, template_hash: str | None) -> LightTokenizer | None:
@@ -123,40 +109,3 @@ def _needs_transformers(config: Mapping[str, Any], template: str) -> bool:
 
 def _content(token: Any) -> str:
     return str(cast(dict[str, Any], token)["content"]) if isinstance(token, dict) else str(token)
-
-
-def compile_template(template: str) -> Any:
-    """A template as transformers compiles it: sandboxed, with its filter, its functions and its `generation` block."""
-    import jinja2
-    import jinja2.ext
-    import jinja2.nodes
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(jinja2.ext.Extension):
-        """`{% generation %}` marks what the assistant said: its text stays as it is."""
-
-        tags = {"generation"}  # noqa: RUF012  (jinja's own)
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return jinja2.nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
-
-        def _said(self, caller: Any) -> str:
-            return caller()
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def to_json(value: Any, ensure_ascii: bool = False, **form: Any) -> str:  # noqa: FBT001  (as templates call it)
-        return json.dumps(value, ensure_ascii=ensure_ascii, **form)
-
-    def strftime_now(form: str) -> str:
-        return datetime.now().strftime(form)
-
-    environment: Any = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
-    return environment.from_string(template)

@@ -1,5 +1,7 @@
 """Prompts: a state as the policy's own chat template renders it, with its tools and its options.
 
+The template runs in a process that can be ended (`templates`): it comes from a stranger, as a model does.
+
 What a template wants is found by asking it. Some want the arguments of past calls as an object, others as JSON text;
 some accept only call ids of nine characters; some know no `developer` role. Ids are rendered by position, so that one
 state gives one prompt whoever recorded it. Reasoning in the history is handed to the template, which keeps or drops it.
@@ -10,6 +12,7 @@ the control token, and the message may seem to end there. vLLM's chat server and
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +21,9 @@ from typing import Any, NamedTuple
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.messages import argument_value, reasoning_of, text_of
-from pivotmine_stages.policy.light_tokenizer import load_light
+from pivotmine_stages.policy.light_tokenizer import LightTokenizer, load_light
 from pivotmine_stages.policy.prompt_tokens import NUM_CHECKED, PromptTokenizer
+from pivotmine_stages.policy.templates import TemplateFailed, Templates
 
 REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
 _PROBE = "pivotmine_probe"
@@ -44,6 +48,7 @@ class Renderer:
             )
         self.tokenizer = tokenizer
         self.options = dict(template_options)
+        self._templates = Templates(tokenizer.name_or_path) if _is_plain(tokenizer, self.options) else None
         self._prompts = PromptTokenizer(tokenizer)
         self._around, self._unchecked = _around(tokenizer), NUM_CHECKED
         self.template = self._template()
@@ -55,7 +60,7 @@ class Renderer:
         return self.tokenizer.get_chat_template(tools=[{}])
 
     def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
-        """The prompt of a state; raises whatever the template raises on messages that it refuses."""
+        """The prompt of a state. TemplateFailed where the template refuses its messages, or takes too much for them."""
         text = self._apply(self._prepared(messages, as_text=self._as_text), tools)
         token_ids = self._prompts.ids(text)
         return Prompt(text, token_ids, text.rstrip().endswith(REASONING_OPENERS))
@@ -100,8 +105,21 @@ class Renderer:
         *,
         add_generation_prompt: bool = True,
     ) -> str:
-        return self.tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **self.options
+        if self._templates is None:
+            return self.tokenizer.apply_chat_template(
+                messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **self.options
+            )
+        if not messages:
+            raise TemplateFailed("a chat template needs at least one message")
+        special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
+        given = {
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        return self._templates.render(
+            self.tokenizer.get_chat_template(tools=tools), {**special, **self.options, **given}
         )
 
     def _prepared(self, messages: list[dict[str, Any]], *, as_text: bool) -> list[dict[str, Any]]:
@@ -124,6 +142,23 @@ class Renderer:
         if "tool_call_id" in message:
             ready["tool_call_id"] = ids.of_result(message["tool_call_id"])
         return ready
+
+
+def refusal_words(error: Exception) -> str:
+    """Why a state has no prompt, as a reject's detail."""
+    words = str(error) if isinstance(error, TemplateFailed) else f"{type(error).__name__}: {error}"
+    return one_line(words)[:300]
+
+
+def _is_plain(tokenizer: Any, options: Mapping[str, Any]) -> bool:
+    """Whether its prompts are its template's, by transformers' own method; some families render by code of theirs."""
+    if isinstance(tokenizer, LightTokenizer):
+        return True
+    from transformers import PreTrainedTokenizerBase
+
+    own = PreTrainedTokenizerBase.apply_chat_template
+    # Options that the method takes for itself never reach the template.
+    return type(tokenizer).apply_chat_template is own and not options.keys() & inspect.signature(own).parameters.keys()
 
 
 def _legacy_call(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -186,6 +221,8 @@ def _wants_text(renderer: Renderer) -> bool:
     }
     try:
         text = renderer._apply(renderer._prepared(messages, as_text=False), [tool])  # pyright: ignore[reportPrivateUsage]
+    except UserError:
+        raise
     except Exception:
         return True  # whatever a foreign template raises: the other form is the only one left
     return f"'{_PROBE}'" in text

@@ -29,7 +29,7 @@ from pivotmine.run.states import StateMessages, state_messages
 from pivotmine_stages.engines.options import failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.policy.differences import announce
-from pivotmine_stages.policy.prompts import Prompt, Renderer
+from pivotmine_stages.policy.prompts import Prompt, Renderer, refusal_words
 from pivotmine_stages.policy.record import PolicyRecord, check_seed, is_sampled, known_policies, remember_policy
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.budgets import LONGER, ROW, samples_under, stored_rows
@@ -233,8 +233,10 @@ def _asks(
 def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | None:
     try:
         return renderer.render(state.messages, state.tools)
+    except UserError:
+        raise
     except Exception as error:  # a foreign template may raise anything; the state is what it refuses
-        work.reject("template_error", state.turn, f"{type(error).__name__}: {error}"[:300])
+        work.reject("template_error", state.turn, refusal_words(error))
         return None
 
 

@@ -30,7 +30,7 @@ from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.run.tables import PIVOTS
 from pivotmine.verifiers import VerifierSpec, resolve
 from pivotmine_stages.parallel import process_map
-from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer
+from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer, refusal_words
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.select.options import SelectConfig
@@ -180,8 +180,10 @@ def _row(
     turn = state.turn
     try:
         prompt = renderer.render(state.messages, state.tools)
+    except UserError:
+        raise
     except Exception as error:  # a foreign template may raise anything; profiled states passed it already
-        return None, as_reject("select", "template_error", turn, f"{type(error).__name__}: {error}"[:300])
+        return None, as_reject("select", "template_error", turn, refusal_words(error))
     text = renderer.plain_text(prompt)
     if reason := _problem(work.config, text, prompt.token_ids, turn["prompt_hash"]):
         return None, as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens")

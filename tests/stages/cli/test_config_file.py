@@ -25,7 +25,9 @@ def test_no_file_has_no_tables() -> None:
     assert read_config(None) == {}
 
 
-TABLES = "extract, rollout, score, select, record, export, audit, report, view, show, compare, verifiers, [[choose]]"
+TABLES = (
+    "extract, rollout, score, select, record, export, audit, report, view, show, compare, verify, verifiers, [[choose]]"
+)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,10 @@ def test_a_file_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
         ("[rollout]\nengine = 'vlm'\n", "[rollout] engine = vlm: choose from vllm, openai, transformers, ray; did"),
         ("[rollout]\nshard = '4/4'\n", "[rollout] shard = 4/4: i/n with i from 0 to n-1, for example 0/4"),
         ("[rollout]\ntemplate_options = '['\n", "[rollout] template_options = [: a JSON object, for example "),
-        ("[export]\nto = 'nemogym'\n", "[export] to = nemogym: choose from nemo_gym, verl; did you mean nemo_gym?"),
+        (
+            "[export]\nto = 'nemogym'\n",
+            "[export] to = nemogym: choose from nemo_gym, verl, verifiers; did you mean nemo_gym?",
+        ),
         ("[verifiers.tool_call]\nfree_txt = ['a']\n", 'verifier tool_call has no option "free_txt"'),
         ("[verifiers.mail]\nall = ['tool_cal']\n", 'no verifier "tool_cal"'),
         ("[[choose]]\ntol = 'a'\nverifier = 'exact'\n", "[[choose]] has no key 'tol'"),
@@ -101,3 +106,21 @@ def test_values_come_as_the_dataclass_holds_them(tmp_path: Path) -> None:
         "base_url": ("a", "b"),
         "temperature": 1.0,
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000 + "]" * 5000,
+        "a = " + "{a = " * 5000 + "1" + "}" * 5000,
+        ".".join("a" * 3000) + " = 1",
+        "[rollout]\ntemplate_options = " + "[" * 500 + "]" * 500,
+        "[" + ".".join("v" * 3000) + "]",
+        "a = " + "9" * 5000,
+    ],
+)
+def test_a_file_that_is_nested_too_deeply_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(UserError, match=r"^--config \S+/run\.toml cannot be read: ") as refused:
+        read_config(tmp_path / "run.toml")
+    assert len(str(refused.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""A tokenizer without transformers gives the ids that `apply_chat_template` and transformers give, or is not used."""
+"""A tokenizer without transformers gives the ids that transformers gives, or is not used; so does its template."""
 
 from __future__ import annotations
 
@@ -57,10 +57,19 @@ def rendered(renderer: Renderer, messages: list[dict[str, Any]], tools: Any) -> 
         return "refused"
 
 
+class _InProcess(Renderer):
+    """Renders by transformers' own `apply_chat_template`."""
+
+    def __init__(self, tokenizer: Any, template_options: dict[str, Any]) -> None:
+        super().__init__(tokenizer, template_options)
+        assert self._templates is not None
+        self._templates = None
+
+
 def both(folder: Path, options: dict[str, Any]) -> tuple[Renderer, Renderer]:
-    """With transformers, and without."""
+    """By transformers in this process, and without it in another."""
     loaded: Any = AutoTokenizer.from_pretrained(folder)
-    theirs = Renderer(loaded, options)
+    theirs = _InProcess(loaded, options)
     light = load_light(str(folder), policy.hash_tokenizer(loaded), policy.hash_template(theirs.template))
     assert isinstance(light, LightTokenizer)
     return theirs, Renderer(light, options)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dripping import dripping_server
 from judge_server import Said, Server, judge_server
 
 from pivotmine import strict_json
@@ -185,6 +186,14 @@ def test_a_server_that_does_not_speak_http_is_one_line() -> None:
         with pytest.raises(UserError, match="gives no verdict: BadStatusLine"):
             make_spec("judge", {"base_url": url, "model": "m"}).check_server()
         thread.join()
+
+
+@pytest.mark.parametrize("began", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+def test_a_server_that_drips_is_waited_for_no_longer_than_the_whole_request_may_take(began: bytes) -> None:
+    with dripping_server(began) as address:
+        spec = make_spec("judge", {"base_url": address, "model": "m", "timeout_s": 0.5, "max_attempts": 1})
+        found = verify(spec, STATE, [GOLD], OTHER)
+        assert (found.reward, found.detail) == (None, "ChatError: no whole answer within 0.5 s (1 attempts)")
 
 
 def _say_garbage(listening: socket.socket) -> None:

@@ -6,11 +6,13 @@ Safe to call from many threads. Redirects are not followed: the key would go wit
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
 import random
+import socket
 import tempfile
 import threading
 import time
@@ -55,7 +57,7 @@ class ChatClient:
         self._useless: dict[str, str] = {}
         self._in_flight = threading.BoundedSemaphore(max_concurrency)
         self._lock = threading.Lock()
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, _Timed, _TimedTLS)
         self._only_model = ""
 
     def ask(self, request: dict[str, Any], is_usable: Callable[[str], bool]) -> str:
@@ -121,8 +123,9 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {key}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self._url}{path}", data, headers)
+        deadline = _Deadline(self._timeout_s)
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
+            with deadline, self._opener.open(request, timeout=self._timeout_s) as response:
                 reply = response.read(MAX_REPLY_BYTES + 1)
         except urllib.error.HTTPError as error:
             with error:
@@ -131,7 +134,10 @@ class ChatClient:
                 said = error.read(200).decode(errors="replace")
                 raise ChatError(f"status {error.code}: {said}") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _Again(f"{type(error).__name__}: {error}") from None
+            late = f"no whole answer within {self._timeout_s:g} s"
+            raise _Again(late if deadline.is_over else f"{type(error).__name__}: {error}") from None
+        if deadline.is_over:
+            raise _Again(f"no whole answer within {self._timeout_s:g} s")
         try:
             return json.loads(reply[:MAX_REPLY_BYTES])
         except (ValueError, RecursionError):
@@ -176,6 +182,66 @@ class _Again(Exception):
     def __init__(self, words: str, pause_s: float = 0.0) -> None:
         super().__init__(words)
         self.pause_s = pause_s
+
+
+class _Deadline:
+    """A context that ends an exchange after so many seconds: a server that sends a byte now and then is not waited for.
+
+    A socket's own time-out is for each piece. At the end the socket is shut down, which its reader is told.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self.connection: http.client.HTTPConnection | None = None
+        self.sock: socket.socket | None = None
+        """The connection's; urllib takes it away from there once the answer begins."""
+        self.is_over = False
+
+    def __enter__(self) -> _Deadline:
+        _here.deadline = self
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _here.deadline = None
+
+    def _end(self) -> None:
+        self.is_over = True
+        for sock in (self.sock, self.connection and self.connection.sock):
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                if sock:
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+_here = threading.local()
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        deadline: _Deadline = _here.deadline
+        deadline.connection = self
+        super().connect()
+        deadline.sock = self.sock
+
+
+class _TLSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        deadline: _Deadline = _here.deadline
+        deadline.connection = self
+        super().connect()
+        deadline.sock = self.sock
+
+
+class _Timed(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _TimedTLS(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TLSConnection, req)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

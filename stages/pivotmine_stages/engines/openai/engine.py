@@ -51,6 +51,8 @@ from pivotmine_stages.termination import waiting as waiting_for_more
 
 START_TIMEOUT_S = 15.0
 """For a server's list of models."""
+FREE_BYTES, BYTES_PER_TOKEN = 64 << 20, 1 << 10
+"""What any answer may have, and for each token that was asked for more: its text, id and log-probability."""
 LONGEST_WAIT_S = 3600.0
 """A server that asks for more patience is asked again then."""
 LOOK_AGAIN_S = 1.0
@@ -215,7 +217,8 @@ class OpenAIEngine:
     async def _ask(self, server: Server, request: Request) -> Reply:
         """One try. Trouble where another may help; a failed reply where none can."""
         try:
-            body = await self._post(server, request)
+            async with asyncio.timeout(self._options.timeout_s):  # the client's own is for each piece of an answer
+                body = await self._post(server, request)
         except openai.APIStatusError as error:
             if error.status_code == 400 and _is_about_length(error.message):
                 return failed(request, "prompt_too_long", error.message)
@@ -227,8 +230,10 @@ class OpenAIEngine:
                 raise Trouble(error.message) from None
             self._fleet.failed(server, one_line(error.message))
             raise Trouble(error.message, min(wait_s, self._options.timeout_s)) from None
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, TimeoutError, TooLong) as error:
             words = f"{error}: {error.__cause__!r}" if error.__cause__ is not None else str(error)
+            if isinstance(error, TimeoutError):
+                words = f"no whole answer within {self._options.timeout_s:g} s"
             self._fleet.failed(server, one_line(words))
             raise Trouble(words) from None
         try:
@@ -253,14 +258,29 @@ class OpenAIEngine:
         if self._options.api == "completions":
             budget = token_budget(request, self._options.sampling, self.max_model_len)
             fields |= {"prompt": request.prompt_ids, "max_tokens": budget}
-            response = await server.client.completions.with_raw_response.create(**fields)
+            ask = server.client.completions.with_streaming_response.create
         else:
             fields |= {"messages": request.messages}
             if request.tools:
                 fields |= {"tools": request.tools, "tool_choice": "auto"}
-            response = await server.client.chat.completions.with_raw_response.create(**fields)
-        # Not its text: a header may name an encoding that is none.
-        return response.content
+            ask = server.client.chat.completions.with_streaming_response.create
+        most = FREE_BYTES + drawn * fields.get("max_tokens", 0) * BYTES_PER_TOKEN
+        async with ask(**fields) as response:
+            return await _whole(response, most)
+
+
+class TooLong(Exception):
+    """A reply that is longer than what was asked for can be."""
+
+
+async def _whole(response: Any, most: int) -> bytes:
+    """Its bytes, and not its text: a header may name an encoding that is none."""
+    body = bytearray()
+    async for block in response.iter_bytes():
+        body += block
+        if len(body) > most:
+            raise TooLong(f"an answer of more than {most:,} bytes")
+    return bytes(body)
 
 
 def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
@@ -276,14 +296,14 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedM
     """The server's own description of the model to be sampled."""
     url = public_address(str(client.base_url))
     try:
-        impatient = client.with_options(timeout=START_TIMEOUT_S)
-        response: Any = await impatient.models.with_raw_response.list()
-        models = read_models(strict_json.loads(response.content))
+        impatient: Any = client.with_options(timeout=START_TIMEOUT_S)
+        async with asyncio.timeout(START_TIMEOUT_S), impatient.models.with_streaming_response.list() as response:
+            models = read_models(strict_json.loads(await _whole(response, FREE_BYTES)))
     except openai.APIStatusError as error:
         kind = _NoAnswer if error.status_code >= 500 else UserError
         hint = "; add /v1 to the address" if error.status_code == 404 and not url.rstrip("/").endswith("/v1") else ""
         raise kind(f"server {url}: {one_line(error.message)}{hint}") from None
-    except openai.OpenAIError:
+    except (openai.OpenAIError, TimeoutError, TooLong):
         raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
     except (ValueError, RecursionError) as error:
         words = f"/models is no OpenAI model list; does the address end in /v1? ({one_line(str(error))})"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from dripping import dripping_server
 from engine_fixtures import OddServer
 from hostile import JUNK, nodes
 from hypothesis import given
@@ -21,6 +25,7 @@ from pivotmine.errors import UserError
 from pivotmine.run.rundir import scan
 from pivotmine.run.tables import ROLLOUTS
 from pivotmine_stages.cli.options import extract, rollout, score
+from pivotmine_stages.engines.openai import engine as engine_module
 from pivotmine_stages.engines.openai.engine import _retry_after_s  # pyright: ignore[reportPrivateUsage]
 from pivotmine_stages.engines.openai.replies import Trouble, read_models, read_reply
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
@@ -171,6 +176,54 @@ def test_log_probabilities_that_overflow_a_sum_are_a_reject_like_others() -> Non
             sample_index=0, text="", token_ids=[1] * len(odd), logprobs=odd, finish_reason="stop", num_tokens=len(odd)
         )
         assert sound(Reply(request=REQUEST, samples=(sample,))).failure == "engine_error"
+
+
+def test_a_reply_that_drips_is_waited_for_no_longer_than_the_whole_request_may_take(
+    opened: Callable[..., Any], ask: Callable[..., Request], odd_server: OddServer
+) -> None:
+    with (
+        dripping_server(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n") as address,
+        opened("openai", base_urls=(odd_server.address,), timeout_s=0.5, max_retries=0) as engine,
+    ):
+        (server,) = engine._fleet.servers
+        server.client = server.client.with_options(base_url=address)
+        (reply,) = engine.sample([ask("s")])
+    assert (reply.failure, reply.detail) == ("engine_error", "no whole answer within 0.5 s")
+
+
+def test_a_model_list_that_drips_is_no_answer(opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "START_TIMEOUT_S", 0.5)
+    with (
+        dripping_server(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n") as address,
+        pytest.raises(UserError, match=r"^server http\S+: no answer; start it"),
+    ):
+        opened("openai", base_urls=(address,))
+
+
+def test_a_reply_without_end_is_not_read_to_its_end(
+    opened: Callable[..., Any], ask: Callable[..., Request], odd_server: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "FREE_BYTES", 1 << 10)
+    odd_server.answers = [(200, {"choices": [], "padding": "x" * (1 << 20)})]
+    with opened("openai", base_urls=(odd_server.address,), max_retries=0) as engine:
+        (reply,) = engine.sample([ask("s")])
+    assert (reply.failure, reply.detail) == ("engine_error", f"an answer of more than {(1 << 10) + 64 * 1024:,} bytes")
+
+
+def test_what_a_server_says_steers_no_terminal(odd_server: OddServer, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    source = write_jsonl(tmp_path / "s.jsonl", [order_trajectory("B")])
+    extract({}, sources=[source], run=run)
+    odd_server.answers = [(400, {"error": {"message": "\x1b[2J\x1b]0;gone\x07 \u202e \u009b2J"}})]
+    flags = ["--engine", "openai", "--policy-name", "p", "--api", "chat", "--base-url", odd_server.address]
+    for model in ("m", "\x1b[2J\u009b2J"):
+        odd_server.models = {"data": [{"id": model}, {"id": "other"}]}
+        command = [sys.executable, "-m", "pivotmine_stages", "rollout", run, "--model", "m", *flags]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        said = done.stdout + done.stderr
+        assert "gone" in said or "it serves" in said
+        assert not re.search(r"[^\n -~]", said), said
 
 
 def test_one_bad_reply_is_a_reject_of_its_state_and_the_rest_is_written(odd_server: OddServer, tmp_path: Path) -> None:
