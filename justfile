@@ -70,6 +70,15 @@ train-demo seed="0": setup-trainer
 # The same for three seeds
 train-demo-seeds: (train-demo "0") (train-demo "1") (train-demo "2")
 
+# Make the missing cells of docs/results.md and write the page: some 5 hours of one core, in slices of MINUTES
+claims minutes="": setup-trainer
+    PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims run {{ if minutes == "" { "" } else { "--minutes " + minutes } }}
+    PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims page
+
+# Tiny cells whose answer is known: SFT helps, the ledger counts right, a killed cell goes on; two minutes
+claims-smoke: setup-trainer
+    PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims smoke
+
 # Run the trainer's tests in its environment; pytest options pass through
 test-trainer *options: setup-trainer
     cd trainer && {{trainer}}/bin/pytest {{options}}

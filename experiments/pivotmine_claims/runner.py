@@ -1,0 +1,102 @@
+"""Make cells, one after another: seed by seed over all arms, an arm's tries before its first cell.
+
+Several processes may run at once: each cell is made by one of them. A killed one loses at most what it did since the
+last checkpoint; the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from pivotmine.errors import UserError
+from pivotmine_claims.arms import ARMS
+from pivotmine_claims.cells import TRY_SEED, Cell, cell_of, file_of, key_of, make, tries_of
+from pivotmine_claims.ledger import locked, stage, write_json
+from pivotmine_claims.measure import WORLD_SAMPLES, WORLD_STATES, world_classes
+from pivotmine_claims.mining import World, functional
+from pivotmine_claims.scale import Scale
+
+
+def run(
+    world: World, scale: Scale, work: Path, results: Path, *, arms: Sequence[str] = (), minutes: float | None = None
+) -> int:
+    """Make what is missing; the number of cells that could not be made. `minutes`: start none after that long."""
+    torch.set_num_threads(1)  # two threads of so small a model wait for each other
+    check_world(world, work, results)
+    until, refused = None if minutes is None else time.monotonic() + 60 * minutes, set[Path]()
+    while True:
+        made = 0
+        for cell in missing(world, scale, results, arms):
+            path = file_of(cell, world, scale, results)
+            if path in refused:
+                continue
+            if until is not None and time.monotonic() > until:
+                return len(refused)
+            try:
+                made += _make_alone(cell, world, scale, work, results)
+            except UserError as error:
+                refused.add(path)
+                _say(f"{cell_name(cell)}: {error}")
+            if made:
+                break  # what is missing has changed
+        if not made:
+            return len(refused)
+
+
+def _make_alone(cell: Cell, world: World, scale: Scale, work: Path, results: Path) -> bool:
+    """Make a cell unless another process is at it or has done it; whether it was made."""
+    folder = work / world.name / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        free = stack.enter_context(locked(folder / key_of(cell, world, scale), wait=False))
+        if not free or file_of(cell, world, scale, results).is_file():
+            return False
+        _say(f"{cell_name(cell)} ...")
+        began = time.monotonic()
+        path = make(cell, world, scale, work, results)
+        _say(f"{cell_name(cell)}: {time.monotonic() - began:.0f} s, {path}")
+        return True
+
+
+def missing(world: World, scale: Scale, results: Path, arms: Sequence[str] = ()) -> Iterator[Cell]:
+    """Cells without a file that can be made now."""
+    for seed in range(scale.seeds):
+        for arm in arms or ARMS:
+            cells = (tries_of(arm, world, scale, results) or []) if seed == TRY_SEED else []
+            if (cell := cell_of(arm, seed, world, scale, results)) is not None:
+                cells = [*cells, cell]
+            yield from (one for one in cells if not file_of(one, world, scale, results).is_file())
+
+
+def check_world(world: World, work: Path, results: Path) -> None:
+    """Measure the world once, before any arm; UserError where it is not the one that it is to be."""
+    folder = work / world.name / "world"
+    found = stage(folder, lambda folder: dict(world_classes(world.policy)))
+    found.pop("cpu_s")
+    size = {"states": WORLD_STATES, "samples": WORLD_SAMPLES}
+    write_json(
+        results / world.name / "world.json",
+        {"data": world.digest(), "verifier": functional().verifier_id, **size, **found},
+    )
+    low, high = world.never
+    if not low <= found["never"] <= high:
+        raise UserError(
+            f"world {world.name}: the base policy never solves {found['never']:.1%} of the states, and it is to be "
+            f"{low:.0%} to {high:.0%}"
+        )
+
+
+def cell_name(cell: Cell) -> str:
+    """For a person."""
+    return f"{cell.arm}, try {cell.place + 1}" if cell.place is not None else f"{cell.arm}, seed {cell.seed}"
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {words}\n")
+    sys.stdout.flush()
