@@ -23,6 +23,8 @@ DIFFERENT = [
     ("ps | awk '{print $1}'", "ps | awk '{print $2}'", "another number in a script"),
     ("cat /var/log/a | sort", "sort /etc/passwd | uniq", "another target"),
     ("ps aux | grep x", "ps aux | grep x | head -n 1", "one more filter"),
+    ("uname -r | cut -d. -f1", "uname -r | awk -F. '{print $2}'", "filters that make another text of it"),
+    ("cal | awk 'NF {n++} END {print n}'", "cal | awk 'NF {n++} END {print n-2}'", "another sum in a script"),
 ]
 
 UNPROVEN = [
@@ -47,6 +49,9 @@ UNPROVEN = [
     ("for f in a b; do rm $f; done", "rm a b"),
     ("find . -name x -exec rm {} +", "rm x"),
     ("test -f a && rm a", "rm -f a"),
+    ("printf '=%.0s' {1..9}", 'for i in {1..9}; do echo -n "="; done'),
+    ("printf 'a\\n'", "echo a"),
+    ("uname -r | cut -d- -f2", "uname -r | awk -F- '{print $NF}'"),
 ]
 
 

@@ -5,6 +5,7 @@
 - Writing against reading, and redirections into other files.
 - Another literal: the same commands in the same order, with a plain word that the other one does not have. Words of
   tools that take a script or a pattern language are not compared, because `s/a/b/` and `s|a|b|` are the same script.
+- Another output: filters that make different text of one source (`shell_outputs`).
 - Another target: absolute paths of which none contains, or is, one of the other program's.
 
 A word is a literal only if the shell passes it on as it is and no unit, escape or format may hide in it. Relative and
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 from pivotmine.verifiers.shell.shell_commands import canonical, clean_path
 from pivotmine.verifiers.shell.shell_flags import RULES
+from pivotmine.verifiers.shell.shell_outputs import outputs_differ
 from pivotmine.verifiers.shell.shell_syntax import Form, UnreadableCommand, read_program
 from pivotmine.verifiers.shell.shell_words import OPAQUE, is_plain
 
@@ -27,7 +29,7 @@ _SAME_PROGRAM = {
     "egrep": "grep", "fgrep": "grep", "rg": "grep", "ag": "grep", "gawk": "awk", "mawk": "awk", "python3": "python",
     "pip3": "pip", "source": ".", "[": "test", "dir": "ls", "vdir": "ls", "vim": "vi", "nodejs": "node", "sh": "bash",
     "gsed": "sed", "apt": "apt-get", "gmake": "make", "rmdir": "rm", "unlink": "rm", "less": "cat", "more": "cat",
-    "py.test": "pytest",
+    "py.test": "pytest", "printf": "echo",
 }  # fmt: skip
 """Programs that may do the same as another, by the other's name."""
 _PLUMBING = frozenset((
@@ -59,6 +61,7 @@ _LITERAL = re.compile(r"[\w./:,@+ -]+")
 _NUMBER = re.compile(r"[+-]?\d+")
 _TOKEN = re.compile(r"[\w.+-]+")
 _DIGITS = re.compile(r"\d{1,30}")
+_SUMMAND = re.compile(r"(.*[\w)])\s*([-+])\s*(\d{1,9})\s*\}\s*", re.DOTALL)
 _SUBSTITUTION = re.compile(r'"?[$<>]\((?!\()(.*)\)"?', re.DOTALL)
 _MEASURE = re.compile(r"[+-]?\d[\d.]*\s?[A-Za-z%]*")
 
@@ -96,7 +99,7 @@ class _Parts(NamedTuple):
 def are_different(one: Form, other: Form) -> bool:
     """Whether two programs of `shell_commands.canonical` are provably different."""
     first, second = _parts(one), _parts(other)
-    if _has_other_program(first, second) or _has_other_program(second, first):
+    if _has_other_program(first, second) or _has_other_program(second, first) or outputs_differ(one, other):
         return True
     if first.hidden or second.hidden:
         return False
@@ -174,7 +177,8 @@ def _has_other_program(one: _Parts, other: _Parts) -> bool:
     """Whether the first runs a program that the second does not run, and that no program of the second stands for."""
     if any(not is_plain(command.name) for command in (*one.commands, *other.commands)):
         return False
-    alone = not one.hidden and not other.hidden and len(one.commands) == len(other.commands) == 1
+    alone = one.shape == other.shape == ["program"] and len(one.commands) == len(other.commands) == 1
+    alone = alone and not one.hidden and not other.hidden
     telling = one.names - (_WRAPPERS if alone else _PLUMBING | _SELECTORS)
     return not telling <= other.tokens
 
@@ -221,10 +225,19 @@ def _aligned(one: _Command, other: _Command) -> Iterator[tuple[str, str]]:
 
 
 def _other_number(one: str, other: str) -> bool:
-    """Whether two words, scripts included, are the same text but for a number."""
+    """Whether two words, scripts included, are the same text but for a number, or for one added at a block's end."""
+    (core, summand), (other_core, other_summand) = _without_summand(one), _without_summand(other)
+    if core == other_core and "print" in core:
+        return summand != other_summand
     if one == other or _DIGITS.sub("0", one) != _DIGITS.sub("0", other):
         return False
     return list(map(int, _DIGITS.findall(one))) != list(map(int, _DIGITS.findall(other)))
+
+
+def _without_summand(script: str) -> tuple[str, int]:
+    """A script without the number that its last block adds to what it prints: `{print n - 2}`."""
+    found = _SUMMAND.fullmatch(script)
+    return (script.rstrip(" }"), 0) if found is None else (found[1], int(f"{found[2]}{found[3]}"))
 
 
 def _words_contradict(one: _Command, other: _Command) -> bool:
