@@ -10,5 +10,9 @@ class UserError(Exception):
     """What is wrong, where, and what to do about it, in one line."""
 
 
+class NotTrusted(UserError):
+    """A file names code that nobody vouched for: nothing is wrong with it for who does not use it."""
+
+
 class MissingPackage(UserError):
     """A package is not installed: nothing is wrong with what the user wrote."""

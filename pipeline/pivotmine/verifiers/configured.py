@@ -22,7 +22,8 @@
     verifier = "loose"
 
 Every verifier has the option `unproven`. Only the outermost one may set it, for it is applied once, outside all
-members. A rule has a `verifier`, and any of `domain` and `tool` (a name, or a list of them) and `kind`. Behind the
+members. Another package's verifier is imported only if somebody vouched for it (`third_party.require_trusted`).
+A rule has a `verifier`, and any of `domain` and `tool` (a name, or a list of them) and `kind`. Behind the
 rules stand the defaults of `auto`, with the file's options.
 """
 
@@ -34,6 +35,7 @@ from typing import Any
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import VerifierSpec
 from pivotmine.verifiers.composed.auto import RULE_KINDS, default_names
+from pivotmine.verifiers.composed.third_party import require_trusted
 from pivotmine.verifiers.registry import VERIFIERS, make_spec
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -61,6 +63,8 @@ def is_defined(name: str, table: Mapping[str, Any]) -> bool:
 def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:
     if name in through:
         raise UserError(f"verifier {name} is made of itself: {' of '.join((*through, name))}")
+    if through:  # by itself it was typed, or named by a program
+        require_trusted(f"[verifiers.{through[-1]}]", name)
     through = (*through, name)
     options = dict(tables.get(name, {}))
     if name == "auto":
@@ -86,6 +90,7 @@ def _made_of(
     where = f"[verifiers.{through[-1]}]"
     worth = {"unproven": rest.pop("unproven")} if key != "verifier" and "unproven" in rest else {}
     if key == "verifier":
+        require_trusted(where, str(value))
         return make_spec(str(value), _with_rest(str(value), rest, tables))
     weights: dict[str, Any] | None = value if isinstance(value, dict) and key == "weights" else None
     if weights is None and (key == "weights" or not isinstance(value, list)):

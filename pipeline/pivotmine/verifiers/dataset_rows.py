@@ -7,14 +7,13 @@ A row is a dictionary with the columns of `pivots` that COLUMNS names.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from pivotmine.actions import Action, action_from_json, is_text, parse_action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Scorer, State, Verdict, VerifierSpec
+from pivotmine.verifiers.composed.third_party import require_trusted
 from pivotmine.verifiers.registry import make_spec
 from pivotmine.verifiers.run_verifier import prepare
 
@@ -23,8 +22,6 @@ COLUMNS = (
     *("parser", "opened_reasoning", "action_format", "action_tools"),
 )
 """What decides a reward. The last two may be absent, which means native."""
-TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
-"""Environment variable with the `package.module:function` verifiers that a dataset may have imported."""
 
 
 def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -112,19 +109,5 @@ def named_spec(name: str, options: str) -> VerifierSpec:
 
 @lru_cache(maxsize=256)
 def _check_trust(name: str, options: str) -> None:
-    """UserError where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
-    trusted = os.environ.get(TRUSTED, "").split(",")
-    for foreign in (name, *_member_names(json.loads(options))):
-        if ":" in foreign and foreign not in trusted:
-            raise UserError(
-                f"the row asks for code of another package, {foreign!r}: where you trust it, name it in the "
-                f"environment variable {TRUSTED} (several with commas between)"
-            )
-
-
-def _member_names(options: Any) -> Iterator[str]:
-    """The names of all verifiers that a verifier is made of."""
-    if isinstance(options, dict) and isinstance(options.get("name"), str):
-        yield options["name"]
-    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
-        yield from _member_names(value)
+    """NotTrusted where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
+    require_trusted("the row", name, json.loads(options))

@@ -27,6 +27,8 @@ from pivotmine import __version__
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.options import not_one_of
+from pivotmine.verifiers import VerifierSpec
+from pivotmine.verifiers.composed.third_party import trust
 from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.parameters import given, parameters
@@ -59,6 +61,16 @@ Config = Annotated[
     typer.Option("--config", help="TOML file with a table of options per command.", rich_help_panel="Output"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", rich_help_panel="Output")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-verifier",
+        help="Another package's verifier, PACKAGE.MODULE:NAME, that a file may have imported. Repeat it for several.",
+        metavar="NAME",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel="Output")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: continue.", rich_help_panel="Output")]
 Verbose = Annotated[
@@ -80,12 +92,17 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
 
     def run_command(**values: Any) -> None:
         fixed = {key: values[key] for key in ("run", "sources", "config", "as_json") if key in values}
+        chosen = given(options, values)
+        typed = [
+            chosen[one.name] for one in options if one.type is VerifierSpec and isinstance(chosen.get(one.name), str)
+        ]
+        trust(*(values["trust_verifier"] or ()), *(name for name in typed if ":" in name))
         _set_up_log(quiet=values["quiet"], verbose=values["verbose"])
         if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
             ask.set(lambda: typer.confirm("Continue?", err=True))
         with _announced(f"{name} in {fixed['run']} ..."):
             try:
-                body(given(options, values), **fixed)
+                body(chosen, **fixed)
             except (UserError, SystemExit, KeyboardInterrupt):
                 raise
             except BaseException:  # polars panics with one
@@ -97,6 +114,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
     if command.sources:
         places = [_keyword("sources", _sources(command.sources)), _keyword("run", RunOption)]
     common = [_keyword("config", Config, None), _keyword("as_json", Json, False)]
+    common += [_keyword("trust_verifier", Trust, None)]
     common += [_keyword("yes", Yes, False), _keyword("quiet", Quiet, False), _keyword("verbose", Verbose, False)]
     run_command.__signature__ = inspect.Signature([*places, *parameters(options), *common])  # type: ignore[attr-defined]
     run_command.__annotations__ = {one.name: one.annotation for one in [*places, *parameters(options), *common]}

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from pivotmine import strict_json
-from pivotmine.errors import MissingPackage, UserError
+from pivotmine.errors import MissingPackage, NotTrusted, UserError
 from pivotmine.options import convert, nearest
 from pivotmine.verifiers import VERIFIERS, VerifierSpec
+from pivotmine.verifiers.composed.third_party import require_trusted
 from pivotmine.verifiers.configured import DEFINING, configured_spec, is_defined
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.command import Command
@@ -76,6 +77,8 @@ def _command_options(path: Path, name: str, command: Command, table: Mapping[str
                 f"--config {path}: [{name}] has no option {key!r}{nearest(key.replace('-', '_'), names)}; "
                 f"it has {', '.join(names)}"
             )
+        if one.type is VerifierSpec and isinstance(value, str):
+            require_trusted(f"--config {path}: [{name}] {key}", value)
         found[one.name] = convert(one, value, f"--config {path}: [{name}] {key} =")
     return found
 
@@ -95,7 +98,7 @@ def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
         if ":" not in name:  # code of the user's, which is imported only when it is used
             try:
                 configured_spec(name, verifiers, rules)
-            except MissingPackage:
+            except (MissingPackage, NotTrusted):
                 continue  # an error only for the command that uses it
             except UserError as error:
                 raise UserError(f"--config {path}: {error}") from None

@@ -14,6 +14,8 @@ from pivotmine import policy
 from pivotmine.errors import UserError
 from pivotmine.options import nearest
 from pivotmine.run import rundir
+from pivotmine.verifiers import VerifierSpec, make_spec
+from pivotmine.verifiers.composed.third_party import require_trusted
 from pivotmine_stages.engines import engine_spec
 from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
@@ -211,6 +213,21 @@ def known_policies(run: Path) -> dict[str, PolicyRecord]:
     """The policies of a run by their ids."""
     names = sorted(path.parent.name for path in (run / "rollouts").glob("*/policy.json"))
     return {name: load_policy(run, name) for name in names}
+
+
+def stored_verifier(folder: Path) -> tuple[VerifierSpec, dict[str, Any]]:
+    """The verifier that scored a folder of `scores`, and its settings: verifier, options, parser.
+
+    UserError where they are damaged, or where they name another package's code that nobody vouched for.
+    """
+    path = folder / "verifier.json"
+    settings = rundir.read_json(path, "delete it and start the same `pivotmine score` again")
+    try:
+        name, options = str(settings["verifier"]), settings["options"]
+        require_trusted(str(path), name, options)
+        return make_spec(name, options), settings
+    except (KeyError, TypeError, RecursionError):
+        raise UserError(f"{path} is damaged: delete it and start the same `pivotmine score` again") from None
 
 
 def scored_verifiers(run: Path, policy_id: str) -> dict[str, dict[str, Any]]:

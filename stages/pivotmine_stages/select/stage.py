@@ -21,8 +21,8 @@ from pivotmine.run import rundir, sql
 from pivotmine.run.parts import require_sound
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import with_bounds
-from pivotmine.verifiers import Outcome, make_spec
-from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers
+from pivotmine.verifiers import Outcome
+from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers, stored_verifier
 from pivotmine_stages.profiles.budgets import problem_of, samples_under
 from pivotmine_stages.profiles.gate import as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
@@ -82,8 +82,7 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
     verifier_id = choose("verifier", scored, config.verifier, where)
     folder = run / "scores" / record.policy_id / verifier_id
-    settings = rundir.read_json(folder / "verifier.json", "delete it and start the same `pivotmine score` again")
-    spec = make_spec(settings["verifier"], settings["options"])
+    spec, settings = stored_verifier(folder)
     profiles = with_bounds(rundir.scan(run, "profiles", require_sound(run, "profiles", folder)).collect())
     samples = samples_under(run, record, record.budget)
     old = "of an older version of the verifier" if spec.verifier_id != verifier_id else None

@@ -18,9 +18,9 @@ from pivotmine.errors import UserError
 from pivotmine.run import parts, rundir
 from pivotmine.run.parts import Problem
 from pivotmine.run.rundir import EXTRACT_TABLES
-from pivotmine.verifiers import make_spec
 from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.stage import extract
+from pivotmine_stages.policy.record import stored_verifier
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
 from pivotmine_stages.select.options import SelectConfig
@@ -134,9 +134,7 @@ def _score_again(run: Path, broken: list[Broken], done: Mended) -> None:
             _remove(run, one)
             done.append({"path": str(one.path), "table": one.table, "how": "judged again"})
     for policy_id, verifier_id in wanted:
-        path = run / "scores" / policy_id / verifier_id / "verifier.json"
-        settings = rundir.read_json(path, "delete it and start the same `pivotmine score` again")
-        spec = make_spec(settings["verifier"], settings["options"])
+        spec, settings = stored_verifier(run / "scores" / policy_id / verifier_id)
         score(ScoreConfig(verifier=spec, policy=policy_id, parser=settings["parser"]), run)
 
 

@@ -24,6 +24,7 @@ from runs import (  # fmt: skip
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
+from pivotmine.verifiers.composed.third_party import TRUSTED
 from pivotmine_stages.audit.options import AuditConfig
 from pivotmine_stages.audit.stage import audit
 from pivotmine_stages.cli.audit_printing import audit_report
@@ -74,7 +75,7 @@ def test_the_default_accepts_nothing_that_must_fail(run: Path) -> None:
     }
 
 
-def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
+def test_errors_of_both_kinds_are_counted_and_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`exact` refuses what does the same; `asked_for` takes any action that holds what was said last."""
     strict = audit(AuditConfig(verifier=EXACT), run)
     assert rates(strict)["exact", "find", "shop"] == (13, 0, 5, 2)
@@ -82,6 +83,7 @@ def test_errors_of_both_kinds_are_counted_and_shown(run: Path) -> None:
         ("white_space", "false_reject"),
         ("default_made_explicit", "false_reject"),
     }
+    monkeypatch.setenv(TRUSTED, "own_verifiers:nothing_but_calls")
     leaky = verifier({"choose": [{"tool": "stop", "verifier": "own_verifiers:nothing_but_calls"}]}, "auto")
     summary = audit(AuditConfig(verifier=leaky, num_examples=1), run)
     found = rates(summary)

@@ -34,6 +34,7 @@ from pivotmine.run import rundir
 from pivotmine.run.tables import PIVOTS
 from pivotmine.stats.success_prior import replication_probability
 from pivotmine.verifiers import make_spec, resolve
+from pivotmine.verifiers.composed.third_party import TRUSTED
 from pivotmine_stages.cli.config_file import verifier as configured
 from pivotmine_stages.cli.pivot_preview import show_pivot
 from pivotmine_stages.policy.prompts import load_renderer
@@ -194,7 +195,9 @@ def test_all_works_before_any_score(tmp_path: Path, tokenizer: Path) -> None:
     assert "None: no row was scored." in card(run)
 
 
-def test_each_row_names_the_one_verifier_that_the_rules_choose_for_it(tmp_path: Path, tokenizer: Path) -> None:
+def test_each_row_names_the_one_verifier_that_the_rules_choose_for_it(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the domain of the state's first turn, whichever turn the row is of."""
     run = make_run(
         tmp_path,
@@ -204,6 +207,7 @@ def test_each_row_names_the_one_verifier_that_the_rules_choose_for_it(tmp_path: 
         trajectory(said("z"), called("find", id="A"), answered("A"), domain="bank"),
         trajectory(said("z"), {"role": "assistant", "content": "z it is"}),
     )
+    monkeypatch.setenv(TRUSTED, "own_verifiers:asked_for")
     choice = configured(
         {
             "choose": [

@@ -13,7 +13,8 @@ Its module's text is part of `verifier_id`, so that an edited function is anothe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -22,13 +23,45 @@ from types import ModuleType
 from typing import Any
 
 from pivotmine.actions.action import Action
-from pivotmine.errors import UserError
+from pivotmine.errors import NotTrusted, UserError
 from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier
+
+TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
+"""Environment variable with the `package.module:function` verifiers that a file may have imported, by commas."""
+_loaded: set[str] = set()
+"""What this process has imported already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoOptions:
     """A function has none."""
+
+
+def trust(*names: str) -> None:
+    """Vouch for verifiers of other packages, in this process and those that it starts."""
+    os.environ[TRUSTED] = ",".join(filter(None, (os.environ.get(TRUSTED), *names)))
+
+
+def require_trusted(who: str, name: str, options: Any = None) -> None:
+    """NotTrusted where a file names another package's code that nobody vouched for: it may be a stranger's.
+
+    who: names it, for the message. options: as JSON or TOML gives them, where the verifier may be made of others.
+    """
+    trusted = {one.strip() for one in os.environ.get(TRUSTED, "").split(",")} | _loaded
+    for foreign in (name, *_member_names(options)):
+        if ":" in foreign and foreign not in trusted:
+            raise NotTrusted(
+                f"{who} asks for code of another package, {foreign!r}: where you trust it, name it by "
+                f"--trust-verifier, or in the environment variable {TRUSTED} (several with commas between)"
+            )
+
+
+def _member_names(options: Any) -> Iterator[str]:
+    """The names of all verifiers that a verifier is made of."""
+    if isinstance(options, dict) and isinstance(options.get("name"), str):
+        yield options["name"]
+    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
+        yield from _member_names(value)
 
 
 @cache
@@ -45,6 +78,7 @@ def load(name: str) -> Verifier:
     except Exception as error:  # whatever somebody else's module raises
         raise UserError(f'verifier "{name}": {module_name} cannot be imported: {error}') from None
     found = getattr(module, attribute, None)
+    _loaded.add(name)
     if isinstance(found, Verifier):
         return found
     if not callable(found):
