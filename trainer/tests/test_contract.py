@@ -72,6 +72,19 @@ def test_options_of_a_verifier_are_part_of_what_it_is(policy: Path, tmp_path: Pa
     assert len(judged_rows(load_split(str(folder), "train"), "train", None).data) == 6
 
 
+def test_another_token_budget_is_not_another_policy(
+    policy: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pivotmine_trainer.cli.arguments import GRPOSettings, parse
+    from pivotmine_trainer.train.sampling import sample_as_mined
+
+    _, settings, _ = parse(tiny.command(policy, dataset, Path("out"), max_completion_length=16))
+    assert isinstance(settings, GRPOSettings)
+    sample_as_mined(settings, load_split(str(dataset), "train"))
+    said = "--max_completion_length 16, and mining sampled with 32: the profiles are of another token budget\n"
+    assert capsys.readouterr().err == f"warning: {said}"
+
+
 @pytest.mark.parametrize("given", [None, 0.7])
 def test_sampling_comes_from_the_dataset(
     policy: Path, dataset: Path, given: float | None, capsys: pytest.CaptureFixture[str]

@@ -33,6 +33,7 @@ def test_an_evaluation_leaves_training_s_samples_alone(policy: Path, dataset: Pa
     for row in rows:
         assert row["completion"] == tokenizer.decode(row["completion_ids"])
         assert len(row["logprobs"]) == len(row["completion_ids"])
+        assert len(row["completion_ids"]) <= row["budget"] == 32
         assert (row["advantage"] is None) == (row["split"] == "validation")
     assert {row["state_id"] for row in rows if row["split"] == "validation"} == {"state4", "state5"}
 

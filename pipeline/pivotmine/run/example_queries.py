@@ -42,7 +42,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
         "Why samples earned what they earned",
         """
         select policy_id, verifier_id, outcome, count(*) as samples, round(avg(reward), 3) as reward
-        from scores group by all order by policy_id, verifier_id, samples desc, outcome
+        from last_scores group by all order by policy_id, verifier_id, samples desc, outcome
         """,
     ),
     "never": ExampleQuery(
@@ -67,7 +67,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
             qualify row_number() over (partition by policy_id, verifier_id order by variance desc, state_id) = 1
         )
         select policy_id, verifier_id, state_id, reward, outcome, action, count(*) as samples
-        from scores semi join chosen using (policy_id, verifier_id, state_id)
+        from last_scores semi join chosen using (policy_id, verifier_id, state_id)
         group by all order by policy_id, verifier_id, samples desc, action
         """,
     ),
@@ -75,7 +75,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
         "States never solved where all samples do the same: look at the demonstration",
         """
         select policy_id, verifier_id, state_id, any_value(action) as action, count(*) as samples
-        from scores group by all having max(reward) = 0 and count(distinct action) = 1
+        from last_scores group by all having max(reward) = 0 and count(distinct action) = 1
         order by samples desc, state_id limit 5
         """,
     ),
@@ -90,7 +90,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
         "Share of samples that hit the token budget",
         """
         select policy_id, count(*) as samples, avg((finish_reason = 'length')::int) as truncated
-        from rollouts group by all order by all
+        from last_rollouts group by all order by all
         """,
     ),
     "tokens": ExampleQuery(
@@ -101,7 +101,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
         from (
             select policy_id, state_id, count(*) as samples, sum(num_tokens) as generated,
                 max(num_prompt_tokens) as prompt
-            from rollouts group by all
+            from last_rollouts group by all
         ) group by all order by all
         """,
     ),

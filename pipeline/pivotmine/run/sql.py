@@ -57,9 +57,19 @@ group by state_id;
 """
 
 
+_LAST_VIEWS = """\
+create or replace view last_{table} as
+select * from {table}
+qualify row_number() over (partition by {key}, state_id, sample_index order by budget desc nulls last) = 1;
+"""
+"""Of each sample one row: that of its largest token budget."""
+_KEYS = {"rollouts": "policy_id", "scores": "policy_id, verifier_id"}
+
+
 def views(run: Path) -> str:
-    """SQL that creates a view a table, and `states`."""
-    return "\n".join([*(_view(run, name) for name in TABLES), _STATES_VIEW])
+    """SQL that creates a view a table, `states`, `last_rollouts` and `last_scores`."""
+    last = (_LAST_VIEWS.format(table=table, key=key) for table, key in _KEYS.items())
+    return "\n".join([*(_view(run, name) for name in TABLES), _STATES_VIEW, *last])
 
 
 def _view(run: Path, name: str) -> str:

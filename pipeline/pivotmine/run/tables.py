@@ -368,7 +368,8 @@ _HEADER = """\
 
 A run is a directory with everything mined from one set of trajectories. Each table is a set of Parquet files (zstd);
 `pivotmine sql RUN "select ..."` and plain `duckdb -init RUN/views.sql` see each by its name, the empty ones too, and
-`states` beside them, a view of `turns`. A column whose meaning does not speak of null is never null.
+the views `states` of `turns`, `last_rollouts` and `last_scores`. In these two a sample has one row, that of its largest
+token budget. A column whose meaning does not speak of null is never null.
 
 | table | where | written by |
 |---|---|---|

@@ -24,6 +24,23 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_a_dry_run_counts_what_a_larger_budget_would_continue(run: Path, tiny_policy: Path) -> None:
+    settings: dict[str, Any] = {
+        "run": run,
+        "model": str(tiny_policy),
+        "engine": "transformers",
+        "verifier": "tool_call",
+    }
+    rollout({}, **settings, num_samples=2, max_new_tokens=6)
+    stored = rundir.scan(run, "rollouts").collect()
+    cut = int((stored["finish_reason"] == "length").sum())
+    found = rollout({}, **settings, num_samples=3, max_new_tokens=20, dry_run=True)
+    assert (found["states"], found["samples"], found["continued"]) == (10, 10, cut)
+    each = stored.group_by("state_id").agg(pl.col("num_tokens").mean())["num_tokens"].mean()
+    assert found["generated_tokens"] == pytest.approx(10 * each + cut * 14)
+    assert rollout({}, **settings, num_samples=2, max_new_tokens=4, dry_run=True)["continued"] == 0
+
+
 def test_a_dry_run_counts_and_samples_nothing(run: Path, tiny_policy: Path) -> None:
     summary = rollout(
         {}, run=run, model=str(tiny_policy), engine="transformers", num_samples=8, dry_run=True, verifier="tool_call"

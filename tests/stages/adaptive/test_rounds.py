@@ -99,6 +99,19 @@ def samples(run: Path) -> list[tuple[Any, ...]]:
     return rundir.scan(run, "rollouts").select(columns).collect().sort(columns).rows()
 
 
+def test_rounds_begin_by_continuing_what_a_smaller_budget_cut(run: Path, fixed: Path, policy: Path) -> None:
+    sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 12, "num_samples": 6}
+    drawn = rollout({}, run=run, **sampled)["sampled"]["samples"]
+    assert score({}, run=run)["outcomes"] == {"truncated": drawn}
+    summary = adapt(run, policy)
+    assert summary["rollout"]["sampled"]["continued"] == drawn == 6 * len(RIGHT)
+    columns = ("state_id", "sample_index", "text")
+    whole = rundir.scan(run, "rollouts").filter(pl.col("budget") == 40).select(columns).collect().rows()
+    assert set(whole) < set(samples(fixed))
+    assert pivots(run) == pivots(fixed) != set()
+    assert adapt(run, policy)["rollout"]["sampled"] == {}
+
+
 def test_exact_rounds_select_what_fixed_samples_select(run: Path, fixed: Path, policy: Path) -> None:
     summary = adapt(run, policy)
     counts = {order: row["num_samples"] for order, row in profiles(run).items()}

@@ -16,7 +16,7 @@ from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.options import extract
-from pivotmine_stages.profiles.budgets import samples_under
+from pivotmine_stages.profiles.budgets import PENDING, REPLACED, TOLD, samples_under
 from pivotmine_stages.rollout import missing
 from pivotmine_stages.rollout.missing import eligible_states, missing_samples, wanted_samples
 
@@ -81,6 +81,20 @@ def test_what_no_part_holds_is_missing(run: Path) -> None:
     }
     assert missing_samples(samples, wanted(eligible, num_samples=3))["state_id"].to_list() == [a, c, d]
     assert missing_samples(samples.clear(), wanted(eligible))["missing"].to_list() == [[0, 1, 2]] * 4
+
+
+def test_replaced_samples_give_their_indices_to_none_and_pending_ones_are_all_continued(run: Path) -> None:
+    eligible, _ = eligible_states(run, VERIFIER, (0, 1))
+    a, b, c, d = eligible["state_id"]
+    stored = [(a, 0, REPLACED), (a, 1, REPLACED), (a, 3, TOLD), (b, 0, TOLD), (b, 1, PENDING), (b, 6, PENDING)]
+    stored += [(c, index, TOLD) for index in range(3)]
+    types = {"state_id": pl.String, "sample_index": pl.Int32, "status": pl.String}
+    left = missing_samples(pl.DataFrame(stored, types, orient="row"), wanted(eligible))
+    assert {state: (missing, pending) for state, missing, pending in left["state_id", "missing", "pending"].rows()} == {
+        a: ([2, 4], []),
+        b: ([2], [1, 6]),
+        d: ([0, 1, 2], []),
+    }
 
 
 @pytest.mark.parametrize("counts", ["{a},1\n{a},2\n", "{a},-1\n", "{a},\n", "{a},2.9\n", "{a},16385\n"])

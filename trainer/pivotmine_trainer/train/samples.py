@@ -11,6 +11,7 @@ Files: `train_<step>.parquet` (`train_<step>_<n>.parquet` where a step samples s
 | completion | raw text, special tokens kept |
 | completion_ids | token ids, the end of turn included |
 | logprobs | natural log-probability of each token at the sampling temperature; null: the sampler does not tell |
+| budget | token budget of the sample: with so many tokens and no end of turn it is truncated, and can be continued |
 | pivot_reward | the verifier's reward; null: not scored |
 | outcome, detail | the verdict |
 | watch_reward, watch_outcome | those of `--watch_verifier`; null: none was named, or it gave none |
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
         ("completion", _TEXT),
         ("completion_ids", pa.list_(pa.int64())),
         ("logprobs", pa.list_(_NUMBER)),
+        ("budget", pa.int64()),
         ("pivot_reward", _NUMBER),
         ("outcome", _TEXT),
         ("detail", _TEXT),

@@ -61,7 +61,8 @@ def sample_as_mined(settings: GRPOSettings, data: Dataset) -> None:
             _check_mined(option, parameter, mined[parameter])
             setattr(settings, option, mined[parameter])
         elif given != mined[parameter]:
-            warn(f"--{option} {given}, and mining sampled with {mined[parameter]}: the profiles are of another policy")
+            other = "token budget" if parameter == "max_new_tokens" else "policy"
+            warn(f"--{option} {given}, and mining sampled with {mined[parameter]}: the profiles are of another {other}")
 
 
 def _check_mined(option: str, parameter: str, value: Any) -> None:

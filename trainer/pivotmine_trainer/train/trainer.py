@@ -235,6 +235,7 @@ class PivotTrainer(GRPOTrainer):
                 "completion": self._tokenizer.decode(ids, skip_special_tokens=False),
                 "completion_ids": list(ids),
                 "logprobs": None if self._logprobs is None else list(self._logprobs[place]),
+                "budget": self.max_completion_length,
                 "pivot_reward": None if reward != reward else reward,
                 **{name: values[place] for name, values in logged.items()},
             }
