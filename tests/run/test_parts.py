@@ -24,6 +24,7 @@ from runs import (
 
 from pivotmine.errors import UserError
 from pivotmine.run import parts, rundir
+from pivotmine.run.beside import settle
 from pivotmine.run.parts import ABSENT, PartsManifest, file_digest, known_parts, require_sound
 from pivotmine.run.run_format import read_format
 
@@ -110,7 +111,7 @@ def test_the_parts_of_an_earlier_version_are_not_checked_until_a_writer_takes_th
 def test_a_kill_around_the_rename_leaves_a_run_that_is_sound(
     run: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    settle, folder = rundir.settle, rollout(run).parent
+    folder = rollout(run).parent
 
     def killed(beside: Path, path: Path) -> None:
         if when == "after" or path.suffix == ".json":
@@ -118,7 +119,7 @@ def test_a_kill_around_the_rename_leaves_a_run_that_is_sound(
         if path.suffix == ".parquet":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(rundir, "settle", killed)
+    monkeypatch.setattr("pivotmine.run.parts.settle", killed)
     with pytest.raises(KeyboardInterrupt):
         PartsManifest(run, folder, "0of1").write(rollout(run, 2), ROWS)
     monkeypatch.undo()

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine.run.beside import beside, settle
 from pivotmine.run.rundir import EXTRACT_TABLES
 
 STAGE = "parts"
@@ -86,15 +87,17 @@ class PartsManifest:
 
     def write(self, path: Path, table: pa.Table) -> None:
         """Write a part."""
-        self.replace(rundir.write_beside(path, table), path)
+        with beside(path) as place:
+            pq.write_table(table, place, compression="zstd")
+            self.replace(place, path)
 
-    def replace(self, beside: Path, path: Path) -> None:
-        """Put a file in the place of a part, after its digest is stored."""
-        name, digest = _name(self._run, path), file_digest(beside)
+    def replace(self, place: Path, path: Path) -> None:
+        """Put a file that was written beside a part in its place, after its digest is stored."""
+        name, digest = _name(self._run, path), file_digest(place)
         with self._lock:
             self._digests[name] = [*self._digests.get(name, [ABSENT])[-1:], digest]
             self._save()
-        rundir.settle(beside, path)
+        settle(place, path)
         with self._lock:
             self._digests[name] = [digest]
             self._save()

@@ -26,6 +26,7 @@ from pivotmine import strict_json
 from pivotmine.errors import UserError
 from pivotmine.escape import public_address
 from pivotmine.run import run_format
+from pivotmine.run.beside import beside, settle, sweep
 from pivotmine.run.tables import FORMAT, TABLES, absent_value
 
 if TYPE_CHECKING:
@@ -167,15 +168,9 @@ def remedy(path: Path, table: str) -> str:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet (zstd) beside its place, flush it to the disk, rename it."""
-    settle(write_beside(path, table), path)
-
-
-def write_beside(path: Path, table: pa.Table) -> Path:
-    """Write Parquet (zstd) beside its place; returns where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, beside, compression="zstd")
-    return beside
+    with beside(path) as place:
+        pq.write_table(table, place, compression="zstd")
+        settle(place, path)
 
 
 def write_rows(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
@@ -192,17 +187,9 @@ def table_of_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file beside its place, flush it to the disk, rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    settle(beside, path)
-
-
-def settle(beside: Path, path: Path) -> None:
-    """Flush a file to the disk and rename it to its place."""
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with beside(path) as place:
+        place.write_text(text, encoding="utf-8")
+        settle(place, path)
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
@@ -284,6 +271,8 @@ def _change(theirs: Any, ours: Any) -> str:
 def stage_lock(run: Path, name: str, *, wait: bool = False) -> Generator[None]:
     """Hold a stage's lock: one process at a time for one stage and policy. The kernel frees it if the process dies.
 
+    Files that killed processes left half written are removed.
+
     wait: wait for another process instead of a UserError.
     """
     folder = run / _LOCKS
@@ -293,4 +282,5 @@ def stage_lock(run: Path, name: str, *, wait: bool = False) -> Generator[None]:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is at work on {name} in {run}: wait for it, or stop it") from None
+        sweep(run, but_not=run / UNFINISHED)
         yield

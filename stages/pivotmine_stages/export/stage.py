@@ -7,7 +7,6 @@ run's tables: again, it writes the same files.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from pivotmine.errors import UserError
 from pivotmine.options import problem
 from pivotmine.progress import track
 from pivotmine.run import run_format, rundir, sql
+from pivotmine.run.beside import beside, settle
 from pivotmine.run.parts import require_sound
 from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
@@ -75,13 +75,13 @@ def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -
 
     path = folder / "nemo_gym" / f"{split}.jsonl"
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     count = 0
-    with beside.open("w", encoding="utf-8") as file:
-        for line in track(rows(), "export", "rows"):
-            file.write(line + "\n")
-            count += 1
-    beside.replace(path)
+    with beside(path) as place:
+        with place.open("w", encoding="utf-8") as file:
+            for line in track(rows(), "export", "rows"):
+                file.write(line + "\n")
+                count += 1
+        settle(place, path)
     return count
 
 
@@ -144,13 +144,13 @@ def _write_parquet(
     """Write one split as `rows` makes it of some pivots and the number before them; the number of rows."""
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{split}.parquet"
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     count = 0
-    with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-        for pivots in track(_pivots(folder, split), "export", "row groups"):
-            writer.write_table(pa.Table.from_pylist(rows(pivots, count), schema=schema))
-            count += len(pivots)
-    beside.replace(path)
+    with beside(path) as place:
+        with pq.ParquetWriter(place, schema, compression="zstd") as writer:
+            for pivots in track(_pivots(folder, split), "export", "row groups"):
+                writer.write_table(pa.Table.from_pylist(rows(pivots, count), schema=schema))
+                count += len(pivots)
+        settle(place, path)
     return count
 
 

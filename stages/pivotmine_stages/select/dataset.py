@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import public_address
 from pivotmine.progress import track
 from pivotmine.run import rundir
+from pivotmine.run.beside import beside
 from pivotmine.run.parts import PartsManifest
 from pivotmine.run.segment_texts import SegmentTexts
 from pivotmine.run.states import StateMessages, state_messages
@@ -283,26 +285,26 @@ def write_splits(
     folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], splits: tuple[str, ...] = SPLITS
 ) -> dict[str, int]:
     """Write the splits, some rows at a time, beside their place, and rename them together; returns their lengths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = {split: folder / f"{split}.parquet.tmp" for split in splits}
     pending: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
     counts = dict.fromkeys(splits, 0)
-    writers = {split: pq.ParquetWriter(path, PIVOTS, compression="zstd") for split, path in beside.items()}
+    with ExitStack() as held:
+        places = {split: held.enter_context(beside(folder / f"{split}.parquet")) for split in splits}
+        writers = {split: pq.ParquetWriter(place, PIVOTS, compression="zstd") for split, place in places.items()}
 
-    def flush(split: str) -> None:
-        writers[split].write_table(pa.Table.from_pylist(pending[split], schema=PIVOTS))
-        pending[split].clear()
+        def flush(split: str) -> None:
+            writers[split].write_table(pa.Table.from_pylist(pending[split], schema=PIVOTS))
+            pending[split].clear()
 
-    for split, row in rows:
-        pending[split].append(row)
-        counts[split] += 1
-        if len(pending[split]) == ROWS_PER_GROUP:
-            flush(split)
-    for split, writer in writers.items():
-        if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
-            flush(split)
-        writer.close()
-    manifest = PartsManifest(folder.parents[1], folder)
-    for split, path in beside.items():
-        manifest.replace(path, folder / f"{split}.parquet")
+        for split, row in rows:
+            pending[split].append(row)
+            counts[split] += 1
+            if len(pending[split]) == ROWS_PER_GROUP:
+                flush(split)
+        for split, writer in writers.items():
+            if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
+                flush(split)
+            writer.close()
+        manifest = PartsManifest(folder.parents[1], folder)
+        for split, place in places.items():
+            manifest.replace(place, folder / f"{split}.parquet")
     return counts

@@ -163,9 +163,13 @@ class ChatClient:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Next to its place and renamed: another process never reads half a reply.
         handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"reply": reply}))
-        Path(beside).replace(path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps({"reply": reply}))
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None
