@@ -24,9 +24,11 @@ from runs import (
 )
 
 from pivotmine.errors import NotTrusted, UserError
+from pivotmine.verifiers import dataset_rows, make_spec
 from pivotmine.verifiers.composed import third_party
 from pivotmine.verifiers.composed.third_party import TRUSTED, require_trusted, trust
 from pivotmine.verifiers.configured import configured_spec
+from pivotmine.verifiers.dataset_rows import row_spec
 from pivotmine_stages.cli.config_file import read_config, verifier
 from pivotmine_stages.policy.record import stored_verifier
 
@@ -122,6 +124,30 @@ def test_what_is_vouched_for_is_named_whole(monkeypatch: pytest.MonkeyPatch) -> 
             require_trusted("it", name)
     with pytest.raises(NotTrusted, match="'x:y'"):
         require_trusted("it", "all", {"members": [{"name": "any", "options": {"members": [{"name": "x:y"}]}}]})
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_row_of_a_strangers_dataset_sends_nothing_to_its_server(
+    *, wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trajectories, and the key in whatever variable the row names."""
+    address = "https://evil.example/v1"
+    options = {"base_url": address, "model": "m", "api_key_env": "HOME"}
+    spec = make_spec("judge", options)
+    if wrapped:
+        spec = make_spec("any", {"members": [{"name": "judge", "options": options}]})
+    row = {"verifier": spec.name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}
+    for trusted in ("", "judge", "https://evil.example", "https://evil.example/v1/more"):
+        monkeypatch.setenv(TRUSTED, trusted)
+        dataset_rows._check_trust.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(UserError, match=f"^row 0: the row asks a server, {address}: where you trust it"):
+            row_spec(row, "row 0")
+    monkeypatch.setenv(TRUSTED, f"a:b,{address}")
+    assert row_spec(row, "row 0") == spec
+    near = make_spec("judge", {**options, "base_url": "http://127.0.0.1:9/v1"})
+    row = {"verifier": "judge", "verifier_options": near.options_json, "verifier_id": near.verifier_id}
+    monkeypatch.delenv(TRUSTED)
+    assert row_spec(row, "row 0") == near
 
 
 def test_what_a_program_imported_itself_is_vouched_for(monkeypatch: pytest.MonkeyPatch) -> None:

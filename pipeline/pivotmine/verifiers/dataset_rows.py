@@ -13,7 +13,7 @@ from typing import Any
 from pivotmine.actions import Action, action_from_json, is_text, parse_action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Scorer, State, Verdict, VerifierSpec
-from pivotmine.verifiers.composed.third_party import require_trusted
+from pivotmine.verifiers.composed.third_party import require_trusted, require_trusted_servers
 from pivotmine.verifiers.registry import make_spec
 from pivotmine.verifiers.run_verifier import prepare
 
@@ -109,5 +109,6 @@ def named_spec(name: str, options: str) -> VerifierSpec:
 
 @lru_cache(maxsize=256)
 def _check_trust(name: str, options: str) -> None:
-    """NotTrusted where a row names another package's code that nobody vouched for: a dataset may be a stranger's."""
+    """NotTrusted where a row names code or a server that nobody vouched for: a dataset may be a stranger's."""
     require_trusted("the row", name, json.loads(options))
+    require_trusted_servers("the row", json.loads(options))

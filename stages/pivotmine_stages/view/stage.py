@@ -32,6 +32,8 @@ from pivotmine_stages.view.listing import PAGE, SORTS, Filters, listing
 from pivotmine_stages.view.options import ViewConfig
 
 HOST = "127.0.0.1"
+MAX_FIELDS = 32
+"""Of a question; the page asks with ten."""
 
 
 class Viewer:
@@ -48,7 +50,7 @@ class Viewer:
         self._lock = threading.Lock()
         self.token = secrets.token_urlsafe(24)
         try:
-            self._server = ThreadingHTTPServer((HOST, config.port), partial(_Handler, self))
+            self._server = _Server((HOST, config.port), partial(_Handler, self))
         except (OSError, OverflowError) as error:
             raise UserError(f"--port {config.port}: {error}; choose another") from None
         self.port = self._server.server_address[1]
@@ -97,6 +99,13 @@ class Viewer:
         return {**found[0], "texts": message_texts(self._connection, found[0]["messages"])}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who closes a page in the middle of an answer is no error; a bug keeps its traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version, protocol_version = "pivotmine", "", "HTTP/1.1"
     timeout = 30
@@ -106,9 +115,20 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        asked = {name: values[-1] for name, values in parse_qs(address.query).items()}
-        status, kind, body = self._refusal(asked) or self._viewer.answer(address.path, asked)
+        try:
+            address = urlsplit(self.path)
+            asked = {name: values[-1] for name, values in parse_qs(address.query, max_num_fields=MAX_FIELDS).items()}
+            status, kind, body = self._refusal(asked) or self._viewer.answer(address.path, asked)
+        except ValueError:  # no address, or too many fields
+            status, kind, body = _refused(HTTPStatus.BAD_REQUEST, "the address is not understood")
+        self._send(status, kind, body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server refuses by itself, without its page, which repeats what was asked."""
+        self.close_connection = True
+        self._send(*_refused(HTTPStatus(code), "this is not answered"))
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
         headers = {
             "Content-Type": kind,

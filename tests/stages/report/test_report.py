@@ -67,6 +67,24 @@ def test_foreign_text_is_in_the_page_as_data_only(run: Path, tmp_path: Path) -> 
     assert json.dumps(data_of(path)).count("window.hacked = 1") > 3
 
 
+def test_names_of_a_run_its_policies_and_its_models_are_data_too(tmp_path: Path) -> None:
+    """Who made a run named its folder, its policies and what is in `policy.json`."""
+    made = mined_run(tmp_path / "made")
+    for record in made.glob("rollouts/*/policy.json"):
+        named = {**json.loads(record.read_text()), "model": HOSTILE, "name": HOSTILE, "tokenizer": HOSTILE}
+        record.write_text(json.dumps(named))
+    run = made.rename(tmp_path / "<script>window.hacked=1<&\u2028")
+    path = tmp_path / "page.html"
+    report(ReportConfig(output=str(path), policy="policy-1"), run)
+    text = path.read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert "<script>window" not in text
+    assert len(re.findall(r"<script\b", text)) == 2
+    assert re.findall(r"<(?:img|a|iframe)\b", text) == []
+    title = re.findall(r"<title>(.*?)</title>", text, re.DOTALL)
+    assert [html.unescape(words).count("<script>window.hacked=1<&") for words in title] == [1]
+
+
 def test_a_comparison_counts_transitions(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     report(ReportConfig(output=str(path), policy="policy-1"), run)

@@ -21,13 +21,16 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from pivotmine.actions.action import Action
 from pivotmine.errors import NotTrusted, UserError
+from pivotmine.escape import public_address
 from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier
 
 TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
 """Environment variable with the `package.module:function` verifiers that a file may have imported, by commas."""
+_HERE = ("127.0.0.1", "::1", "localhost")
 _loaded: set[str] = set()
 """What this process has imported already."""
 
@@ -54,6 +57,28 @@ def require_trusted(who: str, name: str, options: Any = None) -> None:
                 f"{who} asks for code of another package, {foreign!r}: where you trust it, name it by "
                 f"--trust-verifier, or in the environment variable {TRUSTED} (several with commas between)"
             )
+
+
+def require_trusted_servers(who: str, options: Any) -> None:
+    """NotTrusted where a file's options name a server elsewhere that nobody vouched for.
+
+    It would be sent trajectories, and the key that an option of the same file may name.
+    """
+    trusted = {one.strip() for one in os.environ.get(TRUSTED, "").split(",")}
+    for address in _addresses(options):
+        if urlsplit(address).hostname not in _HERE and address not in trusted:
+            raise NotTrusted(
+                f"{who} asks a server, {public_address(address)}: where you trust it, name the address in the "
+                f"environment variable {TRUSTED} (several with commas between)"
+            )
+
+
+def _addresses(options: Any) -> Iterator[str]:
+    """The servers of a verifier and of those that it is made of."""
+    if isinstance(options, dict) and isinstance(options.get("base_url"), str):
+        yield options["base_url"]
+    for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
+        yield from _addresses(value)
 
 
 def _member_names(options: Any) -> Iterator[str]:

@@ -210,6 +210,8 @@ def prompt_for(demonstration: Action, options: JudgeOptions) -> str:
 def _read_prompt(path: str) -> str:
     """The text of a prompt file. It is sent as it is: nothing in it is replaced or executed."""
     try:
+        if not Path(path).is_file():  # a pipe would be waited for, a device never ends
+            raise FileNotFoundError("no regular file")
         with Path(path).open("rb") as file:
             text = file.read(MAX_PROMPT_BYTES + 1).decode()
     except (OSError, ValueError) as error:
