@@ -38,12 +38,12 @@ COMMANDS = """
 ## Made by
 
 ```
-export PYTHONPATH=experiments:pipeline
+export PYTHONPATH=experiments:pipeline:stages:trainer
 python -m pivotmine_desk.teacher --out data/desk/trajectories.jsonl
 python -m pivotmine_desk.make_tokenizer --out WORK/tokenizer
 python -m pivotmine_desk.pretrain --tokenizer WORK/tokenizer --work WORK --out data/desk/policy
 python -m pivotmine_desk.measure --policy data/desk/policy --figures data/desk/figures.json
-python -m pivotmine_desk.sft_check --policy data/desk/policy --out data/desk/sft.json
+python -m pivotmine_desk.sft_check --policy data/desk/policy --work WORK/sft --out data/desk/sft.json
 python -m pivotmine_desk.card --data data/desk
 ```
 """

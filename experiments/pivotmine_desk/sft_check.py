@@ -1,29 +1,31 @@
-"""What SFT on the teacher's trajectories does: `python -m pivotmine_desk.sft_check --policy DIR --out FILE`.
+"""What SFT on the teacher's trajectories does: `python -m pivotmine_desk.sft_check --policy DIR --work DIR --out FILE`.
 
-Supervised training of the base policy on the teacher's successful `train` trajectories at several settings;
-for each, the success in `validation` episodes and the general skills afterwards. The setting that is best
-on `validation` is trained again with every seed and measured on `test`: what it gained in the domain, and what
-it cost outside.
+Supervised training of the base policy on the teacher's successful `train` trajectories at several settings, by
+`pivotmine-train --method sft`; for each, the success in `validation` episodes and the general skills afterwards. The
+setting that is best on `validation` is trained again with every seed and measured on `test`: what it gained in the
+domain, and what it cost outside. Needs pivotmine and its trainer in one environment.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pivotmine_desk.conversation import encode_turns
-from pivotmine_desk.data import pad
 from pivotmine_desk.evaluate import episode_success, skill_scores
-from pivotmine_desk.pretrain import turn_loss
 from pivotmine_desk.sampling import Policy, load_policy
-from pivotmine_desk.tasks import tool_definitions
-from pivotmine_desk.teacher import trajectories
+from pivotmine_desk.teacher import record, trajectories
+from pivotmine_desk.world import dumps
+from pivotmine_stages.engines.options import EngineOptions
+from pivotmine_stages.extract.options import ExtractConfig
+from pivotmine_stages.extract.stage import extract
+from pivotmine_stages.policy.options import PolicyConfig
+from pivotmine_stages.rollout.options import RolloutConfig
+from pivotmine_stages.rollout.stage import rollout
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.stage import select
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,25 +47,46 @@ BATCH = 16
 """Trajectories a step."""
 
 
-def finetune(policy: Policy, setting: Setting, *, count: int, seed: int) -> None:
-    """Train the policy in place on the successful ones of the teacher's first `count` trajectories."""
-    turns = [
-        encode_turns(policy.tokenizer, episode.messages, tool_definitions(episode.task.domain))
-        for episode in trajectories("train", count)
-        if episode.outcome
-    ]
-    rng = random.Random(seed)
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=setting.lr, weight_decay=0.0)
-    steps = setting.epochs * -(-len(turns) // BATCH)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    for _ in range(setting.epochs):
-        rng.shuffle(turns)
-        for start in range(0, len(turns), BATCH):
-            turn_loss(policy.model, pad(turns[start : start + BATCH]), policy.model.device.type).backward()
-            torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
+def demonstrations(policy: Path, work: Path, count: int) -> Path:
+    """The dataset of every turn in the successful ones of the teacher's first `count` trajectories.
+
+    `select` takes the prompts' rendering from a policy that was sampled: one state is.
+    """
+    run, source = work / "run", work / "trajectories.jsonl"
+    work.mkdir(parents=True, exist_ok=True)
+    source.write_text("".join(dumps(record(one)) + "\n" for one in trajectories("train", count)), encoding="utf-8")
+    extract(ExtractConfig(sources=(source,)), run)
+    opened = PolicyConfig(engine=EngineOptions(model=str(policy)), engine_name="transformers", policy_name="policy")
+    rollout(RolloutConfig(policy=opened, num_samples=1, limit=1), run)
+    select(SelectConfig(strategy="all", tokenizer=str(policy), validation_share=0.0), run)
+    return run / "pivots" / "default"
+
+
+def finetune(policy: Path, dataset: Path, setting: Setting, *, seed: int, out: Path) -> Policy:
+    """The policy after a setting's training; its folder is `out`."""
+    from pivotmine_trainer.cli.app import main as pivotmine_train  # imports TRL, which takes seconds
+
+    options = {
+        "method": "sft",
+        "dataset": dataset,
+        "model": policy,
+        "output_dir": out,
+        "seed": seed,
+        "learning_rate": setting.lr,
+        "num_train_epochs": setting.epochs,
+        "per_device_train_batch_size": BATCH,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "gradient_checkpointing": "false",
+        "dataloader_pin_memory": "false",
+        "disable_tqdm": "true",
+    }
+    pivotmine_train([word for name, value in options.items() for word in (f"--{name}", str(value))])
+    return load_policy(out)
 
 
 def measured(policy: Policy, options: argparse.Namespace, split: Any) -> dict[str, float]:
@@ -73,26 +96,26 @@ def measured(policy: Policy, options: argparse.Namespace, split: Any) -> dict[st
     return {"success": success["all"], "skills": sum(scores.values()) / len(scores)}
 
 
-def trained(options: argparse.Namespace, setting: Setting, seed: int) -> Policy:
-    """The policy after a setting's training."""
-    policy = load_policy(options.policy)
-    finetune(policy, setting, count=options.trajectories, seed=seed)
-    return policy
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--policy", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="the dataset and the trained policies")
     parser.add_argument("--out", type=Path, required=True, help="JSON, for the card")
     parser.add_argument("--trajectories", type=int, default=400)
     parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--questions", type=int, default=400, help="of each skill")
     parser.add_argument("--seeds", type=int, default=3, help="of the best setting; the others are tried with seed 0")
     options = parser.parse_args()
-    rows = [asdict(setting) | measured(trained(options, setting, 0), options, "validation") for setting in SETTINGS]
+    dataset = demonstrations(options.policy, options.work, options.trajectories)
+
+    def trained(place: int, seed: int) -> Policy:
+        out = options.work / f"setting-{place}-seed-{seed}"
+        return finetune(options.policy, dataset, SETTINGS[place], seed=seed, out=out)
+
+    rows = [asdict(s) | measured(trained(i, 0), options, "validation") for i, s in enumerate(SETTINGS)]
     best = max(range(len(rows)), key=lambda i: rows[i]["success"])
     base = measured(load_policy(options.policy), options, "test")
-    seeds = [measured(trained(options, SETTINGS[best], seed), options, "test") for seed in range(options.seeds)]
+    seeds = [measured(trained(best, seed), options, "test") for seed in range(options.seeds)]
     after = {key: sum(seed[key] for seed in seeds) / len(seeds) for key in base}
     found = {
         "trajectories": options.trajectories,

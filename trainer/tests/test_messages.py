@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from refusing import refusal
 from safetensors.torch import load_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from pivotmine_trainer.checks.model import say_memory
 from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.cli.arguments import parse
 from pivotmine_trainer.extras.watch import Watch
 
 Capture = pytest.CaptureFixture[str]
@@ -67,6 +71,38 @@ def test_a_missing_dataset_folder_is_said_before_torch_is_imported(tmp_path: Pat
     assert done.stderr == (
         f"error: --dataset {tmp_path}/nosuch: no such folder; name one that `pivotmine select` wrote, RUN/pivots/NAME\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "hints"),
+    [
+        ([], "131 GB for weights, gradients and AdamW in float32", ("--use_peft", "--optim", "--dtype")),
+        (["--dtype", "bfloat16"], "66 GB for weights, gradients and AdamW in bfloat16", ("--use_peft", "--optim")),
+        (["--optim", "adamw_bnb_8bit"], "82 GB for weights", ("--use_peft", "--dtype")),
+        (["--beta", "0.1"], "164 GB for weights", ("--use_peft", "--optim", "--dtype")),
+    ],
+)
+def test_what_8_billion_parameters_take_is_said(
+    options: list[str], said: str, hints: tuple[str, ...], tmp_path: Path, capsys: Capture
+) -> None:
+    """4 bytes for each weight, gradient and moment; with a KL term, the reference's weights too."""
+    config = Qwen3Config(
+        hidden_size=4096,
+        intermediate_size=12288,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        vocab_size=151936,
+        tie_word_embeddings=False,
+    )
+    with torch.device("meta"):
+        made = Qwen3ForCausalLM(config)
+    _, settings, model = parse(["--dataset", "o/x", "--model", "y", "--output_dir", str(tmp_path), *options])
+    say_memory(made, model, settings)
+    line = capsys.readouterr().out
+    assert line.startswith(f"memory    {said}")
+    assert {name for name in ("--use_peft", "--optim", "--dtype") if name in line} == set(hints)
 
 
 def test_what_was_not_scored_is_said_through_escaping(

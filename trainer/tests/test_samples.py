@@ -44,9 +44,31 @@ def test_log_probabilities_are_those_of_the_policy_at_the_temperature(
     main(tiny.command(policy, dataset, tmp_path, max_steps=1, temperature=1.5, eval_strategy="no"))
     from transformers import AutoModelForCausalLM
 
-    model, prompts = AutoModelForCausalLM.from_pretrained(policy), tiny.pivot_rows(policy)
-    ids_of = {row["state_id"]: row["prompt_ids"] for row in prompts}
-    for row in kept(tmp_path):
+    assert_logprobs(kept(tmp_path), AutoModelForCausalLM.from_pretrained(policy), policy)
+
+
+def test_an_adapter_s_dropout_is_off_while_it_samples(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(target_modules="all-linear", r=4, lora_alpha=8, lora_dropout=0.5, task_type="CAUSAL_LM")
+    torch.manual_seed(0)
+    adapted: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(policy), config)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:  # an adapter begins with zeros, of which dropout changes nothing
+            torch.nn.init.normal_(weight, std=0.1)
+    adapter, out = tmp_path / "adapter", tmp_path / "out"
+    adapted.save_pretrained(adapter)
+    tiny.load_tokenizer(policy).save_pretrained(adapter)
+    main(tiny.command(adapter, dataset, out, max_steps=1, temperature=1.5, eval_strategy="no"))
+    fixed: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(policy), str(adapter)).eval()
+    assert_logprobs(kept(out), fixed, policy)
+
+
+def assert_logprobs(rows: list[dict[str, Any]], model: Any, policy: Path) -> None:
+    """Of each sample under the model, at temperature 1.5."""
+    ids_of = {row["state_id"]: row["prompt_ids"] for row in tiny.pivot_rows(policy)}
+    for row in rows:
         prompt, said = ids_of[row["state_id"]], row["completion_ids"]
         with torch.no_grad():
             logits = model(torch.tensor([prompt + said])).logits[0, len(prompt) - 1 : -1] / 1.5

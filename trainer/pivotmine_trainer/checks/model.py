@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from trl.trainer.utils import get_peft_config
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.policies import base_of, refusals
 from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, SFTSettings
 from pivotmine_trainer.cli.console import say
@@ -40,22 +41,31 @@ def check_model(model: ModelSettings, config: Any, settings: GRPOSettings | SFTS
     if model.use_peft and made is not None:
         made = _check_lora(made, model)
     if made is not None and base_of(name) is None:
-        say_memory(made, settings)
+        say_memory(made, model, settings)
 
 
-def say_memory(made: Any, settings: GRPOSettings | SFTSettings) -> None:
-    """Say what weights, gradients and Adam's two moments take, all float32, before a weight is loaded."""
+def say_memory(made: Any, model: ModelSettings, settings: GRPOSettings | SFTSettings) -> None:
+    """Say what weights, gradients and Adam's two moments take before a weight is loaded; the options that help, too."""
     weights = [(weight.numel(), weight.requires_grad) for weight in made.parameters()]
     total, trained = sum(n for n, _ in weights), sum(n for n, is_trained in weights if is_trained)
-    is_full, beta = trained == total, getattr(settings, "beta", 0)
-    size = (4 * total + 12 * trained + (4 * total if beta and is_full else 0)) / 1e9
+    is_full, asked = trained == total, policies.model_init_kwargs(model, settings)["dtype"]
+    name = str(made.config.dtype if asked == "auto" else asked).removeprefix("torch.")
+    width = 2 if name in ("bfloat16", "float16") else 4
+    is_8bit = "8bit" in str(getattr(settings.optim, "value", settings.optim))
+    moments = 2 if is_8bit else 2 * width
+    reference = width * total if getattr(settings, "beta", 0) and is_full else 0
+    size = (width * total + (width + moments) * trained + reference) / 1e9
     if size >= SMALL_GB:
-        adapters = "--use_peft true (adapters only), " if is_full else ""
+        less = {
+            "--use_peft true (adapters only)": is_full,
+            "--optim adamw_bnb_8bit": not is_8bit,
+            "--dtype bfloat16 (loses updates of 1e-6)": width > 2,
+        }
+        hints = ", ".join(option for option, helps in less.items() if helps)
         say(
-            f"memory    {size:,.0f} GB for weights, gradients and AdamW in float32, whatever the batch: "
+            f"memory    {size:,.0f} GB for weights, gradients and AdamW in {name}, whatever the batch: "
             f"{total / 1e9:.3g} B parameters, {trained / 1e9:.3g} B of them trained; activations come on top. Less: "
-            f"{adapters}--optim adamw_bnb_8bit, --dtype bfloat16 (loses updates of 1e-6), or weights sharded over GPUs "
-            "by `accelerate launch --use_fsdp`"
+            f"{hints}{', or ' if hints else ''}weights sharded over GPUs by `accelerate launch --use_fsdp`"
         )
 
 
