@@ -100,9 +100,10 @@ class AutoOptions:
 
 def prepare(state: State, demonstration: Action, options: AutoOptions) -> Callable[[Action], Verdict]:
     """A scorer by the verifier of the first rule that fits the demonstration, or by one for each of its calls."""
-    if _is_mixed(options.rules, demonstration):
+    kinds = _call_kinds(demonstration)
+    if _is_mixed(options.rules, demonstration, kinds):
         return _prepare_each(state, demonstration, options.rules)
-    spec = _first_fit(options.rules, demonstration)
+    spec = _first_fit(options.rules, demonstration, kinds)
     if spec is None:
         raise ValueError(f"no rule for this {demonstration.kind} turn")
     return spec.judge(state, demonstration)
@@ -126,7 +127,7 @@ def _prepare_each(state: State, demonstration: Action, rules: Sequence[Rule]) ->
 
 def _prepare_call(state: State, call: ToolCall, rules: Sequence[Rule]) -> Scorer:
     alone = Action(tool_calls=(call,))
-    spec = _first_fit(rules, alone)
+    spec = _first_fit(rules, alone, _call_kinds(alone))
     if spec is None:
         raise ValueError("no rule for one of the calls of this turn")
     return spec.judge(state, alone)
@@ -141,21 +142,23 @@ def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Act
         for rule in spec.options.rules
         if not rule.domains or domain in rule.domains
     )
-    whole = replace(spec, options=AutoOptions(rules=rules))
-    found = {
-        whole if _is_mixed(rules, demonstration) else _first_fit(rules, demonstration): None
-        for demonstration in demonstrations
-    }
-    found.pop(None, None)
-    if len(found) > 1:
-        return whole
+    found: list[VerifierSpec] = []
+    is_whole = False
+    for demonstration in demonstrations:
+        kinds = _call_kinds(demonstration)
+        is_whole = is_whole or _is_mixed(rules, demonstration, kinds)
+        one = _first_fit(rules, demonstration, kinds)
+        # The rules hold few verifiers: one that is there already is found by identity, and nothing is hashed.
+        if one is not None and one not in found:
+            found.append(one)
+    if is_whole or len(found) > 1:
+        return replace(spec, options=AutoOptions(rules=rules))
     # What unproven is worth is said of the whole.
-    return next((replace(one, unproven=spec.unproven) for one in found if one is not None), None)
+    return replace(found[0], unproven=spec.unproven) if found else None
 
 
-def _is_mixed(rules: Iterable[Rule], demonstration: Action) -> bool:
+def _is_mixed(rules: Iterable[Rule], demonstration: Action, kinds: set[str]) -> bool:
     """Whether the first rule that is about any of the calls is about some of them only."""
-    kinds = _call_kinds(demonstration)
     if len(kinds - {""}) < 2 or len(demonstration.tool_calls) > MAX_PARALLEL:
         return False
     for rule in rules:
@@ -166,8 +169,7 @@ def _is_mixed(rules: Iterable[Rule], demonstration: Action) -> bool:
     return False
 
 
-def _first_fit(rules: Iterable[Rule], demonstration: Action) -> VerifierSpec | None:
-    kinds = _call_kinds(demonstration)
+def _first_fit(rules: Iterable[Rule], demonstration: Action, kinds: set[str]) -> VerifierSpec | None:
     return next((rule.verifier for rule in rules if _fits(rule, demonstration, kinds)), None)
 
 
@@ -193,7 +195,7 @@ def _is_of_kind(kind: str, demonstration: Action, kinds: set[str]) -> bool:
 
 
 def _picks(options: AutoOptions, demonstration: Action) -> VerifierSpec | None:
-    return _first_fit(options.rules, demonstration)
+    return _first_fit(options.rules, demonstration, _call_kinds(demonstration))
 
 
 VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=3, kinds=ALL_KINDS, picks=_picks)
