@@ -101,3 +101,18 @@ def test_prompts_are_drawn_by_weight_with_replacement() -> None:
     again = list(sampler)
     sampler.set_epoch(5)
     assert list(sampler) == again
+
+
+def test_a_weighted_dataset_trains_with_the_shares_that_its_weights_say(policy: Path, tmp_path: Path) -> None:
+    weights = [6.0, 3.0, 1.0, 0.0, 0.0, 0.0]
+    rows = [{**row, "weight": weight} for row, weight in zip(tiny.pivot_rows(policy), weights, strict=True)]
+    folder = tiny.write_dataset(tmp_path / "pivots", rows, [])
+    out, steps = tmp_path / "out", 32
+    short = {"num_generations": 2, "prompts_per_step": 6, "per_device_train_batch_size": 12, "learning_rate": 1e-6}
+    main(tiny.command(policy, folder, out, eval_strategy="no", save_strategy="no", max_steps=steps, **short))
+    found = pq.ParquetDataset(out / "completions").read(["step", "state_id"]).to_pylist()
+    drawn = Counter(row["state_id"] for row in found)
+    assert sum(drawn.values()) == steps * 12
+    assert set(drawn) == {"state0", "state1", "state2"}
+    shares = [drawn[f"state{place}"] / (steps * 12) for place in range(3)]
+    assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.1)  # three standard deviations of 192 draws

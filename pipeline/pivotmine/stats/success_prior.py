@@ -185,10 +185,13 @@ def _mean(logit: float) -> float:
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, round(logit / _LOGIT_STEP) * _LOGIT_STEP))))
 
 
-def replication_probability(a: float, b: float, num_samples: int, max_mean: float) -> float:
-    """P(0 < s < K and s / K < max_mean) for K new samples of p ~ Beta(a, b): a new profile selects the state again."""
+def replication_probability(a: float, b: float, num_samples: int, max_mean: float, min_mean: float = 0.0) -> float:
+    """P(0 < s < K and min_mean <= s / K < max_mean) for K new samples of p ~ Beta(a, b).
+
+    That is the chance that a new profile selects the state again.
+    """
     return sum(
         math.comb(num_samples, s) * math.exp(log_beta(a + s, b + num_samples - s) - log_beta(a, b))
         for s in range(1, num_samples)
-        if s / num_samples < max_mean
+        if min_mean <= s / num_samples < max_mean
     )

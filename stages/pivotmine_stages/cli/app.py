@@ -150,9 +150,9 @@ def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, so
 
     summaries = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
     if as_json:
-        print(json.dumps(summaries))
+        print(json.dumps({name: _as_json(summary) for name, summary in summaries.items()}))
     else:
-        if (pivot := show_pivot(run, summaries["select"]["name"])) is not None:
+        if (pivot := show_pivot(run, summaries["select"].name)) is not None:
             print(pivot)
         print(closing(run, summaries, _program()), flush=True)
     require_usable("select", summaries["select"])
@@ -164,9 +164,13 @@ def _print_report(name: str, summary: Any) -> None:
     print(REPORTS[name](summary), flush=True)
 
 
+def _as_json(summary: Any) -> Any:
+    return asdict(summary) if is_dataclass(summary) else summary  # pyright: ignore[reportArgumentType]
+
+
 def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(summary) if is_dataclass(summary) else summary))  # pyright: ignore[reportArgumentType]
+        print(json.dumps(_as_json(summary)))
     else:
         print(load(report)(summary), flush=True)
 

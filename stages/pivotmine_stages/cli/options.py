@@ -59,8 +59,8 @@ def _resolved(kind: type[Any], tables: Tables, own: dict[str, Any]) -> dict[str,
     for one in declared(kind):
         if one.type is VerifierSpec and not isinstance(own.get(one.name), VerifierSpec):
             own[one.name] = configured(tables, own.get(one.name) or one.default.name)
-    if kind is SelectConfig and own.get("variance_share") is not None:
-        # RAGEN-2's rule has no bound on the mean.
+    if kind is SelectConfig and (own.get("variance_share") is not None or own.get("target_mean") is not None):
+        # RAGEN-2's rule has no bound on the mean, and weights take the place of one.
         own["strategy"] = own.get("strategy") or "mixed"
     return own
 

@@ -7,12 +7,15 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pivotmine.errors import UserError
 from pivotmine.escape import inert, one_line
+
+if TYPE_CHECKING:
+    from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
 MAX_CELL = 80
 MAX_ROWS = 200
@@ -190,29 +193,34 @@ UNDECIDED_ADVICE = (
 )
 
 
-def select_report(s: Mapping[str, Any]) -> str:
+def select_report(s: SelectSummary | SelectPreview) -> str:
     """Summary of select, or of its dry run."""
-    if s.get("dry_run"):
-        from pivotmine_stages.select.preview import preview_text
+    from pivotmine_stages.select.preview import preview_text
+    from pivotmine_stages.select.summary import SelectPreview
 
-        return preview_text(s["rows"])
+    if isinstance(s, SelectPreview):
+        return preview_text(s.rows)
+    undecided, drawn, twin = s.rejects.get("undecided"), s.demonstrations, s.twin
     lines = [
-        f"pivots/{s['name']}: {s['train']:,} training and {s['validation']:,} validation rows",
-        f"of {s['candidates']:,} candidates",
-        _demonstrations(s["demonstrations"]),
-        _rejects(s["rejects"]),
-        UNDECIDED_ADVICE.format(s["rejects"]["undecided"]) if s["rejects"].get("undecided") else "",
-        f"{s['seconds']} s",
+        f"pivots/{s.name}: {s.train:,} training and {s.validation:,} validation rows",
+        f"of {s.candidates:,} candidates",
+        f"{drawn.rows:,} demonstrations, drawn from the {drawn.states:,} states outside validation"
+        f"{_left_out(drawn.left_out)}"
+        if drawn.states
+        else "",
+        f"pivots/{twin.name}: {twin.train:,} training and {twin.validation:,} validation rows, drawn at random without "
+        f"samples, where the choice took {s.cost.samples:,}{_left_out(twin.left_out)}"
+        if twin
+        else "",
+        _rejects(s.rejects),
+        UNDECIDED_ADVICE.format(undecided) if undecided else "",
+        f"{s.seconds} s",
     ]
     return _block("select", lines)
 
 
-def _demonstrations(found: Mapping[str, Any]) -> str:
-    """The third split; empty where none was asked for."""
-    if not found["states"]:
-        return ""
-    left_out = f" (drawn and left out: {_counts(found['left_out'])})" if found["left_out"] else ""
-    return f"{found['rows']:,} demonstrations, drawn from the {found['states']:,} states outside validation{left_out}"
+def _left_out(counts: Mapping[str, int]) -> str:
+    return f" (drawn and left out: {_counts(counts)})" if counts else ""
 
 
 def export_report(s: Mapping[str, Any]) -> str:
@@ -244,7 +252,7 @@ def triage_report(s: Mapping[str, Any]) -> str:
     return _block("triage", lines)
 
 
-REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+REPORTS: dict[str, Callable[[Any], str]] = {
     "extract": extract_report,
     "record": record_report,
     "rollout": rollout_report,
@@ -256,11 +264,12 @@ REPORTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def closing(run: Path, s: Mapping[str, Mapping[str, Any]], program: str = "pivotmine") -> str:
+def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
     classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
-    pivots = s["select"]["train"] + s["select"]["validation"]
-    at, name = shlex.quote(str(run)), s["select"]["name"]
+    selected = s["select"]
+    pivots = selected.train + selected.validation
+    at, name = shlex.quote(str(run)), selected.name
     lines = [
         f"{s['score']['states']:,} states: {_classes(classes)}",
         f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pivotmine.errors import UserError
+
+if TYPE_CHECKING:
+    from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
 
 def require_usable(command: str, summary: Any) -> None:
@@ -34,10 +37,12 @@ def _score(s: Mapping[str, Any]) -> str | None:
     return f"0 of {s['samples']:,} samples are scored by {s['verifier_id']}: {why}"
 
 
-def _select(s: Mapping[str, Any]) -> str | None:
-    if s.get("dry_run") or s["train"] + s["validation"]:
+def _select(s: SelectSummary | SelectPreview) -> str | None:
+    from pivotmine_stages.select.summary import SelectPreview
+
+    if isinstance(s, SelectPreview) or s.train + s.validation:
         return None
-    return f"no row is selected, no dataset is written: {_listed(s['rejects'])}"
+    return f"no row is selected, no dataset is written: {_listed(s.rejects)}"
 
 
 def _audit(s: Mapping[str, Any]) -> str | None:

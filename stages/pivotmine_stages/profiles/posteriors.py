@@ -66,11 +66,11 @@ def _interval(a: float, b: float) -> tuple[float, float]:
 _replication = cache(replication_probability)
 
 
-def pivot_probabilities(profiles: pl.DataFrame, max_mean: float) -> Iterator[float | None]:
+def pivot_probabilities(profiles: pl.DataFrame, max_mean: float, min_mean: float = 0.0) -> Iterator[float | None]:
     """P(a new profile makes the state a pivot), with as many samples as the most profiled state has."""
     most = _most_samples(profiles)
     for a, b in profiles.select("posterior_alpha", "posterior_beta").iter_rows():
-        yield None if a is None else _replication(a, b, most, max_mean)
+        yield None if a is None else _replication(a, b, most, max_mean, min_mean)
 
 
 def _most_samples(profiles: pl.DataFrame) -> int:

@@ -18,7 +18,10 @@ from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.auto import AutoOptions
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.select.dataset import DEMONSTRATIONS, SPLITS
+from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.samples import SampleCost
+from pivotmine_stages.select.summary import SelectSummary
 
 MAX_CELL = 1000
 """Characters of one value that are shown."""
@@ -27,43 +30,27 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&commat;", "://": "&c
 
 
 def data_card(
-    run: Path,
-    config: SelectConfig,
-    record: PolicyRecord,
-    verifier: VerifierSpec | None,
-    summary: Mapping[str, Any],
+    run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None, summary: SelectSummary
 ) -> str:
     """The card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
+    weighted = "Rows have weights: a trainer draws them by `weight`, with replacement."
+    twin = summary.twin and f"`{summary.twin.name}` is its control: as many rows, drawn at random."
     return "\n".join(
         [
-            *_header(summary),
+            *_header(summary.train, summary.validation, summary.demonstrations.rows),
             f"# Pivots: {_cell(config.name)}",
             "",
-            f"{summary['train']} training and {summary['validation']} validation rows",
-            f"of {summary['candidates']} candidates.",
+            f"{summary.train} training and {summary.validation} validation rows",
+            f"of {summary.candidates} candidates.",
             "A row is one state of a recorded trajectory; columns as in the project's `data/README.md`.",
+            f"Choosing them took {_cost(summary.cost)}.",
+            *([] if config.target_mean is None else [weighted]),
+            *([twin] if twin else []),
             "",
-            *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, config)),
+            *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, config.name)),
             "",
-            *_demonstrations(summary[DEMONSTRATIONS]),
-            "## Mined from",
-            "",
-            *_table(("source", "format", "trajectories", "turns"), _sources(run)),
-            "",
-            "## Policy",
-            "",
-            *_table(("what", "value"), _named(asdict(record)).items()),
-            "",
-            "## Verifier",
-            "",
-            *_verifier(verifier),
-            "",
-            "## Rule",
-            "",
-            *_table(("setting", "value"), _named(asdict(config)).items()),
-            "",
-            "Rows are split by task (by first state where a trajectory names no task), never one by one.",
-            "",
+            *_demonstrations(summary.demonstrations),
+            *_origin(run, config, record, verifier),
             "## Rejected, by stage and reason",
             "",
             *_table(("stage", "reason", "rows", "turns"), _rejects(run, config, record, verifier)),
@@ -72,30 +59,90 @@ def data_card(
     )
 
 
-def _header(summary: Mapping[str, Any]) -> list[str]:
-    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
-    rows = {**{split: summary[split] for split in SPLITS}, DEMONSTRATIONS: summary[DEMONSTRATIONS]["rows"]}
-    files = [f"  - split: {split}\n    path: {split}.parquet" for split in rows if rows[split]]
-    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
+def twin_card(
+    run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None, summary: SelectSummary
+) -> str:
+    """The card of the control that `--twin` wrote."""
+    twin = summary.twin
+    assert twin is not None, "a selection without a twin has no such card"
+    name = _cell(config.name)
+    return "\n".join(
+        [
+            *_header(twin.train, twin.validation, summary.demonstrations.rows),
+            f"# Control of pivots: {name}",
+            "",
+            f"{twin.train} training and {twin.validation} validation rows, as many of each domain in each split as",
+            f"{name} has. They are states drawn at random among the demonstrated ones that the verifier can judge; no",
+            "reward was looked at, so some of them may be rows there too.",
+            f"Drawing them took no samples. Choosing the rows of {name} took {_cost(summary.cost)}.",
+            "The demonstrations are the same. A state that was profiled has its profile here as well, for comparison.",
+            *_left_out(twin.left_out),
+            "",
+            *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, twin.name)),
+            "",
+            *_origin(run, config, record, verifier),
+        ]
+    )
 
 
-def _demonstrations(found: Mapping[str, Any]) -> list[str]:
-    if not found["rows"]:
-        return []
-    left_out = [f"{count} of those drawn left out for {_cell(reason)}" for reason, count in found["left_out"].items()]
+def _origin(run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None) -> list[str]:
     return [
-        "## Demonstrations",
+        "## Mined from",
         "",
-        f"{found['rows']} rows in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform sample",
-        f"of the {found['states']} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
-        "the class of each; null: not profiled.",
-        *[f"{', '.join(left_out)}, and others drawn in their place." for _ in left_out[:1]],
+        *_table(("source", "format", "trajectories", "turns"), _sources(run)),
+        "",
+        "## Policy",
+        "",
+        *_table(("what", "value"), _named(asdict(record)).items()),
+        "",
+        "## Verifier",
+        "",
+        *_verifier(verifier),
+        "",
+        "## Rule",
+        "",
+        *_table(("setting", "value"), _named(asdict(config)).items()),
+        "",
+        "Rows are split by task (by first state where a trajectory names no task), never one by one.",
         "",
     ]
 
 
-def _rows_by_domain(run: Path, config: SelectConfig) -> list[tuple[Any, ...]]:
-    folder = run / "pivots" / config.name
+def _header(train: int, validation: int, demonstrations: int) -> list[str]:
+    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
+    rows = {"train": train, "validation": validation, DEMONSTRATIONS: demonstrations}
+    files = [f"  - split: {split}\n    path: {split}.parquet" for split in rows if rows[split]]
+    return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
+
+
+def _cost(cost: SampleCost) -> str:
+    tokens = "" if cost.tokens is None else f" ({cost.tokens} sampled tokens)"
+    return f"{cost.samples} samples in {cost.states} states{tokens}"
+
+
+def _demonstrations(found: Drawn) -> list[str]:
+    if not found.rows:
+        return []
+    return [
+        "## Demonstrations",
+        "",
+        f"{found.rows} rows in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform sample",
+        f"of the {found.states} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
+        "the class of each; null: not profiled.",
+        *_left_out(found.left_out),
+        "",
+    ]
+
+
+def _left_out(counts: Mapping[str, int]) -> list[str]:
+    if not counts:
+        return []
+    listed = ", ".join(f"{_cell(reason)} {count}" for reason, count in counts.items())
+    return [f"Drawn, left out and replaced by others: {listed}."]
+
+
+def _rows_by_domain(run: Path, name: str) -> list[tuple[Any, ...]]:
+    folder = run / "pivots" / name
     splits = [
         rundir.scan(run, "pivots", [folder / f"{split}.parquet"]).select("domain", "kind", "mean", split=pl.lit(split))
         for split in SPLITS

@@ -46,7 +46,8 @@ STATES_PER_BATCH = 128
 ROWS_WORTH_PROCESSES = 2000
 _COPIED = (
     *("state_id", "trajectory_id", "turn_id", "task_id", "domain", "kind", "source", "source_index"),
-    *("num_samples", "num_scored", "mean", "variance", "reward_class", "posterior_mean", "pivot_probability"),
+    *("turn_index", "outcome", "num_samples", "num_scored", "mean", "variance", "reward_class"),
+    *("posterior_mean", "pivot_probability"),
 )
 
 
@@ -102,7 +103,8 @@ def pivot_rows(
     """(split, row) of each kept state, in order; what fails a check becomes a reject.
 
     demonstrated: the turns whose demonstrations the kept states have; a state without one there has its row's own.
-    `state_domain` of a kept turn: the domain by which its state's verifier was chosen.
+    `state_domain` of a kept turn: the domain by which its state's verifier was chosen. kept: as `with_samples` gives
+    them, `weight` may be missing.
     """
     held_out = validation_trajectories(run, config)
     several = demonstrated.filter(pl.len().over("state_id") > 1)
@@ -192,6 +194,10 @@ def _row(
     row = {
         **{name: turn[name] for name in _COPIED},
         "source": public_address(turn["source"]),  # runs of before stored it with its query
+        "weight": turn.get("weight"),
+        "rewards": turn["rewards"] or [],
+        "lengths": turn["lengths"] or [],
+        "num_distinct_actions": turn["num_distinct_actions"] or 0,
         **_prompt_columns(state, prompt, text),
         "demonstrations": strict_json.dumps(shown),
         **_verifier_columns(work.mined, work.scored_by, turn["state_domain"], shown),

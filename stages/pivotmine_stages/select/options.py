@@ -19,9 +19,16 @@ class SelectConfig:
     """Verifier id, or a part of it; needed only if the policy was scored by several."""
     strategy: Annotated[Literal["pivots", "mixed", "random", "all"], Option(panel="Rule")] = "pivots"
     """pivots (the paper's rule), mixed (rewards differ), random (profiled states), all (every demonstrated turn).
-    --variance-share alone means mixed."""
+    --variance-share or --target-mean alone means mixed."""
     max_mean: Annotated[float, Option(panel="Rule", above=0, max=1)] = 0.6
     """A pivot's mean reward is below this (the paper's lambda; 0.6 in its one known setting)."""
+    min_mean: Annotated[float | None, Option(panel="Rule", min=0, below=1)] = None
+    """A pivot's mean reward is at least this; by default only above 0."""
+    target_mean: Annotated[float | None, Option(panel="Rule", min=0, max=1)] = None
+    """Write a `weight` for each row instead of cutting: 1 at this mean reward, smaller on both sides. The trainer draws
+    prompts by it."""
+    target_width: Annotated[float, Option(panel="Rule", above=0)] = 0.2
+    """Standard deviation of the weights' bell curve over the mean reward."""
     min_scored: Annotated[int, Option(panel="Rule", min=1)] = 2
     """Minimum scored samples of a state; `all` ignores it."""
     min_decided: Annotated[float, Option(panel="Rule", min=0, max=1)] = 0.5
@@ -37,6 +44,9 @@ class SelectConfig:
     """Maximum states of one trajectory."""
     max_per_domain: Annotated[int | None, Option(panel="Limits", min=1)] = None
     """Maximum states of one domain; states without a domain count as one domain."""
+    domain_quota: Annotated[tuple[str, ...], Option(panel="Limits", metavar="DOMAIN=ROWS")] = ()
+    """Maximum rows of one domain, such as travel=50; may be given several times. It replaces --max-per-domain there; an
+    empty name means states without a domain."""
     max_message_share: Annotated[float | None, Option(panel="Limits", min=0, max=1)] = None
     """Maximum share of message turns."""
     limit: Annotated[int | None, Option(panel="Limits", flag="max_rows", was="limit", min=0)] = None
@@ -45,6 +55,9 @@ class SelectConfig:
     """Maximum tokens of a prompt: a trainer's context less the reply."""
     tokenizer: Annotated[str | None, Option(panel="Output")] = None
     """Folder or hub id of the tokenizer, if a chat server rendered the prompts; by default the rollouts' own."""
+    twin: Annotated[Literal["none", "random"], Option(panel="Output")] = "none"
+    """random: write a control next to it, NAME-random: as many rows of each domain in each split, of states drawn at
+    random without looking at any reward."""
     num_demonstrations: Annotated[int, Option(panel="Output", min=0)] = 1000
     """Rows of `demonstrations.parquet`: a fair random sample of all demonstrated states that no held-out task has met,
     for the trainer's --demonstration_weight. 0: no such file."""
@@ -71,5 +84,6 @@ COMMAND = Command(
         "pivotmine select runs/mine",
         "pivotmine select runs/mine --dry-run",
         "pivotmine select runs/mine --name mixed --strategy mixed --max-per-trajectory 4",
+        "pivotmine select runs/mine --name weighted --target-mean 0.5 --twin random",
     ),
 )

@@ -22,15 +22,17 @@ from pivotmine_stages.profiles.budgets import counts_of, first_samples, samples_
 from pivotmine_stages.select.dataset import Mined, validation_trajectories
 from pivotmine_stages.select.options import PreviewOptions, SelectConfig
 from pivotmine_stages.select.rule import check, choose_states
-from pivotmine_stages.select.stage import candidate_rows, mined_profiles, select, usable_turns
+from pivotmine_stages.select.stage import mined_profiles, select
+from pivotmine_stages.select.summary import SelectPreview, SelectSummary
+from pivotmine_stages.select.turns import all_turns, candidate_rows, rule_turns
 
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """Values of `--max-mean` that a preview tries; the configured one is added."""
 
 
-def select_or_preview(config: SelectConfig, asked: PreviewOptions, run: Path) -> dict[str, Any]:
+def select_or_preview(config: SelectConfig, asked: PreviewOptions, run: Path) -> SelectSummary | SelectPreview:
     """`pivotmine select`: writes a dataset, or with --dry-run only says how many rows it would have."""
-    return {"dry_run": True, "rows": preview(config, run)} if asked.dry_run else select(config, run)
+    return SelectPreview(rows=preview(config, run)) if asked.dry_run else select(config, run)
 
 
 def preview_text(rows: list[dict[str, Any]]) -> str:
@@ -53,7 +55,7 @@ def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
     if problem := check(config):
         raise UserError(problem)
     mined = mined_profiles(config, run, choose_policy(run, config.policy))
-    turns = usable_turns(run, config, mined)
+    turns = rule_turns(run, all_turns(run), config, mined)
     whole = mined.profiles
     most = int(whole["num_samples"].max() or 0)  # pyright: ignore[reportArgumentType]
     found: list[dict[str, Any]] = []
@@ -78,7 +80,7 @@ def rows_by_bound(
     settings = {name: value for name, value in (selected or {}).items() if name in known - theirs}
     config = replace(SelectConfig(policy=policy_id, verifier=verifier_id), **settings)
     mined = mined_profiles(config, run, choose_policy(run, policy_id))
-    candidates = candidate_rows(usable_turns(run, config, mined), config, mined)
+    candidates = candidate_rows(rule_turns(run, all_turns(run), config, mined), config, mined)
     return _over_bounds(run, candidates, config)
 
 

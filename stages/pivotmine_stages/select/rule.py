@@ -1,8 +1,8 @@
 """select: profiles -> the states worth training on.
 
 A strategy (`strategies`) says which states satisfy it and sorts them. Caps follow in this order: prompt length, share
-of the variance (RAGEN-2, arXiv 2604.06268), states per trajectory, states per domain, share of message turns, limit.
-Each cap keeps the first of the states that the cap before it left.
+of the variance (RAGEN-2, arXiv 2604.06268), states per trajectory, states per domain (by quota where it has one), share
+of message turns, limit. Each cap keeps the first of the states that the cap before it left.
 """
 
 from __future__ import annotations
@@ -13,32 +13,36 @@ from fractions import Fraction
 
 import polars as pl
 
-from pivotmine.options import problem
+from pivotmine.errors import UserError
+from pivotmine.options import nearest, problem
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.select.options import SelectConfig
-from pivotmine_stages.select.strategies import STRATEGIES, salted_hash
+from pivotmine_stages.select.strategies import STRATEGIES, by_variance, by_weight, salted_hash, weights
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
-    """The candidates in the stated order with `reject_reason`: null for those that are kept.
+    """The candidates in the stated order with `weight`, and `reject_reason`: null for those that are kept.
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
     num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is none), and its num_unproven,
     mean_low and mean_high (absent or null: see `with_bounds`); one row per state, with `all` one per turn.
     """
     strategy = STRATEGIES[config.strategy]
-    ordered = strategy.order(with_bounds(candidates), config)
+    order = by_weight if config.target_mean is not None and strategy.order is by_variance else strategy.order
+    ordered = order(with_bounds(candidates).with_columns(weight=weights(config)), config)
     ruled = ordered.with_columns(reject_reason=strategy.reject_reason(config))
+    if config.target_mean is not None:
+        ruled = _reject(ruled, pl.col("weight") == 0, "weight_zero")
     if config.max_prompt_tokens is not None:
         ruled = _reject(ruled, pl.col("num_prompt_tokens") > config.max_prompt_tokens, "prompt_too_long")
     if config.variance_share is not None:
         ruled = _reject(ruled, ~_carries_share(ruled, config.variance_share), "low_variance")
     if config.max_per_trajectory is not None:
         ruled = _reject(ruled, _KEPT.cum_sum().over("trajectory_id") > config.max_per_trajectory, "trajectory_cap")
-    if config.max_per_domain is not None:
-        ruled = _reject(ruled, _KEPT.cum_sum().over("domain") > config.max_per_domain, "domain_cap")
+    if config.max_per_domain is not None or config.domain_quota:
+        ruled = _reject(ruled, _KEPT.cum_sum().over("domain") > _most_of_domain(ruled, config), "domain_cap")
     if config.max_message_share is not None:
         allowed = _allowed_messages(ruled, config.max_message_share, config.limit)
         ruled = _reject(ruled, _IS_MESSAGE & ((_KEPT & _IS_MESSAGE).cum_sum() > allowed), "message_share")
@@ -68,6 +72,34 @@ def _carries_share(ruled: pl.DataFrame, share: float) -> pl.Series:
     return ranked.with_columns(needed=(pl.col("v") > 0) & (pl.col("before") < enough)).sort("place")["needed"]
 
 
+def _most_of_domain(ruled: pl.DataFrame, config: SelectConfig) -> pl.Expr:
+    """Maximum rows of each candidate's domain; null: no maximum."""
+    quotas = domain_quotas(config)
+    if not quotas:
+        return pl.lit(config.max_per_domain)
+    named = {domain or "" for domain in ruled["domain"].unique()}
+    if unknown := sorted(quotas.keys() - named):
+        raise UserError(
+            f"--domain-quota {unknown[0]}={quotas[unknown[0]]}: no candidate has this domain; there are "
+            f"{', '.join(sorted(named))}{nearest(unknown[0], named)}"
+        )
+    domain = pl.col("domain").fill_null("")
+    return domain.replace_strict(quotas, default=config.max_per_domain, return_dtype=pl.Int64)
+
+
+def domain_quotas(config: SelectConfig) -> dict[str, int]:
+    """Maximum rows by domain; UserError where one cannot be read."""
+    found: dict[str, int] = {}
+    for text in config.domain_quota:
+        name, equals, count = text.rpartition("=")
+        if not equals or not count.isdecimal():
+            raise UserError(f"--domain-quota {text}: DOMAIN=ROWS, for example travel=50")
+        if name in found:
+            raise UserError(f"--domain-quota {text}: {name} has a quota already, {found[name]}")
+        found[name] = int(count)
+    return found
+
+
 def _allowed_messages(ruled: pl.DataFrame, share: float, limit: int | None) -> int:
     """Most message turns that are at most `share` of everything kept, now and once the limit has cut."""
     part = Fraction(str(share))
@@ -81,12 +113,25 @@ def is_validation(key: str, config: SelectConfig) -> bool:
     return salted_hash(f"split/{key}", config.seed) < config.validation_share * 2**64
 
 
+def twin_name(config: SelectConfig) -> str:
+    """Name of the control's dataset."""
+    return f"{config.name}-{config.twin}"
+
+
 def check(config: SelectConfig) -> str | None:
     """What is wrong with the settings, in one line; None where nothing is."""
     if wrong := problem(config):
         return wrong
     if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
         return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
+    if config.min_mean is not None and config.strategy != "pivots":
+        return f"--min-mean goes with --strategy pivots, not {config.strategy}"
+    if config.min_mean is not None and config.min_mean >= config.max_mean:
+        return f"--min-mean {config.min_mean}: must be below --max-mean {config.max_mean}"
+    if config.strategy == "all" and (config.target_mean is not None or config.twin != "none"):
+        given = "--target-mean" if config.target_mean is not None else "--twin"
+        return f"{given} needs profiles, and --strategy all takes states without: choose another --strategy"
+    domain_quotas(config)
     if not _NAME.fullmatch(config.name):
         return f"--name {config.name!r}: letters, digits, dots, - and _"
     return None

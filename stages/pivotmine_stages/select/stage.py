@@ -7,8 +7,10 @@ row. Same settings, same input: the same files.
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -19,15 +21,13 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.parts import require_sound
-from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.profiles import with_bounds
-from pivotmine.verifiers import Outcome
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers, stored_verifier
 from pivotmine_stages.profiles.budgets import problem_of, samples_under
-from pivotmine_stages.profiles.gate import as_reject, gate_states
+from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
-from pivotmine_stages.select.card import data_card
+from pivotmine_stages.select.card import data_card, twin_card
 from pivotmine_stages.select.dataset import (
     DEMONSTRATIONS,
     SPLITS,
@@ -36,28 +36,19 @@ from pivotmine_stages.select.dataset import (
     pivot_rows,
     write_splits,
 )
-from pivotmine_stages.select.demonstrations import DemonstrationSample, demonstration_rows
+from pivotmine_stages.select.draw import Cell, Draw, Drawn
 from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_the_rest
-from pivotmine_stages.select.rule import check, choose_states
+from pivotmine_stages.select.rule import check, choose_states, twin_name
+from pivotmine_stages.select.samples import sample_cost, with_samples
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
-
-_STATISTICS = ("num_samples", "num_scored", "mean", "variance", "reward_class")
-_PROFILE = (
-    *_STATISTICS,
-    "num_pending",
-    "num_unproven",
-    "mean_low",
-    "mean_high",
-    "gate",
-    "posterior_mean",
-    "pivot_probability",
-)
+from pivotmine_stages.select.summary import SelectSummary, TwinSummary
+from pivotmine_stages.select.turns import all_turns, candidate_rows, reported, rule_turns, usable_turns
 
 
-def select(config: SelectConfig, run: Path) -> dict[str, Any]:
+def select(config: SelectConfig, run: Path) -> SelectSummary:
     """Run the stage; returns the summary that the command prints.
 
     Under the name of a finished selection, other settings are a UserError; more scores give it new rows.
@@ -91,116 +82,115 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     profiles = finished(profiles)
     if (rule := rule_of(profiles)) and (problem := undecided(profiles, config)):
         raise UserError(f"{problem}; {sample_the_rest(run, record, spec, rule)}, or choose otherwise")
-    reported = None
+    held_out = None
     if config.holdout == "half":
-        profiles, reported = split_profiles(run, profiles, record, samples)
-    chances = pl.Series("pivot_probability", list(pivot_probabilities(profiles, config.max_mean)), pl.Float64)
-    return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, reported)
+        profiles, held_out = split_profiles(run, profiles, record, samples)
+    again = pivot_probabilities(profiles, config.max_mean, config.min_mean or 0.0)
+    chances = pl.Series("pivot_probability", list(again), pl.Float64)
+    return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, held_out)
 
 
 def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str | None) -> dict[str, Any]:
-    """The settings that the selection is known by; UserError where its name has others already."""
-    identity = {**asdict(config), "policy": policy_id, "verifier": verifier_id}
-    if not (run / "pivots" / config.name).exists():
-        return identity
-    for manifest in rundir.read_manifests(run, "select"):
+    """The settings that the selection is known by; UserError where its name, or its twin's, has others already."""
+    identity: dict[str, Any] = {**asdict(config), "policy": policy_id, "verifier": verifier_id}
+    identity["domain_quota"] = list(config.domain_quota)  # as JSON has it
+    ours = [identity] if config.twin == "none" else [identity, _twin_identity(config, identity)]
+    taken = {one["name"] for one in ours if (run / "pivots" / one["name"]).exists()}
+    for manifest in rundir.read_manifests(run, "select") if taken else ():
         # An option that came later had its default's meaning before.
-        theirs = {**asdict(SelectConfig()), **manifest["config"]}
-        if theirs["name"] == identity["name"] and theirs != identity:
-            difference = rundir.difference(identity, theirs)
-            raise UserError(f"pivots/{identity['name']} was selected otherwise ({difference}): choose another --name")
+        theirs = {**asdict(SelectConfig()), "domain_quota": [], **manifest["config"]}
+        for one in ours:
+            if theirs["name"] == one["name"] in taken and theirs != one:
+                difference = rundir.difference(one, theirs)
+                raise UserError(f"pivots/{one['name']} was selected otherwise ({difference}): choose another --name")
     return identity
 
 
-def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> dict[str, Any]:
+def _twin_identity(config: SelectConfig, identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, "name": twin_name(config), "strategy": "random", "twin": "none", "twin_of": config.name}
+
+
+def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, Any]) -> SelectSummary:
     started = time.monotonic()
     by_state = STRATEGIES[config.strategy].needs_profiles
-    turns = usable_turns(run, config, mined)
+    everything = all_turns(run)
+    turns = rule_turns(run, everything, config, mined)
     chosen = choose_states(candidate_rows(turns, config, mined), config)
     rejects = [
         as_reject("select", turn["reject_reason"], turn, None)
         for turn in chosen.filter(pl.col("reject_reason").is_not_null()).iter_rows(named=True)
     ]
-    kept = _reported(chosen.filter(pl.col("reject_reason").is_null()).sort("place"), mined)
+    kept = reported(chosen.filter(pl.col("reject_reason").is_null()).sort("place"), mined)
     several = turns.join(kept, on="state_id", how="semi") if by_state else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
-    rows = pivot_rows(run, config, mined, renderer, kept, several, rejects)
-    folder, first = run / "pivots" / config.name, next(rows, None)
-    sampled = DemonstrationSample()
-    if first is None:
-        written = dict.fromkeys(SPLITS, 0)
-    elif config.num_demonstrations:
-        usable = turns if by_state or mined.verifier is None else passing_turns(run, turns, mined)
-        states = _reported(_with_profiles(usable.unique("state_id", keep="first", maintain_order=True), mined), mined)
-        third = demonstration_rows(run, config, mined, renderer, usable, states, sampled)
-        written = write_splits(folder, chain([first], rows, third), (*SPLITS, DEMONSTRATIONS))
-    else:
-        written = write_splits(folder, chain([first], rows))
+    rows = pivot_rows(run, config, mined, renderer, with_samples(run, kept, mined), several, rejects)
+    written, demonstrations, twin = dict.fromkeys(SPLITS, 0), Drawn(), None
+    if (first := next(rows, None)) is not None:  # an empty dataset would pass for one
+        draw, sizes = Draw(run, config, mined, renderer), Counter[Cell]()
+        splits = (*SPLITS, DEMONSTRATIONS) if config.num_demonstrations else SPLITS
+        usable = turns if by_state or mined.verifier is None else usable_turns(run, turns, mined)
+        third = draw.demonstrations(usable) if config.num_demonstrations else ()
+        written = write_splits(
+            run / "pivots" / config.name, chain(_counted(chain([first], rows), sizes), third), splits
+        )
+        demonstrations = draw.summary
+        if config.twin != "none":
+            twin = _write_twin(run, config, mined, Draw(run, config, mined, renderer), everything, sizes)
     # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
     place = {"name": config.name}
     rundir.write_rows(rundir.rejects_dir(run, "select", place) / "rejects.parquet", "rejects", rejects)
-    summary = {
-        "name": config.name,
-        "policy_id": mined.policy.policy_id,
-        "verifier_id": mined.verifier_id,
-        "candidates": len(chosen),
-        **written,
-        DEMONSTRATIONS: asdict(sampled),
-        "rejects": dict(sorted(Counter(row["reason"] for row in rejects).items())),
-        "seconds": round(time.monotonic() - started, 2),
-    }
-    if first is None:  # an empty dataset would pass for one
-        sql.write_views(run)
-        return summary
-    rundir.write_text(folder / "README.md", data_card(run, config, mined.policy, mined.verifier, summary))
-    rundir.write_manifest(run, "select", place, {"config": identity, "summary": summary})
+    summary = SelectSummary(
+        name=config.name,
+        policy_id=mined.policy.policy_id,
+        verifier_id=mined.verifier_id,
+        candidates=len(chosen),
+        train=written["train"],
+        validation=written["validation"],
+        demonstrations=demonstrations,
+        twin=twin,
+        cost=sample_cost(run, mined),
+        rejects=dict(sorted(Counter(row["reason"] for row in rejects).items())),
+        seconds=round(time.monotonic() - started, 2),
+    )
+    if first is not None:
+        _finish(run, config, mined, summary, identity)
     sql.write_views(run)
     return summary
 
 
-def usable_turns(run: Path, config: SelectConfig, mined: Mined) -> pl.DataFrame:
-    """Demonstrated turns in the order of the sources, with `place` and `num_turns`, the turns lost with a row.
-
-    Of states that pass the gate only the turns whose demonstration does; with `all` every turn, each for itself.
-    """
-    turns = demonstrated_turns(run).with_row_index("place")
-    turns = turns.with_columns(state_domain=pl.col("domain").first().over("state_id"))
-    if not STRATEGIES[config.strategy].needs_profiles:
-        return turns.with_columns(num_turns=pl.lit(1, pl.Int32))
-    return passing_turns(run, turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32)), mined)
+def _counted(rows: Iterable[tuple[str, dict[str, Any]]], sizes: Counter[Cell]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows, counted by split and domain as they pass."""
+    for split, row in rows:
+        sizes[split, row["domain"]] += 1
+        yield split, row
 
 
-def passing_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """Of states that pass the gate only the turns whose demonstration does; of other states all turns."""
-    assert mined.verifier is not None, "only `all` goes without profiles"
-    passing = mined.profiles.filter(pl.col("gate") == str(Outcome.CORRECT)).select("state_id")
-    gated = turns.join(passing, on="state_id", how="semi", maintain_order="left")
-    usable = [
-        (state_id, text)
-        for state_id, gate in gate_states(run, gated, mined.verifier).items()
-        for text in gate.usable
-    ]  # fmt: skip
-    usable = pl.DataFrame(usable, schema={"state_id": pl.String, "demonstration": pl.String}, orient="row")
-    good = gated.join(usable, on=["state_id", "demonstration"], how="semi")
-    return pl.concat([good, turns.join(passing, on="state_id", how="anti")]).sort("place")
+def _write_twin(
+    run: Path, config: SelectConfig, mined: Mined, draw: Draw, turns: pl.DataFrame, sizes: Counter[Cell]
+) -> TwinSummary:
+    """The control, with the same demonstrations: the two datasets differ in their rows alone."""
+    folder = run / "pivots" / twin_name(config)
+    written = write_splits(folder, draw.twin(turns, sizes))
+    if config.num_demonstrations:
+        shutil.copyfile(
+            run / "pivots" / config.name / f"{DEMONSTRATIONS}.parquet", folder / f"{DEMONSTRATIONS}.parquet"
+        )
+    return TwinSummary(
+        name=twin_name(config),
+        train=written["train"],
+        validation=written["validation"],
+        left_out=draw.summary.left_out,
+    )
 
 
-def candidate_rows(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
-    """The rows that `choose_states` takes: one a state, with `all` one a turn."""
-    if STRATEGIES[config.strategy].needs_profiles:
-        turns = turns.unique("state_id", keep="first", maintain_order=True)
-    return _with_profiles(turns, mined)
-
-
-def _with_profiles(turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    profiles = mined.profiles.select("state_id", *_PROFILE)
-    rows = turns.join(profiles, on="state_id", how="left", maintain_order="left")
-    return rows.join(mined.prompts, on="state_id", how="left", maintain_order="left")
-
-
-def _reported(rows: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The rows with the statistics that the dataset reports: those of the held-out samples, if there are such."""
-    if mined.reported is None:
-        return rows
-    held_out = mined.reported.select("state_id", *_STATISTICS, "posterior_mean")
-    return rows.drop(*_STATISTICS, "posterior_mean").join(held_out, on="state_id", how="left", maintain_order="left")
+def _finish(run: Path, config: SelectConfig, mined: Mined, summary: SelectSummary, identity: dict[str, Any]) -> None:
+    """Write the cards, and the manifests last."""
+    card = data_card(run, config, mined.policy, mined.verifier, summary)
+    rundir.write_text(run / "pivots" / config.name / "README.md", card)
+    if (twin := summary.twin) is not None:
+        card = twin_card(run, config, mined.policy, mined.verifier, summary)
+        rundir.write_text(run / "pivots" / twin.name / "README.md", card)
+        ids = {"policy_id": summary.policy_id, "verifier_id": summary.verifier_id}
+        facts = {"config": _twin_identity(config, identity), "summary": {**ids, **asdict(twin)}}
+        rundir.write_manifest(run, "select", {"name": twin.name}, facts)
+    rundir.write_manifest(run, "select", {"name": config.name}, {"config": identity, "summary": asdict(summary)})

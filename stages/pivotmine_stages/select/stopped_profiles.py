@@ -39,11 +39,15 @@ def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
         "--max-rows": config.limit,
         "--max-per-trajectory": config.max_per_trajectory,
         "--max-per-domain": config.max_per_domain,
+        "--domain-quota": config.domain_quota or None,
         "--max-message-share": config.max_message_share,
     }
     by_order = next((flag for flag, value in order.items() if value is not None), None)
     if config.variance_share is not None or (rule.rule == "exact" and by_order and strategy.order is by_variance):
         return f"{by_order} goes by the variance of all samples"
+    by_mean = {"--min-mean": config.min_mean, "--target-mean": config.target_mean}
+    if flag := next((flag for flag, value in by_mean.items() if value is not None), None):
+        return f"{flag} goes by the mean of all samples"
     if config.holdout == "half":
         return "--holdout half needs samples that no rule has looked at"
     if strategy.needs_profiles and config.min_scored > rule.min_scored:

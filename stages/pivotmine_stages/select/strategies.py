@@ -35,12 +35,17 @@ class Strategy(NamedTuple):
 def pivots(config: SelectConfig) -> pl.Expr:
     """The paper's rule (PivotRL, arXiv 2603.21383, section 3): rewards differ, and their mean is below `max_mean`.
 
-    With `min_pivot_probability`, a new profile must also be likely enough to give the same answer.
+    With `min_mean` the mean is also at least that: a band of difficulty. With `min_pivot_probability`, a new profile
+    must also be likely enough to give the same answer.
     """
     # Above the bound whatever the unproven samples are worth; then, above it if they are worth enough.
     bounded = _rewards_differ(config).when(pl.col("mean_low") >= config.max_mean).then(pl.lit("mean_too_high"))
     bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_high") >= config.max_mean))
     bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
+    if config.min_mean is not None:
+        bounded = bounded.when(pl.col("mean_high") < config.min_mean).then(pl.lit("mean_too_low"))
+        bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_low") < config.min_mean))
+        bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") < config.min_mean).then(pl.lit("mean_too_low"))
     if config.min_pivot_probability is None:
         return bounded.otherwise(None)
     doubtful = pl.col("pivot_probability") < config.min_pivot_probability
@@ -66,6 +71,19 @@ def by_variance(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """Greatest variance first; ties by smaller mean, then by state_id."""
     by = ("variance", "mean", "state_id", "turn_id")
     return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
+
+
+def weights(config: SelectConfig) -> pl.Expr:
+    """A bell curve over the mean reward, 1 at `target_mean`; null without one: all rows are equal."""
+    if config.target_mean is None:
+        return pl.lit(None, pl.Float64)
+    return (-(((pl.col("mean") - config.target_mean) / config.target_width) ** 2) / 2).exp()
+
+
+def by_weight(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
+    """Nearest to `target_mean` first; ties by greater variance, then by state_id."""
+    by = ("weight", "variance", "state_id")
+    return candidates.sort(*by, descending=[True, True, False], nulls_last=True)
 
 
 def by_salted_hash(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:

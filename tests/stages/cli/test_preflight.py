@@ -91,7 +91,7 @@ def test_adaptive_sampling_has_one_verifier(source: Path, tiny_policy: Path) -> 
 def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path) -> None:
     text = "[select]\nstrategy = 'random'\n"
     first = run_it(source, tiny_policy, text)
-    assert run_it(source, tiny_policy, text)["select"]["policy_id"] == first["select"]["policy_id"]
+    assert run_it(source, tiny_policy, text)["select"].policy_id == first["select"].policy_id
     policies = list((source.parent / "run" / "rollouts").iterdir())
     for flags, words in (
         ({"temperature": 0.5}, "policy: "),

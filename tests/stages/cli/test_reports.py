@@ -1,9 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pivotmine_stages.cli.reports import closing, extract_report, rollout_report, score_report, select_report
+from pivotmine_stages.select.draw import Drawn
+from pivotmine_stages.select.samples import SampleCost
+from pivotmine_stages.select.summary import SelectSummary, TwinSummary
 
 EXTRACTED: dict[str, Any] = {
     "trajectories": 1200,
@@ -158,15 +162,19 @@ def test_score_says_what_is_unproven_and_what_is_not_installed() -> None:
     ]
 
 
-SELECTED: dict[str, Any] = {
-    "name": "default",
-    "train": 4,
-    "validation": 1,
-    "candidates": 10,
-    "demonstrations": {"rows": 7, "states": 9, "left_out": {"too_long": 2}},
-    "rejects": {"mean_too_high": 5},
-    "seconds": 0.2,
-}
+SELECTED = SelectSummary(
+    name="default",
+    policy_id="p",
+    verifier_id="v",
+    candidates=10,
+    train=4,
+    validation=1,
+    demonstrations=Drawn(states=9, rows=7, left_out={"too_long": 2}),
+    twin=None,
+    cost=SampleCost(states=5, samples=80, tokens=None),
+    rejects={"mean_too_high": 5},
+    seconds=0.2,
+)
 
 
 def test_select_says_what_was_kept() -> None:
@@ -177,6 +185,14 @@ def test_select_says_what_was_kept() -> None:
         "          rejects: mean_too_high 5",
         "          0.2 s",
     ]
+
+
+def test_select_says_what_the_twin_saved() -> None:
+    twin = TwinSummary(name="default-random", train=4, validation=1, left_out={})
+    assert (
+        "          pivots/default-random: 4 training and 1 validation rows, drawn at random without samples, where the "
+        "choice took 80"
+    ) in select_report(replace(SELECTED, twin=twin)).splitlines()
 
 
 def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
@@ -210,7 +226,7 @@ NOTHING = "GRPO has nothing to learn from here"
     ],
 )
 def test_no_pivot_is_explained(classes: dict[str, int], why: str) -> None:
-    none = {**SELECTED, "train": 0, "validation": 0}
+    none = replace(SELECTED, train=0, validation=0)
     summaries = {"extract": EXTRACTED, "rollout": ROLLED, "score": {**SCORED, "classes": classes}, "select": none}
     assert closing(Path("run"), summaries).splitlines()[1] == f"          {why}"
 
@@ -222,7 +238,7 @@ def test_foreign_text_in_a_summary_is_inert() -> None:
 
 
 def test_select_says_in_one_line_how_states_become_decided() -> None:
-    lines = select_report({**SELECTED, "rejects": {"undecided": 1200}}).splitlines()
+    lines = select_report(replace(SELECTED, rejects={"undecided": 1200})).splitlines()
     (advice,) = [line.strip() for line in lines if line.strip().startswith("undecided: ")]
     assert advice.startswith("undecided: the verifier could not prove enough samples of 1,200 states; add a judge")
     assert '[verifiers.NAME] first_decided = ["auto", "judge"]' in advice

@@ -54,7 +54,7 @@ def test_from_trajectories_to_a_pivot(engine_options: dict[str, Any], tmp_path: 
     assert profile["num_correct"] == sum(rewards)
     assert 0.4 < mean < 0.8
 
-    assert select({}, run=run, max_mean=mean, name="not_below_its_own_mean")["train"] == 0
+    assert select({}, run=run, max_mean=mean, name="not_below_its_own_mean").train == 0
     select({}, run=run, max_mean=mean + 1e-3)
     pivot = _pivots(run, "default").row(0, named=True)
     assert pivot["prompt_ids"] == prompt_ids

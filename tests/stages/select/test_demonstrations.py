@@ -13,6 +13,7 @@ from selecting import MIXED, RIGHT, TEMPLATE, WRONG, card, dataset, many_tasks, 
 
 from pivotmine_stages.cli.reports import select_report
 from pivotmine_stages.select.dataset import validation_trajectories
+from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.stage import select
 
@@ -47,7 +48,7 @@ def test_every_demonstrated_state_is_there_with_its_class(tmp_path: Path, tokeni
     }
     assert calls["some"] == ["find"]
     assert calls["no gate"] == ["dance"]
-    assert summary["demonstrations"] == {"states": 5, "rows": 5, "left_out": {}}
+    assert summary.demonstrations == Drawn(states=5, rows=5)
     assert "5 demonstrations, drawn from the 5 states outside validation" in select_report(summary)
     assert "of the 5 demonstrated states that no held-out task has met" in card(run)
 
@@ -92,7 +93,7 @@ def test_every_state_has_the_same_chance(tmp_path: Path, tokenizer: Path) -> Non
     counted: Counter[str] = Counter()
     for salt in range(40):
         options = SelectConfig(name=f"s{salt}", strategy="all", validation_share=0.0, num_demonstrations=5, seed=salt)
-        assert select(options, run)["demonstrations"] == {"states": 25, "rows": 5, "left_out": {}}
+        assert select(options, run).demonstrations == Drawn(states=25, rows=5)
     counted.update(row["state_id"] for row in rows(run, "demonstrations"))
     assert (len(counted), sum(counted.values())) == (25, 200)
     assert max(counted.values()) <= 18  # 8 expected: a chance of 1e-3 for any of them in a fair draw
@@ -110,16 +111,14 @@ def test_what_cannot_be_written_is_counted_and_another_state_is_drawn(tmp_path: 
     config = SelectConfig(strategy="all", validation_share=0.0, max_prompt_tokens=90, num_demonstrations=2)
     summary = select(config, run)
     assert {asked(row) for row in rows(run, "demonstrations")} == {"b", "c"}
-    found = summary["demonstrations"]
-    assert (found["states"], found["rows"]) == (4, 2)
-    assert set(found["left_out"]) <= {"template_error", "prompt_too_long"}
+    found = summary.demonstrations
+    assert (found.states, found.rows) == (4, 2)
+    assert set(found.left_out) <= {"template_error", "prompt_too_long"}
     everything = select(SelectConfig(name="more", strategy="all", validation_share=0.0, max_prompt_tokens=90), run)
-    assert everything["demonstrations"] == {
-        **{"states": 4, "rows": 2},
-        "left_out": {"template_error": 1, "prompt_too_long": 1},
-    }
+    left_out = {"template_error": 1, "prompt_too_long": 1}
+    assert everything.demonstrations == Drawn(states=4, rows=2, left_out=left_out)
     assert "drawn and left out: template_error (1), prompt_too_long (1)" in select_report(everything)
-    assert "1 of those drawn left out for template\\_error" in card(run, "more")
+    assert "left out and replaced by others: template\\_error 1" in card(run, "more")
     # The rows of the dataset have their own rejects, once.
     assert reject_counts(run, "select") == {"template_error": 2, "prompt_too_long": 2}
 
@@ -128,7 +127,7 @@ def test_none_are_written_if_none_are_asked_for(tmp_path: Path, tokenizer: Path)
     run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("ok")))
     remember(run, policy_record(tokenizer=str(tokenizer)))
     summary = select(SelectConfig(strategy="all", num_demonstrations=0), run)
-    assert summary["demonstrations"] == {"states": 0, "rows": 0, "left_out": {}}
+    assert summary.demonstrations == Drawn()
     assert len(dataset(run)) == 1
     assert not (run / "pivots" / "default" / "demonstrations.parquet").exists()
     assert "## Demonstrations" not in card(run)

@@ -40,9 +40,12 @@ from pivotmine_stages.cli.pivot_preview import show_pivot
 from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.select import dataset as rows_of
+from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.rule import is_validation
+from pivotmine_stages.select.samples import SampleCost
 from pivotmine_stages.select.stage import select
+from pivotmine_stages.select.summary import SelectSummary
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,12 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "action_format": "native",
         "action_tools": "[]",
         "opened_reasoning": False,
+        "turn_index": 0,
+        "outcome": None,
+        "weight": None,
+        "rewards": [1.0, 0.0, 0.0, 0.0],
+        "lengths": [1, 1, 1, 1],
+        "num_distinct_actions": 2,
         "num_samples": 4,
         "num_scored": 4,
         "mean": 0.25,
@@ -121,17 +130,19 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
     }
     assert row["prompt_ids"].count(loaded.bos_token_id) == 1
     assert rows(run, "demonstrations")[0] == row
-    assert summary == {
-        "name": "default",
-        "policy_id": "policy-1",
-        "verifier_id": TOOL_CALL.verifier_id,
-        "candidates": 4,
-        "train": 1,
-        "validation": 0,
-        "demonstrations": {"states": 4, "rows": 4, "left_out": {}},
-        "rejects": {"always": 1, "not_profiled": 2},
-        "seconds": summary["seconds"],
-    }
+    assert summary == SelectSummary(
+        name="default",
+        policy_id="policy-1",
+        verifier_id=TOOL_CALL.verifier_id,
+        candidates=4,
+        train=1,
+        validation=0,
+        demonstrations=Drawn(states=4, rows=4),
+        twin=None,
+        cost=SampleCost(states=2, samples=8, tokens=8),
+        rejects={"always": 1, "not_profiled": 2},
+        seconds=summary.seconds,
+    )
 
 
 def test_every_candidate_is_a_row_or_a_reject(run: Path) -> None:
@@ -141,8 +152,8 @@ def test_every_candidate_is_a_row_or_a_reject(run: Path) -> None:
         SelectConfig(name="c", strategy="all", limit=2),
     ):
         summary = select(config, run)
-        assert summary["candidates"] == summary["train"] + summary["validation"] + sum(summary["rejects"].values())
-        assert summary["train"] + summary["validation"] == len(dataset(run, config.name))
+        assert summary.candidates == summary.train + summary.validation + sum(summary.rejects.values())
+        assert summary.train + summary.validation == len(dataset(run, config.name))
     assert reject_counts(run, "select") == {"always": 1, "limit": 2, "not_profiled": 4}
 
 
@@ -184,7 +195,7 @@ def test_all_works_before_any_score(tmp_path: Path, tokenizer: Path) -> None:
     with pytest.raises(UserError, match=r"no verifier of policy-1 in .*: run `pivotmine score .*` first"):
         select(SelectConfig(), run)
     summary = select(SelectConfig(strategy="all", validation_share=0.0), run)
-    assert (summary["candidates"], summary["train"], summary["rejects"]) == (2, 2, {})
+    assert (summary.candidates, summary.train, summary.rejects) == (2, 2, {})
     nothing = ("verifier", "verifier_options", "verifier_id", "num_samples", "num_scored", "mean", "variance")
     assert [(row["kind"], {row[name] for name in nothing}) for row in dataset(run)] == [
         ("tool_call", {None}),
@@ -314,10 +325,10 @@ def test_more_scores_under_the_same_name_give_new_rows(run: Path) -> None:
 
 def test_nothing_selected_writes_no_dataset(run: Path) -> None:
     summary = select(SelectConfig(max_mean=0.1), run)
-    assert (summary["train"], summary["validation"], summary["candidates"]) == (0, 0, 4)
+    assert (summary.train, summary.validation, summary.candidates) == (0, 0, 4)
     assert not (run / "pivots").exists()
     assert sum(reject_counts(run, "select").values()) == 4
-    assert select(SelectConfig(), run)["train"] == 1  # the name is free
+    assert select(SelectConfig(), run).train == 1  # the name is free
 
 
 def test_a_changed_tokenizer_or_template_is_refused(run: Path, tokenizer: Path, tmp_path: Path) -> None:
@@ -341,8 +352,8 @@ def test_a_prompt_that_is_not_the_sampled_one_is_a_reject(run: Path, tokenizer: 
         shutil.rmtree(run / "scores")
         score(ScoreConfig(verifier=TOOL_CALL), run)
         summary = select(SelectConfig(), run)
-        assert summary["rejects"].get("prompt_changed", 0) == part
-        assert summary["train"] + summary["validation"] == 1 - part
+        assert summary.rejects.get("prompt_changed", 0) == part
+        assert summary.train + summary.validation == 1 - part
 
 
 def test_long_prompts_are_rejects_whether_rollout_counted_them_or_not(run: Path) -> None:
@@ -354,8 +365,8 @@ def test_long_prompts_are_rejects_whether_rollout_counted_them_or_not(run: Path)
         score(ScoreConfig(verifier=TOOL_CALL), run)
         fits = SelectConfig(name=name, max_prompt_tokens=length)
         cut = SelectConfig(name=f"{name}-cut", max_prompt_tokens=length - 1)
-        assert "prompt_too_long" not in select(fits, run)["rejects"]
-        assert select(cut, run)["rejects"]["prompt_too_long"] == 1
+        assert "prompt_too_long" not in select(fits, run).rejects
+        assert select(cut, run).rejects["prompt_too_long"] == 1
 
 
 def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
@@ -366,7 +377,7 @@ def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
     )
     remember(run, policy_record(tokenizer=str(save_tokenizer(tmp_path / "policy", refusing))))
     summary = select(SelectConfig(strategy="all"), run)
-    assert (summary["train"] + summary["validation"], summary["rejects"]) == (1, {"template_error": 1})
+    assert (summary.train + summary.validation, summary.rejects) == (1, {"template_error": 1})
     (reject,) = [row for row in rows(run, "rejects") if row["stage"] == "select"]
     assert reject["detail"] == "TemplateError: one message only"
 

@@ -1,0 +1,64 @@
+"""States that are never solved: deferred, not rejected.
+
+K failures do not show that a success rate is 0. The posterior says how likely a rate above 1 % still is; a later round
+may find those states under a hotter policy. A demonstration that the policy finds all but impossible is another
+matter: there a fault of format or verifier is likelier than difficulty.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import duckdb
+import polars as pl
+
+from pivotmine.stats.beta import cdf
+
+MIN_RATE = 0.01
+"""Success rate above which a state is worth another look."""
+MIN_LOGPROB = math.log(1e-6)
+"""A demonstration less likely than this is rather a fault of format or verifier than a hard state."""
+
+
+class NeverStates(NamedTuple):
+    states: int
+    expected: float
+    """How many of them are expected to have a success rate above MIN_RATE, by the posterior."""
+
+    def words(self) -> str:
+        """The two figures as a sentence."""
+        return (
+            f"{self.states:,} states were never solved; by the posterior about {self.expected:,.0f} of them succeed "
+            f"in more than {MIN_RATE:.0%} of all samples"
+        )
+
+
+def never_states(profiles: pl.DataFrame) -> NeverStates | None:
+    """What is to be expected of the states of class `never`; None if there is none."""
+    never = profiles.filter(pl.col("reward_class") == "never").select("posterior_alpha", "posterior_beta")
+    chances = [solvable_probability(a, b) for a, b in never.drop_nulls().iter_rows()]
+    return NeverStates(len(never), sum(chances)) if len(never) else None
+
+
+def solvable_probability(a: float, b: float) -> float:
+    """P(success rate > MIN_RATE) under Beta(a, b)."""
+    return 1 - cdf(MIN_RATE, a, b)
+
+
+def unlikely_demonstrations(
+    connection: duckdb.DuckDBPyConnection, policy_id: str, verifier_id: str
+) -> list[tuple[str, float]]:
+    """(state_id, natural log-probability) of profiled states whose demonstrations are all but impossible, worst first.
+
+    Only demonstrations that `triage` asked for are known.
+    """
+    return connection.execute(_UNLIKELY, [policy_id, policy_id, verifier_id, MIN_LOGPROB]).fetchall()
+
+
+_UNLIKELY = """
+    select state_id, max(logprob) as best from triage
+    where policy_id = ? and logprob is not null
+        and state_id in (select state_id from profiles where policy_id = ? and verifier_id = ?)
+    group by state_id having best < ? order by best, state_id
+"""
