@@ -39,6 +39,7 @@ def _options() -> argparse.Namespace:
     run.add_argument("--arms", nargs="+", default=[], help="only these")
     page = commands.add_parser("page", parents=[common], help="write the page of results from the finished cells")
     page.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    page.add_argument("--readme", type=Path, default=ROOT / "README.md", help="the page whose table is renewed")
     commands.add_parser("status", parents=[common], help="which cells are there")
     measure = commands.add_parser("measure", parents=[common], help="measure any policy as the cells are")
     measure.add_argument("--policy", type=Path, required=True)
@@ -67,7 +68,7 @@ def _command(options: argparse.Namespace) -> int:
         )
         return int(refused > 0)
     if options.command == "page":
-        page.write(options.out, options.results, world, scale)
+        page.write(options.out, options.results, world, scale, options.readme)
     elif options.command == "status":
         page.status(options.results, world, scale)
     else:

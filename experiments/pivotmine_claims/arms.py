@@ -70,6 +70,13 @@ ARMS: dict[str, Arm] = {
         like="pivots",
         after="sft",
     ),
+    "random": Arm(
+        title="random, functional",
+        words="Turn-level RL on as many random call states as there are pivots.",
+        recipe="turn_level",
+        options={"rule": "random"},
+        like="pivots",
+    ),
     "pivots_demonstrations": Arm(
         title="pivots + demonstration loss",
         words="Turn-level RL on pivots, with a loss on a fair sample of the demonstrations in every step.",
@@ -90,13 +97,6 @@ ARMS: dict[str, Arm] = {
         tries=RL_TRIES,
         steps="episode_steps",
     ),
-    "random": Arm(
-        title="random, functional",
-        words="Turn-level RL on as many random call states as there are pivots.",
-        recipe="turn_level",
-        options={"rule": "random"},
-        like="pivots",
-    ),
     "pivots_strict": Arm(
         title="pivots, strict",
         words="The same pivots, rewarded by `exact`.",
@@ -109,13 +109,6 @@ ARMS: dict[str, Arm] = {
         words="Pivots, mined again with the policy of the moment every 20 steps.",
         recipe="mined_again",
         like="pivots",
-    ),
-    "rejection": Arm(
-        title="rejection-sampling SFT",
-        words="SFT on one of the base policy's own successes in each state that mining saw it solve.",
-        recipe="rejection_sampling",
-        like="sft",
-        steps="sft_steps",
     ),
     "random_strict": Arm(
         title="random, strict",
@@ -130,6 +123,13 @@ ARMS: dict[str, Arm] = {
         recipe="turn_level",
         options={"rule": "mixed"},
         like="pivots",
+    ),
+    "rejection": Arm(
+        title="rejection-sampling SFT",
+        words="SFT on one of the base policy's own successes in each state that mining saw it solve.",
+        recipe="rejection_sampling",
+        like="sft",
+        steps="sft_steps",
     ),
 }
 """In the order in which cells are made: cheap ones and those that a question hangs on first."""

@@ -53,14 +53,13 @@ def said(estimate: Estimate) -> str:
     return f"{points(estimate.mean)} points [{points(low)}, {points(high)}] ({count} seeds)"
 
 
-def verdict(estimate: Estimate, better: str, worse: str, undecided: str) -> str:
-    """The sentence that the difference allows."""
+def finding(lead: str, estimate: Estimate, *, better: str, worse: str, undecided: str) -> str:
+    """`lead`, the difference, and the sentence that it allows: none from fewer than three seeds."""
     if estimate.mean is None:
-        return f"This is {MISSING}."
+        return f"{lead}: {MISSING}."
     found = sign(estimate)
-    if found is None:
-        return f"That is fewer than {MIN_SEEDS} seeds, so nothing is concluded."
-    return {1: better, -1: worse, 0: undecided}[found]
+    words = {1: better, -1: worse, 0: undecided, None: "Too few seeds to conclude from."}[found]
+    return f"{lead}: {said(estimate)}. {words}"
 
 
 def paragraphs(scores: Scores) -> list[tuple[str, str]]:
@@ -68,22 +67,39 @@ def paragraphs(scores: Scores) -> list[tuple[str, str]]:
     return [(heading, write(scores)) for heading, write in _CLAIMS.items()]
 
 
+def _bullets(words: list[str]) -> str:
+    """The first as it is, the others as a list."""
+    return words[0] + "\n\n" + "\n".join(f"- {one}" for one in words[1:])
+
+
 def _in_domain(scores: Scores) -> str:
-    greedy, sampled = (scores.difference("pivots", "sft", how) for how in ("greedy", "sampled"))
-    after = scores.difference("sft_then_pivots", "sft", "sampled")
-    with_loss = scores.difference("pivots_demonstrations", "demonstrations", "sampled")
-    return (
-        "The paper reports 63.81 for PivotRL and 58.44 for SFT on the same demonstrations (tau2, base 44.35). "
-        f"Here pivots differ from SFT by {said(greedy)} in greedy episodes and {said(sampled)} in sampled ones. "
-        + verdict(
-            greedy, "The claim holds here.", "The claim does not hold here.", "The two cannot be told apart here."
+    words = ["The paper reports 63.81 for PivotRL and 58.44 for SFT on the same demonstrations (tau2, base 44.35)."]
+    for how in ("greedy", "sampled"):
+        words.append(
+            finding(
+                f"Pivots over SFT, {how} episodes",
+                scores.difference("pivots", "sft", how),
+                better="The claim holds here.",
+                worse="The claim does not hold here.",
+                undecided="The two cannot be told apart here.",
+            )
         )
-        + f" {_never(scores)}"
-        f" After SFT, pivots change sampled success by {said(after)}. "
-        + verdict(after, "So pivots add to SFT.", "So pivots take from SFT.", "So no gain after SFT is shown.")
-        + f" Next to a demonstration loss they change it by {said(with_loss)} over its matched control. "
-        + verdict(with_loss, "So they add to it.", "So they take from it.", "So no gain over the control is shown.")
-    )
+    words.append(_never(scores))
+    for ours, theirs, what in (
+        ("sft_then_pivots", "sft", "Pivots after SFT, over SFT alone"),
+        ("pivots_demonstrations", "demonstrations", "Pivots next to a demonstration loss, over its matched control"),
+    ):
+        for how in ("greedy", "sampled"):
+            words.append(
+                finding(
+                    f"{what}, {how} episodes",
+                    scores.difference(ours, theirs, how),
+                    better="Pivots add to it.",
+                    worse="Pivots take from it.",
+                    undecided="No gain is shown.",
+                )
+            )
+    return _bullets(words)
 
 
 def _never(scores: Scores) -> str:
@@ -91,72 +107,84 @@ def _never(scores: Scores) -> str:
         found = cell["points"][-1]["ledger"][0]["found"]
         share = percent(found["never"] / sum(found.values()))
         return (
-            f"Mining found that the base policy never solves {share} of the call states. No reward differs there, so "
-            "pivots cannot teach them directly; demonstrations can."
+            f"Mining saw no success of the base policy in {share} of the call states. No reward differs there, so "
+            "pivots cannot teach these states directly; demonstrations can."
         )
-    return f"The share of states that bounds pivots is {MISSING}."
+    return f"The share of states that bounds pivots: {MISSING}."
 
 
 def _outside(scores: Scores) -> str:
+    base = percent(scores.mean("base", "skills_mean").mean)
     words = [
         "The paper reports a mean change outside the domain of -9.83 for SFT and +0.21 for PivotRL. Skills have a "
-        "ceiling here (base "
-        f"{percent(scores.mean('base', 'skills_mean').mean)}), so the KL to base on pre-training text is given too."
+        f"ceiling here (base {base}), so the KL to base on pre-training text is given too."
     ]
-    for arm in ("sft", "pivots", "sft_then_pivots", "pivots_demonstrations"):
+    changes: list[str] = []
+    for arm in ("sft", "pivots", "sft_then_pivots", "pivots_demonstrations", "end_to_end"):
         skills, divergence = scores.difference(arm, "base", "skills_mean"), scores.mean(arm, "kl_to_base").mean
-        more = "" if divergence is None else f", KL {divergence:.4f} nats a token"
-        words.append(f"{ARMS[arm].title}: {said(skills)}{more}.")
-    gap = scores.difference("pivots", "sft", "skills_mean")
-    words.append(f"Pivots keep {said(gap)} more than SFT.")
-    words.append(verdict(gap, "The claim holds here.", "The claim does not hold here.", "No difference is shown here."))
-    return " ".join(words)
+        more = "" if divergence is None else f", KL {divergence:.4f}"
+        changes.append(f"{ARMS[arm].title}, change of the mean skill: {said(skills)}{more}.")
+    words += changes
+    words.append(
+        finding(
+            "Skills of pivots over those of SFT",
+            scores.difference("pivots", "sft", "skills_mean"),
+            better="The claim holds here.",
+            worse="The claim does not hold here.",
+            undecided="No difference is shown here.",
+        )
+    )
+    return _bullets(words)
 
 
 def _turns(scores: Scores) -> str:
     words = ["The paper reports the accuracy of end-to-end RL for a quarter of its rollout turns, mining not counted."]
-    target = scores.mean("end_to_end", "greedy")
-    if target.mean is None:
+    target, cost = scores.mean("end_to_end", "greedy"), scores.cost("end_to_end")
+    if target.mean is None or cost is None:
         return f"{words[0]} End-to-end RL is {MISSING} here."
-    cost = scores.cost("end_to_end")
-    assert cost is not None
+    count = len(target.values)
     words.append(
-        f"Here end-to-end RL solves {percent(target.mean)} of the greedy episodes after {cost.turns:,} turns, "
-        f"filtering included ({len(target.values)} seed{'s' if len(target.values) > 1 else ''}). Turns to the first "
-        "measured policy that is as good, mining included:"
+        f"Here end-to-end RL solves {percent(target.mean)} of the greedy episodes after {cost.turns:,} turns, with "
+        f"those that filter its tasks ({count} seed{'s' if count > 1 else ''}). Each arm below: turns to its first "
+        "measured policy that is as good, mining included."
     )
-    for arm in ("pivots", "pivots_demonstrations", "sft_then_pivots", "mined_again"):
-        reached = scores.reached(arm, target.mean)
-        most = scores.cost(arm)
-        if not reached or most is None:
-            words.append(f"{ARMS[arm].title}: {MISSING}.")
-        else:
-            each = ", ".join(f"{n:,}" if n is not None else f"not reached within {most.turns:,}" for n in reached)
-            words.append(f"{ARMS[arm].title}: {each}.")
+    reached: list[str] = []
+    for arm in ("pivots", "mined_again", "pivots_demonstrations", "sft_then_pivots"):
+        turns, most = scores.reached(arm, target.mean), scores.cost(arm)
+        each = (
+            [f"{n:,}" if n is not None else f"not reached within {most.turns:,}" for n in turns] if most else [MISSING]
+        )
+        reached.append(f"{ARMS[arm].title}: {', '.join(each)}.")
+    words += reached
     dead = cost.dead_groups / cost.groups if cost.groups else None
-    words.append(f"Of the groups of end-to-end RL {percent(dead)} were dead: all episodes had the same outcome.")
-    if len(target.values) < MIN_SEEDS:
-        words.append(f"That is fewer than {MIN_SEEDS} seeds, so nothing is concluded.")
-    return " ".join(words)
+    words.append(f"In {percent(dead)} of the groups of end-to-end RL all episodes had the same outcome.")
+    if count < MIN_SEEDS:
+        words.append("Too few seeds to conclude from.")
+    return _bullets(words)
 
 
 def _ablation(scores: Scores) -> str:
     words = [
-        "The paper reports 63.81 for both, 59.68 for random states with functional reward and 57.34 with strict "
-        "reward; it has no cell of pivots with strict reward. Here, in greedy episodes:"
+        "The paper reports 63.81 for both, 59.68 for random states with functional reward and 57.34 for random states "
+        "with strict reward. It has no cell of pivots with strict reward. Here, in greedy episodes:"
     ]
     for ours, theirs, what in (
-        ("pivots", "random", "pivots in place of random states"),
-        ("pivots", "pivots_strict", "functional in place of strict reward on pivots"),
-        ("random", "random_strict", "functional in place of strict reward on random states"),
-        ("mined_again", "pivots", "mining again"),
-        ("mixed", "pivots", "dropping the bound on the mean"),
+        ("pivots", "random", "Pivots in place of random states"),
+        ("pivots", "pivots_strict", "Functional in place of strict reward, on pivots"),
+        ("random", "random_strict", "Functional in place of strict reward, on random states"),
+        ("mined_again", "pivots", "Mining again"),
+        ("mixed", "pivots", "No bound on the mean"),
     ):
-        found = scores.difference(ours, theirs, "greedy")
-        more = {1: ": worth more than its interval", -1: ": harmful", 0: ": not more than its interval", None: ""}
-        words.append(f"{what}, {said(found)}{more[sign(found)]};")
-    words[-1] = words[-1][:-1] + "."
-    return " ".join(words)
+        words.append(
+            finding(
+                what,
+                scores.difference(ours, theirs, "greedy"),
+                better="It is worth more than its interval.",
+                worse="It does harm.",
+                undecided="It is not worth more than its interval.",
+            )
+        )
+    return _bullets(words)
 
 
 _CLAIMS: dict[str, Callable[[Scores], str]] = {
@@ -167,45 +195,63 @@ _CLAIMS: dict[str, Callable[[Scores], str]] = {
 }
 
 
-def guide(scores: Scores) -> Sequence[Sequence[str]]:
-    """Rows (what the profile shows, what to do, evidence, how sure) of the decision guide."""
-    rows = [
+def guide(scores: Scores, never_probability: float | None) -> Sequence[Sequence[str]]:
+    """Rows (what the profile shows, what the evidence speaks for, the evidence) of the decision guide.
+
+    never_probability: median probability of the demonstration in states that the policy never solves.
+    """
+    rows = (
         (
-            "a large share never (20 % or more), and demonstrations exist",
-            "do not train on pivots alone; do SFT or add a demonstration loss",
-            scores.difference("sft", "pivots", "greedy"),
-            "SFT over pivots, greedy",
+            "20 % or more of the states never, and demonstrations exist",
+            ("sft", "pivots", "greedy"),
+            ("SFT; not pivots alone", "pivots; SFT is not needed"),
         ),
         (
-            "never is small after SFT, sometimes is not",
-            "mine the policy that SFT made, and train on its pivots",
-            scores.difference("sft_then_pivots", "sft", "sampled"),
-            "SFT then pivots over SFT, sampled",
+            "the same, after SFT",
+            ("sft_then_pivots", "sft", "sampled"),
+            ("mine the policy that SFT made, and train on its pivots", "stop after SFT"),
+        ),
+        (
+            "20 % or more never, and one training is to do",
+            ("pivots_demonstrations", "demonstrations", "sampled"),
+            ("pivots with a demonstration loss", "the demonstration loss alone"),
         ),
         (
             "skills outside must not suffer",
-            "prefer pivots, or pivots with a demonstration loss, to SFT",
-            scores.difference("pivots_demonstrations", "sft", "skills_mean"),
-            "pivots + demonstration loss over SFT, skills",
+            ("pivots", "sft", "skills_mean"),
+            ("pivots rather than SFT", "SFT rather than pivots"),
         ),
         (
-            "no demonstrations that can be imitated, an environment that judges episodes",
-            "end-to-end RL, with tasks filtered",
-            scores.difference("end_to_end", "base", "greedy"),
-            "end-to-end RL over base, greedy",
+            "an environment judges episodes, and there are no demonstrations",
+            ("end_to_end", "base", "greedy"),
+            ("end-to-end RL on tasks that are sometimes solved", "no training"),
         ),
+    )
+    shown: list[Sequence[str]] = []
+    for profile, (ours, theirs, measure), advice in rows:
+        found = scores.difference(ours, theirs, measure)
+        what = f"{ARMS[ours].title} − {ARMS[theirs].title}, {measure.removesuffix('_mean')}: {said(found)}"
+        shown.append((profile, _advice(found, *advice), what))
+    return [
+        *shown,
+        ("never about 5 %, or about 40 %", "not known", f"base policies of such worlds: {MISSING}"),
+        _improbable(never_probability),
     ]
-    known = [
-        (shown, do, f"{what}: {said(found)}", verdict(found, "supported", "contradicted", "not shown"))
-        for shown, do, found, what in rows
-    ]
-    open_rows = [
-        ("never about 5 %, or about 40 %", "not known", f"base policies of the two other worlds: {MISSING}", "–"),
-        (
-            "demonstrations likely, or unlikely, under the policy",
-            "not known",
-            f"demonstration probability: {MISSING}",
-            "–",
-        ),
-    ]
-    return [*known, *open_rows]
+
+
+def _improbable(probability: float | None) -> tuple[str, str, str]:
+    shown = "demonstrations of the never-states are improbable under the policy"
+    if not probability:
+        return shown, "not known", MISSING
+    words = "learn them from demonstrations: more samples do not find them"
+    return shown, words, f"median {probability:.1e} here: word by word, one in {1 / probability:.0e} samples"
+
+
+def _advice(found: Estimate, better: str, worse: str) -> str:
+    """In words that grow with the evidence."""
+    if found.mean is None:
+        return "not known"
+    known = sign(found)
+    if known is None:
+        return f"so far it looks like: {better if found.mean > 0 else worse}"
+    return {1: better, -1: worse, 0: "either; no difference is shown"}[known]

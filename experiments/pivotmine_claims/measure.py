@@ -6,17 +6,30 @@ base policy, a mean over the tokens that an assistant wrote in pre-training text
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from pivotmine_claims.scale import Scale
+from pivotmine_desk.conversation import encode, render
 from pivotmine_desk.data import Batch, Reader
-from pivotmine_desk.evaluate import class_shares, episode_success, profile, skill_scores, teacher_states
+from pivotmine_desk.evaluate import (
+    TeacherState,
+    class_shares,
+    episode_success,
+    profile,
+    prompt_ids,
+    skill_scores,
+    teacher_states,
+)
 from pivotmine_desk.sampling import Policy, load_policy
+from pivotmine_desk.tasks import tool_definitions
+from pivotmine_desk.world import dumps
 
 WORLD_STATES, WORLD_SAMPLES = 1_200, 16
+DEMONSTRATION_STATES = 300
 KL_SEED = 1
 """Not the seed that pre-training read with."""
 FIRST_BLOCK = 80
@@ -78,3 +91,23 @@ def world_classes(policy: Path) -> dict[str, float]:
     states = teacher_states("test", WORLD_STATES)
     shares = class_shares(profile(load_policy(policy), states, num_samples=WORLD_SAMPLES, seed=0))
     return {name: shares[name] for name in ("never", "mixed", "always", "functional", "strict")}
+
+
+def demonstration_probabilities(policy: Path) -> dict[str, float]:
+    """Median probability that the policy says the demonstration word by word, of test states by their class."""
+    loaded, by_class = load_policy(policy), dict[str, list[float]]()
+    for row in profile(loaded, teacher_states("test", DEMONSTRATION_STATES), num_samples=WORLD_SAMPLES, seed=0):
+        by_class.setdefault(row.kind, []).append(_probability(loaded, row.state))
+    return {kind: statistics.median(found) for kind, found in sorted(by_class.items())}
+
+
+@torch.no_grad()
+def _probability(policy: Policy, state: TeacherState) -> float:
+    (call,) = state.demonstration.tool_calls
+    function = {"name": call.name, "arguments": dumps(call.arguments)}
+    said = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}
+    tools = tool_definitions(state.domain)
+    start = len(prompt_ids(policy, state.messages, tools))
+    ids = torch.tensor([encode(policy.tokenizer, render(policy.tokenizer, [*state.messages, said], tools))])
+    logprobs = policy.model(input_ids=ids, use_cache=False).logits[0, start - 1 : -1].float().log_softmax(-1)
+    return logprobs.gather(-1, ids[0, start:, None]).sum().exp().item()

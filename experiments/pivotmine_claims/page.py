@@ -16,11 +16,12 @@ from pivotmine_claims.scale import Scale
 from pivotmine_claims.scores import Scores, load, percent, points, table
 from pivotmine_claims.statistics import Estimate
 
+MARKS = ("<!-- claims: written by `just claims` -->", "<!-- end of claims -->")
 X_AXES = {"turns": "rollout turns, mining included", "tokens": "tokens, all kinds", "cpu_s": "CPU seconds"}
 
 
-def write(out: Path, results: Path, world: World, scale: Scale) -> None:
-    """Write the page and, next to the cells, its figures."""
+def write(out: Path, results: Path, world: World, scale: Scale, readme: Path | None = None) -> None:
+    """Write the page, its figures next to the cells, and the README's table between its two marks."""
     scores = load(world, scale, results)
     folder = results / world.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +33,22 @@ def write(out: Path, results: Path, world: World, scale: Scale) -> None:
     classes = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
     place = results.relative_to(out.parent) if results.is_relative_to(out.parent) else results
     out.write_text(_page(scores, world, scale, results, classes, f"{place.as_posix()}/{world.name}"), encoding="utf-8")
+
+    if readme is not None:
+        before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
+        _, after = rest.split(MARKS[1])
+        readme.write_text(f"{before}{MARKS[0]}\n\n{_why(scores)}\n\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+def _why(scores: Scores) -> str:
+    """The arms that a user chooses among."""
+    rows: list[list[str]] = []
+    for arm in ("base", "sft", "pivots", "sft_then_pivots", "pivots_demonstrations", "end_to_end"):
+        cost, seeds = scores.cost(arm), len(scores.cells[arm])
+        means = [percent(scores.mean(arm, name).mean) for name in ("greedy", "sampled", "skills_mean")]
+        shown = [f"{cost.turns:,}", *means] if cost is not None else [claims.MISSING, *means]
+        rows.append([ARMS[arm].title, str(seeds), *shown])
+    return table(("desk, never 20 %", "seeds", "turns, mining included", "greedy", "sampled", "general skills"), rows)
 
 
 def status(results: Path, world: World, scale: Scale) -> None:
@@ -72,8 +89,12 @@ def _page(scores: Scores, world: World, scale: Scale, results: Path, classes: di
         "## The claims",
         *[f"### {heading}\n\n{text}" for heading, text in claims.paragraphs(scores)],
         "## What to do",
-        table(("what the profile shows", "what to do", "evidence", "verdict"), claims.guide(scores)),
-        "`pivotmine report` and `pivotmine score` show the shares of never, sometimes and always.",
+        table(
+            ("what the profile shows", "what to do", "evidence"),
+            claims.guide(scores, (classes or {}).get("demonstrations", {}).get("never")),
+        ),
+        "With fewer than 3 seeds the advice says what it looks like so far. `pivotmine report` and "
+        "`pivotmine score` show the shares of never, sometimes and always.",
         "## Settings that were tried",
         _tried(scores, world, scale, results),
         "## Make it again",
@@ -98,11 +119,18 @@ def _world(world: World, classes: dict[str, Any] | None) -> str:
     if classes is None:
         return f"{words} The shares of its states are {claims.MISSING}."
     low, high = (f"{100 * bound:.0f}" for bound in world.never)
+    names = {"never": "never", "mixed": "sometimes", "always": "always"}
+    probable = classes.get("demonstrations", {})
+    rows = [(name, percent(classes[kind]), _probability(probable.get(kind))) for kind, name in names.items()]
     return (
         f"{words} Before any arm ran, {classes['states']:,} teacher states were sampled {classes['samples']} times "
-        f"each: never {percent(classes['never'])}, sometimes {percent(classes['mixed'])}, always "
-        f"{percent(classes['always'])}. The middle world is to have {low} to {high} % never."
+        f"each. The middle world is to have {low} to {high} % never.\n\n"
+        + table(("states of the base policy", "share", "median probability of the demonstration, word by word"), rows)
     )
+
+
+def _probability(value: float | None) -> str:
+    return claims.MISSING if value is None else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
 
 
 def _how(scale: Scale) -> str:

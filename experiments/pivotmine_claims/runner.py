@@ -18,7 +18,7 @@ from pivotmine.errors import UserError
 from pivotmine_claims.arms import ARMS
 from pivotmine_claims.cells import TRY_SEED, Cell, cell_of, file_of, key_of, make, tries_of
 from pivotmine_claims.ledger import locked, stage, write_json
-from pivotmine_claims.measure import WORLD_SAMPLES, WORLD_STATES, world_classes
+from pivotmine_claims.measure import WORLD_SAMPLES, WORLD_STATES, demonstration_probabilities, world_classes
 from pivotmine_claims.mining import World, functional
 from pivotmine_claims.scale import Scale
 
@@ -78,7 +78,10 @@ def check_world(world: World, work: Path, results: Path) -> None:
     """Measure the world once, before any arm; UserError where it is not the one that it is to be."""
     folder = work / world.name / "world"
     found = stage(folder, lambda folder: dict(world_classes(world.policy)))
-    found.pop("cpu_s")
+    folder = work / world.name / "demonstrations"
+    found["demonstrations"] = stage(folder, lambda folder: dict(demonstration_probabilities(world.policy)))
+    for one in (found, found["demonstrations"]):
+        one.pop("cpu_s")
     size = {"states": WORLD_STATES, "samples": WORLD_SAMPLES}
     write_json(
         results / world.name / "world.json",

@@ -96,7 +96,7 @@ def percent(value: float | None) -> str:
 
 def points(value: float) -> str:
     """A difference of shares: +1.2."""
-    return f"{100 * value:+.1f}"
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 
 from pivotmine.actions import parse_action
 from pivotmine.errors import UserError
@@ -24,15 +23,11 @@ from pivotmine.sampling.decoding import Draw, decode
 from pivotmine.sampling.settings import Sampling
 from pivotmine_claims.arms import Settings
 from pivotmine_claims.ledger import Cost, total, write_json
-from pivotmine_claims.training import COMMON
 from pivotmine_desk.conversation import END_OF_TURN, encode, load_tokenizer, render
 from pivotmine_desk.evaluate import EpisodeRun, act
 from pivotmine_desk.sampling import MAX_NEW_TOKENS, Policy, load_policy
 from pivotmine_desk.tasks import make_task, numbered_task, open_desk, opening, succeeded, tool_definitions
 from pivotmine_desk.world import MAX_TURNS, Task
-from pivotmine_trainer.cli.arguments import GRPOSettings
-from pivotmine_trainer.train.resume import last_checkpoint
-from pivotmine_trainer.train.trainer import Additions, PivotTrainer
 
 EPISODES_AT_ONCE = 64
 
@@ -138,6 +133,14 @@ def train_episodes(
     folder: Path, policy_folder: Path, task_ids: Sequence[str], settings: Settings, *, tasks_per_step: int
 ) -> dict[str, Any]:
     """GRPO on whole episodes to `max_steps`; goes on from the last checkpoint."""
+    # TRL takes seconds to import, and sampling episodes does not need it.
+    from datasets import Dataset
+
+    from pivotmine_claims.training import COMMON
+    from pivotmine_trainer.cli.arguments import GRPOSettings
+    from pivotmine_trainer.train.resume import last_checkpoint
+    from pivotmine_trainer.train.trainer import Additions, PivotTrainer
+
     if len(task_ids) < tasks_per_step:
         raise UserError(f"{len(task_ids)} tasks passed the filter, and a step takes {tasks_per_step}: filter more")
     out = folder / "out"
@@ -189,13 +192,9 @@ def train_episodes(
             rollout_func=roll_out,
             additions=Additions(shared_prefix="cached"),
         )
-        trainer.train(resume_from_checkpoint=_last(out))
+        last = last_checkpoint(out) if out.is_dir() else None
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return {}
-
-
-def _last(out: Path) -> str | None:
-    found = last_checkpoint(out) if out.is_dir() else None
-    return None if found is None else str(found)
 
 
 def _task(task_id: str) -> Task:

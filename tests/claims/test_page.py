@@ -1,6 +1,7 @@
 """The page says what the cells say, and of what is missing that it is."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pivotmine_claims.claims import MISSING
 from pivotmine_claims.ledger import Cost, Entry, as_json, write_json
 from pivotmine_claims.mining import World
 from pivotmine_claims.runner import missing
-from pivotmine_claims.scale import SMOKE
+from pivotmine_claims.scale import FULL, SMOKE
 
 DESK = Path(__file__).parents[2] / "data" / "desk"
 WORLD = World(name="middle", policy=DESK / "policy", trajectories=DESK / "trajectories.jsonl", never=(0.17, 0.23))
@@ -80,14 +81,15 @@ def test_words_follow_from_the_seeds(tmp_path: Path) -> None:
         write_cell(cell_of("sft", seed, WORLD, SCALE, results), results, point(0.8))
         write_cell(cell_of("pivots", seed, WORLD, SCALE, results), results, curve, point(0.4 + seed / 100))
     page.write(out, results, WORLD, SCALE)
-    assert "fewer than 3 seeds, so nothing is concluded" in out.read_text(encoding="utf-8")
+    assert "Too few seeds to conclude from." in out.read_text(encoding="utf-8")
     write_cell(cell_of("sft", 2, WORLD, SCALE, results), results, point(0.8))
     write_cell(cell_of("pivots", 2, WORLD, SCALE, results), results, curve, point(0.42))
     page.write(out, results, WORLD, SCALE)
     text = out.read_text(encoding="utf-8")
-    assert "-39.0 points [-41.5, -36.5] (3 seeds) in greedy episodes" in text
-    assert "The claim does not hold here." in text
-    assert "never solves 21.0 % of the call states" in text
+    assert (
+        "Pivots over SFT, greedy episodes: -39.0 points [-41.5, -36.5] (3 seeds). The claim does not hold here." in text
+    )
+    assert "no success of the base policy in 21.0 % of the call states" in text
     assert (
         "| pivots, functional | 3 | 100 | 50 | 0.00 M | 2 | 40.0 % | 41.0 % | 31.0 % | 99.0 % | 90.0 % | 0.0100 |"
         in text
@@ -122,6 +124,18 @@ def test_the_key_follows_what_a_cell_depends_on(monkeypatch: pytest.MonkeyPatch)
     assert cells.key_of(cell, WORLD, replace(SCALE, seeds=9)) == key
     monkeypatch.setattr(cells, "RECIPES_VERSION", 99)
     assert cells.key_of(cell, WORLD, SCALE) != key
+
+
+def test_the_committed_page_is_that_of_the_committed_cells(tmp_path: Path) -> None:
+    root = DESK.parents[1]
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    shutil.copytree(root / "docs" / "results", tmp_path / "docs" / "results")
+    readme.write_text((root / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    page.write(tmp_path / "docs" / "results.md", tmp_path / "docs" / "results", WORLD, FULL, readme)
+    for name in ("docs/results.md", "docs/results/middle/curves.svg", "README.md"):
+        made, committed = ((folder / name).read_text(encoding="utf-8") for folder in (tmp_path, root))
+        assert made == committed, f"{name} is not that of the cells: run `python -m pivotmine_claims page`"
 
 
 def test_the_committed_cells_can_be_read() -> None:
