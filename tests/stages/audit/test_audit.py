@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from runs import (  # fmt: skip
     trajectory,
 )
 
+from pivotmine import open_run
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
 from pivotmine.verifiers.composed.third_party import TRUSTED
@@ -193,12 +195,22 @@ def test_the_defaults_stand_trial_on_tau_bench(tmp_path: Path) -> None:
     folder = Path(os.environ["PIVOTMINE_REAL_DATA"]) / "tau-bench"
     run = tmp_path / "run"
     extract(ExtractConfig(sources=(next(folder.glob("*.json")),)), run)
-    summary = audit(AuditConfig(verifier=verifier({}, "auto"), limit=100), run)
-    assert (summary["gates"], summary["verdict"].split(":")[0]) == ({"correct": 100}, "fit")
+    summary = audit(AuditConfig(verifier=verifier({}, "auto"), limit=200, num_pairs=500), run)
+    assert (summary["gates"], summary["verdict"].split(":")[0]) == ({"correct": 200}, "fit")
     assert wrong_ones(summary) == []
-    similar = audit(AuditConfig(verifier=make_spec("own_verifiers:similar", {}), limit=100), run)
+    similar = audit(AuditConfig(verifier=make_spec("own_verifiers:similar", {}), limit=100, num_pairs=500), run)
     assert similar["verdict"].startswith("unfit: own_verifiers:similar accepts ")
     assert all(fail > 200 and passing > 50 for fail, passing in tried(summary).values())
+
+
+def test_a_run_of_an_older_version_stands_trial(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    run = Path(shutil.copytree(root / "tests" / "fixtures" / "old_run" / "run", tmp_path / "run"))
+    spec = verifier(read_config(root / "data" / "desk" / "run.toml"), "auto")
+    summary = audit(AuditConfig(verifier=spec, policy="policy-2438"), run)
+    assert (summary["states"], summary["verdict"][:4], wrong_ones(summary)) == (73, "fit:", [])
+    assert summary["constants"]
+    assert open_run(run).audit_trials.collect().height > 0
 
 
 NEMO_GYM = {
