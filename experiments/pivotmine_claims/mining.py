@@ -141,7 +141,7 @@ def chosen(mined: Mined, rule: Rule, seed: int, *, limit: int | None = None) -> 
         if not (folder / "README.md").is_file():
             with (mined.run.parent / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
                 summary = select(config, mined.run)
-            if not summary["train"]:
+            if not summary.train:
                 raise UserError(f"{mined.run}: the rule {rule} chose no state")
     return folder
 
