@@ -220,6 +220,7 @@ PROFILES = pa.schema(
         _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
         _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
         _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
+        _column("solvable_probability", _FLOAT, "chance that the success rate is above 1 %, by its posterior; null: nothing scored", since=3, absent=-1.0),
         _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot, by the samples with a reward, under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
     ]
 )  # fmt: skip

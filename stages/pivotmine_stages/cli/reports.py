@@ -214,9 +214,28 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
         else "",
         _rejects(s.rejects),
         UNDECIDED_ADVICE.format(undecided) if undecided else "",
+        *_deferred(s),
         f"{s.seconds} s",
     ]
     return _block("select", lines)
+
+
+def _deferred(s: SelectSummary) -> list[str]:
+    """What the states of class `never` still hold, and the demonstrations that are suspects."""
+    from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates
+
+    lines: list[str] = []
+    if (found := s.deferred) is not None:
+        lines.append(f"deferred: {NeverStates(found.states, found.expected).words()}")
+        if found.commands:
+            lines += ["  a later round can sample them hotter, as another policy:", *(f"  {c}" for c in found.commands)]
+    if s.suspects:
+        named = ", ".join(f"{one.state_id} ({one.logprob})" for one in s.suspects[:_MAX_EXAMPLES])
+        lines.append(
+            f"suspects: {len(s.suspects):,} demonstrations are less likely than {math.exp(MIN_LOGPROB):.0e}, rather a "
+            f"fault of format or verifier than hard states; by log-probability: {named}"
+        )
+    return lines
 
 
 def _left_out(counts: Mapping[str, int]) -> str:

@@ -14,6 +14,7 @@ from pivotmine.stats.beta import quantile
 from pivotmine.stats.profiles import POSTERIOR_COLUMNS
 from pivotmine.stats.success_prior import Observed, Prior, fit_prior, replication_probability
 from pivotmine_stages.profiles.covariates import covariates
+from pivotmine_stages.profiles.deferred import solvable_probability
 from pivotmine_stages.profiles.stopping import StoppingRule, read_rule
 
 INTERVAL = (0.05, 0.95)
@@ -54,7 +55,7 @@ def _columns(state: Observed | None, prior: Prior, rule: StoppingRule | None, nu
     a, b = prior.beta(state)
     a, b = a + state.successes, b + state.failures
     chance = None if rule is None else _replication(a, b, rule.num_samples, rule.max_mean)
-    return (stopping, a, b, a / (a + b), *_interval(a, b), chance)
+    return (stopping, a, b, a / (a + b), *_interval(a, b), _solvable(a, b), chance)
 
 
 @cache
@@ -63,6 +64,7 @@ def _interval(a: float, b: float) -> tuple[float, float]:
     return quantile(low, a, b), quantile(high, a, b)
 
 
+_solvable = cache(solvable_probability)
 _replication = cache(replication_probability)
 
 

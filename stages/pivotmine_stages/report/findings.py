@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pivotmine.run import rundir
+from pivotmine_stages.profiles.deferred import MIN_LOGPROB, unlikely_demonstrations
+from pivotmine_stages.report.subject import Subject
 
 MIN_HELD_OUT = 20
 """Rows below which a held-out mean says little: its 95 % interval is then above 0.2 wide on each side."""
-MIN_LOGPROB = math.log(1e-6)
-"""A demonstration less likely than this is rather a fault of format or verifier than a hard state."""
 MAX_SUSPECTS = 50
 
 
@@ -130,18 +130,24 @@ def next_steps(
     return steps[:3]
 
 
-def suspects(connection: duckdb.DuckDBPyConnection, num_stored: int = MAX_SUSPECTS) -> list[dict[str, Any]]:
+def suspects(
+    connection: duckdb.DuckDBPyConnection, subject: Subject, num_stored: int = MAX_SUSPECTS
+) -> list[dict[str, Any]]:
     """States to look at: {state_id, why}; at most `num_stored` of each kind, the clearest first."""
     asked = {
         "never solved, and all samples do the same": _UNANIMOUS,
         "another verifier disagrees": _DISAGREEING,
-        f"the demonstration is less likely than {math.exp(MIN_LOGPROB):.0e}": _UNLIKELY,
         **{f"audit: {why}": _AUDITED.replace("{error}", error) for error, why in _AUDIT_ERRORS.items()},
     }
-    return [
+    found = [
         {"state_id": state_id, "why": why, "detail": detail}
         for why, query in asked.items()
-        for state_id, detail in connection.execute(query.format(limit=num_stored, logprob=MIN_LOGPROB)).fetchall()
+        for state_id, detail in connection.execute(query.format(limit=num_stored)).fetchall()
+    ]
+    unlikely = unlikely_demonstrations(connection, subject.policy_id, subject.verifier_id)[:num_stored]
+    why = f"the demonstration is less likely than {math.exp(MIN_LOGPROB):.0e}"
+    return found + [
+        {"state_id": state_id, "why": why, "detail": f"log-probability {logprob:.1f}"} for state_id, logprob in unlikely
     ]
 
 
@@ -166,12 +172,6 @@ _DISAGREEING = """
     from samples a join scores b using (policy_id, state_id, sample_index)
     where b.verifier_id <> a.verifier_id and a.budget is not distinct from b.budget and abs(a.reward - b.reward) > 0.5
     group by a.state_id order by count(*) desc, a.state_id limit {limit}
-"""
-_UNLIKELY = """
-    select t.state_id, 'log-probability ' || round(max(t.logprob), 1)
-    from triage t semi join samples using (policy_id, state_id)
-    where t.logprob is not null group by t.state_id having max(t.logprob) < {logprob}
-    order by max(t.logprob), t.state_id limit {limit}
 """
 _AUDITED = """
     select a.state_id, string_agg(distinct a.trial, ', ' order by a.trial) || ', judged by ' || any_value(a.verifier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import duckdb
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine_stages.policy.record import load_policy, stored_verifier
+from pivotmine_stages.profiles.deferred import never_states
 from pivotmine_stages.report.aggregates import aggregates, cost, funnel
 from pivotmine_stages.report.details import details, message_texts, sample_groups
 from pivotmine_stages.report.findings import audit_verdict, findings, level_of, next_steps, suspects
@@ -20,6 +23,7 @@ from pivotmine_stages.report.page import render
 from pivotmine_stages.report.subject import Subject, choose_subject, connect, differing, settings_of, subjects
 from pivotmine_stages.report.transitions import MAX_OTHERS, compared
 from pivotmine_stages.select.preview import rows_by_bound
+from pivotmine_stages.select.resume_command import sample_hotter
 
 MAX_BYTES = 15_000_000
 """Size of the page."""
@@ -87,16 +91,33 @@ def page_facts(
         "findings": found,
         "settings": _settings(settings, figures, dataset),
         "cost": _cost(cost(run, subject), config.price_per_hour),
+        "never_states": _never_states(run, subject),
         "next_steps": next_steps(run, figures, dataset, audit, settings),
         "data": {
             "figures": figures,
             "funnel": funnel(connection, run, None if dataset is None else str(dataset["name"])),
-            "suspects": suspects(connection),
+            "suspects": suspects(connection, subject),
             "bounds": bounds,
             "max_mean": dataset["config"]["max_mean"] if dataset else 0.6,
             "served": False,
         },
     }
+
+
+def _never_states(run: Path, subject: Subject) -> dict[str, Any] | None:
+    """{words, commands}: what the states of class `never` still hold, and how to sample them hotter."""
+    folder = run / "scores" / subject.policy_id / subject.verifier_id
+    profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
+    found = never_states(profiles)
+    if found is None:
+        return None
+    commands: list[str] = []
+    with suppress(UserError):  # a verifier that is not to be run here: its scores can be looked at all the same
+        spec, _ = stored_verifier(folder)
+        # Scores of an older version have its id: a later round would be of the newer one.
+        if spec.verifier_id == subject.verifier_id:
+            commands = sample_hotter(run, load_policy(run, subject.policy_id), spec, profiles)
+    return {"words": f"{found.words()}.", "commands": commands}
 
 
 def _embedded(

@@ -168,6 +168,7 @@ _VIEWS = (
     )
     select
         state_id, coalesce(reward_class, 'unscored') as class, mean, variance, num_samples, num_scored, gate,
+        case when solvable_probability >= 0 then solvable_probability end as solvable_probability,
         coalesce(outcomes, []) as outcomes, coalesce(num_actions, 0) as num_actions,
         coalesce(s.domain, '') as domain, kind,
         coalesce(json_extract_string(demonstration, '$.tool_calls[0].name'), '') as tool,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,12 +18,15 @@ from pivotmine.run.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.auto import AutoOptions
 from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates
 from pivotmine_stages.select.dataset import DEMONSTRATIONS, SPLITS
 from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.samples import SampleCost
 from pivotmine_stages.select.summary import SelectSummary
 
+MAX_SUSPECTS = 20
+"""Suspects that a card lists."""
 MAX_CELL = 1000
 """Characters of one value that are shown."""
 _STAGES = pl.Enum(["extract", "rollout", "score", "select"])
@@ -51,6 +55,7 @@ def data_card(
             "",
             *_demonstrations(summary.demonstrations),
             *_origin(run, config, record, verifier),
+            *_never(summary),
             "## Rejected, by stage and reason",
             "",
             *_table(("stage", "reason", "rows", "turns"), _rejects(run, config, record, verifier)),
@@ -83,6 +88,24 @@ def twin_card(
             *_origin(run, config, record, verifier),
         ]
     )
+
+
+def _never(summary: SelectSummary) -> list[str]:
+    lines: list[str] = []
+    if (found := summary.deferred) is not None:
+        words = NeverStates(found.states, found.expected).words()
+        lines += ["## Never solved", "", f"{words}: they are deferred, not rejected.", ""]
+    if summary.suspects:
+        lines += [
+            "## Suspects",
+            "",
+            f"{len(summary.suspects)} demonstrations are less likely than {math.exp(MIN_LOGPROB):.0e}: rather a fault",
+            "of format or verifier than hard states.",
+            "",
+            *_table(("state", "log-probability"), map(astuple, summary.suspects[:MAX_SUSPECTS])),
+            "",
+        ]
+    return lines
 
 
 def _origin(run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None) -> list[str]:

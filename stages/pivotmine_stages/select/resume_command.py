@@ -9,12 +9,19 @@ from typing import Any
 
 import polars as pl
 
+from pivotmine import policy
 from pivotmine.options import declared
 from pivotmine.verifiers import VerifierSpec
-from pivotmine_stages.engines import engine_spec
+from pivotmine_stages.engines import ENGINES, engine_spec
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.stopping import StoppingRule, plans_dir
+
+HOTTER = 0.3
+"""What `sample_hotter` adds to the temperature."""
+NEVER_PLAN = "never.jsonl"
+MAX_NAME = 30
+"""Characters of a policy's name that the hotter policy's name begins with; an id keeps 40."""
 
 
 def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: StoppingRule) -> str:
@@ -27,6 +34,38 @@ def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: S
     also = [] if spec.is_default else ["the --config that the run had"]
     also += ["the server's --base-url for the first"] if engine_spec(record.engine).is_remote else []
     return f"sample the rest by `{rollout}` and `{score}`" + (f" (with {' and '.join(also)})" if also else "")
+
+
+def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles: pl.DataFrame) -> list[str]:
+    """Commands that sample the states of class `never` again at a higher temperature, as another policy, and score it.
+
+    Empty for a policy that was imported: there is nothing to sample. CONFIG and URL are what the reader fills in.
+    """
+    if record.engine not in ENGINES:
+        return []
+    at = shlex.quote(str(run))
+    temperature = round(record.sampling["temperature"] + HOTTER, 2)
+    name = f"{record.name[:MAX_NAME]}-t{temperature}"
+    query = (
+        f"select state_id, {profiles['num_samples'].max()} as num_samples from profiles "
+        f"where policy_id = {_literal(record.policy_id)} and verifier_id = {_literal(spec.verifier_id)} "
+        "and reward_class = 'never' order by solvable_probability desc, state_id"
+    )
+    judged = {"verifier": spec.name} if spec.is_default and spec.name != "auto" else {}
+    judged |= {} if spec.is_default else {"config": "CONFIG"}
+    hotter = {"temperature": temperature, "policy_name": name, "plan": NEVER_PLAN}
+    server = {"base_url": "URL"} if engine_spec(record.engine).is_remote else {}
+    # The policy's id begins with its name, as a folder may have it.
+    known_by = policy.policy_id(name, {}).rpartition("-")[0]
+    return [
+        f"pivotmine sql {at} {shlex.quote(query)} --json > {NEVER_PLAN}",
+        f"pivotmine rollout {at}{_flags({**_of_policy(record), **hotter, **judged, **server})}",
+        f"pivotmine score {at}{_flags({'policy': known_by, **judged})}",
+    ]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _of_policy(record: PolicyRecord) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pivotmine.run.parts import require_sound
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers, stored_verifier
 from pivotmine_stages.profiles.budgets import problem_of, samples_under
+from pivotmine_stages.profiles.deferred import never_states, unlikely_demonstrations
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
@@ -39,12 +40,12 @@ from pivotmine_stages.select.dataset import (
 from pivotmine_stages.select.draw import Cell, Draw, Drawn
 from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
-from pivotmine_stages.select.resume_command import sample_the_rest
+from pivotmine_stages.select.resume_command import sample_hotter, sample_the_rest
 from pivotmine_stages.select.rule import check, choose_states, twin_name
 from pivotmine_stages.select.samples import sample_cost, with_samples
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
-from pivotmine_stages.select.summary import SelectSummary, TwinSummary
+from pivotmine_stages.select.summary import Deferred, SelectSummary, Suspect, TwinSummary
 from pivotmine_stages.select.turns import all_turns, candidate_rows, reported, rule_turns, usable_turns
 
 
@@ -149,6 +150,8 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         demonstrations=demonstrations,
         twin=twin,
         cost=sample_cost(run, mined),
+        deferred=_deferred(run, mined),
+        suspects=_suspects(run, mined),
         rejects=dict(sorted(Counter(row["reason"] for row in rejects).items())),
         seconds=round(time.monotonic() - started, 2),
     )
@@ -156,6 +159,21 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         _finish(run, config, mined, summary, identity)
     sql.write_views(run)
     return summary
+
+
+def _deferred(run: Path, mined: Mined) -> Deferred | None:
+    found = never_states(mined.profiles)
+    if found is None or mined.verifier is None:
+        return None
+    commands = sample_hotter(run, mined.policy, mined.verifier, mined.profiles)
+    return Deferred(states=found.states, expected=round(found.expected, 1), commands=commands)
+
+
+def _suspects(run: Path, mined: Mined) -> list[Suspect]:
+    if mined.verifier_id is None:
+        return []
+    found = unlikely_demonstrations(sql.connect(run), mined.policy.policy_id, mined.verifier_id)
+    return [Suspect(state_id=state_id, logprob=round(logprob, 1)) for state_id, logprob in found]
 
 
 def _counted(rows: Iterable[tuple[str, dict[str, Any]]], sizes: Counter[Cell]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,26 @@ class TwinSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """States that are never solved."""
+
+    states: int
+    expected: float
+    """How many of them are expected to have a success rate above 1 %."""
+    commands: list[str]
+    """What samples them again at a higher temperature; empty: an imported policy cannot be sampled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A demonstration that is rather a fault of format or verifier than a hard state."""
+
+    state_id: str
+    logprob: float
+    """Natural log-probability."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelectSummary:
     """One selection."""
 
@@ -36,6 +56,10 @@ class SelectSummary:
     twin: TwinSummary | None
     cost: SampleCost
     """Of the profiles that the choice needs."""
+    deferred: Deferred | None
+    """What the states of class `never` still hold; None: there are none."""
+    suspects: list[Suspect]
+    """Profiled states whose demonstrations are all but impossible, worst first."""
     rejects: dict[str, int]
     """Candidates that are no row, by reason."""
     seconds: float

@@ -9,6 +9,7 @@ from typing import Any
 
 from pivotmine.errors import UserError
 from pivotmine.escape import inert
+from pivotmine_stages.profiles.deferred import MIN_RATE
 from pivotmine_stages.report.details import details, message_texts
 from pivotmine_stages.report.subject import choose_subject, connect
 from pivotmine_stages.show.options import ShowConfig
@@ -55,6 +56,8 @@ def _state_lines(one: dict[str, Any]) -> list[str]:
     row = one["state"]
     mean = "no mean" if row["mean"] is None else f"mean reward {row['mean']:.2f}"
     facts = [row["class"], f"{row['num_samples']} samples", mean, f"domain {row['domain'] or 'none'}"]
+    if row["class"] == "never" and row["solvable_probability"] is not None:
+        facts.insert(3, f"{row['solvable_probability']:.0%} chance of a success rate above {MIN_RATE:.0%}")
     usable = [demo for demo in one["demonstrations"] if not demo["reject_reason"]] or one["demonstrations"]
     earlier = len(one["messages"]) - NUM_MESSAGES
     groups = one["samples"]

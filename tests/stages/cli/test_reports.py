@@ -172,6 +172,8 @@ SELECTED = SelectSummary(
     demonstrations=Drawn(states=9, rows=7, left_out={"too_long": 2}),
     twin=None,
     cost=SampleCost(states=5, samples=80, tokens=None),
+    deferred=None,
+    suspects=[],
     rejects={"mean_too_high": 5},
     seconds=0.2,
 )

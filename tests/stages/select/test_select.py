@@ -140,6 +140,8 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         demonstrations=Drawn(states=4, rows=4),
         twin=None,
         cost=SampleCost(states=2, samples=8, tokens=8),
+        deferred=None,
+        suspects=[],
         rejects={"always": 1, "not_profiled": 2},
         seconds=summary.seconds,
     )

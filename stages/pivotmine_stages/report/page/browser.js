@@ -129,7 +129,7 @@ function drawState(found) {
   const gold = (usable[0] || found.demonstrations[0])?.action;
   show(byId("state"),
     el("h3", {}, "State ", el("span", { class: "mono" }, row.state_id)),
-    el("p", {}, el("span", { class: `class ${row.class}` }, row.class), ` mean ${fixed(row.mean)} of ${count(row.num_scored)} decided of ${count(row.num_samples)} samples; ${row.domain || "no domain"}; turn ${row.depth}; ${count(row.prompt_tokens)} prompt tokens`),
+    el("p", {}, el("span", { class: `class ${row.class}` }, row.class), ` mean ${fixed(row.mean)} of ${count(row.num_scored)} decided of ${count(row.num_samples)} samples; ${row.class === "never" && row.solvable_probability !== null ? `chance of a success rate above 1 %: ${fixed(row.solvable_probability)}; ` : ""}${row.domain || "no domain"}; turn ${row.depth}; ${count(row.prompt_tokens)} prompt tokens`),
     el("p", { class: "note" }, near),
     el("h3", {}, "Conversation"),
     found.tools.length ? el("details", {}, el("summary", {}, `${found.tools.length} tools offered: ${found.tools.map((/** @type {Data} */ tool) => tool.name).join(", ").slice(0, 200)}`), found.tools.map((/** @type {Data} */ tool) => el("pre", {}, tool.text))) : el("p", { class: "note" }, "No tools are offered."),
