@@ -26,6 +26,8 @@ from pivotmine_stages.policy.prompt_tokens import NUM_CHECKED, PromptTokenizer
 from pivotmine_stages.policy.templates import TemplateFailed, Templates
 
 REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
+RENDERING = 2
+"""Version of how messages are handed to the template (`PolicyRecord.rendering`): a policy keeps that of its samples."""
 _PROBE = "pivotmine_probe"
 
 
@@ -52,8 +54,15 @@ class Renderer:
         self._prompts = PromptTokenizer(tokenizer)
         self._around, self._unchecked = _around(tokenizer), NUM_CHECKED
         self.template = self._template()
-        self._as_text = _wants_text(self)
+        self._as_text = _wants_text(self, _COMPLETE)
         self._developer = "developer" in self.template
+
+    def render_as_before(self) -> None:
+        """Render as versions did that probed templates with a tool without properties.
+
+        The samples of their policies answer those prompts.
+        """
+        self._as_text = _wants_text(self, {"type": "object"})
 
     def _template(self) -> str:
         """The template in force; where the tokenizer has several by name, the one for tools."""
@@ -205,16 +214,21 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]] | None:
     return None
 
 
-def _wants_text(renderer: Renderer) -> bool:
-    """Whether past arguments must be JSON text: an object breaks the template or is printed as Python prints it."""
+# Complete, as real tools are: a template that writes them in its own words reads properties and required.
+_COMPLETE = {"type": "object", "properties": {_PROBE: {"type": "string"}}, "required": [_PROBE]}
+
+
+def _wants_text(renderer: Renderer, parameters: dict[str, Any]) -> bool:
+    """Whether past arguments must be JSON text: an object breaks the template or is printed as Python prints it.
+
+    parameters: those of the tool that the template is probed with.
+    """
     call = {"id": "x", "type": "function", "function": {"name": "probe", "arguments": {_PROBE: "x"}}}
     messages = [
         {"role": "user", "content": "probe"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "probe", "tool_call_id": "x"},
     ]
-    # Complete, as real tools are: a template that writes them in its own words reads properties and required.
-    parameters = {"type": "object", "properties": {_PROBE: {"type": "string"}}, "required": [_PROBE]}
     tool = {
         "type": "function",
         "function": {"name": "probe", "description": "", "parameters": parameters},

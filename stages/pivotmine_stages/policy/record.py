@@ -20,7 +20,7 @@ from pivotmine_stages.engines import engine_spec
 from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.differences import Settings, telling_apart
-from pivotmine_stages.policy.prompts import Renderer
+from pivotmine_stages.policy.prompts import RENDERING, Renderer
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -54,6 +54,8 @@ class PolicyRecord:
     first_budget: int | None = None
     """Budget of the rows that name none: that of an older version, which made it a part of the id. None: there is no
     such row, or nobody knows it."""
+    rendering: int = 1
+    """Version of how messages are handed to the chat template; 1: `Renderer.render_as_before`."""
 
 
 def describe_policy(
@@ -95,6 +97,7 @@ def describe_policy(
         seed=options.seed,
         budget=budget,
         first_budget=older,
+        rendering=RENDERING if older is None else 1,
     )
 
 

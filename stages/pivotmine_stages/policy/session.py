@@ -18,8 +18,15 @@ from pivotmine_stages.engines import check_engine, default_engine, engine_spec, 
 from pivotmine_stages.engines.options import EngineOptions, context_length, require_room
 from pivotmine_stages.engines.protocol import Engine
 from pivotmine_stages.policy.options import PolicyConfig
-from pivotmine_stages.policy.prompts import Renderer, load_renderer
-from pivotmine_stages.policy.record import PolicyRecord, describe_policy, require_name, require_readable
+from pivotmine_stages.policy.prompts import RENDERING, Renderer, load_renderer
+from pivotmine_stages.policy.record import (
+    PolicyRecord,
+    describe_policy,
+    is_sampled,
+    load_policy,
+    require_name,
+    require_readable,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +95,10 @@ def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[Poli
         policy_name=config.policy_name,
         run=run,
     )
+    if run is not None and is_sampled(run, record.policy_id):
+        record = replace(record, rendering=load_policy(run, record.policy_id).rendering)
+    if renderer is not None and record.rendering < RENDERING:
+        renderer.render_as_before()
     policy = PolicySession(engine_name=engine, options=config.engine, renderer=renderer, record=record)
     try:
         yield policy

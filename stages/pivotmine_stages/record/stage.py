@@ -34,6 +34,7 @@ from pivotmine.run.parts import PartsManifest
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
+from pivotmine_stages.policy.prompts import RENDERING
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
 from pivotmine_stages.record.options import RecordConfig
 from pivotmine_stages.record.state_keys import StateKey, known_formats, known_states
@@ -129,6 +130,7 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
         template_hash=None,
         parser="hermes",
         seed=0,
+        rendering=RENDERING,
     )
 
 

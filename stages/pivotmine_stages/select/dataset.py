@@ -32,7 +32,7 @@ from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.run.tables import PIVOTS
 from pivotmine.verifiers import VerifierSpec, resolve
 from pivotmine_stages.parallel import process_map
-from pivotmine_stages.policy.prompts import Prompt, Renderer, load_renderer, refusal_words
+from pivotmine_stages.policy.prompts import RENDERING, Prompt, Renderer, load_renderer, refusal_words
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.gate import as_reject
 from pivotmine_stages.select.options import SelectConfig
@@ -80,6 +80,8 @@ def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer
             "give a tokenizer by --tokenizer"
         )
     renderer = load_renderer(tokenizer, record.template_options, (record.tokenizer_hash, record.template_hash))
+    if record.rendering < RENDERING:
+        renderer.render_as_before()
     for what, ours, theirs in (
         ("tokenizer", policy.hash_tokenizer(renderer.tokenizer), record.tokenizer_hash),
         ("chat template", policy.hash_template(renderer.template), record.template_hash),

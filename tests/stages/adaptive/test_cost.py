@@ -36,7 +36,7 @@ def test_a_dry_run_counts_what_a_larger_budget_would_continue(run: Path, tiny_po
     cut = int((stored["finish_reason"] == "length").sum())
     found = rollout({}, **settings, num_samples=3, max_new_tokens=20, dry_run=True)
     assert (found["states"], found["samples"], found["continued"]) == (10, 10, cut)
-    each = stored.group_by("state_id").agg(pl.col("num_tokens").mean())["num_tokens"].mean()
+    each = stored.group_by("state_id").agg(pl.col("num_tokens").mean()).select(pl.mean("num_tokens")).item()
     assert found["generated_tokens"] == pytest.approx(10 * each + cut * 14)
     assert rollout({}, **settings, num_samples=2, max_new_tokens=4, dry_run=True)["continued"] == 0
 

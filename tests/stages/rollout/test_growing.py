@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from engine_fixtures import OddServer
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
@@ -128,7 +129,7 @@ def test_a_cut_sample_is_pending_until_it_is_continued(source: Path, tiny_policy
     (policy,) = status(run).policies
     assert (policy["pending"], policy["max_new_tokens"]) == (cut, LARGE)
     assert f"{cut} truncated samples are not continued: rollout with --max-new-tokens {LARGE}" in status(run).missing[0]
-    assert select({}, run=run, strategy="mixed")["rejects"]["pending"] == len(profiles(run))
+    assert select({}, run=run, strategy="mixed").rejects["pending"] == len(profiles(run))
     sample(run, tiny_policy, LARGE)
     with pytest.raises(UserError, match="they are of fewer samples than there are"):
         select({}, run=run, strategy="mixed")
@@ -210,3 +211,35 @@ def test_a_prompt_that_has_changed_is_not_continued(source: Path, tiny_policy: P
     done = sample(run, tiny_policy, LARGE, limit=1)
     assert (done["sampled"], done["rejects"]) == ({}, {"prompt_changed": 1})
     assert done["missing_samples"] == int((rows(run)["finish_reason"] == "length").sum())
+
+
+def test_without_token_ids_a_larger_budget_draws_all_samples_of_the_state_under_new_indices(
+    source: Path, tiny_policy: Path, tmp_path: Path, odd_server: OddServer
+) -> None:
+    """A server that tells neither tokens nor their number; a state that nothing cut keeps its samples."""
+    run = new_run(source, tmp_path / "run")
+    served: dict[str, Any] = {"engine": "openai", "base_url": [odd_server.address], "policy_name": "far"}
+    served |= {"num_samples": 2, "concurrency": 1, "limit": 3}
+    odd_server.answers = [choices("stop", "length"), choices("stop", "stop")]
+    sample(run, tiny_policy, SMALL, **served)
+    (state,) = rows(run).filter(pl.col("finish_reason") == "length")["state_id"]
+    odd_server.answers, odd_server.asked = [choices("stop", "length")], []
+    grown = sample(run, tiny_policy, LARGE, **served)
+    assert [(body["n"], body["max_tokens"]) for body in odd_server.asked] == [(2, LARGE)]
+    assert (grown["sampled"]["samples"], grown["missing_samples"], grown["stored"]["samples"]) == (2, 0, 8)
+    told = rows(run).filter(pl.col("state_id") == state).select("sample_index", "budget", "finish_reason", "continues")
+    assert told.rows() == [
+        (0, SMALL, "stop", None),
+        (1, SMALL, "length", None),
+        (2, LARGE, "stop", None),
+        (3, LARGE, "length", None),
+    ]
+    assert sample(run, tiny_policy, LARGE, **served)["sampled"] == {}
+    for budget in (LARGE, SMALL):
+        done = score({}, run=run, verifier="tool_call", max_new_tokens=budget)
+        assert (done["samples"], done["pending"], done["outcomes"]["truncated"]) == (6, 0, 1)
+
+
+def choices(*reasons: str) -> tuple[int, Any]:
+    """A server's answer: a sample for each reason why it ended."""
+    return 200, {"choices": [{"index": i, "text": "no", "finish_reason": why} for i, why in enumerate(reasons)]}

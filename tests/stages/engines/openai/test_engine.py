@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,29 @@ def test_completions_take_token_ids_and_give_them(opened: Opened, vllm_server: s
         "too long": "prompt_too_long",
         "empty": "engine_error",
     }
+
+
+def test_completions_continue_a_sample_from_its_tokens(
+    opened: Opened, vllm_server: str, ask: Ask, policies: Any, coin_policy: Path, coin_prompt: list[int]
+) -> None:
+    said = policies.token_ids(coin_policy, policies.RIGHT_CALL)
+    start = said[: len(said) * 3 // 4]
+    request = ask("coin", (1, 4), prompt_ids=coin_prompt + start, num_continued=len(start))
+    with opened("openai", base_urls=(vllm_server,), served_model="coin") as engine:
+        (reply,) = engine.sample([request])
+    assert [(one.sample_index, [*start, *(one.token_ids or ())]) for one in reply.samples] == [
+        (1, [*said, 2]),
+        (4, [*said, 2]),
+    ]
+
+
+def test_a_server_without_token_ids_continues_nothing(opened: Opened, ask: Ask, odd_server: OddServer) -> None:
+    odd_server.answers = [(200, {"choices": [_choice(0, " and on")]})]
+    with opened("openai", base_urls=(odd_server.address,)) as engine:
+        (reply,) = engine.sample([ask("s", (3,), prompt_ids=[5, 6, 7], num_continued=2)])
+    assert (reply.samples, reply.failure) == ((), "engine_error")
+    assert reply.detail == "this server returns no token ids, and continuing needs them"
+    assert odd_server.asked[0]["max_tokens"] == 64 - 2
 
 
 def test_chat_takes_messages_and_gives_the_parsed_message(
