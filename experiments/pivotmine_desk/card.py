@@ -100,6 +100,7 @@ def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) ->
         "is trained with every seed, and the means of those on `test` are what it gained and lost.\n",
         _settings(sft),
         _seeds(sft),
+        *([sft["note"] + "\n"] if sft.get("note") else []),
         COMMANDS,
     ]
     return "\n".join(parts)
