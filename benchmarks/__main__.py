@@ -6,7 +6,7 @@
 import importlib
 import sys
 
-NAMES = ("extract", "rollout", "score", "verifiers", "adaptive", "train", "scale", "shell_difference")
+NAMES = ("extract", "rollout", "score", "verifiers", "adaptive", "remine", "train", "scale", "shell_difference")
 
 if __name__ == "__main__":
     named = [argument for argument in sys.argv[1:] if argument in NAMES]

@@ -72,6 +72,7 @@ EXTRACTED = {
     "scores": 0,
     "profiles": 0,
     "triage": 0,
+    "carried": 0,
     "pivots": 0,
     "demonstrations": 0,
     "rejects": 0,

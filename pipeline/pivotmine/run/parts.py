@@ -31,7 +31,7 @@ STAGE = "parts"
 """What these manifests are named after."""
 ABSENT = "absent"
 """Stands for a digest where a part was announced, and perhaps never written."""
-TABLES = (*EXTRACT_TABLES, "gates", "rollouts", "scores", "profiles", "triage", "pivots", "demonstrations")
+TABLES = (*EXTRACT_TABLES, "gates", "rollouts", "scores", "profiles", "triage", "carried", "pivots", "demonstrations")
 """The tables whose parts have digests; extract's rejects have some too."""
 _SECONDS_PER_SAVE = 5.0
 _sound: dict[Path, tuple[int, int, int]] = {}

@@ -23,6 +23,7 @@ class Run:
     scores: pl.LazyFrame
     profiles: pl.LazyFrame
     triage: pl.LazyFrame
+    carried: pl.LazyFrame
     pivots: pl.LazyFrame
     demonstrations: pl.LazyFrame
     rejects: pl.LazyFrame

@@ -43,6 +43,7 @@ _GLOBS = {
     "scores": "scores/*/*/part-*.parquet",
     "profiles": "scores/*/*/profiles.parquet",
     "triage": "triage/*/*/*.parquet",
+    "carried": "carried/*/*/*.parquet",
     "pivots": "pivots/*/[tv]*.parquet",
     "demonstrations": "pivots/*/demonstrations.parquet",
     "rejects": "rejects/*/*.parquet",

@@ -147,17 +147,9 @@ ROLLOUTS = pa.schema(
         _column("policy_id", _STRING, "policy that was sampled"),
         _column("state_id", _STRING, "state it was sampled in"),
         _column("sample_index", _INT, "sample of the state, from 0"),
-        _column(
-            "text",
-            _STRING,
-            "raw output, special tokens kept where the engine can, without the end-of-turn token",
-        ),
+        _column("text", _STRING, "raw output, special tokens kept where the engine can, without the end-of-turn token"),
         _column("message", _STRING, "the assistant message as JSON where a chat server parsed it; null: raw text"),
-        _column(
-            "token_ids",
-            pa.list_(_INT),
-            "sampled tokens, end of turn included; null: the server does not tell",
-        ),
+        _column("token_ids", pa.list_(_INT), "sampled tokens, end of turn included; null: the server does not tell"),
         _column("logprobs", pa.list_(pa.float32()), "natural log-probability of each token; null: as above"),
         _column("finish_reason", _STRING, "`stop` (end of turn) or `length` (token budget)"),
         _column("num_tokens", _INT, "sampled tokens, end of turn included; null: the server does not tell"),
@@ -165,23 +157,11 @@ ROLLOUTS = pa.schema(
         _column("num_cached_tokens", _INT, "prompt tokens from a prefix cache; null: the engine does not tell"),
         _column("opened_reasoning", _BOOL, "whether the prompt already opened a reasoning block"),
         _column("prompt_hash", _STRING, "hash of the prompt's token ids; null: the server rendered it"),
-        _column(
-            "reward", _FLOAT, "the reward that came with recorded data, for the verifier `recorded`; null: none did"
-        ),
-        _column(
-            "budget",
-            _INT,
-            "token budget that the sample was drawn under; rows without one have `first_budget` of `policy.json`, if any",
-            since=3,
-        ),
-        _column(
-            "continues",
-            _INT,
-            "budget of the row of the same sample whose tokens this one begins with; rows drawn from the prompt have none",
-            since=3,
-        ),
+        _column("reward", _FLOAT, "the reward that came with recorded data, for the verifier `recorded`; null: none did"),
+        _column("budget", _INT, "token budget that the sample was drawn under; rows without one have `first_budget` of `policy.json`, if any", since=3),
+        _column("continues", _INT, "budget of the row of the same sample whose tokens this one begins with; rows drawn from the prompt have none", since=3),
     ]
-)
+)  # fmt: skip
 SCORES = pa.schema(
     [
         _column("policy_id", _STRING, "policy that was sampled"),
@@ -212,16 +192,36 @@ PROFILES = pa.schema(
         _statistic("max_reward", _FLOAT, "maximum reward; null: nothing scored", lambda pl: pl.col("reward").max()),
         _statistic("mean_low", _FLOAT, "mean reward with each unproven sample as 0, over all samples but failures; null: nothing judged", lambda pl: _bound_of_mean(pl, 0), since=2, absent=-1.0),
         _statistic("mean_high", _FLOAT, "the same with each unproven sample as 1; null: as above", lambda pl: _bound_of_mean(pl, 1), since=2, absent=-1.0),
-        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `undecided` (some are null because unproven), `never` (all 0), `always` (all 1) or `constant`; null: nothing judged"),
+        _column("reward_class", _STRING, "`sometimes`: rewards differ by more than 1e-6; else `undecided` (some are null because unproven), `never` (all 0), `always` (all 1) or `constant`; null: nothing judged, or where actions are carried over, the few samples are alike and `num_samples` of `stopping` would probably differ"),
         *[_num_outcome(outcome) for outcome in Outcome],
         _column("stopping", _STRING, "JSON `{rule, num_samples, max_mean, min_scored}`: the rule that stopped the state before `num_samples` samples; null: it has them all, or no rule"),
-        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), by the samples with a reward; its prior is fitted on the run; null: nothing scored"),
+        _column("posterior_alpha", _FLOAT, "the success rate's posterior is Beta(alpha, beta), by the samples with a reward; its prior is fitted on the run, or carried over (`carried`); null: nothing scored or carried"),
         _column("posterior_beta", _FLOAT, "as above"),
         _column("posterior_mean", _FLOAT, "its mean: the mean reward, drawn to that of like states as far as the samples leave it open; null: as above"),
         _column("posterior_low", _FLOAT, "its 5 % quantile; null: as above"),
         _column("posterior_high", _FLOAT, "its 95 % quantile; null: as above"),
         _column("solvable_probability", _FLOAT, "chance that the success rate is above 1 %, by its posterior; null: nothing scored", since=3, absent=-1.0),
         _column("pivot_probability", _FLOAT, "chance that a new profile would make it a pivot, by the samples with a reward, under the policy's last stopping rule (its `num_samples` and `max_mean`); null: as above, or no rule"),
+        _column("carried_low", _FLOAT, "the mean reward is no smaller, by the actions stored of earlier policies (`carried`); states that nothing is carried to have none", since=3),
+        _column("carried_high", _FLOAT, "and no greater", since=3),
+        _column("unseen_mass", _FLOAT, "probability that the policy takes an action that is not among them", since=3),
+    ]
+)  # fmt: skip
+CARRIED = pa.schema(
+    [
+        _column("policy_id", _STRING, "policy that the state is carried to"),
+        _column("verifier_id", _STRING, "verifier of the rewards"),
+        _column("state_id", _STRING, "the state"),
+        _column("source", _STRING, "where the stored actions are from: the earlier policies' ids, and a hash of the trainer's completions"),
+        _column("budget", _INT, "token budget that the policy was asked under: a longer action counts as truncated, and as in `profiles` each budget is for itself"),
+        _column("num_actions", _INT, "distinct stored actions whose reward is known, the demonstration included"),
+        _column("carried_low", _FLOAT, "sum of q r: probability under the policy times reward, over these"),
+        _column("carried_high", _FLOAT, "1 - sum of q (1 - r)"),
+        _column("unseen_mass", _FLOAT, "1 - sum of q"),
+        _column("old_alpha", _FLOAT, "the first earlier policy's posterior is Beta(alpha, beta); null: it has none in this state"),
+        _column("old_beta", _FLOAT, "as above"),
+        _column("num_prefill_tokens", _INT, "tokens that were computed for the state; null: not asked"),
+        _column("refusal", _STRING, "why nothing but the posterior is carried, the bounds being 0 and 1; null: the policy was asked"),
     ]
 )  # fmt: skip
 TRIAGE = pa.schema(
@@ -362,6 +362,7 @@ TABLES: dict[str, pa.Schema] = {
     "scores": SCORES,
     "profiles": PROFILES,
     "triage": TRIAGE,
+    "carried": CARRIED,
     "pivots": PIVOTS,
     "demonstrations": PIVOTS,
     "rejects": REJECTS,
@@ -386,6 +387,7 @@ token budget. A column whose meaning does not speak of null is never null.
 | `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score`, `record` (recorded rewards) |
 | `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |
 | `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
+| `carried` | `carried/<policy_id>/<verifier_id>/`, in parts; of several rows of a state and budget the one with the least `unseen_mass` counts | `rollout --from` |
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
 | `demonstrations` | `pivots/<name>/demonstrations.parquet`, with the columns of `pivots` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |

@@ -52,7 +52,7 @@ class TreeReader:
         most = TREE_TOKENS if self._suits else 0
         found, computed = [list[float]() for _ in tree.branches], 0
         for places in _passes(tree.branches, most):
-            branches = [tree.branches[place] for place in places]
+            branches: list[Tokens] = [tree.branches[place] for place in places]
             read = self._whole if len(branches[0]) > most else self._pass
             logprobs, num_tokens = read(tree.prompt, branches)
             computed += num_tokens

@@ -22,7 +22,7 @@ SAME_REWARD = 1e-6
 
 POSTERIOR_COLUMNS = (
     *("stopping", "posterior_alpha", "posterior_beta", "posterior_mean", "posterior_low", "posterior_high"),
-    *("solvable_probability", "pivot_probability"),
+    *("solvable_probability", "pivot_probability", "carried_low", "carried_high", "unseen_mass"),
 )
 """What depends on the whole run; null until `with_posteriors` fills it."""
 

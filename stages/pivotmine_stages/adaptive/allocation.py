@@ -9,6 +9,9 @@ the signal that GRPO gets from it (PivotRL, theorem 3.2), less the place that a 
 pivot; else nothing. Drawing `batch_samples` more costs a price a token. By backward induction over (successes,
 failures) up to K this gives, for every price, the best policy, its worth and its expected cost, all exact under the
 prior. States are independent, so one price for all of them is the best use of any budget (a Lagrange multiplier).
+
+A state whose prior is carried over from an earlier policy may be selected without a sample: where a new profile of K
+samples would probably select it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ from typing import NamedTuple
 
 from pivotmine.stats.beta import cdf, expected_signal, log_beta
 from pivotmine.stats.profiles import SAME_REWARD
+from pivotmine.stats.success_prior import replication_probability
 
+LIKELY = 0.5
+"""A carried state is selected from this chance on that a new profile would select it."""
 RENT = 0.4
 """The mean of sqrt(p (1 - p)) over p uniform in (0, 0.6) is 0.40."""
 
@@ -49,6 +55,8 @@ class Lattice:
     batch_samples: int
     """Samples drawn before the next decision."""
     max_mean: float
+    carried_samples: int | None = None
+    """K of the new profile that a carried state is asked about; None: its own samples select it."""
     _stops: dict[Place, float] = field(default_factory=dict[Place, float])
     _steps: dict[tuple[float, float, int], list[float]] = field(
         default_factory=dict[tuple[float, float, int], list[float]]
@@ -61,6 +69,10 @@ class Lattice:
         return self._stops[at]
 
     def _stop(self, at: Place) -> float:
+        if self.carried_samples is not None:
+            a, b = self.a + at.successes, self.b + at.failures
+            chance = replication_probability(a, b, self.carried_samples, self.max_mean)
+            return self.worth(at) if chance >= LIKELY else 0.0
         n = at.successes + at.failures
         if at.high - at.low <= SAME_REWARD or at.successes / n >= self.max_mean:
             return 0.0

@@ -22,7 +22,9 @@ from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns, state_messages
 from pivotmine.sampling.prefix_tree import sortable, tree_tokens
+from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
+from pivotmine_stages.adaptive.rounds import AdaptiveConfig, profile_adaptively
 from pivotmine_stages.policy.prompts import Renderer
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.policy.session import PolicySession, open_policy
@@ -31,7 +33,7 @@ from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, missing_samples, wanted_samples
-from pivotmine_stages.rollout.options import CostOptions, RolloutConfig
+from pivotmine_stages.rollout.options import CarryOptions, CostOptions, RolloutConfig
 from pivotmine_stages.rollout.stage import rollout
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
@@ -42,14 +44,40 @@ PREFILL_SPEED = 10
 prefill is limited by arithmetic and decoding by memory."""
 
 
-def rollout_or_estimate(config: RolloutConfig, cost: CostOptions, run: Path) -> dict[str, Any]:
+def rollout_or_estimate(config: RolloutConfig, cost: CostOptions, again: CarryOptions, run: Path) -> dict[str, Any]:
     """`pivotmine rollout`: samples, or with --dry-run only says what it would cost."""
+    if cost.dry_run and again.earlier:
+        raise UserError("--dry-run counts the samples of --num-samples: leave --from out")
     if cost.dry_run:
         return estimate(config, run, cost)
-    default = CostOptions()
-    if given := [one for one in declared(CostOptions) if getattr(cost, one.field) != getattr(default, one.field)]:
-        raise UserError(f"{given[0].flag} goes with --dry-run")
-    return rollout(config, run)
+    for kind, given, needed in ((CostOptions, cost, "--dry-run"), (CarryOptions, again, "--from")):
+        if not again.earlier or kind is CostOptions:
+            _require_defaults(kind, given, needed)
+    return rollout_from(config, again, run) if again.earlier else rollout(config, run)
+
+
+def _require_defaults(kind: type[Any], given: Any, needed: str) -> None:
+    default = kind()
+    if changed := [one for one in declared(kind) if getattr(given, one.field) != getattr(default, one.field)]:
+        raise UserError(f"{changed[0].flag} goes with {needed}")
+
+
+def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> dict[str, Any]:
+    """`rollout --from`: carries earlier policies over, and samples and scores in rounds what that leaves open."""
+    if config.shard != (0, 1) or config.plan is not None:
+        raise UserError("--from makes plans for the whole run by itself: leave --shard and --plan out")
+    adaptive = AdaptiveConfig(
+        options=AdaptiveOptions(
+            adaptive="probabilistic", target_recall=again.target_recall, sample_budget=again.sample_budget
+        ),
+        rollout=config,
+        max_mean=again.max_mean,
+        min_scored=SelectConfig().min_scored,
+        earlier=again.earlier,
+        completions=again.completions,
+    )
+    found = profile_adaptively(adaptive, run)
+    return {**found["rollout"], **{name: found[name] for name in ("adaptive", "carried", "score")}}
 
 
 def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, Any]:

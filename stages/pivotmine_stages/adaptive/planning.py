@@ -27,6 +27,8 @@ _LOWEST_PRICE, _HIGHEST_PRICE = 1e-6, 1.0
 _PRICE_STEP = 0.02
 _TOKEN_STEP = math.log(2) / 2
 """Costs of a sample are rounded to factors of the square root of 2, so that alike states are reckoned once."""
+_MEAN_STEP, _WEIGHT_STEP = 0.125, math.log(2)
+"""So are carried priors: their means in logits, their weights to factors of 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,10 @@ class StateSoFar:
     tokens: float = 1.0
     """Expected tokens of one more sample, in any unit that all states share."""
     least_mean: float = 0.0
-    """A bound from below on its mean reward: the policy's probability of the demonstration, where triage gave it."""
+    """A bound from below on its mean reward: the policy's probability of the demonstration, where triage gave it, or of
+    all stored actions that succeed."""
+    carried: tuple[float, float] | None = None
+    """Beta (alpha, beta) of its success rate that earlier policies' samples give; None: the run's prior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +79,20 @@ def _exact_count(state: StateSoFar, rule: StoppingRule) -> int:
 
 
 def probabilistic_plan(
-    states: Sequence[StateSoFar], rule: StoppingRule, goal: Goal, pilot_states: int = PILOT_STATES
+    states: Sequence[StateSoFar],
+    rule: StoppingRule,
+    goal: Goal,
+    pilot_states: int = PILOT_STATES,
+    pilot: Sequence[int] | None = None,
 ) -> Plan:
-    """The next round: the pilot's states at first, then every state whose next batch is worth its price."""
+    """The next round: the pilot's states at first, then every state whose next batch is worth its price.
+
+    pilot: its states by their places; None: `pilot_states` of them, spread evenly.
+    """
     batch = goal.batch_samples or math.ceil(rule.num_samples / 4)
     counts = [state.rewards.num_samples for state in states]
-    unsampled = [i for i in _pilot(states, rule, pilot_states) if counts[i] == 0]
+    first = _pilot(states, rule, pilot_states) if pilot is None else pilot
+    unsampled = [i for i in first if counts[i] == 0]
     if goal.sample_budget is not None:
         unsampled = unsampled[: max(goal.sample_budget - sum(counts), 0) // batch]
     if unsampled:
@@ -102,14 +115,22 @@ def _is_open(state: StateSoFar, rule: StoppingRule) -> bool:
     return is_possible and state.rewards.num_samples < rule.num_samples
 
 
+_LatticeKey = tuple[tuple[float, float], bool]
+
+
 class _Kind(NamedTuple):
     """States that are alike: one computation for all."""
 
     prior: tuple[float, float]
+    is_carried: bool
     at: Place
     left: int
     tokens: float
     """Of a sample, relative to the mean over all states."""
+
+    @property
+    def lattice(self) -> _LatticeKey:
+        return self.prior, self.is_carried
 
 
 def _priced(
@@ -124,9 +145,7 @@ def _priced(
     mean_tokens = math.fsum(states[i].tokens for i in open_states) / max(len(open_states), 1)
     kinds = {i: _kind(states[i], prior, rule, mean_tokens) for i in open_states}
     counted = Counter(kinds.values())
-    lattices = {
-        ab: Lattice(a=ab[0], b=ab[1], batch_samples=batch, max_mean=rule.max_mean) for ab in {k.prior for k in counted}
-    }
+    lattices = {key: _lattice(*key, rule, batch) for key in {kind.lattice for kind in counted}}
     line = _line(counted, lattices, _done(states, open_states, rule, prior, batch), goal, sum(counts))
     taken = Counter[_Kind]()
     for i, kind in kinds.items():
@@ -147,7 +166,25 @@ def _kind(state: StateSoFar, prior: Prior, rule: StoppingRule, mean_tokens: floa
     rewards = state.rewards
     at = Place(rewards.total, rewards.num_scored - rewards.total, rewards.low, rewards.high)
     tokens = math.exp(round(math.log(state.tokens / mean_tokens) / _TOKEN_STEP) * _TOKEN_STEP)
-    return _Kind(prior.beta(state.known), at, rule.num_samples - rewards.num_samples, tokens)
+    own = prior.beta(state.known) if state.carried is None else _rounded(*state.carried)
+    return _Kind(own, state.carried is not None, at, rule.num_samples - rewards.num_samples, tokens)
+
+
+def _rounded(a: float, b: float) -> tuple[float, float]:
+    logit = round(math.log(a / b) / _MEAN_STEP) * _MEAN_STEP
+    weight = math.exp(round(math.log(a + b) / _WEIGHT_STEP) * _WEIGHT_STEP)
+    mean = 1 / (1 + math.exp(-logit))
+    return mean * weight, (1 - mean) * weight
+
+
+def _lattice(prior: tuple[float, float], is_carried: bool, rule: StoppingRule, batch: int) -> Lattice:  # noqa: FBT001
+    return Lattice(
+        a=prior[0],
+        b=prior[1],
+        batch_samples=batch,
+        max_mean=rule.max_mean,
+        carried_samples=rule.num_samples if is_carried else None,
+    )
 
 
 def _done(states: Sequence[StateSoFar], open_states: list[int], rule: StoppingRule, prior: Prior, batch: int) -> float:
@@ -155,11 +192,10 @@ def _done(states: Sequence[StateSoFar], open_states: list[int], rule: StoppingRu
     is_open = set(open_states)
     total = 0.0
     for i, state in enumerate(states):
-        if i in is_open or not state.rewards.num_scored:
+        if i in is_open or (state.carried is None and not state.rewards.num_scored):
             continue
-        a, b = prior.beta(state.known)
-        lattice = Lattice(a=a, b=b, batch_samples=batch, max_mean=rule.max_mean)
-        total += lattice.stop(_kind(state, prior, rule, 1.0).at)
+        kind = _kind(state, prior, rule, 1.0)
+        total += _lattice(*kind.lattice, rule, batch).stop(kind.at)
     return total
 
 
@@ -178,19 +214,19 @@ class _Line(NamedTuple):
 
 def _line(
     counted: Counter[_Kind],
-    lattices: dict[tuple[float, float], Lattice],
+    lattices: dict[_LatticeKey, Lattice],
     done: float,
     goal: Goal,
     drawn: int,
 ) -> _Line:
     """Bisection on the logarithm of the price of a mean sample: the highest that still asks enough."""
-    full = done + sum(count * lattices[kind.prior].full(kind.at, kind.left) for kind, count in counted.items())
+    full = done + sum(count * lattices[kind.lattice].full(kind.at, kind.left) for kind, count in counted.items())
 
     def outlooks(log_price: float) -> dict[_Kind, Outlook]:
-        memos: dict[tuple[tuple[float, float], float], dict[tuple[Place, int], Outlook]] = {}
+        memos: dict[tuple[_LatticeKey, float], dict[tuple[Place, int], Outlook]] = {}
         return {
-            kind: lattices[kind.prior].outlook(
-                kind.at, kind.left, math.exp(log_price) * kind.tokens, memos.setdefault((kind.prior, kind.tokens), {})
+            kind: lattices[kind.lattice].outlook(
+                kind.at, kind.left, math.exp(log_price) * kind.tokens, memos.setdefault((kind.lattice, kind.tokens), {})
             )
             for kind in counted
         }

@@ -20,8 +20,10 @@ from pivotmine.errors import UserError
 from pivotmine.options import problem as problem_of
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
+from pivotmine.stats.carried import Carried, calibration
 from pivotmine.stats.profiles import with_bounds
 from pivotmine.stats.success_prior import Observed
+from pivotmine_stages.adaptive.carry import Sources, carry, find_sources
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
 from pivotmine_stages.adaptive.triage import check as check_triage
@@ -29,13 +31,14 @@ from pivotmine_stages.adaptive.triage import triage
 from pivotmine_stages.policy.record import check_seed, is_sampled
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.budgets import ROW, longest_rows, stored_rows
+from pivotmine_stages.profiles.carried import carried_states, decay_of, fresh_samples, random_sets
 from pivotmine_stages.profiles.covariates import covariates, demonstration_masses
-from pivotmine_stages.profiles.gate import as_reject, gate_states
+from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, num_drawn, plans_dir, rewards_of, write_rule
 from pivotmine_stages.rollout.missing import eligible_states, first_states
 from pivotmine_stages.rollout.options import RolloutConfig
-from pivotmine_stages.rollout.stage import require_samples, rollout
+from pivotmine_stages.rollout.stage import announce_policy, require_samples, rollout
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
 
@@ -60,6 +63,10 @@ class AdaptiveConfig:
     """The selection's bound on the mean; 1 for a selection without one."""
     min_scored: int
     """The selection's minimum of scored samples."""
+    earlier: tuple[str, ...] = ()
+    """Policies of the run whose samples are carried over; the first one's posteriors are."""
+    completions: tuple[Path, ...] = ()
+    """Folders of the trainer's completions, whose actions are stored ones too."""
 
     def stopping(self) -> StoppingRule:
         """The rule that stops a state."""
@@ -118,7 +125,11 @@ class _Rounds:
         self.budget = policy.record.budget
         self.eligible = eligible_states(run, verifier, (0, 1), limit=config.rollout.limit)
         self.states = first_states(self.eligible.states, config.rollout.limit)
+        self.sources: Sources | None = None
+        if config.earlier:
+            self.sources = find_sources(run, config.earlier, config.completions, policy)
         self.folder = plans_dir(run, *self.ids) / f"{self.rule.rule}-{rundir.config_digest(self._identity())}"
+        self.carried: dict[str, Carried] = {}
         self.failed: set[str] = set()
         self.planned: dict[str, int] = {}
         self.plan_facts: dict[str, float] = {}
@@ -127,6 +138,7 @@ class _Rounds:
 
     def _identity(self) -> dict[str, Any]:
         identity = {**asdict(self.rule), **asdict(self.goal), "limit": self.config.rollout.limit}
+        identity |= {"from": self.sources.name} if self.sources else {}
         # The plans of an older version do not name its budget.
         return identity if self.budget == self.policy.record.first_budget else {**identity, "budget": self.budget}
 
@@ -134,22 +146,51 @@ class _Rounds:
         write_rule(self.run, *self.ids, self.rule)
         if self.config.options.triage:
             self._triage()
+        counts = self._carry(self.sources) if self.sources else {}
         plans = sorted(self.folder.glob("round-*.parquet"))
         summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
         if summaries is None and is_sampled(self.run, self.ids[0]):
             self._score()
-        if (counts := self._to_continue()) is not None:
-            summaries = self._sample(self._write(counts))
-        while (counts := self._next()) is not None:
-            summaries = self._sample(self._write(counts))
+        if (wanted := self._to_continue()) is not None:
+            summaries = self._sample(self._write(wanted))
+        while (wanted := self._next()) is not None:
+            summaries = self._sample(self._write(wanted))
         # Nothing was to be done: the stages say so themselves.
-        return summaries or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
+        summaries = summaries or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
+        return {**summaries, "carried": {**counts, **self._belief()}} if self.sources else summaries
+
+    def _gates(self) -> dict[str, Gate]:
+        turns = demonstrated_turns(self.run).join(self.states, on="state_id", how="semi", maintain_order="left")
+        return gate_states(self.run, turns, self.config.rollout.verifier)
+
+    def _carry(self, sources: Sources) -> dict[str, Any]:
+        """Read the stored actions under the new policy, and every belief from what is stored of that."""
+        if not is_sampled(self.run, self.ids[0]):
+            announce_policy(self.run, self.policy.record)
+        counts = carry(self.run, self.policy, self.ids[1], self.states, self._gates(), sources)
+        known = carried_states(self.run, *self.ids, self.policy.options.sampling.max_new_tokens)
+        self.carried = {state: known[state] for state in self.states["state_id"] if state in known}
+        if self.report is not None:
+            self.report("carried", counts)
+        return counts
+
+    def _belief(self) -> dict[str, Any]:
+        """How much is unseen, the decay of what was believed of it, and its calibration on states of its own."""
+        profiles = self._profiles()
+        decay = decay_of(self.carried, self.ids[0], profiles.values())
+        _, checked = random_sets(self.carried, self.ids[0])
+        found = calibration(decay, fresh_samples(checked, self.carried, profiles.values()))
+        unseen = [state.bounds.unseen for state in self.carried.values()]
+        return {
+            "unseen_mass": sum(unseen) / max(len(unseen), 1),
+            "unsampled": sum(not (state in profiles and profiles[state]["num_samples"]) for state in self.carried),
+            "decay": decay._asdict(),
+            "calibration": found and found._asdict(),
+        }
 
     def _triage(self) -> None:
         spec = self.config.rollout.verifier
-        turns = demonstrated_turns(self.run).join(self.states, on="state_id", how="semi", maintain_order="left")
-        gates = gate_states(self.run, turns, spec)
-        counts = triage(self.run, self.policy, spec, self.states, gates)
+        counts = triage(self.run, self.policy, spec, self.states, self._gates())
         above, detail = set(self._above()), f"the demonstration alone has probability {self.rule.max_mean} or more"
         rows = [
             as_reject("triage", "mean_too_high", turn, detail)
@@ -235,7 +276,7 @@ class _Rounds:
         """Samples that each state shall have; None where every state has them."""
         state_ids = [state for state in self.states["state_id"] if state not in self.failed]
         states = self._so_far(state_ids)
-        plan = self._plan(states)
+        plan = self._plan(state_ids, states)
         self.plan_facts = plan.facts
         if all(count <= state.rewards.num_samples for count, state in zip(plan.counts, states, strict=True)):
             return None
@@ -243,13 +284,20 @@ class _Rounds:
         # What failed is tried again beside the others, and waited for by none.
         return {state: asked.get(state, self.planned.get(state, 0)) for state in self.states["state_id"]}
 
-    def _plan(self, states: list[StateSoFar]) -> Plan:
+    def _plan(self, state_ids: list[str], states: list[StateSoFar]) -> Plan:
         if self.rule.rule == "exact":
             return exact_plan(states, self.rule)
-        return probabilistic_plan(states, self.rule, self.goal)
+        if not self.carried:
+            return probabilistic_plan(states, self.rule, self.goal)
+        drawn = {state for states in random_sets(self.carried, self.ids[0]) for state in states}
+        pilot = [i for i, state in enumerate(state_ids) if state in drawn]
+        return probabilistic_plan(states, self.rule, self.goal, pilot=pilot)
 
     def _so_far(self, state_ids: list[str]) -> list[StateSoFar]:
         profiles, masses = self._profiles(), demonstration_masses(self.run, *self.ids, budget=self.budget)
+        decay = decay_of(self.carried, self.ids[0], profiles.values())
+        beliefs = {state: decay.beta(carried) for state, carried in self.carried.items()}
+        masses |= {state: carried.bounds.low for state, carried in self.carried.items()}
         known = covariates(self.run, self.states, *self.ids, budget=self.budget)
         tokens, mean_tokens = self._tokens()
         return [
@@ -258,6 +306,7 @@ class _Rounds:
                 known=_known(profiles.get(state), known[state], known),
                 tokens=_shrunk(tokens.get(state), mean_tokens),
                 least_mean=masses.get(state, 0.0),
+                carried=beliefs.get(state),
             )
             for state in state_ids
         ]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.sampling.settings import Prefilled, Sampling
 from pivotmine.verifiers import VerifierSpec, prepare
 from pivotmine_stages.engines import ENGINES, engine_spec
-from pivotmine_stages.policy.prompts import REASONING_OPENERS, Renderer
+from pivotmine_stages.policy.prompts import REASONING_OPENERS, Prompt
 from pivotmine_stages.policy.session import PolicySession
 from pivotmine_stages.profiles.gate import Gate
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
@@ -72,7 +72,7 @@ def triage(
     missing = states.join(known, on="state_id", how="anti", maintain_order="left")
     counts = Counter[str]()
     if not missing.is_empty():
-        work = _Work(run, folder, policy, spec, gates)
+        work = _Work(run, folder, policy, gates)
         with work.parts:
             for state in track(state_messages(run, missing), "triage", "states", len(missing)):
                 work.add(state)
@@ -84,83 +84,112 @@ def triage(
 
 def check(policy: PolicySession) -> None:
     """UserError where a demonstration's probability would bound nothing."""
+    if problem := no_probabilities(policy):
+        raise UserError(f"--triage needs {problem}")
+
+
+def no_probabilities(policy: PolicySession) -> str | None:
+    """What the policy lacks for a prefill to give an action's probability, in one line; None: nothing."""
     sampling = policy.options.sampling
     if not engine_spec(policy.engine_name).can_prefill or policy.renderer is None:
         names = " or ".join(name for name, spec in ENGINES.items() if spec.can_prefill)
-        raise UserError(f"--triage needs --engine {names}: {policy.engine_name} gives no log-probabilities of a prompt")
-    plain = Sampling(max_new_tokens=sampling.max_new_tokens)
-    if sampling != plain:
-        raise UserError(
-            "--triage needs samples of the model's own distribution (--temperature 1, --top-p 1, --top-k 0)"
+        return f"--engine {names}: {policy.engine_name} gives no log-probabilities of a prompt"
+    if sampling != Sampling(max_new_tokens=sampling.max_new_tokens):
+        return "samples of the model's own distribution (--temperature 1, --top-p 1, --top-k 0)"
+    return None
+
+
+def prompt_of(policy: PolicySession, state: StateMessages) -> Prompt | None:
+    """The state's prompt; None where the template refuses it."""
+    assert policy.renderer is not None
+    try:
+        return policy.renderer.render(state.messages, state.tools)
+    except UserError:
+        raise
+    except Exception:  # a foreign template may raise anything
+        return None
+
+
+def demonstrated(
+    policy: PolicySession, state: StateMessages, prompt: Prompt | None, gate: Gate, max_model_len: int | None
+) -> list[int] | str:
+    """Prompt and demonstration in tokens, end of turn included; or why its probability bounds nothing."""
+    assert policy.renderer is not None
+    tokenizer = policy.renderer.tokenizer
+    message = {key: value for key, value in state.message.items() if key not in _REASONING}
+    token_ids: list[int] = []
+    try:
+        token_ids = policy.renderer.render_turn([*state.messages, message], state.tools)
+    except UserError:
+        raise
+    except Exception:  # a foreign template may raise anything
+        prompt = None
+    if prompt is None:
+        return "template_error"
+    start = len(prompt.token_ids)
+    if prompt.opened_reasoning:
+        return "reasoning"
+    if token_ids[:start] != prompt.token_ids or tokenizer.eos_token_id not in token_ids[start:]:
+        return "not_appended"
+    end = token_ids.index(tokenizer.eos_token_id, start) + 1
+    # Not where it exceeds the token budget: the row serves larger ones too (`demonstration_masses`).
+    if max_model_len is not None and end >= max_model_len:
+        return "too_long"
+    is_rewarded = rewarder(policy, gate, state.messages)(token_ids[start : end - 1]) == 1
+    return token_ids[:end] if is_rewarded else "not_rewarded"
+
+
+def rewarder(
+    policy: PolicySession, gate: Gate, messages: list[dict[str, Any]], *, opened_reasoning: bool = False
+) -> Callable[[list[int]], float | None]:
+    """What the state's verifier gives an action, by its tokens without the end of turn."""
+    assert policy.renderer is not None
+    assert gate.verifier is not None, "a state that fails its gate"
+    tokenizer, state = policy.renderer.tokenizer, gate.state
+    seen = replace(state, messages=tuple(messages)) if gate.verifier.needs_messages else state
+    judge = prepare(gate.verifier, seen, list(gate.usable.values()))
+
+    def reward(token_ids: list[int]) -> float | None:
+        action = parse_action(
+            tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+            parser=policy.record.parser,
+            action_format=state.action_format,
+            opened_reasoning=opened_reasoning,
+            truncated=False,
+            tools=state.tools,
         )
+        return judge(action).reward
+
+    return reward
 
 
 class _Work:
     """One start: the sequence that grows, those that wait for the engine, the rows to write."""
 
-    def __init__(
-        self, run: Path, folder: Path, policy: PolicySession, spec: VerifierSpec, gates: dict[str, Gate]
-    ) -> None:
+    def __init__(self, run: Path, folder: Path, policy: PolicySession, gates: dict[str, Gate]) -> None:
         assert policy.renderer is not None
-        self.folder, self.policy, self.spec, self.gates = folder, policy, spec, gates
-        self.renderer: Renderer = policy.renderer
+        self.folder, self.policy, self.gates = folder, policy, gates
         self.engine = policy.engine(0)
         self.manifest = PartsManifest(run, folder)
         self.chain, self.waiting = Chain(), list[Chain]()
         self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
         self.counts = Counter[str]()
-        self.openers = _single_tokens(self.renderer.tokenizer, REASONING_OPENERS)
+        self.openers = _single_tokens(policy.renderer.tokenizer, REASONING_OPENERS)
         self.reasoned = self.seen = 0
 
     def add(self, state: StateMessages) -> None:
         """Put a state's demonstration at the end of the segment's sequence, or into a row with its refusal."""
-        found = self._sequence(state)
-        if isinstance(found, str):
-            self._row(state.turn["state_id"], state.turn["turn_id"], refusal=found)
+        gate = self.gates[state.turn["state_id"]]
+        prompt = prompt_of(self.policy, state)
+        token_ids = demonstrated(self.policy, state, prompt, gate, self.engine.max_model_len)
+        if prompt is None or isinstance(token_ids, str):
+            self._row(state.turn["state_id"], state.turn["turn_id"], refusal=token_ids)
             return
-        token_ids, start = found
+        start = len(prompt.token_ids)
         if token_ids[: len(self.chain.token_ids)] != self.chain.token_ids:
             self._flush_chain()
         self.chain.token_ids = token_ids
         self.chain.asked.append(Asked(state.turn["state_id"], state.turn["turn_id"], start, len(token_ids)))
-
-    def _sequence(self, state: StateMessages) -> tuple[list[int], int] | str:
-        """(prompt and demonstration as tokens, where the demonstration starts), or why there is no such thing."""
-        tokenizer = self.renderer.tokenizer
-        message = {key: value for key, value in state.message.items() if key not in _REASONING}
-        try:
-            prompt = self.renderer.render(state.messages, state.tools)
-            token_ids = self.renderer.render_turn([*state.messages, message], state.tools)
-        except UserError:
-            raise
-        except Exception:  # a foreign template may raise anything
-            return "template_error"
-        start = len(prompt.token_ids)
-        if prompt.opened_reasoning:
-            return "reasoning"
-        if token_ids[:start] != prompt.token_ids or tokenizer.eos_token_id not in token_ids[start:]:
-            return "not_appended"
-        end = token_ids.index(tokenizer.eos_token_id, start) + 1
-        limit = self.engine.max_model_len
-        # Not where it exceeds the token budget: the row serves larger ones too (`demonstration_masses`).
-        if limit is not None and end >= limit:
-            return "too_long"
-        text = tokenizer.decode(
-            token_ids[start : end - 1], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return (token_ids[:end], start) if self._is_rewarded(state.turn["state_id"], text) else "not_rewarded"
-
-    def _is_rewarded(self, state_id: str, text: str) -> bool:
-        gate = self.gates[state_id]
-        action = parse_action(
-            text,
-            parser=self.policy.record.parser,
-            action_format=gate.state.action_format,
-            opened_reasoning=False,
-            truncated=False,
-            tools=gate.state.tools,
-        )
-        return prepare(self.spec, gate.state, list(gate.usable.values()))(action).reward == 1
 
     def _flush_chain(self) -> None:
         if self.chain.asked:

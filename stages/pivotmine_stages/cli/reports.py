@@ -116,9 +116,31 @@ def rollout_report(s: Mapping[str, Any]) -> str:
         _prompt_tokens(done) if done else "",
         _rejects(s["rejects"]),
         *(f"  the first {reason}: {one_line(detail)[:MAX_EXAMPLE]}" for reason, detail in s["causes"].items()),
-        f"{s['seconds']} s",
+        *(_carried(s["carried"], s["adaptive"]) if "carried" in s else [f"{s['seconds']} s"]),
     ]
     return _block("rollout", lines)
+
+
+def _carried(carried: Mapping[str, Any], adaptive: Mapping[str, Any]) -> list[str]:
+    """What `--from` carried over, and what it left to be sampled."""
+    decay, checked = carried["decay"], carried["calibration"]
+    read = f"{carried['actions']:,} stored actions read in {carried['states']:,} states" if "states" in carried else ""
+    fresh = "no state of the set that checks the decay was sampled"
+    if checked:
+        fresh = (
+            f"checked on {checked['states']} states: mean reward {checked['expected']:.3f} expected, "
+            f"{checked['observed']:.3f} observed, squared error {checked['spread']:.2f} of what was expected"
+        )
+    return [
+        f"{read}: {carried['prefill_tokens']:,} tokens prefilled, {carried['refused']:,} states refused"
+        if read
+        else "",
+        f"mean unseen mass {carried['unseen_mass']:.3f}; {carried['unsampled']:,} states need no sample",
+        f"{adaptive['samples']:,} samples, {adaptive['samples'] / max(adaptive['fixed_samples'], 1):.0%} of "
+        f"{adaptive['fixed_samples']:,}, in {adaptive['rounds']} rounds",
+        f"of old posteriors {decay['kept']:g} is kept, unseen actions succeed at {decay['rate']:g}; {fresh}",
+        f"{adaptive['seconds']} s",
+    ]
 
 
 def _dry_run_report(s: Mapping[str, Any]) -> str:

@@ -123,18 +123,31 @@ def context_length(options: EngineOptions) -> int | None:
 
     None where neither says anything.
     """
-    path = Path(options.model) / "config.json"
-    if not path.is_file():
-        import huggingface_hub
-
-        path = Path(huggingface_hub.hf_hub_download(options.model, "config.json"))
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        config = {}
-    inner = config.get("text_config") if isinstance(config, dict) else None
-    own = (inner or config).get("max_position_embeddings") if isinstance(config, dict) else None
+    config = _model_json(options.model, "config.json")
+    own = (config.get("text_config") or config).get("max_position_embeddings")
     return smaller(own if isinstance(own, int) else None, options.max_model_len)
+
+
+def end_of_turn_ids(options: EngineOptions, tokenizer: Any) -> frozenset[int]:
+    """Every token that the model's files or its tokenizer call the end of a turn."""
+    files = [_model_json(options.model, name) for name in ("config.json", "generation_config.json")]
+    named = [tokenizer.eos_token_id, *((one.get("text_config") or one).get("eos_token_id") for one in files)]
+    lists = [ids if isinstance(ids, list) else [ids] for ids in named]
+    return frozenset(token for ids in lists for token in ids if isinstance(token, int))
+
+
+def _model_json(model: str, name: str) -> dict[str, Any]:
+    """A JSON file of a model's folder, or of the hub's; empty where there is none, or no object in it."""
+    path = Path(model) / name
+    try:
+        if not Path(model).is_dir():
+            import huggingface_hub
+
+            path = Path(huggingface_hub.hf_hub_download(model, name))
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # the hub's errors are of these kinds too
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:

@@ -2,42 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from pivotmine.run.tables import PROFILES
-from pivotmine.stats.beta import quantile
+from pivotmine.stats.beta import log_beta, quantile
+from pivotmine.stats.carried import Carried, Decay
 from pivotmine.stats.profiles import POSTERIOR_COLUMNS
 from pivotmine.stats.success_prior import Observed, Prior, fit_prior, replication_probability
+from pivotmine_stages.profiles.carried import carried_states, decay_of
 from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.deferred import solvable_probability
 from pivotmine_stages.profiles.stopping import StoppingRule, read_rule
 
 INTERVAL = (0.05, 0.95)
+LIKELY_CLASS = 0.5
+"""Chance below which a class is not believed on few samples."""
 
 
 def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> pl.DataFrame:
     """The profiles of one policy and verifier, with POSTERIOR_COLUMNS filled; `turns`: the demonstrated ones."""
     if profiles.is_empty():
         return profiles
-    policy_id, verifier_id = profiles.row(0, named=True)["policy_id"], profiles.row(0, named=True)["verifier_id"]
+    policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
     rule = read_rule(run, policy_id, verifier_id)
     budget = next(iter(profiles["budget"].drop_nulls()), None)
     known = covariates(run, turns, policy_id, verifier_id, budget=budget)
-    states = [
-        observed(row, known) if row["num_scored"] else None
-        for row in profiles.select("state_id", "num_scored", "mean").iter_rows(named=True)
-    ]
-    prior = fit_prior([state for state in states if state is not None])
+    rows = profiles.select("state_id", "num_scored", "mean").to_dicts()
     drawn = profiles["num_samples"] - profiles["num_pending"]
-    rows = [_columns(state, prior, rule, n) for state, n in zip(states, drawn, strict=True)]
+    carried = carried_states(run, policy_id, verifier_id, budget)
+    decay = decay_of(carried, policy_id, rows)
+    states = [observed(row, known) if row["num_scored"] else None for row in rows]
+    prior = fit_prior([state for state in states if state is not None])
+    filled = [
+        _columns(state, prior, carried.get(row["state_id"]), decay, rule, n)
+        for row, state, n in zip(rows, states, drawn, strict=True)
+    ]
     types = pl.DataFrame(PROFILES.empty_table()).schema
-    filled = pl.DataFrame(rows, {name: types[name] for name in POSTERIOR_COLUMNS}, orient="row")
-    return profiles.with_columns(filled.get_columns())
+    columns = pl.DataFrame(filled, {name: types[name] for name in POSTERIOR_COLUMNS}, orient="row")
+    return profiles.with_columns(columns.get_columns()).with_columns(reward_class=_carried_class(rule))
+
+
+def _carried_class(rule: StoppingRule | None) -> pl.Expr:
+    """`reward_class`; null for a carried state whose few samples are alike where K samples would probably differ."""
+    if rule is None:
+        return pl.col("reward_class")
+    weights = {"never": ("posterior_alpha", "posterior_beta"), "always": ("posterior_beta", "posterior_alpha")}
+    doubted = pl.any_horizontal(
+        (pl.col("reward_class") == name) & pl.struct(pair).map_elements(_Doubt(rule.num_samples), pl.Boolean)
+        for name, pair in weights.items()
+    )
+    is_open = pl.col("unseen_mass").is_not_null() & pl.col("stopping").is_not_null()
+    return pl.when(is_open & doubted).then(None).otherwise("reward_class")
+
+
+class _Doubt(NamedTuple):
+    num_samples: int
+
+    def __call__(self, weights: dict[str, float | None]) -> bool:
+        """Whether one of so many samples probably has the outcome of the first weight."""
+        a, b = weights.values()
+        if a is None or b is None:
+            return False
+        return math.exp(log_beta(a, b + self.num_samples) - log_beta(a, b)) < LIKELY_CLASS
 
 
 def observed(profile: dict[str, Any], known: dict[str, Observed]) -> Observed:
@@ -48,14 +80,26 @@ def observed(profile: dict[str, Any], known: dict[str, Observed]) -> Observed:
     return known.get(profile["state_id"], Observed(0.0, 0.0))._replace(successes=successes, failures=n - successes)
 
 
-def _columns(state: Observed | None, prior: Prior, rule: StoppingRule | None, num_samples: int) -> tuple[Any, ...]:
+def _columns(
+    state: Observed | None,
+    prior: Prior,
+    carried: Carried | None,
+    decay: Decay,
+    rule: StoppingRule | None,
+    num_samples: int,
+) -> tuple[Any, ...]:
     stopping = rule.to_json() if rule is not None and num_samples < rule.num_samples else None
-    if state is None:
-        return (stopping, *[None] * (len(POSTERIOR_COLUMNS) - 1))
-    a, b = prior.beta(state)
-    a, b = a + state.successes, b + state.failures
+    bounds = (None, None, None) if carried is None else carried.bounds
+    if carried is not None:
+        a, b = decay.beta(carried)
+    elif state is not None:
+        a, b = prior.beta(state)
+    else:
+        return (stopping, *[None] * (len(POSTERIOR_COLUMNS) - 4), *bounds)
+    if state is not None:
+        a, b = a + state.successes, b + state.failures
     chance = None if rule is None else _replication(a, b, rule.num_samples, rule.max_mean)
-    return (stopping, a, b, a / (a + b), *_interval(a, b), _solvable(a, b), chance)
+    return (stopping, a, b, a / (a + b), *_interval(a, b), _solvable(a, b), chance, *bounds)
 
 
 @cache

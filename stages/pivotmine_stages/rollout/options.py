@@ -11,6 +11,7 @@ from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.command import Command
 from pivotmine_stages.policy.options import PolicyConfig
 from pivotmine_stages.score.options import VERIFIER, auto_verifier
+from pivotmine_stages.select.options import SelectConfig
 
 MAX_SAMPLES = 16_384
 """Maximum samples of a state: one request asks for all of them, and vLLM takes no more in one."""
@@ -54,15 +55,33 @@ class CostOptions:
     """Price of a GPU per hour: a dry run then prints the price as well."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarryOptions:
+    """Mining again: what is known of earlier policies, and how many fresh samples the new one is worth."""
+
+    earlier: Annotated[tuple[str, ...], Option(panel="Mining again", spelling="--from", metavar="POLICY")] = ()
+    """Earlier policy of the run: its stored actions bound the new mean rewards, and only states that they leave open
+    are sampled. Repeat it for more; the first one's profiles count."""
+    completions: Annotated[tuple[Path, ...], Option(panel="Mining again")] = ()
+    """Folder OUTPUT_DIR/completions of a training: its actions are stored ones too; repeat it for several."""
+    max_mean: Annotated[float, Option(panel="Mining again", above=0, max=1)] = SelectConfig().max_mean
+    """Bound on the mean reward that the selection will have; 1 for --strategy mixed."""
+    target_recall: Annotated[float, Option(panel="Mining again", above=0, max=1)] = 0.98
+    """Share of the signal that --num-samples of every state would give."""
+    sample_budget: Annotated[int | None, Option(panel="Mining again", min=1)] = None
+    """Maximum samples in all, stored ones included; by default as many as the target needs."""
+
+
 COMMAND = Command(
     help="Sample K actions of the policy in every demonstrated state. A rerun samples only what is missing.",
     stage="pivotmine_stages.adaptive.cost:rollout_or_estimate",
     report="pivotmine_stages.cli.reports:rollout_report",
-    options=(RolloutConfig, CostOptions),
+    options=(RolloutConfig, CostOptions, CarryOptions),
     examples=(
         "pivotmine rollout runs/mine --model Qwen/Qwen3-8B --num-samples 16",
         "pivotmine rollout runs/mine --model Qwen/Qwen3-8B --dry-run --pilot 100 --tokens-per-second 2500",
         "pivotmine rollout runs/mine --model Qwen/Qwen3-8B --engine openai --base-url http://127.0.0.1:8000/v1 "
         "--policy-name qwen3-8b",
+        "pivotmine rollout runs/mine --model runs/round-1 --policy-name round-1 --num-samples 16 --from Qwen3-8B",
     ),
 )

@@ -128,7 +128,7 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
         _shorten(work, samples.join(wanted, on="state_id", how="semi"))
     sampling_s = 0.0
     if not missing.is_empty():
-        _announce(run, record)
+        announce_policy(run, record)
         engine = policy.engine(stored_rows(run, record).select(pl.len()).collect().item())
         require_room(config.policy.engine.sampling.max_new_tokens, engine.max_model_len, "the model's context")
         opened = time.monotonic()
@@ -150,7 +150,7 @@ def _shorten(work: _Work, samples: pl.DataFrame) -> None:
             work.write(cut)
 
 
-def _announce(run: Path, record: PolicyRecord) -> None:
+def announce_policy(run: Path, record: PolicyRecord) -> None:
     """Say how a policy that the run does not have yet differs from those that it has; imported ones do not count."""
     if is_sampled(run, record.policy_id):
         return

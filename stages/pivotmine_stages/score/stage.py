@@ -50,6 +50,7 @@ from pivotmine_stages.policy.record import (
     with_budget,
 )
 from pivotmine_stages.profiles.budgets import counts_of, samples_under, scores_under, unread_as_pending
+from pivotmine_stages.profiles.carried import carried_states
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors
 from pivotmine_stages.score.options import ScoreConfig
@@ -118,7 +119,8 @@ def _score(
 ) -> dict[str, Any]:
     started = time.monotonic()
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
-    sampled = _sampled(run, rollouts)
+    carried = carried_states(run, record.policy_id, config.verifier.verifier_id, record.budget)
+    sampled = pl.concat([_sampled(run, rollouts), pl.DataFrame({"state_id": list(carried)}, {"state_id": pl.String})])
     samples = samples_under(run, record, record.budget)
     turns = demonstrated_turns(run)
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
@@ -141,7 +143,10 @@ def _score(
         {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
         schema={"state_id": pl.String, "gate": pl.String},
     )
-    states = counts_of(samples).join(gate, on="state_id", how="left")
+    counts = counts_of(samples)
+    unsampled = sampled.unique().join(counts, on="state_id", how="anti").filter(pl.col("state_id").is_in(list(carried)))
+    none = {"num_samples": pl.lit(0, pl.Int32), "num_pending": pl.lit(0, pl.Int32)}
+    states = pl.concat([counts, unsampled.with_columns(**none)]).join(gate, on="state_id", how="left")
     ids = (record.policy_id, config.verifier.verifier_id)
     table = profile(scores, states, policy_id=ids[0], verifier_id=ids[1], budget=record.budget)
     profiles = with_posteriors(run, turns, pl.DataFrame(table))

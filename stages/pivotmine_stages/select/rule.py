@@ -16,6 +16,7 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.options import nearest, problem
 from pivotmine.stats.profiles import with_bounds
+from pivotmine_stages.select.carried import by_posterior, with_carried
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, by_variance, by_weight, salted_hash, weights
 
@@ -27,12 +28,16 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
     num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is none), and its num_unproven,
-    mean_low and mean_high (absent or null: see `with_bounds`); one row per state, with `all` one per turn.
+    mean_low and mean_high (absent or null: see `with_bounds`), and where actions are carried over its unseen_mass,
+    posterior_mean and carried_chance, that a new profile would satisfy the rule (absent or null: nothing is). One row
+    per state, with `all` one per turn.
     """
     strategy = STRATEGIES[config.strategy]
     order = by_weight if config.target_mean is not None and strategy.order is by_variance else strategy.order
-    ordered = order(with_bounds(candidates).with_columns(weight=weights(config)), config)
+    ordered = order(with_carried(with_bounds(candidates)).with_columns(weight=weights(config)), config)
     ruled = ordered.with_columns(reject_reason=strategy.reject_reason(config))
+    if strategy.max_mean is not None:
+        ruled = ruled.with_columns(reject_reason=by_posterior(strategy.max_mean(config), config.min_pivot_probability))
     if config.target_mean is not None:
         ruled = _reject(ruled, pl.col("weight") == 0, "weight_zero")
     if config.max_prompt_tokens is not None:

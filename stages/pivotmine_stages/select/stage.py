@@ -86,9 +86,12 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     held_out = None
     if config.holdout == "half":
         profiles, held_out = split_profiles(run, profiles, record, samples)
-    again = pivot_probabilities(profiles, config.max_mean, config.min_mean or 0.0)
-    chances = pl.Series("pivot_probability", list(again), pl.Float64)
-    return Mined(record, spec, settings["parser"], profiles.with_columns(chances), prompts, held_out)
+    bound, low = STRATEGIES[config.strategy].max_mean, config.min_mean or 0.0
+    highs = {"pivot_probability": config.max_mean, "carried_chance": bound(config) if bound else config.max_mean}
+    chances = [
+        pl.Series(name, list(pivot_probabilities(profiles, high, low)), pl.Float64) for name, high in highs.items()
+    ]
+    return Mined(record, spec, settings["parser"], profiles.with_columns(*chances), prompts, held_out)
 
 
 def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str | None) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 from polars.expr.whenthen import ChainedThen
 
+from pivotmine_stages.select.carried import known_mean, spread
+
 if TYPE_CHECKING:
     from pivotmine_stages.select.options import SelectConfig
 
@@ -69,7 +71,7 @@ def every_turn(config: SelectConfig) -> pl.Expr:
 
 def by_variance(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """Greatest variance first; ties by smaller mean, then by state_id."""
-    by = ("variance", "mean", "state_id", "turn_id")
+    by = (spread(), "mean", "state_id", "turn_id")
     return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
 
 
@@ -77,12 +79,12 @@ def weights(config: SelectConfig) -> pl.Expr:
     """A bell curve over the mean reward, 1 at `target_mean`; null without one: all rows are equal."""
     if config.target_mean is None:
         return pl.lit(None, pl.Float64)
-    return (-(((pl.col("mean") - config.target_mean) / config.target_width) ** 2) / 2).exp()
+    return (-(((known_mean() - config.target_mean) / config.target_width) ** 2) / 2).exp()
 
 
 def by_weight(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """Nearest to `target_mean` first; ties by greater variance, then by state_id."""
-    by = ("weight", "variance", "state_id")
+    by = ("weight", spread(), "state_id")
     return candidates.sort(*by, descending=[True, True, False], nulls_last=True)
 
 

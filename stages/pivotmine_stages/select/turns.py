@@ -9,6 +9,7 @@ import polars as pl
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import Outcome
 from pivotmine_stages.profiles.gate import gate_states
+from pivotmine_stages.select.carried import with_carried
 from pivotmine_stages.select.dataset import Mined
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES
@@ -18,6 +19,7 @@ _PROFILE = (
     *_STATISTICS,
     *("num_pending", "num_unproven", "mean_low", "mean_high", "gate", "posterior_mean", "pivot_probability"),
 )
+_CARRIED = ("unseen_mass", "carried_chance")
 
 
 def all_turns(run: Path) -> pl.DataFrame:
@@ -79,6 +81,6 @@ def reported(rows: pl.DataFrame, mined: Mined) -> pl.DataFrame:
 
 
 def _with_profiles(turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    profiles = mined.profiles.select("state_id", *_PROFILE)
+    profiles = with_carried(mined.profiles).select("state_id", *_PROFILE, *_CARRIED)
     rows = turns.join(profiles, on="state_id", how="left", maintain_order="left")
     return rows.join(mined.prompts, on="state_id", how="left", maintain_order="left")

@@ -62,7 +62,7 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> Mended:
     if tables := [one for one in broken if _is_of_extract(one)]:
         _extract_again(run, tables, sources, done)
     for one in broken:
-        if one.table in ("rollouts", "triage") and one.kind:
+        if one.table in ("rollouts", "triage", "carried") and one.kind:
             words = "forgotten" if one.kind == "missing" else "moved to set-aside"
             again = "" if one.kind == "not of this run" else "; the same `pivotmine rollout` draws its samples again"
             _set_aside(run, one, done, words + again)
