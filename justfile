@@ -132,6 +132,14 @@ fix: setup
 docs: setup
     {{bin}}/mkdocs build --strict
 
+# Random faults on a small run: kills, full disks, bad servers, damaged files; `just chaos --rounds 1000`
+chaos *options: setup
+    {{bin}}/python -m benchmarks.chaos {{options}}
+
+# Mutated inputs through readers, parsers, verifiers, replies and run.toml, for a minute
+fuzz *options: setup
+    {{bin}}/python -m benchmarks.fuzz {{options}}
+
 # Speed figures, each a ratio in one run
 bench *options: setup
     {{bin}}/python -m benchmarks {{options}}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -153,16 +152,17 @@ def measure(code: str, run: Path, source: Path) -> tuple[float, float, float, st
 
 
 def _memory_mb(pid: int) -> float:
-    """Resident memory of a process and of those that it started, shared pages counted once per process."""
+    """Memory of a process and of those that it started, in MB; what they share counts once."""
     total, open_pids = 0.0, [pid]
     while open_pids:
         one = open_pids.pop()
         try:
-            pages = int(Path(f"/proc/{one}/statm").read_text().split()[1])
+            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
             children = Path(f"/proc/{one}/task/{one}/children").read_text().split()
         except (OSError, ValueError, IndexError):
             continue
-        total += pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        # Pss: what several processes share counts once.
+        total += int(rollup.split("\nPss:")[1].split()[0]) * 1024 / 1e6
         open_pids += [int(child) for child in children]
     return total
 

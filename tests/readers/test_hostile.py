@@ -114,3 +114,14 @@ def test_real_files_with_flipped_bytes_and_cut_short(name: str, tmp_path: Path) 
         for record in grouped(read_source(path)):
             if record.problem is None:
                 read_all([record.value])
+
+
+@pytest.mark.parametrize("junk", [[], {}, [1], {"a": 1}])
+def test_a_sessions_type_or_parent_that_is_no_text_names_nothing(junk: Any) -> None:
+    lines = [
+        {"type": "session", "id": "s", "version": 3, "cwd": "/x"},
+        {"type": "message", "id": "a", "parentId": None, "message": {"role": "user", "content": "hi"}},
+        {"type": junk, "id": "b", "parentId": junk, "message": {"role": "assistant", "content": "so"}},
+        {"type": "message", "id": "c", "parentId": junk, "message": {"role": "assistant", "content": "so"}},
+    ]
+    read_all([{"session_lines": lines}], "sessions")

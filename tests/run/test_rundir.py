@@ -155,3 +155,16 @@ def test_a_stage_is_locked_until_its_process_ends(tmp_path: Path) -> None:
 
 def test_versions_are_json() -> None:
     assert json.loads(json.dumps(rundir.versions())) == rundir.versions()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A limit on file sizes stands for a full disk."""
+    program = """
+import resource, sys; from pathlib import Path; import pyarrow as pa; from pivotmine.run import rundir
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); folder = Path(sys.argv[1])
+for write in (lambda: rundir.write_text(folder / "a.json", "x" * 9999), lambda: rundir.write_table(folder / "a", pa.table({"x": range(9999)}))):
+    try: write()
+    except OSError: print("told")
+"""  # noqa: E501
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), list(tmp_path.iterdir())) == (["told", "told"], [])

@@ -94,7 +94,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
 def read(record: Any) -> Trajectory:
     """One session."""
     lines = [record] if is_line(record) else list_at(record, _JOINED)
-    kinds = {line.get("type") for line in lines if isinstance(line, dict)}
+    kinds = {str(line.get("type")) for line in lines if isinstance(line, dict)}
     header = next((line for line in lines if _is_header(line)), {})
     of_codex = bool(kinds & set(_CODEX))
     segments = _codex(lines, object_at(header, "payload")) if of_codex else segments_of_tree(_tree(lines))
@@ -172,7 +172,7 @@ def _tree(lines: list[Any]) -> list[Node]:
         if "parentId" in line and isinstance(line.get("id"), str):
             if parent is None:
                 last = head
-            elif parent in places:
+            elif isinstance(parent, str) and parent in places:
                 last = places[parent]
             else:
                 nodes.append(Node(None, unrecorded("user", "the entry that this one follows is missing")))

@@ -58,7 +58,10 @@ def _resolved(kind: type[Any], tables: Tables, own: dict[str, Any]) -> dict[str,
     """The options with verifiers in place of their names: the options of a verifier come from the tables."""
     for one in declared(kind):
         if one.type is VerifierSpec and not isinstance(own.get(one.name), VerifierSpec):
-            own[one.name] = configured(tables, own.get(one.name) or one.default.name)
+            name = one.default.name if own.get(one.name) in (None, "") else own[one.name]
+            if not isinstance(name, str):
+                raise UserError(f"{one.name}: the name of a verifier, not {name!r:.80}")
+            own[one.name] = configured(tables, name)
     if kind is SelectConfig and (own.get("variance_share") is not None or own.get("target_mean") is not None):
         # RAGEN-2's rule has no bound on the mean, and weights take the place of one.
         own["strategy"] = own.get("strategy") or "mixed"

@@ -5,6 +5,7 @@ import pytest
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.config_file import read_config, verifier
+from pivotmine_stages.cli.options import configs
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -124,3 +125,11 @@ def test_a_file_that_is_nested_too_deeply_is_one_line(text: str, tmp_path: Path)
     with pytest.raises(UserError, match=r"^--config \S+/run\.toml cannot be read: ") as refused:
         read_config(tmp_path / "run.toml")
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["1.5", "[]", '["exact"]', "{ a = 1 }", "2020-01-01"])
+def test_a_verifiers_name_is_a_text(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f"[score]\nverifier = {value}\n")
+    with pytest.raises(UserError, match="verifier"):
+        configs("score", tables := read_config(path), tables["score"])

@@ -1,13 +1,12 @@
 """Kills at random times: afterwards the rows are those of an undisturbed run, by their keys, none missing, none twice.
 
-`python -m benchmarks.chaos --kills 20`: rollouts of the desk, half of the kills through Ray (a worker, a node or the
+`python -m benchmarks.chaos --engines 20`: rollouts of the desk, half of the kills through Ray (a worker, a node or the
 driver) and half through two vLLM servers (a server, or the driver), each a SIGKILL, until the rows are complete. The
 tests hold one kill of each kind.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -28,7 +27,7 @@ import psutil
 from pivotmine.run import rundir
 from pivotmine_stages.cli.options import extract, rollout
 
-DESK = Path(__file__).parents[1] / "data/desk"
+DESK = Path(__file__).parents[2] / "data/desk"
 NUM_TRAJECTORIES, NUM_SAMPLES = 120, 8
 SECONDS_PER_PART = 2.0
 """Parts ten times as often as a real run writes them: what a killed driver loses is little beside a whole run."""
@@ -44,20 +43,18 @@ main()
 Victims = dict[str, Callable[[], None]]
 
 
-def main() -> None:
+WAYS = ("ray", "openai")
+
+
+def kill(total: int, seed: int) -> None:
     """Print the kills by victim, and whether the rows agree; exit code 1 where they do not."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ways", nargs="+", choices=("ray", "openai"), default=["ray", "openai"])
-    options = parser.parse_args()
-    chance = random.Random(options.seed)
+    chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         calm = _extracted(Path(folder) / "calm")
         rollout({}, run=calm, engine="transformers", **FLAGS)
         expected = _keys(calm)
-        for place, way in enumerate(options.ways):
-            kills = options.kills // len(options.ways) + (place < options.kills % len(options.ways))
+        for place, way in enumerate(WAYS):
+            kills = total // len(WAYS) + (place < total % len(WAYS))
             run = _extracted(Path(folder) / way)
             with {"ray": _ray, "openai": _openai}[way](run) as (command, victims):
                 killed, starts = _disturbed(command, victims, kills, chance)
@@ -192,7 +189,3 @@ def _keys(run: Path) -> list[tuple[str, int]]:
     """Sorted, with what is there twice standing there twice."""
     found = rundir.scan(run, "rollouts").select(pl.col("state_id", "sample_index")).collect()
     return sorted(found.iter_rows())
-
-
-if __name__ == "__main__":
-    main()
