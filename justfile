@@ -140,6 +140,37 @@ chaos *options: setup
 fuzz *options: setup
     {{bin}}/python -m benchmarks.fuzz {{options}}
 
+# Write requirements-light.txt again: the versions of constraints.txt and the hashes of all their files
+lock:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    python3 -m venv "$folder" && "$folder/bin/pip" install --quiet uv==0.13.8
+    "$folder/bin/uv" pip compile --quiet pyproject.toml -c constraints.txt --generate-hashes --universal \
+        --python-version 3.11 --no-header --no-annotate -o "$folder/locked.txt" > /dev/null
+    { grep '^#' requirements-light.txt; cat "$folder/locked.txt"; } > "$folder/whole.txt"
+    cp "$folder/whole.txt" requirements-light.txt
+
+# sdist -> wheel -> a fresh environment outside the checkout, installed by hashes; `just package python3.13`
+package python="python3":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+    {{python}} -m venv "$folder/build" && "$folder/build/bin/pip" install --quiet build
+    "$folder/build/bin/python" -m build --outdir "$folder/dist" . > "$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
+    {{python}} -m venv "$folder/fresh"
+    "$folder/fresh/bin/pip" install --quiet --require-hashes --only-binary :all: -r requirements-light.txt
+    "$folder/fresh/bin/pip" install --quiet --no-deps "$folder"/dist/*.whl
+    cp data/desk/trajectories.jsonl "$folder"
+    cd "$folder"
+    unset PYTHONPATH
+    fresh/bin/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is not None)"
+    fresh/bin/pivotmine --help > help.txt
+    fresh/bin/pivotmine extract trajectories.jsonl --run run
+    fresh/bin/pivotmine sql run "select count(*) as turns from turns"
+    fresh/bin/pivotmine verify run
+    fresh/bin/python --version
+
 # Speed figures, each a ratio in one run
 bench *options: setup
     {{bin}}/python -m benchmarks {{options}}
