@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from pivotmine.errors import UserError
 from pivotmine.sources.json_records import Record
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 """Of JSON text or Parquet rows a block holds at least, but for the last one."""
 GROUP_SIGNAL_S = 0.2
 """A signal to a group of processes may end the workers before this one notices it: then it is no broken worker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,10 +30,33 @@ SECONDS_PER_WRITE = 30.0
 _STORED = ("gate", "detail", "usable")
 
 
+class Actions(Mapping[str, Action]):
+    """Actions by their stored form, read when they are asked for: a run may hold millions of gates."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = tuple(texts)
+
+    def __getitem__(self, text: str) -> Action:
+        if text not in self._texts:
+            raise KeyError(text)
+        return action_from_json(text)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+_NONE = Actions(())
+
+
 class Gate(NamedTuple):
     state: State
     """What the verifier sees of the state, without its messages: they are long, and read where they are needed."""
-    usable: dict[str, Action]
+    usable: Mapping[str, Action]
     """The demonstrations that pass, by their stored form; empty where the gate fails."""
     gate: str
     """As in `profiles`: `correct`, the first demonstration's outcome, or `no_verifier`."""
@@ -73,7 +96,7 @@ def gate_states(
     is that of its first turn. Messages are read only if the state's verifier asks for them; texts: as in
     `state_messages`.
     """
-    tools = {key: tuple(found or ()) for key, found in tools_by_id(run).items()}
+    native = {key: State(tools=tuple(found or ())) for key, found in tools_by_id(run).items()}
     grouped = turns.group_by("state_id", maintain_order=True).agg(
         pl.col("tools_id", "domain", "action_format").first(), pl.col("demonstration").unique(maintain_order=True)
     )
@@ -83,13 +106,13 @@ def gate_states(
     with _GateWriter(run, spec) as writer:
         for state_id, tools_id, domain, action_format, shown in grouped.iter_rows():
             demonstrations = _demonstrations(spec, domain, shown)
-            state = State(tools=tools[tools_id])
+            state = native[tools_id]
             if is_text(action_format):
                 executed = implied_tools(action_format, [found.action for found in demonstrations])
                 state = State(tools=executed, action_format=action_format)
             job = _Job(state, domain, demonstrations)
             # An entry in any case: the order of states is that of the turns.
-            gates[state_id] = Gate(job.state, {}, NO_VERIFIER)
+            gates[state_id] = Gate(job.state, _NONE, NO_VERIFIER)
             if state_id in stored:
                 gates[state_id] = _stored_gate(spec, job, *stored[state_id])
             elif any(found.verifier and found.verifier.needs_messages for found in job.demonstrations):
@@ -117,9 +140,9 @@ def _read_gates(run: Path, spec: VerifierSpec, state_ids: pl.Series) -> dict[str
 
 
 def _stored_gate(spec: VerifierSpec, job: _Job, gate: str, detail: str | None, places: list[int]) -> Gate:
-    usable = {job.demonstrations[place].text: job.demonstrations[place].action for place in places}
-    verifier = resolve(spec, job.domain, list(usable.values())) if usable else None
-    return Gate(job.state, usable, gate, detail, verifier)
+    usable = [job.demonstrations[place] for place in places]
+    verifier = resolve(spec, job.domain, [found.action for found in usable]) if usable else None
+    return Gate(job.state, Actions(found.text for found in usable) if usable else _NONE, gate, detail, verifier)
 
 
 class _GateWriter:
@@ -199,14 +222,14 @@ def _gate(spec: VerifierSpec, job: _Job, state: State) -> tuple[Gate, bool]:
     verdicts = [(found, passes_gate(found.verifier, state, found.action)) for found in demonstrations if found.verifier]
     if not verdicts:
         detail = f"{spec.name} does not verify {demonstrations[0].action.kind} turns"
-        return Gate(job.state, {}, NO_VERIFIER, detail), True
+        return Gate(job.state, _NONE, NO_VERIFIER, detail), True
     is_final = all(verdict.outcome != Outcome.ERROR for _, verdict in verdicts)
-    usable = {found.text: found.action for found, verdict in verdicts if verdict.reward == 1}
+    usable = [found for found, verdict in verdicts if verdict.reward == 1]
     if usable:
-        verifier = resolve(spec, job.domain, list(usable.values()))
-        return Gate(job.state, usable, str(Outcome.CORRECT), verifier=verifier), is_final
+        verifier = resolve(spec, job.domain, [found.action for found in usable])
+        return Gate(job.state, Actions(found.text for found in usable), str(Outcome.CORRECT), None, verifier), is_final
     _, first = verdicts[0]
-    return Gate(job.state, {}, str(first.outcome), first.detail or None), is_final
+    return Gate(job.state, _NONE, str(first.outcome), first.detail or None), is_final
 
 
 def as_reject(stage: str, reason: str, turn: dict[str, Any], detail: str | None) -> dict[str, Any]:

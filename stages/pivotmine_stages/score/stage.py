@@ -138,7 +138,8 @@ def _score(
             manifest.note(folder / path.name, digest)
     parts = [folder / path.name for path in rollouts]
     samples = unread_as_pending(samples, [state_id for state_id, gate in gates.items() if _reads_truncated(gate)])
-    scores = scores_under(rundir.scan(run, "scores", parts).drop("action"), samples, record)
+    read = rundir.scan(run, "scores", parts).drop("action", "policy_id", "verifier_id")
+    scores = scores_under(read, samples, record)
     gate = pl.DataFrame(
         {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
         schema={"state_id": pl.String, "gate": pl.String},
