@@ -74,7 +74,7 @@ def _frame(left: float, x_label: str, y_label: str, most: float, low: float, hig
     middle = _x(left, most / 2, most)
     parts.append(f'<text x="{middle:.1f}" y="{bottom + 34}" text-anchor="middle">{escape(x_label)}</text>')
     if y_label:
-        parts.append(f'<text x="{left + 6}" y="11">{escape(y_label)}</text>')
+        parts.append(f'<text x="{left + MARGIN + 6}" y="11">{escape(y_label)}</text>')
     return parts
 
 

@@ -238,5 +238,6 @@ def _tried(scores: Scores, world: World, scale: Scale, results: Path) -> str:
     return (
         f"Greedy success in {scale.try_tasks} validation episodes after a sixth of the arm's steps, seed {TRY_SEED}. "
         "Every family has the same number of tries; the best is frozen for all its arms and seeds, ties go to the "
-        "first.\n\n" + table(("arm", "setting", "validation", ""), rows)
+        "first. A short try favours small rates and small weights: what is best after a sixth of the steps "
+        "need not be best at the end.\n\n" + table(("arm", "setting", "validation", ""), rows)
     )
