@@ -152,11 +152,7 @@ def test_run_goes_the_whole_road_and_says_what_next(
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
     flags = (*flags, "--verifier", "tool_call")  # messages have none
     code, out, err = pivotmine("run", source, "--run", run, *flags, "--config", file)
-    # A slow machine says before that it has begun.
-    assert (code, err.splitlines()[-1]) == (
-        1,
-        "pivotmine: no row is selected, no dataset is written: never 6, not_profiled 3",
-    )
+    assert (code, err) == (1, "pivotmine: no row is selected, no dataset is written: never 6, not_profiled 3\n")
     assert not (run / "pivots").exists()
     stages = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert stages == ["extract", "rollout", "score", "select", "run"]
