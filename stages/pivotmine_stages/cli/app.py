@@ -92,12 +92,12 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
 
     def run_command(**values: Any) -> None:
         fixed = {key: values[key] for key in ("run", "sources", "config", "as_json") if key in values}
+        _set_up_log(quiet=values["quiet"], verbose=values["verbose"])
         chosen = given(options, values)
         typed = [
             chosen[one.name] for one in options if one.type is VerifierSpec and isinstance(chosen.get(one.name), str)
         ]
         trust(*(values["trust_verifier"] or ()), *(name for name in typed if ":" in name))
-        _set_up_log(quiet=values["quiet"], verbose=values["verbose"])
         if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
             ask.set(lambda: typer.confirm("Continue?", err=True))
         with _announced(f"{name} in {fixed['run']} ..."):
