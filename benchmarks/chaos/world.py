@@ -5,7 +5,6 @@ Commands are children of a process that has imported everything and done nothing
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -208,8 +207,6 @@ def difference(world: World, run: Path, *, only_keys: bool = False) -> str | Non
 def is_one_line(ended: Ended) -> str | None:
     """What is wrong with how a command ended; None: exit 0, or 1 with one line that says why."""
     if "Traceback" in ended.err or "panicked" in ended.err:
-        with contextlib.suppress(OSError):
-            (Path.cwd() / "chaos-traceback.txt").write_text(ended.err, encoding="utf-8")
         return f"a traceback, exit {ended.code}: {ended.err.strip().splitlines()[-1][:200]}"
     if ended.code not in (0, 1):
         return f"exit {ended.code}"

@@ -230,7 +230,7 @@ class OpenAIEngine:
                 raise Trouble(error.message) from None
             self._fleet.failed(server, one_line(error.message))
             raise Trouble(error.message, min(wait_s, self._options.timeout_s)) from None
-        except (openai.OpenAIError, TimeoutError, TooLong) as error:
+        except (openai.OpenAIError, TimeoutError, NotWhole) as error:
             words = f"{error}: {error.__cause__!r}" if error.__cause__ is not None else str(error)
             if isinstance(error, TimeoutError):
                 words = f"no whole answer within {self._options.timeout_s:g} s"
@@ -269,17 +269,22 @@ class OpenAIEngine:
             return await _whole(response, most)
 
 
-class TooLong(Exception):
-    """A reply that is longer than what was asked for can be."""
+class NotWhole(Exception):
+    """A reply that is longer than what was asked for can be, or that broke off."""
 
 
 async def _whole(response: Any, most: int) -> bytes:
     """Its bytes, and not its text: a header may name an encoding that is none."""
     body = bytearray()
-    async for block in response.iter_bytes():
-        body += block
-        if len(body) > most:
-            raise TooLong(f"an answer of more than {most:,} bytes")
+    try:
+        async for block in response.iter_bytes():
+            body += block
+            if len(body) > most:
+                raise NotWhole(f"an answer of more than {most:,} bytes")
+    except NotWhole:
+        raise
+    except Exception as error:  # of the client's transport, which the package `openai` chooses
+        raise NotWhole(f"the answer broke off: {error}") from error
     return bytes(body)
 
 
@@ -303,7 +308,7 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedM
         kind = _NoAnswer if error.status_code >= 500 else UserError
         hint = "; add /v1 to the address" if error.status_code == 404 and not url.rstrip("/").endswith("/v1") else ""
         raise kind(f"server {url}: {one_line(error.message)}{hint}") from None
-    except (openai.OpenAIError, TimeoutError, TooLong):
+    except (openai.OpenAIError, TimeoutError, NotWhole):
         raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
     except (ValueError, RecursionError) as error:
         words = f"/models is no OpenAI model list; does the address end in /v1? ({one_line(str(error))})"
