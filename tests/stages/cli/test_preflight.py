@@ -33,7 +33,8 @@ def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict
     [
         ("", {"verifier": "tool_cal"}, 'no verifier "tool_cal"'),
         ("[verifiers.tool_call]\nfree = 1\n", {}, 'verifier tool_call has no option "free"'),
-        ("[[choose]]\nverifier = 'no_such:thing'\n", {"verifier": "auto"}, "no_such cannot be imported"),
+        ("[[choose]]\nverifier = 'no_such:thing'\n", {"verifier": "auto"}, "code of another package, 'no_such:thing'"),
+        ("", {"verifier": "no_such:thing"}, "no_such cannot be imported"),
         ("[score]\nparser = 'yaml'\n", {}, r"run.toml: \[score\] parser = yaml: choose from hermes, "),
         ("", {"parser": "yaml"}, "--parser yaml: choose from hermes, "),
         ("", {"name": "../up"}, "--name '../up': letters"),

@@ -28,6 +28,7 @@ from runs import (
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import State
+from pivotmine.verifiers.composed.third_party import trust
 from pivotmine_stages.cli.config_file import verifier
 from pivotmine_stages.profiles import gate as gate_module
 from pivotmine_stages.profiles.gate import gate_states
@@ -35,6 +36,7 @@ from pivotmine_stages.score import stage as score_stage
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 ASKED_FOR = "own_verifiers:asked_for"  # reads the messages: the action must name what was said last
+trust(ASKED_FOR, "own_verifiers:twice")
 CHOICE = verifier(
     {"choose": [{"domain": "shop", "tool": "stop", "verifier": ASKED_FOR}, {"kind": "message", "verifier": ASKED_FOR}]},
     "auto",
