@@ -221,6 +221,8 @@ def _differences(scores: Scores) -> str:
 def _difference(estimate: Estimate) -> str:
     if estimate.mean is None:
         return claims.MISSING
+    if len(estimate.values) == 1:
+        return points(estimate.mean)
     each = ", ".join(map(points, estimate.values))
     if estimate.interval is None:
         return f"{points(estimate.mean)}; {each}"
