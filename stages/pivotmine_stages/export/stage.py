@@ -69,7 +69,7 @@ def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -
             sources = _sources(run, pivots)
             rewards = _rewards(run, pivots)
             for pivot in pivots:
-                key = pivot["policy_id"], pivot["verifier_id"], pivot["state_id"]
+                key = pivot["policy_id"], pivot["scores_verifier_id"], pivot["state_id"]
                 row = nemo_gym_row(pivot, sources[pivot["turn_id"]], rewards.get(key, []), config.agent)
                 yield strict_json.dumps(row)
 
@@ -106,12 +106,12 @@ def _sources(run: Path, pivots: list[dict[str, Any]]) -> dict[str, dict[str, Any
 
 
 def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[float]]:
-    """The rewards of each row's state by (policy, verifier, state), in the order of the samples."""
+    """The rewards of each row's state by (policy, verifier of the scores, state), in the order of the samples."""
     states: dict[tuple[str, str, int | None], list[str]] = {}
     for pivot in pivots:
-        if pivot["verifier_id"] is not None:
+        if pivot["scores_verifier_id"] is not None:
             budget = strict_json.loads(pivot["sampling"]).get("max_new_tokens")
-            states.setdefault((pivot["policy_id"], pivot["verifier_id"], budget), []).append(pivot["state_id"])
+            states.setdefault((pivot["policy_id"], pivot["scores_verifier_id"], budget), []).append(pivot["state_id"])
     found: dict[tuple[str, str, str], list[float]] = {}
     for (policy_id, verifier_id, budget), state_ids in states.items():
         scores = scores_of_states(run, policy_id, verifier_id, budget, pl.Series(state_ids))

@@ -209,6 +209,18 @@ def pivots(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Path:
     return run
 
 
+def test_a_row_of_rules_has_the_rewards_that_its_rules_gave(tmp_path: Path, tiny_policy: Path) -> None:
+    run = make_run(tmp_path, trajectory(said("go"), called("find", id="7")))
+    remember(run, policy_record(tokenizer=str(tiny_policy)))
+    add_rollouts(run, {states_of(run)["user: go"]: [sample(call_text("find", id=word)) for word in "7778"]})
+    score(ScoreConfig(verifier=make_spec("auto", {})), run)
+    select(SelectConfig(validation_share=0.0, max_mean=0.9), run)
+    export(ExportConfig(format="nemo_gym"), run)
+    (row,) = records_of(run / "pivots" / "default" / "nemo_gym" / "train.jsonl")
+    assert row["pivotmine"]["verifier_id"].startswith("tool_call-")
+    assert row["source_model_info"]["rewards"] == [1.0, 1.0, 1.0, 0.0]
+
+
 def verl_score(run: Path, completion: str | None, **given: Any) -> dict[str, Any]:
     """What verl would be told of a completion in the run's pivot."""
     (row,) = pq.read_table(run / "pivots/default/verl/train.parquet").to_pylist()
