@@ -103,7 +103,9 @@ def verify_report(s: Mapping[str, Any]) -> str:
     """The summary as lines of text."""
     lines = [f"{s['files']:,} files, {s['bytes'] / 1e6:,.1f} MB"]
     if s["without_digest"]:
-        lines.append(f"{s['without_digest']:,} files have no digest (an earlier version wrote them): they were decoded")
+        lines.append(
+            f"{s['without_digest']:,} files have no digest (rejects, and what earlier versions wrote): they were decoded"
+        )
     lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
     lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
     lines.append(f"{len(s['broken']):,} broken, {s['seconds']} s" if s["broken"] else f"all whole, {s['seconds']} s")
