@@ -58,7 +58,7 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
     # The policy's id begins with its name, as a folder may have it.
     known_by = policy.policy_id(name, {}).rpartition("-")[0]
     return [
-        f"pivotmine sql {at} {shlex.quote(query)} --json > {NEVER_PLAN}",
+        f"pivotmine sql {at} {_quoted(query)} --json > {NEVER_PLAN}",
         f"pivotmine rollout {at}{_flags({**_of_policy(record), **hotter, **judged, **server})}",
         f"pivotmine score {at}{_flags({'policy': known_by, **judged})}",
     ]
@@ -97,3 +97,8 @@ def _num_states(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: Stopp
 def _flags(options: dict[str, Any]) -> str:
     given = {name: value for name, value in options.items() if value is not None}
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given.items())
+
+
+def _quoted(statement: str) -> str:
+    """A statement for a shell: in double quotes where they keep it as it is, for SQL's own quotes are single ones."""
+    return shlex.quote(statement) if any(sign in statement for sign in '"$`\\!') else f'"{statement}"'

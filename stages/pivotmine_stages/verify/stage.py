@@ -104,7 +104,7 @@ def verify_report(s: Mapping[str, Any]) -> str:
     lines = [f"{s['files']:,} files, {s['bytes'] / 1e6:,.1f} MB"]
     if s["without_digest"]:
         lines.append(
-            f"{s['without_digest']:,} files have no digest (rejects, and what earlier versions wrote): they were decoded"
+            f"{s['without_digest']:,} files without a digest (rejects, and parts of earlier versions) were decoded"
         )
     lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
     lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
