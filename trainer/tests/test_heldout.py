@@ -37,7 +37,19 @@ def test_rewards_by_state_and_the_share_that_is_used_up() -> None:
         {"a": "task a", "b": "task b", "d": "task d"},
         [[2, 1], [2, 2], [1, 1]],
         3 / 8,
+        3.5 / 8,
+        6.5 / 8,
     )
+
+
+def test_both_means_are_logged_without_failures() -> None:
+    given = [*rows(("a", 1.0), ("a", None)), {**rows(("a", None))[0], "outcome": "error"}]
+    found = heldout.summarise(0, given)
+    assert found is not None
+    logged = heldout.metrics(found)
+    assert (logged["eval_mean_low"], logged["eval_mean_high"]) == (0.5, 1.0)
+    older = found._replace(mean_low=None, mean_high=None)
+    assert logged.keys() - heldout.metrics(older).keys() == {"eval_mean_low", "eval_mean_high"}
 
 
 def test_states_that_came_twice_count_once() -> None:

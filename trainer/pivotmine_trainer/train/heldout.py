@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 2_000
 LEVEL = 0.95
+BOUNDS = ("mean_low", "mean_high")
 
 
 class Interval(NamedTuple):
@@ -48,16 +49,24 @@ class HeldOut(NamedTuple):
     """[samples, samples with reward 1] of each state; with the most frequent where rewards are not all 0 or 1."""
     unproven_share: float = 0.0
     """Share of all samples whose verdict is unproven, in [0, 1]."""
+    mean_low: float | None = None
+    """Mean reward of all samples but failures, with each unproven one as 0; None: an earlier version wrote the line."""
+    mean_high: float | None = None
+    """The same with each unproven sample as 1."""
 
 
 def summarise(step: int, rows: Iterable[Mapping[str, Any]]) -> HeldOut | None:
     """From every sample (`state_id`, `pivot_reward`, `cluster`, `outcome`); None where nothing was scored."""
     drawn: dict[str, list[float]] = {}
     clusters: dict[str, str] = {}
-    unproven = num_rows = 0
+    unproven = num_rows = num_failed = 0
+    earned = 0.0
     for row in rows:
         num_rows += 1
-        unproven += row.get("outcome") == "unproven"
+        is_unproven = row.get("outcome") == "unproven"
+        unproven += is_unproven
+        num_failed += row["pivot_reward"] is None and not is_unproven
+        earned += row["pivot_reward"] or 0.0
         if row["pivot_reward"] is not None:
             drawn.setdefault(row["state_id"], []).append(row["pivot_reward"])
             clusters[row["state_id"]] = row.get("cluster") or row["state_id"]
@@ -66,7 +75,8 @@ def summarise(step: int, rows: Iterable[Mapping[str, Any]]) -> HeldOut | None:
     counts = [[len(found), _num_alike(found)] for found in drawn.values()]
     means = {state: sum(r) / len(r) for state, r in drawn.items()}
     equal = sum(k in (0, n) for n, k in counts) / len(counts)
-    return HeldOut(step, means, equal, clusters, counts, unproven / num_rows)
+    bounds = [(earned + worth * unproven) / (num_rows - num_failed) for worth in (0, 1)]
+    return HeldOut(step, means, equal, clusters, counts, unproven / num_rows, *bounds)
 
 
 def _num_alike(rewards: Sequence[float]) -> int:
@@ -144,6 +154,7 @@ def metrics(found: HeldOut) -> dict[str, float]:
         "eval_zero_variance_share": found.zero_variance_share,
         "eval_unproven_share": found.unproven_share,
         "eval_states": len(found.rewards),
+        **{f"eval_{name}": value for name in BOUNDS if (value := getattr(found, name)) is not None},
     }
 
 
