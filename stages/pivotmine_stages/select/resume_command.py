@@ -45,7 +45,9 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
         return []
     at = shlex.quote(str(run))
     temperature = round(record.sampling["temperature"] + HOTTER, 2)
-    name = f"{record.name[:MAX_NAME]}-t{temperature}"
+    # As an id begins with it: a folder's name may hold anything.
+    plain = policy.policy_id(record.name, {}).rpartition("-")[0]
+    name = f"{plain[:MAX_NAME]}-t{temperature}"
     query = (
         f"select state_id, {profiles['num_samples'].max()} as num_samples from profiles "
         f"where policy_id = {_literal(record.policy_id)} and verifier_id = {_literal(spec.verifier_id)} "

@@ -144,9 +144,22 @@ def test_audit_prints_rates_and_gives_all_of_it_as_json(pivotmine: Command, sour
     assert sum(row["false_accept"] for row in json.loads(out)["rates"]) == 0
 
 
+def run_printed(pivotmine: Command, out: str) -> None:
+    """Each command that was printed ends well; what a shell would write into a file is written there."""
+    lines = [line for line in out.splitlines() if line.strip().startswith("pivotmine ")]
+    assert lines
+    for line in lines:
+        words, _, file = line.partition(" > ")
+        code, printed, err = pivotmine(*shlex.split(words)[1:])
+        assert code == 0, (line, err)
+        if file:
+            Path(file).write_text(printed, encoding="utf-8")
+
+
 def test_run_goes_the_whole_road_and_says_what_next(
-    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     run, file = tmp_path / "run", tmp_path / "run.toml"
     file.write_text("[rollout]\nbatch_size = 32\n[select]\nvalidation_share = 0.5\n")
     flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
@@ -159,31 +172,34 @@ def test_run_goes_the_whole_road_and_says_what_next(
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in out
     assert "rejects: no_verifier 3" in out
     assert "cost: 12 samples, " in out
-    for line in out.splitlines():
-        if line.strip().startswith("pivotmine "):
-            assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
+    run_printed(pivotmine, out)
 
 
 @pytest.mark.parametrize("adaptive", [(), ("--adaptive", "exact")])
 def test_folders_may_have_any_name(
-    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path, adaptive: tuple[str, ...]
+    pivotmine: Command,
+    source: Path,
+    tmp_path: Path,
+    tiny_policy: Path,
+    adaptive: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Brackets, stars and blanks are no patterns."""
+    monkeypatch.chdir(tmp_path)
     run, model = tmp_path / "my [1] run's *", Path(shutil.copytree(tiny_policy, tmp_path / "a model [2]"))
     flags = ("--model", model, "--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4)
     _, out, err = pivotmine("run", source, "--run", run, *flags, "--verifier", "tool_call", *adaptive)
     assert "no row is selected" in err, err
-    for line in out.splitlines():
-        if line.strip().startswith("pivotmine "):
-            assert pivotmine(*shlex.split(line)[1:])[0] == 0, line
+    (policy,) = (folder.name for folder in (run / "rollouts").iterdir())
+    run_printed(pivotmine, out)  # it samples another policy, too
     states = json.loads(pivotmine("sql", run, "select state_id from profiles limit 1", "--json")[1])
     plan = tmp_path / "plan [3].csv"
     plan.write_text(f"state_id,num_samples\n{states['state_id']},3\n")
     again = pivotmine("rollout", run, *flags, "--verifier", "tool_call", "--plan", plan)
     assert again[0] == 0, again[2]
     for command in ("score", "audit"):
-        assert pivotmine(command, run, "--verifier", "tool_call")[0] == 0
-    assert pivotmine("select", run, "--name", "all", "--strategy", "all")[0] == 0
+        assert pivotmine(command, run, "--verifier", "tool_call", "--policy", policy)[0] == 0
+    assert pivotmine("select", run, "--name", "all", "--strategy", "all", "--policy", policy)[0] == 0
     assert pivotmine("export", run, "--name", "all")[0] == 0
 
 
