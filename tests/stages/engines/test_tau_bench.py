@@ -68,7 +68,7 @@ def test_a_policy_that_always_fails_is_reported_plainly(
     assert sampled["sampled"]["samples"] == NUM_STATES * NUM_SAMPLES
     assert set(sampled["rejects"]) == {"no_verifier"}
     assert profiles["classes"] == {"never": NUM_STATES}
-    assert (selected["train"], selected["validation"]) == (0, 0)
+    assert (selected.train, selected.validation) == (0, 0)
     summaries = {"extract": {}, "rollout": sampled, "score": profiles, "select": selected}
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in closing(run, summaries)
 
