@@ -110,6 +110,8 @@ def _extract(
     rejected = f"{rejects.relative_to(run).as_posix()}/"
     parts = {name.replace("rejects/", rejected, 1): digest for name, digest in sorted(done.digests.items())}
     given = [str(source) for source in config.sources if "://" not in str(source)]
+    if any(any("\ud800" <= sign <= "\udfff" for sign in name) for name in given):
+        given = []  # a name that is not text cannot be written: `verify --repair` asks for the sources
     rundir.write_manifest(run, "extract", identity, {"summary": summary, "given": given, "parts": parts})
     from pivotmine.run import sql
 

@@ -95,6 +95,6 @@ def test_a_state_for_which_the_template_never_ends_is_a_reject(tmp_path: Path) -
     )
     remember(run, policy_record(tokenizer=str(save_tokenizer(tmp_path / "policy", looping))))
     summary = select(SelectConfig(strategy="all"), run)
-    assert (summary["train"] + summary["validation"], summary["rejects"]) == (1, {"template_error": 1})
+    assert (summary.train + summary.validation, summary.rejects) == (1, {"template_error": 1})
     (reject,) = [row for row in rows(run, "rejects") if row["stage"] == "select"]
     assert reject["detail"] == "the chat template took more than 1 s of processor time or 2 GB of memory"

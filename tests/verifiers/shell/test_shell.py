@@ -484,3 +484,16 @@ def test_no_flag_is_in_two_groups() -> None:
     for name, rule in RULES.items():
         grouped = [flag for group in rule.groups for flag in group.split()]
         assert len(grouped) == len(set(grouped)), name
+
+
+@pytest.mark.parametrize("text", ["/\\:!(0@X{\U000c955c", "a\t,(%@a\U0001f600)\U0007a94c$\U00071964\u2028Aa"])
+def test_a_character_that_the_grammar_does_not_know_ends_no_process(text: str) -> None:
+    with pytest.raises(UnreadableCommand):
+        read_program(text)
+
+
+def test_letters_of_any_script_are_letters_of_a_word() -> None:
+    assert outcome("grep 'naïve' ä.txt | sort", 'grep "naïve" ä.txt|sort') == Outcome.CORRECT
+    assert outcome("cat ä.txt", "cat ö.txt") == Outcome.WRONG_ARGUMENTS
+    assert outcome("echo a\u00a0b", "echo a b") != Outcome.CORRECT
+    assert read_program("é=5 ls") == ("program", ("command", (), "é=5", ("ls",)))

@@ -109,7 +109,7 @@ def _ignored(rules: tuple[str, ...]) -> dict[str, frozenset[str]]:
 VERIFIER = Verifier(
     prepare=prepare,
     options=ShellOptions,
-    version=3,
+    version=4,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -41,6 +41,7 @@ _STATEMENTS = _STRUCTURED | _RAW | _ASSIGNMENTS | {"command", "redirected_statem
 _SEPARATORS = frozenset((";", "\n"))
 # A continuation joins the words around it, unless there is a blank beside it.
 _GAP = re.compile(rb"(?:[ \t\n]|[ \t]\\\n|\\\n(?=[ \t]))*+")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _BLANK = re.compile(rb"(?:[ \t]|[ \t]\\\n|\\\n(?=[ \t]))++")
 
 Form = tuple[Any, ...]
@@ -77,8 +78,11 @@ def _parse(source: bytes) -> Any:
     def read(offset: int, point: Any) -> bytes:
         nonlocal reads_left
         reads_left -= 1
-        return source[offset : offset + _CHUNK_BYTES] if reads_left > 0 else b""
+        return plain[offset : offset + _CHUNK_BYTES] if reads_left > 0 else b""
 
+    # The grammar's scanner looks characters up in a table of 256 entries, so that others read memory beyond it and may
+    # crash the process. To bash they are letters of a word, never blanks or parts of a name; so is a percent sign.
+    plain = _NOT_ASCII.sub(b"%", source)
     tree = Parser(_language()).parse(read)
     return tree.root_node if reads_left > 0 else None
 
