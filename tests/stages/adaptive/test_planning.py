@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from pivotmine_stages.profiles.stopping import Rewards, StoppingRule
 RULE = StoppingRule(rule="probabilistic", num_samples=8, max_mean=0.6, min_scored=2)
 
 
-def state(successes: int, failures: int, **columns: float) -> StateSoFar:
+def state(successes: int, failures: int, **columns: Any) -> StateSoFar:
     n = successes + failures
     rewards = Rewards(n, n, float(successes), 0.0 if failures else 1.0, 1.0 if successes else 0.0)
     return StateSoFar(rewards=rewards, known=Observed(float(successes), float(failures)), **columns)
