@@ -129,9 +129,14 @@ def test_evaluations_are_read_back_and_a_torn_line_is_passed_over(tmp_path: Path
         file.write('{"step": 40, "rew')
     assert heldout.read(tmp_path) == [again, last]
     assert "change +0.700 [+0.700, +0.700]" in heldout.compared([again, last])
+    folder = tmp_path / "completions"
+    folder.mkdir()
+    for name in ("train_00003.parquet", "validation_00000_1.parquet", "notes.txt"):
+        (folder / name).touch()
     for _ in range(2):
         heldout.start_anew(tmp_path)
         assert heldout.read(tmp_path) == []
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 def test_the_command_that_mines_again() -> None:

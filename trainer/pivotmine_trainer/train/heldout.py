@@ -161,6 +161,8 @@ def metrics(found: HeldOut) -> dict[str, float]:
 def start_anew(output_dir: Path) -> None:
     """Forget what a training wrote here that ended before its first checkpoint."""
     (output_dir / "heldout.jsonl").unlink(missing_ok=True)
+    for samples in (output_dir / "completions").glob("*_[0-9][0-9][0-9][0-9][0-9]*.parquet"):
+        samples.unlink()  # its steps would stand among those of the new training
 
 
 def append(output_dir: Path, found: HeldOut) -> None:
