@@ -123,11 +123,6 @@ def _never(_: EngineOptions) -> bool:
     return False
 
 
-def always(_: EngineOptions) -> bool:
-    """Whatever the options are."""
-    return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """What an engine is; each engine's package ends with its `ENGINE`."""
@@ -146,8 +141,6 @@ class EngineSpec:
     """Whether the weights are on a server: they cannot be hashed, and the policy needs a name and a server's URL."""
     renders: Callable[[EngineOptions], bool] = _never
     """Whether the engine renders messages itself and takes no token ids, with these options."""
-    can_continue: Callable[[EngineOptions], bool] = _never
-    """Whether it continues a sample from its token ids (`Request.num_continued`), with these options."""
     can_prefill: bool = True
     """Whether it gives the log-probabilities of given tokens (`Engine.prefill`)."""
     can_be_replica: bool = False

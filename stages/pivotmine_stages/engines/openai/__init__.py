@@ -16,16 +16,11 @@ def _renders(options: EngineOptions) -> bool:
     return options.api == "chat"
 
 
-def _can_continue(options: EngineOptions) -> bool:
-    return options.api == "completions"
-
-
 ENGINE = EngineSpec(
     open=_open,
     summary="any OpenAI-compatible server, named by --base-url",
     packages=("openai",),
     is_remote=True,
     renders=_renders,
-    can_continue=_can_continue,
     can_prefill=False,
 )

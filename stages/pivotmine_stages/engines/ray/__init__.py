@@ -12,16 +12,9 @@ def _open(options: EngineOptions) -> Engine:
     return RayEngine(options)
 
 
-def _can_continue(options: EngineOptions) -> bool:
-    from pivotmine_stages.engines import engine_spec
-
-    return engine_spec(options.replica_engine).can_continue(options)
-
-
 ENGINE = EngineSpec(
     open=_open,
     summary="many workers on one machine or a Ray cluster, each with an engine of its own",
     packages=("ray",),
-    can_continue=_can_continue,
     hosts_replicas=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Engine, EngineSpec, always
+from pivotmine_stages.engines.protocol import Engine, EngineSpec
 
 
 def _open(options: EngineOptions) -> Engine:
@@ -17,7 +17,6 @@ ENGINE = EngineSpec(
     summary="the model in this process, with or without a GPU",
     packages=("torch", "transformers"),
     adapter_packages=("peft",),
-    can_continue=always,
     can_be_replica=True,
     # torch reads it on import: threads that wait then sleep. If they spin on cores that other work uses too, sampling
     # takes 3 to 5 times as long.

