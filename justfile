@@ -46,7 +46,7 @@ setup-trainer:
     [ -x {{trainer}}/bin/python ] || python3 -m venv {{trainer}}
     {{trainer}}/bin/pip install --quiet -c constraints.txt torch
     {{trainer}}/bin/pip install --quiet -c constraints.txt . './trainer[dev]'
-    # The sources are copied: what has changed in them since is installed anew.
+    # The sources are copied: what has changed in them since is installed again.
     {{trainer}}/bin/pip install --quiet --no-deps --force-reinstall . ./trainer
     touch $stamp
 

@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
 
 
 def _copies(megabytes: float) -> Iterator[str]:
-    """Lines of tau-bench records until there are so many megabytes."""
+    """Lines of tau-bench records, up to this many megabytes."""
     (file,) = (Path(os.environ["PIVOTMINE_REAL_DATA"]) / "tau-bench").glob("*.json")
     records, size, number = json.loads(file.read_text(encoding="utf-8")), 0, 0
     while size < megabytes * 1e6:

@@ -20,7 +20,7 @@ def paired_ratio(
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Two of the values between which the median lies with at least this confidence, whatever their distribution.
+    """Two of the values between which the median lies with at least this confidence, for any distribution.
 
     The number of values below the median is binomial with p = 1/2 (Conover, Practical Nonparametric Statistics, 3.2).
     Of too few values for that it is the whole range.

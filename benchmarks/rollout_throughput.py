@@ -1,6 +1,6 @@
 """`pivotmine rollout` against bare `LLM.generate`: one vLLM, the same token ids, the same sampling, in turns.
 
-On the desk with its own policy: a model so small that whatever is not the model weighs most. Both sides return token
+On the desk with its own policy: a model so small that everything but the model weighs most. Both sides return token
 ids, log-probabilities and text; ours also renders the prompts, reads the tables, judges every demonstration and writes
 the samples (and on a GPU seeds each state). The run holds just what is sampled, as a user's does: with `--limit` a few
 states would bear the gate of all. Rates are generated tokens a second; both start with an empty prefix cache. Next to the

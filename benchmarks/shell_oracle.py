@@ -3,7 +3,7 @@
     PIVOTMINE_REAL_DATA=FOLDER python -m benchmarks.shell_oracle [--show]
 
 The environment runs a command in its session and rewards output and file changes from 0 to 1. Two commands at one
-query that are both rewarded 1 should pass, two of which one got less should not. The oracle is not exact.
+query that are both rewarded 1 should pass, two with different rewards should not. The oracle is not exact.
 The reward depends on earlier commands, so one text may get two rewards, and two commands that do different things may
 both satisfy a query. So disagreements are counted by kind.
 """
@@ -76,7 +76,7 @@ def pairs(found: list[Attempt]) -> Iterator[Pair]:
 
 
 def passed_pairs(found: list[Attempt]) -> Iterator[tuple[Attempt, Attempt]]:
-    """Pairs of different texts at one query, whatever their rewards, of which `shell` passes one for the other."""
+    """Pairs of different texts at one query, with any rewards, where `shell` passes one for the other."""
     spec = make_spec("shell", {})
     by_query: dict[str, set[Attempt]] = defaultdict(set)
     for attempt in found:

@@ -1,6 +1,6 @@
 """A GRPO step with each prompt computed once against TRL's own way: the same rows, the same model, the same seeds.
 
-Each side runs in a process of its own, two steps of which the second is measured: CPU seconds and wall seconds of
+Each side runs in a process of its own, two steps; the second one is measured: CPU seconds and wall seconds of
 generation and of the update (losses, backward, optimiser), peak memory, and tokens computed over distinct tokens.
 Random Qwen3 weights, a context of 8,192 tokens, one core, 16 actions of 20 tokens a prompt.
 """

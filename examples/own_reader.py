@@ -2,7 +2,7 @@
 
     python examples/own_reader.py RUN
 
-The script reads a log of its own format, of which it writes a sample. A package brings its reader through an entry
+The script writes a sample log in a format of its own and reads it. A package brings its reader through an entry
 point, and then every command knows it:
 
     [project.entry-points."pivotmine.readers"]

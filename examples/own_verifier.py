@@ -20,7 +20,7 @@ DESK = Path(__file__).parents[1] / "data" / "desk"
 
 
 def same_record(state: State, demonstration: Action, action: Action) -> float | None:
-    """1 if the action calls the demonstrated tools with the same values, whatever their order; None for messages."""
+    """1 if the action calls the demonstrated tools with the same values in any order; None for messages."""
     if demonstration.kind == "message":
         return None
     return float(_calls(action) == _calls(demonstration))

@@ -27,9 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="stop after this time, whatever the rounds")
+    parser.add_argument("--seconds", type=float, help="stop after this time even if rounds are left")
     parser.add_argument("--faults", nargs="+", choices=sorted(FAULTS), default=list(FAULTS))
-    parser.add_argument("--engines", type=int, metavar="KILLS", help="kill Ray and vLLM instead, so many times")
+    parser.add_argument("--engines", type=int, metavar="KILLS", help="kill Ray and vLLM instead, this many times")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args()
     if options.engines is not None:

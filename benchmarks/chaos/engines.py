@@ -30,7 +30,7 @@ from pivotmine_stages.cli.options import extract, rollout
 DESK = Path(__file__).parents[2] / "data/desk"
 NUM_TRAJECTORIES, NUM_SAMPLES = 120, 8
 SECONDS_PER_PART = 2.0
-"""Parts ten times as often as a real run writes them: what a killed driver loses is little beside a whole run."""
+"""Parts ten times as often as a real run writes them: a killed driver then loses little of the whole run."""
 LONGEST_S = 7200.0
 FLAGS: dict[str, Any] = {"num_samples": NUM_SAMPLES, "max_new_tokens": 64, "model": str(DESK / "policy")}
 _COMMAND = f"""

@@ -204,7 +204,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 
 
 def hostile_file(world: World, chance: random.Random) -> str | None:
-    """A file beside the sources that nobody meant to write: the others are read as if it were not there."""
+    """A file next to the sources that nobody meant to write: the others are read as if it were not there."""
     name = chance.choice(sorted(HOSTILE))
     folder = world.folder / "sources"
     shutil.rmtree(folder, ignore_errors=True)

@@ -118,7 +118,7 @@ class Agent:
 
 
 def say(tool: Tool, arguments: dict[str, Any], style: Style, rng: random.Random) -> dict[str, Any]:
-    """The same call in one of its ways: whatever is drawn, the desk does the same."""
+    """The same call in one of its ways: the desk does the same for each of them."""
     said: dict[str, Any] = {}
     for key, param in tool.params.items():
         value: Any = arguments.get(key, param.default)

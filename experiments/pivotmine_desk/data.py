@@ -4,7 +4,7 @@ number.
 A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to
 batch.
 
-Some of the episodes are guided: faultless ones of which the decisions themselves are not learnt. Without them
+Some of the episodes are guided: faultless ones whose decisions are not learnt. Without them
 the policy would never have seen what comes after a rare right decision, and would be lost there for a reason
 that has nothing to do with the state.
 """

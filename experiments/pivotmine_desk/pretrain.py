@@ -76,7 +76,7 @@ def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
 
 
 def train(model: Qwen3ForCausalLM, reader: Reader, options: argparse.Namespace, rank: int) -> None:
-    """Train to `options.steps`; each worker reads every so many-th batch, and all step with the mean
+    """Train to `options.steps`; each worker reads its share of the batches, and all step with the mean
     gradient."""
     opts = optimizers(model, lr=options.lr)
     checkpoint = options.work / "checkpoint.pt"

@@ -2,7 +2,7 @@
 
 A message is kept as its source has it. Its id hashes all of it. A state's id hashes only what the policy would see:
 role, name, content (outer white space aside), reasoning, calls and results, with call ids replaced by their position.
-So the same state recorded twice is one state, whatever bookkeeping (usage, model, cost, ids, timestamps) stands in it.
+So the same state recorded twice is one state: bookkeeping (usage, model, cost, ids, timestamps) does not count.
 
 Reasoning in the history counts, under whichever key the source keeps it: the recorded model saw it, as far as a file
 can tell. `reasoning_content`, `reasoning`, `thinking` and `reasoning_details` with the same text give the same id. A
@@ -213,7 +213,7 @@ class StateHash:
         self.add_seen(seen(message))
 
     def add_seen(self, message: Seen) -> None:
-        """Append a message of which this is seen."""
+        """Append a message; this is what the model sees of it."""
         shown, calls, answers, rest = message
         for call_id in calls:
             # A source may use an id again in a later turn: it then means the later call.

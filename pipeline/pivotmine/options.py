@@ -76,7 +76,7 @@ class Declared:
     is_list: bool
     """Whether the option may be given several times."""
     literals: tuple[str, ...]
-    """Words of its `Literal`; empty where it has none."""
+    """Words of its `Literal`; empty without one."""
     default: Any
     """MISSING where a value is required."""
     help: str

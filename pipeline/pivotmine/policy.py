@@ -30,7 +30,7 @@ def hash_weights(folder: Path) -> str:
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """Hash of what a loaded Hugging Face tokenizer does, wherever it was loaded from; its chat template aside."""
+    """Hash of what a loaded Hugging Face tokenizer does, without its chat template and its location."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return hash_text(strict_json.canonical(tokenizer.get_vocab()))

@@ -45,7 +45,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
-    """Parse the strict JSON value at `start` (white space before it is skipped), whatever follows it.
+    """Parse the strict JSON value at `start` (white space before it is skipped); any text may follow it.
 
     Returns the value and the index just behind it. Raises ValueError with the reason; positions in it count
     from the value's first character.

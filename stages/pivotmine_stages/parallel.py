@@ -62,7 +62,7 @@ ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 def process_map(num_processes: int | None) -> Generator[ParallelMap]:
     """A `map` over processes (None: one a core) that are started with the second item; one item needs none.
 
-    The processes end with this one, in whatever way it ends, and at once where an exception leaves the block: what
+    The processes end with this one, even if it is killed, and at once where an exception leaves the block: what
     they are at work on is not waited for.
     """
     wanted = num_processes or os.cpu_count() or 1

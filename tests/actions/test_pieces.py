@@ -1,4 +1,4 @@
-"""What holds for every convention, whatever the text."""
+"""What holds for every convention and any text."""
 
 import json
 from typing import Any

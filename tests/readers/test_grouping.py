@@ -14,7 +14,7 @@ PLAIN = Record(2, {"messages": []})
 
 
 def _pairs(records: Iterator[Record]) -> Iterator[Record]:
-    """Two records with `half` are one; whatever else comes out as it went in."""
+    """Two records with `half` are one; everything else comes out as it went in."""
     first: Record | None = None
     for record in records:
         if record.problem or "half" not in record.value:

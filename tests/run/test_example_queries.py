@@ -29,7 +29,7 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page(run: Path) -> str:
-    """The page, made from the run. To write it anew: `python tests/run/test_example_queries.py`."""
+    """The page, made from the run. To write it again: `python tests/run/test_example_queries.py`."""
     parts = [HEAD]
     for name, example in EXAMPLES.items():
         answer = sql.query(run, example.statement)
@@ -58,7 +58,7 @@ def test_each_query_answers_and_tells_policies_and_verifiers_apart(old_run: Path
 
 
 def test_the_page_shows_their_output(old_run: Path) -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(old_run), "write it anew: python tests/run/test_example_queries.py"
+    assert PAGE.read_text(encoding="utf-8") == page(old_run), "write it again: python tests/run/test_example_queries.py"
 
 
 if __name__ == "__main__":

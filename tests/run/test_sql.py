@@ -175,7 +175,7 @@ def test_a_run_on_a_read_only_disk_can_be_asked(tmp_path: Path, monkeypatch: pyt
 def duckdb_cli() -> str:
     beside = Path(sys.executable).parent / "duckdb"
     found = str(beside) if beside.exists() else shutil.which("duckdb")
-    assert found, "no duckdb command beside this Python or on the path: pip install duckdb-cli (the dev extra has it)"
+    assert found, "no duckdb command next to this Python or on the path: pip install duckdb-cli (the dev extra has it)"
     return found
 
 

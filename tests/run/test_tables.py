@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_table_contract_is_this_module_as_prose() -> None:
     assert (ROOT / "data" / "README.md").read_text(encoding="utf-8") == tables.readme(), (
-        "write it anew: python -m pivotmine.run.tables > data/README.md"
+        "write it again: python -m pivotmine.run.tables > data/README.md"
     )
 
 

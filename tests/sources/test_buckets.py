@@ -106,7 +106,7 @@ def lines(values: list[dict[str, Any]]) -> bytes:
 
 
 def table(values: list[dict[str, Any]], num_rows: int) -> bytes:
-    """A table with so many rows a group."""
+    """A table with this many rows a group."""
     sink = io.BytesIO()
     options: dict[str, Any] = {"row_group_size": num_rows, "compression": "none", "use_dictionary": False}
     pq.write_table(pa.Table.from_pylist(values), sink, **options)

@@ -92,7 +92,7 @@ def test_a_profile_is_of_one_budget_and_each_reader_keeps_to_it(grown: Path, tin
     pivots = {row["mean"]: json.loads(row["sampling"]) for row in rows(grown, "pivots")}
     plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
     assert pivots == {0.75: {**plain, "max_new_tokens": 128}, 0.25: {**plain, "max_new_tokens": 64}}
-    # A dataset keeps its budget, whatever is scored later.
+    # A dataset keeps its budget if others are scored later.
     for name, rewards in (("large", [1.0, 0.0, 1.0, 1.0]), ("small", [0.0, 0.0, 1.0, 0.0])):
         export(ExportConfig(name=name), grown)
         (row,) = (grown / "pivots" / name / "nemo_gym" / "train.jsonl").read_text().splitlines()

@@ -90,7 +90,7 @@ def test_what_extract_wrote_is_extracted_into_another_run(
 
 
 def test_scores_of_a_part_that_was_deleted_never_pass_for_those_of_the_next(run: Path, tiny_policy: Path) -> None:
-    """Samples that are drawn anew may be others: the scores of the old ones say nothing of them."""
+    """Samples that are drawn again may differ: the scores of the old ones say nothing of them."""
     rollouts, scores = (
         sorted(run.glob(f"{folder}/part-0of1-000001.parquet")) for folder in ("rollouts/*", "scores/*/*")
     )

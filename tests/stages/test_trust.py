@@ -130,7 +130,7 @@ def test_what_is_vouched_for_is_named_whole(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_row_of_a_strangers_dataset_sends_nothing_to_its_server(
     *, wrapped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trajectories, and the key in whatever variable the row names."""
+    """Trajectories, and the key in the variable that the row names."""
     address = "https://evil.example/v1"
     options = {"base_url": address, "model": "m", "api_key_env": "HOME"}
     spec = make_spec("judge", options)

@@ -146,7 +146,7 @@ def test_a_never_state_that_training_opened_is_believed_open_and_a_seen_one_is_n
 
 
 def fresh(rates: list[float], weight: float, seed: int, size: int = 300) -> list[Fresh]:
-    """States whose unseen part succeeds at one of these rates, whatever the old policy did."""
+    """States whose unseen part succeeds at one of these rates, independent of the old policy."""
     draw, found = random.Random(seed), list[Fresh]()
     for _ in range(size):
         unseen = draw.random()

@@ -1,4 +1,4 @@
-"""Broken records: what a reader answers to them, whatever they are."""
+"""Broken records: what a reader answers to each of them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TEMPLATE = """\
 
 
 def save_tokenizer(folder: Path, template: str = TEMPLATE) -> Path:
-    """One token a byte; <s> comes first in whatever is tokenised."""
+    """One token a byte; <s> comes first in each text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
@@ -65,7 +65,7 @@ def dataset(run: Path, name: str = "default") -> list[dict[str, Any]]:
 
 
 def many_tasks(num_tasks: int, **labels: Any) -> list[dict[str, Any]]:
-    """Two states a task, the first one of which begins with its number."""
+    """Two states a task; the first one begins with its number."""
     return [
         trajectory(
             *(said(f"task {i}"), called("find", id="A"), answered(f"found {i}"), called("find", id="A"), answered("")),

@@ -116,7 +116,7 @@ def test_leak_an_unknown_tool_with_any_arguments() -> None:
     gold = call("browse", url="https://a")
     assert outcome(gold, call("browse", url="https://b"), state=State()) == Outcome.WRONG_ARGUMENTS
     assert outcome(gold, call("browse"), state=State()) == Outcome.MISSING_ARGUMENTS
-    # Where the state offers no such tool, even the demonstrated call is none.
+    # Where the state offers no such tool, even the demonstrated call is invalid.
     assert outcome(gold, gold) == Outcome.WRONG_TOOL
 
 

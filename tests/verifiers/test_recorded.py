@@ -1,4 +1,4 @@
-"""`recorded`: the reward that came with the data, whatever the action is."""
+"""`recorded`: the reward that came with the data, for any action."""
 
 import pytest
 

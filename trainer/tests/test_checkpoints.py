@@ -49,7 +49,7 @@ def test_a_checkpoint_that_training_cannot_go_on_from(
         (checkpoint / name).write_bytes(whole[:-10])
     args = tiny.command(policy, dataset, tmp_path / "out", max_steps=2, resume_from_checkpoint="true")
     assert refusal([*args, "--eval_strategy", "no"], capsys) == (
-        f"{checkpoint}: {name} {flaw}; resume from another checkpoint, or start anew into another --output_dir"
+        f"{checkpoint}: {name} {flaw}; resume from another checkpoint, or start over in another --output_dir"
     )
 
 
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_adapter(
 ) -> None:
     args = tiny.command(policy, dataset, adapted, **{**LORA, **options}, resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
-        f"{adapted}/checkpoint-1 is of another training ({said}): give its settings, or start anew"
+        f"{adapted}/checkpoint-1 is of another training ({said}): give its settings, or start over"
     )
 
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_nobody_knows_which_training(
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
         f"{file} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
-        "start anew into another --output_dir"
+        "start over in another --output_dir"
     )
 
 
@@ -228,8 +228,7 @@ def test_a_curriculum_that_cannot_be_gone_on_with(
     file.unlink() if text is None else file.write_text(text)
     args = tiny.command(policy, dataset, tmp_path / "out", curriculum="true", eval_strategy="no")
     assert refusal([*args, "--resume_from_checkpoint", "true"], capsys) == (
-        f"{file} is missing or broken ({error}); resume from another checkpoint, or start anew into another "
-        "--output_dir"
+        f"{file} is missing or broken ({error}); resume from another checkpoint, or start over in another --output_dir"
     )
 
 

@@ -36,7 +36,7 @@ def test_two_processes_say_once_that_the_checkpoint_is_of_one(trained: Path, pol
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
         f"error: {trained}/checkpoint-1 is of a training by 1 processes, and this one has 2: start as many, or start "
-        "anew into another --output_dir"
+        "over in another --output_dir"
     ]
 
 
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_more_processes(
     (checkpoint / "rng_state.pth").unlink()
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
-        f"{checkpoint} is of a training by 3 processes, and this one has 1: start as many, or start anew into another "
+        f"{checkpoint} is of a training by 3 processes, and this one has 1: start as many, or start over in another "
         "--output_dir"
     )
 

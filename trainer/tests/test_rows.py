@@ -67,7 +67,7 @@ def nested(levels: int) -> str:
     ],
 )
 def test_a_row_that_cannot_be_read(policy: Path, refused: Refused, columns: dict[str, Any], said: str) -> None:
-    """It is named, whatever was left out before it."""
+    """It is named, also where rows before it were left out."""
     rows = tiny.pivot_rows(policy)
     rows[1] |= {"verifier": None, "verifier_options": None, "verifier_id": None}
     rows[3] |= columns

@@ -55,7 +55,7 @@ def test_an_adapter_s_dropout_is_off_while_it_samples(policy: Path, dataset: Pat
     torch.manual_seed(0)
     adapted: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(policy), config)
     for name, weight in adapted.named_parameters():
-        if "lora_B" in name:  # an adapter begins with zeros, of which dropout changes nothing
+        if "lora_B" in name:  # an adapter begins with zeros, which dropout does not change
             torch.nn.init.normal_(weight, std=0.1)
     adapter, out = tmp_path / "adapter", tmp_path / "out"
     adapted.save_pretrained(adapter)
@@ -101,6 +101,6 @@ def test_training_goes_on_exactly_within_a_set_of_samples(
     said = refusal(tiny.command(policy, dataset, half, **options, resume_from_checkpoint="true"), capsys)
     assert said == (
         f"{half}/checkpoint-3/samples_0.pt is missing or broken (FileNotFoundError): step 3 lies within one set of "
-        "samples, and no other samples train the same; resume from another checkpoint, or start anew into another "
+        "samples, and no other samples train the same; resume from another checkpoint, or start over in another "
         "--output_dir"
     )

@@ -1,6 +1,6 @@
 """Files to tidy up or to share.
 
-Tidying: draft -> delete, final -> archive, secret -> lock, old -> whatever the rule says.
+Tidying: draft -> delete, final -> archive, secret -> lock, old -> what the rule says.
 Sharing: a guest may view, staff may edit, an owner is handed the file. A busy file is
 released first; folders are looked up as folders.
 """

@@ -1,6 +1,6 @@
 """Orders that a customer does not want: find the customer, the order, and what its status asks for.
 
-pending -> cancel, delivered -> return, shipped -> recall, lost -> replace, damaged -> whatever the rule says.
+pending -> cancel, delivered -> return, shipped -> recall, lost -> replace, damaged -> what the rule says.
 A locked account is unlocked first. Companies have the awkward cases more often than people.
 """
 

@@ -1,7 +1,7 @@
 """Flights to book: find the traveller (or the team), a flight that suits and has seats, and the cabin of
 their level.
 
-basic -> economy, gold -> business, crew -> whatever the rule says. A flight without seats means the waiting
+basic -> economy, gold -> business, crew -> what the rule says. A flight without seats means the waiting
 list.
 """
 

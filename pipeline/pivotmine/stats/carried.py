@@ -49,7 +49,7 @@ class Reward(NamedTuple):
 def exclusive_events(
     stored: Iterable[Stored], budget: int, end_ids: frozenset[int], *, judges_truncated: bool = False
 ) -> dict[Tokens, Reward]:
-    """The distinct sequences that a policy of this token budget can draw, of which each excludes the others.
+    """The distinct sequences that a policy of this token budget can draw; each excludes the others.
 
     end_ids: the tokens that end the policy's turn. A longer sequence is the event of its first `budget` tokens, which
     earn 0 as every truncated action does. One that was cut before has an unknown reward and no event: a longer stored
@@ -99,7 +99,7 @@ class Carried(NamedTuple):
 
     bounds: Bounds
     old: tuple[float, float] | None
-    """The old policy's posterior, alpha and beta; None: it has none there."""
+    """The old policy's posterior, alpha and beta; None: no posterior there."""
 
 
 class Fresh(NamedTuple):

@@ -203,7 +203,7 @@ class VerifierSpec:
     def judge(self, state: State, demonstration: Action) -> Scorer:
         """A scorer of actions against one demonstration of a kind that is handled. It never raises.
 
-        An unproven answer has no reward here, whatever the verifier wrote: `run_verifier` says what it is worth.
+        An unproven answer has no reward here, even if the verifier wrote one: `run_verifier` says what it is worth.
         """
         try:
             compare = self.verifier.prepare(state, demonstration, self.options)

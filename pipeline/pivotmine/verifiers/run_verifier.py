@@ -1,6 +1,6 @@
 """Rules for every verifier: what comes before it, several demonstrations, exceptions, what unproven is worth.
 
-A scorer never raises, whatever the state, the demonstrations or the action hold. In this order:
+A scorer never raises, for any state, demonstrations and action. In this order:
 
 1. Truncated (TRUNCATED), unreadable (INVALID_CALL) and empty (EMPTY) samples get reward 0, except from a verifier
    that `judges_all`.

@@ -107,7 +107,7 @@ class Lattice:
         return best
 
     def full(self, at: Place, left: int) -> float:
-        """The worth of drawing all that is left, whatever comes."""
+        """The worth of drawing all that is left, without looking at results in between."""
         return sum(chance * self.stop(moved(at, j, left - j)) for j, chance in enumerate(self.chances(at, left)))
 
     def drawing(self, at: Place, left: int, price: float, memo: dict[tuple[Place, int], Outlook]) -> Outlook:

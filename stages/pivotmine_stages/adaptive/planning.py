@@ -200,7 +200,7 @@ def _done(states: Sequence[StateSoFar], open_states: list[int], rule: StoppingRu
 
 
 class _Line(NamedTuple):
-    """Where the price is drawn: between two close ones, of which one asks too little and one too much."""
+    """Where the price is drawn: between two close ones: one asks too little, the other too much."""
 
     price: float
     above: dict[_Kind, Outlook]

@@ -43,7 +43,7 @@ from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
 
 _PRIOR_SAMPLES = 2
-"""A state's own mean of tokens counts beside the run's as if it came with this many samples."""
+"""A state's own mean of tokens is averaged with the run's as if it came with this many samples."""
 
 Report = Callable[[str, dict[str, Any]], None] | None
 
@@ -281,7 +281,7 @@ class _Rounds:
         if all(count <= state.rewards.num_samples for count, state in zip(plan.counts, states, strict=True)):
             return None
         asked = dict(zip(state_ids, plan.counts, strict=True))
-        # What failed is tried again beside the others, and waited for by none.
+        # What failed is tried again next to the others, and no other state waits for it.
         return {state: asked.get(state, self.planned.get(state, 0)) for state in self.states["state_id"]}
 
     def _plan(self, state_ids: list[str], states: list[StateSoFar]) -> Plan:
@@ -312,7 +312,7 @@ class _Rounds:
         ]
 
     def _above(self) -> list[str]:
-        """States that triage alone decides: never pivots, whatever they are sampled."""
+        """States that triage alone decides: never pivots, however often they are sampled."""
         masses = demonstration_masses(self.run, *self.ids, budget=self.budget)
         return [state for state in self.states["state_id"] if masses.get(state, 0.0) >= self.rule.max_mean]
 

@@ -13,7 +13,7 @@ from pivotmine.escape import one_line
 MAX_TOKENS = 1_000
 """Words and signs of each action that are compared, the first ones."""
 _KEPT = 5
-"""Tokens beside a difference that are shown of a longer stretch that is the same."""
+"""Tokens on each side of a difference that are shown of a longer equal stretch."""
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 

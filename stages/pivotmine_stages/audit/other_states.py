@@ -38,7 +38,7 @@ class Pool(NamedTuple):
     gates: Mapping[str, Gate]
     subjects: Mapping[str, Subject]
     actions: Mapping[str, Sequence[str]]
-    """By state: its distinct demonstrations and samples as stored JSON, without reasoning and words beside calls."""
+    """By state: its distinct demonstrations and samples as stored JSON, without reasoning and words next to calls."""
 
     @property
     def num_pairs(self) -> int:
@@ -78,7 +78,7 @@ def pool_of(
 
 @lru_cache(maxsize=100_000)
 def _plain(text: str) -> str:
-    """An action without reasoning, and without the words beside its calls."""
+    """An action without reasoning, and without the words next to its calls."""
     action = action_from_json(text)
     return action_to_json(replace(action, reasoning="", text="", message="" if action.tool_calls else action.message))
 
@@ -90,12 +90,12 @@ def _action(text: str) -> Action:
 
 @lru_cache(maxsize=100_000)
 def _letters(text: str) -> int:
-    """A number that two actions share if they have the same letters and digits, whatever their order."""
+    """A number that two actions share if they have the same letters and digits in any order."""
     return hash("".join(sorted(filter(str.isalnum, text.casefold()))))
 
 
 def try_other_states(pool: Pool, num_pairs: int, trials: Trials) -> None:
-    """Give actions in other states of the same tool: all pairs, or a random sample of so many."""
+    """Give actions in other states of the same tool: all pairs, or a random sample of this many."""
     given: dict[str, set[str]] = {}
     for target, text in _pairs(pool, num_pairs):
         if all(_letters(text) != _letters(_plain(own)) for own in pool.gates[target].usable):

@@ -37,7 +37,7 @@ class Rivals(NamedTuple):
                 yield text[: found.start(2)] + others[place % len(others)] + text[found.end(2) :]
 
     def other_commands(self, command: str, num: int) -> Iterator[str]:
-        """Up to `num` commands of other turns that have other letters or digits, whatever their order."""
+        """Up to `num` commands of other turns that have other letters or digits, in any order."""
         at = self.commands.index(command) if command in self.commands else 0
         following = [*self.commands[at + 1 :][: 10 * num], *self.commands[: min(at, 10 * num)]]
         letters = _letters(command)

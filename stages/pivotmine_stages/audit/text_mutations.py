@@ -30,7 +30,7 @@ class TextMutation(NamedTuple):
 
 
 def any_text_mutations(text: str) -> Iterator[TextMutation]:
-    """The mutations of every message, whatever it is."""
+    """The mutations that any message can have."""
     yield TextMutation("white_space", True, f"\n {text} \n")
     yield TextMutation("other_text", False, UNRELATED)
 

@@ -165,7 +165,7 @@ def _dry_run_report(s: Mapping[str, Any]) -> str:
 
 
 def _prompt_tokens(done: Mapping[str, int]) -> str:
-    if "prefill_tokens" in done:  # over all samples, of which vLLM prefills each
+    if "prefill_tokens" in done:  # over all samples: vLLM prefills each
         return f"{done['prompt_tokens']:,} prompt tokens, {done['prefill_tokens']:,} tokens prefilled"
     return f"{done['prompt_tokens']:,} prompt tokens, {done['cached_tokens']:,} of them from the prefix cache"
 

@@ -82,7 +82,7 @@ def mine(
 
 
 def _mined(name: str, summaries: Mapping[str, Any]) -> dict[str, str]:
-    """Each stage continues with what the stage before it made, whatever else the run holds."""
+    """Each stage continues with what the stage before it made, and with nothing else in the run."""
     if name == "score":
         return {"policy": summaries["rollout"]["policy_id"]}
     if name == "select":

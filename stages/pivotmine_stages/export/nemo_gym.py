@@ -5,7 +5,7 @@
      "agent_ref": {"type": "responses_api_agents", "name"}, "source_model_info": {...}, "pivotmine": {...}}
 
 One demonstration a row, as the format has it: the pivot's first. A row that came from such a row keeps its request's
-other parameters, its `agent_ref` and whatever else stood in it; the profile is this run's.
+other parameters, its `agent_ref` and all other keys; the profile is this run's.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class ExportConfig:
     format: Annotated[Literal["nemo_gym", "verl", "verifiers"], Option(flag="to", was="format")] = "nemo_gym"
     """Form to write: nemo_gym (JSON lines), verl (Parquet and options), or verifiers (an environment package)."""
     agent: Annotated[str | None, Option()] = None
-    """Name in agent_ref for rows whose source names no agent; by default such rows have none (nemo_gym)."""
+    """Name in agent_ref for rows whose source names no agent; by default such rows have no agent_ref (nemo_gym)."""
 
 
 COMMAND = Command(

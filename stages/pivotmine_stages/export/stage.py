@@ -1,4 +1,4 @@
-"""export: a pivot dataset in the forms that other trainers read, beside the TRL one.
+"""export: a pivot dataset in the forms that other trainers read, next to the TRL one.
 
 `nemo_gym`: JSON lines for NeMo Gym and NeMo RL. `verl`: Parquet, with the options that make verl sample and reward as
 mining did. `verifiers`: an environment package of the `verifiers` library. A pure function of `pivots/<name>/` and the
@@ -86,7 +86,7 @@ def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -
 
 
 def _sources(run: Path, pivots: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By turn: the message that it is, and what the source's record holds beside the messages."""
+    """By turn: its message, and what the source's record holds besides the messages."""
     rows = (
         sql.connect(run)
         .execute(
@@ -155,7 +155,7 @@ def _write_parquet(
 
 
 def _texts(config: ExportConfig, folder: Path) -> dict[str, str]:
-    """The files beside the rows, by path."""
+    """The files next to the rows, by path."""
     if config.format == "nemo_gym":
         return {}
     rows = pl.concat([pl.scan_parquet(folder / f"{split}.parquet") for split in SPLITS], how="diagonal")

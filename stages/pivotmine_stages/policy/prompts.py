@@ -83,7 +83,7 @@ class Renderer:
         """The prompt as a text that, tokenised with the tokenizer's own special tokens, gives the same ids.
 
         A trainer tokenises prompts so: a template that writes the beginning-of-sequence token and a tokenizer that adds
-        it would give it twice, hence the text without it. None where no such text exists.
+        it would give it twice, so the text comes without it. None where no such text exists.
         """
         bos = self.tokenizer.bos_token
         for text in dict.fromkeys((prompt.text, prompt.text.removeprefix(bos) if bos else prompt.text)):
@@ -238,7 +238,7 @@ def _wants_text(renderer: Renderer, parameters: dict[str, Any]) -> bool:
     except UserError:
         raise
     except Exception:
-        return True  # whatever a foreign template raises: the other form is the only one left
+        return True  # a foreign template may raise anything; the other form is the only one left
     return f"'{_PROBE}'" in text
 
 

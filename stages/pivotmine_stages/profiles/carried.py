@@ -1,7 +1,7 @@
 """What `rollout --from` carried over to a policy: bounds by state, and the decay that its own fresh samples show.
 
-Two random sets of states are sampled whatever the bounds say: the decay is fitted on the one and checked on the other.
-Both, and so every belief, follow from stored rows alone.
+Two random sets of states are always sampled, even where the bounds decide. The decay is fitted on one and checked on
+the other. Both, and so every belief, follow from stored rows alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pivotmine.run.parts import require_sound
 from pivotmine.stats.carried import Bounds, Carried, Decay, Fresh, fit_decay
 
 RANDOM_STATES, RANDOM_SHARE = 128, 1 / 8
-"""States of each random set: so many, or this share of a smaller run."""
+"""States of each random set: this many, or this share of a smaller run."""
 _BOUNDS = ("carried_low", "carried_high", "unseen_mass")
 
 
@@ -66,7 +66,7 @@ def _carried(row: Mapping[str, Any]) -> Carried:
 
 
 def random_sets(state_ids: Iterable[str], policy_id: str) -> tuple[list[str], list[str]]:
-    """The states to fit the decay on, and those to check it on: drawn alike, whatever is known of them."""
+    """The states to fit the decay on, and those to check it on: drawn alike, from all states."""
 
     def place(state_id: str) -> bytes:
         return hashlib.blake2b(f"{policy_id}/{state_id}".encode(), digest_size=8).digest()

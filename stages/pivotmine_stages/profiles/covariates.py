@@ -1,4 +1,4 @@
-"""What is known of a state beside its rewards: the covariates of the prior.
+"""What is known of a state apart from its rewards: the covariates of the prior.
 
 Domain, the tool that its first demonstration calls, the depth of its turn (logarithm of one more than the turn's
 index), and the demonstration's probability under the policy, as a logit, where triage gave it.
@@ -43,7 +43,7 @@ def _covariates(turn: dict[str, Any], mass: float | None) -> Observed:
 
 
 def _tool(turn: dict[str, Any]) -> str:
-    """The first call's name; a message has none."""
+    """The first call's name; null for a message."""
     calls = json.loads(turn["demonstration"]).get("tool_calls") or []
     return str(calls[0].get("name")) if calls else str(turn["kind"])
 

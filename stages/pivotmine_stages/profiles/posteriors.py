@@ -65,7 +65,7 @@ class _Doubt(NamedTuple):
     num_samples: int
 
     def __call__(self, weights: dict[str, float | None]) -> bool:
-        """Whether one of so many samples probably has the outcome of the first weight."""
+        """Whether one of this many samples probably has the outcome of the first weight."""
         a, b = weights.values()
         if a is None or b is None:
             return False
@@ -73,7 +73,7 @@ class _Doubt(NamedTuple):
 
 
 def observed(profile: dict[str, Any], known: dict[str, Observed]) -> Observed:
-    """A scored state's rewards with its covariates; a state that nothing demonstrates any more has none."""
+    """A scored state's rewards with its covariates; a state that nothing demonstrates any more has no covariates."""
     n = profile["num_scored"]
     # The mean of 0 and 1 times their number is whole but for rounding.
     successes = round(profile["mean"] * n, 9)

@@ -19,7 +19,7 @@ from pivotmine.run import rundir
 from pivotmine.stats.profiles import SAME_REWARD
 
 UNPROVEN_SAMPLES = 8
-"""After so many samples a state is given up if most of them are unproven and without a reward."""
+"""After this many samples a state is given up if most of them are unproven and without a reward."""
 MIN_DECIDED = 0.5
 """Default of `select --min-decided`."""
 _ROUNDING = 1e-9
@@ -72,7 +72,7 @@ class Rewards(NamedTuple):
 
 
 def is_decided(state: Rewards, rule: StoppingRule, min_decided: float = MIN_DECIDED) -> bool:
-    """Whether the samples up to K can change nothing: a pivot already, or no pivot whatever they earn.
+    """Whether the samples up to K can change nothing: a pivot already, or no pivot with any rewards.
 
     An unproven sample without a reward counts as 1 where a pivot is to be proved, and as 0 where the opposite is.
     """

@@ -85,7 +85,7 @@ def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -
 def cost(run: Path, subject: Subject) -> dict[str, Any]:
     """What sampling the policy took: samples, tokens, seconds of sampling (null: recorded elsewhere)."""
     rollouts = rundir.scan(run, "rollouts", sorted((run / "rollouts" / subject.policy_id).glob("*.parquet")))
-    # A sample has a row for each of its budgets, of which the longest holds all its tokens.
+    # A sample has a row for each of its budgets; the longest one holds all its tokens.
     whole = rollouts.group_by("state_id", "sample_index").agg(pl.col("num_tokens").max())
     total = whole.select(samples=pl.len(), generated_tokens=pl.col("num_tokens").sum()).collect().row(0, named=True)
     prompts = rollouts.group_by("state_id").agg(pl.col("num_prompt_tokens").max()).select(pl.sum("num_prompt_tokens"))

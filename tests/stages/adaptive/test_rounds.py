@@ -89,7 +89,7 @@ def profiles(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def pivots(run: Path, name: str = "default", **options: Any) -> set[str]:
-    """The states of this selection; other tests' ones may lie beside it."""
+    """The states of this selection; those of other tests may lie next to it."""
     select({}, run=run, name=name, **options)
     return {state for path in (run / "pivots" / name).glob("*.parquet") for state in pl.read_parquet(path)["state_id"]}
 

@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict[str, Any]:
-    """`pivotmine run` into the folder beside the source, with a configuration file of this text."""
+    """`pivotmine run` into the folder next to the source, with a configuration file of this text."""
     file = source.parent / "run.toml"
     file.write_text(text)
     given = {"model": str(model), "verifier": "tool_call"}

@@ -38,7 +38,7 @@ def test_from_trajectories_to_a_pivot(engine_options: dict[str, Any], tmp_path: 
     prompt_ids = render(coin_policy, COIN)
     drawn = rows.sort("sample_index")["token_ids"].to_list()
     assert sorted(rows["sample_index"]) == list(range(NUM_SAMPLES))
-    # A second start draws samples of its own, whatever the engine can seed.
+    # A second start draws samples of its own, even if the engine can be seeded.
     assert drawn[:half] != drawn[half:]
     assert rows["num_prompt_tokens"].unique().to_list() == [len(prompt_ids)]
     rewards = [float(_is_right(row)) for row in rows.iter_rows(named=True)]

@@ -225,7 +225,7 @@ def test_tau_bench_as_independent_code_reads_it(tmp_path: Path) -> None:
     )
     assert summary["demonstrations"] == sum(map(len, taken)) - failed - failing_calls(records, reward=1)
     assert summary["rejects"].keys() == {"failed_call", "low_outcome", "skipped_files"}
-    assert summary["rejects"]["skipped_files"]["rows"] == 1  # the licence beside the data
+    assert summary["rejects"]["skipped_files"]["rows"] == 1  # the licence next to the data
     assert summary["messages"] == len({json.dumps(m, sort_keys=True) for r in records for m in r["traj"]})
     build = whole_state(run)
     assert [build(segment) for segment in rows(run, "segments")] == [r["traj"] for r in records]

@@ -1,6 +1,6 @@
 """Small inputs from public schemas and bug reports, and what a correct `extract` gives for each.
 
-The table EXPECTED.tsv lies beside the inputs. Its header explains the columns.
+The table EXPECTED.tsv lies next to the inputs. Its header explains the columns.
 """
 
 import csv

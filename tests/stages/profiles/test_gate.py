@@ -116,7 +116,7 @@ def test_a_gate_is_judged_once_and_read_from_then_on(run: Path) -> None:
     turns = demonstrated_turns(run)
     judged = gate_states(run, turns.filter(turns["domain"] == "shop"), CHOICE)
     path = run / "gates" / f"{CHOICE.verifier_id}.parquet"
-    assert set(stored(path)) == set(judged), "only the states at hand"
+    assert set(stored(path)) == set(judged), "only the states that were asked for"
     states = states_of(run)
     # A stored gate that no verifier would give shows that it is read.
     told = {"gate": "wrong_text", "detail": "told", "usable": []}
@@ -137,7 +137,7 @@ def test_stored_gates_are_those_that_were_judged(run: Path) -> None:
 
 
 def test_processes_that_judge_at_once_lose_nothing(run: Path) -> None:
-    """Two writers, neither of which has seen the other's rows."""
+    """Two writers, neither has seen the other's rows."""
     turns = demonstrated_turns(run)
     shop, bank = turns.filter(turns["domain"] == "shop"), turns.filter(turns["domain"] == "bank")
     with gate_module._GateWriter(run, CHOICE) as slow:  # pyright: ignore[reportPrivateUsage]

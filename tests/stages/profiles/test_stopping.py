@@ -72,7 +72,7 @@ def test_the_least_samples_can_decide_and_fewer_cannot(rewards: list[float], max
 
 
 def test_stops_as_soon_as_the_sum_reaches_the_bound_and_not_before() -> None:
-    """0.6 x 16 = 9.6: ten successes are enough, seven failures beside a success decide the other way."""
+    """0.6 x 16 = 9.6: ten successes are enough, seven failures and a success decide the other way."""
     assert is_decided(seen([1.0] * 10), rule())
     assert not is_decided(seen([1.0] * 9 + [0.0]), rule())
     assert is_decided(seen([1.0] + [0.0] * 7), rule())

@@ -181,7 +181,7 @@ def test_logs_of_which_nothing_fits_are_a_user_error(tmp_path: Path, name: str, 
         with pytest.raises(UserError) as raised:
             record_in(run, source)
         assert str(raised.value) == words.format(source)
-    # A policy without samples is none.
+    # A policy without samples does not count.
     assert not (run / "rollouts").exists()
 
 

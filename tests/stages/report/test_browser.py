@@ -43,7 +43,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def desk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real trajectories and rollouts of the desk, scored anew: its stored scores are of an older verifier."""
+    """Real trajectories and rollouts of the desk, scored again: its stored scores are of an older verifier."""
     run = Path(shutil.copytree(OLD_RUN, tmp_path_factory.mktemp("desk") / "run"))
     shutil.rmtree(run / "scores" / POLICY)
     score(ScoreConfig(policy=POLICY), run)

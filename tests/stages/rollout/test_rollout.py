@@ -124,7 +124,7 @@ def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
 
 
 def test_a_torn_part_is_no_part(run: Path, tiny_policy: Path) -> None:
-    """What a kill leaves while a part is written is beside its place, and nobody reads it."""
+    """What a kill leaves while a part is written has a temporary name, and nobody reads it."""
     summary = sample(run, tiny_policy, limit=2)
     (run / "rollouts" / summary["policy_id"] / "part-0of1-000009.parquet.77.tmp").write_bytes(b"PAR1 torn")
     assert sample(run, tiny_policy, limit=2)["missing_samples"] == 0

@@ -136,7 +136,7 @@ def test_messages_of_a_chat_server(run: Path) -> None:
         (server({"role": "assistant", "content": RIGHT}), "correct"),
         (server({"role": "assistant", "content": WRONG, "reasoning_content": "Hm."}), "wrong_arguments"),
         (server({"role": "assistant", "content": "<function=find>"}), "invalid_call"),
-        # Calls that are no calls, and a message that is none.
+        # Calls that are no calls, and a message that is no message.
         (server({"role": "assistant", "content": RIGHT, "tool_calls": [7]}), "invalid_call"),
         (server('{"content": "\\ud800"}'), "invalid_call"),
         (server('{"content": NaN}'), "invalid_call"),
@@ -377,7 +377,7 @@ FENCE = "```\n%s\n```"
 
 
 def made_of_answers(tmp_path: Path, same: int, different: int, unproven: int, worth: str) -> dict[str, Any]:
-    """The profile of a state with so many samples of each answer, and the bounds that the summary says."""
+    """The profile of a state with this many samples of each answer, and the bounds that the summary says."""
     run = make_run(tmp_path, trajectory(said("list"), {"role": "assistant", "content": FENCE % "ls -l"}))
     remember(run, policy_record())
     (state,) = states_of(run).values()

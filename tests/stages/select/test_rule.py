@@ -349,7 +349,7 @@ UNPROVEN_SCHEMA = {**SCHEMA, "num_unproven": pl.Int32, "mean_low": pl.Float64, "
 
 
 def judged(same: int, different: int, unproven: int, *, worth: str) -> dict[str, Any]:
-    """A candidate with so many samples of each answer."""
+    """A candidate with this many samples of each answer."""
     scored = same + different + (unproven if worth == "zero" else 0)
     mean = same / scored if scored else None
     differ = bool(same) and scored > same
@@ -380,7 +380,7 @@ def judged(same: int, different: int, unproven: int, *, worth: str) -> dict[str,
         (2, 10, 4, None, None),
         (1, 7, 8, None, None),  # exactly half is decided, and mean_high 0.5625
         (1, 6, 9, "undecided", None),
-        (10, 2, 4, "mean_too_high", "mean_too_high"),  # whatever the four are
+        (10, 2, 4, "mean_too_high", "mean_too_high"),  # with any rewards of the four
         (8, 4, 4, "undecided", None),
         (16, 0, 0, "always", "always"),
     ],

@@ -1,4 +1,4 @@
-"""select: whole rows of the dataset, what is left out and why, and the card beside it."""
+"""select: whole rows of the dataset, what is left out and why, and its card."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, tokenizer: Path) -> Path:
-    """Three states of which one is a pivot, one too easy and one a message, and one that was not sampled."""
+    """Three states (a pivot, one too easy, a message), and one that was not sampled."""
     run = make_run(
         tmp_path,
         trajectory(said("hard"), called("find", id="A"), answered("found"), {"role": "assistant", "content": "Done."}),
@@ -503,7 +503,7 @@ def test_datasets_loads_the_folder_and_no_column_is_reserved(
     train = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
     assert train.column_names == PIVOTS.names
     assert len(train) == splits["train"]
-    # What TRL's GRPOTrainer hands to a reward function beside the columns, or reads from a row for its own ends.
+    # What TRL's GRPOTrainer hands to a reward function besides the columns, or reads from a row for its own ends.
     reserved = {
         *("prompts", "completions", "completion", "completion_ids", "image", "images", "environment", "environments"),
         *(

@@ -117,7 +117,7 @@ SAME = [
     ("created", replace("import os\n"), replace("import os\n", ""), "no new text is an empty one"),
     ("created", insert(1, "import re"), replace("import os", "import os\nimport re"), "a line more, either way"),
     ("created", insert(0, "# x"), replace("import os", "# x\nimport os"), "a first line"),
-    ("viewed", insert(2, ""), insert(3, ""), "an empty line beside an empty line"),
+    ("viewed", insert(2, ""), insert(3, ""), "an empty line next to an empty line"),
     ("created", insert(9, "y"), replace("def load(x):\n    return x\n", "def load(x):\n    return x\ny\n"), "the end"),
     ("part", replace("def load", "def get"), replace("def load(x)", "def get(x)"), "contains the demonstrated text"),
     ("part", replace("load(x):\n", "load():\n"), replace("def load(x):\n ", "def load():\n "), "contains it as well"),

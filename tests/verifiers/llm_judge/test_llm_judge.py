@@ -235,7 +235,7 @@ def test_a_failure_is_not_remembered(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_server_is_asked_whether_it_gives_verdicts(server: Server, tmp_path: Path) -> None:
-    """Once, whatever the options say, and not the cache: the second check asks again."""
+    """Once, with any options, and not from the cache: the second check asks again."""
     options = {"base_url": server.url, "model": "m", "cache": str(tmp_path)}
     spec = make_spec("any", {"members": [{"name": "exact", "options": {}}, {"name": "judge", "options": options}]})
     spec.check_server()

@@ -81,7 +81,7 @@ def test_no_default_is_applied_inside_a_combination(keyword: str) -> None:
     schema = {"properties": {"a": {keyword: [inner], "default": None}}}
     assert outcome(schema, {"a": {}}, {"a": {"n": 1}}) == "unknown_arguments"
     assert outcome(schema, {"a": {"n": 1}}, {"a": {"n": 1.0}}) == "correct"
-    # A default beside it is the argument's own.
+    # A default next to it is the argument's own.
     assert outcome(schema, {"a": None}, {}) == "correct"
 
 

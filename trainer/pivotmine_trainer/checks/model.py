@@ -63,7 +63,7 @@ def say_memory(made: Any, model: ModelSettings, settings: GRPOSettings | SFTSett
         }
         hints = ", ".join(option for option, helps in less.items() if helps)
         say(
-            f"memory    {size:,.0f} GB for weights, gradients and AdamW in {name}, whatever the batch: "
+            f"memory    {size:,.0f} GB for weights, gradients and AdamW in {name}, for any batch: "
             f"{total / 1e9:.3g} B parameters, {trained / 1e9:.3g} B of them trained; activations come on top. Less: "
             f"{hints}{', or ' if hints else ''}weights sharded over GPUs by `accelerate launch --use_fsdp`"
         )

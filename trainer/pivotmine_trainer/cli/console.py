@@ -1,4 +1,4 @@
-"""What a person reads while training: once, from the first process, harmless whatever it quotes."""
+"""What a person reads while training: once, from the first process, with everything that it quotes escaped."""
 
 from __future__ import annotations
 

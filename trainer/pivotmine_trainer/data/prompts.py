@@ -15,8 +15,8 @@ ROWS_AT_ONCE = 256
 def check_prompts(data: Dataset, source: str, tokenizer: Any, model: str) -> None:
     """UserError that names the first row whose prompt, tokenised as TRL will, gives other tokens than were mined.
 
-    TRL tokenises a text prompt with the tokenizer's own special tokens, hence a second beginning-of-sequence where
-    the template wrote one; a changed tokenizer or template shows here too.
+    TRL tokenises a text prompt with the tokenizer's own special tokens, which adds a second beginning-of-sequence
+    where the template wrote one; a changed tokenizer or template shows here too.
     """
     for start in range(0, len(data), ROWS_AT_ONCE):
         rows: dict[str, list[Any]] = data[start : start + ROWS_AT_ONCE]  # pyright: ignore[reportAssignmentType]

@@ -101,8 +101,8 @@ class Curriculum:
             self.drawn = [[int(row) for row in batch] for batch in state["drawn"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is missing or broken ({type(error).__name__}); resume from another checkpoint, or start anew "
-                "into another --output_dir"
+                f"{path} is missing or broken ({type(error).__name__}); resume from another checkpoint, or start over "
+                "in another --output_dir"
             ) from None
 
 

@@ -8,7 +8,7 @@ Differences from the paper:
 1. There the reply is the one to the sampled action, in the same sequence. A pivot's action is never carried out, so the
    reply is the recorded one, after the recorded action: prompt + first demonstration + reply, one sequence a prompt.
 2. O is the whole reply as the chat template writes it, its few tokens of markup included.
-3. Log-probabilities are those of the loss beside it: at the sampling temperature.
+3. Log-probabilities are those of the other loss: at the sampling temperature.
 
 |O| is counted over all passes of a step, so that the passes may be cut as memory asks.
 """

@@ -1,7 +1,7 @@
 """Does the completion still depend on the prompt? (RAGEN-2, arXiv 2604.06268; `--retrieval_prompts P`)
 
 L_ij = log p(Z_i | X_j) for one completion Z_i of each of P prompts X; accuracy = mean_i 1[argmax_j L_ij = i]. A policy
-that has collapsed to a template says the same whatever it is asked, and the accuracy falls to 1/P, the chance, while
+that has collapsed to a template says the same to every prompt, and the accuracy falls to 1/P, the chance, while
 its entropy may still look healthy. The paper averages over all completions of a prompt; one is taken here, which costs
 P * P sequences of a forward pass each step. Nothing is drawn, so training is the same with it and without.
 """

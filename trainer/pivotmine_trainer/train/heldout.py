@@ -2,7 +2,7 @@
 
 A pivot teaches while its rewards differ. The share of groups whose rewards are all equal depends on how many samples a
 group has: at a success rate of 0.1, 43 % of groups of 8 are all equal and 19 % of groups of 16. So the share is
-estimated for the number of samples that mining drew, whatever number an evaluation draws.
+estimated for the number of samples that mining drew, not for that of an evaluation.
 
 States of one task resemble each other, so intervals are bootstrapped over tasks.
 """

@@ -45,7 +45,7 @@ _STATE = {
 
 
 def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts anew.
+    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts from the beginning.
 
     UserError where there is none, where files of it are missing or broken, and where a new training would mix its
     checkpoints with an earlier one's.
@@ -64,7 +64,7 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
             raise UserError(f"--resume_from_checkpoint {given}: no whole checkpoint there")
         last = Path(given)
     if last is None:
-        say(f"resume    {output_dir} holds no checkpoint: training starts anew")
+        say(f"resume    {output_dir} holds no checkpoint: training starts from the beginning")
         return None
     _check_processes(last, settings.world_size)
     _check_state(last, _random_files(settings))
@@ -92,13 +92,13 @@ def _check_processes(checkpoint: Path, ours: int) -> None:
     if theirs > ours or (theirs < ours and is_one_machine):
         raise UserError(
             f"{checkpoint} is of a training by {theirs} processes, and this one has {ours}: start as many, or start "
-            "anew into another --output_dir"
+            "over in another --output_dir"
         )
 
 
 def _check_state(checkpoint: Path, random_files: list[str]) -> None:
     """UserError where a file is missing, which transformers passes over without a word, or broken."""
-    instead = "resume from another checkpoint, or start anew into another --output_dir"
+    instead = "resume from another checkpoint, or start over in another --output_dir"
     for name, patterns in {**_STATE, **{name: (name,) for name in random_files}}.items():
         if not any(path for pattern in patterns for path in checkpoint.glob(pattern)):
             raise UserError(f"{checkpoint}: {name} is missing; {instead}")
@@ -225,7 +225,7 @@ def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed
         theirs = _remembered(path)
         if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
             said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
-            raise UserError(f"{resumed} is of another training ({said}): give its settings, or start anew")
+            raise UserError(f"{resumed} is of another training ({said}): give its settings, or start over")
     elif is_first_process():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ def _remembered(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(
             f"{path} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
-            "start anew into another --output_dir"
+            "start over in another --output_dir"
         )
     return found  # pyright: ignore[reportUnknownVariableType]
 
@@ -266,7 +266,7 @@ def load_samples(checkpoint: Path, trainer: Any) -> None:
     except Exception as error:  # missing, cut off, or another program's: of a dozen kinds
         raise UserError(
             f"{path} is missing or broken ({type(error).__name__}): step {trainer.state.global_step} lies within one "
-            "set of samples, and no other samples train the same; resume from another checkpoint, or start anew into "
+            "set of samples, and no other samples train the same; resume from another checkpoint, or start over in "
             "another --output_dir"
         ) from None
     trainer._buffered_inputs = loaded

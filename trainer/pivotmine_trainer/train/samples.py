@@ -11,7 +11,7 @@ Files: `train_<step>.parquet` (`train_<step>_<n>.parquet` where a step samples s
 | completion | raw text, special tokens kept |
 | completion_ids | token ids, the end of turn included |
 | logprobs | natural log-probability of each token at the sampling temperature; null: the sampler does not tell |
-| budget | token budget of the sample: with so many tokens and no end of turn it is truncated, and can be continued |
+| budget | token budget of the sample: with this many tokens and no end of turn it is truncated, and can be continued |
 | pivot_reward | the verifier's reward; null: not scored |
 | outcome, detail | the verdict |
 | watch_reward, watch_outcome | those of `--watch_verifier`; null: none was named, or it gave none |

@@ -13,7 +13,7 @@ of a run's config stand the defaults:
 | `tool_call` | any other call | `tool_call` |
 | `message` | any other message | `text` |
 
-Those verifiers compare the other arguments of a call, and calls of no kind beside it, as `tool_call` does. If a turn
+Those verifiers compare the other arguments of a call, and calls of no kind next to it, as `tool_call` does. If a turn
 has calls of several kinds, each call is compared by its own verifier, and all must match: `auto` accepts nothing that
 its parts do not accept. A default whose packages are not installed is left out, and `tool_call` takes its calls; the
 rules that remain are part of the id, and `left_out` says what is missing.

@@ -100,7 +100,7 @@ def load(name: str) -> Verifier:
         raise UserError(f'verifier "{name}": another package\'s verifier is written package.module:function')
     try:
         module = import_module(module_name)
-    except Exception as error:  # whatever somebody else's module raises
+    except Exception as error:  # somebody else's module may raise anything
         raise UserError(f'verifier "{name}": {module_name} cannot be imported: {error}') from None
     found = getattr(module, attribute, None)
     _loaded.add(name)

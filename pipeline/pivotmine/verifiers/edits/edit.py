@@ -93,7 +93,7 @@ def _differ_in_text(demonstrated: tuple[Change, ...], given: tuple[Change, ...])
 
 
 def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
-    """Whether the given edit is sure to succeed in a file of which a part is known, as the demonstrated one did."""
+    """Whether the given edit is sure to succeed in a file that is known in part, as the demonstrated one did."""
     if len(demonstrated) != 1 or len(given) != 1:
         return False
     one, other = demonstrated[0], given[0]

@@ -189,7 +189,7 @@ class _Again(Exception):
 
 
 class _Deadline:
-    """A context that ends an exchange after so many seconds: a server that sends a byte now and then is not waited for.
+    """A context that ends an exchange after this many seconds: it does not wait for a server that drips.
 
     A socket's own time-out is for each piece. At the end the socket is shut down, which its reader is told.
     """

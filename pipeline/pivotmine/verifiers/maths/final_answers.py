@@ -13,11 +13,11 @@ from typing import NamedTuple
 MAX_CHARS = 1_000
 """Of an answer."""
 MAX_TEXT_CHARS = 1_000_000
-"""The answer is searched in the last so many characters."""
+"""The answer is searched in this many last characters."""
 MAX_TAIL_CHARS = 20_000
-"""Without a box, the answer is searched in the last so many characters."""
+"""Without a box, the answer is searched in this many last characters."""
 MIN_ROUNDED_DIGITS = 4
-"""A decimal with so many significant digits may be the rounded value of a fraction."""
+"""A decimal with at least this many significant digits may be the rounded value of a fraction."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _DISPLAY = re.compile(r"\\\[(.{1,1000}?)\\\]|\\\((.{1,1000}?)\\\)|\$\$(.{1,1000}?)\$\$", re.DOTALL)

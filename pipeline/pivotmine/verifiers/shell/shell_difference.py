@@ -37,7 +37,7 @@ _PLUMBING = frozenset((
     "time", "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup", "let",
     "expr", "bc", "basename", "dirname", "local", "declare", "shopt", "stdbuf",
 ))  # fmt: skip
-"""Programs of which a compound command may have more or fewer and still do the same."""
+"""Programs that a compound command may hold more or fewer times and still do the same."""
 _SELECTORS = frozenset((
     "grep", "sed", "awk", "cut", "head", "tail", "tr", "perl", "python", "column", "paste", "rev", "fold", "fmt", "jq",
     "wc", "sort", "uniq", "tac", "nl", "expand", "comm", "join", "strings",
@@ -202,7 +202,7 @@ def _other_files(one: _Parts, other: _Parts) -> bool:
 
 
 def _only_reads(name: str) -> bool:
-    """Whether a program writes no file, whatever its words are."""
+    """Whether a program writes no file with any words."""
     is_known = name in _PLUMBING | _SELECTORS or (name in RULES and RULES[name].reads_only)
     return is_known and name not in _WRITERS | _RUNNERS
 

@@ -33,7 +33,7 @@ class Rule:
     keeps_dashes: bool = False
     """`--` separates operands of two kinds."""
     reads_only: bool = False
-    """It changes nothing but its own output, whatever its flags here."""
+    """It changes nothing but its own output, with any flags here."""
 
 
 _GIT_LOG = "n,max-count= p,patch oneline stat graph all decorate? author= since= until= grep= format= pretty? name-only name-status follow reverse no-merges no-color"  # noqa: E501

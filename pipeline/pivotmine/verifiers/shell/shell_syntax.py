@@ -39,7 +39,7 @@ _ASSIGNMENTS = frozenset(("variable_assignment", "variable_assignments"))
 _RAW = frozenset(("test_command", "case_statement", "c_style_for_statement", "function_definition", "unset_command"))
 _STATEMENTS = _STRUCTURED | _RAW | _ASSIGNMENTS | {"command", "redirected_statement"}
 _SEPARATORS = frozenset((";", "\n"))
-# A continuation joins the words around it, unless there is a blank beside it.
+# A continuation joins the words around it, unless there is a blank next to it.
 _GAP = re.compile(rb"(?:[ \t\n]|[ \t]\\\n|\\\n(?=[ \t]))*+")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _BLANK = re.compile(rb"(?:[ \t]|[ \t]\\\n|\\\n(?=[ \t]))++")

@@ -261,7 +261,7 @@ def test_all_states_of_a_trajectory_go_to_one_server(live: Any) -> None:
 
 @pytest.mark.parametrize("status", [200, 401, 404, 408, 500])
 def test_a_broken_server_is_left_out_and_its_trajectories_are_sampled_elsewhere(live: Any, status: int) -> None:
-    """Its keys, its models, its time or its words: whatever is wrong is its own, not the states'."""
+    """Its keys, its models, its time or its words: the fault is its own, not the states'."""
     asked = requests(40, 2)
     wrong = (status, {"error": {"message": "on fire"}}, {})
     with live(lambda _: wrong).up() as a, live().up() as b, opened(a, b, concurrency=2) as engine:
