@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.compare.options import CompareConfig
-from pivotmine_stages.report.subject import differing, parse_subject, settings_of
+from pivotmine_stages.report.selections import chosen_states
+from pivotmine_stages.report.subject import connect, differing, parse_subject, settings_of
 from pivotmine_stages.report.transitions import compared
 
 _PIVOTS = "pivots/"
@@ -30,13 +29,14 @@ def compare(config: CompareConfig, run: Path) -> dict[str, Any]:
     one, other = parse_subject(run, config.one), parse_subject(run, config.other)
     if one == other:
         raise UserError(f"{config.one} and {config.other} are the same profile: {one.name}")
-    found = compared(run, one, other, config.num_examples)
+    found = compared(connect(run, one), other, config.num_examples)
     words = differing([settings_of(run, one), settings_of(run, other)])
     return {"kind": "profiles", "one": one.name, "other": other.name, "words": words, **found}
 
 
 def _selections(config: CompareConfig, run: Path) -> dict[str, Any]:
-    states = [_selected(run, text.removeprefix(_PIVOTS)) for text in (config.one, config.other)]
+    names = [text.removeprefix(_PIVOTS) for text in (config.one, config.other)]
+    states = [set(chosen_states(run, name)["state_id"]) for name in names]
     groups = {
         "both": states[0] & states[1],
         f"only {config.one}": states[0] - states[1],
@@ -47,16 +47,6 @@ def _selections(config: CompareConfig, run: Path) -> dict[str, Any]:
         for name, ids in groups.items()
     ]
     return {"kind": "selections", "one": config.one, "other": config.other, "groups": rows}
-
-
-def _selected(run: Path, name: str) -> set[str]:
-    # Only a folder that is there is read: the name is never a path of its own.
-    folder = next((path for path in (run / "pivots").glob("*") if path.name == name), None)
-    if folder is None:
-        known = ", ".join(sorted(path.name for path in (run / "pivots").glob("*"))) or "none"
-        raise UserError(f"no selection pivots/{name}: {run} has {known}")
-    files = [path for split in ("train", "validation") if (path := folder / f"{split}.parquet").exists()]
-    return set(rundir.scan(run, "pivots", files).select(pl.col("state_id")).collect()["state_id"])
 
 
 def compare_report(found: dict[str, Any]) -> str:

@@ -68,14 +68,17 @@ def _outcomes(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -> list[dict[str, Any]]:
     """From turns to rows: {step, count, lost: [{reason, count, example}]}; `lost` stands behind the step before."""
     steps = _row(connection, _FUNNEL)
+    classes = _counts(connection, "select class, count(*) from state_index where num_scored > 0 group by all")
+    met_before = _named("met in an earlier turn", steps["demonstrations"] - steps["states"])
+    unsampled = [*_lost(connection, "stage = 'rollout'"), *_named("not asked for yet", steps["unasked"])]
     rows = [
         ("trajectories", steps["trajectories"], _lost(connection, "stage = 'extract' and turn_id is null")),
         ("turns", steps["turns"], []),
         ("demonstrations", steps["demonstrations"], _lost(connection, "stage = 'extract' and turn_id is not null")),
-        ("demonstrated states", steps["states"], []),
-        ("sampled states", steps["sampled"], _lost(connection, "stage = 'rollout'")),
+        ("demonstrated states", steps["states"], met_before),
+        ("sampled states", steps["sampled"], unsampled),
         ("scored states", steps["scored"], _lost(connection, "stage = 'score'")),
-        ("states whose rewards differ", steps["sometimes"], []),
+        ("states whose rewards differ", steps["sometimes"], _alike(classes)),
     ]
     if name is not None:
         rows.append((f"rows of pivots/{name}", _num_rows(connection, name), _lost_by_select(run, name)))
@@ -98,6 +101,14 @@ def cost(run: Path, subject: Subject) -> dict[str, Any]:
 
 def _lost(connection: duckdb.DuckDBPyConnection, where: str) -> list[dict[str, Any]]:
     return dicts(connection, _LOST.format(where=where))
+
+
+def _named(reason: str, count: int) -> list[dict[str, Any]]:
+    return [{"reason": reason, "count": count, "example": ""}] if count > 0 else []
+
+
+def _alike(classes: dict[str, int]) -> list[dict[str, Any]]:
+    return [one for kind, count in classes.items() if kind != "sometimes" for one in _named(kind, count)]
 
 
 def _lost_by_select(run: Path, name: str) -> list[dict[str, Any]]:
@@ -159,7 +170,7 @@ _TOTALS = """
         max(num_samples) as max_samples, min(num_samples) as min_samples,
         count(*) filter (kind = 'tool_call' and not offers_tools) as calls_without_tools,
         count(*) filter (kind = 'tool_call') as call_states,
-        (select count(distinct state_id) from rejects where stage = 'rollout' and reason = 'prompt_too_long')
+        (select count(distinct state_id) from lost where stage = 'rollout' and reason = 'prompt_too_long')
             as prompts_too_long
     from state_index
 """
@@ -170,10 +181,14 @@ _FUNNEL = """
         (select count(*) from turns where reject_reason is null) as demonstrations,
         (select count(distinct state_id) from turns where reject_reason is null) as states,
         (select count(*) from state_index) as sampled,
+        (select count(distinct state_id) from turns where reject_reason is null
+            and state_id not in (select state_id from state_index)
+            and state_id not in (select state_id from lost where stage = 'rollout' and state_id is not null)
+        ) as unasked,
         (select count(*) from state_index where num_scored > 0) as scored,
         (select count(*) from state_index where class = 'sometimes') as sometimes
 """
 _LOST = """
     select reason, count(*)::bigint as count, min(coalesce(detail, '')) as example
-    from (select distinct * from rejects where {where}) group by reason order by count desc, reason
+    from lost where {where} group by reason order by count desc, reason
 """

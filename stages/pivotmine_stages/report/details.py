@@ -61,14 +61,31 @@ def message_texts(connection: duckdb.DuckDBPyConnection, message_ids: Iterable[s
 def sample_groups(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By state: samples that do the same as one group, the best reward and the most frequent first.
 
-    Keys: count, reward (null: none was given), outcome, detail, action, indices (the first samples' indices).
+    Keys: count, reward (null: none was given), outcome, detail, action, indices (the first samples' indices). Samples
+    with the same calls do the same: their reasoning, their text and the order of arguments do not count. The group
+    shows one of the actions in it that occur most often.
     """
-    rows = connection.execute(_SAMPLES, [list(state_ids)]).fetchall()
-    found: dict[str, list[dict[str, Any]]] = {}
-    for state_id, reward, outcome, detail, action, indices in rows:
-        group = {"count": len(indices), "reward": reward, "outcome": outcome, "detail": detail}
-        found.setdefault(state_id, []).append({**group, "action": action_of(action), "indices": indices[:16]})
-    return found
+    found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+    for state_id, reward, outcome, detail, action, indices in connection.execute(
+        _SAMPLES, [list(state_ids)]
+    ).fetchall():
+        group = {"count": 0, "reward": reward, "outcome": outcome, "detail": detail, "action": action, "indices": []}
+        group = found.setdefault(state_id, {}).setdefault((reward, outcome, doing(action)), group)
+        group["count"] += len(indices)
+        group["indices"] = sorted([*group["indices"], *indices])[:16]
+    return {state_id: _best_first(groups.values()) for state_id, groups in found.items()}
+
+
+def _best_first(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    ordered = sorted(groups, key=lambda one: (one["reward"] is None, -(one["reward"] or 0.0), -one["count"]))
+    return [{**one, "action": action_of(one["action"])} for one in ordered]
+
+
+def doing(text: str) -> str:
+    """What a stored action does, as text: the calls with their arguments sorted by name, or else the message."""
+    action = json.loads(text)
+    done = {name: action.get(name) for name in ("tool_calls", "unparsed", "truncated")}
+    return json.dumps(done if action.get("tool_calls") else {**done, "message": action.get("message")}, sort_keys=True)
 
 
 def action_of(text: str) -> dict[str, Any]:

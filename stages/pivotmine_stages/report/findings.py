@@ -12,6 +12,7 @@ import duckdb
 
 from pivotmine.run import rundir
 from pivotmine_stages.profiles.deferred import MIN_LOGPROB, unlikely_demonstrations
+from pivotmine_stages.report.details import doing
 from pivotmine_stages.report.subject import Subject
 
 MIN_HELD_OUT = 20
@@ -135,7 +136,6 @@ def suspects(
 ) -> list[dict[str, Any]]:
     """States to look at: {state_id, why}; at most `num_stored` of each kind, the clearest first."""
     asked = {
-        "never solved, and all samples do the same": _UNANIMOUS,
         "another verifier disagrees": _DISAGREEING,
         **{f"audit: {why}": _AUDITED.replace("{error}", error) for error, why in _AUDIT_ERRORS.items()},
     }
@@ -144,11 +144,22 @@ def suspects(
         for why, query in asked.items()
         for state_id, detail in connection.execute(query.format(limit=num_stored)).fetchall()
     ]
+    same = "never solved, and all samples do the same"
+    found = [
+        {"state_id": one, "why": same, "detail": detail} for one, detail in _unanimous(connection, num_stored)
+    ] + found
     unlikely = unlikely_demonstrations(connection, subject.policy_id, subject.verifier_id)[:num_stored]
     why = f"the demonstration is less likely than {math.exp(MIN_LOGPROB):.0e}"
     return found + [
         {"state_id": state_id, "why": why, "detail": f"log-probability {logprob:.1f}"} for state_id, logprob in unlikely
     ]
+
+
+def _unanimous(connection: duckdb.DuckDBPyConnection, num_stored: int) -> list[tuple[str, str]]:
+    """Never-states whose samples all do the same, those of the most samples first: state_id, words."""
+    rows = connection.execute(_NARROW).fetchall()
+    alike = [(state_id, count) for state_id, count, actions in rows if len({doing(text) for text in actions}) == 1]
+    return [(state_id, f"{count} samples, one action") for state_id, count in alike[:num_stored]]
 
 
 def audit_verdict(run: Path, verifier_id: str) -> str | None:
@@ -162,9 +173,19 @@ _AUDIT_ERRORS = {
     "false_reject": "what must pass is not paid",
     "paid_elsewhere": "an action of another state is paid",
 }
-_UNANIMOUS = """
-    select state_id, num_samples || ' samples, one action' from state_index
-    where class = 'never' and num_actions = 1 and num_samples >= 4 order by num_samples desc, state_id limit {limit}
+# States whose samples call the same tools in the same order; one action for each way in which a call is written.
+_NARROW = """
+    with done as (
+        select state_id, num_samples, action, json_extract(action, '$.tool_calls[*].name')::varchar as called,
+            coalesce(
+                json_extract(action, '$.tool_calls'), json_extract(action, '$.message'), action
+            )::varchar as written
+        from samples join state_index using (state_id) where class = 'never' and num_samples >= 4
+    ), written as (
+        select state_id, num_samples, called, written, any_value(action) as action from done group by all
+    )
+    select state_id, num_samples, list(action) from written group by state_id, num_samples
+    having count(distinct called) = 1 and count(*) <= 24 order by num_samples desc, state_id
 """
 # Only verdicts of the same policy on the same sample are compared.
 _DISAGREEING = """

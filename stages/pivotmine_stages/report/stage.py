@@ -17,10 +17,19 @@ from pivotmine_stages.policy.record import load_policy, stored_verifier
 from pivotmine_stages.profiles.deferred import never_states
 from pivotmine_stages.report.aggregates import aggregates, cost, funnel
 from pivotmine_stages.report.details import details, message_texts, sample_groups
-from pivotmine_stages.report.findings import audit_verdict, findings, level_of, next_steps, suspects
+from pivotmine_stages.report.findings import MAX_SUSPECTS, audit_verdict, findings, level_of, next_steps, suspects
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import render
-from pivotmine_stages.report.subject import Subject, choose_subject, connect, differing, settings_of, subjects
+from pivotmine_stages.report.selections import choices, selections
+from pivotmine_stages.report.subject import (
+    Subject,
+    choose_subject,
+    connect,
+    connect_samples,
+    differing,
+    settings_of,
+    subjects,
+)
 from pivotmine_stages.report.transitions import MAX_OTHERS, compared
 from pivotmine_stages.select.preview import rows_by_bound
 from pivotmine_stages.select.resume_command import sample_hotter
@@ -30,8 +39,10 @@ MAX_BYTES = 15_000_000
 _STATES_BYTES = 11_000_000
 """What the states and their messages may take of it, as JSON."""
 _STATES_AT_ONCE = 200
+_LINKED = 300
+"""States named by the comparison of selections that are sure to be in the page."""
 _ROW = ("state_id", "class", "mean", "variance", "num_samples", "num_scored", "outcomes", "domain", "kind", "tool")
-_COLUMNS = (*_ROW, "depth", "prompt_tokens")
+_COLUMNS = (*_ROW, "depth", "prompt_tokens", "selected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,9 @@ def page_facts(
             "figures": figures,
             "funnel": funnel(connection, run, None if dataset is None else str(dataset["name"])),
             "suspects": suspects(connection, subject),
+            "max_suspects": MAX_SUSPECTS,
+            "selections": selections(connection, run),
+            "others": _others(connection, run, subject),
             "bounds": bounds,
             "max_mean": dataset["config"]["max_mean"] if dataset else 0.6,
             "served": False,
@@ -125,9 +139,8 @@ def _embedded(
 ) -> dict[str, Any]:
     """The states that fit: those that the page links to first, then a fixed random order."""
     linked = [one["state_id"] for one in facts["suspects"]] + [row["example"] for row in facts["figures"]["outcomes"]]
-    others = [other for other in subjects(run) if other != subject][:MAX_OTHERS]
-    pairs = [compared(run, subject, other) for other in others]
-    linked += [state_id for pair in pairs for row in pair["transitions"] for state_id in row["examples"]]
+    linked += [state_id for pair in facts["others"] for row in pair["transitions"] for state_id in row["examples"]]
+    linked += [state_id for group in facts["selections"]["groups"] for state_id in group["examples"]][:_LINKED]
     order = connection.execute(_ORDER, [linked, config.max_states]).fetchall()
     wanted = [state_id for (state_id,) in order]
     index: list[dict[str, Any]] = []
@@ -135,7 +148,7 @@ def _embedded(
     messages: dict[str, Any] = {}
     size = 0
     for start in range(0, len(wanted), _STATES_AT_ONCE):
-        found = details(connection, wanted[start : start + _STATES_AT_ONCE])
+        found = chosen_details(connection, wanted[start : start + _STATES_AT_ONCE])
         new = {key for one in found for key in one["messages"]} - messages.keys()
         texts = message_texts(connection, sorted(new))
         size += len(json.dumps([found, texts]))
@@ -144,16 +157,29 @@ def _embedded(
         messages |= texts
         whole |= {one["state"]["state_id"]: one for one in found}
         index += [index_row(one["state"]) for one in found]
+    others = [
+        {**pair, "samples": sample_groups(connect_samples(run, other), list(whole))}
+        for pair, other in zip(facts["others"], other_subjects(run, subject), strict=True)
+    ]
+    return {"index": index, "details": whole, "messages": messages, "others": others}
+
+
+def other_subjects(run: Path, subject: Subject) -> list[Subject]:
+    """The profiles that the page compares with, in the order of their names."""
+    return [other for other in subjects(run) if other != subject][:MAX_OTHERS]
+
+
+def _others(connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject) -> list[dict[str, Any]]:
+    """What `compared` gives for each other profile, with the settings in which it differs as `words`."""
+    others = other_subjects(run, subject)
     words = differing([settings_of(run, one) for one in (subject, *others)])[1:]
-    return {
-        "index": index,
-        "details": whole,
-        "messages": messages,
-        "others": [
-            {**pair, "words": text, "samples": sample_groups(connect(run, other), list(whole))}
-            for pair, text, other in zip(pairs, words, others, strict=True)
-        ],
-    }
+    return [{**compared(connection, other), "words": text} for other, text in zip(others, words, strict=True)]
+
+
+def chosen_details(connection: duckdb.DuckDBPyConnection, state_ids: list[str]) -> list[dict[str, Any]]:
+    """What `details` gives, and as `chosen` what each selection did with the state."""
+    chosen = choices(connection, state_ids)
+    return [{**one, "chosen": chosen.get(one["state"]["state_id"], [])} for one in details(connection, state_ids)]
 
 
 def index_row(row: dict[str, Any]) -> dict[str, Any]:

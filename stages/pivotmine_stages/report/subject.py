@@ -105,12 +105,23 @@ def _word(value: Any) -> str:
 
 
 def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
-    """DuckDB over the run with the subject's rows: tables `state_index` and `turn_index`, views `samples`, `told`.
+    """DuckDB over the run with the subject's rows: tables `state_index` and `lost`, views `samples` and `told`.
+
+    `lost` has the rejects of extract, of sampling this policy and of these scores.
 
     `state_index` has a row per profiled state: state_id, class (`unscored` if nothing is scored), mean, variance,
     num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools, and the
     turn it is shown by.
     """
+    connection = connect_samples(run, subject)
+    connection.register("lost_rows", _lost(run, subject).to_arrow())
+    connection.execute("create temp table lost as select * from lost_rows")
+    connection.execute(_STATE_INDEX, [subject.policy_id])
+    return connection
+
+
+def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
+    """DuckDB over the run with the views `samples` and `told` of the subject's rows."""
     require_sound(run, "turns")
     for table in ("scores", "profiles"):
         require_sound(run, table, run / "scores" / subject.policy_id / subject.verifier_id)
@@ -126,6 +137,19 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     for statement in _VIEWS:
         connection.execute(statement.format(**literals))
     return connection
+
+
+def _lost(run: Path, subject: Subject) -> pl.DataFrame:
+    """A policy may have been sampled under several verifiers; what they all dropped is counted once."""
+    verifiers = {one["config"].get("verifier_id") for one in rundir.read_manifests(run, "rollout")}
+    policy = {"policy_id": subject.policy_id}
+    folders = [
+        *(run / "rejects").glob("extract-*"),
+        *(rundir.rejects_dir(run, "rollout", {**policy, "verifier_id": known}) for known in verifiers),
+        rundir.rejects_dir(run, "score", subject._asdict()),
+    ]
+    files = sorted(path for folder in folders for path in folder.glob("*.parquet"))
+    return rundir.scan(run, "rejects", files).unique().collect()
 
 
 def _literal(text: str) -> str:
@@ -154,22 +178,23 @@ _VIEWS = (
     create temp view told as
     select * from profiles where policy_id = {policy_id} and verifier_id = {verifier_id}
     """,
-    f"""
+)
+_STATE_INDEX = f"""
     create temp table state_index as
     with shown as (
         select * from turns
         qualify row_number() over (partition by state_id order by reject_reason is not null, turn_id) = 1
     ), prompts as (
         select state_id, max(num_prompt_tokens) as prompt_tokens
-        from rollouts where policy_id = {{policy_id}} group by state_id
+        from rollouts where policy_id = ? group by state_id
     ), happened as (
-        select state_id, list_sort(list(distinct outcome)) as outcomes, count(distinct action) as num_actions
+        select state_id, list_sort(list(distinct outcome)) as outcomes
         from samples group by state_id
     )
     select
         state_id, coalesce(reward_class, 'unscored') as class, mean, variance, num_samples, num_scored, gate,
         case when solvable_probability >= 0 then solvable_probability end as solvable_probability,
-        coalesce(outcomes, []) as outcomes, coalesce(num_actions, 0) as num_actions,
+        coalesce(outcomes, []) as outcomes,
         coalesce(s.domain, '') as domain, kind,
         coalesce(json_extract_string(demonstration, '$.tool_calls[0].name'), '') as tool,
         turn_index as depth, {_bucket("turn_index", DEPTHS)} as depth_from,
@@ -177,5 +202,4 @@ _VIEWS = (
         tools_id is not null as offers_tools,
         turn_id, trajectory_id, segment_id, position, tools_id, demonstration
     from told join shown s using (state_id) left join prompts using (state_id) left join happened using (state_id)
-    """,
-)
+"""

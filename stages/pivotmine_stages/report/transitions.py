@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import duckdb
+
 from pivotmine_stages.report.aggregates import CLASSES
-from pivotmine_stages.report.subject import Subject, connect
+from pivotmine_stages.report.subject import Subject
 
 MAX_OTHERS = 6
 """Other profiles that a report compares with."""
 
 
-def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> dict[str, Any]:
-    """{name, shared, mean, other_mean, transitions}: a transition is {from, to, states, share, low, high, examples}.
+def compared(connection: duckdb.DuckDBPyConnection, other: Subject, num_examples: int = 3) -> dict[str, Any]:
+    """The connection's profile against another: {name, shared, mean, other_mean, decided, other_decided,
+    transitions}: a transition is {from, to, states, share, low, high, examples}.
 
-    `share` is of the states of class `from` under `one` that both profiles have; `low` and `high` are its 95 %
-    interval (Wilson 1927).
+    `share` is of the states of class `from` under the connection's own profile that both have; `low` and `high` are
+    its 95 % interval (Wilson 1927).
     """
-    connection = connect(run, one)
     # The second profile's rows are read through the run's own view: the index is of the first.
     rows = connection.execute(_TRANSITIONS, [num_examples, other.policy_id, other.verifier_id]).fetchall()
     means = connection.execute(_MEANS, [other.policy_id, other.verifier_id]).fetchall()[0]
@@ -36,6 +37,8 @@ def compared(run: Path, one: Subject, other: Subject, num_examples: int = 3) -> 
         "shared": means[0],
         "mean": means[1],
         "other_mean": means[2],
+        "decided": means[3],
+        "other_decided": means[4],
         "transitions": transitions,
     }
 
@@ -60,6 +63,7 @@ _TRANSITIONS = """
     from state_index i join profiles p using (state_id) where p.policy_id = ? and p.verifier_id = ? group by 1, 2
 """
 _MEANS = """
-    select count(*), avg(i.mean), avg(p.mean)
+    select count(*), avg(i.mean), avg(p.mean),
+        sum(i.num_scored) / nullif(sum(i.num_samples), 0), sum(p.num_scored) / nullif(sum(p.num_samples), 0)
     from state_index i join profiles p using (state_id) where p.policy_id = ? and p.verifier_id = ?
 """

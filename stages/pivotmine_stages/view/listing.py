@@ -33,6 +33,8 @@ class Filters:
     """Minimum mean reward."""
     high: float | None = None
     """The mean reward is below it; 1 includes 1."""
+    chosen: tuple[int, int] | None = None
+    """Bits of `selected` that are looked at, and what they must be; needs `report.selections`."""
 
 
 def listing(
@@ -66,4 +68,6 @@ def _where(filters: Filters) -> tuple[str, list[Any]]:
         asked.append(("mean >= ? - 1e-9", [filters.low]))
     if filters.high is not None:
         asked.append(("(mean < ? - 1e-9 or (? = 1 and mean = 1))", [filters.high, filters.high]))
+    if filters.chosen is not None:
+        asked.append(("(selected & ?) = ?", list(filters.chosen)))
     return " and ".join(text for text, _ in asked), [value for _, values in asked for value in values]

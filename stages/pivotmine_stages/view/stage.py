@@ -23,11 +23,11 @@ from urllib.parse import parse_qs, urlsplit
 import duckdb
 
 from pivotmine.errors import UserError
-from pivotmine_stages.report.details import details, message_texts
+from pivotmine_stages.report.details import message_texts, sample_groups
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import content_policy, json_in_html, render
-from pivotmine_stages.report.stage import index_row, page_facts
-from pivotmine_stages.report.subject import choose_subject, connect
+from pivotmine_stages.report.stage import chosen_details, index_row, other_subjects, page_facts
+from pivotmine_stages.report.subject import choose_subject, connect, connect_samples
 from pivotmine_stages.view.listing import PAGE, SORTS, Filters, listing
 from pivotmine_stages.view.options import ViewConfig
 
@@ -44,7 +44,9 @@ class Viewer:
         self._connection = connect(run, subject)
         shown = ReportConfig(name=config.name, price_per_hour=config.price_per_hour)
         facts = page_facts(self._connection, run, subject, shown)
-        empty = {"index": [], "details": {}, "messages": {}, "others": []}
+        self._run, self._others = run, {one.name: one for one in other_subjects(run, subject)}
+        self._connections: dict[str, duckdb.DuckDBPyConnection] = {}
+        empty = {"index": [], "details": {}, "messages": {}}
         self._page = render(facts, {**facts["data"], **empty, "served": True}).encode()
         # DuckDB answers one question at a time on one connection; requests come from several threads.
         self._lock = threading.Lock()
@@ -66,13 +68,14 @@ class Viewer:
         """End `serve`, which runs in another thread, and free the port."""
         self._server.shutdown()
         self._server.server_close()
-        self._connection.close()
+        for connection in (self._connection, *self._connections.values()):
+            connection.close()
 
     def answer(self, path: str, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
         """Status, content type and body for a request that may be answered."""
         if path == "/":
             return HTTPStatus.OK, "text/html; charset=utf-8", self._page
-        found = {"/api/states": self._states, "/api/state": self._state}.get(path)
+        found = {"/api/states": self._states, "/api/state": self._state, "/api/samples": self._samples}.get(path)
         if found is None:
             return _refused(HTTPStatus.NOT_FOUND, "no such page")
         try:
@@ -86,6 +89,9 @@ class Viewer:
         low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
         words = {name: asked.get(name, "") for name in ("domain", "tool", "outcome", "text")}
         filters = replace(Filters(low=low, high=high, reward_class=asked.get("class", "")), **words)
+        if asked.get("chosen"):
+            mask, bits = (int(word) for word in asked["chosen"].split(":"))
+            filters = replace(filters, chosen=(mask, bits))
         sort, start = asked.get("sort") or "variance", int(asked.get("from") or 0)
         if sort not in SORTS or not 0 <= start < 2**31:
             raise ValueError(sort)
@@ -93,10 +99,17 @@ class Viewer:
         return {"total": total, "rows": [index_row(row) for row in rows]}
 
     def _state(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        found = details(self._connection, [asked["id"]])
+        found = chosen_details(self._connection, [asked["id"]])
         if not found:
             raise KeyError(asked["id"])
         return {**found[0], "texts": message_texts(self._connection, found[0]["messages"])}
+
+    def _samples(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The groups of samples of another profile in a state."""
+        other = self._others[asked["other"]]
+        if other.name not in self._connections:
+            self._connections[other.name] = connect_samples(self._run, other)
+        return sample_groups(self._connections[other.name], [asked["id"]]).get(asked["id"], [])
 
 
 class _Server(ThreadingHTTPServer):

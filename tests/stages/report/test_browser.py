@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from pivotmine.run import sql
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.stage import report
 from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.select.options import SelectConfig
+from pivotmine_stages.select.stage import select
 from pivotmine_stages.view.options import ViewConfig
 from pivotmine_stages.view.stage import Viewer
 
@@ -48,6 +51,16 @@ def desk_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(run / "scores" / POLICY)
     score(ScoreConfig(policy=POLICY), run)
     return run
+
+
+@pytest.fixture(scope="module")
+def chosen_run(desk_run: Path) -> Path:
+    """Two selections of the desk's profiles that share states and have states of their own, and an old one."""
+    chosen = SelectConfig(policy=POLICY, tokenizer=str(OLD_RUN.parent / "policy"))
+    half = number(desk_run, f"select count(*) // 2 from profiles where policy_id = '{POLICY}' and variance > 0")
+    select(replace(chosen, name="hard", max_mean=0.6), desk_run)
+    select(replace(chosen, name="mixed", strategy="mixed", limit=half), desk_run)
+    return desk_run
 
 
 def page_of(run: Path, opened: Browser, policy: str) -> tuple[str, Watched]:
@@ -87,6 +100,61 @@ def test_filters_and_bounds_agree_with_the_run(desk_run: Path, opened: Browser) 
     below = number(desk_run, f"select count(*) {mine} and reward_class = 'sometimes' and mean < 0.05")
     assert sum(int(word) for word in page.inner_text("#rows").split(":")[1].split() if word.isdigit()) == below
     assert (watched.messages, watched.requests) == ([], [address])
+
+
+def test_two_selections_are_compared_state_by_state(chosen_run: Path, opened: Browser) -> None:
+    address, watched = page_of(chosen_run, opened, policy=POLICY)
+    page = watched.page
+    page.select_option("#side-0", label=page.inner_text("#side-0 option >> nth=1"))
+    page.select_option("#side-1", label=page.inner_text("#side-1 option >> nth=2"))
+    mine, names = f"p.policy_id = '{POLICY}'", ("hard", "mixed")
+    sides = {
+        "only in hard": f"({in_selection('hard')}) and not ({in_selection('mixed')})",
+        "in both": " and ".join(in_selection(name) for name in names),
+        "only in mixed": f"({in_selection('mixed')}) and not ({in_selection('hard')})",
+    }
+    heads = page.eval_on_selector_all("#overlap table >> nth=0 >> th", "found => found.map(one => one.textContent)")
+    assert heads == ["", *sides]
+    rows = page.eval_on_selector_all(
+        "#overlap tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    shown = {name: [int(cell) for cell in cells] for name, *cells in rows if name != "look"}
+    counted = {
+        name: [
+            number(chosen_run, f"select count(*) from profiles p where {mine} and {side}") for side in sides.values()
+        ]
+        for name in ("states",)
+    }
+    domains = sql.query(chosen_run, "select distinct domain from pivots order by all").column(0).to_pylist()
+    for name in domains:
+        of = f"select count(*) from profiles p join states s using (state_id) where {mine} and s.domain = '{name}' and "
+        counted[f"domain {name}"] = [number(chosen_run, of + side) for side in sides.values()]
+    assert {name: cells for name, cells in shown.items() if name != "sometimes"} == counted
+    assert shown["sometimes"] == shown["states"]
+    assert min(shown["states"][0], shown["states"][2]) > 0
+    # A number filters the list; the state says what each selection did with it.
+    page.click("#overlap tbody tr >> nth=0 >> td >> nth=1 >> button")
+    assert watched.count() == counted["states"][0]
+    page.locator("#list tbody tr").first.click()
+    page.wait_for_selector("#state .chosen")
+    said = page.eval_on_selector_all("#state .chosen div", "found => found.map(one => one.textContent)")
+    assert sorted(words.split(": ")[0].split()[0] for words in said) == [
+        "pivots/default",
+        "pivots/hard",
+        "pivots/mixed",
+    ]
+    assert {words.split()[1] for words in said if words.startswith("pivots/hard")} <= {"training", "held-out"}
+    assert [words for words in said if words.startswith("pivots/mixed")] == ["pivots/mixed left out: limit"]
+    page.click("text=Clear")
+    page.select_option("select[name=chosen]", label="in mixed")
+    assert watched.count() == number(
+        chosen_run, f"select count(*) from profiles p where {mine} and {in_selection('mixed')}"
+    )
+    assert (watched.messages, watched.requests) == ([], [address])
+
+
+def in_selection(name: str) -> str:
+    return f"state_id in (select state_id from pivots where pivots_name = '{name}')"
 
 
 def test_a_state_opens_by_its_link_and_by_the_keyboard(desk_run: Path, opened: Browser) -> None:
@@ -150,9 +218,12 @@ def test_view_serves_the_same_page_with_the_server_s_answers(hostile_run: Path, 
         watched.until("document.querySelector('#found').textContent.startsWith('3 states')")
         watched.page.locator("#list tbody tr").first.click()
         watched.page.wait_for_selector("#state .group")
+        watched.page.wait_for_selector("text=The same state under policy-2")
+        watched.page.wait_for_selector("#state .side > div >> nth=1 >> .group")
+        assert watched.page.locator("#transitions tbody tr").count() == 3
         assert watched.messages == []
         assert {url.split("?")[0] for url in watched.requests} == {
-            f"http://127.0.0.1:{viewer.port}/{path}" for path in ("", "api/states", "api/state")
+            f"http://127.0.0.1:{viewer.port}/{path}" for path in ("", "api/states", "api/state", "api/samples")
         }
     finally:
         viewer.close()
@@ -161,8 +232,12 @@ def test_view_serves_the_same_page_with_the_server_s_answers(hostile_run: Path, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 2560])
-def test_it_is_accessible_and_fits(hostile_run: Path, opened: Browser, scheme: str, width: int) -> None:
-    address, watched = page_of(hostile_run, opened, policy="policy-1")
+def test_it_is_accessible_and_fits(
+    hostile_run: Path, chosen_run: Path, opened: Browser, scheme: str, width: int
+) -> None:
+    # Long words in one, two selections side by side in the other.
+    run, policy = (chosen_run, POLICY) if width == 1280 else (hostile_run, "policy-1")
+    address, watched = page_of(run, opened, policy=policy)
     watched.page.close()
     page = opened.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # pyright: ignore[reportArgumentType]
     page.goto(address)

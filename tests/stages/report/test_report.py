@@ -10,8 +10,23 @@ from typing import Any
 
 import pytest
 from mined_runs import HOSTILE, mined_run
+from runs import (
+    add_rollouts,
+    answered,
+    call_text,
+    called,
+    make_run,
+    policy_record,
+    remember,
+    said,
+    sample,
+    states_of,
+    trajectory,
+)
 
 from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.run.tables import REJECTS
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.audit.options import AuditConfig
 from pivotmine_stages.audit.stage import audit
@@ -85,6 +100,49 @@ def test_names_of_a_run_its_policies_and_its_models_are_data_too(tmp_path: Path)
     assert [html.unescape(words).count("<script>window.hacked=1<&") for words in title] == [1]
 
 
+def test_samples_that_make_the_same_calls_are_one_group(tmp_path: Path) -> None:
+    """What is thought and said next to a call, and the order of its arguments, is no other action."""
+    steps = [said("Find it"), called("find", id="a", deep=True), answered("ok")]
+    run = make_run(tmp_path, trajectory(*steps, task_id="t"))
+    (state_id,) = states_of(run).values()
+    remember(run, policy_record(policy_id="p", name="p"))
+    ways = [{"id": "c", "deep": True}, {"deep": True, "id": "c"}]
+    texts = [f"<think>{i}</think>Well, {i}.{call_text('find', **ways[i % 2])}" for i in range(4)]
+    add_rollouts(run, {state_id: [sample(text) for text in texts]}, policy_id="p")
+    score(ScoreConfig(policy="p", verifier=make_spec("tool_call", {})), run)
+    path = tmp_path / "page.html"
+    report(ReportConfig(output=str(path)), run)
+    data = data_of(path)
+    (group,) = data["details"][state_id]["samples"]
+    assert (group["count"], group["outcome"], group["indices"]) == (4, "wrong_arguments", [0, 1, 2, 3])
+    assert data["suspects"] == [
+        {
+            **{"state_id": state_id, "why": "never solved, and all samples do the same"},
+            "detail": "4 samples, one action",
+        }
+    ]
+
+
+def test_a_funnel_has_the_losses_of_its_own_policy_and_they_add_up(tmp_path: Path) -> None:
+    run = mined_run(tmp_path)
+    states = states_of(run)
+    for policy_id, count in {"policy-1": 1, "policy-2": 3}.items():
+        place = {"policy_id": policy_id, "verifier_id": make_spec("tool_call", {}).verifier_id}
+        rundir.write_manifest(run, "rollout", {**place, "num_samples": 4}, {"summary": {}})
+        dropped = [
+            {"stage": "rollout", "reason": "prompt_too_long", "state_id": one} for one in sorted(states.values())
+        ]
+        path = rundir.rejects_dir(run, "rollout", place) / "rejects-0of1.parquet"
+        rundir.write_rows(path, "rejects", [dict.fromkeys(REJECTS.names) | row for row in dropped[:count]])
+    path = tmp_path / "page.html"
+    report(ReportConfig(output=str(path), policy="policy-1"), run)
+    data = data_of(path)
+    lost = {step["step"]: [(one["count"], one["reason"]) for one in step["lost"]] for step in data["funnel"]}
+    assert lost["sampled states"] == [(1, "prompt_too_long")]
+    assert lost["states whose rewards differ"] == [(1, "never"), (2, "always")]
+    assert data["figures"]["totals"]["prompts_too_long"] == 1
+
+
 def test_a_comparison_counts_transitions(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     report(ReportConfig(output=str(path), policy="policy-1"), run)
@@ -102,8 +160,6 @@ def test_several_profiles_are_told_apart_in_words(run: Path) -> None:
 
 
 def test_a_run_without_profiles_is_a_user_error(tmp_path: Path) -> None:
-    from runs import make_run, said, trajectory
-
     run = make_run(tmp_path, trajectory(said("a"), {"role": "assistant", "content": "b"}))
     with pytest.raises(UserError, match=r"has no profiles: run `pivotmine score` first"):
         report(ReportConfig(), run)

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-SCRIPTS = ("dom.js", "charts.js", "browser.js", "main.js")
+SCRIPTS = ("dom.js", "charts.js", "browser.js", "selections.js", "main.js")
 _FOLDER = Path(__file__).parent
 
 

@@ -4,7 +4,7 @@
 
 const PAGE = 50;
 /** @type {Data} */
-let filters = { text: "", class: "", domain: "", tool: "", outcome: "", sort: "variance", low: null, high: null };
+let filters = { text: "", class: "", domain: "", tool: "", outcome: "", chosen: "", sort: "variance", low: null, high: null };
 let page = 0;
 /** @type {string[]} */
 let listed = [];
@@ -36,12 +36,17 @@ const embedded = {
     const found = DATA.details[id];
     return found ? { ...found, texts: DATA.messages } : null;
   },
+  /** @param {string} id @param {string} name */
+  async samples(id, name) {
+    return DATA.others.find((/** @type {Data} */ other) => other.name === name)?.samples[id] || [];
+  },
 };
 
 /** @param {Data} row @param {Data} asked @param {string} words */
 function matches(row, asked, words) {
   const within = (asked.low === null || asked.low === undefined) || (row.mean !== null && row.mean >= asked.low - 1e-9 && (row.mean < asked.high - 1e-9 || (asked.high === 1 && row.mean <= 1)));
-  return within && ["class", "domain", "tool"].every((key) => !asked[key] || row[key] === asked[key]) && (!asked.outcome || row.outcomes.includes(asked.outcome)) && (!words || row.words.toLowerCase().includes(words) || row.state_id.startsWith(words));
+  const [mask, bits] = (asked.chosen || "0:0").split(":").map(Number);
+  return within && (row.selected & mask) === bits && ["class", "domain", "tool"].every((key) => !asked[key] || row[key] === asked[key]) && (!asked.outcome || row.outcomes.includes(asked.outcome)) && (!words || row.words.toLowerCase().includes(words) || row.state_id.startsWith(words));
 }
 
 /** Answers from the server that gave this page; it wants the token of the page's own address. */
@@ -50,6 +55,8 @@ const served = {
   states: (asked, from) => get("states", { ...asked, from }),
   /** @param {string} id */
   state: (id) => get("state", { id }),
+  /** @param {string} id @param {string} name */
+  samples: async (id, name) => (await get("samples", { id, other: name })) || [],
 };
 
 /** @param {string} what @param {Data} asked */
@@ -64,7 +71,7 @@ const source = DATA.served ? served : embedded;
 
 /** @param {Data} change */
 function setFilters(change) {
-  filters = { ...filters, text: "", class: "", domain: "", tool: "", outcome: "", low: null, high: null, ...change };
+  filters = { ...filters, text: "", class: "", domain: "", tool: "", outcome: "", chosen: "", low: null, high: null, ...change };
   page = 0;
   drawFilters();
   drawList();
@@ -76,12 +83,12 @@ function drawFilters() {
   const groups = (/** @type {string} */ name) => DATA.figures.by[name].map((/** @type {Data} */ group) => String(group.group)).filter(Boolean);
   const range = filters.low === null || filters.low === undefined ? "" : el("button", { type: "button", on: { click: () => setFilters({ ...filters, low: null, high: null }) } }, `mean ${fixed(filters.low)} to ${fixed(filters.high)} ×`);
   const sort = el("label", {}, "sort", el("select", { name: "sort", on: { change: read } }, ["variance", "mean", "depth", "prompt tokens"].map((value) => el("option", { value, selected: filters.sort === value }, value))));
-  show(byId("filters"), el("label", {}, "search", el("input", { name: "text", type: "search", value: filters.text, on: { input: read } })), box("class", CLASSES), box("domain", groups("domain")), box("tool", groups("tool")), box("outcome", DATA.figures.outcomes.map((/** @type {Data} */ row) => row.outcome)), sort, el("button", { type: "button", on: { click: () => setFilters({}) } }, "Clear"), range);
+  show(byId("filters"), el("label", {}, "search", el("input", { name: "text", type: "search", value: filters.text, on: { input: read } })), box("class", CLASSES), box("domain", groups("domain")), box("tool", groups("tool")), box("outcome", DATA.figures.outcomes.map((/** @type {Data} */ row) => row.outcome)), selectionFilter(), sort, el("button", { type: "button", on: { click: () => setFilters({}) } }, "Clear"), range);
 }
 
 function read() {
   const form = /** @type {HTMLFormElement} */ (byId("filters"));
-  for (const name of ["text", "class", "domain", "tool", "outcome", "sort"]) filters[name] = /** @type {HTMLInputElement} */ (form.elements.namedItem(name)).value;
+  for (const name of ["text", "class", "domain", "tool", "outcome", "chosen", "sort"]) filters[name] = /** @type {HTMLInputElement|null} */ (form.elements.namedItem(name))?.value || "";
   page = 0;
   drawList();
 }
@@ -131,6 +138,7 @@ function drawState(found) {
     el("h3", {}, "State ", el("span", { class: "mono" }, row.state_id)),
     el("p", {}, el("span", { class: `class ${row.class}` }, row.class), ` mean ${fixed(row.mean)} of ${count(row.num_scored)} decided of ${count(row.num_samples)} samples; ${row.class === "never" && row.solvable_probability !== null ? `chance of a success rate above 1 %: ${fixed(row.solvable_probability)}; ` : ""}${row.domain || "no domain"}; turn ${row.depth}; ${count(row.prompt_tokens)} prompt tokens`),
     el("p", { class: "note" }, near),
+    chosenBox(found.chosen),
     el("h3", {}, "Conversation"),
     found.tools.length ? el("details", {}, el("summary", {}, `${found.tools.length} tools offered: ${found.tools.map((/** @type {Data} */ tool) => tool.name).join(", ").slice(0, 200)}`), found.tools.map((/** @type {Data} */ tool) => el("pre", {}, tool.text))) : el("p", { class: "note" }, "No tools are offered."),
     early.length ? el("details", {}, el("summary", {}, `${early.length} earlier messages`), early.map(messageBox)) : null,
@@ -138,8 +146,7 @@ function drawState(found) {
     el("h3", {}, "Demonstrated"),
     found.demonstrations.map((/** @type {Data} */ one) => el("div", { class: "message" }, el("div", { class: "role" }, one.turn_id, one.reject_reason ? ` (not a demonstration: ${one.reject_reason})` : ""), actionBox(one.action, null))),
     el("h3", {}, "Samples, grouped by what they do"),
-    groupBoxes(found.samples, gold),
-    comparedSamples(row.state_id, gold));
+    el("div", { class: "side" }, el("div", {}, groupBoxes(found.samples, gold)), comparedSamples(row.state_id, gold)));
 }
 
 /** @param {Data[]} groups @param {Data|null} gold */

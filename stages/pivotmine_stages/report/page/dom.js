@@ -45,6 +45,8 @@ function show(element, ...children) {
 const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 /** @param {number|null|undefined} value */
 const count = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en"));
+/** @param {number|null|undefined} share */
+const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`);
 /** @param {string} kind */
 const swatch = (kind) => el("span", { class: `swatch ${kind}`, "aria-hidden": "true" });
 

@@ -15,17 +15,19 @@ function drawCompare() {
     compared = DATA.others.find((/** @type {Data} */ other) => other.name === name) || null;
     if (!compared) return;
     const rows = compared.transitions.map((/** @type {Data} */ one) => [el("span", { class: `class ${one.from}` }, one.from), el("span", { class: `class ${one.to}` }, one.to), count(one.states), `${(100 * one.share).toFixed(1)} %`, `${(100 * one.low).toFixed(1)} to ${(100 * one.high).toFixed(1)} %`, one.examples.map((/** @type {string} */ id) => [stateLink(id), " "])]);
-    show(place, el("p", {}, `${count(compared.shared)} states in both; mean reward ${fixed(compared.mean, 3)} here and ${fixed(compared.other_mean, 3)} there.`), table(["here", "there", { number: "states" }, { number: "share of here" }, { number: "95 % interval" }, "look"], rows));
+    show(place, el("p", {}, `${count(compared.shared)} states in both; mean reward ${fixed(compared.mean, 3)} here (${percent(compared.decided)} decided) and ${fixed(compared.other_mean, 3)} there (${percent(compared.other_decided)} decided).`), table(["here", "there", { number: "states" }, { number: "share of here" }, { number: "95 % interval" }, "look"], rows));
     openFromAddress();
   };
-  show(byId("compare"), el("label", { for: "other" }, "this profile against "), pick, place);
+  show(byId("compare"), el("h3", {}, "Profiles"), el("label", { for: "other" }, "this profile against "), pick, place);
   draw(DATA.others[0].name);
 }
 
 /** The samples of the compared profile in the same state. @param {string} id @param {Data|null} gold */
 function comparedSamples(id, gold) {
-  const groups = compared && compared.samples[id];
-  return groups ? [el("h3", {}, `The same state under ${compared?.name}`), groupBoxes(groups, gold)] : null;
+  if (!compared) return null;
+  const name = compared.name, place = el("div", {});
+  source.samples(id, name).then((/** @type {Data[]} */ groups) => show(place, el("h3", {}, `The same state under ${name}`), groups.length ? groupBoxes(groups, gold) : el("p", { class: "note" }, "It has no samples there.")));
+  return place;
 }
 
 /** @param {number} step */
@@ -58,4 +60,5 @@ drawCharts();
 drawSuspects();
 drawFilters();
 drawCompare();
+drawSelections();
 drawList().then(openFromAddress);
