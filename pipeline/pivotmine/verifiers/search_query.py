@@ -1,20 +1,22 @@
 """`search_query`: queries that ask a search engine for the same. Symmetric.
 
 Same: what the queries name is equal (numbers and words with a digit, quoted phrases, operators such as `site:`), and
-so are their words in order. These do not count: letter case, function words, a regular plural, British or American
-spelling, and a frame such as "what is the" or "how to" if the other query has none. "A of B", "A in B" and "B A"
-are the same order.
+so are their words in order, prepositions included. These do not count: letter case, articles, a plural whose singular
+is certain, British or American spelling, the place of a year, and a frame such as "what is the" or "how to" if the
+other query has none. "weather in Oslo" is "Oslo weather": the words around a preposition change places only for the
+nouns of ATTRIBUTES. A word with a capital is never brought into another form: it may be a name.
 
 Different: another number, phrase or operator; a capitalised word that the other query lacks; words on both sides that
 the other lacks (red for blue); another order around a relation (from, to, than, without). Unproven: one query has
-all words of the other and more, or the same words in another order.
+all words of the other and more, the same words in another order, another preposition, or words that may be forms of
+one word.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,11 +28,25 @@ from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 MAX_CHARS = 2_000
 """Longer queries are the same only if their texts are."""
 
-FUNCTION_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "for", "at", "is", "are", "and", "me", "please"))
-"""Words that do not count."""
+FUNCTION_WORDS = frozenset(("a", "an", "the", "is", "are", "and"))
+"""Words that do not count. `The` and `An` do not either; `A` counts (vitamin A), and so do `IS` and `AND`."""
 
-SWAPS = ("of", "in", "at")
-"""A query with one of these, and only one, means the same as its two halves in the other order without it."""
+_LETTERED = frozenset((
+    "vitamin", "hepatitis", "influenza", "type", "group", "grade", "plan", "class", "series", "model", "size", "level",
+    "section", "part", "exhibit", "point", "star", "option", "team", "line", "appendix", "schedule", "form", "blood",
+))  # fmt: skip
+"""Behind these, `a` is a letter, no article."""
+
+PREPOSITIONS = frozenset(("of", "in", "on", "for", "at"))
+"""Words that count, but whose absence proves nothing."""
+
+ATTRIBUTES = frozenset((
+    "altitude", "area", "boiling point", "capital", "climate", "cost", "currency", "definition", "density", "depth",
+    "elevation", "flag", "forecast", "gdp", "height", "history", "hotel", "length", "map", "mayor", "melting point",
+    "meaning", "museum", "population", "president", "price", "restaurant", "symptom", "temperature", "time", "timezone",
+    "treatment", "weather", "weight", "width",
+))  # fmt: skip
+"""Nouns for which "N of B" and "N in B" mean the same as "B N"."""
 
 RELATIONS = frozenset((
     "from", "to", "into", "before", "after", "since", "until", "by", "than", "over", "under", "between", "vs", "versus",
@@ -38,32 +54,46 @@ RELATIONS = frozenset((
 ))  # fmt: skip
 """Words around which another order asks for something else."""
 
+_NEGATIONS = frozenset(("not", "no", "non", "never", "only", "without", "except", "excluding", "minus"))
 _FRAMES = {
     "what": re.compile(
-        r"(?:what(?:'s|’s| is| are| was| were)|tell me about|information (?:on|about)) (?:the |an? )?", re.IGNORECASE
+        r"(?:what(?:'s|’s| is| are)|tell me about|information (?:on|about)) (?:the |an? )?", re.IGNORECASE
     ),
-    "how": re.compile(r"how (?:to|do i|do you|can i|does one) ", re.IGNORECASE),
+    "how": re.compile(r"how (?:to|do i|do you|can i|does one) (?=\S+ +\S)", re.IGNORECASE),
 }
-_REQUEST = re.compile(r"(?:please )?(?:search for|look up|find|google) ", re.IGNORECASE)
+_REQUEST = re.compile(r"please |(?:please )?(?:search for|look up|show me) ", re.IGNORECASE)
 _AMERICAN = {
     "aeroplane": "airplane", "aluminium": "aluminum", "analyse": "analyze", "armour": "armor", "behaviour": "behavior",
     "catalogue": "catalog", "centre": "center", "cheque": "check", "colour": "color", "defence": "defense",
     "dialogue": "dialog", "favour": "favor", "favourite": "favorite", "fibre": "fiber", "flavour": "flavor",
-    "grey": "gray", "harbour": "harbor", "honour": "honor", "humour": "humor", "jewellery": "jewelry",
+    "harbour": "harbor", "honour": "honor", "humour": "humor", "jewellery": "jewelry",
     "labour": "labor", "licence": "license", "litre": "liter", "metre": "meter", "mould": "mold",
     "neighbour": "neighbor", "offence": "offense", "organisation": "organization", "organise": "organize",
     "paediatric": "pediatric", "plough": "plow", "programme": "program", "pyjamas": "pajamas", "rumour": "rumor",
     "theatre": "theater", "travelling": "traveling", "tyre": "tire", "vapour": "vapor",
 }  # fmt: skip
-_NO_PLURALS = frozenset((
-    "aids", "arms", "athletics", "customs", "economics", "glasses", "goods", "jeans", "lens", "maths", "means", "news",
-    "pajamas", "pants", "physics", "politics", "series", "shorts", "species", "sports", "statistics", "windows",
-    "works",
-))  # fmt: skip
-"""Words that only look like plurals, or mean something else than their singular."""
+_NOUNS = frozenset((
+    "accident", "actor", "airline", "airport", "album", "algorithm", "animal", "answer", "apartment", "article",
+    "artist", "author", "bank", "beach", "bicycle", "bike", "bird", "book", "boot", "bottle", "bridge", "building",
+    "cable", "camera", "car", "cat", "chair", "child", "church", "city", "club", "coin", "company", "computer",
+    "concert", "country", "coupon", "course", "dentist", "diet", "disease", "doctor", "dog", "drug", "email",
+    "exercise", "factor", "family", "farm", "festival", "film", "fish", "flight", "flower", "game", "garden", "guitar",
+    "hospital", "hotel", "idea", "image", "island", "job", "keyboard", "kitchen", "knife", "lake", "language", "laptop",
+    "law", "lawyer", "lesson", "library", "list", "machine", "map", "medicine", "meeting", "monitor", "mountain",
+    "movie", "museum", "name", "newspaper", "novel", "number", "ocean", "office", "park", "party", "password", "person",
+    "phone", "photo", "picture", "planet", "plant", "player", "poem", "price", "printer", "problem", "product",
+    "program", "quote", "recipe", "report", "restaurant", "result", "review", "river", "road", "school", "shop", "shoe",
+    "song", "soup", "sport", "stadium", "station", "stock", "store", "street", "student", "study", "supermarket",
+    "symptom", "table", "tablet", "tax", "teacher", "theater", "ticket", "tool", "toy", "train", "tree", "truck",
+    "tutorial", "university", "vaccine", "vegetable", "video", "village", "website", "word", "writer", "zoo",
+)) - {"fish", "child", "person", "knife", "sport", "stock", "park"}  # fmt: skip
+"""Nouns whose regular plural is nothing but their plural."""
+_NOUN_ENDINGS = ("tion", "sion", "ment", "ity", "ology", "ship")
 
-_PHRASE = re.compile(r'"([^"]*+)"|“([^“”]*+)”')
+_PHRASE = re.compile(r'([^\s"“”]{0,20})(?:"([^"]*+)"|“([^“”]*+)”)')
 _OPERATOR = re.compile(r"-\w|[a-z]{2,12}:\S", re.IGNORECASE)
+_LOGIC = frozenset(("OR", "AND", "NOT", "|", "NEAR"))
+_YEAR = re.compile(r"1[0-9]{3}|20[0-9]{2}", re.ASCII)
 _OPENING, _CLOSING = "([{'‘", ".,;:!?)]}'’"
 
 
@@ -80,9 +110,11 @@ class _Query(NamedTuple):
     fixed: Counter[str]
     """Numbers, phrases and operators."""
     capitals: frozenset[str]
-    """Words with a capital, as they are compared."""
-    words: tuple[str, ...]
-    """All words that count, in order."""
+    """Stems of the words with a capital."""
+    words: tuple[tuple[str, str], ...]
+    """All words that count, in order: in lower case, and in their plain form (empty: the word may be a name)."""
+    stems: tuple[str, ...]
+    """Their stems without prepositions and years: different stems are different words."""
     frame: str
     """The kind of question around the words; empty: none."""
 
@@ -97,20 +129,38 @@ def _read(value: Any) -> _Query | None:
         return None
     text = " ".join(value[: MAX_CHARS + 1].split())
     if len(text) > MAX_CHARS or len(value) > MAX_CHARS:
-        return _Query(value.strip(), Counter(), frozenset(), (), "")
-    phrases = [next(filter(None, match.groups()), "").casefold() for match in _PHRASE.finditer(text)]
+        return _Query(value.strip(), Counter(), frozenset(), (), (), "")
+    phrases = [f'{found[1]}"{found[2] or found[3] or ""}'.casefold() for found in _PHRASE.finditer(text)]
     frame, bare = _without_frame(_PHRASE.sub(" ", text).strip())
     tokens = bare.split()
-    operators = [token for token in tokens if _OPERATOR.match(token) or token == "OR"]
+    operators = [token for token in tokens if _OPERATOR.match(token)]
     plain = [token.lstrip(_OPENING).rstrip(_CLOSING) for token in tokens if token not in operators]
-    plain = [token for token in plain if token]
-    ordered = [_word(token) for token in _in_one_order(plain) if token.casefold() not in FUNCTION_WORDS]
-    numbers = [word for word in ordered if any(char.isdigit() for char in word)]
-    fixed = Counter([*[f'"{phrase}' for phrase in phrases], *[f":{token.casefold()}" for token in operators], *numbers])
-    named = [token for token in plain if token[0].isupper() and token.casefold() not in FUNCTION_WORDS]
-    # The words of names and dates stay in order; a number by itself may stand anywhere.
-    words = tuple([word for word in ordered if not word.isdigit()])
-    return _Query(text, fixed, frozenset(map(_word, named)), words, frame)
+    plain = [token for place, token in enumerate(plain) if token and not _is_function_word(plain, place)]
+    logic = [token for token in tokens if token in _LOGIC]
+    numbers = [token.casefold() for token in plain if any(char.isdigit() for char in token)]
+    fixed = Counter([*phrases, *[f":{token.casefold()}" for token in operators], *logic, *numbers])
+    named = frozenset(_stem(token) for token in plain if token[0].isupper() and token.casefold() not in PREPOSITIONS)
+    if not logic:
+        # Alone, a year may stand anywhere. Other numbers belong to their neighbours.
+        years = [token for token in numbers if token.isdigit()]
+        free = years[0] if len(years) == 1 and _YEAR.fullmatch(years[0]) else ""
+        ordered = [token for token in _in_one_order(plain) if token != free]
+        words = tuple([(token.casefold(), _plain_form(token)) for token in ordered])
+    else:
+        ordered, words = plain, tuple([(token, "") for token in text.casefold().split()])
+    stems = tuple(_stem(token) for token in ordered if token.casefold() not in PREPOSITIONS)
+    return _Query(text, fixed, named, words, stems, frame)
+
+
+def _is_function_word(tokens: list[str], place: int) -> bool:
+    token = tokens[place]
+    if token.casefold() not in FUNCTION_WORDS:
+        return False
+    if token.casefold() == "a":
+        return place + 1 < len(tokens) and (
+            place == 0 or (token == "a" and tokens[place - 1].casefold() not in _LETTERED)
+        )
+    return token.islower() or token in ("The", "An") or (place == 0 and token.istitle())
 
 
 def _without_frame(text: str) -> tuple[str, str]:
@@ -122,44 +172,75 @@ def _without_frame(text: str) -> tuple[str, str]:
 
 
 def _in_one_order(tokens: list[str]) -> list[str]:
-    places = [place for place, token in enumerate(tokens) if token.casefold() in SWAPS]
-    if len(places) != 1 or any(token.casefold() in RELATIONS or token.casefold() == "on" for token in tokens):
+    """The tokens with "N of B" as "B N", where N is an attribute and nothing else relates the words."""
+    places = [place for place, token in enumerate(tokens) if token.casefold() in PREPOSITIONS]
+    if len(places) != 1 or tokens[places[0]].casefold() not in ("of", "in", "at"):
         return tokens
-    return [*tokens[places[0] + 1 :], *tokens[: places[0]]]
+    before, behind = tokens[: places[0]], tokens[places[0] + 1 :]
+    head = " ".join(_plain_form(token.casefold()) for token in before)
+    other = {_plain_form(token.casefold()) for token in behind}
+    if head not in ATTRIBUTES or not behind or not other.isdisjoint(ATTRIBUTES | RELATIONS):
+        return tokens
+    return [*behind, *before]
 
 
-def _word(token: str) -> str:
+def _plain_form(token: str) -> str:
+    """A token in the singular and with American spelling; empty if it has a capital and may be a name."""
+    if not token.isascii() or not token.islower():
+        return ""
+    word = _AMERICAN.get(token, token)
+    for singular in _singulars(word):
+        if singular in ATTRIBUTES or singular in _NOUNS or (len(singular) > 7 and singular.endswith(_NOUN_ENDINGS)):
+            return singular
+    return word
+
+
+def _singulars(word: str) -> Iterable[str]:
+    """What a regular plural may be the plural of."""
+    if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
+        ending = (("ies", "y"), ("es", ""), ("s", ""))
+        bare = [word.removesuffix(plural) + single for plural, single in ending if word.endswith(plural)]
+        # "es" makes a plural behind a hissing sound only.
+        return [one for one in bare if one + "s" == word or one.endswith(("y", "s", "x", "z", "ch", "sh"))]
+    return []
+
+
+def _stem(token: str) -> str:
+    """One form for everything that may be a form of one word: words with different stems are different."""
     word = token.casefold().removesuffix("'s").removesuffix("’s")
-    if word in _NO_PLURALS or not word.isalpha() or not word.isascii() or len(word) < 4:
-        return _AMERICAN.get(word, word)
-    if word.endswith("ies") and len(word) > 4:
-        word = f"{word[:-3]}y"
-    elif word.endswith(("ches", "shes", "sses", "xes", "zes")):
-        word = word[:-2]
-    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    return _AMERICAN.get(word, word)
+    word = _AMERICAN.get(word, word)
+    if not word.isalpha() or not word.isascii() or len(word) < 3 or word.endswith(("ss", "us", "is")):
+        return word
+    word = word.removesuffix("s").removesuffix("e")
+    return f"{word[:-1]}i" if word.endswith("y") else word
 
 
 def _compare(demonstrated: _Query, given: _Query) -> Outcome:
     if demonstrated.text == given.text:
         return Outcome.CORRECT
-    one, other = Counter(demonstrated.words), Counter(given.words)
+    one, other = Counter(demonstrated.stems), Counter(given.stems)
     if demonstrated.fixed != given.fixed or bool(one) != bool(other):
         return Outcome.WRONG_ARGUMENTS
     if not one:
-        return Outcome.CORRECT if demonstrated.fixed else Outcome.WRONG_ARGUMENTS
+        same = demonstrated.fixed and _are_equal(demonstrated.words, given.words)
+        return Outcome.CORRECT if same else Outcome.WRONG_ARGUMENTS
     if not all(word in one and word in other for word in demonstrated.capitals | given.capitals):
         return Outcome.WRONG_ARGUMENTS
     if one - other and other - one:
         return Outcome.WRONG_ARGUMENTS
-    if demonstrated.words == given.words:
+    if _are_equal(demonstrated.words, given.words):
         same_frame = demonstrated.frame == given.frame or "" in (demonstrated.frame, given.frame)
         return Outcome.CORRECT if same_frame else Outcome.UNPROVEN
-    related = not RELATIONS.isdisjoint((*one, *other))
-    return Outcome.WRONG_ARGUMENTS if related else Outcome.UNPROVEN
+    is_moved = one == other and demonstrated.stems != given.stems and not RELATIONS.isdisjoint(one)
+    is_negated = not _NEGATIONS.isdisjoint((*(one - other), *(other - one)))
+    return Outcome.WRONG_ARGUMENTS if is_moved or is_negated else Outcome.UNPROVEN
+
+
+def _are_equal(words: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]]) -> bool:
+    pairs = zip(words, others, strict=False)
+    return len(words) == len(others) and all(one[0] == other[0] or one[1] == other[1] != "" for one, other in pairs)
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=SearchQueryOptions, version=2, kinds=frozenset({"tool_call"}), abstains=True
+    prepare=prepare, options=SearchQueryOptions, version=3, kinds=frozenset({"tool_call"}), abstains=True
 )

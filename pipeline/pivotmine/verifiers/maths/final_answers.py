@@ -1,89 +1,82 @@
-"""The final answer that a text states, and the parts of an answer that algebra must not decide.
+"""The final answer that a text states.
 
-A text states an answer only if it states one. Two different boxes, a correction behind the box, "6 or 5" and "not
-sure" state none. A number inside a word ("page5") is not an answer.
+A text states an answer only if it states one. Two different boxes, a correction behind the box, "6 or 5", "not sure"
+and "the answer is not 6" state none. A number inside a word ("page5") is not an answer. What changes an answer belongs
+to it: the sign in front of a box, "at least", "million", "pm", the unit.
 """
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import NamedTuple
 
-MAX_CHARS = 1_000
-"""Of an answer."""
+from pivotmine.verifiers.maths.quantities import MAX_CHARS, NUMBER, WRAPPED
+
 MAX_TEXT_CHARS = 1_000_000
 """The answer is searched in this many last characters."""
 MAX_TAIL_CHARS = 20_000
 """Without a box, the answer is searched in this many last characters."""
-MIN_ROUNDED_DIGITS = 4
-"""A decimal with at least this many significant digits may be the rounded value of a fraction."""
+MAX_WORDS = 4
+"""Of a unit behind a number."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _DISPLAY = re.compile(r"\\\[(.{1,1000}?)\\\]|\\\((.{1,1000}?)\\\)|\$\$(.{1,1000}?)\$\$", re.DOTALL)
 _DOLLARS = re.compile(r"\$([^$]+)\$")
 _SAID = re.compile(r"(?:answer\s+is|answer\s*:|answer\s*=|####|\btherefore\b|\bhence\b)\s*:?(.*)", re.IGNORECASE)
 _EQUALS = re.compile(r"\s*(?:is|equals|=|are|:)\s+(.+)", re.IGNORECASE)
-_DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?(?:[eE][-+]?\d{1,3})?|[-+]?\.\d++(?:[eE][-+]?\d{1,3})?"
-_NUMBER = re.compile(rf"(?<![\w.])(?:{_DECIMAL})(?:/\d++)?(?:\s?\\?%)?(?!\w)", re.ASCII)
 _HEDGE = re.compile(
-    r"\b(?:or|either|idea|unsure|sure|unclear|not|no|maybe|perhaps|possibly|probably|might|may|guess|page|cannot|"
-    r"actually|wait|correction|instead|rather|unless|except)\b|n't\b",
+    r"\b(?:or|either|idea|unsure|sure|unclear|not|no|maybe|perhaps|possibly|probably|might|may|could|guess|page|cannot|"
+    r"actually|wait|correction|instead|rather|unless|except|never|neither|nor|wrong|incorrect|false|mistaken|"
+    r"impossible|doubt)\b|n['’]t\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\s*([A-Za-z°¢]+)")
-_PERCENT = re.compile(r"(.*?)\s*(?:\\?%|per\s?cent)", re.DOTALL | re.IGNORECASE)
-_WRAPPED = re.compile(r"\\(?:text|mathrm|textrm|operatorname|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
-_NAMED = re.compile(r"[A-Za-z]\s*=\s*(?=[^=])")
-_FRACTION = re.compile(
-    r"([-+]?)\\[dt]?frac\s*\{?(\d{1,300})\}?\s*\{?(\d{1,300})\}?|([-+]?)(\d{1,300})\s*/\s*(\d{1,300})"
+_DENIAL = re.compile(
+    r"\b(?:not|never|cannot|false|wrong|incorrect|instead of|rather than|other than|except|unless|maybe|perhaps"
+    r"|possibly|probably|guess|might|may be|could|unsure)\b|n['’]t\b"
+    r"|\\neq?\b|≠|\\not\b",
+    re.IGNORECASE,
 )
-_CORE_AND_WORDS = re.compile(r"(.*?[\d)}\]])\s*((?:(?![eE][-+]?\d)[A-Za-zµΩ°][A-Za-zµΩ°./^\d ]*)?)")
-_TOWER = re.compile(r"\^\s*\{?[^{}^]{0,50}\^\s*\{?[^{}^]{0,50}\^|\^\s*\{?\s*\d{6,}|\d{5,}\s*\}?\)?\s*!")
-
-_M, _G, _S, _L = "length", "mass", "time", "volume"
-UNITS: dict[str, tuple[str, Fraction]] = {
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), (_M, Fraction(1, 1000))),
-    **dict.fromkeys(("cm", "centimeter", "centimetre"), (_M, Fraction(1, 100))),
-    **dict.fromkeys(("m", "meter", "metre"), (_M, Fraction(1))),
-    **dict.fromkeys(("km", "kilometer", "kilometre"), (_M, Fraction(1000))),
-    **dict.fromkeys(("in", "inch", "inche"), (_M, Fraction(254, 10_000))),
-    **dict.fromkeys(("ft", "foot", "feet"), (_M, Fraction(3048, 10_000))),
-    **dict.fromkeys(("yd", "yard"), (_M, Fraction(9144, 10_000))),
-    **dict.fromkeys(("mi", "mile"), (_M, Fraction(1_609_344, 1000))),
-    **dict.fromkeys(("mg", "milligram"), (_G, Fraction(1, 1000))),
-    **dict.fromkeys(("g", "gram"), (_G, Fraction(1))),
-    **dict.fromkeys(("kg", "kilogram"), (_G, Fraction(1000))),
-    **dict.fromkeys(("lb", "pound"), (_G, Fraction(45_359_237, 100_000))),
-    **dict.fromkeys(("ms", "millisecond"), (_S, Fraction(1, 1000))),
-    **dict.fromkeys(("s", "sec", "second"), (_S, Fraction(1))),
-    **dict.fromkeys(("min", "minute"), (_S, Fraction(60))),
-    **dict.fromkeys(("h", "hr", "hour"), (_S, Fraction(3600))),
-    **dict.fromkeys(("d", "day"), (_S, Fraction(86_400))),
-    **dict.fromkeys(("week",), (_S, Fraction(604_800))),
-    **dict.fromkeys(("ml", "milliliter", "millilitre"), (_L, Fraction(1, 1000))),
-    **dict.fromkeys(("l", "liter", "litre"), (_L, Fraction(1))),
-    **dict.fromkeys(("cent", "¢"), ("money", Fraction(1, 100))),
-    **dict.fromkeys(("dollar", "usd"), ("money", Fraction(1))),
-    **dict.fromkeys(("euro", "eur"), ("euros", Fraction(1))),
-    **dict.fromkeys(("degree", "deg", "°"), ("angle", Fraction(1))),
-    **dict.fromkeys(("radian", "rad"), ("angle in radians", Fraction(1))),
-}
-"""Unit (singular, lower case) -> what it measures, and its size."""
-
-
-class Answer(NamedTuple):
-    text: str
-    """The formula, without unit, percent sign and name."""
-    unit: str
-    """Singular, lower case; empty if there is none."""
-    scale: Fraction
-    """What the formula is multiplied by: 1/100 for a percentage."""
+_SENTENCE_END = re.compile(r"[.;!?](?=[\s$])|\n\s*\n")
+_MISTAKEN = re.compile(
+    r"\b(?:mistake|mistakenly|wrong|wrongly|incorrect|incorrectly|misread|naive|naively)\b", re.IGNORECASE
+)
+_CLAUSE_END = re.compile(
+    r"[.;,!?](?=[\s$])|\n\s*\n|\b(?:so|thus|hence|therefore|then|but|gives|giving|gets?|yields?|have|has|obtain|find|"
+    r"conclude|means|implies|leaving|leaves)\b",
+    re.IGNORECASE,
+)
+_ALTERED = re.compile(
+    r"\b((?:(?:less|more|fewer|greater|larger|smaller|higher|lower|older|younger|longer|shorter|other)"
+    r" than|at least|at most|up to|between|below|above|under|over|beyond|almost|nearly|half(?: of)?|twice|double|triple"
+    r"|thrice|(?:square |cube )?root(?: of)?|log(?: of)?|square of|cube of|factorial of|reciprocal of|inverse of"
+    r"|opposite of|(?<=\d )(?:to|through|until)"
+    r"|multiples? of|powers? of|times|plus|exceed(?:s|ing)|within|but|base|modulo|mod|question|problem|exercise|step"
+    r"|chapter|section|equation|figure|line|theorem|version|room|gate|january|february|march|april|june|july|august"
+    r"|september|october|november|december)(?: the| a| an| about)?)\s*\$?$",
+    re.IGNORECASE,
+)
+_SIGN = re.compile(
+    r"(?:\b(?:negative|minus)\s+|(?:\bis|=|\(|^)\s*[-–]\s?|(?<![\w\s])[-–]|(?<=\s)[-–])\$?$", re.IGNORECASE
+)
+_SIGN_OF_BOX = re.compile(r"(?:=|\$|\\[\[(])\s*-$|\b(?:negative|minus)$", re.IGNORECASE)
+_CURRENCY = re.compile(r"([-–]?)(\\?\$|[€£¥₹])\s?$")
+_STOP = frozenset((
+    "in", "on", "at", "left", "remaining", "total", "altogether", "all", "each", "and", "so", "because", "since",
+    "as", "for", "to", "from", "with", "is", "are", "was", "were", "which", "that", "when", "if", "now", "today",
+    "here", "there", "still", "again", "too", "also", "after", "before", "by", "among", "where", "who", "then",
+    "while", "would", "can", "will", "has", "have", "he", "she", "they", "it", "we", "you", "i", "the", "a", "an",
+    "exactly", "only", "this", "ways", "way", "such", "possible", "different", "distinct",
+))  # fmt: skip
+"""A unit ends in front of these words."""
+_TAIL_END = re.compile(r"[,;:!?()=]|\.(?=\s|$)|\n|\\[\[\]()]|\$")
+_CHANGED = re.compile(
+    r"\s*(?:in base \d{1,3}\b|in (?:binary|octal|decimal|hex(?:adecimal)?)\b|and (?:a |one )?(?:half|quarter|third)\b)"
+)
+_LEAVING_MATH = re.compile(r"(?:\s*(?:\\[\])]|\$\$?|\*\*))?")
 
 
 def final_answer(text: str) -> str:
     """The answer that a text states; empty if it states none, or several."""
-    text = text[-MAX_TEXT_CHARS:]
+    text = text[-MAX_TEXT_CHARS:].replace("−", "-")
     boxes = list(_BOXED.finditer(text))
     if boxes:
         return _boxed_answer(text, boxes)
@@ -93,21 +86,65 @@ def final_answer(text: str) -> str:
     candidate = (said[1] if said else line).strip().rstrip(".").strip()
     formulas = list(_DOLLARS.finditer(candidate))
     if formulas:
-        behind = _EQUALS.fullmatch(candidate[formulas[-1].end() :])
+        last = formulas[-1]
+        behind = _EQUALS.fullmatch(candidate[last.end() :])
         if behind is None:
-            return "" if _HEDGE.search(_DOLLARS.sub("", candidate)) else formulas[-1][1].strip()
+            return "" if _HEDGE.search(_DOLLARS.sub("", candidate)) else _with_neighbours(candidate, last, last[1])
         candidate = behind[1].strip()
     if _is_formula(candidate):
         return candidate
     if _HEDGE.search(candidate):
         return ""
-    numbers = list(_NUMBER.finditer(candidate))
-    if not numbers or (said and len({number[0] for number in numbers}) > 1):
+    numbers = list(NUMBER.finditer(candidate))
+    if not numbers or (said and len({number[0] for number in numbers}) > 1 and not _is_one(candidate, numbers)):
         return ""
-    unit = _WORD.match(candidate, numbers[-1].end())
-    has_unit = unit and _unit(unit[1]) in UNITS and (len(unit[1]) > 2 or unit.end() == len(candidate))
-    percent = _PERCENT.fullmatch(candidate, numbers[-1].start())
-    return f"{numbers[-1][0]} {unit[1]}" if unit and has_unit else percent[0] if percent else numbers[-1][0]
+    return _with_neighbours(candidate, numbers[-1], numbers[-1][0])
+
+
+def _is_one(candidate: str, numbers: list[re.Match[str]]) -> bool:
+    """Whether the second of two numbers is the base of the first."""
+    between = candidate[numbers[0].end() :]
+    return len(numbers) == 2 and _CHANGED.match(between) is not None
+
+
+def _with_neighbours(text: str, core: re.Match[str], value: str) -> str:
+    """A number or a formula with the words around it that change it, its sign, and its unit."""
+    value, before, end = value.strip(), text[: core.start()], core.end()
+    earlier = [found for found in NUMBER.finditer(before) if _CHANGED.match(text, found.end())]
+    if earlier and value.isdigit():
+        return _with_neighbours(text, earlier[-1], earlier[-1][0])
+    symbol = sign = ""
+    if found := _CURRENCY.search(before):
+        symbol, sign, before = found[2] if found[2] != "$" else "\\$", found[1], before[: found.start()]
+    if found := _SIGN.search(before):
+        sign, before = "-", before[: found.start()]
+    altered = _ALTERED.search(before)
+    if sign:
+        value = f"-{value}" if NUMBER.fullmatch(value) and value[0] not in "+-" else f"-({value})"
+    words = _words_behind(text, end)
+    return " ".join(filter(None, (altered[1] if altered else "", symbol + value, words)))
+
+
+def _words_behind(text: str, end: int) -> str:
+    """The words behind a number that belong to it: what multiplies or changes it, and its unit."""
+    rest = WRAPPED.sub(r" \1 ", text[end : end + 200])
+    if percent := re.match(r"\s*(?:\\?%|per\s?cent\b)", rest, re.IGNORECASE):
+        return percent[0].strip()
+    if changed := _CHANGED.match(rest):
+        return " ".join(changed[0].split())
+    if rest[:1].isalnum() or rest[:1] in "_^":
+        return ""
+    found = _TAIL_END.search(rest)
+    kept: list[str] = []
+    for word in (rest[: found.start()] if found else rest).split():
+        if (
+            word.lower() in _STOP
+            or not re.fullmatch(r"[A-Za-z°¢µΩ][A-Za-z°¢µΩ./^'\d-]{0,30}", word)
+            or len(kept) == MAX_WORDS
+        ):
+            break
+        kept.append(word)
+    return " ".join(kept)
 
 
 def _in_dollars(display: re.Match[str]) -> str:
@@ -120,11 +157,53 @@ def _boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:
     answer = answers.pop()
     if answers or not answer:
         return ""
-    behind = text[boxes[-1].end() + len(answer) :]
+    before, behind = text[: boxes[-1].start()][-200:], text[boxes[-1].end() :]
+    behind = behind[behind.find(answer) + len(answer) :].partition("}")[2]
+    behind = re.sub(r"^\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})", "°", behind)
     said = _SAID.search(behind)
-    if _HEDGE.search(behind) or (said and _NUMBER.search(said[1])) or _HEDGE.search(_WRAPPED.sub("", answer)):
+    if _HEDGE.search(behind) or (said and NUMBER.search(said[1])) or _HEDGE.search(WRAPPED.sub("", answer)):
         return ""
-    return answer
+    clause = _CLAUSE_END.split(before)[-1][-60:]
+    is_mistaken = _MISTAKEN.search(_SENTENCE_END.split(before)[-1]) or re.match(r"[\s$*)\\]{0,4}\?", behind)
+    if is_mistaken or _DENIAL.search(clause) or _is_part(before, behind):
+        return ""
+    return _boxed_with_neighbours(answer, clause, behind)
+
+
+def _is_part(before: str, behind: str) -> bool:
+    """Whether the box is a part of a formula, or compared with something."""
+    if before[-1:].isdigit():
+        return True
+    before = before.replace("**", "").rstrip(" $\n").removesuffix("\\[").removesuffix("\\(").rstrip(" $\n")
+    if re.search(
+        r"(?:[\w)}\]]\s*[-+]|[*/^_<>{(≤≥±√]|\\(?:cdot|times|div|pm|mp|le|leq|ge|geq|lt|gt|sqrt|in)|\w\\?[*])$", before
+    ):
+        return True
+    return (
+        re.match(
+            r"\s*(?:[\^_]|\\(?:cdot|times|div|pm)\b|[*/+](?!\*)\s*[\w\\]|[.:,]?\d|-\s*\d|!\s*(?:\$|\\[\])])|[<>])",
+            behind,
+        )
+        is not None
+    )
+
+
+def _boxed_with_neighbours(answer: str, clause: str, behind: str) -> str:
+    before = clause.replace("**", "").rstrip("\n ")
+    before = before.removesuffix("$").removesuffix("\\[").removesuffix("\\(").rstrip()
+    opened = len(before) < len(clause.rstrip("\n "))
+    symbol = sign = ""
+    if found := re.search(r"(\\\$|[€£¥₹])\s?$", before):
+        symbol, before = found[1], before[: found.start()]
+    # In prose, a dash with blanks around it is no sign.
+    if _SIGN_OF_BOX.search(before) or (not opened and clause.endswith("-")):
+        sign = "-"
+    altered = _ALTERED.search(before)
+    if sign:
+        answer = f"-{answer}" if NUMBER.fullmatch(answer) and answer[0] not in "+-" else f"-({answer})"
+    left = _LEAVING_MATH.match(behind)
+    words = _words_behind(behind, left.end() if left else 0)
+    return " ".join(filter(None, (altered[1] if altered else "", symbol + answer, words)))
 
 
 def _is_formula(text: str) -> bool:
@@ -140,74 +219,3 @@ def _braced(text: str, start: int) -> str:
         if depth == 0:
             return text[start:at]
     return ""
-
-
-def read_answer(answer: str) -> Answer:
-    """An answer in its parts."""
-    text = " ".join(answer.strip().strip("$").replace("\\$", "").replace("\\,", " ").replace("\\!", "").split())
-    text = _WRAPPED.sub(r" \1 ", text).replace("^\\circ", "°").replace("^{\\circ}", "°").strip()
-    if named := _NAMED.match(text):
-        text = text[named.end() :].strip()
-    scale = Fraction(1)
-    if percent := _PERCENT.fullmatch(text):
-        text, scale = percent[1].strip(), Fraction(1, 100)
-    unit = ""
-    parts = _CORE_AND_WORDS.fullmatch(text)
-    # Letters next to a number are a product, unless they are a known unit of several letters.
-    if parts and parts[2]:
-        known, apart = _unit(parts[2]) in UNITS, text[len(parts[1])] == " "
-        if (known and (apart or len(parts[2]) > 1)) or (apart and len(parts[2]) > 2):
-            text, unit = parts[1], _unit(parts[2])
-    return Answer(text, unit, scale)
-
-
-def _unit(words: str) -> str:
-    unit = " ".join(words.lower().split()).rstrip(".")
-    return unit if unit in UNITS or not unit.endswith("s") or len(unit) < 3 else unit[:-1]
-
-
-def number_of(text: str) -> tuple[Fraction, int | None] | None:
-    """A rational number as it is written, and a decimal's number of places; None for anything else."""
-    plain = text.replace("{,}", ",").replace(" ", "")
-    if len(plain) > MAX_CHARS:
-        return None
-    if re.fullmatch(_DECIMAL, plain, re.ASCII):
-        value = Fraction(plain.replace(",", ""))
-        digits, _, exponent = plain.lower().partition("e")
-        return value, len(digits.partition(".")[2]) - int(exponent or 0)
-    found = _FRACTION.fullmatch(text.strip())
-    if found is None:
-        return None
-    sign, top, bottom = found.group(1, 2, 3) if found[2] else found.group(4, 5, 6)
-    return (Fraction(int(f"{sign}{top}"), int(bottom)), None) if int(bottom) else None
-
-
-def equal_numbers(one: tuple[Fraction, int | None], other: tuple[Fraction, int | None]) -> bool:
-    """Whether two numbers are equal, or one is a decimal that rounds the other, a fraction."""
-    (value, places), (given, given_places) = one, other
-    if value == given:
-        return True
-    if (places is None) == (given_places is None):
-        return False
-    exact, rounded, digits = (value, given, given_places) if places is None else (given, value, places)
-    assert digits is not None
-    significant = len(str(abs(rounded * 10**digits).__floor__())) if digits > 0 else 0
-    return significant >= MIN_ROUNDED_DIGITS and abs(exact - rounded) * 2 <= Fraction(1, 10**digits)
-
-
-def kind_of(text: str) -> str:
-    """What an answer is by its outer brackets: a set, a list in order, a time or ratio, or one value."""
-    bare = text.replace("\\left", "").replace("\\right", "").strip()
-    if re.search(r"\d\s*:\s*\d", bare):
-        return "ratio"
-    if "," not in _NUMBER.sub("", bare):
-        return "value"
-    for opening, closing, kind in (("\\{", "\\}", "set"), ("{", "}", "set"), ("(", ")", "round"), ("[", "]", "square")):
-        if bare.startswith(opening) and bare.endswith(closing):
-            return kind
-    return "list"
-
-
-def is_hostile(text: str) -> bool:
-    """Whether the value is too large to compute: three levels of powers, a huge exponent, a huge factorial."""
-    return _TOWER.search(text) is not None

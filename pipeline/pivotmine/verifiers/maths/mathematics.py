@@ -5,6 +5,9 @@ in dollar signs or display brackets, the text behind "answer is", "answer:" or "
 (`final_answers`). A text that states several answers, or doubts its answer, states none. The text is the message, or
 the call argument that `argument` names; then the other arguments must be equal as JSON.
 
+What changes a number belongs to it (`quantities`): "2 million" is 2,000,000, and "3 pm", "1010 in base 2" or "at
+least 5" is unproven against anything without those words.
+
 Rational numbers are compared exactly. A decimal of four or more significant digits may round a fraction: 0.3333 is
 1/3, but 0.001 is not 0.0010004. Known units are converted: 5 m is 500 cm and never 5 kg. If only one side has a unit,
 it does not count. Sets, tuples and ratios are never each other.
@@ -31,12 +34,12 @@ from pivotmine import strict_json
 from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
-from pivotmine.verifiers.maths.final_answers import (
+from pivotmine.verifiers.maths.final_answers import final_answer
+from pivotmine.verifiers.maths.quantities import (
     MAX_CHARS,
     UNITS,
     Answer,
     equal_numbers,
-    final_answer,
     is_hostile,
     kind_of,
     number_of,
@@ -135,6 +138,10 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
     scales = _scales(one, other)
     if scales is None:
         return different
+    if one.mark != other.mark:
+        return unproven(f"{_shown(other.mark)}, demonstrated {_shown(one.mark)}")
+    if one.name and other.name and one.name != other.name:
+        return unproven(f"the value of {other.name}, demonstrated that of {one.name}")
     if {one.unit, other.unit} - UNITS.keys() - {""} and "" not in (one.unit, other.unit) and one.unit != other.unit:
         return unproven(f"units: {shown_text(other.unit)}, demonstrated {shown_text(one.unit)}")
     numbers = number_of(one.text), number_of(other.text)
@@ -150,6 +157,10 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
     if kinds == {"ratio"}:
         return _compare_ratios(one.text, other.text, same, different)
     return _ask_worker(_scaled(one.text, scales[0]), _scaled(other.text, scales[1]), cpu_s, same, different)
+
+
+def _shown(mark: str) -> str:
+    return shown_text(mark) if mark else "plain"
 
 
 def _scales(one: Answer, other: Answer) -> tuple[Fraction, Fraction] | None:
@@ -255,7 +266,7 @@ class _Worker:
 VERIFIER = Verifier(
     prepare=prepare,
     options=MathOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"message", "tool_call"}),
     abstains=True,
     requires=("math_verify",),
