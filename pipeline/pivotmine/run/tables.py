@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pivotmine.run.outcomes import Outcome
 
-FORMAT = 3
+FORMAT = 4
 """Version of the tables and of the rules for ids that this code writes. Runs without `run.json` have format 1."""
 STATISTICS: dict[str, Callable[[ModuleType], Any]] = {}
 """Columns of `profiles` that follow from a state's rows of `scores`: each gives the polars aggregate over them.
@@ -275,6 +275,7 @@ PIVOTS = pa.schema(
         _column("rewards", pa.list_(_FLOAT), "rewards of its samples in the order of their indices, null where there is none; empty: not profiled; older rows have no list", since=3),
         _column("lengths", pa.list_(_INT), "their sampled tokens, end of turn included, null where the server does not tell; empty: as above; older rows have no list", since=3),
         _column("num_distinct_actions", _INT, "different actions among them, as they are stored; 0: not profiled; older rows do not tell", since=3),
+        _column("entropy", _FLOAT, "of the policy's actions in nats, estimated by the mean of -log p over its samples, at the sampling temperature; rows without one were not profiled, have no stored log-probabilities, or are older", since=4),
         _column("num_samples", _INT, "samples drawn; null: not profiled"),
         _column("num_scored", _INT, "samples scored; null: not profiled"),
         _column("mean", _FLOAT, "mean reward; null: not profiled or nothing scored"),

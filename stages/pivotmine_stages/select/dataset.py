@@ -200,6 +200,7 @@ def _row(
         "rewards": turn["rewards"] or [],
         "lengths": turn["lengths"] or [],
         "num_distinct_actions": turn["num_distinct_actions"] or 0,
+        "entropy": turn["entropy"],
         **_prompt_columns(state, prompt, text),
         "demonstrations": strict_json.dumps(shown),
         **_verifier_columns(work.mined, work.scored_by, turn["state_domain"], shown),

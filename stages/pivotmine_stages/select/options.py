@@ -17,9 +17,10 @@ class SelectConfig:
     """Policy id, or a part of it; needed only if the run has several."""
     verifier: Annotated[str | None, Option(panel="Scores")] = None
     """Verifier id, or a part of it; needed only if the policy was scored by several."""
-    strategy: Annotated[Literal["pivots", "mixed", "random", "all"], Option(panel="Rule")] = "pivots"
-    """pivots (the paper's rule), mixed (rewards differ), random (profiled states), all (every demonstrated turn).
-    --variance-share or --target-mean alone means mixed."""
+    strategy: Annotated[Literal["pivots", "mixed", "entropy", "random", "all"], Option(panel="Rule")] = "pivots"
+    """pivots (the paper's rule), mixed (rewards differ), entropy (states where the policy's actions vary most come
+    first), random (profiled states), all (every demonstrated turn). --variance-share or --target-mean alone means
+    mixed."""
     max_mean: Annotated[float, Option(panel="Rule", above=0, max=1)] = 0.6
     """A pivot's mean reward is below this (the paper's lambda; 0.6 in its one known setting)."""
     min_mean: Annotated[float | None, Option(panel="Rule", min=0, below=1)] = None
@@ -35,6 +36,8 @@ class SelectConfig:
     """Minimum share of decided samples, in states with unproven samples that have no reward."""
     min_pivot_probability: Annotated[float | None, Option(panel="Rule", min=0, max=1)] = None
     """Minimum probability that a new profile would make the state a pivot again."""
+    min_entropy: Annotated[float | None, Option(panel="Rule", min=0)] = None
+    """Minimum entropy of the policy's actions in a state, in nats, with --strategy entropy. Long actions have more."""
     holdout: Annotated[Literal["none", "half"], Option(panel="Rule")] = "none"
     """half: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
     for its low mean has also had bad luck: the mean of the samples that chose it is too low."""

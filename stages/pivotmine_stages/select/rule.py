@@ -26,11 +26,11 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """The candidates in the stated order with `weight`, and `reject_reason`: null for those that are kept.
 
-    candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), and the profile's
-    num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is none), and its num_unproven,
-    mean_low and mean_high (absent or null: see `with_bounds`), and where actions are carried over its unseen_mass,
-    posterior_mean and carried_chance, that a new profile would satisfy the rule (absent or null: nothing is). One row
-    per state, with `all` one per turn.
+    candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), with `entropy` that
+    column too, and the profile's num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is
+    none), and its num_unproven, mean_low and mean_high (absent or null: see `with_bounds`), and where actions are
+    carried over its unseen_mass, posterior_mean and carried_chance, that a new profile would satisfy the rule (absent
+    or null: nothing is). One row per state, with `all` one per turn.
     """
     strategy = STRATEGIES[config.strategy]
     order = by_weight if config.target_mean is not None and strategy.order is by_variance else strategy.order
@@ -129,6 +129,8 @@ def check(config: SelectConfig) -> str | None:
         return wrong
     if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
         return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
+    if config.min_entropy is not None and not STRATEGIES[config.strategy].asks_entropy:
+        return f"--min-entropy goes with --strategy entropy, not {config.strategy}"
     if config.min_mean is not None and config.strategy != "pivots":
         return f"--min-mean goes with --strategy pivots, not {config.strategy}"
     if config.min_mean is not None and config.min_mean >= config.max_mean:

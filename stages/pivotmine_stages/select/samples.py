@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.profiles.budgets import ROW, longest_rows, scores_of_states, stored_rows
 from pivotmine_stages.select.dataset import Mined
 
@@ -34,14 +35,30 @@ def sample_cost(run: Path, mined: Mined) -> SampleCost:
     return SampleCost(states=row["states"], samples=row["samples"], tokens=tokens)
 
 
+def entropies(run: Path, record: PolicyRecord, state_ids: pl.Series | None = None) -> pl.DataFrame:
+    """state_id and `entropy`, that of the policy's actions in nats; all states, or those given.
+
+    -log p of an action that the policy draws is an unbiased estimate of it; this is the mean over the samples with
+    stored log-probabilities (CARL, arXiv 2512.04949, takes this entropy for a state's criticality). Long actions have
+    more of it than short ones. A truncated sample counts with the tokens that it has.
+    """
+    rows = stored_rows(run, record)
+    if state_ids is not None:
+        rows = rows.join(state_ids.unique().to_frame().lazy(), on="state_id", how="semi")
+    within = pl.col("logprobs") if record.budget is None else pl.col("logprobs").list.head(record.budget)
+    rows = longest_rows(rows.select(*ROW, nats=-within.cast(pl.List(pl.Float64)).list.sum()))
+    return rows.group_by("state_id").agg(entropy=pl.col("nats").mean()).collect()
+
+
 def with_samples(run: Path, states: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The states with `rewards` and `lengths` in the order of the sample indices, and `num_distinct_actions`.
+    """The states with `rewards` and `lengths` in the order of the sample indices, `num_distinct_actions`, `entropy`.
 
     Only samples that count under the policy's budget, with at most its tokens. A state without any has null.
     """
     if mined.verifier_id is None:
         absent = {"rewards": pl.List(pl.Float64), "lengths": pl.List(pl.Int32), "num_distinct_actions": pl.Int32}
-        return states.with_columns(pl.lit(None, kind).alias(name) for name, kind in absent.items())
+        nulls = [pl.lit(None, kind).alias(name) for name, kind in absent.items()]
+        return states.with_columns(*nulls, entropy=pl.lit(None, pl.Float64))
     record, ids = mined.policy, states["state_id"]
     scores = scores_of_states(run, record.policy_id, mined.verifier_id, record.budget, ids)
     wanted = ids.unique().to_frame().lazy()
@@ -52,4 +69,5 @@ def with_samples(run: Path, states: pl.DataFrame, mined: Mined) -> pl.DataFrame:
     found = found.group_by("state_id", maintain_order=True).agg(
         rewards="reward", lengths="length", num_distinct_actions=pl.col("action").n_unique()
     )
-    return states.join(found, on="state_id", how="left", maintain_order="left")
+    found = found.join(entropies(run, record, ids), on="state_id", how="left")
+    return states.drop("entropy", strict=False).join(found, on="state_id", how="left", maintain_order="left")

@@ -42,7 +42,7 @@ from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_hotter, sample_the_rest
 from pivotmine_stages.select.rule import check, choose_states, twin_name
-from pivotmine_stages.select.samples import sample_cost, with_samples
+from pivotmine_stages.select.samples import entropies, sample_cost, with_samples
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 from pivotmine_stages.select.summary import Deferred, SelectSummary, Suspect, TwinSummary
@@ -68,6 +68,8 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
     prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
+    if STRATEGIES[config.strategy].asks_entropy:
+        prompts = prompts.join(entropies(run, record), on="state_id", how="left")
     scored = scored_verifiers(run, record.policy_id)
     if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)

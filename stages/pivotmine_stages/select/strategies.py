@@ -32,6 +32,8 @@ class Strategy(NamedTuple):
     """False: each demonstrated turn is a row, with or without scores."""
     asks_pivot_probability: bool = False
     """Whether `min_pivot_probability` applies."""
+    asks_entropy: bool = False
+    """Whether the candidates need `entropy`, and `min_entropy` applies."""
 
 
 def pivots(config: SelectConfig) -> pl.Expr:
@@ -64,6 +66,12 @@ def random(config: SelectConfig) -> pl.Expr:
     return _is_profiled(config).otherwise(None)
 
 
+def entropy(config: SelectConfig) -> pl.Expr:
+    """The entropy of the policy's actions is at least `min_entropy`; rewards do not count (CARL, arXiv 2512.04949)."""
+    known = _is_profiled(config).when(pl.col("entropy").is_null()).then(pl.lit("no_logprobs"))
+    return known.when(pl.col("entropy") < (config.min_entropy or 0.0)).then(pl.lit("low_entropy")).otherwise(None)
+
+
 def every_turn(config: SelectConfig) -> pl.Expr:
     """Every demonstrated turn, for ablations."""
     return pl.lit(None, pl.String)
@@ -73,6 +81,11 @@ def by_variance(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
     """Greatest variance first; ties by smaller mean, then by state_id."""
     by = (spread(), "mean", "state_id", "turn_id")
     return candidates.sort(*by, descending=[True, False, False, False], nulls_last=True)
+
+
+def by_entropy(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
+    """Greatest entropy of the policy's actions first; ties by state_id."""
+    return candidates.sort("entropy", "state_id", "turn_id", descending=[True, False, False], nulls_last=True)
 
 
 def weights(config: SelectConfig) -> pl.Expr:
@@ -126,5 +139,6 @@ STRATEGIES: dict[str, Strategy] = {
     # Rewards that differ have a mean below 1.
     "mixed": Strategy(mixed, lambda config: 1.0, by_variance),
     "random": Strategy(random, None, by_salted_hash),
+    "entropy": Strategy(entropy, None, by_entropy, asks_entropy=True),
     "all": Strategy(every_turn, None, by_variance, needs_profiles=False),
 }

@@ -71,7 +71,7 @@ def test_a_file_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
         ("[select]\nmax_meen = 0.5\n", "[select] has no option 'max_meen'; did you mean max_mean?; it has "),
         ("[select]\nmax_mean = 1.5\n", "[select] max_mean = 1.5: in (0, 1]"),
         ("[select]\nmax_mean = 'high'\n", "[select] max_mean = 'high': must be a number"),
-        ("[select]\nstrategy = 'pivot'\n", "[select] strategy = pivot: choose from pivots, mixed, random, all; did"),
+        ("[select]\nstrategy = 'pivot'\n", "strategy = pivot: choose from pivots, mixed, entropy, random, all; did"),
         ("[rollout]\nnum_samples = 0\n", "[rollout] num_samples = 0: in [1, 16384]"),
         ("[rollout]\nnum_samples = true\n", "[rollout] num_samples = True: must be a whole number"),
         ("[rollout]\nengine = 'vlm'\n", "[rollout] engine = vlm: choose from vllm, openai, transformers, ray; did"),

@@ -323,7 +323,8 @@ def test_validation_takes_its_share_of_the_tasks_and_more_of_them_where_it_grows
     [
         ({}, None),
         ({"max_mean": 1.0, "variance_share": 1.0, "max_message_share": 0.0, "limit": 0, "validation_share": 0.0}, None),
-        ({"strategy": "best"}, "--strategy best: choose from pivots, mixed, random, all"),
+        ({"strategy": "best"}, "--strategy best: choose from pivots, mixed, entropy, random, all"),
+        ({"min_entropy": 0.5}, "--min-entropy goes with --strategy entropy, not pivots"),
         ({"max_mean": 0.0}, "--max-mean 0.0: in (0, 1]"),
         ({"max_mean": float("nan")}, "--max-mean nan: in (0, 1]"),
         ({"variance_share": 0.0}, "--variance-share 0.0: in (0, 1]"),

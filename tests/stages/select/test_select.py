@@ -111,6 +111,7 @@ def test_a_whole_row(run: Path, tokenizer: Path) -> None:
         "rewards": [1.0, 0.0, 0.0, 0.0],
         "lengths": [1, 1, 1, 1],
         "num_distinct_actions": 2,
+        "entropy": None,
         "num_samples": 4,
         "num_scored": 4,
         "mean": 0.25,

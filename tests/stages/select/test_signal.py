@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from selecting import MIXED, RIGHT, TEMPLATE, TOOL_CALL, WRONG, card, dataset, m
 
 from pivotmine.errors import UserError
 from pivotmine_stages.cli.options import select as select_by_options
+from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.select.options import PreviewOptions, SelectConfig
 from pivotmine_stages.select.preview import select_or_preview
+from pivotmine_stages.select.samples import entropies
 from pivotmine_stages.select.stage import select
 from pivotmine_stages.select.summary import SelectPreview, TwinSummary
 
@@ -180,6 +183,43 @@ def test_rows_tell_what_they_were_chosen_by(tmp_path: Path, tokenizer: Path) -> 
     }
     unknown = next(row for row in rows(run, "demonstrations") if row["turn_index"] == 0)
     assert (unknown["rewards"], unknown["lengths"], unknown["num_distinct_actions"]) == ([], [], 0)
+    assert (row["entropy"], unknown["entropy"]) == (None, None), "no log-probabilities are stored"
+
+
+def test_the_entropy_of_actions_chooses_states_and_stands_in_their_rows(tmp_path: Path, tokenizer: Path) -> None:
+    """Worked by hand; a sample without log-probabilities is left out of the mean, and rewards do not count."""
+    run = make_run(
+        tmp_path, trajectory(said("x"), *(m for a in "ABCD" for m in (called("find", id=a), answered(a))), outcome=1.0)
+    )
+    surest, sure, half = [-0.125], [-0.25, -0.25], [-1.5, -0.5]
+    mine(
+        run,
+        tokenizer,
+        {
+            "tool: A": [{**RIGHT, "logprobs": half}, {**RIGHT, "logprobs": sure}],
+            "tool: B": [{**RIGHT, "logprobs": surest}, {**WRONG, "logprobs": surest}],
+            "tool: C": [{**WRONG, "logprobs": None}, {**WRONG, "logprobs": None}],
+            "user: x": [{**RIGHT, "logprobs": half}, {**WRONG, "logprobs": None}],
+        },
+    )
+    config = SelectConfig(strategy="entropy", min_entropy=0.5, validation_share=0.0)
+    summary = select(config, run)
+    found = states_of(run)
+    told = {row["state_id"]: row["entropy"] for row in dataset(run)}
+    assert told == {found["user: x"]: 2.0, found["tool: A"]: 1.25}
+    assert summary.rejects == {"low_entropy": 1, "no_logprobs": 1}
+    select(SelectConfig(name="first", strategy="entropy", validation_share=0.0, limit=1), run)
+    assert [row["state_id"] for row in dataset(run, "first")] == [found["user: x"]]
+
+
+def test_entropy_counts_the_tokens_within_the_budget(tmp_path: Path, tokenizer: Path) -> None:
+    """Of a sample with rows of several budgets, the longest one, cut at the policy's budget."""
+    run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("A"), outcome=1.0))
+    mine(run, tokenizer, {"user: x": [{**RIGHT, "logprobs": [-1.0, -2.0, -4.0]}]})
+    record = choose_policy(run, None)
+    assert entropies(run, record)["entropy"].to_list() == [7.0]
+    assert entropies(run, replace(record, budget=2))["entropy"].to_list() == [3.0]
+    assert entropies(run, record, pl.Series("state_id", ["other"], pl.String))["entropy"].to_list() == []
 
 
 def sizes(run: Path, name: str) -> Counter[tuple[str, str | None]]:
