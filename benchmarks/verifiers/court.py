@@ -55,6 +55,7 @@ _EDITOR = _tool(
 )  # fmt: skip
 
 STATES: dict[str, State] = {
+    "text": State(messages=({"role": "user", "content": "I am Mia Li. Where is my order?"},)),
     "sql": State(messages=({"role": "system", "content": _DDL},)),
     "tool_call": State(tools=(_BOOKING, _tool("cancel", ()))),
     "edit": State(

@@ -26,7 +26,7 @@ def test_a_file_holds_enough_pairs_of_either_label(name: str) -> None:
             assert alike > 0.5 or pair.action.kind == pair.demonstration.kind
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "text"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_verifier_pays_no_different_pair_of_its_own(name: str) -> None:
     spec = make_spec(name, court.OPTIONS.get(name, {}))
     found = court.tally(spec, list(court.pairs(name)))

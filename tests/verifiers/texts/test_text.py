@@ -32,6 +32,9 @@ STATE = State(
 )
 
 
+TWO_NAMES = State(messages=({"role": "user", "content": "I'm Mia Li, user_name: Li."},))
+
+
 def verdict(demonstrated: str, message: str, state: State = STATE, **options: Any) -> Verdict:
     return verify(make_spec("text", options), state, [Action(message=demonstrated)], Action(message=message))
 
@@ -52,14 +55,14 @@ def assert_unproven(one: str, other: str, state: State = STATE) -> None:
 
 
 def test_paraphrases_pass_or_are_unproven() -> None:
-    """The last 20 need knowledge of words, which a judge has and this verifier does not."""
+    """28 need knowledge of words, which a judge has and this verifier does not."""
     proved = 0
     for one, other in PARAPHRASES:
         there, back = verdict(one, other, State()), verdict(other, one, State())
         assert there.reward == back.reward
         assert there.outcome in (Outcome.CORRECT, Outcome.UNPROVEN), (one, other, there)
         proved += there.reward == 1.0
-    assert (len(PARAPHRASES), proved) == (100, 80)
+    assert (len(PARAPHRASES), proved) == (100, 72)
 
 
 @pytest.mark.parametrize(("one", "other"), OPPOSITES)
@@ -198,8 +201,8 @@ def test_the_detail_says_what_differs() -> None:
     assert detail("It leaves.", "It leaves?") == "states what is demonstrated as a question"
     assert detail("It's B.", "A") == "answers B for A"
     assert detail("Boston to Denver", "Denver to Boston") == "the same words in another order"
-    assert detail("Thank you, Ivan. So.", "Thank you, Mia. So.") == "addresses ivan"
-    assert detail("- a\nB", "- a\n- B") == "1 list markers for 2"
+    assert detail("Thank you, Ivan. So.", "Thank you, Mia. So.") == 'adds "ivan"'
+    assert verdict("Hi, Li. So.", "Hi, Mia. So.", TWO_NAMES).detail == "addresses mia"
 
 
 def test_a_denial_is_proved_sentence_by_sentence() -> None:

@@ -10,53 +10,71 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pivotmine.verifiers.texts.text_tokens import count_markers, plain, tokens_of
+from pivotmine.verifiers.texts.lines import FENCE, lines_of
+from pivotmine.verifiers.texts.text_tokens import START, tokens_of, unmarked
 
 
 class PlainForm(NamedTuple):
-    words: str
-    """Tokens, a space between them."""
+    tokens: tuple[str, ...]
+    """Words in their case (`text_tokens`)."""
     names: frozenset[str]
-    """Names that address the user, in lower case; they are not among the words."""
-    num_markers: int
-    """Lines that begin with a list marker."""
+    """Names that address the user, in lower case; they are not among the tokens."""
+    blocks: tuple[str, ...]
+    """Code blocks as they are."""
+
+    @property
+    def words(self) -> str:
+        """Tokens in lower case, a space between them."""
+        return " ".join(map(unmarked, self.tokens))
 
 
 def _rule(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
-    return re.compile(rf"(?<!\S)(?:{pattern})(?!\S)"), replacement
+    """A rule for whole tokens; the first one may begin a sentence, and its replacement does so then."""
+    return re.compile(rf"(?<![^\s{START}])(?:{pattern})(?!\S)", re.IGNORECASE), replacement
 
 
+# "He'd put it" is had or would; "he's finished" is has or is.
+_EITHER = "put|cut|let|read|quit|set|hit|bet|come|become|run|cost|hurt|shut|spread|split|bid|cast"
+_PARTICIPLE = r"\S+(?:ed|en|wn|ne)|" + _EITHER
 _SPELLINGS = [
+    # A code in code font is that code; "type `please`" is not "type please".
+    _rule(r"` ([a-z]+:\S+) `", r"\1"),
     # Contractions.
-    _rule(r"can't|cannot", "can not"),
+    _rule(r"(?:can't|cannot)(?! (?:only|just|merely|simply))", "can not"),
     _rule(r"won't", "will not"),
     _rule(r"shan't", "shall not"),
-    _rule(r"([a-z]+)n't", r"\1 not"),
+    _rule(r"([a-z]+)n't(?<!can't)", r"\1 not"),
     _rule(r"let's", "let us"),
     _rule(r"(it|he|she|that|there|what|where|who|here|how|everything)'s(?= been| got)", r"\1 has"),
-    _rule(r"(it|he|she|that|there|what|where|who|here|how|everything)'s", r"\1 is"),
-    _rule(r"i'm", "i am"),
+    _rule(rf"(he|she|who|everything)'s(?! (?:{_PARTICIPLE})(?!\S))", r"\1 is"),
+    _rule(r"(it|that|there|what|where|here|how)'s", r"\1 is"),
+    _rule(r"(i)'m", r"\1 am"),
     _rule(r"(you|we|they)'re", r"\1 are"),
     _rule(r"(i|you|we|they)'ve", r"\1 have"),
     _rule(r"(i|you|he|she|it|we|they|that|there)'ll", r"\1 will"),
     _rule(r"(i|you|he|she|it|we|they)'d(?= been| better)", r"\1 had"),
-    _rule(r"(i|you|he|she|it|we|they)'d", r"\1 would"),
+    _rule(rf"(i|you|he|she|it|we|they)'d(?! (?:{_EITHER})(?!\S))", r"\1 would"),
     # Other ways to write the same words.
-    _rule(r"e mail", "email"),
-    _rule(r"in order to", "to"),
+    _rule(r"e - mail", "email"),
+    _rule(r"(?<!am )(?<!is )(?<!are )(?<!was )(?<!were )(?<!be )in order to", "to"),
     _rule(r"(am|is|are|was|were|be) unable", r"\1 not able"),
     _rule(r"(?:am|is|are) not able to", "can not"),
     _rule(r"would like to", "want to"),
     _rule(r"(?:am|is|are) going to", "will"),
     _rule(r"(currency:\S+) (number:\S+)(?! currency:)", r"\2 \1"),
+    # A line's end ends a sentence that has ended already, and so does an item's.
+    _rule(r"(?<=[.?] )↵", ""),
+    _rule(r"[.](?= [¶•])", ""),
 ]
 _COURTESIES = r"""hello|hi|hey|dear|thanks|sorry|i am sorry|i apologize|thank you(?: (?:so|very) much)?
     |good (?:morning|afternoon|evening)"""
 _COURTESY = re.sub(r"\s*\n\s*", "", _COURTESIES)
+SENTENCE_ENDS = frozenset(".?!…:;↵")
 # Words that say yes to a question, and nothing where no question was asked.
 _ASSENT = "sure|certainly|of course|absolutely|okay|ok|with pleasure"
-_OPENING = re.compile(rf"\A(?:[.] )*+(?:(?:{_COURTESY})(?: ,| [.])+ )+")
-_OPENING_WITH_ASSENT = re.compile(rf"\A(?:[.] )*+(?:(?:{_COURTESY}|{_ASSENT})(?: ,| [.])+ )+")
+_ENDS = r"(?: [,.↵])+ "
+_OPENING = re.compile(rf"\A(?:[.] )*+(?:{START}?(?:{_COURTESY}){_ENDS})+", re.IGNORECASE)
+_OPENING_WITH_ASSENT = re.compile(rf"\A(?:[.] )*+(?:{START}?(?:{_COURTESY}|{_ASSENT}){_ENDS})+", re.IGNORECASE)
 # "Could you help me?" asks for help, not for a yes.
 _YES_NO = re.compile(
     r"(?:(?:so|and|but|then|also|now|okay|ok) )*"
@@ -65,25 +83,49 @@ _YES_NO = re.compile(
     re.DOTALL,
 )
 _QUESTION = re.compile(r"(?:\A|(?<=[.!?,\n] )|(?<=\n))([^.!?,\n]*)\?")
-_CLOSING = re.compile(r"(?<=[,.?] )(?:thank you|thanks)(?: (?:so|very) much)?(?: in advance)?(?: [.])*\Z")
-_PLEASE = [
-    _rule(r"(?:, )?(?:please|kindly)(?= [.?,]|\Z)", ""),
-    _rule(r"(\A|[.?] )(?:please|kindly)", r"\1"),
-    _rule(r"((?:could|can|would|will) you) (?:please|kindly)", r"\1"),
-    # A comma separates only behind a word that the rest would change: "No, you can".
-    _rule(r"(yes|no|not|never|nor|none|without) ,", r"\1 ."),
-    _rule(r",", ""),
-]
-# The user is asked for something of his own. A noun must follow: "need your help to ..." asks for an action.
-_ASKED = re.compile(
-    r"(?:(?:could|can|would|will) you )?(?:provide|share|tell|give|state)(?: me| us)?(?: with)? (your .+?) [.?]"
-    r"|(?:(?:could|can|would|will) you )?let (?:me|us) know (your .+?) [.?]"
-    r"|(?:may|can|could|might) (?:i|we) (?:have|get|know) (your .+?) [?]"
-    r"|(?:i|we)(?: will| would)? need (your .+?) [.]"
-    r"|what (?:is|are) (your .+?) [?]"
+_CLOSING = re.compile(
+    rf"(?: ,| [↵¶]|(?<=[.?])(?: [↵¶])?) {START}?(?:thank you|thanks)(?: (?:so|very) much)?(?: in advance)?(?: [.])*\Z",
+    re.IGNORECASE,
 )
+# "Please the crowd" is no courtesy.
+_PLEASED = "a|an|the|me|us|him|her|them|my|our|his|their|its|everyone|everybody|yourself|or|and"
+_PLEASE = [
+    _rule(r", please(?= [.?]|\Z)", ""),
+    (
+        re.compile(
+            rf"(\A|(?<=[.?!…] )|(?<=[¶•↵] ))(?:{START}?please)(?: ,)? (?!(?:{_PLEASED})(?!\S)|[.,])", re.IGNORECASE
+        ),
+        "",
+    ),
+    _rule(r"((?:could|can|would|will) you) (?:please|kindly)", r"\1"),
+]
+# The user is asked for something of his own: to give it, to share it, or to say what it is. A noun must follow: "need
+# your help to ..." asks for an action, and "tell your doctor" names who is told.
+_YOURS = r"(your (?:[^.?!…\s]\S* )*?[^.?!…\s]\S*)"
+_CAN_YOU = rf"{START}?(?:could|can|would|will) you"
+_MAY_I = rf"{START}?(?:may|can|could|might) (?:i|we)"
+_ASKED = [
+    (re.compile(pattern, re.IGNORECASE), act)
+    for verb, act in (
+        (r"(?:provide|give)(?: (?:me|us))?(?: with)?", "(give)"),
+        (r"share", "(share)"),
+        (r"(?:tell (?:me|us)|let (?:me|us) know|state)", "(say)"),
+    )
+    for pattern in (rf"{_CAN_YOU} {verb} {_YOURS} [?]", rf"{START}?{verb} {_YOURS} [.]")
+] + [
+    (re.compile(pattern, re.IGNORECASE), act)
+    for pattern, act in (
+        (rf"{_MAY_I} (?:have|get) {_YOURS} [?]", "(give)"),
+        (rf"{START}?(?:i|we)(?: will)? need {_YOURS} [.]", "(give)"),
+        (rf"{_MAY_I} know {_YOURS} [?]", "(say)"),
+        (rf"{START}?what (?:is|are) {_YOURS} [?]", "(say)"),
+    )
+]
+# "It is open." is no answer "Open.", which may be a command: what follows must be a thing or a fact.
 _ANSWER = re.compile(
-    r"(?:it is|that is|(?:the )?(?:final |correct )?answer(?: is(?: [.])?| [.]))(?: that)? (?=[^.?]+ [.?]\Z)"
+    rf"{START}?(?:(?:it is|that is) (?=(?:a|an|the|[a-z]+:\S+) |(?-i:[A-Z]))"
+    r"|(?:the )?(?:final |correct )?answer(?: is(?: :)?| :)(?: that)? )(?=(?:[^.?!…↵¶•\s]\S* )+[.?]\Z)",
+    re.IGNORECASE,
 )
 
 _NAME = r"[A-Z][\w'-]+(?: [A-Z][\w'-]+)?"
@@ -113,27 +155,30 @@ def plain_form(text: str, is_user: Callable[[str], bool], *, answers: bool = Fal
 
     is_user: whether a name may be the user's; answers: whether the message answers a question, so that assent counts.
     """
-    text, called = _without_names(plain(text), is_user)
-    words = " ".join(tokens_of(text)) + " ."
+    text, called = _without_names(text, is_user)
+    lines, blocks = lines_of(text)
+    words = " ".join(tokens_of(lines)) + " ."
     for pattern, replacement in _SPELLINGS:
         words = pattern.sub(replacement, words)
     opening = _OPENING if answers else _OPENING_WITH_ASSENT
-    bare = _CLOSING.sub(".", opening.sub("", words))
+    bare = _CLOSING.sub(" .", opening.sub("", _one_end(words)))
     for pattern, replacement in _PLEASE:
         bare = pattern.sub(replacement, bare)
     bare = _one_end(bare)
     # A message of courtesy alone says just that.
     words = bare if bare not in ("", ".") else _one_end(words)
     words = " ".join(_asked(sentence) for sentence in sentences_of(words))
-    return PlainForm(_ANSWER.sub("", words, count=1) if _ANSWER.match(words) else words, called, count_markers(text))
+    if answer := _ANSWER.match(words):
+        words = words[answer.end() :]
+    return PlainForm(tuple(words.split()), called, blocks)
 
 
 def sentences_of(form: str) -> Iterator[str]:
-    """The sentences of a plain form, each with its `.` or `?`."""
+    """The sentences of a plain form, each with the mark that ends it."""
     sentence: list[str] = []
     for word in form.split():
         sentence.append(word)
-        if word in (".", "?"):
+        if word in SENTENCE_ENDS or word[0] in "¶•":
             yield " ".join(sentence)
             sentence = []
     if sentence:
@@ -144,16 +189,19 @@ def _one_end(words: str) -> str:
     """Sentence ends that follow each other are one; none begins the message."""
     kept: list[str] = []
     for word in words.split():
-        if word not in (".", "?") or not kept or kept[-1] not in (".", "?"):
-            kept.append(word)
-        elif word == "?":
+        before = kept[-1] if kept else "."
+        if word == "?" and before == "." and kept:
             kept[-1] = "?"
-    return " ".join(kept[1:] if kept[:1] == ["."] else kept)
+        elif not (word == "." and before in (".", "?", "!", "…")) and not word == before == "?":
+            kept.append(word)
+    return " ".join(kept)
 
 
 def _asked(sentence: str) -> str:
-    found = _ASKED.fullmatch(sentence)
-    return f"ask: {next(filter(None, found.groups()))} ?" if found else sentence
+    for pattern, act in _ASKED:
+        if found := pattern.fullmatch(sentence):
+            return f"{act} {found[1]} ?"
+    return sentence
 
 
 def _without_names(text: str, is_user: Callable[[str], bool]) -> tuple[str, frozenset[str]]:
@@ -165,7 +213,9 @@ def _without_names(text: str, is_user: Callable[[str], bool]) -> tuple[str, froz
             called.add(name.casefold())
         return usable
 
-    text = _GREETED.sub(lambda found: found[1] if is_name(found[2]) else found[0], text)
-    if (found := _CALLED.match(text)) and is_name(found[1]):
-        text = text[found.end() :]
-    return text, frozenset(called)
+    code = FENCE.search(text)
+    prose, rest = (text[: code.start()], text[code.start() :]) if code else (text, "")
+    prose = _GREETED.sub(lambda found: found[1] if is_name(found[2]) else found[0], prose)
+    if (found := _CALLED.match(prose)) and is_name(found[1]):
+        prose = prose[found.end() :]
+    return prose + rest, frozenset(called)

@@ -1,10 +1,11 @@
 """`text`: whether a message provably says the same as the demonstrated one.
 
-- *Same*, reward 1: both have one plain form (`plain_form`). It keeps every content word, its order, facts by value,
-  negation, modality and question marks. It leaves out courtesy, articles, list markers, a name that addresses the
-  user, and the difference between contractions and full words. Greetings, thanks and apologies are courtesy. "Sure"
-  and "certainly" are courtesy, too, unless the user asked something that they answer with yes. Every other sentence
-  claims something and must stand on both sides.
+- *Same*, reward 1: both have one plain form (`plain_form`). It keeps every word in its order and its case, facts by
+  value, every mark of punctuation, and the layout: lines, lists with their levels, headings, code. It leaves out
+  courtesy, emphasis, a name that addresses the user, and the difference between contractions and full words; a period
+  at the end, `!` for `.`, a capital at a sentence's beginning, and bullets for numbers to which nothing refers.
+  Greetings, thanks and apologies are courtesy. "Sure" and "certainly" are courtesy, too, unless the user asked
+  something that they answer with yes. Every other sentence claims something and must stand on both sides.
 - *Different*, reward 0: a sentence denies or asks what a sentence of the demonstration says, or states another fact in
   its place. A call is different too.
 - *Unproven*, reward null: everything else. Put a judge behind this verifier to decide it.
@@ -20,13 +21,15 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.texts.json_texts import json_of
-from pivotmine.verifiers.texts.plain_form import PlainForm, asks_yes_or_no, plain_form, sentences_of
+from pivotmine.verifiers.texts.plain_form import SENTENCE_ENDS, PlainForm, asks_yes_or_no, plain_form, sentences_of
+from pivotmine.verifiers.texts.text_tokens import START
 from pivotmine.verifiers.tool_calls.canonical import canonical_form
 from pivotmine.verifiers.tool_calls.schema import Schema
 
@@ -41,6 +44,8 @@ _DENIAL = """not no never without neither nor none nobody nothing hardly false u
     non ne pas jamais nicht kein keine keinen nie nunca jamás não nao nessun niet geen не нет"""
 _DENIALS = frozenset(_DENIAL.split())
 _AUXILIARIES = frozenset({"do", "does", "did"})
+_KIN = (frozenset(("dollar", "usd")), frozenset(("¥", "jpy")), frozenset(("rupee", "inr")))
+"""Currencies that may be one."""
 _STEM_CHARS = 4
 """Letters by which "cost" and "costs" are one word, where only a denial tells two sentences apart."""
 
@@ -53,7 +58,7 @@ class TextOptions:
 def prepare(state: State, demonstration: Action, options: TextOptions) -> Callable[[Action], Verdict]:
     """A scorer of messages against one demonstrated message."""
     demonstrated = demonstration.message
-    words = demonstrated.split()
+    written = _as_written(demonstrated)
     is_user, answers = _names_of(state), _is_asked(state)
 
     @cache  # needed by the first message that differs from the demonstration
@@ -67,9 +72,9 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
     def score(action: Action) -> Verdict:
         if action.tool_calls:
             return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
-        if not words:
+        if not written:
             return Verdict(0.0, Outcome.EMPTY, "the demonstration has no word")
-        if action.message.split() == words:
+        if _as_written(action.message) == written:
             return Verdict(1.0, Outcome.CORRECT)
         if not any(map(str.isalnum, action.message)):
             return Verdict(0.0, Outcome.EMPTY, "no word")
@@ -83,34 +88,66 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
     return score
 
 
+def _as_written(text: str) -> str:
+    """The text without spaces at its lines' ends, empty lines around it, and what indents all of its lines."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    indent = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
+    return "\n".join(line[indent:] for line in lines).strip("\n")
+
+
 def _compare(gold: PlainForm, given: PlainForm) -> Verdict:
     if gold.words == given.words:
-        # A name may be left out, but another name addresses somebody else.
-        if gold.names and given.names and gold.names != given.names:
-            return Verdict(None, Outcome.UNPROVEN, shown_text(f"addresses {min(given.names)}"))
-        # So may all markers of a list; a list that lacks some of them is split otherwise.
-        if gold.num_markers and given.num_markers and gold.num_markers != given.num_markers:
-            return Verdict(None, Outcome.UNPROVEN, f"{given.num_markers} list markers for {gold.num_markers}")
+        if difference := _difference_in_writing(gold, given):
+            return Verdict(None, Outcome.UNPROVEN, shown_text(difference))
         return Verdict(1.0, Outcome.CORRECT)
     if difference := _contradiction(gold.words, given.words):
         return Verdict(0.0, Outcome.WRONG_TEXT, shown_text(difference))
     wanted, said = Counter(gold.words.split()), Counter(given.words.split())
     for missing, surplus, verb in ((wanted, said, "lacks"), (said, wanted, "adds")):
-        if found := [word for word in missing - surplus if word not in ("ask:", ".", "?")]:
+        if found := [word for word in missing - surplus if any(map(str.isalnum, word)) and word[0] not in "(¶•"]:
             return Verdict(None, Outcome.UNPROVEN, shown_text(f'{verb} "{found[0]}"'))
-    return Verdict(None, Outcome.UNPROVEN, "the same words in another order")
+    if wanted == said:
+        return Verdict(None, Outcome.UNPROVEN, "the same words in another order")
+    return Verdict(None, Outcome.UNPROVEN, "the same words, written or asked otherwise")
+
+
+def _difference_in_writing(gold: PlainForm, given: PlainForm) -> str | None:
+    """What differs in two messages of the same words."""
+    for one, other in zip(gold.tokens, given.tokens, strict=True):
+        if not _is_one_spelling(one, other) and not _is_one_spelling(other, one):
+            return f'writes "{other.removeprefix(START)}" for "{one.removeprefix(START)}"'
+    # A name may be left out, but another name addresses somebody else.
+    if gold.names and given.names and gold.names != given.names:
+        return f"addresses {min(given.names)}"
+    return None if gold.blocks == given.blocks else "another code block"
+
+
+def _is_one_spelling(one: str, other: str) -> bool:
+    """Whether two spellings of a word are one: a capital at a sentence's beginning may be due to its place."""
+    return other in (one, one.removeprefix(START)) or (one.startswith(START) and other == one[1:].capitalize())
 
 
 def _contradiction(gold: str, given: str) -> str | None:
     """How one message contradicts the other, in a few words; None where that is not proved."""
-    wanted, said = list(sentences_of(gold)), list(sentences_of(given))
+    wanted, said = _claims(gold), _claims(given)
     wanted_only = [sentence for sentence in wanted if sentence not in said][:MAX_SENTENCES]
     said_only = [sentence for sentence in said if sentence not in wanted][:MAX_SENTENCES]
     for one in wanted_only:
         for other in said_only:
-            if found := _against(one.split(), other.split()):
+            if found := _against(one, other):
                 return found
     return _other_fact(gold.split(), given.split())
+
+
+def _claims(form: str) -> list[list[str]]:
+    """The words of each sentence with `.` or `?` for what ends it."""
+    claims: list[list[str]] = []
+    for sentence in sentences_of(form):
+        words = sentence.split()
+        body = [word for word in words if word not in SENTENCE_ENDS and word[0] not in "¶•"]
+        if body:
+            claims.append([*body, "?" if words[-1] == "?" else "."])
+    return claims
 
 
 def _against(one: list[str], other: list[str]) -> str | None:
@@ -133,7 +170,24 @@ def _other_value(one: list[str], other: list[str]) -> str | None:
     """The first fact that differs in two sentences of the same words."""
     if [_masked(word) for word in one] != [_masked(word) for word in other]:
         return None
-    return next((_instead(given, fact) for fact, given in zip(one, other, strict=True) if fact != given), None)
+    pairs = zip(one, other, strict=True)
+    return next((_instead(given, fact) for fact, given in pairs if fact != given and _is_another(fact, given)), None)
+
+
+def _is_another(fact: str, given: str) -> bool:
+    """Whether two facts of one kind contradict each other: not 3.1 and 3.10, dollars and USD, a.com and a.com/."""
+    (kind, _, value), (_, _, other) = fact.partition(":"), given.partition(":")
+    if kind == "number":
+        return Decimal(value) != Decimal(other)
+    if kind == "currency":
+        return value != other and not any({value, other} <= kin for kin in _KIN)
+    if kind == "id" and any(map(str.isalnum, value + other)):
+        return sorted(filter(_is_weighty, value)) != sorted(filter(_is_weighty, other))
+    return value != other
+
+
+def _is_weighty(char: str) -> bool:
+    return char.isalnum() or not char.isascii()
 
 
 def _masked(word: str) -> str:
@@ -167,7 +221,7 @@ def _other_fact(gold: list[str], given: list[str]) -> str | None:
     wanted, said = Counter(gold), Counter(given)
     places = {place: fact for fact, place in _places(gold) if fact not in said}
     for fact, place in _places(given):
-        if fact not in wanted and place in places:
+        if fact not in wanted and place in places and _is_another(places[place], fact):
             return _instead(fact, places[place])
     return None
 
@@ -177,11 +231,11 @@ def _places(words: list[str]) -> list[tuple[str, tuple[str, int, str]]]:
     found: list[tuple[str, tuple[str, int, str]]] = []
     for at, fact in enumerate(words):
         kind, colon, _ = fact.partition(":")
-        if not colon or fact == "ask:":
+        if not colon:
             continue
         for side in (-1, 1):
             neighbour = words[at + side] if 0 <= at + side < len(words) else ""
-            if len(neighbour) > 3:
+            if len(neighbour) > 3 and neighbour[0] not in "(¶•":
                 found.append((fact, (kind, side, neighbour)))
     return found
 
@@ -217,10 +271,7 @@ def _is_asked(state: State) -> bool:
 
 
 def _names_of(state: State) -> Callable[[str], bool]:
-    """Whether a name may be the user's: the state has it as a name or inside an id, and never as a plain word.
-
-    Without messages any name may be.
-    """
+    """Whether a name is the user's: the state says so, or the user's id holds it, and it is never a plain word."""
 
     @cache
     def text() -> str:
@@ -228,12 +279,12 @@ def _names_of(state: State) -> Callable[[str], bool]:
 
     @cache
     def is_user(name: str) -> bool:
-        if not state.messages:
-            return True
-        first = name.split()[0]
-        if re.search(rf"(?<!\w){re.escape(first.lower())}(?!\w)", text()):
+        first = re.escape(name.split()[0])
+        if re.search(rf"(?<!\w){first.lower()}(?!\w)", text()):
             return False
-        return re.search(rf"(?<![^\W_]){re.escape(first)}(?![^\W_])", text(), re.IGNORECASE) is not None
+        said = r"\b(?i:i am|i['’]m|my name(?: is|['’]s)|(?:user|customer|client|guest|full)_?name)\W{1,12}"
+        held = rf"(?<![^\W_])(?i:{first})(?:_[a-z]+_\d|[\w.+-]*@)"
+        return re.search(rf"{said}{first}\b(?!-)|{held}", text()) is not None
 
     return is_user
 
@@ -241,7 +292,7 @@ def _names_of(state: State) -> Callable[[str], bool]:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TextOptions,
-    version=4,
+    version=5,
     kinds=frozenset({"message"}),
     abstains=True,
     needs_messages=True,

@@ -1,37 +1,32 @@
-"""A message as tokens: words in lower case, facts in one spelling each, sentence ends and commas.
+"""A message as tokens: words, facts in one spelling each, marks, and what its layout says (`lines`).
 
 A fact is `kind:value`. The kinds are `number`, `percent`, `ordinal`, `currency`, `date`, `year`, `time`, `clock` (a
-time that may be before or after noon) and `id`. No word contains a colon. `.` and `?` end a sentence.
+time that may be before or after noon) and `id`. No word contains a colon. Every mark is a token: `.`, `?`, `!`, `,`,
+quotes (“ opens, ” closes), brackets, `/`, the hyphen of a word. `!` behind a word is `.`: only its tone differs.
+
+A word keeps its case. `↑the` is "The" at a sentence's beginning, where the capital may be due to the place.
 
 Every step is linear in the text. What has several readings is an `id`, which equals itself only: 05/06/2024, 1.234,56,
-digits of another script, a word of mixed alphabets or with an invisible character.
+007, 3-5, digits of another script, a word of mixed alphabets or with an invisible character.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-_TYPOGRAPHY = str.maketrans(
-    {
-        **dict.fromkeys("‘’‛′`´", "'"),
-        **dict.fromkeys("“”„″«»", '"'),
-        **dict.fromkeys("‐‑‒–—−", "-"),
-        "\xa0": " ",
-        "\u202f": " ",
-        "…": "...",
-    }
-)
-# Scripts that put no space between words: a space where they meet Latin letters and digits.
-_UNSPACED = re.compile("[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_EMPHASIS = re.compile(r"(?<![\w*])\*{1,3}(?=[^\s*])|(?<=[^\s*])\*{1,3}(?![\w*])")
-_MARKER = re.compile(r"[ \t]*(?:#{1,6}[ \t]+)?(?:[-*•·+>][ \t]+)*(?:\d{1,2}[.)][ \t]+)?")
-_ITEM = re.compile(r"[ \t]*(?:[-*•·+]|\d{1,2}[.)])[ \t]")
+from pivotmine.verifiers.texts.lines import TAB, Line
+
+START = "↑"
+"""Begins a word that has a capital because it begins a sentence."""
 # A sign, a flag or a point in front belongs to the word: -5, --force, !done, .5.
-_OPENS, _CLOSES = "\"'([{¿¡", "\"')]},.;:!?"
+_OPENS, _CLOSES = "\"'`([{¿¡", "\"'`)]},.;:!?"
+_OPENING, _CLOSING = {'"': "“", "'": "‘"}, {'"': "”", "'": "’", "...": "…"}
+_MARKS = re.compile(r"[.]{3,}|.", re.DOTALL)
+_STARTS = frozenset(".?!…")
 _MONTH_NAMES = "january february march april may june july august september october november december"
 _MONTHS = {word: n for n, name in enumerate(_MONTH_NAMES.split(), 1) for word in (name, name[:3])} | {"sept": 9}
 _UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -41,12 +36,26 @@ _TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _TENS = {word: 10 * n for n, word in enumerate(_TENS_WORDS.split(), 2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _CURRENCIES = {
-    **dict.fromkeys(("$", "usd", "us$", "dollar", "dollars"), "usd"),
+    # Other countries have dollars, too, and China's ¥ is not Japan's.
+    **dict.fromkeys(("$", "dollar", "dollars"), "dollar"),
+    **dict.fromkeys(("usd", "us$"), "usd"),
     **dict.fromkeys(("€", "eur", "euro", "euros"), "eur"),
     **dict.fromkeys(("£", "gbp"), "gbp"),
-    **dict.fromkeys(("¥", "jpy", "yen"), "jpy"),
-    **dict.fromkeys(("₹", "inr", "rupee", "rupees"), "inr"),
+    **dict.fromkeys(("jpy", "yen"), "jpy"),
+    "¥": "¥",
+    **dict.fromkeys(("₹", "inr"), "inr"),
+    **dict.fromkeys(("rupee", "rupees"), "rupee"),
 }
+_MEASURE_WORDS = "kg km cm mm lb lbs kb mb gb ms hr hrs min mins h s m % percent"
+_MEASURES = frozenset(_MEASURE_WORDS.split())
+_SPAN_WORDS = """seconds minutes hours days weeks months years nights business working people passengers times
+    metres meters miles kilometres kilometers kilos kg km cm mm"""
+_SPANS = frozenset(_SPAN_WORDS.split())
+# "No one", "which one", "one must": no number.
+_NOT_ONE = frozenset(("no", "any", "every", "some", "each", "the", "this", "that", "which", "another"))
+_ONE_DOES = frozenset(
+    ("must", "may", "might", "can", "could", "will", "would", "shall", "should", "is", "was", "has", "another")
+)
 _AMOUNT = re.compile(
     r"([-+]?)(us\$|[$€£¥₹])?([-+]?)(\d{1,3}(?:,\d{3})++(?:\.\d+)?|\d++(?:\.\d+)?|\.\d++)"
     r"(%|[$€£¥₹]|usd|eur|gbp|am|pm|st|nd|rd|th|kg|km|cm|mm|lbs?|[kmg]b|ms|hrs?|mins?|[hsmk])?",
@@ -57,92 +66,105 @@ _SLASH_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
 _DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?", re.ASCII)
 _YEAR = re.compile(r"(?:19|20)\d\d", re.ASCII)
 _TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?(am|pm|z)?", re.ASCII | re.IGNORECASE)
-_ID_CHARS = frozenset("_@/\\&+=$%^:<>~#|*")
-# Words that mean something else in lower case: these, and single letters ("Option A").
-_CAPITALS = frozenset({"US", "IT", "WHO"})
+_RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
+# With those of the tokens themselves: a message does not write a token.
+_ID_CHARS = frozenset("_@/\\&+=$%^:<>~#|*.↑↵¶•“”‘’…")
 # Decimal's default context keeps 28 digits; a longer number is an id.
 _MAX_NUMBER_CHARS = 24
 
 
 class _Piece(NamedTuple):
     text: str
-    """As written, without punctuation at its edges."""
-    after: str
-    """What follows: `.`, `?`, `,` or nothing."""
+    """As written, without marks at its edges."""
+    is_mark: bool = False
 
 
-def tokens_of(text: str) -> list[str]:
-    """The tokens of a text."""
-    pieces = list(_pieces(plain(text)))
+def tokens_of(lines: Sequence[Line]) -> list[str]:
+    """The tokens of a message's lines."""
+    pieces = list(_pieces(lines))
     tokens: list[str] = []
-    at = 0
+    at, starts = 0, True
     while at < len(pieces):
+        if pieces[at].is_mark:
+            tokens.append(pieces[at].text)
+            starts = tokens[-1] in _STARTS or tokens[-1][0] in "↵¶•" or (starts and tokens[-1] in "“‘([{¿¡`")
+            at += 1
+            continue
         taken, read = _read(pieces, at)
+        if starts and read == [pieces[at].text]:
+            read = [_started(pieces, at)]
         tokens += read
-        at += taken
-        if after := pieces[at - 1].after:
-            tokens.append(after)
+        at, starts = at + taken, False
     return tokens
 
 
-def plain(text: str) -> str:
-    """The text in one typography: composed characters, straight quotes, plain hyphens, no emphasis."""
-    text = unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
-    return _UNSPACED.sub(r" \g<0> ", _EMPHASIS.sub("", text))
+def unmarked(token: str) -> str:
+    """A token without what its place adds: in lower case if it is a word of more than one letter."""
+    token = token.removeprefix(START)
+    return token if ":" in token or (len(token) == 1 and token != "I") else token.lower()
 
 
-def count_markers(text: str) -> int:
-    """Lines of a plain text that begin with the marker of a list's item."""
-    return sum(_ITEM.match(line) is not None for line in text.splitlines())
+def _started(pieces: Sequence[_Piece], at: int) -> str:
+    """A word at the beginning of a sentence. "A room" is an article, "A" by itself is not."""
+    text = pieces[at].text
+    has_capital = text[0].isupper() and (text[1:] == text[1:].lower())
+    if not has_capital or (len(text) == 1 and text != "I" and not (text == "A" and _is_lower(pieces, at + 1))):
+        return text
+    return f"{START}{text.lower()}"
 
 
-def _pieces(text: str) -> Iterator[_Piece]:
-    for line in text.splitlines():
-        marker = _MARKER.match(line)
-        start = marker.end() if marker else 0
-        rest = line[start:].lstrip()
-        # A line that goes on in lower case is the same sentence, wrapped.
-        if line[:start].strip() or not rest[:1].islower():
-            yield _Piece("", ".")
-        for chunk in rest.split():
+def _is_lower(pieces: Sequence[_Piece], at: int) -> bool:
+    return at < len(pieces) and not pieces[at].is_mark and pieces[at].text.isalpha() and pieces[at].text.islower()
+
+
+def _pieces(lines: Sequence[Line]) -> Iterator[_Piece]:
+    for line in lines:
+        if line.mark:
+            yield _Piece(line.mark, True)
+        for chunk in line.text.split():
             yield from _of_chunk(chunk)
 
 
 def _of_chunk(chunk: str) -> Iterator[_Piece]:
-    core = chunk.lstrip(_OPENS).rstrip(_CLOSES)
-    tail = chunk[chunk.rfind(core) + len(core) :] if core else chunk
-    if not core:
-        yield _Piece("", _end(tail))
+    if chunk == TAB:
+        yield _Piece(TAB, True)
         return
-    *parts, last = _split(core)
-    yield from (_Piece(part, "") for part in parts)
-    yield _Piece(last, _end(tail))
+    rest = chunk.lstrip(_OPENS)
+    core = rest.rstrip(_CLOSES)
+    yield from (_Piece(_OPENING.get(char, char), True) for char in chunk[: len(chunk) - len(rest)])
+    if core:
+        yield from _split(core)
+    for mark in _MARKS.findall(rest[len(core) :]):
+        mark = "..." if mark.startswith("...") else mark
+        # 5! is a factorial, n! may be one.
+        is_tone = mark == "!" and core.isalpha() and len(core) > 1
+        yield _Piece("." if is_tone else _CLOSING.get(mark, mark), True)
 
 
-def _end(tail: str) -> str:
-    if "?" in tail:
-        return "?"
-    return "." if any(char in ".!:;" for char in tail) else "," if "," in tail else ""
+def _split(core: str) -> Iterator[_Piece]:
+    """The words of one written word, as of `and/or` and `one-way`, with the marks between them."""
+    hyphened = core.split("-")
+    if not core.isalpha() and "/" in core and all(part.isalpha() for part in core.split("/")):
+        parts, mark = core.split("/"), "/"
+    elif _are_words(hyphened):
+        is_number = len(hyphened) == 2 and hyphened[0].lower() in _TENS and hyphened[1].lower() in _NUMBER_WORDS
+        parts, mark = hyphened, "" if is_number else "-"
+    else:
+        parts, mark = [core], ""
+    for at, part in enumerate(parts):
+        if at and mark:
+            yield _Piece(mark, True)
+        yield _Piece(part)
 
 
-def _split(core: str) -> list[str]:
-    """The words of one written word: of `and/or`, `5-7`, `one-way`; never an empty list."""
-    if core.isalpha() or "://" in core or "@" in core or _ISO_DATE.match(core):
-        return [core]
-    if "/" in core and all(part.isalpha() for part in core.split("/")):
-        return core.split("/")
-    parts = core.split("-")
-    if len(parts) == 2 and all(part and _AMOUNT.fullmatch(part) for part in parts):
-        return [parts[0], "to", parts[1]]
+def _are_words(parts: list[str]) -> bool:
     words = len(parts) > 1 and all(part.replace("'", "").isalpha() for part in parts[1:])
-    return parts if words and (parts[0].isalpha() or (parts[0].isdigit() and parts[1].islower())) else [core]
+    return words and (parts[0].isalpha() or (parts[0].isdigit() and parts[1].islower()))
 
 
-def _read(pieces: list[_Piece], at: int) -> tuple[int, list[str]]:
+def _read(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]]:
     """How many pieces are read from an index on, and their tokens."""
     text = pieces[at].text
-    if not text:
-        return 1, []
     if is_odd(text):
         return 1, [f"id:{text}"]
     if text.isascii() and text.isalpha():
@@ -150,81 +172,101 @@ def _read(pieces: list[_Piece], at: int) -> tuple[int, list[str]]:
     return _written(pieces, at)
 
 
-def _word(pieces: list[_Piece], at: int) -> str:
-    text = pieces[at].text
-    low = text.casefold()
-    if low in _CURRENCIES:
-        return f"currency:{_CURRENCIES[low]}"
-    # "A room" is an article, "option A" is not.
-    article = text == "A" and not pieces[at].after and _low(pieces, at + 1)[:1].isalpha()
-    if text in _CAPITALS or (len(text) == 1 and text != "I" and not (article and pieces[at + 1].text.islower())):
-        return text
-    # Units differ by case: MB and Mb.
-    return text if len(text) <= 3 and at and _AMOUNT.fullmatch(pieces[at - 1].text) else low
+def _word(pieces: Sequence[_Piece], at: int) -> str:
+    low = pieces[at].text.lower()
+    # "Dollars" by itself is a word.
+    is_currency = low in _CURRENCIES and (len(low) == 3 or _is_number(pieces, at - 1))
+    return f"currency:{_CURRENCIES[low]}" if is_currency else pieces[at].text
 
 
-def _spelled(pieces: list[_Piece], at: int) -> tuple[int, list[str]] | None:
+def _is_number(pieces: Sequence[_Piece], at: int) -> bool:
+    low = _low(pieces, at)
+    return low in _SCALES or low in _TENS or low in _NUMBER_WORDS or _AMOUNT.fullmatch(low) is not None
+
+
+def _spelled(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]] | None:
     """A month with its day, or a number in words."""
     low = pieces[at].text.lower()
-    if low in _MONTHS and pieces[at].text[0].isupper() and not pieces[at].after and _day(pieces, at + 1):
+    if low in _MONTHS and pieces[at].text[0].isupper() and _day(pieces, at + 1):
         return _date(pieces, at, at + 1, at + 2)
+    if low == "one":
+        next_is_counted = _is_lower(pieces, at + 1) and _low(pieces, at + 1) not in _ONE_DOES
+        return (1, ["number:1"]) if next_is_counted and _low(pieces, at - 1) not in _NOT_ONE else None
     if low in _TENS or low in _NUMBER_WORDS:
         taken, value = 1, _TENS.get(low) or _NUMBER_WORDS.get(low, 0)
-        following = "" if pieces[at].after else _low(pieces, at + 1)
+        following = _low(pieces, at + 1)
         if low in _TENS and 0 < _NUMBER_WORDS.get(following, 0) < 10:
             taken, value = 2, value + _NUMBER_WORDS[following]
         return _number(pieces, at, taken, Decimal(value))
     return None
 
 
-def _written(pieces: list[_Piece], at: int) -> tuple[int, list[str]]:
+def _written(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]]:
     """A date, a time, a number or an id; else a word as it is."""
     text = pieces[at].text
-    if _day(pieces, at) and not pieces[at].after:
+    if _day(pieces, at):
         month = at + 2 if _low(pieces, at + 1) == "of" else at + 1
         if _low(pieces, month) in _MONTHS and pieces[month].text[0].isupper():
             return _date(pieces, month, at, month + 1)
     if date := _numeric_date(text):
         return 1, date
     if match := _TIME.fullmatch(text):
-        return _time(pieces, at, match[1], match[2], match[3], match[4])
+        return _time(pieces, at, match)
     if (match := _AMOUNT.fullmatch(text)) and len(text) <= _MAX_NUMBER_CHARS:
         return _amount(pieces, at, match)
+    if match := _RANGE.fullmatch(text):
+        return 1, _range(pieces, at, match)
     if text.lower() in _CURRENCIES:
         return 1, [f"currency:{_CURRENCIES[text.lower()]}"]
-    if text == "&":
+    # "Salt & pepper", not "a & b".
+    if text == "&" and all(len(low) > 2 and low.isalpha() for low in (_low(pieces, at - 1), _low(pieces, at + 1))):
         return 1, ["and"]
     # A dot or a digit inside: a file, a host, a code.
-    is_id = any(char.isdigit() or char in _ID_CHARS for char in text) or "." in text
-    return 1, [f"id:{text}" if is_id else text.casefold()]
+    is_id = any(char.isdigit() or char in _ID_CHARS for char in text)
+    return 1, [f"id:{text}" if is_id else text]
 
 
-def _amount(pieces: list[_Piece], at: int, match: re.Match[str]) -> tuple[int, list[str]]:
+def _range(pieces: Sequence[_Piece], at: int, match: re.Match[str]) -> list[str]:
+    """ "3-4 hours" is "3 to 4 hours"; "3-4" may be a score, a section or a difference."""
+    low, high = match.groups()
+    if _low(pieces, at + 1) in _SPANS and "0" not in (low[0], high[0]) and int(low) < int(high):
+        return [f"number:{low}", "to", f"number:{high}"]
+    return [f"id:{match[0]}"]
+
+
+def _amount(pieces: Sequence[_Piece], at: int, match: re.Match[str]) -> tuple[int, list[str]]:
     sign, before, inner_sign, digits, written_unit = match.groups()
     unit = (written_unit or "").lower()
-    if unit in ("am", "pm") and digits.isdigit() and not before:
-        return _time(pieces, at, digits, "00", None, unit)
-    if unit == "" and digits.isdigit() and not before and _meridiem(pieces, at):
-        return _time(pieces, at, digits, "00", None, None)
+    is_plain = digits.isdigit() and not before and not sign
+    if is_plain and (unit in ("am", "pm") or (unit == "" and _meridiem(pieces, at))):
+        return _hour(pieces, at, digits, unit)
+    if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
+        # A code, as in "room 007".
+        return 1, [f"id:{match[0]}"]
     value = Decimal(digits.replace(",", "")) * (-1 if "-" in (sign, inner_sign) else 1)
-    value *= 1000 if unit == "k" else 1
+    plus = "+" if "+" in (sign, inner_sign) else ""
     if unit in ("st", "nd", "rd", "th"):
-        return 1, [f"ordinal:{_spelling(value)}"]
+        return 1, [f"ordinal:{plus}{_spelling(value)}"]
     if unit == "%":
-        return 1, [f"percent:{_spelling(value)}"]
-    taken, tokens = _number(pieces, at, 1, value)
+        return 1, [f"percent:{plus}{_spelling(value)}"]
     currencies = [f"currency:{_CURRENCIES[mark.lower()]}" for mark in (before, unit) if mark and mark in _CURRENCIES]
-    units = [written_unit] if unit and unit != "k" and unit not in _CURRENCIES else []
+    units = [written_unit] if unit and unit not in _CURRENCIES else []
+    following = _low(pieces, at + 1)
+    is_measured = currencies or units or following in _MEASURES or following in _CURRENCIES or following in _SCALES
+    if not is_measured and "." in digits:
+        # 3.1 and 3.10 may be versions.
+        return 1, [f"number:{plus}{'-' if value < 0 else ''}{digits.replace(',', '')}"]
+    taken, tokens = _number(pieces, at, 1, value, plus) if not units else (1, [f"number:{plus}{_spelling(value)}"])
     return taken, [*tokens, *currencies, *units]
 
 
-def _number(pieces: list[_Piece], at: int, taken: int, value: Decimal) -> tuple[int, list[str]]:
+def _number(pieces: Sequence[_Piece], at: int, taken: int, value: Decimal, plus: str = "") -> tuple[int, list[str]]:
     """A number with the words behind it that change it: hundred, million, percent."""
-    while not pieces[at + taken - 1].after and (scale := _SCALES.get(_low(pieces, at + taken))) and taken < 4:
+    while (scale := _SCALES.get(_low(pieces, at + taken))) and taken < 4:
         value, taken = value * scale, taken + 1
-    if not pieces[at + taken - 1].after and _low(pieces, at + taken) in ("percent", "%"):
-        return taken + 1, [f"percent:{_spelling(value)}"]
-    return taken, [f"number:{_spelling(value)}"]
+    if _low(pieces, at + taken) in ("percent", "%"):
+        return taken + 1, [f"percent:{plus}{_spelling(value)}"]
+    return taken, [f"number:{plus}{_spelling(value)}"]
 
 
 def _spelling(value: Decimal) -> str:
@@ -234,38 +276,52 @@ def _spelling(value: Decimal) -> str:
         return str(value)
 
 
-def _time(
-    pieces: list[_Piece], at: int, hour: str, minute: str, second: str | None, half: str | None
-) -> tuple[int, list[str]]:
+def _hour(pieces: Sequence[_Piece], at: int, hour: str, half: str) -> tuple[int, list[str]]:
+    """`3pm`, `3 PM`."""
+    taken, half = (1, half) if half else (2, _meridiem(pieces, at) or "")
+    if not 1 <= int(hour) <= 12:
+        return 1, [f"id:{pieces[at].text}"]
+    return taken, [f"time:{_hours(hour, half):02}:00"]
+
+
+def _time(pieces: Sequence[_Piece], at: int, match: re.Match[str]) -> tuple[int, list[str]]:
+    hour, minute, second, half = match.groups()
     zone = ["z"] if half and half.lower() == "z" else []
     half = None if zone else half
     taken = 1
     if half is None and not zone and (half := _meridiem(pieces, at)):
         taken = 2
-    seconds = f":{second}" if second and second != "00" else ""
+    if int(minute) > 59 or int(hour) > 24 or (half and not 1 <= int(hour) <= 12):
+        return 1, [f"id:{match[0]}"]
+    # 1:30:00 may last an hour and a half, 1:30 a minute and a half.
+    seconds = f":{second}" if second and not (half and second == "00") else ""
     if not half and not zone and 1 <= int(hour) <= 12 and hour[0] != "0":
         return taken, [f"clock:{int(hour)}:{minute}{seconds}"]
-    hours = int(hour) % 12 + (12 if half.lower() == "pm" else 0) if half else int(hour)
+    hours = _hours(hour, half) if half else int(hour)
     return taken, [f"time:{hours:02}:{minute}{seconds}", *zone]
 
 
-def _meridiem(pieces: list[_Piece], at: int) -> str | None:
+def _hours(hour: str, half: str) -> int:
+    return int(hour) % 12 + (12 if half.lower() == "pm" else 0)
+
+
+def _meridiem(pieces: Sequence[_Piece], at: int) -> str | None:
     """Whether `am` or `pm` follows an index."""
-    low = "" if pieces[at].after else _low(pieces, at + 1).replace(".", "")
+    low = _low(pieces, at + 1).replace(".", "")
     return low if low in ("am", "pm") else None
 
 
-def _date(pieces: list[_Piece], month: int, day: int, after: int) -> tuple[int, list[str]]:
+def _date(pieces: Sequence[_Piece], month: int, day: int, after: int) -> tuple[int, list[str]]:
     date = f"date:{_MONTHS[_low(pieces, month)]:02}-{_day(pieces, day):02}"
-    goes_on = after < len(pieces) and pieces[after - 1].after in ("", ",")
-    if goes_on and _YEAR.fullmatch(pieces[after].text):
-        return after + 1 - min(month, day), [date, f"year:{pieces[after].text}"]
+    year = after + 1 if after < len(pieces) and pieces[after] == _Piece(",", True) else after
+    if year < len(pieces) and _YEAR.fullmatch(_low(pieces, year)):
+        return year + 1 - min(month, day), [date, f"year:{pieces[year].text}"]
     return after - min(month, day), [date]
 
 
-def _day(pieces: list[_Piece], at: int) -> int:
+def _day(pieces: Sequence[_Piece], at: int) -> int:
     """The day of a month at an index; 0: none."""
-    match = _DAY.fullmatch(pieces[at].text) if at < len(pieces) else None
+    match = _DAY.fullmatch(_low(pieces, at))
     return int(match[1]) if match and 1 <= int(match[1]) <= 31 else 0
 
 
@@ -283,8 +339,9 @@ def _numeric_date(text: str) -> list[str] | None:
     return [f"date:{month:02}-{day:02}", f"year:{year}"] if 1 <= month <= 12 and 1 <= day <= 31 else None
 
 
-def _low(pieces: list[_Piece], at: int) -> str:
-    return pieces[at].text.lower() if at < len(pieces) else ""
+def _low(pieces: Sequence[_Piece], at: int) -> str:
+    """The word at an index in lower case; empty for a mark and outside."""
+    return pieces[at].text.lower() if 0 <= at < len(pieces) and not pieces[at].is_mark else ""
 
 
 def is_odd(text: str) -> bool:
