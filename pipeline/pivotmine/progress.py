@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 LINE_EVERY_S = 30.0
 """Between two lines where standard error is not a terminal: a log file stays short and is never silent for long."""
+SILENT_S = 0.7
+"""What takes longer than this says that it has begun."""
 SURE_AFTER_S = 5.0
 """The time left is shown after this long: the first item, which warms everything up, says nothing about the others."""
 
@@ -86,6 +89,18 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def announced(line: str) -> Generator[None]:
+    """Say the line unless the block ends first: packages may take many seconds to import."""
+    timer = threading.Timer(SILENT_S, logging.getLogger("pivotmine").info, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

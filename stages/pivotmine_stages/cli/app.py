@@ -15,8 +15,7 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,10 +26,12 @@ from pivotmine import __version__
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.options import not_one_of
+from pivotmine.progress import announced
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.third_party import trust
 from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
+from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.parameters import given, parameters
 from pivotmine_stages.cli.unusable import require_usable
 from pivotmine_stages.command import Command, load
@@ -38,8 +39,6 @@ from pivotmine_stages.policy.differences import ask
 from pivotmine_stages.termination import TERMINATED, on_sigterm
 
 log = logging.getLogger("pivotmine")
-SILENT_S = 0.7
-"""A command that takes longer than this says that it has begun."""
 
 if os.environ.get("NO_COLOR"):
     from typer import rich_utils
@@ -100,7 +99,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
         trust(*(values["trust_verifier"] or ()), *(name for name in typed if ":" in name))
         if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
             ask.set(lambda: typer.confirm("Continue?", err=True))
-        with _announced(f"{name} in {fixed['run']} ..."):
+        with announced(f"{name} in {fixed['run']} ..."):
             try:
                 body(chosen, **fixed)
             except (UserError, SystemExit, KeyboardInterrupt):
@@ -153,15 +152,15 @@ def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, so
         print(json.dumps({name: _as_json(summary) for name, summary in summaries.items()}))
     else:
         if (pivot := show_pivot(run, summaries["select"].name)) is not None:
-            print(pivot)
-        print(closing(run, summaries, _program()), flush=True)
+            print(fitted(pivot))
+        print(fitted(closing(run, summaries, _program())), flush=True)
     require_usable("select", summaries["select"])
 
 
 def _print_report(name: str, summary: Any) -> None:
     from pivotmine_stages.cli.reports import REPORTS
 
-    print(REPORTS[name](summary), flush=True)
+    print(fitted(REPORTS[name](summary)), flush=True)
 
 
 def _as_json(summary: Any) -> Any:
@@ -172,7 +171,7 @@ def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_json(summary)))
     else:
-        print(load(report)(summary), flush=True)
+        print(fitted(load(report)(summary)), flush=True)
 
 
 def _program() -> str:
@@ -181,18 +180,6 @@ def _program() -> str:
     if shutil.which("pivotmine") or called.name != "pivotmine":
         return "pivotmine"
     return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
-
-
-@contextmanager
-def _announced(line: str) -> Generator[None]:
-    """Say the line unless the command ends first: packages may take many seconds to import."""
-    timer = threading.Timer(SILENT_S, log.info, [line])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _set_up_log(*, quiet: bool, verbose: bool) -> None:

@@ -16,6 +16,7 @@ from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.config_file import verifier as configured
+from pivotmine_stages.policy.record import stored_verifier
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.select.options import SelectConfig
@@ -30,7 +31,21 @@ def run_stage(name: str, tables: Tables, /, *, run: Path | str, sources: Any = N
     """Run the stage of a command; returns its summary. options: by the names of the flags, with underscores."""
     command = COMMANDS[name]
     fixed = {} if sources is None else {"sources": tuple(str(source) for source in sources)}
+    if name == "audit" and not options.get("verifier") and not tables.get("verifiers") and not tables.get("choose"):
+        options["verifier"] = _of_the_scores(Path(run), options.get("policy"))
     return command.function()(*configs(name, tables, options, **fixed), Path(run))
+
+
+def _of_the_scores(run: Path, policy: str | None) -> VerifierSpec | None:
+    """The verifier that gave the run's scores, if it is one alone; None: the default one is meant.
+
+    A verifier with options of its own has another id: an audit of the default one would say nothing of these scores.
+    """
+    paths = [path for path in sorted(run.glob("scores/*/*/verifier.json")) if (policy or "") in path.parts[-3]]
+    if len({path.parent.name for path in paths}) != 1:
+        return None
+    spec, _ = stored_verifier(paths[0].parent)
+    return spec
 
 
 extract: Callable[..., Any] = partial(run_stage, "extract")

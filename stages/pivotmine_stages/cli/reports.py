@@ -308,9 +308,19 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
     classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
+    from pivotmine_stages.report.subject import Subject, flags_of  # not light, and of use to this report alone
+
     selected = s["select"]
     pivots = selected.train + selected.validation
     at, name = shlex.quote(str(run)), selected.name
+    subject = Subject(s["rollout"]["policy_id"], s["score"]["verifier_id"])
+    known = flags_of(run, subject)
+    if selected.deferred and selected.deferred.commands:  # they make another policy
+        known = {"policy": subject.policy_id} | known
+    flags = [f" --{key} {shlex.quote(known[key])}" if key in known else "" for key in ("policy", "verifier")]
+    which = "".join(flags)
+    # States that are never solved are the first question; where there are none, those worth training on.
+    looked_at = next((kind for kind in ("never", "sometimes") if classes.get(kind)), next(iter(classes), "unscored"))
     lines = [
         f"{s['score']['states']:,} states: {_classes(classes)}",
         f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),
@@ -318,9 +328,9 @@ def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
         f"{stored['prompt_tokens']:,} prompt tokens",
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
-        f'  {program} sql {at} "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"',
-        f'  {program} sql {at} "select stage, reason, count(*) as rows from rejects group by all order by all"',
-        f"  {program} select {at} --name mixed --strategy mixed" if classes.get("sometimes") else "",
+        f"  {program} report {at}{which}",
+        f"  {program} show {at} --class {looked_at} -n 3{which}",
+        f"  {program} audit {at}{''.join(flags[:1])}",
     ]
     return _block("run", lines)
 

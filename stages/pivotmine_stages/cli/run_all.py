@@ -8,6 +8,7 @@ from typing import Any
 
 from pivotmine.errors import UserError
 from pivotmine.options import Declared, declared
+from pivotmine.progress import announced
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.cli.commands import COMMANDS, STAGES
 from pivotmine_stages.cli.unusable import require_usable
@@ -73,7 +74,8 @@ def mine(
             continue
         options = {**own[name], **_mined(name, summaries)}
         places: dict[str, Any] = {"run": run, "sources": sources} if name == "extract" else {"run": run}
-        summaries[name] = run_stage(name, tables, **places, **options)
+        with announced(f"{name} in {run} ..."):
+            summaries[name] = run_stage(name, tables, **places, **options)
         if report is not None:
             report(name, summaries[name])
         if name != STAGES[-1]:

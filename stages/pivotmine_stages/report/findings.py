@@ -102,9 +102,14 @@ def next_steps(
     dataset: Mapping[str, Any] | None,
     audit: str | None,
     settings: Mapping[str, Any],
+    flags: Mapping[str, str],
 ) -> list[dict[str, str]]:
-    """The three things most worth doing: {why, command}."""
+    """The three things most worth doing: {why, command}. flags: `flags_of` the profile."""
     at = shlex.quote(str(run))
+    of_policy, of_profile = (
+        "".join(f" --{name} {shlex.quote(flags[name])}" for name in names if name in flags)
+        for names in (("policy",), ("policy", "verifier"))
+    )
     outcomes = {row["outcome"]: row["samples"] for row in figures["outcomes"]}
     totals, classes = figures["totals"], figures["classes"]
     truncated = outcomes.get("truncated", 0) / max(totals["samples"] or 0, 1)
@@ -117,13 +122,13 @@ def next_steps(
         steps.append({"why": why, "command": f"pivotmine rollout {at} --model MODEL --max-new-tokens {2 * budget}"})
     if audit is None:
         why = "Find out what the verifier pays before a policy does."
-        steps.append({"why": why, "command": f"pivotmine audit {at}"})
+        steps.append({"why": why, "command": f"pivotmine audit {at}{of_policy}"})
     if classes["sometimes"] and dataset is None:
         why = f"{classes['sometimes']:,} states have rewards that differ."
-        steps.append({"why": why, "command": f"pivotmine select {at}"})
+        steps.append({"why": why, "command": f"pivotmine select {at}{of_profile}"})
     if classes["never"]:
         why = f"Look at states that are never solved ({classes['never']:,})."
-        steps.append({"why": why, "command": f"pivotmine show {at} --class never -n 3"})
+        steps.append({"why": why, "command": f"pivotmine show {at} --class never -n 3{of_profile}"})
     if dataset is not None and dataset["train"]:
         folder = shlex.quote(str(run / "pivots" / dataset["name"]))
         why = f"Train on the {dataset['train']:,} selected rows."

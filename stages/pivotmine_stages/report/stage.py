@@ -27,12 +27,14 @@ from pivotmine_stages.report.subject import (
     connect,
     connect_samples,
     differing,
+    flags_of,
     settings_of,
     subjects,
 )
 from pivotmine_stages.report.transitions import MAX_OTHERS, compared
 from pivotmine_stages.select.preview import rows_by_bound
 from pivotmine_stages.select.resume_command import sample_hotter
+from pivotmine_stages.select.strategies import rule_words
 
 MAX_BYTES = 15_000_000
 """Size of the page."""
@@ -103,7 +105,7 @@ def page_facts(
         "settings": _settings(settings, figures, dataset),
         "cost": _cost(cost(run, subject), config.price_per_hour),
         "never_states": _never_states(run, subject),
-        "next_steps": next_steps(run, figures, dataset, audit, settings),
+        "next_steps": next_steps(run, figures, dataset, audit, settings, flags_of(run, subject)),
         "data": {
             "figures": figures,
             "funnel": funnel(connection, run, None if dataset is None else str(dataset["name"])),
@@ -221,7 +223,7 @@ def _settings(
     rows.append(("samples per state", f"{high}" if low == high else f"{low} to {high}"))
     if dataset is not None:
         chosen = dataset["config"]
-        rows.append(("rule", f"{chosen['strategy']}, mean below {chosen['max_mean']}"))
+        rows.append(("rule", rule_words(chosen)))
     return rows
 
 

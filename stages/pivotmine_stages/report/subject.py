@@ -54,6 +54,17 @@ def choose_subject(run: Path, policy: str | None, verifier: str | None) -> Subje
     return exact[0] if len(exact) == 1 else found[0]
 
 
+def flags_of(run: Path, subject: Subject) -> dict[str, str]:
+    """The options that a command needs to mean this profile: `policy` and `verifier`, each only if others are there."""
+    others = [one for one in subjects(run) if one != subject]
+    flags: dict[str, str] = {}
+    if any(one.policy_id != subject.policy_id for one in others):
+        flags["policy"] = subject.policy_id
+    if any(one.policy_id == subject.policy_id for one in others):
+        flags["verifier"] = subject.verifier_id
+    return flags
+
+
 def parse_subject(run: Path, text: str) -> Subject:
     """`POLICY` or `POLICY/VERIFIER`, each in full or in part, as a subject; UserError if none or several match."""
     policy, _, verifier = text.partition("/")

@@ -7,8 +7,8 @@ choices of `SelectConfig.strategy`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 from polars.expr.whenthen import ChainedThen
@@ -142,3 +142,11 @@ STRATEGIES: dict[str, Strategy] = {
     "entropy": Strategy(entropy, None, by_entropy, asks_entropy=True),
     "all": Strategy(every_turn, None, by_variance, needs_profiles=False),
 }
+
+
+def rule_words(config: Mapping[str, Any]) -> str:
+    """A stored selection's rule: its strategy, its bounds if it has any, and its caps."""
+    bounds = {"max_mean": "mean below", "min_mean": "mean from"} if config["strategy"] == "pivots" else {}
+    names = ("limit", "max_per_trajectory", "max_per_domain", "target_mean", "variance_share", "min_pivot_probability")
+    words = {**bounds, **{name: name.replace("_", " ").replace("limit", "max rows") for name in names}}
+    return ", ".join([config["strategy"], *(f"{text} {config[key]}" for key, text in words.items() if config.get(key))])

@@ -13,7 +13,8 @@ from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
 from pivotmine_stages.profiles.budgets import counts_of, problem_of, samples_under
-from pivotmine_stages.report.subject import differing, policy_settings
+from pivotmine_stages.report.subject import Subject, differing, flags_of, policy_settings, subjects
+from pivotmine_stages.select.strategies import rule_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ def _datasets(run: Path) -> list[dict[str, Any]]:
     for manifest in rundir.read_manifests(run, "select"):
         config, summary = manifest["config"], manifest["summary"]
         counts = {name: summary[name] for name in ("name", "train", "validation", "policy_id", "verifier_id")}
-        found[config["name"]] = {**counts, "strategy": config["strategy"], "max_mean": config["max_mean"]}
+        found[config["name"]] = {**counts, "rule": rule_words(config)}
     return [found[name] for name in sorted(found)]
 
 
@@ -130,7 +131,10 @@ def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, An
     for policy in policies:
         if not policy["verifiers"] or any(one["problem"] for one in policy["verifiers"]):
             return f"pivotmine score {at} --policy {policy['policy_id']}"
-    return f"pivotmine report {at}" if datasets else f"pivotmine select {at}"
+    # The profile that was selected from last, or the first one: a run of several asks which.
+    subject = Subject(datasets[-1]["policy_id"], datasets[-1]["verifier_id"]) if datasets else subjects(run)[0]
+    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in flags_of(run, subject).items())
+    return f"pivotmine {'report' if datasets else 'select'} {at}{flags}"
 
 
 def status_report(found: RunStatus) -> str:
@@ -149,7 +153,7 @@ def status_report(found: RunStatus) -> str:
             lines.append(f"  verifier {verifier['verifier_id']}: {verifier['words']}; {classes}")
     for one in found.datasets:
         rows = f"{one['train']:,} training and {one['validation']:,} validation rows"
-        lines.append(f"pivots/{one['name']}: {rows} ({one['strategy']}, mean below {one['max_mean']})")
+        lines.append(f"pivots/{one['name']}: {rows} ({one['rule']})")
     lines += [f"missing: {line}" for line in found.missing]
     lines.append(f"next: {found.next_command}")
     return "\n".join(f"{'status' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))

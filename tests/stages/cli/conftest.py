@@ -14,7 +14,7 @@ from pivotmine_stages.cli.app import main
 def pivotmine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Run a command; returns (exit code, standard output, standard error)."""
     # A busy machine would announce a command that takes long, in front of what the tests expect.
-    monkeypatch.setattr("pivotmine_stages.cli.app.SILENT_S", 600.0)
+    monkeypatch.setattr("pivotmine.progress.SILENT_S", 600.0)
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["pivotmine", *map(str, arguments)])

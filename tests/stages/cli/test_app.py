@@ -175,6 +175,32 @@ def test_run_goes_the_whole_road_and_says_what_next(
     run_printed(pivotmine, out)
 
 
+def test_every_stage_of_a_run_says_that_it_has_begun(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pivotmine.progress.SILENT_S", 0.0)
+    run = tmp_path / "run"
+    flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 1, "--max-new-tokens", 2)
+    _, _, err = pivotmine("run", source, "--run", run, *flags, "--limit", 1)
+    said = [line for line in err.splitlines() if line.endswith(" ...")]
+    assert said == [f"pivotmine: {name} in {run} ..." for name in ("run", "extract", "rollout", "score", "select")]
+
+
+def test_audit_tries_the_verifier_that_gave_the_scores(
+    pivotmine: Command, source: Path, tmp_path: Path, tiny_policy: Path
+) -> None:
+    """Options of --config make another verifier: without them the audit would be of one that nobody asked about."""
+    run, file = tmp_path / "run", tmp_path / "run.toml"
+    file.write_text('[verifiers.tool_call]\nfree_text = ["*.note"]\n')
+    flags = ("--model", tiny_policy, "--engine", "transformers", "--num-samples", 1, "--max-new-tokens", 2)
+    pivotmine("run", source, "--run", run, *flags, "--limit", 1, "--config", file)
+    (scored,) = {path.name for path in run.glob("scores/*/*")}
+    code, out, _ = pivotmine("audit", run, "--json")
+    assert (code, json.loads(out)["verifier_id"]) == (0, scored)
+    other = json.loads(pivotmine("audit", run, "--json", "--verifier", "auto")[1])["verifier_id"]
+    assert other != scored
+
+
 @pytest.mark.parametrize("adaptive", [(), ("--adaptive", "exact")])
 def test_folders_may_have_any_name(
     pivotmine: Command,

@@ -106,7 +106,7 @@ def test_no_color_has_no_escape_codes() -> None:
 def test_a_slow_command_says_that_it_has_begun(
     pivotmine: Command, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pivotmine_stages.cli.app.SILENT_S", 0.0)
+    monkeypatch.setattr("pivotmine.progress.SILENT_S", 0.0)
     _, _, err = pivotmine("extract", source, "--run", tmp_path / "run")
     assert err == f"pivotmine: extract in {tmp_path / 'run'} ...\n"
     _, _, err = pivotmine("extract", source, "--run", tmp_path / "run", "--quiet")

@@ -1,9 +1,12 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mined_runs import mined_run
 
+from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.reports import closing, extract_report, rollout_report, score_report, select_report
 from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.samples import SampleCost
@@ -201,17 +204,54 @@ def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
     lines = closing(
         Path("my run"), {"extract": EXTRACTED, "rollout": ROLLED, "score": SCORED, "select": SELECTED}
     ).splitlines()
-    by_reason = "select stage, reason, count(*) as rows from rejects group by all order by all"
-    by_class = "select reward_class, count(*) as states, avg(mean) as mean from profiles group by all"
     assert lines == [
         "run       10 states: never 4, sometimes 5, always 1",
         "          5 pivots in 'my run'/pivots/default",
         "          cost: 160 samples, 8,000 tokens generated, 9,000 prompt tokens",
         "          sampled by this command: 80, in 4.0 s",
         "          next:",
-        f"            pivotmine sql 'my run' \"{by_class}\"",
-        f"            pivotmine sql 'my run' \"{by_reason}\"",
-        "            pivotmine select 'my run' --name mixed --strategy mixed",
+        "            pivotmine report 'my run'",
+        "            pivotmine show 'my run' --class never -n 3",
+        "            pivotmine audit 'my run'",
+    ]
+
+
+def test_what_to_type_next_names_the_profile_where_there_are_several(tmp_path: Path) -> None:
+    run = mined_run(tmp_path)
+    (verifier_id,) = {path.name for path in run.glob("scores/*/*")}
+    summaries = {
+        **{"extract": EXTRACTED, "select": SELECTED, "rollout": {**ROLLED, "policy_id": "policy-2"}},
+        "score": {**SCORED, "verifier_id": verifier_id, "classes": {"never": 2, "always": 4}},
+    }
+    assert [line.strip() for line in closing(run, summaries).splitlines()[-3:]] == [
+        f"pivotmine report {run} --policy policy-2",
+        f"pivotmine show {run} --class never -n 3 --policy policy-2",
+        f"pivotmine audit {run} --policy policy-2",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_gets_lines_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "\n".join(
+        [
+            "score     4 samples of states",
+            "            outcomes correct 3,648, wrong_tool 808, wrong_arguments 199",
+            "            pivotmine show runs/mine --class never -n 3",
+        ]
+    )
+    assert fitted(text) == text  # a file or a pipe
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert fitted(text).splitlines() == [
+        "score     4 samples of states",
+        "            outcomes correct 3,648,",
+        "              wrong_tool 808,",
+        "              wrong_arguments 199",
+        "            pivotmine show runs/mine --class never -n 3",
     ]
 
 

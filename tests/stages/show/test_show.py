@@ -11,6 +11,7 @@ from pivotmine.errors import UserError
 from pivotmine_stages.compare.options import CompareConfig
 from pivotmine_stages.compare.stage import compare, compare_report
 from pivotmine_stages.report.transitions import wilson
+from pivotmine_stages.select.strategies import rule_words
 from pivotmine_stages.show.options import ShowConfig
 from pivotmine_stages.show.stage import show, show_report
 from pivotmine_stages.status.stage import status, status_report
@@ -51,8 +52,14 @@ def test_status_tells_policies_apart_in_words(run: Path) -> None:
         ("policy policy-2", 24),
     ]
     assert found.missing == []
-    assert found.next_command == f"pivotmine select {run}"
+    assert found.next_command == f"pivotmine select {run} --policy policy-1"
     assert "policy policy-1: policy policy-1\n" in status_report(found)
+
+
+def test_a_rule_is_told_with_the_bounds_that_it_has() -> None:
+    config = {"strategy": "pivots", "max_mean": 0.6, "min_mean": None, "limit": None}
+    assert rule_words(config) == "pivots, mean below 0.6"
+    assert rule_words({**config, "strategy": "mixed", "limit": 90}) == "mixed, max rows 90"
 
 
 def test_profiles_are_compared_by_transitions(run: Path) -> None:

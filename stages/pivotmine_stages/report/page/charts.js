@@ -46,8 +46,8 @@ function meansChart() {
   });
   for (const value of [0, 0.25, 0.5, 0.75, 1]) picture.append(svg("text", { x: value * WIDTH, y: HEIGHT + 15, "text-anchor": value === 0 ? "start" : value === 1 ? "end" : "middle" }, fixed(value)));
   const line = svg("line", { class: "bound", y1: 0, y2: HEIGHT });
-  picture.append(line, svg("text", { x: 2, y: 10 }, `highest bar: ${count(most)} states`));
-  return chart("Mean reward by state", picture, bound(line), legend());
+  picture.append(line);
+  return chart(`Mean reward by state; the highest bar: ${count(most)} states`, picture, bound(line), legend());
 }
 
 /** The slider of `--max-mean`. @param {SVGElement} line */
