@@ -274,12 +274,59 @@ READ_DOCSTRINGS = [
     "def f():\n    '{}'\n    return 1\nhelp(f)",
     "def f():\n    '>>> f() {}'\n    return 1",
     "async def f():\n    '{}'\n    return 1\nx.g = f",
+    "import ply.yacc as yacc\ndef p_sum(p):\n    '{}'\n    p[0] = p[1] + p[3]\nyacc.yacc()",
+    "from ply import lex\ndef t_NUMBER(t):\n    '{}'\n    return t\nlex.lex()",
+    "from parsers import build\ndef p_sum(p):\n    '{}'\n    p[0] = p[1]\nbuild()",
+    "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        '{}'\nunittest.main()",
+    "def task_build():\n    '{}'\nimport doit\ndoit.run({{}})",
+    "def f():\n    '{}'\n    return 1\nprint(globals()['f'].__doc__)",
+    "import sys\ndef f():\n    '{}'\n    return 1\nfor g in vars(sys.modules[__name__]).values():\n    print(g)",
+    "def f():\n    '{}'\n    return 1\nexec('print(f._' + '_doc__)')",
+    "class A:\n    def f(self):\n        '{}'\nprint(getattr(getattr(A(), 'f'), '__doc__'))",
+    "class A:\n    def f(self):\n        '{}'\nimport fire\nfire.Fire(A())",
+    "class A:\n    '{}'\nprint(A.__dict__)",
+    "def f():\n    '{}'\n    return 1\nprint(f.__code__.co_consts)",
+    "from .cli import run\ndef main():\n    '{}'\nrun()",
+    "'{}'\nimport argparse\nargparse.ArgumentParser(description=__doc__)",
 ]
 PLAIN_DOCSTRINGS = [
     "def f():\n    '{}'\n    return 1\nf()",
     "class A:\n    '{}'\n    def f(self):\n        '{}'\n        return self.g()",
     "'{}'\nimport os\nos.getcwd()",
+    "import numpy as np, re\ndef f(x):\n    '{}'\n    return re.compile(x)\nprint(np.sum(f('a')))",
+    "import argparse\ndef main():\n    '{}'\n    p = argparse.ArgumentParser()\n    p.add_argument('-n', help='n')\n"
+    "if __name__ == '__main__':\n    main()",
+    "import sys\ndef f(n):\n    '{}'\n    return open(n)\nif len(sys.argv) > 1:\n    f(sys.argv[1])",
 ]
+
+SOURCE_READING = [
+    "print(open(__file__).read())",
+    "import pathlib\nprint(pathlib.Path(__file__).stat().st_size)",
+    "import inspect\ndef f():\n    return 1\nprint(inspect.getsource(f))",
+    "import linecache\nprint(linecache.getline('a.py', 1))",
+    "import sys\nprint(open(sys.argv[0]).read())",
+    "import sys\nfor name in sys.argv:\n    print(open(name).read())",
+    "import logging\nlogging.basicConfig(format='%(lineno)d %(message)s')",
+    "import sys\nprint(sys._getframe().f_lineno)",
+    "print(__loader__.get_source(__name__))",
+    "print(getattr(m, '__file__'))",
+]
+
+
+@pytest.mark.parametrize("program", SOURCE_READING)
+def test_a_program_that_may_read_its_source_is_the_same_only_as_a_text(program: str) -> None:
+    for changed in (f"# more\n{program}", f"{program}  # more", program.replace("\n", "\n\n", 1) + "\n"):
+        assert outcome(program, changed) == Outcome.UNPROVEN
+    assert outcome(program, program) == Outcome.CORRECT
+
+
+def test_a_program_that_names_no_source_has_no_layout() -> None:
+    for program in (
+        "import sys\nprint(open(sys.argv[1]).read())",
+        "import sys\nprint(sys.argv[0])",
+        "f = 'file'\nopen(f)",
+    ):
+        assert outcome(program, f"# more\n{program}  # more") == Outcome.CORRECT
 
 
 @pytest.mark.parametrize("program", READ_DOCSTRINGS)

@@ -5,9 +5,13 @@ not count: white space, comments, parentheses that change nothing, how a string 
 docstrings that the program cannot read. Everything else counts, including names of locals and the order of
 statements. A last semicolon counts, too: in a notebook it hides the value.
 
-A docstring counts if the program may read it: below a decorator, in a class with a base, in a function that is passed
-on as a value, if it holds a doctest, and anywhere in a program that uses one of READERS. The docstring of the
-module counts if nothing follows it, because a notebook shows the last value.
+A docstring does not count only if nothing can read it. All docstrings count in a program that names one of READERS
+(in its code or in a string) or imports a module that is not in HARMLESS: libraries find functions by their names
+(ply, doit) or in objects that they are given (fire, tool servers). In other programs a docstring counts below a
+decorator, in a class with a base, in a function or a class that is used as a value, and if it holds a doctest. The
+docstring of the module counts if nothing follows it, because a notebook shows the last value.
+
+A program that may read its own source (SOURCE_READERS) is the same only if its text is: comments and layout count.
 
 Two programs are different if they differ only in literals. Programs of another form are unproven, and so are texts
 that are not Python (a notebook's `!ls` or `%time`). Nothing is compiled or run.
@@ -17,9 +21,11 @@ from __future__ import annotations
 
 import ast
 import io
+import re
+import sys
 import tokenize
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,10 +45,32 @@ MAX_OPERATORS = 500
 
 
 READERS = frozenset((
-    "__doc__", "cleandoc", "docopt", "doctest", "fire", "get_docstring", "getdoc", "help", "inspect", "plac", "pydoc",
-    "xdoctest",
+    "__code__", "__dict__", "__doc__", "__import__", "_getframe", "cleandoc", "co_consts", "docopt", "doctest",
+    "get_docstring", "getdoc", "modules", "pydoc", "xdoctest",
 ))  # fmt: skip
-"""Names by which a program reads docstrings."""
+"""Names by which a program finds docstrings, or the things that have some."""
+
+BUILTIN_READERS = frozenset(("__builtins__", "compile", "dir", "eval", "exec", "globals", "help", "locals", "vars"))
+"""The same, unless they are attributes of something else."""
+
+SOURCE_READERS = frozenset((
+    "__cached__", "__file__", "__loader__", "__spec__", "_ih", "executing", "history_manager", "icecream", "inspect",
+    "linecache", "orig_argv", "tracemalloc", "varname",
+))  # fmt: skip
+"""Names by which a program finds its own source; and all names with "lineno" in them."""
+
+HARMLESS = sys.stdlib_module_names - {
+    "__main__", "ast", "cmd", "code", "codeop", "dis", "doctest", "gc", "idlelib", "importlib", "inspect", "pkgutil",
+    "pyclbr", "pydoc", "runpy", "symtable", "trace", "types", "unittest", "xmlrpc",
+} | {
+    "PIL", "aiohttp", "bs4", "cv2", "datasets", "httpx", "joblib", "lxml", "markdown", "matplotlib", "mpl_toolkits",
+    "networkx", "numpy", "openpyxl", "pandas", "plotly", "polars", "psutil", "psycopg2", "pyarrow", "pymysql", "pypdf",
+    "requests", "scipy", "seaborn", "skimage", "sklearn", "sqlalchemy", "statsmodels", "sympy", "torch", "torchvision",
+    "tqdm", "transformers", "xgboost", "yaml",
+}  # fmt: skip
+"""Modules that read no docstring of a program that neither decorates nor derives nor passes anything with one."""
+
+_OPENERS = frozenset(("Path", "Popen", "check_output", "exec", "open", "read_text", "run", "run_path", "system"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +86,7 @@ class _Form(NamedTuple):
     tree: str | None
     """The syntax tree as text; None if there is none."""
     outline: str | None
-    """The same without docstrings and literals."""
+    """The same without literals."""
 
 
 def prepare(state: State, demonstration: Action, options: PythonOptions) -> Callable[[Action], Verdict]:
@@ -80,14 +108,12 @@ def _read(value: Any) -> _Form | None:
     if not isinstance(value, str):
         return None
     tree = syntax_tree(value)
-    return _Form(value, tree, None if tree is None else _outline(value))
+    program = None if tree is None else parsed(value)
+    return _Form(value, tree, None if program is None else _outline(program))
 
 
-def _outline(text: str) -> str:
+def _outline(tree: ast.Module) -> str:
     """The tree without literals. It keeps docstrings as statements, so that another docstring stays unproven."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
@@ -97,22 +123,32 @@ def _outline(text: str) -> str:
     return ast.dump(tree)
 
 
-def syntax_tree(text: str) -> str | None:
-    """The syntax tree as text, without the parts that do not count; None if it is not Python, or too long or deep."""
-    if len(text) > MAX_CHARS or "# ///" in text:  # a script's metadata is a comment that counts (PEP 723)
+def parsed(text: str) -> ast.Module | None:
+    """The program as the standard library parses it; None if it is not Python, empty, or too long or deep."""
+    if len(text) > MAX_CHARS:
         return None
     try:
-        tokens = _read_tokens(text)
-        if tokens is None:
+        if _read_tokens(text) is None:
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
-        _drop_docstrings(tree)
-        shown = ast.dump(tree)
+        ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return None
-    return f"{shown}{';' if _is_silent(tokens) else ''}" if tree.body else None
+    return tree if tree.body else None
+
+
+def syntax_tree(text: str) -> str | None:
+    """The syntax tree as text, without the parts that do not count; None without one, and if layout counts, too."""
+    tree = None if "# ///" in text else parsed(text)  # a script's metadata is a comment that counts (PEP 723)
+    if tree is None:
+        return None
+    names, passed = _names(tree)
+    if _reads_source(tree, names):
+        return None
+    _drop_docstrings(tree, names, passed)
+    return f"{ast.dump(tree)}{';' if _is_silent(_read_tokens(text) or []) else ''}"
 
 
 def _read_tokens(text: str) -> list[tokenize.TokenInfo] | None:
@@ -134,17 +170,47 @@ def _read_tokens(text: str) -> list[tokenize.TokenInfo] | None:
     return tokens
 
 
-def _drop_docstrings(tree: ast.Module) -> None:
-    names, passed = _names(tree)
+def _reads_source(tree: ast.Module, names: set[str]) -> bool:
+    """Whether a program may read its own source, or the numbers of its lines."""
+    if not names.isdisjoint(SOURCE_READERS) or any("lineno" in name for name in names):
+        return True
+    return "argv" in names and not names.isdisjoint(_OPENERS) and not _skips_itself(tree)
+
+
+def _skips_itself(tree: ast.Module) -> bool:
+    """Whether a program takes only the arguments behind its own name from `argv`."""
+    safe: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            first = node.slice.lower if isinstance(node.slice, ast.Slice) else node.slice
+            if isinstance(first, ast.Constant) and isinstance(first.value, int) and first.value > 0:
+                safe.add(id(node.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+            safe.update(map(id, node.args))
+    uses = (node for node in ast.walk(tree) if getattr(node, "id", getattr(node, "attr", None)) == "argv")
+    return all(id(node) in safe for node in uses)
+
+
+def _drop_docstrings(tree: ast.Module, names: set[str], passed: set[str]) -> None:
+    may_read = not READERS.isdisjoint(names) or not all(module in HARMLESS for module in _modules(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant):
             node.kind = None  # u"x" is "x"
         if not isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         docstring = ast.get_docstring(node, clean=False)
-        if docstring is None or ">>>" in docstring or not READERS.isdisjoint(names) or _is_read(node, passed):
+        if docstring is None or may_read or ">>>" in docstring or _is_read(node, passed):
             continue
         node.body = node.body[1:] or [ast.Pass()]
+
+
+def _modules(tree: ast.Module) -> Iterator[str]:
+    """The first names of the modules that a program imports; a relative one has an empty name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "" if node.level else (node.module or "").partition(".")[0]
 
 
 def _is_read(node: ast.AST, passed: set[str]) -> bool:
@@ -161,6 +227,7 @@ def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
     """All names that a program uses, and those that it uses in another way than to call them."""
     names: set[str] = set()
     called: set[int] = set()
+    looked_up: set[str] = set()
     uses: list[tuple[str, int]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -168,12 +235,20 @@ def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names.update(part for alias in node.names for part in alias.name.split("."))
             names.update((getattr(node, "module", None) or "").split("."))
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            uses.append((node.id, id(node)))
+        elif isinstance(node, ast.Name):
+            names.update(["__doc__"] if node.id in BUILTIN_READERS else [])
+            if isinstance(node.ctx, ast.Load):
+                uses.append((node.id, id(node)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # A name may be looked up by its text.
+            hidden = re.findall(r"__\w+__|\w*lineno", node.value[:MAX_CHARS])
+            whole = {node.value} if node.value.isidentifier() else set[str]()
+            names.update(hidden, whole)
+            looked_up |= whole
         elif isinstance(node, ast.Attribute):
             uses.append((node.attr, id(node)))
     names.update(name for name, _ in uses)
-    return names, {name for name, place in uses if place not in called}
+    return names, looked_up | {name for name, place in uses if place not in called}
 
 
 def _is_silent(tokens: list[tokenize.TokenInfo]) -> bool:
@@ -189,7 +264,7 @@ _NO_CODE = frozenset(
 VERIFIER = Verifier(
     prepare=prepare,
     options=PythonOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -25,8 +25,9 @@ def old_batch(*keystrokes: str, complete: bool = False) -> str:
     return json.dumps(value)
 
 
-def verdict(demonstrated: str, message: str, **options: Any) -> Verdict:
-    return verify(make_spec("terminal", options), State(), [Action(message=demonstrated)], Action(message=message))
+def verdict(demonstrated: str, message: str, screen: str | None = None, **options: Any) -> Verdict:
+    state = State() if screen is None else State(messages=({"role": "user", "content": screen},))
+    return verify(make_spec("terminal", options), state, [Action(message=demonstrated)], Action(message=message))
 
 
 SAME = {
@@ -59,16 +60,11 @@ def test_the_same_commands_pass(name: str) -> None:
 
 LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu"
 OTHER = {
-    "a comment typed into an editor": (batch("nano f\n", "# one two three\n"), batch("nano f\n", "# one two four\n")),
-    "a comment in an editor or none": (batch("nano f\n", "# hello\n"), batch("nano f\n")),
-    "a comment typed into Python": (batch("python3\n", "# hello\n"), batch("python3\n")),
-    "what echo shows in a prompt": (batch("ssh host\n", "echo one\n"), batch("ssh host\n", "echo two\n")),
     "a number before a redirect": (batch("make 2>log\n"), batch("make2 >log\n")),
     "a pipe or a list": (batch("make | tee\n"), batch("make || tee\n")),
     "a path": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("exp-1", "exp-2"))),
     "a number": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace("10", "19"))),
     "a flag": (batch(f"{LONG}\n"), batch(f"{LONG}\n".replace(" --device cpu", ""))),
-    "a command more": (batch(f"{LONG}\n"), batch(f"{LONG}\n", "rm -rf runs\n")),
     "no Enter": (batch(f"{LONG}\n"), batch(LONG)),
     "two words swapped": (batch("mv alice bob\n"), batch("mv bob alice\n")),
     "a key joined to text": (batch("C-c", "ls\n"), batch("C-cls\n")),
@@ -79,7 +75,6 @@ OTHER = {
     "quotes that expand": (batch("ls '$HOME'\n"), batch('ls "$HOME"\n')),
     "an indent in a file": (batch("cat > f <<E\nif a:\n  b\n  c\nE\n"), batch("cat > f <<E\nif a:\n  b\nc\nE\n")),
     "a comment line in a file": (batch("cat > f <<E\n# a\nE\n"), batch("cat > f <<E\n# b\nE\n")),
-    "text typed into an editor": (batch("vi f\n", "ia\necho x\n", "Escape"), batch("vi f\n", "ia\necho y\n", "Escape")),
     "echo into a file": (batch("echo 1 > f\n"), batch("echo 2 > f\n")),
     "echo of a command": (batch("echo $(rm a)\n"), batch("echo $(rm b)\n")),
     "a script's first line": (batch("#!/bin/sh\n"), batch("#!/bin/bash\n")),
@@ -96,6 +91,104 @@ def test_other_commands_fail(name: str) -> None:
     for found in (verdict(one, other), verdict(other, one)):
         assert (found.reward, found.outcome) == (0.0, Outcome.WRONG_ARGUMENTS)
         assert found.detail.isprintable()
+
+
+def test_a_line_more_is_different_if_a_shell_reads_it() -> None:
+    assert verdict(batch(f"{LONG}\n"), batch(f"{LONG}\n", "rm -rf runs\n")).outcome == Outcome.UNPROVEN
+    assert verdict(batch("make\n"), batch("make\n", "rm -rf runs\n")).outcome == Outcome.WRONG_ARGUMENTS
+
+
+FOREIGN = {
+    "a comment typed into an editor": (batch("nano f\n", "# one two three\n"), batch("nano f\n", "# one two four\n")),
+    "a comment in an editor or none": (batch("nano f\n", "# hello\n"), batch("nano f\n")),
+    "a comment typed into Python": (batch("python3\n", "# hello\n"), batch("python3\n")),
+    "what echo shows in a prompt": (batch("ssh host\n", "echo one\n"), batch("ssh host\n", "echo two\n")),
+    "text typed into an editor": (batch("vi f\n", "ia\necho x\n", "Escape"), batch("vi f\n", "ia\necho y\n", "Escape")),
+    "an indent in Python": (batch("python3 -q\n", "if a:\n  b\n\n"), batch("python3 -q\n", "if a:\n b\n\n")),
+    "blanks in a database": (batch("mysql shop\n", "select 'a' ;\n"), batch("mysql shop\n", "select 'a';\n")),
+    "an answer to a program": (batch("./install.sh\n", "echo a\n"), batch("./install.sh\n", "echo b\n")),
+    "an empty line for a program": (batch("python setup.py\n", "\n", "y\n"), batch("python setup.py\n", "y\n")),
+    "a line for a pager": (batch("git log\n", "# a\n", "q"), batch("git log\n", "# b\n", "q")),
+    "an editor for a message": (batch("git commit\n", "echo a\n"), batch("git commit\n", "echo b\n")),
+    "a program behind others": (batch("cd a && FOO=1 ./run\n", "# a\n"), batch("cd a && FOO=1 ./run\n", "# b\n")),
+    "a filter without a file": (batch("cat > f\n", "echo a\n"), batch("cat > f\n", "echo b\n")),
+    "a loop that reads": (batch("while read x; do\n", "# a\n"), batch("while read x; do\n", "# b\n")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_another_program_reads_is_compared_as_it_is_typed(name: str) -> None:
+    one, other = FOREIGN[name]
+    for found in (verdict(one, other), verdict(other, one)):
+        assert found.outcome == Outcome.UNPROVEN
+    assert verdict(one, one).reward == verdict(other, other).reward == 1.0
+
+
+IN_SHELL = (
+    "",
+    "$",
+    "# ",
+    "user@host:~/src$ ",
+    "(venv) root@3f2a:/app# \n\n\n",
+    "Current terminal state:\n[root@box app]# \n",
+    "total 0\nbash-5.2$",
+    "sh-4.4# ",
+    "/app # ",
+    "~/src %",
+    "a.txt\nroot@b:/#\n\nAre you sure you want to mark the task as complete?\nSay so again.",
+)
+NOT_IN_SHELL = (
+    ">>> ",
+    "... ",
+    "In [3]: ",
+    "mysql> ",
+    "shop=# ",
+    "sqlite> ",
+    "(gdb) ",
+    "(Pdb) ",
+    "Password: ",
+    "Continue? [y/N] ",
+    "~\n~\n-- INSERT --",
+    "(END)",
+    ":",
+    "root@b:/app# python3 long.py\nstep 1 of 9",
+    "root@b:/app# sleep 100",
+    "> ",
+    "scala> ",
+    "Enter a name",
+)
+
+
+@pytest.mark.parametrize("screen", IN_SHELL)
+def test_a_prompt_of_a_shell_on_the_screen(screen: str) -> None:
+    found = verdict(batch("ls  -l\n# a\n"), batch("ls -l\n"), screen or None)
+    assert found == Verdict(1.0, Outcome.CORRECT)
+
+
+@pytest.mark.parametrize("screen", NOT_IN_SHELL)
+def test_any_other_screen_is_no_shell(screen: str) -> None:
+    for one, other in (("x  = 1\n", "x = 1\n"), ("# a\n", "# b\n"), ("echo a\n", "echo b\n"), ("\n", "")):
+        found = verdict(batch(one), batch(other), screen)
+        assert found.outcome == Outcome.UNPROVEN
+        assert verdict(batch(one), batch(one), screen).reward == 1.0
+
+
+def test_programs_that_read_nothing_stay_in_the_shell() -> None:
+    for line in (
+        "cd src && make -j4 test", "git add -A", "git commit -m 'a b'", "pip install -q x", "ls | sort | head",
+        "grep -rn x", "cat a.txt > b.txt", "FOO=1 make 2>&1 | tail -5", "./server &", "apt-get install -y jq", "bash",
+        "for f in a b; do echo $f; done", "python -m pytest -q", "cat > f <<E\nx\nE", "rm -rf 'a b'",
+    ):  # fmt: skip
+        one, other = batch(f"{line}\n", "# a\n"), batch(f"{line}\n", "# b\n")
+        expected = Outcome.WRONG_ARGUMENTS if "<<" in line else Outcome.CORRECT
+        assert verdict(one, other).outcome == expected, line
+    for line in ("rm -i a", "git add -p", "grep x", "sort", "sudo ls", "apt install jq", "bash run.sh", "tee log"):
+        assert verdict(batch(f"{line}\n", "# a\n"), batch(f"{line}\n", "# b\n")).outcome == Outcome.UNPROVEN, line
+
+
+def test_blanks_between_keys_are_unproven() -> None:
+    assert verdict(batch("C-c", "ls  -la\n"), batch("C-c", "ls -la\n")).outcome == Outcome.UNPROVEN
+    assert verdict(batch("C-c", "rm a\n"), batch("C-c", "rm b\n")).outcome == Outcome.WRONG_ARGUMENTS
 
 
 def test_the_detail_says_what_differs() -> None:

@@ -198,4 +198,4 @@ def _picks(options: AutoOptions, demonstration: Action) -> VerifierSpec | None:
     return _first_fit(options.rules, demonstration, _call_kinds(demonstration))
 
 
-VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=3, kinds=ALL_KINDS, picks=_picks)
+VERIFIER = Verifier(prepare=prepare, options=AutoOptions, version=4, kinds=ALL_KINDS, picks=_picks)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pivotmine.actions.action import ToolCall
 from pivotmine.verifiers.edits.editor_tools import read_edit
-from pivotmine.verifiers.python import PythonOptions, syntax_tree
+from pivotmine.verifiers.python import PythonOptions, parsed
 from pivotmine.verifiers.shell.shell import ShellOptions
 from pivotmine.verifiers.shell.shell_flags import RULES
 from pivotmine.verifiers.sql.sql import SqlOptions
@@ -41,6 +40,15 @@ _PROGRAMS = frozenset(name.split()[0] for name in RULES) | frozenset((
     "tar", "zip", "unzip", "ssh", "scp", "export", "env", "test", "kill", "sudo", "bash", "sh", "xargs", "go", "cargo",
 ))  # fmt: skip
 _SHELL_SIGNS = re.compile(r"\s-{1,2}\w|[|&;<>$`\n]|[\w.]/|/\w|\w\.\w")
+_SQL_WORD = re.compile(
+    r"\s*(?:select|with|values|insert|replace|update|delete|merge|upsert|create|alter|drop|truncate|pragma|explain|show"
+    r"|describe|desc|begin|commit|rollback|grant|revoke|analyze|vacuum|use|set|call)\b",
+    re.IGNORECASE,
+)
+"""What a statement begins with, for a tool or an argument that is called SQL."""
+_SELECTED = re.compile(r"\s*select\s+(?:[\d'\"(*]|[\w.]{1,60}\s*\()|\s*(?:pragma|explain)\s", re.IGNORECASE)
+"""A statement without a table that is hardly anything else."""
+_COMMENTS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*[^*]*\*/|\((?=\s*(?:select|with|values)\b))+", re.IGNORECASE)
 _STATEMENT = re.compile(
     r"\s*(?:select\b.*\bfrom\b|with\b.*\bas\s*\(|insert\s+into\b|update\b.*\bset\b|delete\s+from\b"
     r"|(?:create|alter|drop)\s+(?:table|view|index)\b)",
@@ -84,9 +92,17 @@ def is_query(call: ToolCall) -> bool:
     if (found := _text(call, SqlOptions().arguments)) is None:
         return False
     name, text = found
-    looks_like = _STATEMENT.match(text[:MAX_CHARS]) is not None
-    named = name in ("sql", "sql_query") or bool(_SQL_TOOLS & _tool_words(call))
-    return looks_like and (named or _SQL_SIGNS.search(text[:MAX_CHARS]) is not None)
+    text = text[:MAX_CHARS]
+    if begin := _COMMENTS.match(text):
+        text = text[begin.end() :]
+    words = _tool_words(call)
+    if name in ("sql", "sql_query") or not words.isdisjoint(_SQL_TOOLS - {"database", "db"}):
+        return _SQL_WORD.match(text) is not None
+    runs_queries = "query" in words and not words.isdisjoint(("run", "execute", "exec", "read", "write"))
+    of_database = runs_queries or not words.isdisjoint(_SQL_TOOLS)
+    if of_database and _SELECTED.match(text):
+        return True
+    return _STATEMENT.match(text) is not None and (of_database or _SQL_SIGNS.search(text) is not None)
 
 
 def is_code(call: ToolCall) -> bool:
@@ -100,15 +116,13 @@ def is_code(call: ToolCall) -> bool:
         return False
     if _PYTHON_TOOLS & words or name == "python_code":
         return True
-    return name == "code" and len(text) <= MAX_CHARS and syntax_tree(text) is not None and _has_statement(text)
+    return name == "code" and len(text) <= MAX_CHARS and _has_statement(text)
 
 
 def _has_statement(text: str) -> bool:
-    """Whether a program does something: a coupon or a number is an expression, too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(text)
-    return any(
+    """Whether a text is a program that does something: a coupon or a number is an expression, too."""
+    tree = parsed(text)
+    return tree is not None and any(
         not isinstance(statement, ast.Expr) or any(isinstance(node, ast.Call) for node in ast.walk(statement))
         for statement in tree.body
     )

@@ -8,19 +8,21 @@ all of this holds:
 2. it types the same: special keys (`C-c`, `Escape`) each as a command of its own, as many lines entered, and the words
    of every line equal and in order. These do not count: how lines are spread over commands, waiting times, blanks
    outside of quotes and around operators, the order of flags of known commands, and empty lines. Nor does free text
-   if no special key is typed: comments, what `echo` or `printf` only show, a commit's message. Text behind a line that
-   opens an editor or another prompt is never free;
+   if no special key is typed: comments, what `echo` or `printf` only show, a commit's message;
 3. the keystrokes, free text included, are similar: rapidfuzz's normalised Indel similarity reaches `min_similarity`.
 
+All this is true of what a shell reads. What any other program reads (an editor, Python, a database, a question) is
+compared as it is typed, and unproven if it differs. The terminal runs a shell if its last screen ends in the prompt of
+one, and as long as each line runs only programs that are known not to read the terminal (`shell_lines`).
+
 Symmetric. `cd a && ls` and the same as two lines are unproven. Other commands that do the same fail here: `shell`
-proves some of those. The program that the terminal runs is not known from earlier turns: text typed into an editor
-that an earlier turn opened is read as commands.
+proves some of those.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
 from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_words import is_plain, word_form
+from pivotmine.verifiers.terminals.shell_lines import is_shell, stays_in_shell
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000
@@ -45,13 +48,6 @@ _SHOWN_ONLY = re.compile(r"\s*(echo|printf)\s[^<>|&;$`\\]*+")
 _COMMIT_MESSAGE = re.compile(
     r"""(git\s+commit(?:\s+-[-a-z]{1,12}){0,4}?\s+(?:-[a-z]?m|--message)[ =])("[^"$`\\]*"|'[^']*')"""
 )
-_INTERACTIVE = re.compile(
-    r"\s*(?:sudo\s+)?(?:nano|vim?|nvim|emacs|ed|pico|micro|less|more|man|top|htop|ssh|telnet|gdb|mysql|psql|sqlite3|"
-    r"redis-cli|mongo|mongosh|cat\s*$|cat\s*>|tee\b|read\b|bc\b|ftp|sftp|screen|tmux|crontab\s+-e|git\s+rebase\s+-i|"
-    r"visudo|ghci|irb|R$|julia\s*$|lua\s*$|perl\s*$|php\s+-a|node\s*$|deno\s*$|i?python[\d.]*\s*(?:-i\b.*)?$)"
-    r"(?![\w.-])"
-)
-"""A line that opens an editor, a pager or a prompt: what is typed next is no command of the shell."""
 _SIMPLE = re.compile(r"[^$`(){}\[\]*?~!#]*")
 _TOKEN = re.compile(r"\d*[<>]+&?\d*|&&|\|\||[|;&]|[^\s|;&<>]+")
 _JOINTS = frozenset(("&&", "||", "|", ";", "&"))
@@ -78,7 +74,7 @@ def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Ca
         words = f"the demonstration is no {form} batch: {gold.detail}"
         fault = Verdict(0.0, Outcome.INVALID_CALL, shown_text(words))
         return lambda action: fault
-    typed = _typed(gold)
+    typed, in_shell = _typed(gold), is_shell(state.messages)
 
     def judge(action: Action) -> Verdict:
         given = _batch(action, form)
@@ -86,7 +82,7 @@ def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Ca
             return given
         if given.complete != gold.complete:
             return Verdict(0.0, Outcome.WRONG_ARGUMENTS, f"complete: {given.complete}, demonstrated {gold.complete}")
-        return _compare(typed, _typed(given), options)
+        return _compare(typed, _typed(given), options, in_shell=in_shell)
 
     return judge
 
@@ -116,20 +112,42 @@ class _Piece(NamedTuple):
     is_key: bool
     """A special key, not text."""
     text: str
+    is_foreign: bool = False
+    """Typed into a program that is not known to be a shell."""
 
 
-def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions) -> Verdict:
+def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions, *, in_shell: bool) -> Verdict:
     if gold == given:
         return Verdict(1.0, Outcome.CORRECT)
     text, given_text = "".join(piece.text for piece in gold), "".join(piece.text for piece in given)
     if max(len(text), len(given_text)) > MAX_CHARS:
         return unproven(f"more than {MAX_CHARS:,} characters, and not equal")
-    words, given_words = _words(gold), _words(given)
+    words, given_words = _words(gold, in_shell=in_shell), _words(given, in_shell=in_shell)
     if options.same_words and (difference := _difference(words, given_words)):
-        if _without_joints(words) == _without_joints(given_words):
+        if _differs_in_form(gold, given, words, given_words):
             return unproven(difference)
         return Verdict(0.0, Outcome.WRONG_ARGUMENTS, difference)
     return _by_similarity(text, given_text, options.min_similarity)
+
+
+def _differs_in_form(gold: list[_Piece], given: list[_Piece], words: list[_Piece], given_words: list[_Piece]) -> bool:
+    """Whether the first difference is in text that no shell reads, or in blanks, `&&` and `;`."""
+    first = next((pair for pair in zip(words, given_words, strict=False) if pair[0] != pair[1]), None)
+    shorter = min(len(words), len(given_words))
+    rest = first or (words[shorter:] + given_words[shorter:])[:1]
+    if any(piece.is_foreign for piece in rest) and not any(piece.is_key for piece in rest):
+        return True
+    if _without_joints(words) == _without_joints(given_words):
+        return True
+    text = "".join(piece.text for piece in gold + given)
+    return not re.search(r"<<|['\"\\]", text) and _squeezed(gold) == _squeezed(given)
+
+
+def _squeezed(pieces: list[_Piece]) -> list[_Piece]:
+    """Keys and words, without blanks."""
+    return [
+        _Piece(piece.is_key, word) for piece in pieces for word in piece.text.replace("\n", " \n ").split(" ") if word
+    ]
 
 
 def _without_joints(pieces: list[_Piece]) -> list[_Piece]:
@@ -160,7 +178,7 @@ def _typed(batch: Batch) -> list[_Piece]:
     return [_Piece(is_key, "".join(parts)) for is_key, parts in pieces]
 
 
-def _words(pieces: list[_Piece]) -> list[_Piece]:
+def _words(pieces: list[_Piece], *, in_shell: bool) -> list[_Piece]:
     """Keys, words and line ends, free text left out."""
     has_keys = any(piece.is_key for piece in pieces)
     words: list[_Piece] = []
@@ -168,22 +186,27 @@ def _words(pieces: list[_Piece]) -> list[_Piece]:
         if piece.is_key:
             words.append(piece)
         else:
-            words.extend(_Piece(False, word) for word in _words_of_text(piece.text, verbatim=has_keys))
+            found, in_shell = _words_of_text(piece.text, verbatim=has_keys, in_shell=in_shell)
+            words += found
     return words
 
 
-def _words_of_text(text: str, *, verbatim: bool) -> Iterator[str]:
-    # White space counts in what goes into a file, into an editor and in quotes: such text is only cut into lines.
+def _words_of_text(text: str, *, verbatim: bool, in_shell: bool) -> tuple[list[_Piece], bool]:
+    """The words of a text, and whether a shell still reads behind it."""
+    # White space counts in what goes into a file and in quotes: such text is only cut into lines.
     lines = text.split("\n")
     verbatim = verbatim or "<<" in text or any(line.count('"') % 2 or line.count("'") % 2 for line in lines)
+    found: list[_Piece] = []
+    in_file = False
     for number, line in enumerate(lines):
-        words = [line.rstrip()] if verbatim else _words_of_line(line)
+        words = [line] if not in_shell or in_file else [line.rstrip()] if verbatim else _words_of_line(line)
         if verbatim or words:
-            yield from words
+            found += [_Piece(False, word, not in_shell) for word in words]
             if number < len(lines) - 1:
-                yield "\n"
-        # From here on, text goes into an editor or another prompt.
-        verbatim = verbatim or _INTERACTIVE.match(line) is not None
+                found.append(_Piece(False, "\n", not in_shell))
+        in_file = in_file or "<<" in line
+        in_shell = in_shell and (in_file or number == len(lines) - 1 or stays_in_shell(line))
+    return found, in_shell
 
 
 def _words_of_line(line: str) -> list[str]:
@@ -232,9 +255,10 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TerminalOptions,
-    version=3,
+    version=4,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,
+    needs_messages=True,
     requires=("rapidfuzz",),
 )
