@@ -41,10 +41,10 @@ PREPOSITIONS = frozenset(("of", "in", "on", "for", "at"))
 """Words that count, but whose absence proves nothing."""
 
 ATTRIBUTES = frozenset((
-    "altitude", "area", "boiling point", "capital", "climate", "cost", "currency", "definition", "density", "depth",
-    "elevation", "flag", "forecast", "gdp", "height", "history", "hotel", "length", "map", "mayor", "melting point",
-    "meaning", "museum", "population", "president", "price", "restaurant", "symptom", "temperature", "time", "timezone",
-    "treatment", "weather", "weight", "width",
+    "altitude", "area", "boiling point", "capital", "climate", "color", "cost", "currency", "definition", "density",
+    "depth", "elevation", "flag", "forecast", "gdp", "height", "history", "hotel", "length", "map", "mayor", "melting point",
+    "meaning", "museum", "population", "president", "price", "restaurant", "size", "symptom", "temperature", "time",
+    "timezone", "treatment", "weather", "weight", "width",
 ))  # fmt: skip
 """Nouns for which "N of B" and "N in B" mean the same as "B N"."""
 
