@@ -42,9 +42,9 @@ PREPOSITIONS = frozenset(("of", "in", "on", "for", "at"))
 
 ATTRIBUTES = frozenset((
     "altitude", "area", "boiling point", "capital", "climate", "color", "cost", "currency", "definition", "density",
-    "depth", "elevation", "flag", "forecast", "gdp", "height", "history", "hotel", "length", "map", "mayor", "melting point",
-    "meaning", "museum", "population", "president", "price", "restaurant", "size", "symptom", "temperature", "time",
-    "timezone", "treatment", "weather", "weight", "width",
+    "depth", "elevation", "flag", "forecast", "gdp", "height", "history", "hotel", "length", "map", "mayor",
+    "melting point", "meaning", "museum", "population", "president", "price", "restaurant", "size", "symptom",
+    "temperature", "time", "timezone", "treatment", "weather", "weight", "width",
 ))  # fmt: skip
 """Nouns for which "N of B" and "N in B" mean the same as "B N"."""
 
@@ -242,5 +242,5 @@ def _are_equal(words: Sequence[tuple[str, str]], others: Sequence[tuple[str, str
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=SearchQueryOptions, version=3, kinds=frozenset({"tool_call"}), abstains=True
+    prepare=prepare, options=SearchQueryOptions, version=4, kinds=frozenset({"tool_call"}), abstains=True
 )
