@@ -92,7 +92,9 @@ def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
 
 
 @pytest.mark.parametrize("length", [{"max_steps": 3}, {"max_steps": -1, "num_train_epochs": 3}])
-@pytest.mark.parametrize("options", [{}, {**SFT, "per_device_train_batch_size": 4}])
+@pytest.mark.parametrize(
+    "options", [{}, {**SFT, "per_device_train_batch_size": 4, "lr_scheduler_type": "constant_with_warmup"}]
+)
 def test_a_resumption_says_from_where_it_goes_on(
     options: dict[str, Any],
     length: dict[str, Any],
@@ -143,7 +145,7 @@ def adapted(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "options": {}, "inputs": []}'])
 def test_a_checkpoint_of_nobody_knows_which_training(
     text: str, trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,9 +154,28 @@ def test_a_checkpoint_of_nobody_knows_which_training(
     file.write_text(text)
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
-        f"{file} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
-        "start over in another --output_dir"
+        f"{file} is broken, so its checkpoints cannot be matched: delete it to continue without this check, or start "
+        "over in another --output_dir"
     )
+
+
+def test_a_checkpoint_of_an_earlier_version(
+    trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose file knew some of the options; without a file nothing is checked, and that is said."""
+    file = Path(shutil.copytree(trained, tmp_path / "out")) / "training.json"
+    file.write_text('{"method": "grpo", "seed": 42}')
+    args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
+    assert refusal(args, capsys) == (
+        f"{file} is of an earlier version, which did not keep all settings: delete it to continue without this check, "
+        "or start over in another --output_dir"
+    )
+    file.unlink()
+    main(args)
+    assert (
+        f"warning: {tmp_path}/out holds no training.json: nobody checked that {tmp_path}/out/checkpoint-1 is of a "
+        "training with these settings\n"
+    ) in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_policy(
@@ -168,14 +189,22 @@ def test_a_checkpoint_of_another_policy(
 
 
 @pytest.mark.parametrize(
-    ("name", "changed"),
+    ("said", "changed"),
     [
-        ("demonstrations", {"demonstrations": json.dumps([{"action": {"message": "no"}, "turn_id": "t"}])}),
-        ("verifier_ids", EXACT),
+        (
+            r"train demonstrations \w{16} -> \w{16}",
+            {"demonstrations": json.dumps([{"action": {"message": "no"}, "turn_id": "t"}])},
+        ),
+        (
+            r"train verifier \w{16} -> \w{16}, train verifier_options \w{16} -> \w{16}, "
+            r"train verifier_id \w{16} -> \w{16}",
+            EXACT,
+        ),
+        (r"train weight \w{16} -> \w{16}", {"weight": 2.0}),
     ],
 )
 def test_a_checkpoint_of_other_rows(
-    name: str,
+    said: str,
     changed: dict[str, Any],
     trained: Path,
     policy: Path,
@@ -186,8 +215,8 @@ def test_a_checkpoint_of_other_rows(
     rows = tiny.pivot_rows(policy)
     rows[3] |= changed
     args = tiny.command(policy, tiny.write_dataset(tmp_path / "pivots", rows[:-2], rows[-2:]), trained)
-    said = refusal([*args, "--eval_strategy", "no", "--resume_from_checkpoint", "true"], capsys)
-    assert re.fullmatch(rf".*/checkpoint-1 is of another training \({name} \w{{16}} -> \w{{16}}\): .*", said)
+    found = refusal([*args, "--eval_strategy", "no", "--resume_from_checkpoint", "true"], capsys)
+    assert re.fullmatch(rf".*/checkpoint-1 is of another training \({said}\): .*", found)
 
 
 def test_a_checkpoint_with_other_held_out_states(
@@ -196,19 +225,21 @@ def test_a_checkpoint_with_other_held_out_states(
     args = tiny.command(policy, dataset, tmp_path / "out", save_steps=1, max_steps=1)
     main(args)
     said = refusal([*args, "--max_steps", "2", "--heldout_states", "1", "--resume_from_checkpoint", "true"], capsys)
-    assert re.fullmatch(r".*/checkpoint-1 is of another training \(heldout_states \w{16} -> \w{16}\): .*", said)
+    assert "/checkpoint-1 is of another training (heldout_states 256 -> 1, validation rows 2 -> 1): " in said
 
 
 def test_a_checkpoint_of_other_sft(
     policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sft = {**SFT, "eval_strategy": "no", "save_steps": 1, "per_device_train_batch_size": 2}
-    main(tiny.command(policy, dataset, tmp_path / "out", **sft, max_steps=1))
+    sft = {**SFT, "eval_strategy": "no", "save_steps": 1, "per_device_train_batch_size": 2, "max_steps": 1}
+    main(tiny.command(policy, dataset, tmp_path / "out", **sft))
     other = {**sft, "max_length": 200, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    other["max_steps"] = 2
     args = tiny.command(policy, dataset, tmp_path / "out", **other, resume_from_checkpoint="true")
-    assert "(max_length None -> 200, per_device_train_batch_size 2 -> 1, gradient_accumulation_steps 1 -> 2)" in (
-        refusal(args, capsys)
-    )
+    assert (
+        "(per_device_train_batch_size 2 -> 1, max_steps 1 -> 2, gradient_accumulation_steps 1 -> 2, "
+        "max_length None -> 200)"
+    ) in refusal(args, capsys)
 
 
 @pytest.mark.parametrize(

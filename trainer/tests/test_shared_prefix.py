@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from pivotmine_trainer.cli.app import main
 from pivotmine_trainer.cli.arguments import GRPOSettings
 from pivotmine_trainer.train.shared_prefix import groups_of
 from pivotmine_trainer.train.trainer import Additions, PivotTrainer
@@ -204,7 +206,7 @@ def test_the_reference_s_prompts_are_shared_too(kind: str, policy: Path, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("dropout", "dropout is above 0; give --lora_dropout 0 or --disable_dropout true"),
+        ("dropout", "dropout is above 0; give --disable_dropout true"),
         ("eager", "attention is eager; --attn_implementation sdpa shares prompts"),
     ],
 )
@@ -214,6 +216,32 @@ def test_a_model_that_cannot_share_takes_the_dense_way(
     _, trainer = gradient(policy, tmp_path, kind, "packed")
     assert trainer._shared == {}
     assert f"{LINE}: {words}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["adapter", "new adapter", "attention", "eager", "eager adapter"])
+def test_the_advice_lets_a_model_share(
+    kind: str, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each line's own words, given as they stand; the model is one that a user has in a folder."""
+    folder, options = policy, {"max_steps": 1, "eval_strategy": "no"}
+    if kind == "new adapter":
+        options |= {"use_peft": "true", "lora_dropout": 0.1}
+    if "eager" in kind:
+        options |= {"attn_implementation": "eager"}
+    if kind in ("adapter", "eager adapter"):
+        folder, model = tmp_path / "adapter", AutoModelForCausalLM.from_pretrained(policy)
+        config = LoraConfig(target_modules="all-linear", r=2, lora_dropout=0.0 if "eager" in kind else 0.1)
+        config.task_type = "CAUSAL_LM"
+        tiny.save(folder, get_peft_model(model, config), tiny.load_tokenizer(policy))
+    if kind == "attention":
+        model = AutoModelForCausalLM.from_pretrained(policy, attention_dropout=0.1)
+        folder = tiny.save(tmp_path / "dropping", model, tiny.load_tokenizer(policy))
+    main(tiny.command(folder, dataset, tmp_path / "dense", **options))
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(LINE)]
+    assert len(said) == 1
+    advice = shlex.split(said[0][said[0].index("--") :].removesuffix(" shares prompts"))
+    main([*tiny.command(folder, dataset, tmp_path / "shared", **options), *advice])
+    assert LINE not in capsys.readouterr().out
 
 
 def test_a_difference_is_noticed_in_the_first_step(

@@ -103,7 +103,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     main(args)
     with pytest.raises(SystemExit):
         main([*args, "--resume_from_checkpoint", "true", "--seed", "5", "--learning_rate", "0.001"])
-    assert "is of another training (seed 42 -> 5, learning_rate 0.003 -> 0.001)" in capsys.readouterr().err
+    assert "is of another training (learning_rate 0.003 -> 0.001, seed 42 -> 5)" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*args, "--resume_from_checkpoint", "true"])
     assert "checkpoint-1 has 1 steps of --max_steps 1: nothing is left to train" in capsys.readouterr().err

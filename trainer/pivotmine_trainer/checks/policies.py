@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from pivotmine import policy
 from pivotmine.errors import UserError
@@ -137,6 +137,14 @@ def base_of(folder: str | None) -> str | None:
             f"{path} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
         )
     return base
+
+
+def load_generation_config(name: str) -> GenerationConfig | None:
+    """The model's; None where it has none, as it need not."""
+    try:
+        return GenerationConfig.from_pretrained(name)
+    except (OSError, ValueError):
+        return None
 
 
 def context_length(config: Any) -> int | None:

@@ -27,7 +27,7 @@ from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
 from pivotmine_trainer.sft.demonstrations import continuations
-from pivotmine_trainer.train import resume, saving
+from pivotmine_trainer.train import identity, resume, saving
 
 
 def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings) -> None:
@@ -46,8 +46,8 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         _check_context(examples[split], split, policies.context_length(config))
     checkpoint = resume.checkpoint_to_resume(settings)
     check_model(model, config, settings)
-    ours = resume.identity(arguments, settings, model, rows["train"], rows.get("validation"))
-    resume.remember(settings, ours, checkpoint)
+    ours = identity.identity(arguments, settings, model, tokenizer, rows)
+    identity.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)

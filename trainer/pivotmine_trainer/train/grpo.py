@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import GenerationConfig
 from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
@@ -32,7 +31,7 @@ from pivotmine_trainer.extras.demonstration_loss import DemonstrationLoss
 from pivotmine_trainer.extras.echo import Echo, check_replies
 from pivotmine_trainer.extras.watch import Watch
 from pivotmine_trainer.reward import end_of_turn_ids, make_reward
-from pivotmine_trainer.train import heldout, resume, sampling, saving
+from pivotmine_trainer.train import heldout, identity, resume, sampling, saving
 from pivotmine_trainer.train.heldout import HeldOut
 from pivotmine_trainer.train.prompt_sampler import first_order
 from pivotmine_trainer.train.trainer import CURRICULUM_FILE, Additions, PivotTrainer
@@ -56,9 +55,12 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     echo = _echo(arguments, tokenizer, config, data)
     checkpoint = resume.checkpoint_to_resume(settings)
     check_model(model, config, settings)
-    demonstrations = _demonstrations(arguments, settings, tokenizer, config)
+    demonstrated = _demonstrated(arguments, tokenizer)
+    demonstrations = _demonstrations(arguments, settings, tokenizer, config, demonstrated)
     check_servers([split for split in (data, held_out) if split is not None], arguments.verifier)
-    resume.remember(settings, resume.identity(arguments, settings, model, data, held_out), checkpoint)
+    read = {"train": data, "validation": held_out, "demonstrations": demonstrated}
+    ours = identity.identity(arguments, settings, model, tokenizer, read)
+    identity.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
     curriculum = _curriculum(arguments, settings, data, checkpoint)
     if checkpoint is None and is_first_process():
@@ -144,7 +146,7 @@ def _trainer(
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
-    end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), _generation_config(name))
+    end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), policies.load_generation_config(name))
     reward = make_reward(tokenizer, end_ids, verifier=arguments.verifier, watch_verifier=arguments.watch_verifier)
     with policies.refusals("the trainer cannot be made"):
         return PivotTrainer(
@@ -158,13 +160,6 @@ def _trainer(
             peft_config=get_peft_config(model),
             additions=additions,
         )
-
-
-def _generation_config(name: str) -> GenerationConfig | None:
-    try:
-        return GenerationConfig.from_pretrained(name)
-    except (OSError, ValueError):  # a model need not have one
-        return None
 
 
 def _curriculum(
@@ -186,15 +181,22 @@ def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset)
     return echo
 
 
-def _demonstrations(
-    arguments: PivotArguments, settings: GRPOSettings, tokenizer: Any, config: Any
-) -> DemonstrationLoss | None:
+def _demonstrated(arguments: PivotArguments, tokenizer: Any) -> Dataset | None:
+    """The rows of the demonstration loss; None without one."""
     if arguments.demonstration_weight == 0:
         return None
     name, source = arguments.dataset, source_of(arguments.dataset, "demonstrations")
     data = load_split(name, "demonstrations")
     check_rows(data, source)
     prompts.check_prompts(data, source, tokenizer, name)
+    return data
+
+
+def _demonstrations(
+    arguments: PivotArguments, settings: GRPOSettings, tokenizer: Any, config: Any, data: Dataset | None
+) -> DemonstrationLoss | None:
+    if data is None:
+        return None
     return DemonstrationLoss(
         data,
         tokenizer,

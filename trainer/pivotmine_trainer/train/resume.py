@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-from collections.abc import Iterable
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import flaw
-from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.cli.console import is_first_process, say
+from pivotmine_trainer.cli.arguments import GRPOSettings, SFTSettings
+from pivotmine_trainer.cli.console import say
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _RANDOM = re.compile(r"rng_state_(\d+)\.pth")
 _LAST = ("true", "last", "1", "yes")
-_STEP = ("seed", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay")
-_GRPO_STEP = (
-    *("num_generations", "generation_batch_size", "num_iterations", "steps_per_generation", "temperature"),
-    *("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("beta", "epsilon", "epsilon_high", "loss_type", "scale_rewards", "top_p", "top_k"),
-)
-_SFT_STEP = ("max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "completion_only_loss")
-_MODEL = (
-    *("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
-    *("lora_modules_to_save", "use_rslora", "use_dora", "dtype", "load_in_8bit", "load_in_4bit"),
-)
+_INEXACT = {
+    "ignore_data_skip": "a resumed training would begin with its first prompts again",
+    "sync_ref_model": "checkpoints do not hold the synchronised reference model, so none can be resumed",
+}
+"""Options with which a resumption does not go on as the training would have, and why."""
 _STATE = {
     "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
     "optimizer.pt": ("*optimizer*", "global_step*"),
@@ -66,6 +55,10 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
     if last is None:
         say(f"resume    {output_dir} holds no checkpoint: training starts from the beginning")
         return None
+    if inexact := [name for name in _INEXACT if getattr(settings, name, False)]:
+        raise UserError(
+            f"--{inexact[0]}: {_INEXACT[inexact[0]]}; leave it out, or start over in another --output_dir"
+        )
     _check_processes(last, settings.world_size)
     _check_state(last, _random_files(settings))
     return str(last)
@@ -125,50 +118,6 @@ def is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def identity(
-    arguments: PivotArguments,
-    settings: GRPOSettings | SFTSettings,
-    model: ModelSettings,
-    data: Dataset,
-    held_out: Dataset | None,
-) -> dict[str, Any]:
-    """What decides which prompts come in which step, how they are rewarded, and what a step makes of it."""
-    known: dict[str, Any] = {
-        "method": arguments.method,
-        "rows": len(data),
-        "data": _digest(data["prompt"]),
-        "demonstrations": _digest(data["demonstrations"]),
-        "verifier_ids": _digest(data["verifier_id"]),
-        "heldout_states": None if held_out is None else _digest(held_out["state_id"]),
-        "verifier": arguments.verifier,
-        "advantages": arguments.advantages,
-        "invalid_action_advantage": arguments.invalid_action_advantage,
-        "curriculum": arguments.curriculum,
-        "echo_weight": arguments.echo_weight,
-        "demonstration_weight": arguments.demonstration_weight,
-        "never_share": arguments.never_share,
-        "sft_turns": arguments.sft_turns,
-    }
-    names = (*_STEP, *(_GRPO_STEP if isinstance(settings, GRPOSettings) else _SFT_STEP))
-    known |= {name: _plain(getattr(settings, name)) for name in names}
-    return known | {name: getattr(model, name) for name in _MODEL} | _weights(model)
-
-
-def _digest(texts: Iterable[str | None]) -> str:
-    return hashlib.sha256("\n".join(text or "" for text in texts).encode()).hexdigest()[:16]
-
-
-def _weights(model: ModelSettings) -> dict[str, str]:
-    """The initial weights' hash, which one process takes for all; nothing where they are not on this machine yet."""
-    found = policies.hash_weights(str(model.model_name_or_path)) if is_first_process() else None
-    return {} if found is None else {"weights": found}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back; an enumeration's value."""
-    return value.value if isinstance(value, Enum) else value
-
-
 def only_to_save(settings: GRPOSettings | SFTSettings, resumed: str | None) -> bool:
     """Whether the checkpoint has all steps that are asked for, and a kill kept its model from being saved.
 
@@ -216,37 +165,6 @@ class _SayFrom(TrainerCallback):
         if self._resumed is not None:
             left = state.max_steps - state.global_step
             say(f"resume    {self._resumed}: {state.global_step} of {state.max_steps} steps are done, {left} are left")
-
-
-def remember(settings: GRPOSettings | SFTSettings, ours: dict[str, Any], resumed: str | None) -> None:
-    """Write the identity beside the checkpoints; UserError where a resumed training has another one."""
-    path = Path(str(settings.output_dir)) / "training.json"
-    if resumed is not None and path.is_file():
-        theirs = _remembered(path)
-        if changed := [name for name in ours if name in theirs and ours[name] != theirs[name]]:
-            said = ", ".join(f"{name} {theirs[name]} -> {ours[name]}" for name in changed)
-            raise UserError(f"{resumed} is of another training ({said}): give its settings, or start over")
-    elif is_first_process():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            half = path.with_suffix(".json.tmp")
-            half.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
-            half.replace(path)
-        except OSError as error:
-            raise UserError(f"--output_dir {path.parent}: {error.strerror}; choose another folder") from None
-
-
-def _remembered(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(
-            f"{path} is broken, and says no more whose checkpoints these are: take it away to go on all the same, or "
-            "start over in another --output_dir"
-        )
-    return found  # pyright: ignore[reportUnknownVariableType]
 
 
 def save_samples(checkpoint: Path, trainer: Any) -> None:

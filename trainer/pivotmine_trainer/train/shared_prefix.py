@@ -14,6 +14,7 @@ Shapes: B samples, R rows of a pass (groups), P prompt tokens, C completion toke
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,16 +63,39 @@ def dense_reason(model: Any, *, aux_loss: bool) -> str | None:
     """Why a model takes the dense way; None where its prompts can be shared."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
-    dropout = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.p > 0]
     if aux_loss:
         return "the loss has a router's part, which counts every token"
     if kinds - _KINDS:
         return f"the model has layers of kind {', '.join(sorted(kinds - _KINDS))}"
-    if dropout or getattr(config, "attention_dropout", 0):
-        return "dropout is above 0; give --lora_dropout 0 or --disable_dropout true"
+    if remedies := _dropout_remedies(model):
+        return f"dropout is above 0; give {' and '.join(remedies)}"
     if not use_grouped_attention(model):
         return f"attention is {model.config._attn_implementation}; --attn_implementation sdpa shares prompts"
     return None
+
+
+def _dropout_remedies(model: Any) -> list[str]:
+    """What turns off all dropout of a model, of layers that are skipped too; nothing where there is none.
+
+    TRL's option reaches modules only. What the model's code hands to functions comes from its config.
+    """
+    remedies: list[str] = []
+    if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules()):
+        remedies.append("--disable_dropout true")
+    handed = {
+        name
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if "drop" in name and isinstance(value, float) and value > 0
+    }
+    if handed:
+        named = [name for name, value in model.config.to_dict().items() if "drop" in name and _is_positive(value)]
+        remedies.append(f"--model_init_kwargs '{json.dumps(dict.fromkeys(named or sorted(handed), 0.0))}'")
+    return remedies
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 class SharedPrefix:
