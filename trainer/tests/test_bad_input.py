@@ -233,7 +233,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"temperature": 0}, "temperature 0: all actions of a group would be the same"),
         ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
         ({"remove_unused_columns": "true"}, "the reward needs the dataset's other columns"),
-        ({"prompts_per_step": 3}, "3 prompts x 8 actions a step are no multiple of the 32 actions of one pass"),
+        ({"prompts_per_step": 3}, "3 prompts x 8 actions a step are not a multiple of the 32 actions of one pass"),
         ({"invalid_action_advantage": 1}, "--invalid_action_advantage 1.0: a number of at most 0"),
         ({"echo_weight": -1}, "--echo_weight -1.0: in [0, 1]"),
         ({"retrieval_prompts": 1}, "--retrieval_prompts 1: 0, or at least 2"),

@@ -47,6 +47,43 @@ def test_a_verifier_that_there_is_not_is_the_option_s_fault(
     assert "row" not in said
 
 
+def test_demonstrations_that_were_not_selected(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    said = refusal(tiny.command(policy, dataset, tmp_path, demonstration_weight=0.1), capsys)
+    assert said == (
+        f"{dataset}: no demonstrations.parquet in this folder; select again with --num-demonstrations above 0"
+    )
+
+
+def test_passes_that_make_no_step_and_what_does(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    given = {"prompts_per_step": 3, "per_device_train_batch_size": 16}
+    assert refusal(tiny.command(policy, dataset, tmp_path, **given), capsys) == (
+        "3 prompts x 8 actions a step are not a multiple of the 16 actions of one pass (--per_device_train_batch_size "
+        "x 1 processes); give a --prompts_per_step that is a multiple of 2, or another --per_device_train_batch_size"
+    )
+    for options in ({"prompts_per_step": 4}, {"per_device_train_batch_size": 8}):
+        _, settings, _ = parse(tiny.command(policy, dataset, tmp_path, **{**given, **options}))
+        assert settings.gradient_accumulation_steps in (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("heldout_states", "more"),
+    [(3, "give a larger --heldout_states"), (30, "select again with a larger --validation-share")],
+)
+def test_few_held_out_rows(
+    heldout_states: int, more: str, policy: Path, tmp_path: Path, unloadable: Path, capsys: Capture
+) -> None:
+    """By the option, or because there are no more."""
+    rows = tiny.pivot_rows(policy)
+    validation = [
+        row | {"state_id": f"{row['state_id']}{n}"} for n in range(4 if heldout_states == 3 else 2) for row in rows
+    ]
+    folder = tiny.write_dataset(tmp_path / "pivots", rows, validation)
+    with pytest.raises(SystemExit):  # the model has no weights
+        main(tiny.command(unloadable, folder, tmp_path / "out", heldout_states=heldout_states))
+    count = min(heldout_states, len(validation))
+    assert f"warning: {count} held-out rows: figures over so few say little; {more}\n" in capsys.readouterr().err
+
+
 def test_options_of_the_other_method_are_called_that(
     policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
 ) -> None:

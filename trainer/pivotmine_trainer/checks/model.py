@@ -58,7 +58,7 @@ def say_memory(made: Any, model: ModelSettings, settings: GRPOSettings | SFTSett
     if size >= SMALL_GB:
         less = {
             "--use_peft true (adapters only)": is_full,
-            "--optim adamw_bnb_8bit": not is_8bit,
+            "--optim adamw_bnb_8bit (install bitsandbytes)": not is_8bit,
             "--dtype bfloat16 (loses updates of 1e-6)": width > 2,
         }
         hints = ", ".join(option for option, helps in less.items() if helps)

@@ -10,6 +10,7 @@ the file named by `--config`; what is said there goes before what is said here. 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -288,9 +289,11 @@ def _accumulation(settings: GRPOSettings, generations: int, world_size: int) -> 
     """Passes a step; UserError where a step cannot be made of whole passes."""
     wanted, a_pass = settings.prompts_per_step * generations, settings.per_device_train_batch_size * world_size
     if wanted < a_pass or wanted % a_pass:
+        fitting = math.lcm(generations, a_pass) // generations
         raise UserError(
-            f"{settings.prompts_per_step} prompts x {generations} actions a step are no multiple of the {a_pass} "
-            f"actions of one pass (--per_device_train_batch_size x {world_size} processes)"
+            f"{settings.prompts_per_step} prompts x {generations} actions a step are not a multiple of the {a_pass} "
+            f"actions of one pass (--per_device_train_batch_size x {world_size} processes); give a --prompts_per_step "
+            f"that is a multiple of {fitting}, or another --per_device_train_batch_size"
         )
     return wanted // a_pass
 

@@ -79,7 +79,10 @@ def _read(name: str, split: str) -> Dataset:
     if not Path(name).is_dir() and Path(name).exists():
         raise UserError(f"{name}: name the folder that `pivotmine select` wrote, not a file in it")
     if Path(name).is_dir() and not file.is_file():
-        raise UserError(f"{name}: no {split}.parquet in this folder; name one that `pivotmine select` wrote")
+        instead = "name one that `pivotmine select` wrote"
+        if split == "demonstrations" and (Path(name) / "train.parquet").is_file():
+            instead = "select again with --num-demonstrations above 0"
+        raise UserError(f"{name}: no {split}.parquet in this folder; {instead}")
     datasets.disable_progress_bars()
     try:
         if file.is_file():

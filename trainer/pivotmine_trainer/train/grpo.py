@@ -108,12 +108,11 @@ def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, D
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
     held_out = judged_rows(validation, source_of(name, "validation"), verifier)
     say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
-    if len(held_out.data) < FEW_ROWS:
-        warn(
-            f"{len(held_out.data)} held-out rows: figures over so few say little; select again with a larger "
-            "--validation-share"
-        )
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
+    if len(order) < FEW_ROWS:
+        is_all = len(held_out.data) < FEW_ROWS
+        more = "select again with a larger --validation-share" if is_all else "give a larger --heldout_states"
+        warn(f"{len(order)} held-out rows: figures over so few say little; {more}")
     return rows.data, held_out.data.select(sorted(order))
 
 

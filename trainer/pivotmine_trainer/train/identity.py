@@ -186,10 +186,10 @@ def _remembered(path: Path) -> Identity:
             f"{path} is of an earlier version, which did not keep all settings: delete it to continue without this "
             "check, or start over in another --output_dir"
         )
-    parts = [found.get(name) for name in ("options", "inputs")] if isinstance(found, dict) else []
-    if not parts or not all(isinstance(part, dict) for part in parts):
+    options, inputs = (found.get(name) if isinstance(found, dict) else None for name in ("options", "inputs"))
+    if not isinstance(options, dict) or not isinstance(inputs, dict):
         raise UserError(
             f"{path} is broken, so its checkpoints cannot be matched: delete it to continue without this check, or "
             "start over in another --output_dir"
         )
-    return {"options": parts[0], "inputs": parts[1]}
+    return {"options": options, "inputs": inputs}

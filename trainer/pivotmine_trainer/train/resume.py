@@ -56,9 +56,7 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
         say(f"resume    {output_dir} holds no checkpoint: training starts from the beginning")
         return None
     if inexact := [name for name in _INEXACT if getattr(settings, name, False)]:
-        raise UserError(
-            f"--{inexact[0]}: {_INEXACT[inexact[0]]}; leave it out, or start over in another --output_dir"
-        )
+        raise UserError(f"--{inexact[0]}: {_INEXACT[inexact[0]]}; leave it out, or start over in another --output_dir")
     _check_processes(last, settings.world_size)
     _check_state(last, _random_files(settings))
     return str(last)

@@ -97,7 +97,7 @@ def check_generation(settings: GRPOSettings) -> None:
             "--top_k or --max_completion_length, or leave it out"
         )
     if settings.remove_unused_columns:
-        raise UserError("--remove_unused_columns: the reward needs the dataset's other columns")
+        raise UserError("--remove_unused_columns: the reward needs the dataset's other columns; leave it out")
 
 
 def check_steps(settings: GRPOSettings, num_rows: int) -> None:
