@@ -231,14 +231,20 @@ def _out_of_range(option: Option, value: Any) -> str:
     low, high, above, below = option.min, option.max, option.above, option.below
     inside = (low is None or value >= low) and (high is None or value <= high)
     inside = inside and (above is None or value > above) and (below is None or value < below)
-    if inside and math.isfinite(value):
-        return ""
+    return "" if inside and math.isfinite(value) else range_words(option) or "a number"
+
+
+def range_words(option: Option) -> str:
+    """The allowed range in words; empty: there is none."""
+    low, high, above, below = option.min, option.max, option.above, option.below
     if (low is not None or above is not None) and (high is not None or below is not None):
         left = f"[{low:g}" if low is not None else f"({above:g}"
         return f"in {left}, " + (f"{high:g}]" if high is not None else f"{below:g})")
     if low is not None:
         return f"at least {low:g}"
-    return f"a number above {above:g}" if above is not None else "a number"
+    if high is not None:
+        return f"at most {high:g}"
+    return f"a number above {above:g}" if above is not None else ""
 
 
 def problem(config: Any) -> str | None:

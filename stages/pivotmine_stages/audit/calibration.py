@@ -14,33 +14,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from pivotmine import strict_json
-from pivotmine.actions import (
-    NATIVE,
-    Action,
-    action_from_json,
-    action_from_message,
-    action_to_json,
-    implied_tools,
-    is_text,
-    read_message,
-)
-from pivotmine.actions.conventions import require_action_format
+from pivotmine.actions import NATIVE, Action, action_to_json, implied_tools, is_text
+from pivotmine.actions.conventions import CONVENTIONS
 from pivotmine.errors import UserError
+from pivotmine.options import not_one_of
 from pivotmine.run import rundir
 from pivotmine.run.states import action_formats, state_messages
 from pivotmine.verifiers import State, Verdict, VerifierSpec, prepare, resolve
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
+from pivotmine_stages.audit.labelled_actions import read_labelled
 from pivotmine_stages.audit.trials import FULL_REWARD
 
 SAME, DIFFERENT = "same", "different"
-_STORED_KEYS = {"message", "tool_calls", "reasoning", "unparsed", "truncated", "text"}
 
 
 class Pair(NamedTuple):
@@ -53,18 +45,26 @@ class Pair(NamedTuple):
     action: Action
 
 
+class _Answer(NamedTuple):
+    verdict: Verdict | None
+    """None: the verifier was not asked."""
+    reason: str = ""
+    """Why it was not asked."""
+
+
 def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> dict[str, Any]:
     """Judge every pair of the file; UserError that names the line, before any is judged, if one cannot be read.
 
     Rates are over the pairs with a reward (`decided`); unproven pairs and failures are counted by label. `not_asked`
-    are pairs that the verifier does not handle, or whose demonstration does not pass its own gate.
+    has the line and the reason of every pair that the verifier does not handle, or whose demonstration does not pass
+    its own gate. UserError if no pair got an answer.
     """
     started = time.monotonic()
     pairs = _read(path, run)
-    verdicts = _judged(spec, pairs)
+    answers = _judged(spec, pairs)
     counts: Counter[str] = Counter()
     errors: list[dict[str, Any]] = []
-    for pair, verdict in zip(pairs, verdicts, strict=True):
+    for pair, (verdict, _) in zip(pairs, answers, strict=True):
         label = SAME if pair.same else DIFFERENT
         counts[label] += 1
         answer = _answer(verdict)
@@ -73,11 +73,20 @@ def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> d
             said = {"demonstrated": action_to_json(pair.demonstration), "given": action_to_json(pair.action)}
             detail = verdict.detail if verdict else ""
             errors.append({"line": pair.line, "label": label, "answer": answer, "detail": detail, **said})
+    not_asked = [
+        {"line": pair.line, "reason": reason}
+        for pair, (verdict, reason) in zip(pairs, answers, strict=True)
+        if verdict is None
+    ]
+    if len(not_asked) == len(pairs):
+        first = f"line {not_asked[0]['line']}: {not_asked[0]['reason']}"
+        raise UserError(f"--calibrate {path}: {spec.name} can be asked about none of the {len(pairs):,} pairs; {first}")
     summary = {"verifier_id": spec.verifier_id, "pairs": len(pairs), **figures(counts)}
     rundir.write_manifest(
         run, "calibrate", {"verifier_id": spec.verifier_id, "file": str(path.resolve())}, {"summary": summary}
     )
-    return {**summary, "errors": errors[:num_examples], "seconds": round(time.monotonic() - started, 2)}
+    told = {"not_asked": not_asked, "errors": errors[:num_examples]}
+    return {**summary, **told, "seconds": round(time.monotonic() - started, 2)}
 
 
 def figures(counts: Counter[str]) -> dict[str, Any]:
@@ -116,27 +125,38 @@ def _answer(verdict: Verdict | None) -> str:
     return SAME if verdict.reward >= FULL_REWARD else DIFFERENT
 
 
-def _judged(spec: VerifierSpec, pairs: Sequence[Pair]) -> Iterator[Verdict | None]:
-    """A verdict on each pair; None: the verifier cannot be asked."""
-    calls: list[JudgeCall | None] = []
+def _judged(spec: VerifierSpec, pairs: Sequence[Pair]) -> list[_Answer]:
+    """The answer to each pair."""
+    calls: list[JudgeCall | str] = []
     gates: list[JudgeCall] = []
     for pair in pairs:
+        kind = pair.demonstration.kind
         verifier = resolve(spec, pair.domain, [pair.demonstration])
         if verifier is None:
-            calls.append(None)
+            calls.append(f"{spec.name} handles no {kind} turn" + (f" of domain {pair.domain}" if pair.domain else ""))
             continue
         judge = prepare(verifier, pair.state, [pair.demonstration])
         calls.append(JudgeCall(judge, pair.action, verifier.num_waiting))
         gates.append(JudgeCall(judge, pair.demonstration, verifier.num_waiting))
-    accepted = iter([verdict.reward == 1 for verdict in judge_all(gates)])
-    open_calls = [call if call is not None and next(accepted) else None for call in calls]
-    verdicts = judge_all([call for call in open_calls if call is not None])
-    return (next(verdicts) if call is not None else None for call in open_calls)
+    accepted = judge_all(gates)
+    asked = [call if isinstance(call, str) else _refusal(next(accepted)) or call for call in calls]
+    verdicts = judge_all([call for call in asked if isinstance(call, JudgeCall)])
+    return [_Answer(None, call) if isinstance(call, str) else _Answer(next(verdicts)) for call in asked]
+
+
+def _refusal(gate: Verdict) -> str:
+    """Why a demonstration does not pass against itself; empty: it passes."""
+    if gate.reward == 1:
+        return ""
+    return f"the demonstration does not pass against itself: {gate.outcome}" + (
+        f", {gate.detail}" if gate.detail else ""
+    )
 
 
 def _read(path: Path, run: Path) -> list[Pair]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # An editor may put a byte-order mark in front.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--calibrate {path}: {error}") from None
     rows = [(number, _row(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
@@ -156,44 +176,33 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
         raise UserError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict) or row.get("label") not in (SAME, DIFFERENT):
         raise UserError(f"{where}: needs an object with a label, {SAME} or {DIFFERENT}")
-    if missing := [key for key in ("demonstration", "action") if not isinstance(row.get(key), str | dict)]:
-        raise UserError(f"{where}: {missing[0]} must be a text, an assistant message or a stored action")
     kinds = {"messages": list, "tools": list, "action_format": str, "state_id": str, "domain": str}
     if wrong := [key for key, kind in kinds.items() if row.get(key) is not None and not isinstance(row[key], kind)]:
         raise UserError(f"{where}: {wrong[0]} must be a {'list' if kinds[wrong[0]] is list else 'text'}")
     if not all(isinstance(one, dict) for key in ("messages", "tools") for one in row.get(key) or ()):
         raise UserError(f"{where}: messages and tools must be lists of objects")
-    if row.get("action_format") is not None:
-        require_action_format(row["action_format"])
+    known = (NATIVE, *CONVENTIONS)
+    if row.get("action_format") is not None and row["action_format"] not in known:
+        raise UserError(f"{where}: {not_one_of('action_format', row['action_format'], known)}")
     return row
 
 
 def _pair(path: Path, number: int, row: dict[str, Any], known: dict[str, dict[str, Any]]) -> Pair:
+    where = f"--calibrate {path}, line {number}"
     state = row
     if row.get("state_id") is not None:
         if row["state_id"] not in known:
-            raise UserError(f"--calibrate {path}, line {number}: the run has no state {row['state_id']}")
+            raise UserError(f"{where}: the run has no state {row['state_id']}")
         state = known[row["state_id"]]
     action_format = state.get("action_format") or NATIVE
-    try:
-        demonstration, action = (_action(row[key], action_format) for key in ("demonstration", "action"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"--calibrate {path}, line {number}: an action cannot be read: {error!r:.200}") from None
+    if (given := row.get("action_format") or action_format) != action_format:
+        raise UserError(f"{where}: action_format {given}, but the run's state {row['state_id']} has {action_format}")
+    demonstration, action = (
+        read_labelled(row.get(key), action_format, f"{where}: {key}") for key in ("demonstration", "action")
+    )
     tools = implied_tools(action_format, [demonstration]) if is_text(action_format) else state.get("tools") or ()
     seen = State(tools=tuple(tools), messages=tuple(state.get("messages") or ()), action_format=action_format)
     return Pair(number, row["label"] == SAME, seen, row.get("domain") or state.get("domain"), demonstration, action)
-
-
-def _action(given: str | dict[str, Any], action_format: str) -> Action:
-    message = {"role": "assistant", "content": given} if isinstance(given, str) else given
-    calls = message.get("tool_calls") or ()
-    if message.keys() <= _STORED_KEYS and all("name" in call for call in calls):
-        return action_from_json(strict_json.dumps(message))
-    if is_text(action_format):
-        return read_message(message, action_format)
-    if isinstance(given, str):
-        return Action(message=given.strip())
-    return action_from_message(message)
 
 
 def _states(run: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:

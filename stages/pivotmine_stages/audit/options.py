@@ -20,7 +20,7 @@ class AuditConfig:
     """The verifier on trial: auto (the rules [[choose]] of --config), or a name (see `pivotmine verifiers`)."""
     policy: Annotated[str | None, Option()] = None
     """Policy id, or a part of it, whose samples and scores are used; by default the only one, if any is scored."""
-    limit: Annotated[int | None, Option(min=0)] = None
+    limit: Annotated[int | None, Option(min=1)] = None
     """Maximum number of states, the first in the order of the sources; by default all."""
     num_pairs: Annotated[int | None, Option(min=0)] = None
     """Maximum number of verdicts on actions of other states; the best constant action of tools and of domains may take
@@ -28,7 +28,8 @@ class AuditConfig:
     num_examples: Annotated[int, Option(min=0)] = 5
     """Maximum examples of each kind of error and of each disagreement."""
     calibrate: Annotated[Path | None, Option(metavar="FILE")] = None
-    """JSON lines of labelled pairs: compare the verifier with these labels, and do nothing else."""
+    """JSON lines of labelled pairs: compare the verifier with these labels, and do nothing else. Not with --limit,
+    --policy or --num-pairs, which are about the run's states."""
 
 
 COMMAND = Command(

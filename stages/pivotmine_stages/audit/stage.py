@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from pivotmine.actions import Action, action_from_json
+from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
@@ -40,6 +41,7 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     """Run the trial, or the comparison with labels; returns the summary that the command prints."""
     rundir.require_run(run)
     if config.calibrate is not None:
+        _refuse_with_labels(config)
         config.verifier.check_server()
         return calibrate(config.verifier, config.calibrate, run, config.num_examples)
     policy_id = _policy_id(config, run)
@@ -76,6 +78,16 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     }
     _store(run, summary, {"trials": rows, "errors": trials.errors, "constants": constants})
     return {**summary, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _refuse_with_labels(config: AuditConfig) -> None:
+    """UserError for options that would be ignored next to --calibrate."""
+    ignored = {"--limit": config.limit, "--policy": config.policy, "--num-pairs": config.num_pairs}
+    if given := [flag for flag, value in ignored.items() if value is not None]:
+        raise UserError(
+            f"--calibrate {config.calibrate} judges every pair of its file and nothing of the run: leave out "
+            f"{' and '.join(given)} (typed, or in [audit] of --config)"
+        )
 
 
 def _subjects(turns: pl.DataFrame, gates: dict[str, Gate]) -> dict[str, Subject]:

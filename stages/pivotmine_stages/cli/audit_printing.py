@@ -16,11 +16,13 @@ MAX_CONSTANTS = 5
 """Groups whose best constant action is shown, the ones in which it earns most."""
 MIN_STATES = 5
 """Of fewer states a constant action says little: one of them alone is 20 %."""
+MAX_NUMBERS = 20
+"""Lines of a file that are named for one reason."""
 _NOTHING = "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why"
 _UNDECIDED = {
     "unproven": "unproven",
     "failed": "without a verdict: the machinery failed",
-    "not_asked": "not asked: the verifier does not handle or accept the demonstration",
+    "not_asked": "not asked",
 }
 _COUNTS = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
 
@@ -66,6 +68,7 @@ def _calibration(s: Mapping[str, Any]) -> str:
         f"false rejects: {s['false_reject']:,} of the decided same pairs ({_rate(s['false_reject_rate'])})",
     ]
     parts = [f"{'calibrate' if number == 0 else '':<9} {line}" for number, line in enumerate(lines)]
+    parts += _not_asked(s["not_asked"])
     for error in s["errors"]:
         parts += ["", f"line {error['line']}: labelled {error['label']}, judged {error['answer']}"]
         parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
@@ -73,6 +76,18 @@ def _calibration(s: Mapping[str, Any]) -> str:
     kappa = "not defined" if s["kappa"] is None else f"{s['kappa']:.2f}"
     verdict = f"agreement {_rate(s['agreement'])} on {s['decided']:,} decided pairs, kappa {kappa}"
     return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {verdict}"])
+
+
+def _not_asked(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each reason, with the lines of the file."""
+    lines: dict[str, list[int]] = {}
+    for pair in found:
+        lines.setdefault(pair["reason"], []).append(pair["line"])
+    parts: list[str] = []
+    for reason, numbers in lines.items():
+        shown = ", ".join(map(str, numbers[:MAX_NUMBERS])) + (", ..." if len(numbers) > MAX_NUMBERS else "")
+        parts.append(f"          line{'s' if len(numbers) > 1 else ''} {shown}: {inert(reason)}")
+    return parts
 
 
 def _rate(rate: float | None) -> str:

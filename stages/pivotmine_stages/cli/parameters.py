@@ -1,6 +1,7 @@
 """Typer parameters from declared options: the one place where the two meet.
 
-typer checks numbers and their ranges. Words are checked by `pivotmine.options`, which knows the nearest one.
+typer reads numbers. Their ranges and words are checked by `pivotmine.options`, which names the value and what is
+allowed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pivotmine.options import Declared
+from pivotmine.options import Declared, range_words
 
 log = logging.getLogger("pivotmine")
 OLD = "old_"
@@ -44,8 +45,6 @@ def _parameter(name: str, one: Declared, flag: str, *, hidden: bool) -> inspect.
         help=_help(one),
         rich_help_panel=one.option.panel,
         metavar=metavar,
-        min=one.option.min if not text else None,
-        max=one.option.max if not text else None,
         autocompletion=_completion(one) if one.literals or one.option.choices else None,
         show_default=False,
         hidden=hidden,
@@ -72,7 +71,8 @@ def _help(one: Declared) -> str:
         end = "" if one.option.is_argument else " [required]"  # typer says it of arguments by itself
     else:
         end = f" [default: {_word(default)}]" if is_shown else ""
-    return f"{one.help}{end}".replace("[", "\\[")
+    limits = f" [{allowed}]" if (allowed := range_words(one.option)) else ""
+    return f"{one.help}{limits}{end}".replace("[", "\\[")
 
 
 def _word(default: Any) -> str:

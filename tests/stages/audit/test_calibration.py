@@ -104,6 +104,10 @@ def test_a_judge_is_asked_about_every_pair(run: Path) -> None:
     assert (summary["decided"], summary["false_accept"], summary["kappa"]) == (2, 1, 0.0)
 
 
+def pair(action: Any) -> dict[str, Any]:
+    return {"label": "same", "demonstration": "a", "action": action}
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -115,14 +119,65 @@ def test_a_judge_is_asked_about_every_pair(run: Path) -> None:
         ({"label": "same", "demonstration": "a", "action": "a", "tools": {}}, "line 2: tools must be a list"),
         ({"label": "same", "demonstration": "a", "action": "a", "messages": ["a"]}, "line 2: messages and tools must"),
         ({"label": "same", "demonstration": "a", "action": "a", "state_id": "x"}, "line 2: the run has no state x"),
-        ({"label": "same", "demonstration": "a", "action": {"tool_calls": [{"name": 1}]}}, "line 2: an action cannot"),
-        ({"label": "same", "demonstration": "a", "action": "a", "action_format": "x"}, "action-format x: choose"),
+        (
+            {"label": "same", "demonstration": "a", "action": "a", "action_format": "fenced_comand"},
+            "line 2: action_format fenced_comand: choose from .*; did you mean fenced_command",
+        ),
+        (pair({"role": "user", "content": "a"}), "line 2: action has the role 'user': only an assistant acts"),
+        (pair({"contents": "a"}), "line 2: action has the keys contents: it must be a text"),
+        (pair({"message": 1}), "line 2: action has a message, reasoning or text that is not a text"),
+        (pair({"content": "a", "tool_calls": "f"}), "line 2: action has tool_calls that are not a list of objects"),
+        (pair({"content": None, "tool_calls": [1]}), "line 2: action has tool_calls that are not a list of objects"),
+        (pair({"tool_calls": [{"name": 1}]}), "line 2: action has a tool call without a name"),
+        (pair({"tool_calls": [{"type": "function"}]}), "line 2: action has a tool call without a name"),
+        (pair({"tool_calls": [{"function": None}]}), "line 2: action has a tool call without a name"),
+        (pair({"tool_calls": [{"name": "f", "arguments": "{}"}]}), "line 2: action has a stored tool call whose"),
+        (pair({"tool_calls": [], "unparsed": ["a"]}), "line 2: action cannot be read"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(run: Path, line: Any, words: str) -> None:
     path = written(run, {"label": "same", "demonstration": "a", "action": "a"}, line)
     with pytest.raises(UserError, match=words):
         audit(AuditConfig(verifier=AUTO, calibrate=path), run)
+
+
+def test_a_pair_that_cannot_be_asked_is_told_with_its_line(run: Path) -> None:
+    unreadable = {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
+    said = {"label": "same", "demonstration": "Sent.", "action": "Sent!"}
+    path = written(run, said, {**said, "demonstration": unreadable}, {**said, "demonstration": FIND_A, "domain": "x"})
+    summary = audit(AuditConfig(verifier=make_spec("text", {}), calibrate=path), run)
+    assert (summary["decided"], summary["not_asked_same"]) == (1, 2)
+    unread, unhandled = summary["not_asked"]
+    assert unread["line"] == 2
+    assert unread["reason"].startswith("the demonstration does not pass against itself: invalid_call")
+    assert unhandled == {"line": 3, "reason": "text handles no tool_call turn of domain x"}
+    assert "\n          line 3: text handles no tool_call turn of domain x" in audit_report(summary)
+    with pytest.raises(
+        UserError, match=r"text can be asked about none of the 1 pairs; line 1: text handles no tool_call"
+    ):
+        audit(
+            AuditConfig(verifier=make_spec("text", {}), calibrate=written(run, {**said, "demonstration": FIND_A})), run
+        )
+    assert len(list(run.glob("manifests/calibrate*"))) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(run: Path) -> None:
+    path = written(run, {"label": "same", "demonstration": "Sent.", "action": "Sent!"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert audit(AuditConfig(verifier=AUTO, calibrate=path), run)["agreement"] == 1.0
+
+
+def test_a_pair_cannot_change_the_action_format_of_a_state(run: Path) -> None:
+    (state,) = states_of(run).values()
+    path = written(run, {"label": "same", "state_id": state, "demonstration": "a", "action": "a", **FENCED})
+    with pytest.raises(UserError, match=r"line 1: action_format fenced_command, but the run's state .* has native"):
+        audit(AuditConfig(verifier=AUTO, calibrate=path), run)
+
+
+def test_options_that_would_be_ignored_are_refused(run: Path) -> None:
+    path = written(run, {"label": "same", "demonstration": "a", "action": "a"})
+    with pytest.raises(UserError, match="leave out --limit and --policy and --num-pairs"):
+        audit(AuditConfig(calibrate=path, limit=3, policy="p", num_pairs=1), run)
 
 
 def test_a_file_without_pairs_is_an_error(run: Path) -> None:
