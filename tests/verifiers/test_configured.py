@@ -90,6 +90,15 @@ def test_verifiers_made_of_others() -> None:
         ("[verifiers.a]\nweights = ['exact']", "[verifiers.a] weights: a table of names and numbers, not ['exact']"),
         ("[verifiers.a]\nall = ['exact']\nfree_text = []", "[verifiers.a] has all and also free_text: "),
         ("[verifiers.a]\nweights = { exact = 'x' }", "option weights[0]: must be a number, is 'x'"),
+        (
+            "[verifiers.a]\nall = ['text', 'exact']",
+            "[verifiers.a] all judges no turn, because its members share no kind: text only message turns, exact only "
+            "tool_call turns",
+        ),
+        (
+            "[verifiers.a]\nweights = { edit = 1, text = 1 }",
+            "[verifiers.a] weights judges no turn, because its members share no kind: edit only tool_call turns, text",
+        ),
     ],
 )
 def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> None:
@@ -107,6 +116,27 @@ def test_a_verifier_made_of_nothing_is_a_user_error(text: str, message: str) -> 
         ("[[choose]]\ntool = 3\nverifier = 'exact'", "option tools: must be a list of strings, is 3"),
         ("[[choose]]\nverifier = 'exakt'", 'no verifier "exakt": choose one of '),
         ("[[choose]]\nverifier = 'auto'", "verifier auto is made of itself: auto of auto"),
+        (
+            "[[choose]]\nkind = 'tool_call'\nverifier = 'text'",
+            '[[choose]] verifier = "text" with kind = "tool_call" fits no turn: text judges only message turns; take a '
+            "verifier that judges tool_call turns, such as tool_call",
+        ),
+        ("[[choose]]\nkind = 'message'\nverifier = 'edit'", "take a verifier that judges message turns, such as text"),
+        ("[[choose]]\nkind = 'query'\nverifier = 'text'", "a verifier that judges tool_call turns, such as sql"),
+        ("[[choose]]\ntool = ['pay']\nverifier = 'text'", "with tool = ['pay'] fits no turn"),
+        ("[[choose]]\ntool = 'pay'\nkind = 'message'\nverifier = 'judge'", "fits no turn: a message calls no tool"),
+        (
+            "[verifiers.a]\nany = ['exact', 'edit']\n[[choose]]\nkind = 'message'\nverifier = 'a'",
+            '[[choose]] verifier = "a" with kind = "message" fits no turn: a judges only tool_call turns',
+        ),
+        (
+            "[verifiers.a]\nfirst_decided = ['text']\n[[choose]]\nkind = 'command'\nverifier = 'a'",
+            "a judges only message turns; take a verifier that judges tool_call turns, such as shell",
+        ),
+        (
+            "[verifiers.a]\nall = ['text', 'judge']\n[[choose]]\ntool = 'pay'\nverifier = 'a'",
+            "a judges only message turns",
+        ),
         ("[verifiers.auto]\nrules = []", "[verifiers.auto] has only the option unproven: its rules"),
     ],
 )  # fmt: skip

@@ -33,8 +33,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pivotmine.errors import UserError
-from pivotmine.verifiers.base import VerifierSpec
-from pivotmine.verifiers.composed.auto import RULE_KINDS, default_names
+from pivotmine.verifiers.base import ALL_KINDS, VerifierSpec
+from pivotmine.verifiers.composed.auto import KEYSTROKES, RULE_KINDS, default_names
 from pivotmine.verifiers.composed.third_party import require_trusted
 from pivotmine.verifiers.registry import VERIFIERS, make_spec
 
@@ -100,8 +100,13 @@ def _made_of(
         raise UserError(f"{where} has {key} and also {', '.join(rest)}: put options into the members' own tables")
     members = [_spec(str(name), tables, rules, through) for name in value]
     if weights is None:
-        return make_spec(key, {"members": members, **worth})
-    return make_spec("weighted", {"members": members, "weights": list(weights.values()), **worth})
+        spec = make_spec(key, {"members": members, **worth})
+    else:
+        spec = make_spec("weighted", {"members": members, "weights": list(weights.values()), **worth})
+    if not any(map(spec.handles, ALL_KINDS)):
+        judged = ", ".join(f"{name} only {_judged_kinds(one)} turns" for name, one in zip(value, members, strict=True))
+        raise UserError(f"{where} {key} judges no turn, because its members share no kind: {judged}")
+    return spec
 
 
 def _auto(options: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:
@@ -122,7 +127,29 @@ def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[
     if (kind := rule.get("kind", "")) not in ("", *RULE_KINDS):
         raise UserError(f"[[choose]] kind {kind!r}: choose one of {', '.join(RULE_KINDS)}")
     spec = _spec(name, tables, rules, through)
+    _require_fit(spec, name, kind, _names(rule, "tool"))
     return {"verifier": spec, "kind": kind, "domains": _names(rule, "domain"), "tools": _names(rule, "tool")}
+
+
+def _require_fit(spec: VerifierSpec, name: str, kind: str, tools: list[Any]) -> None:
+    """UserError for a rule that fits no turn, since its verifier does not judge turns of that kind."""
+    if kind == KEYSTROKES or (not kind and not tools):
+        return
+    asked = kind if kind in ALL_KINDS else "tool_call"
+    if tools and asked == "message":
+        raise UserError(
+            f'[[choose]] with tool = {tools!r:.80} and kind = "message" fits no turn: a message calls no tool'
+        )
+    if not spec.handles(asked):
+        condition = f'kind = "{kind}"' if kind else f"tool = {tools!r:.80}"
+        raise UserError(
+            f'[[choose]] verifier = "{name}" with {condition} fits no turn: {name} judges only {_judged_kinds(spec)} '
+            f"turns; take a verifier that judges {asked} turns, such as {default_names().get(kind) or asked}"
+        )
+
+
+def _judged_kinds(spec: VerifierSpec) -> str:
+    return " and ".join(kind for kind in sorted(ALL_KINDS) if spec.handles(kind)) or "no"
 
 
 def _names(rule: Mapping[str, Any], key: str) -> list[Any]:
