@@ -2,6 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
 
 from pivotmine.actions import Action
 from pivotmine.verifiers import Outcome, Scorer, State, Verdict, Verifier
@@ -45,6 +49,28 @@ def prepare_many(state: State, demonstration: Action, options: AtLeast) -> Score
 
 MANY = Verifier(prepare=prepare_many, options=AtLeast, version=3, kinds=frozenset({"tool_call"}))
 NUMBER = 3
+ANSWERS: list[Any] = [float("nan"), "0.5", "yes", [1], {"reward": 1}, 1j, Decimal("0.5"), True, np.float32(0.5)]
+"""All but the last two are wrong."""
+
+
+def answering(state: State, demonstration: Action, action: Action) -> Any:
+    """The answer whose number the action writes."""
+    return ANSWERS[int(action.message)]
+
+
+def prepare_answering(state: State, demonstration: Action, options: AtLeast) -> Any:
+    made: Any = Verdict
+    answers: list[Any] = [
+        None,
+        1,
+        made("1", Outcome.CORRECT),
+        made(1.0, "good"),
+        made(float("nan"), Outcome.PARTIAL),
+    ]
+    return lambda action: answers[int(action.message)]
+
+
+ANSWERING = Verifier(prepare=prepare_answering, options=AtLeast, version=1, kinds=frozenset({"message"}))
 
 
 def nothing_but_calls(state: State, demonstration: Action, action: Action) -> int:

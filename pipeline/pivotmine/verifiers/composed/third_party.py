@@ -1,7 +1,8 @@
 """Verifiers of somebody else's: `package.module:function`, imported by that name.
 
 The function takes the state (messages included), one demonstration and one action, and answers with a `Verdict`, or
-with a reward in [0, 1], or with None where it cannot tell. It is pure: the same three give the same answer.
+with a reward in [0, 1], or with None where it cannot tell, which is *unproven*. It is pure: the same three give the
+same answer. Any other answer, NaN, and an exception are failures: a null reward, and a detail that names the type.
 
     def refund_reward(state: State, demonstration: Action, action: Action) -> float | None: ...
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +28,7 @@ from urllib.parse import urlsplit
 from pivotmine.actions.action import Action
 from pivotmine.errors import NotTrusted, UserError
 from pivotmine.escape import public_address
-from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier
+from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier, unproven
 
 TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
 """Environment variable with the `package.module:function` verifiers that a file may have imported, by commas."""
@@ -105,7 +107,7 @@ def load(name: str) -> Verifier:
     found = getattr(module, attribute, None)
     _loaded.add(name)
     if isinstance(found, Verifier):
-        return found
+        return replace(found, prepare=_Checked(found.prepare))
     if not callable(found):
         raise UserError(f'verifier "{name}": {module_name} has no function and no Verifier called {attribute}')
     return Verifier(
@@ -113,6 +115,7 @@ def load(name: str) -> Verifier:
         options=NoOptions,
         version=_version(module, found),
         kinds=ALL_KINDS,
+        abstains=True,
         needs_messages=True,
     )
 
@@ -128,18 +131,52 @@ def _version(module: ModuleType, function: Any) -> int:
 def _prepare(function: Callable[..., Any], state: State, demonstration: Action, options: NoOptions) -> Scorer:
     def judge(action: Action) -> Verdict:
         answer = function(state, demonstration, action)
-        return answer if isinstance(answer, Verdict) else _verdict(answer, demonstration, action)
+        return _checked(answer) if isinstance(answer, Verdict) else _verdict(answer, demonstration, action)
 
     return judge
 
 
-def _verdict(reward: Any, demonstration: Action, action: Action) -> Verdict:
-    if reward is None:
-        return Verdict(None, Outcome.ERROR, "the verifier could not tell")
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The `prepare` of somebody else's `Verifier` with its answers checked. A class, so that two of them compare."""
+
+    prepare: Callable[..., Any]
+
+    def __call__(self, state: State, demonstration: Action, options: Any) -> Scorer:
+        compare = self.prepare(state, demonstration, options)
+        return lambda action: _checked(compare(action))
+
+
+def _checked(answer: Any) -> Verdict:
+    """A verdict whose fields have their types; TypeError that names the type of one that does not."""
+    if not isinstance(answer, Verdict):
+        raise TypeError(f"the verifier answered with {_article(answer)}, not with a Verdict")
+    reward = None if answer.reward is None else _reward(answer.reward)
+    outcome: Any = answer.outcome
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"the outcome of a Verdict is {_article(outcome)}, not an Outcome")
+    return Verdict(reward, outcome, str(answer.detail))
+
+
+def _reward(answer: Any) -> float:
+    # True is 1, and numpy's numbers are real numbers; a text that looks like a number is not one.
+    if not isinstance(answer, Real):
+        raise TypeError(f"the reward is {_article(answer)}, not a number in [0, 1] or None")
+    return float(answer)
+
+
+def _article(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _verdict(answer: Any, demonstration: Action, action: Action) -> Verdict:
+    if answer is None:
+        return unproven("the verifier could not tell")
+    reward = _reward(answer)
     if reward == 1:
         return Verdict(1.0, Outcome.CORRECT)
     if reward != 0:
-        return Verdict(float(reward), Outcome.PARTIAL)
+        return Verdict(reward, Outcome.PARTIAL)
     if action.kind != demonstration.kind:
         return Verdict(0.0, Outcome.WRONG_KIND, f"a {action.kind}, demonstrated a {demonstration.kind}")
     return Verdict(0.0, Outcome.WRONG_ARGUMENTS if action.tool_calls else Outcome.WRONG_TEXT)
