@@ -49,7 +49,7 @@ STAGES = {
     "plan": "from benchmarks.scale import plan; plan(run)",
     "select preview": "from pivotmine_stages.select.preview import *; preview(SelectConfig(), run)",
     "select 100,000 rows": "from pivotmine_stages.select.stage import *; "
-    "print(select(SelectConfig(strategy='mixed', limit=100_000), run)['train'], 'train', file=sys.stderr)",
+    "print(select(SelectConfig(strategy='mixed', limit=100_000), run).train, 'train', file=sys.stderr)",
     "report": "from pivotmine_stages.report.stage import *; report(ReportConfig(), run)",
     "sql": "from pivotmine.run import sql; sql.query(run, 'select reward_class, count(*) from profiles group by all')",
     "view, a filter": "from pivotmine_stages.view.stage import *; import time; viewer = Viewer(ViewConfig(), run); "

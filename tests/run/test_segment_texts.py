@@ -89,19 +89,22 @@ def test_any_order_and_any_process(run: Path) -> None:
 
 
 def test_score_reads_each_message_once_and_each_part_once(run: Path, reads: Counter[str]) -> None:
-    """Two verifiers in one: `auto` reads the messages of the states whose demonstration is a message."""
+    """Two verifiers in one: `auto` reads the messages of the states whose demonstration is a message.
+
+    A part of rollouts is read once for its texts, and twice for what its rows count for, however many parts there are.
+    """
     messages, rollouts = (rundir.table_files(run, table) for table in ("messages", "rollouts"))
     assert (len(messages) > 8, len(rollouts)) == (True, 8)
     reads.clear()
     summary = score(ScoreConfig(verifier=make_spec("auto", {}), num_processes=1), run)
     assert (summary["samples"], summary["states"]) == (4 * NUM, 2 * NUM)
     assert _of(reads, "text messages/") == [1] * len(messages)
-    assert _of(reads, "one rollouts/") == [1] * len(rollouts)
+    assert _of(reads, "one rollouts/") == [3] * len(rollouts)
     assert max(reads[f"digest {path.relative_to(run)}"] for path in [*messages, *rollouts]) <= 1
     reads.clear()
     assert score(ScoreConfig(verifier=make_spec("auto", {}), num_processes=1), run)["samples"] == 4 * NUM
     assert not _of(reads, "text messages/")
-    assert not _of(reads, "one rollouts/")
+    assert _of(reads, "one rollouts/") == [2] * len(rollouts)
 
 
 def _of(reads: Counter[str], start: str) -> list[int]:

@@ -32,7 +32,7 @@ STAGE = "parts"
 ABSENT = "absent"
 """Stands for a digest where a part was announced, and perhaps never written."""
 TABLES = (*EXTRACT_TABLES, "gates", "rollouts", "scores", "profiles", "triage", "carried", "pivots", "demonstrations")
-"""The tables whose parts have digests; extract's rejects have some too."""
+"""The tables whose parts have digests and decide something; `rejects` has digests too, which `verify` alone checks."""
 _SECONDS_PER_SAVE = 5.0
 _sound: dict[Path, tuple[int, int, int]] = {}
 """Parts that this process has checked, with what the file system said of them."""
@@ -81,7 +81,7 @@ class PartsManifest:
         self._digests: dict[str, list[str]] = {}
         if self._path.exists():
             self._digests = _settled(run, read_digests(run, self._path))
-        elif self._config["folder"] not in known_parts(run).folders:
+        elif table_of(self._config["folder"]) != "rejects" and self._config["folder"] not in known_parts(run).folders:
             # The parts of an earlier version are checked from here on.
             self._digests = {_name(run, path): [file_digest(path)] for path in sorted(folder.glob("*.parquet"))}
 
@@ -133,6 +133,13 @@ class PartsManifest:
         self._saved = time.monotonic()
 
 
+def write_rejects(run: Path, folder: Path, rejects: pa.Table, writer: str = "") -> None:
+    """Write the rejects of one writer (its share of the work; empty: it has all) in place of its former ones."""
+    manifest = PartsManifest(run, folder, writer)
+    manifest.forget_lost()
+    manifest.write(folder / f"{'-'.join(filter(None, ('rejects', writer)))}.parquet", rejects)
+
+
 def _settled(run: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
     """Of what was announced, what came of it."""
     found: dict[str, list[str]] = {}
@@ -167,12 +174,13 @@ def forget(run: Path, path: Path) -> None:
 def rebuild(run: Path, lost: Path) -> None:
     """Write a manifest of parts again that was lost, from the parts of its folder that can be decoded."""
     known = known_parts(run).digests
-    for folder in sorted({path.parent for table in TABLES for path in rundir.table_files(run, table)}):
+    tables = (*TABLES, "rejects")
+    for folder in sorted({path.parent for table in tables for path in rundir.table_files(run, table)}):
         files = sorted(folder.glob("*.parquet"))
-        for writer in sorted({"", *(path.name.split("-")[1] for path in files if path.name.count("-") == 2)}):
+        for writer in sorted({"", *(path.stem.split("-")[1] for path in files if "-" in path.stem)}):
             config = {"folder": _name(run, folder), "writer": writer}
             if lost.stem == f"{STAGE}-{rundir.config_digest(config)}":
-                own = [path for path in files if not writer or path.name.startswith(f"part-{writer}-")]
+                own = [path for path in files if not writer or path.stem.split("-")[1:2] == [writer]]
                 whole = [path for path in own if _name(run, path) not in known and is_readable(path)]
                 body = {"stage": STAGE, "config": config, "parts": {_name(run, p): [file_digest(p)] for p in whole}}
                 rundir.write_text(lost, json.dumps(body, indent=1, ensure_ascii=False) + "\n")
@@ -238,8 +246,9 @@ def _problem(run: Path, table: str, path: Path, known: Known) -> Problem | None:
         return Problem(path, table, "cut short")
     accepted = known.digests.get(_name(run, path))
     if accepted is None:
-        # A part of scores that is in place and not noted is scored again.
-        is_strange = table != "scores" and _name(run, path.parent) in known.folders
+        # A part of scores that is in place and not noted is scored again; shares of rejects may be of two versions.
+        is_remade = table == "scores" or (table == "rejects" and not path.parent.name.startswith("extract-"))
+        is_strange = not is_remade and _name(run, path.parent) in known.folders
         return Problem(path, table, "not of this run") if is_strange else None
     if _state(path) not in accepted:
         return Problem(path, table, "damaged")

@@ -32,10 +32,15 @@ def demonstrated_turns(run: Path) -> pl.DataFrame:
 
     They have the columns of `turns`, and `source`, `source_index`, `task_id` and `action_format`.
     """
+    return scan_demonstrated(run).collect()
+
+
+def scan_demonstrated(run: Path) -> pl.LazyFrame:
+    """`demonstrated_turns`, read when it is collected, and no more of it than is asked for."""
     turns = _checked(run, "turns").filter(pl.col("reject_reason").is_null())
     places = _checked(run, "trajectories").select("trajectory_id", "source", "source_index", "task_id")
     turns = turns.join(places, on="trajectory_id", how="left", maintain_order="left")
-    return turns.join(action_formats(run).lazy(), on="segment_id", how="left", maintain_order="left").collect()
+    return turns.join(action_formats(run).lazy(), on="segment_id", how="left", maintain_order="left")
 
 
 def action_formats(run: Path) -> pl.DataFrame:

@@ -76,9 +76,7 @@ class Prior:
 def fit_prior(states: Sequence[Observed]) -> Prior:
     """The prior of a run, from its sampled states; with none, the flat one."""
     sampled = [state for state in states if state.successes + state.failures > 0]
-    chosen = (
-        [sampled[i * len(sampled) // MAX_STATES] for i in range(MAX_STATES)] if len(sampled) > MAX_STATES else sampled
-    )
+    chosen = [sampled[place] for place in fitted_places(len(sampled))]
     levels, scales = _levels(chosen), _scales(chosen)
     prior = Prior(2.0, (0.0,) * (1 + len(levels) + len(scales)), levels, scales)
     rows = Counter(
@@ -95,6 +93,12 @@ def fit_prior(states: Sequence[Observed]) -> Prior:
         if moved < 1e-3:
             break
     return prior
+
+
+def fitted_places(num_states: int) -> list[int]:
+    """Which of so many sampled states a prior is fitted on."""
+    size = min(num_states, MAX_STATES)
+    return [i * num_states // size for i in range(size)]
 
 
 _Data = list[tuple[list[tuple[int, float]], float, float, int]]

@@ -19,6 +19,7 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.options import problem as problem_of
 from pivotmine.run import rundir
+from pivotmine.run.parts import write_rejects
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.stats.carried import Carried, calibration
 from pivotmine.stats.profiles import with_bounds
@@ -35,7 +36,15 @@ from pivotmine_stages.profiles.carried import carried_states, decay_of, fresh_sa
 from pivotmine_stages.profiles.covariates import covariates, demonstration_masses
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import observed
-from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, num_drawn, plans_dir, rewards_of, write_rule
+from pivotmine_stages.profiles.stopping import (
+    REWARDS,
+    Rewards,
+    StoppingRule,
+    num_drawn,
+    plans_dir,
+    rewards_of,
+    write_rule,
+)
 from pivotmine_stages.rollout.missing import eligible_states, first_states
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.stage import announce_policy, require_samples, rollout
@@ -198,7 +207,8 @@ class _Rounds:
             if turn["state_id"] in above
         ]
         identity = {"policy_id": self.ids[0], "verifier_id": self.ids[1]}
-        rundir.write_rows(rundir.rejects_dir(self.run, "triage", identity) / "rejects.parquet", "rejects", rows)
+        rejects = rundir.table_of_rows("rejects", rows)
+        write_rejects(self.run, rundir.rejects_dir(self.run, "triage", identity), rejects)
         if self.report is not None:
             self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
 
@@ -319,7 +329,7 @@ class _Rounds:
     def _profiles(self) -> dict[str, dict[str, Any]]:
         path = self.run / "scores" / self.ids[0] / self.ids[1] / "profiles.parquet"
         rows = with_bounds(rundir.scan(self.run, "profiles", [path] if path.exists() else []).collect())
-        return {row["state_id"]: row for row in rows.iter_rows(named=True)}
+        return {row["state_id"]: row for row in rows.select("state_id", *REWARDS).iter_rows(named=True)}
 
     def _tokens(self) -> tuple[dict[str, tuple[int, int]], float]:
         """By state_id its samples whose tokens are known and their sum; and the mean over all."""

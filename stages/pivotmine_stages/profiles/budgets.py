@@ -8,11 +8,18 @@ favour short replies. It waits until `rollout` continues it from its tokens.
 Where a server returns no token ids, nothing can be continued, and the lengths that a smaller budget needs are not
 known. Samples that cannot be told are replaced: they do not count, and `rollout` draws the state's samples under new
 indices. All of the state's samples that were drawn so go with a cut one, not that one alone.
+
+A run may have more samples than memory, so they come in blocks of whole states. A state's samples may lie in any part
+of `rollouts`, because rounds and budgets add to them. Each part is read once. Of each row only what a budget asks of it
+is kept until its block's turn, 20 to 30 bytes, with a hash for its state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -25,6 +32,8 @@ TOLD, LONGER, PENDING, REPLACED = "told", "longer", "pending", "replaced"
 """What a sample is under a budget: its row's verdict holds, or it is truncated, waiting, or of no use."""
 SAMPLE = ("state_id", "sample_index")
 ROW = (*SAMPLE, "budget")
+ROWS_PER_BLOCK = 1 << 20
+"""Rows of `rollouts` in a block, on average."""
 
 
 def stored_rows(run: Path, record: PolicyRecord) -> pl.LazyFrame:
@@ -48,7 +57,102 @@ def samples_under(run: Path, record: PolicyRecord, budget: int | None) -> pl.Dat
 
     budget: None for samples that were recorded elsewhere, whose budgets nobody knows: all of them count.
     """
-    return under(_told_of(stored_rows(run, record)), budget)
+    return pl.concat(under(rows, budget) for rows in sample_blocks(run, record))
+
+
+def sample_blocks(run: Path, record: PolicyRecord, scores: Path | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of `rollouts` of a policy in blocks (at least one): all rows of a state, in the order of the parts.
+
+    Columns: those that `under` reads. scores: a folder of `scores`; with it also `reward` and `outcome` of the row's
+    verdict, and `is_judged`, false where it has none.
+    """
+    paths = [None, *require_sound(run, "rollouts", run / "rollouts" / record.policy_id, may_lack=True)]
+    # Hashes stand for ids where no two ids of this run share one; else another seed is tried.
+    seeds = (_keyed_parts(run, record, paths, seed, scores) for seed in count())
+    states, parts = next(found for found in seeds if found[0]["key"].n_unique() == len(found[0]))
+    num_blocks = 1 + sum(len(part) for part in parts) // ROWS_PER_BLOCK
+    for number in range(num_blocks):
+        is_own = pl.col("key") % num_blocks == number
+        rows = pl.concat(part.filter(is_own) for part in parts)
+        named = rows.join(states.filter(is_own), on="key", how="left", maintain_order="left")
+        named = named.select("state_id", pl.exclude("state_id", "key"))
+        yield named if scores is None else named.with_columns(pl.col("outcome").cast(pl.String))
+
+
+def _keyed_parts(
+    run: Path, record: PolicyRecord, paths: list[Path | None], seed: int, scores: Path | None
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The states of all parts, once each, and the rows of each part."""
+    read = [_keyed_part(run, record, path, seed, scores) for path in paths]
+    states = pl.concat(own for own, _ in read).unique("state_id", maintain_order=True)
+    return states, [rows for _, rows in read]
+
+
+def _keyed_part(
+    run: Path, record: PolicyRecord, path: Path | None, seed: int, scores: Path | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The states of a part (None: of no part) with `key`, and its rows with `key` in place of `state_id`."""
+    keyed = pl.col("state_id").hash(seed).alias("key")
+    rows = rundir.scan(run, "rollouts", [path] if path else []).with_columns(known_budget(record))
+    told = _told_of(rows).with_columns(keyed)
+    states, told = told.select("state_id", "key").unique(maintain_order=True), told.drop("state_id")
+    if scores is None:
+        return states, told
+    files = [scores / path.name] if path and (scores / path.name).exists() else []
+    verdicts = rundir.scan(run, "scores", files).with_columns(known_budget(record))
+    judged = {"outcome": pl.col("outcome").cast(pl.Categorical), "is_judged": pl.lit(True)}
+    verdicts = verdicts.select(keyed, *ROW[1:], "reward", **judged).collect()
+    joined = told.join(verdicts, on=("key", *ROW[1:]), how="left", maintain_order="left")
+    return states, joined.with_columns(pl.col("is_judged").fill_null(False))
+
+
+def prompts_of_states(run: Path, record: PolicyRecord) -> pl.DataFrame:
+    """state_id, num_prompt_tokens and prompt_hash (a list, of one element unless something is amiss) as sampled."""
+    paths = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
+    tokens, hashes = pl.col("num_prompt_tokens").max(), pl.col("prompt_hash")
+    by_part = [
+        rundir.scan(run, "rollouts", [path]).group_by("state_id").agg(tokens, hashes.unique().drop_nulls()).collect()
+        for path in paths
+    ]
+    none = rundir.scan(run, "rollouts", []).group_by("state_id").agg(tokens, hashes).collect()
+    return pl.concat([none, *by_part]).group_by("state_id").agg(tokens, hashes.explode().unique().drop_nulls())
+
+
+def exceptions(run: Path, record: PolicyRecord, budget: int | None) -> pl.DataFrame:
+    """The rows of `rollouts` whose verdicts do not count as they are: ROW, and `is_longer`.
+
+    Those that are longer count as truncated, the others not at all.
+    """
+    found: list[pl.DataFrame] = []
+    for rows in sample_blocks(run, record):
+        joined = rows.select(ROW).join(under(rows, budget), on=ROW, how="left")
+        odd = joined.filter(pl.col("status").ne_missing(TOLD))
+        found.append(odd.select(*ROW, is_longer=pl.col("status").eq_missing(LONGER)))
+    return pl.concat(found)
+
+
+class Counts(NamedTuple):
+    """The samples of a policy under a budget, counted."""
+
+    states: int
+    """States with samples that count."""
+    samples: int
+    """Those that count, pending ones among them."""
+    pending: int
+    told: int
+    longer: int
+
+
+def count_samples(run: Path, record: PolicyRecord, budget: int | None) -> Counts:
+    """`samples_under`, counted with memory for one block."""
+    found = [0, 0, 0, 0, 0]
+    for rows in sample_blocks(run, record):
+        samples = under(rows, budget)
+        counted, status = counts_of(samples), samples["status"]
+        sums = int(counted["num_samples"].sum()), int(counted["num_pending"].sum())
+        block = (len(counted), *sums, int((status == TOLD).sum()), int((status == LONGER).sum()))
+        found = [a + b for a, b in zip(found, block, strict=True)]
+    return Counts(*found)
 
 
 def under(rows: pl.DataFrame, budget: int | None) -> pl.DataFrame:
@@ -104,17 +208,13 @@ def budget_of(profiles: pl.DataFrame, record: PolicyRecord) -> int | None:
     return next(iter(profiles["budget"].drop_nulls()), record.first_budget)
 
 
-def problem_of(profiles: pl.DataFrame, samples: pl.DataFrame, record: PolicyRecord) -> str | None:
+def problem_of(profiles: pl.DataFrame, samples: Counts, record: PolicyRecord) -> str | None:
     """In a few words why the profiles are not those of the samples under the policy's budget; None: they are."""
     if not profiles.is_empty() and budget_of(profiles, record) != record.budget:
         return f"of a budget of {budget_of(profiles, record)} tokens, and the policy's is {record.budget}"
-    counts = counts_of(samples)
-    told = int((samples["status"] == TOLD).sum())
-    longer = int((samples["status"] == LONGER).sum())
     known = int((profiles["num_samples"] - profiles["num_pending"]).sum())
-    if counts["num_samples"].sum() != profiles["num_samples"].sum() or not told <= known <= told + longer:
-        return "of fewer samples than there are"
-    return None
+    is_known = samples.told <= known <= samples.told + samples.longer
+    return None if is_known and samples.samples == profiles["num_samples"].sum() else "of fewer samples than there are"
 
 
 def scores_under(scores: pl.LazyFrame, samples: pl.DataFrame, record: PolicyRecord) -> pl.DataFrame:
@@ -140,13 +240,33 @@ def scores_of_states(
     Where the samples are gone, all rows that there are.
     """
     parts = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)
-    wanted = state_ids.unique().to_frame("state_id").lazy()
-    scores = rundir.scan(run, "scores", parts).join(wanted, on="state_id", how="semi")
+    wanted = state_ids.unique().to_frame("state_id")
+    scores = pl.concat(_of_states(run, "scores", path, wanted).collect() for path in [None, *parts])
     if not is_sampled(run, policy_id):
-        return scores.sort(SAMPLE).collect()
+        return scores.sort(SAMPLE)
     record = load_policy(run, policy_id)
-    samples = under(_told_of(stored_rows(run, record).join(wanted, on="state_id", how="semi")), budget)
-    return scores_under(scores, samples, record).sort(SAMPLE)
+    samples = under(rows_of_states(run, record, wanted), budget)
+    return scores_under(scores.lazy(), samples, record).sort(SAMPLE)
+
+
+def rows_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame) -> pl.DataFrame:
+    """What `under` reads of the rows of `rollouts` of some states (`state_id`)."""
+    return pl.concat(_told_of(rows) for rows in parts_of_states(run, record, wanted))
+
+
+def parts_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame | None) -> Iterator[pl.LazyFrame]:
+    """`stored_rows` of some states (`state_id`; None: of all), part by part, at least one: a part fits in memory."""
+    paths = require_sound(run, "rollouts", run / "rollouts" / record.policy_id, may_lack=True)
+    for path in [None, *paths]:
+        yield _of_states(run, "rollouts", path, wanted).with_columns(known_budget(record))
+
+
+def _of_states(run: Path, table: str, path: Path | None, wanted: pl.DataFrame | None) -> pl.LazyFrame:
+    """The rows of one part (None: of none) of some states (None: of all)."""
+    rows = rundir.scan(run, table, [path] if path else [])
+    if wanted is None:
+        return rows
+    return rows.join(wanted.lazy(), on="state_id", how="semi", maintain_order="left")
 
 
 def _told_of(rows: pl.LazyFrame) -> pl.DataFrame:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from pivotmine.run import rundir
 from pivotmine.run.parts import require_sound
 from pivotmine.stats.success_prior import Observed
 
+COLUMNS = ("state_id", "domain", "kind", "demonstration", "turn_index")
+"""Columns of `turns` that the covariates follow from."""
 _LEAST_MASS = 1e-6
 """Demonstrations less likely are alike: one of very many ways, or unlikely altogether."""
 
@@ -29,20 +33,31 @@ def covariates(
     budget: the token budget of a sample.
     """
     masses = demonstration_masses(run, policy_id, verifier_id, budget=budget)
-    columns = ("state_id", "domain", "kind", "demonstration", "turn_index")
-    first = turns.unique("state_id", keep="first", maintain_order=True).select(columns)
-    return {row["state_id"]: _covariates(row, masses.get(row["state_id"])) for row in first.iter_rows(named=True)}
+    first = turns.select(COLUMNS).unique("state_id", keep="first", maintain_order=True)
+    return {row["state_id"]: covariates_of(row, masses.get(row["state_id"])) for row in first.iter_rows(named=True)}
 
 
-def _covariates(turn: dict[str, Any], mass: float | None) -> Observed:
-    numbers = {"depth": math.log1p(turn["turn_index"])}
+def covariates_of(turn: Mapping[str, Any], mass: float | None) -> Observed:
+    """Of one turn (COLUMNS); mass: the probability of its demonstration, None where it is not known."""
+    categories, numbers = _categories(str(turn["domain"]), _tool(turn)), _depth(turn["turn_index"])
     if mass is not None:
         bounded = min(max(mass, _LEAST_MASS), 1 - _LEAST_MASS)
-        numbers["demonstration"] = math.log(bounded / (1 - bounded))
-    return Observed(0.0, 0.0, {"domain": str(turn["domain"]), "tool": _tool(turn)}, numbers)
+        numbers = {**numbers, "demonstration": math.log(bounded / (1 - bounded))}
+    return Observed(0.0, 0.0, categories, numbers)
 
 
-def _tool(turn: dict[str, Any]) -> str:
+# Alike states share these: a run may have millions of states.
+@lru_cache(4096)
+def _categories(domain: str, tool: str) -> dict[str, str]:
+    return {"domain": domain, "tool": tool}
+
+
+@lru_cache(4096)
+def _depth(turn_index: int) -> dict[str, float]:
+    return {"depth": math.log1p(turn_index)}
+
+
+def _tool(turn: Mapping[str, Any]) -> str:
     """The first call's name; null for a message."""
     calls = json.loads(turn["demonstration"]).get("tool_calls") or []
     return str(calls[0].get("name")) if calls else str(turn["kind"])

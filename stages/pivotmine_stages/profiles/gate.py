@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,10 @@ from pivotmine.verifiers import Outcome, State, VerifierSpec, passes_gate, resol
 
 NO_VERIFIER = "no_verifier"
 SECONDS_PER_WRITE = 30.0
+_WRITES_SHARE = 20.0
+"""So many times as long as a write took, the next one waits: each writes the whole file."""
+STATES_AT_ONCE = 1 << 14
+"""States that are objects at a time."""
 _STORED = ("gate", "detail", "usable")
 
 
@@ -65,11 +70,6 @@ class Gate(NamedTuple):
     verifier: VerifierSpec | None = None
     """The one that judges the state; None where the gate fails."""
 
-    @property
-    def reject_reason(self) -> str:
-        """The reject's reason where the gate fails."""
-        return NO_VERIFIER if self.gate == NO_VERIFIER else "unverifiable"
-
 
 class _Demonstration(NamedTuple):
     text: str
@@ -87,6 +87,40 @@ class _Job(NamedTuple):
     demonstrations: list[_Demonstration]
 
 
+class GateTable:
+    """The gates of many states as a table, which is a tenth of them as objects. `gates` gives some of them as objects.
+
+    `rows` has a row per state: state_id, tools_id, domain, action_format, demonstrations (a list of the distinct ones),
+    gate, detail, usable (places among the demonstrations; empty: the gate fails), needs_messages and judges_truncated
+    (of the verifier that judges the state; false: none does).
+    """
+
+    def __init__(self, run: Path, spec: VerifierSpec, states: pl.DataFrame) -> None:
+        """states: the first five columns."""
+        self._native = {key: State(tools=tuple(found or ())) for key, found in tools_by_id(run).items()}
+        self._spec = spec
+        self.rows = states
+
+    def gates(self, rows: pl.DataFrame) -> dict[str, Gate]:
+        """The gates of some of the rows."""
+        columns = rows.select(*_STATE, *_STORED).iter_rows()
+        return {row[0]: _stored_gate(self._spec, self.job(*row[1:5]), *row[5:]) for row in columns}
+
+    def job(self, tools_id: str | None, domain: str | None, action_format: str | None, shown: list[str]) -> _Job:
+        """A row on its way to a gate."""
+        demonstrations = _demonstrations(self._spec, domain, shown)
+        state = self._native[tools_id]
+        if is_text(action_format):
+            executed = implied_tools(action_format, [found.action for found in demonstrations])
+            state = State(tools=executed, action_format=action_format)
+        return _Job(state, domain, demonstrations)
+
+
+_STATE = ("state_id", "tools_id", "domain", "action_format", "demonstrations")
+_JUDGED = {"gate": pl.String, "detail": pl.String, "usable": pl.List(pl.Int32)}
+_READS = {"needs_messages": pl.Boolean, "judges_truncated": pl.Boolean}
+
+
 def gate_states(
     run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None = None
 ) -> dict[str, Gate]:
@@ -96,47 +130,76 @@ def gate_states(
     is that of its first turn. Messages are read only if the state's verifier asks for them; texts: as in
     `state_messages`.
     """
-    native = {key: State(tools=tuple(found or ())) for key, found in tools_by_id(run).items()}
-    grouped = turns.group_by("state_id", maintain_order=True).agg(
-        pl.col("tools_id", "domain", "action_format").first(), pl.col("demonstration").unique(maintain_order=True)
-    )
-    stored = _read_gates(run, spec, grouped["state_id"])
     gates: dict[str, Gate] = {}
-    waiting: dict[str, _Job] = {}
+    table = _ungated(run, turns, spec)
+    for state_id, gate, _ in _judged(run, table, turns, spec, texts):
+        gates[state_id] = gate
+    return {state_id: gates[state_id] for state_id in table.rows["state_id"]}
+
+
+def gate_table(run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None = None) -> GateTable:
+    """`gate_states` as a table, for runs of any size."""
+    table = _ungated(run, turns, spec)
+    schema = {"state_id": pl.String, **_JUDGED, **_READS}
+    found, rows = [pl.DataFrame(schema=schema)], list[tuple[Any, ...]]()
+    for state_id, gate, places in _judged(run, table, turns, spec, texts):
+        used = gate.verifier
+        reads = (False, False) if used is None else (used.needs_messages, used.judges_truncated)
+        rows.append((state_id, gate.gate, gate.detail, places, *reads))
+        if len(rows) == STATES_AT_ONCE:
+            found.append(pl.DataFrame(rows, schema, orient="row"))
+            rows.clear()
+    judged = pl.concat([*found, pl.DataFrame(rows, schema, orient="row")])
+    table.rows = table.rows.drop(_STORED).join(judged, on="state_id", how="left", maintain_order="left")
+    return table
+
+
+def _ungated(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> GateTable:
+    """The states of the turns, in their order; `gate`, `detail` and `usable` are null where no gate is stored."""
+    columns = turns.select("state_id", "tools_id", "domain", "action_format", demonstrations="demonstration")
+    states = columns.group_by("state_id", maintain_order=True).agg(
+        pl.col("tools_id", "domain", "action_format").first(), pl.col("demonstrations").unique(maintain_order=True)
+    )
+    path = _gates_file(run, spec)
+    stored = rundir.scan(run, "gates", [one for one in require_sound(run, "gates", may_lack=True) if one == path])
+    stored = stored.select("state_id", *_STORED).join(states.select("state_id").lazy(), on="state_id", how="semi")
+    stored = stored.unique("state_id", keep="last").collect()
+    return GateTable(run, spec, states.join(stored, on="state_id", how="left", maintain_order="left"))
+
+
+def _judged(
+    run: Path, table: GateTable, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None
+) -> Iterator[tuple[str, Gate, list[int]]]:
+    """(state_id, gate, usable) of every row; those whose gates are judged now and need messages come last."""
+    waiting: list[str] = []
     with _GateWriter(run, spec) as writer:
-        for state_id, tools_id, domain, action_format, shown in grouped.iter_rows():
-            demonstrations = _demonstrations(spec, domain, shown)
-            state = native[tools_id]
-            if is_text(action_format):
-                executed = implied_tools(action_format, [found.action for found in demonstrations])
-                state = State(tools=executed, action_format=action_format)
-            job = _Job(state, domain, demonstrations)
-            # An entry in any case: the order of states is that of the turns.
-            gates[state_id] = Gate(job.state, _NONE, NO_VERIFIER)
-            if state_id in stored:
-                gates[state_id] = _stored_gate(spec, job, *stored[state_id])
+        for row in table.rows.select(*_STATE, *_STORED).iter_rows():
+            state_id, job, stored = row[0], table.job(*row[1:5]), row[5:]
+            if stored[0] is not None:
+                yield state_id, _stored_gate(spec, job, *stored), stored[2]
             elif any(found.verifier and found.verifier.needs_messages for found in job.demonstrations):
-                waiting[state_id] = job
+                waiting.append(state_id)
             else:
-                gates[state_id] = writer.judge(state_id, job, job.state)
+                yield state_id, *writer.judge(state_id, job, job.state)
+        asked = pl.DataFrame({"state_id": waiting}, {"state_id": pl.String})
         first = turns.unique("state_id", keep="first", maintain_order=True)
-        for found in state_messages(run, first.filter(pl.col("state_id").is_in(list(waiting))), texts):
-            state_id = found.turn["state_id"]
-            job = waiting[state_id]
-            gates[state_id] = writer.judge(state_id, job, replace(job.state, messages=tuple(found.messages)))
-    return gates
+        first = first.join(asked, on="state_id", how="semi", maintain_order="left")
+        first = first.select("state_id", "segment_id", "position", "tools_id")
+        with ExitStack() as stack:
+            texts = stack.enter_context(SegmentTexts(run)) if texts is None else texts
+            texts.add(first)
+            for some in first.iter_slices(STATES_AT_ONCE):
+                rows = table.rows.join(some, on="state_id", how="semi").select(_STATE)
+                jobs = {row[0]: table.job(*row[1:]) for row in rows.iter_rows()}
+                for found in state_messages(run, some, texts):
+                    state_id = found.turn["state_id"]
+                    job = jobs[state_id]
+                    seen = replace(job.state, messages=tuple(found.messages))
+                    yield state_id, *writer.judge(state_id, job, seen)
 
 
 def _gates_file(run: Path, spec: VerifierSpec) -> Path:
     return run / "gates" / f"{spec.verifier_id}.parquet"
-
-
-def _read_gates(run: Path, spec: VerifierSpec, state_ids: pl.Series) -> dict[str, tuple[str, str | None, list[int]]]:
-    """By state_id: gate, detail and usable, of the states that were judged before."""
-    path = _gates_file(run, spec)
-    rows = rundir.scan(run, "gates", [one for one in require_sound(run, "gates", may_lack=True) if one == path])
-    rows = rows.join(state_ids.to_frame().lazy(), on="state_id", how="semi")
-    return {state_id: tuple(row) for state_id, *row in rows.select("state_id", *_STORED).collect().iter_rows()}
 
 
 def _stored_gate(spec: VerifierSpec, job: _Job, gate: str, detail: str | None, places: list[int]) -> Gate:
@@ -151,7 +214,7 @@ class _GateWriter:
     def __init__(self, run: Path, spec: VerifierSpec) -> None:
         self.run, self.spec = run, spec
         self.rows: list[dict[str, Any]] = []
-        self.written = time.monotonic()
+        self.written, self.took = time.monotonic(), 0.0
 
     def __enter__(self) -> _GateWriter:
         return self
@@ -159,23 +222,23 @@ class _GateWriter:
     def __exit__(self, *_: object) -> None:
         self._write()
 
-    def judge(self, state_id: str, job: _Job, state: State) -> Gate:
-        """The gate of a state, `state` with the messages if the verifier asks for them."""
+    def judge(self, state_id: str, job: _Job, state: State) -> tuple[Gate, list[int]]:
+        """The gate of a state, and which demonstrations pass. state: with the messages if the verifier needs them."""
         gate, is_final = _gate(self.spec, job, state)
+        places = [place for place, found in enumerate(job.demonstrations) if found.text in gate.usable]
         if is_final:
-            places = [place for place, found in enumerate(job.demonstrations) if found.text in gate.usable]
             row = {"verifier_id": self.spec.verifier_id, "state_id": state_id, "usable": places}
             self.rows.append({**row, "gate": gate.gate, "detail": gate.detail})
-        if time.monotonic() - self.written > SECONDS_PER_WRITE:
+        if time.monotonic() - self.written > max(SECONDS_PER_WRITE, _WRITES_SHARE * self.took):
             self._write()
-        return gate
+        return gate, places
 
     def _write(self) -> None:
         """Add the rows to the file; another process may have added the same, or others."""
         rows, self.rows = self.rows, []
         if not rows:
             return
-        path = _gates_file(self.run, self.spec)
+        path, started = _gates_file(self.run, self.spec), time.monotonic()
         try:
             # The locks of two processes that judge the same states are held for a moment only: wait.
             with rundir.stage_lock(self.run, "gates", wait=True):
@@ -190,6 +253,7 @@ class _GateWriter:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
         self.written = time.monotonic()
+        self.took = self.written - started
 
 
 def seen_states(
@@ -232,7 +296,17 @@ def _gate(spec: VerifierSpec, job: _Job, state: State) -> tuple[Gate, bool]:
     return Gate(job.state, _NONE, str(first.outcome), first.detail or None), is_final
 
 
+def reject_reason(gate: str) -> str:
+    """The reject's reason where the gate fails."""
+    return NO_VERIFIER if gate == NO_VERIFIER else "unverifiable"
+
+
+_PLACE = ("source", "source_index", "trajectory_id", "turn_id", "state_id", "num_turns")
+REJECTED = ("stage", "reason", "detail", *_PLACE)
+"""Columns of `rejects` that a state has."""
+
+
 def as_reject(stage: str, reason: str, turn: dict[str, Any], detail: str | None) -> dict[str, Any]:
     """A state that a stage drops, as a row of `rejects`; `turn` is its first demonstrated turn."""
-    known = {k: turn[k] for k in ("source", "source_index", "trajectory_id", "turn_id", "state_id", "num_turns")}
+    known = {name: turn[name] for name in _PLACE}
     return {"stage": stage, "reason": reason, "detail": detail, **known}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,16 @@ from pivotmine.run.tables import PROFILES
 from pivotmine.stats.beta import log_beta, quantile
 from pivotmine.stats.carried import Carried, Decay
 from pivotmine.stats.profiles import POSTERIOR_COLUMNS
-from pivotmine.stats.success_prior import Observed, Prior, fit_prior, replication_probability
+from pivotmine.stats.success_prior import Observed, Prior, fit_prior, fitted_places, replication_probability
 from pivotmine_stages.profiles.carried import carried_states, decay_of
-from pivotmine_stages.profiles.covariates import covariates
+from pivotmine_stages.profiles.covariates import COLUMNS, covariates_of, demonstration_masses
 from pivotmine_stages.profiles.deferred import solvable_probability
 from pivotmine_stages.profiles.stopping import StoppingRule, read_rule
 
 INTERVAL = (0.05, 0.95)
+STATES_AT_ONCE = 1 << 14
+"""States that are objects at a time."""
+_remember = lru_cache(1 << 16)
 LIKELY_CLASS = 0.5
 """Chance below which a class is not believed on few samples."""
 
@@ -32,20 +35,41 @@ def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> p
     policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
     rule = read_rule(run, policy_id, verifier_id)
     budget = next(iter(profiles["budget"].drop_nulls()), None)
-    known = covariates(run, turns, policy_id, verifier_id, budget=budget)
-    rows = profiles.select("state_id", "num_scored", "mean").to_dicts()
-    drawn = profiles["num_samples"] - profiles["num_pending"]
+    masses = demonstration_masses(run, policy_id, verifier_id, budget=budget)
+    first = turns.select(COLUMNS).unique("state_id", keep="first", maintain_order=True)
+    drawn = profiles.select("state_id", "num_scored", "mean", drawn=pl.col("num_samples") - pl.col("num_pending"))
+    rows = drawn.join(first, on="state_id", how="left", maintain_order="left")
     carried = carried_states(run, policy_id, verifier_id, budget)
-    decay = decay_of(carried, policy_id, rows)
-    states = [observed(row, known) if row["num_scored"] else None for row in rows]
-    prior = fit_prior([state for state in states if state is not None])
-    filled = [
-        _columns(state, prior, carried.get(row["state_id"]), decay, rule, n)
-        for row, state, n in zip(rows, states, drawn, strict=True)
-    ]
+    decay = decay_of(carried, policy_id, rows.select("state_id", "num_scored", "mean").iter_rows(named=True))
+    scored = rows.filter(pl.col("num_scored") > 0)
+    prior = fit_prior([_observed(row, masses) for row in scored[fitted_places(len(scored))].iter_rows(named=True)])
     types = pl.DataFrame(PROFILES.empty_table()).schema
-    columns = pl.DataFrame(filled, {name: types[name] for name in POSTERIOR_COLUMNS}, orient="row")
-    return profiles.with_columns(columns.get_columns()).with_columns(reward_class=_carried_class(rule))
+    filled = pl.concat(
+        pl.DataFrame(
+            [
+                _columns(
+                    _observed(row, masses) if row["num_scored"] else None,
+                    prior,
+                    carried.get(row["state_id"]),
+                    decay,
+                    rule,
+                    row["drawn"],
+                )
+                for row in some.iter_rows(named=True)
+            ],
+            {name: types[name] for name in POSTERIOR_COLUMNS},
+            orient="row",
+        )
+        for some in rows.iter_slices(STATES_AT_ONCE)
+    )
+    return profiles.with_columns(filled.get_columns()).with_columns(reward_class=_carried_class(rule))
+
+
+def _observed(row: Mapping[str, Any], masses: Mapping[str, float]) -> Observed:
+    """A scored state's rewards with its covariates; a state that nothing demonstrates any more has none."""
+    is_demonstrated = row["turn_index"] is not None
+    known = covariates_of(row, masses.get(row["state_id"])) if is_demonstrated else Observed(0.0, 0.0)
+    return with_rewards(known, row)
 
 
 def _carried_class(rule: StoppingRule | None) -> pl.Expr:
@@ -72,12 +96,17 @@ class _Doubt(NamedTuple):
         return math.exp(log_beta(a, b + self.num_samples) - log_beta(a, b)) < LIKELY_CLASS
 
 
-def observed(profile: dict[str, Any], known: dict[str, Observed]) -> Observed:
+def observed(profile: Mapping[str, Any], known: Mapping[str, Observed]) -> Observed:
     """A scored state's rewards with its covariates; a state that nothing demonstrates any more has no covariates."""
+    return with_rewards(known.get(profile["state_id"], Observed(0.0, 0.0)), profile)
+
+
+def with_rewards(known: Observed, profile: Mapping[str, Any]) -> Observed:
+    """A state with the rewards of its profile."""
     n = profile["num_scored"]
     # The mean of 0 and 1 times their number is whole but for rounding.
     successes = round(profile["mean"] * n, 9)
-    return known.get(profile["state_id"], Observed(0.0, 0.0))._replace(successes=successes, failures=n - successes)
+    return known._replace(successes=successes, failures=n - successes)
 
 
 def _columns(
@@ -102,14 +131,14 @@ def _columns(
     return (stopping, a, b, a / (a + b), *_interval(a, b), _solvable(a, b), chance, *bounds)
 
 
-@cache
+@_remember
 def _interval(a: float, b: float) -> tuple[float, float]:
     low, high = INTERVAL
     return quantile(low, a, b), quantile(high, a, b)
 
 
-_solvable = cache(solvable_probability)
-_replication = cache(replication_probability)
+_solvable = _remember(solvable_probability)
+_replication = _remember(replication_probability)
 
 
 def pivot_probabilities(profiles: pl.DataFrame, max_mean: float, min_mean: float = 0.0) -> Iterator[float | None]:

@@ -132,6 +132,10 @@ def write_rule(run: Path, policy_id: str, verifier_id: str, rule: StoppingRule) 
     rundir.write_text(plans_dir(run, policy_id, verifier_id) / "rule.json", rule.to_json() + "\n")
 
 
+REWARDS = ("num_samples", "num_pending", "num_scored", "mean", "min_reward", "max_reward", "num_undecided")
+"""Columns of `with_bounds` that `rewards_of` reads."""
+
+
 def rewards_of(profile: dict[str, Any]) -> Rewards:
     """The sums of a row of `profiles`."""
     undecided, drawn = profile.get("num_undecided", 0), num_drawn(profile)

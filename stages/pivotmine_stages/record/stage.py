@@ -30,7 +30,7 @@ from pivotmine.readers.record_fields import read_tools_file
 from pivotmine.readers.trajectory import BadTrajectory, Segment, Trajectory
 from pivotmine.readers.whole_context import Gap, find_gap, part_of, prepare
 from pivotmine.run import rundir, sql
-from pivotmine.run.parts import PartsManifest
+from pivotmine.run.parts import PartsManifest, write_rejects
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
@@ -148,7 +148,8 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
     if (before := _recorded(work, path, identity)) is not None:
         return before
     counts = _write_parts(work, path, name)
-    rundir.write_rows(rundir.rejects_dir(work.run, "record", place) / "rejects.parquet", "rejects", work.rejects)
+    rejects = rundir.table_of_rows("rejects", work.rejects)
+    write_rejects(work.run, rundir.rejects_dir(work.run, "record", place), rejects)
     summary = {key: counts[key] for key in _COUNTED}
     if not counts["samples"]:
         return {**summary, "first_reject": _first(work.rejects)}

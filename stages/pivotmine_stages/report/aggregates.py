@@ -10,6 +10,8 @@ import duckdb
 import polars as pl
 
 from pivotmine.run import rundir
+from pivotmine_stages.policy.record import load_policy
+from pivotmine_stages.profiles.budgets import SAMPLE, prompts_of_states, sample_blocks
 from pivotmine_stages.report.subject import Subject
 
 CLASSES = ("never", "sometimes", "always", "undecided", "constant", "unscored")
@@ -87,16 +89,19 @@ def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -
 
 def cost(run: Path, subject: Subject) -> dict[str, Any]:
     """What sampling the policy took: samples, tokens, seconds of sampling (null: recorded elsewhere)."""
-    rollouts = rundir.scan(run, "rollouts", sorted((run / "rollouts" / subject.policy_id).glob("*.parquet")))
-    # A sample has a row for each of its budgets; the longest one holds all its tokens.
-    whole = rollouts.group_by("state_id", "sample_index").agg(pl.col("num_tokens").max())
-    total = whole.select(samples=pl.len(), generated_tokens=pl.col("num_tokens").sum()).collect().row(0, named=True)
-    prompts = rollouts.group_by("state_id").agg(pl.col("num_prompt_tokens").max()).select(pl.sum("num_prompt_tokens"))
+    record = load_policy(run, subject.policy_id)
+    samples = generated = 0
+    for rows in sample_blocks(run, record):
+        # A sample has a row for each of its budgets; the longest one holds all its tokens.
+        whole = rows.group_by(SAMPLE).agg(pl.col("num_tokens").max().cast(pl.Int64))
+        samples, generated = samples + len(whole), generated + int(whole["num_tokens"].sum())
+    prompts = int(prompts_of_states(run, record)["num_prompt_tokens"].cast(pl.Int64).sum())
     manifests = [
         one for one in rundir.read_manifests(run, "rollout") if one["config"]["policy_id"] == subject.policy_id
     ]
     seconds = sum(one["summary"].get("sampling_s") or 0.0 for one in manifests)
-    return {**total, "prompt_tokens": prompts.collect().item(), "sampling_s": round(seconds, 2) if manifests else None}
+    counts = {"samples": samples, "generated_tokens": generated, "prompt_tokens": prompts}
+    return {**counts, "sampling_s": round(seconds, 2) if manifests else None}
 
 
 def _lost(connection: duckdb.DuckDBPyConnection, where: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.parts import require_sound
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
-from pivotmine_stages.profiles.budgets import LONGER, ROW, TOLD, budget_of, samples_under
+from pivotmine_stages.profiles.budgets import budget_of, exceptions
 
 DEPTHS = (0, 1, 2, 4, 8, 16, 32)
 """Lower bounds of the groups of turns by their place in the trajectory."""
@@ -140,11 +140,10 @@ def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     record = load_policy(run, subject.policy_id)
     path = run / "scores" / subject.policy_id / subject.verifier_id / "profiles.parquet"
     profiles = rundir.scan(run, "profiles", [path]).select("budget").collect()
-    samples = samples_under(run, record, budget_of(profiles, record))
-    counted = samples.filter(pl.col("status").is_in([TOLD, LONGER]))
-    told = counted.select(*ROW, is_longer=pl.col("status") == LONGER, first_budget=pl.lit(record.first_budget or 0))
-    connection.register("counted", told.to_arrow())
+    odd = exceptions(run, record, budget_of(profiles, record))
+    connection.register("exceptions", odd.to_arrow())
     literals = {name: _literal(value) for name, value in subject._asdict().items()}
+    literals["first_budget"] = str(record.first_budget or 0)
     for statement in _VIEWS:
         connection.execute(statement.format(**literals))
     return connection
@@ -181,9 +180,9 @@ _VIEWS = (
         if(is_longer, 0.0, reward) as reward, if(is_longer, 'truncated', outcome) as outcome,
         if(is_longer, null, detail) as detail
     )
-    from scores s join counted c
-        on s.state_id = c.state_id and s.sample_index = c.sample_index and coalesce(s.budget, first_budget) = c.budget
-    where policy_id = {policy_id} and verifier_id = {verifier_id}
+    from scores s left join exceptions e on s.state_id = e.state_id and s.sample_index = e.sample_index
+        and coalesce(s.budget, {first_budget}) = e.budget
+    where policy_id = {policy_id} and verifier_id = {verifier_id} and (e.state_id is null or is_longer)
     """,
     """
     create temp view told as

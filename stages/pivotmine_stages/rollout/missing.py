@@ -13,7 +13,7 @@ from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.profiles.budgets import PENDING, REPLACED
-from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
+from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, reject_reason
 from pivotmine_stages.rollout.options import MAX_SAMPLES
 
 MIN_JUDGED = 256
@@ -61,7 +61,7 @@ def eligible_states(
     before = pl.col("passes").cum_sum() - pl.col("passes").cast(pl.UInt32)
     judged = judged.filter(before < wanted)
     rejects = [
-        as_reject("rollout", gates[turn["state_id"]].reject_reason, turn, gates[turn["state_id"]].detail)
+        as_reject("rollout", reject_reason(gates[turn["state_id"]].gate), turn, gates[turn["state_id"]].detail)
         for turn in _of_shard(judged.filter(~pl.col("passes")), shard).iter_rows(named=True)
     ]
     return Eligible(judged.filter("passes").drop("passes"), rejects)

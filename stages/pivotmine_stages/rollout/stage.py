@@ -23,7 +23,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.policy import hash_token_ids
 from pivotmine.progress import Progress, progress
-from pivotmine.run import rundir, sql
+from pivotmine.run import parts, rundir, sql
 from pivotmine.run.parts import PartsManifest
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine_stages.engines.options import failed, require_room
@@ -292,10 +292,11 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
     config, (i, n) = work.config, work.config.shard
     identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
     folder = rundir.rejects_dir(run, "rollout", identity)
-    rundir.write_rows(folder / f"rejects-{i}of{n}.parquet", "rejects", work.rejects)
+    parts.write_rejects(run, folder, rundir.table_of_rows("rejects", work.rejects), f"{i}of{n}")
     # What was shared out otherwise before is counted anew by these shares.
     for other in set(folder.glob("rejects-*.parquet")) - set(folder.glob(f"rejects-*of{n}.parquet")):
         other.unlink()
+        parts.forget(run, other)
     left = missing_samples(samples_under(run, work.record, work.record.budget), wanted)
     sampled = {"states": len(work.sampled_states), **work.counts} if work.counts else {}
     summary = {

@@ -32,9 +32,9 @@ from pivotmine.actions import (
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
-from pivotmine.run.parts import PartsManifest, file_digest, require_sound
+from pivotmine.run.parts import PartsManifest, file_digest, require_sound, write_rejects
 from pivotmine.run.segment_texts import SegmentTexts
-from pivotmine.run.states import demonstrated_turns
+from pivotmine.run.states import scan_demonstrated
 from pivotmine.run.tables import PROFILES, SCORES
 from pivotmine.stats.profiles import profile
 from pivotmine.verifiers import Outcome, Scorer, State, Verdict, prepare
@@ -49,9 +49,10 @@ from pivotmine_stages.policy.record import (
     scored_verifiers,
     with_budget,
 )
-from pivotmine_stages.profiles.budgets import counts_of, samples_under, scores_under, unread_as_pending
+from pivotmine_stages.profiles.budgets import ROW, counts_of, sample_blocks, scores_under, under, unread_as_pending
 from pivotmine_stages.profiles.carried import carried_states
-from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, seen_states
+from pivotmine_stages.profiles.covariates import COLUMNS
+from pivotmine_stages.profiles.gate import Gate, GateTable, as_reject, gate_table, reject_reason, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors
 from pivotmine_stages.score.options import ScoreConfig
 
@@ -59,6 +60,8 @@ from pivotmine_stages.score.options import ScoreConfig
 SAMPLES_WORTH_PROCESSES = 20_000
 _KEY = ("sample_index", "budget")
 """Columns that, with the state, name a row of `rollouts` and its row of `scores`."""
+_TURN = ("state_id", "segment_id", "position", "tools_id", "action_format", *COLUMNS[1:])
+"""Columns of demonstrated turns that are held."""
 _SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
 """Columns of `rollouts` that decide what the action is, and the reward that was recorded with it."""
 
@@ -120,11 +123,11 @@ def _score(
     started = time.monotonic()
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     carried = carried_states(run, record.policy_id, config.verifier.verifier_id, record.budget)
-    sampled = pl.concat([_sampled(run, rollouts), pl.DataFrame({"state_id": list(carried)}, {"state_id": pl.String})])
-    samples = samples_under(run, record, record.budget)
-    turns = demonstrated_turns(run)
+    sampled = pl.concat([_sampled(run, record), pl.DataFrame({"state_id": list(carried)}, {"state_id": pl.String})])
+    turns = scan_demonstrated(run).select(_TURN).collect()
     sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
-    gates = gate_states(run, sampled_turns, config.verifier, texts)
+    gates = gate_table(run, sampled_turns, config.verifier, texts)
+    del sampled_turns
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
         (folder / orphan).unlink()  # its rollouts were deleted: views and holdouts would count it
     require_sound(run, "scores", folder, may_lack=True)
@@ -136,30 +139,18 @@ def _score(
         done = over(work, _parts(new, folder, gates, turns, texts))
         for path, digest in zip(new, track(done, "score", "parts", len(new)), strict=True):
             manifest.note(folder / path.name, digest)
-    parts = [folder / path.name for path in rollouts]
-    samples = unread_as_pending(samples, [state_id for state_id, gate in gates.items() if _reads_truncated(gate)])
-    read = rundir.scan(run, "scores", parts).drop("action", "policy_id", "verifier_id")
-    scores = scores_under(read, samples, record)
-    gate = pl.DataFrame(
-        {"state_id": list(gates), "gate": [g.gate for g in gates.values()]},
-        schema={"state_id": pl.String, "gate": pl.String},
-    )
-    counts = counts_of(samples)
-    unsampled = sampled.unique().join(counts, on="state_id", how="anti").filter(pl.col("state_id").is_in(list(carried)))
-    none = {"num_samples": pl.lit(0, pl.Int32), "num_pending": pl.lit(0, pl.Int32)}
-    states = pl.concat([counts, unsampled.with_columns(**none)]).join(gate, on="state_id", how="left")
-    ids = (record.policy_id, config.verifier.verifier_id)
-    table = profile(scores, states, policy_id=ids[0], verifier_id=ids[1], budget=record.budget)
-    profiles = with_posteriors(run, turns, pl.DataFrame(table))
+    profiles, outcomes = _profiles(run, record, folder, gates.rows, list(carried))
+    profiles = with_posteriors(run, turns, profiles)
+    del turns
     manifest.write(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
-    rejects = list(_rejects(turns, gates, profiles))
-    rundir.write_rows(rundir.rejects_dir(run, "score", identity) / "rejects.parquet", "rejects", rejects)
+    rejects = list(_rejects(run, gates.rows, profiles))
+    write_rejects(run, rundir.rejects_dir(run, "score", identity), rundir.table_of_rows("rejects", rejects))
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
     seconds = round(time.monotonic() - started, 2)
     summary = {
         **identity,
         "max_new_tokens": record.budget,
-        **_counts(scores, profiles),
+        **_counts(outcomes, profiles),
         "domains": _domains(run, profiles),
         "rejects": reasons,
         "seconds": seconds,
@@ -171,27 +162,55 @@ def _score(
     return summary
 
 
-def _reads_truncated(gate: Gate) -> bool:
-    return gate.verifier is not None and gate.verifier.judges_truncated
-
-
-def _sampled(run: Path, rollouts: list[Path]) -> pl.DataFrame:
+def _sampled(run: Path, record: PolicyRecord) -> pl.DataFrame:
     """The sampled states; UserError where a sample is stored twice: rates would count it twice."""
-    rows = rundir.scan(run, "rollouts", rollouts)
-    sampled = rows.group_by("state_id").agg(pl.len(), distinct=pl.struct(*_KEY).n_unique()).collect()
-    double = sampled.filter(pl.col("len") > pl.col("distinct"))
-    if not double.is_empty():
-        state_id = double["state_id"].min()
-        holding = [
-            path.name
-            for path in rollouts
-            if not rundir.scan(run, "rollouts", [path]).filter(pl.col("state_id") == state_id).collect().is_empty()
-        ]
-        raise UserError(
-            f"{rollouts[0].parent}: samples of {len(double):,} states are stored twice, for example in "
-            f"{', '.join(holding[:4])}: one part is a copy, move it away"
-        )
-    return sampled.select("state_id")
+    found: list[pl.DataFrame] = []
+    for rows in sample_blocks(run, record):
+        found.append(rows.select(pl.col("state_id").unique()))
+        if rows.select(pl.struct(*ROW).n_unique()).item() < len(rows):
+            raise UserError(_stored_twice(run, rows, run / "rollouts" / record.policy_id))
+    return pl.concat(found)
+
+
+def _stored_twice(run: Path, rows: pl.DataFrame, folder: Path) -> str:
+    double = rows.filter(pl.struct(*ROW).is_duplicated())["state_id"].unique()
+    is_first = pl.col("state_id") == double.min()
+    parts = rundir.table_files(run, "rollouts")
+    holding = [
+        path.name
+        for path in parts
+        if path.parent == folder and not rundir.scan(run, "rollouts", [path]).filter(is_first).collect().is_empty()
+    ]
+    return (
+        f"{folder}: samples of {len(double):,} states are stored twice, for example in "
+        f"{', '.join(holding[:4])}: one part is a copy, move it away"
+    )
+
+
+def _profiles(
+    run: Path, record: PolicyRecord, folder: Path, gates: pl.DataFrame, carried: list[str]
+) -> tuple[pl.DataFrame, Counter[str]]:
+    """The profiles without their posteriors, and how many samples have each outcome; block by block."""
+    of = partial(profile, policy_id=record.policy_id, verifier_id=folder.name, budget=record.budget)
+    reads_truncated = gates.filter("judges_truncated")["state_id"].to_list()
+    own_gates, outcomes = gates.select("state_id", "gate"), Counter[str]()
+    found, sampled = list[pl.DataFrame](), list[pl.Series]()
+    for rows in sample_blocks(run, record, folder):
+        samples = unread_as_pending(under(rows, record.budget), reads_truncated)
+        read = rows.filter("is_judged").select(*ROW, "reward", "outcome", detail=pl.lit(None, pl.String))
+        scores = scores_under(read.lazy(), samples, record)
+        states = counts_of(samples).join(own_gates, on="state_id", how="left")
+        found.append(pl.DataFrame(of(scores, states)))
+        outcomes.update(dict(scores.group_by("outcome").len().iter_rows()))
+        sampled.append(states["state_id"])
+    unsampled = pl.DataFrame({"state_id": carried}, {"state_id": pl.String})
+    unsampled = unsampled.join(pl.concat(sampled).to_frame(), on="state_id", how="anti")
+    if not unsampled.is_empty():
+        none = {"num_samples": pl.lit(0, pl.Int32), "num_pending": pl.lit(0, pl.Int32)}
+        states = unsampled.with_columns(**none).join(own_gates, on="state_id", how="left")
+        empty = {"state_id": pl.String, "reward": pl.Float64, "outcome": pl.String}
+        found.append(pl.DataFrame(of(pl.DataFrame(schema=empty), states)))
+    return pl.concat(found).sort("state_id"), outcomes
 
 
 def _num_rows(run: Path, parts: list[Path]) -> int:
@@ -204,23 +223,29 @@ def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
 
 
 def _parts(
-    paths: list[Path], folder: Path, gates: dict[str, Gate], turns: pl.DataFrame, texts: SegmentTexts
+    paths: list[Path], folder: Path, gates: GateTable, turns: pl.DataFrame, texts: SegmentTexts
 ) -> Iterator[_Part]:
     """The parts, each with the gates and the messages of its states; one pass over `messages` for all of them."""
-    held = [pl.read_parquet(p, columns=["state_id"], glob=False)["state_id"].unique(maintain_order=True) for p in paths]
-    asking = {state_id for states in held for state_id in states if _needs_messages(gates.get(state_id))}
-    first = turns.filter(pl.col("state_id").is_in(list(asking))).unique("state_id", keep="first", maintain_order=True)
+    held = [pl.read_parquet(p, columns=["state_id"], glob=False).unique(maintain_order=True) for p in paths]
+    held = [states.with_columns(part=pl.lit(number)) for number, states in enumerate(held)]
+    rows = pl.concat([pl.DataFrame(schema={"state_id": pl.String, "part": pl.Int32}), *held])
+    usable = gates.rows.filter(pl.col("usable").list.len() > 0)
+    passing = rows.join(usable, on="state_id", how="inner", maintain_order="left")
+    asking = passing.filter("needs_messages").select("state_id", "part")
+    first = turns.join(asking, on="state_id", how="semi", maintain_order="left")
     first = first.select("state_id", "segment_id", "position", "tools_id")
+    first = first.unique("state_id", keep="first", maintain_order=True)
     texts.add(first)
-    places = {state_id: place for place, state_id in enumerate(first["state_id"])}
-    for path, states in zip(paths, held, strict=True):
-        passing = {state_id: gates[state_id] for state_id in states if state_id in gates and gates[state_id].usable}
-        own = first[[places[state_id] for state_id in passing if state_id in places]]
-        yield _Part(path, folder / path.name, passing, own, texts.only(own))
-
-
-def _needs_messages(gate: Gate | None) -> bool:
-    return gate is not None and gate.verifier is not None and gate.verifier.needs_messages
+    read = asking.join(first, on="state_id", how="inner", maintain_order="left")
+    ends = [
+        table["part"].search_sorted(pl.Series(range(len(paths)), dtype=pl.Int32), side="right")
+        for table in (passing, read)
+    ]
+    starts = 0, 0
+    for path, *stops in zip(paths, *ends, strict=True):
+        own, seen = (t[a:b] for t, a, b in zip((passing, read), starts, stops, strict=True))
+        yield _Part(path, folder / path.name, gates.gates(own), seen.drop("part"), texts.only(seen))
+        starts = stops
 
 
 def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
@@ -314,16 +339,17 @@ def _server_action(text: str, parser: str, state: State) -> Action:
     return given
 
 
-def _rejects(turns: pl.DataFrame, gates: dict[str, Gate], profiles: pl.DataFrame) -> Iterator[dict[str, Any]]:
+def _rejects(run: Path, gates: pl.DataFrame, profiles: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """The sampled states without verdicts, in the order of their first turns."""
     failed = profiles.filter(pl.col("gate").ne_missing(str(Outcome.CORRECT))).select("state_id")
+    if failed.is_empty():
+        return
+    turns = scan_demonstrated(run).join(failed.lazy(), on="state_id", how="semi", maintain_order="left").collect()
     turns = turns.with_columns(num_turns=pl.len().over("state_id").cast(pl.Int32))
-    lost = turns.join(failed, on="state_id", how="semi", maintain_order="left").unique(
-        "state_id", keep="first", maintain_order=True
-    )
-    for turn in lost.iter_rows(named=True):
-        gate = gates[turn["state_id"]]
-        yield as_reject("score", gate.reject_reason, turn, gate.detail)
+    lost = turns.unique("state_id", keep="first", maintain_order=True)
+    reasons = gates.select("state_id", "gate", "detail")
+    for turn in lost.join(reasons, on="state_id", how="left", maintain_order="left").iter_rows(named=True):
+        yield as_reject("score", reject_reason(turn["gate"]), turn, turn["detail"])
     for state_id in failed.join(turns, on="state_id", how="anti")["state_id"].sort():
         detail = "sampled, though no turn of this run demonstrates it"
         yield {"stage": "score", "reason": "not_demonstrated", "state_id": state_id, "num_turns": 0, "detail": detail}
@@ -348,17 +374,16 @@ def _domains(run: Path, profiles: pl.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def _counts(scores: pl.DataFrame, profiles: pl.DataFrame) -> dict[str, Any]:
+def _counts(outcomes: Counter[str], profiles: pl.DataFrame) -> dict[str, Any]:
     bounds = {name: profiles[name].mean() for name in ("mean_low", "mean_high")}
     classes = profiles.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class")
-    outcomes = scores.group_by("outcome").len().sort("len", "outcome", descending=[True, False])
     return {
         "states": len(profiles),
         "samples": int(profiles["num_samples"].sum()),
         "pending": int(profiles["num_pending"].sum()),
         "scored": int(profiles["num_scored"].sum()),
         "classes": dict(classes.iter_rows()),
-        "outcomes": dict(outcomes.iter_rows()),
+        "outcomes": dict(sorted(outcomes.items(), key=lambda one: (-one[1], one[0]))),
         "mean": profiles["mean"].mean(),
-        **(bounds if scores["outcome"].eq(str(Outcome.UNPROVEN)).any() else {}),
+        **(bounds if outcomes[str(Outcome.UNPROVEN)] else {}),
     }

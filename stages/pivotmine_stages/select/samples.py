@@ -8,7 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from pivotmine_stages.policy.record import PolicyRecord
-from pivotmine_stages.profiles.budgets import ROW, longest_rows, scores_of_states, stored_rows
+from pivotmine_stages.profiles.budgets import (
+    ROW,
+    longest_rows,
+    parts_of_states,
+    rows_of_states,
+    sample_blocks,
+    scores_of_states,
+)
 from pivotmine_stages.select.dataset import Mined
 
 
@@ -24,15 +31,12 @@ class SampleCost:
 
 def sample_cost(run: Path, mined: Mined) -> SampleCost:
     """Every sample of the policy, those of states that were not chosen too: the choice needs them."""
-    drawn = longest_rows(stored_rows(run, mined.policy)).select(
-        states=pl.col("state_id").n_unique(),
-        samples=pl.len(),
-        tokens=pl.col("num_tokens").cast(pl.Int64).sum(),
-        known=pl.col("num_tokens").count(),
-    )
-    row = drawn.collect().row(0, named=True)
-    tokens = row["tokens"] if row["known"] else None
-    return SampleCost(states=row["states"], samples=row["samples"], tokens=tokens)
+    states = samples = tokens = known = 0
+    for rows in sample_blocks(run, mined.policy):
+        drawn = longest_rows(rows.lazy()).select("state_id", pl.col("num_tokens").cast(pl.Int64)).collect()
+        states, samples = states + drawn["state_id"].n_unique(), samples + len(drawn)
+        tokens, known = tokens + int(drawn["num_tokens"].sum()), known + drawn["num_tokens"].count()
+    return SampleCost(states=states, samples=samples, tokens=tokens if known else None)
 
 
 def entropies(run: Path, record: PolicyRecord, state_ids: pl.Series | None = None) -> pl.DataFrame:
@@ -42,11 +46,11 @@ def entropies(run: Path, record: PolicyRecord, state_ids: pl.Series | None = Non
     stored log-probabilities (CARL, arXiv 2512.04949, takes this entropy for a state's criticality). Long actions have
     more of it than short ones. A truncated sample counts with the tokens that it has.
     """
-    rows = stored_rows(run, record)
-    if state_ids is not None:
-        rows = rows.join(state_ids.unique().to_frame().lazy(), on="state_id", how="semi")
     within = pl.col("logprobs") if record.budget is None else pl.col("logprobs").list.head(record.budget)
-    rows = longest_rows(rows.select(*ROW, nats=-within.cast(pl.List(pl.Float64)).list.sum()))
+    wanted = None if state_ids is None else state_ids.unique().to_frame()
+    nats = -within.cast(pl.List(pl.Float64)).list.sum()
+    read = [rows.select(*ROW, nats=nats).collect() for rows in parts_of_states(run, record, wanted)]
+    rows = longest_rows(pl.concat(read).lazy())
     return rows.group_by("state_id").agg(entropy=pl.col("nats").mean()).collect()
 
 
@@ -61,8 +65,7 @@ def with_samples(run: Path, states: pl.DataFrame, mined: Mined) -> pl.DataFrame:
         return states.with_columns(*nulls, entropy=pl.lit(None, pl.Float64))
     record, ids = mined.policy, states["state_id"]
     scores = scores_of_states(run, record.policy_id, mined.verifier_id, record.budget, ids)
-    wanted = ids.unique().to_frame().lazy()
-    lengths = stored_rows(run, record).join(wanted, on="state_id", how="semi").select(*ROW, "num_tokens").collect()
+    lengths = rows_of_states(run, record, ids.unique().to_frame()).select(*ROW, "num_tokens")
     is_longer = (pl.col("num_tokens") > pl.lit(record.budget, pl.Int32)).fill_null(False)
     length = pl.when(is_longer).then(pl.lit(record.budget, pl.Int32)).otherwise("num_tokens")
     found = scores.join(lengths, on=ROW, how="left", maintain_order="left").with_columns(length=length)

@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
-from pivotmine.run.parts import require_sound
+from pivotmine.run.parts import require_sound, write_rejects
+from pivotmine.run.tables import TABLES
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers, stored_verifier
-from pivotmine_stages.profiles.budgets import problem_of, samples_under
+from pivotmine_stages.profiles.budgets import count_samples, problem_of, prompts_of_states, samples_under
 from pivotmine_stages.profiles.deferred import never_states, unlikely_demonstrations
-from pivotmine_stages.profiles.gate import as_reject
+from pivotmine_stages.profiles.gate import REJECTED
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card, twin_card
@@ -65,9 +67,7 @@ def select(config: SelectConfig, run: Path) -> SelectSummary:
 
 
 def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
-    rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
-    prompts = rundir.scan(run, "rollouts", rollouts).group_by("state_id")
-    prompts = prompts.agg(pl.col("num_prompt_tokens").max(), pl.col("prompt_hash").unique().drop_nulls()).collect()
+    prompts = prompts_of_states(run, record)
     if STRATEGIES[config.strategy].asks_entropy:
         prompts = prompts.join(entropies(run, record), on="state_id", how="left")
     scored = scored_verifiers(run, record.policy_id)
@@ -78,16 +78,15 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     folder = run / "scores" / record.policy_id / verifier_id
     spec, settings = stored_verifier(folder)
     profiles = with_bounds(rundir.scan(run, "profiles", require_sound(run, "profiles", folder)).collect())
-    samples = samples_under(run, record, record.budget)
     old = "of an older version of the verifier" if spec.verifier_id != verifier_id else None
-    if old := old or problem_of(profiles, samples, record):
+    if old := old or problem_of(profiles, count_samples(run, record, record.budget), record):
         raise UserError(f"the profiles {where} (they are {old})")
     profiles = finished(profiles)
     if (rule := rule_of(profiles)) and (problem := undecided(profiles, config)):
         raise UserError(f"{problem}; {sample_the_rest(run, record, spec, rule)}, or choose otherwise")
     held_out = None
     if config.holdout == "half":
-        profiles, held_out = split_profiles(run, profiles, record, samples)
+        profiles, held_out = split_profiles(run, profiles, record, samples_under(run, record, record.budget))
     bound, low = STRATEGIES[config.strategy].max_mean, config.min_mean or 0.0
     highs = {"pivot_probability": config.max_mean, "carried_chance": bound(config) if bound else config.max_mean}
     chances = [
@@ -122,10 +121,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
     everything = all_turns(run)
     turns = rule_turns(run, everything, config, mined)
     chosen = choose_states(candidate_rows(turns, config, mined), config)
-    rejects = [
-        as_reject("select", turn["reject_reason"], turn, None)
-        for turn in chosen.filter(pl.col("reject_reason").is_not_null()).iter_rows(named=True)
-    ]
+    rejects, passed_over = list[dict[str, Any]](), _passed_over(chosen)
     kept = reported(chosen.filter(pl.col("reject_reason").is_null()).sort("place"), mined)
     several = turns.join(kept, on="state_id", how="semi") if by_state else turns.clear()
     renderer = load_prompt_renderer(config, mined.policy)
@@ -144,7 +140,8 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
             twin = _write_twin(run, config, mined, Draw(run, config, mined, renderer), everything, sizes)
     # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
     place = {"name": config.name}
-    rundir.write_rows(rundir.rejects_dir(run, "select", place) / "rejects.parquet", "rejects", rejects)
+    table = pa.concat_tables([passed_over, rundir.table_of_rows("rejects", rejects)]).combine_chunks()
+    write_rejects(run, rundir.rejects_dir(run, "select", place), table)
     summary = SelectSummary(
         name=config.name,
         policy_id=mined.policy.policy_id,
@@ -157,13 +154,22 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         cost=sample_cost(run, mined),
         deferred=_deferred(run, mined),
         suspects=_suspects(run, mined),
-        rejects=dict(sorted(Counter(row["reason"] for row in rejects).items())),
+        rejects=dict(sorted(Counter(table["reason"].to_pylist()).items())),
         seconds=round(time.monotonic() - started, 2),
     )
     if first is not None:
         _finish(run, config, mined, summary, identity)
     sql.write_views(run)
     return summary
+
+
+def _passed_over(chosen: pl.DataFrame) -> pa.Table:
+    """The states that the rule or a cap leaves out, as rows of `rejects`."""
+    left = chosen.filter(pl.col("reject_reason").is_not_null())
+    rows = left.with_columns(stage=pl.lit("select"), reason="reject_reason", detail=pl.lit(None, pl.String))
+    schema = TABLES["rejects"]
+    absent = [pl.lit(None).alias(name) for name in schema.names if name not in REJECTED]
+    return rows.with_columns(absent).select(schema.names).to_arrow().cast(schema)
 
 
 def _deferred(run: Path, mined: Mined) -> Deferred | None:

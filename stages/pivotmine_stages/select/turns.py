@@ -8,7 +8,7 @@ import polars as pl
 
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import Outcome
-from pivotmine_stages.profiles.gate import gate_states
+from pivotmine_stages.profiles.gate import gate_table
 from pivotmine_stages.select.carried import with_carried
 from pivotmine_stages.select.dataset import Mined
 from pivotmine_stages.select.options import SelectConfig
@@ -44,12 +44,9 @@ def usable_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
 def passing_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
     """The turns whose demonstration passes the gate of its state."""
     assert mined.verifier is not None, "only `all` goes without profiles"
-    usable = [
-        (state_id, text)
-        for state_id, gate in gate_states(run, turns, mined.verifier).items()
-        for text in gate.usable
-    ]  # fmt: skip
-    usable = pl.DataFrame(usable, schema={"state_id": pl.String, "demonstration": pl.String}, orient="row")
+    gates = gate_table(run, turns, mined.verifier).rows.filter(pl.col("usable").list.len() > 0)
+    usable = gates.select("state_id", demonstration=pl.col("demonstrations").list.gather(pl.col("usable")))
+    usable = usable.explode("demonstration")
     return turns.join(usable, on=["state_id", "demonstration"], how="semi", maintain_order="left")
 
 

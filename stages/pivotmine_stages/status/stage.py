@@ -12,7 +12,7 @@ import polars as pl
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
-from pivotmine_stages.profiles.budgets import counts_of, problem_of, samples_under
+from pivotmine_stages.profiles.budgets import Counts, count_samples, problem_of
 from pivotmine_stages.report.subject import Subject, differing, flags_of, policy_settings, subjects
 from pivotmine_stages.select.strategies import rule_words
 
@@ -68,13 +68,8 @@ def _policies(run: Path) -> list[dict[str, Any]]:
 
 def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     record = load_policy(run, policy_id)
-    samples = samples_under(run, record, record.budget)
-    counts = counts_of(samples)
-    row = {
-        "samples": int(counts["num_samples"].sum()),
-        "pending": int(counts["num_pending"].sum()),
-        "states": len(counts),
-    }
+    samples = count_samples(run, record, record.budget)
+    row = {"samples": samples.samples, "pending": samples.pending, "states": samples.states}
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
     settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
@@ -83,7 +78,7 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
 
 
-def _verifier(run: Path, folder: Path, words: str, record: PolicyRecord, samples: pl.DataFrame) -> dict[str, Any]:
+def _verifier(run: Path, folder: Path, words: str, record: PolicyRecord, samples: Counts) -> dict[str, Any]:
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"])
     table = profiles.select("num_samples", "num_pending", "budget", "reward_class").collect()
     classes = dict(table.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class").iter_rows())

@@ -66,12 +66,28 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> Mended:
             words = "forgotten" if one.kind == "missing" else "moved to set-aside"
             again = "" if one.kind == "not of this run" else "; the same `pivotmine rollout` draws its samples again"
             _set_aside(run, one, done, words + again)
+        elif one.table == "rejects" and one.kind and _writer(run, one) is None and not _is_of_extract(one):
+            is_drawn = one.path.parent.name.startswith("rollout-")
+            again = "; the same `pivotmine rollout` writes it again" if is_drawn else ""
+            _set_aside(run, one, done, ("forgotten" if one.kind == "missing" else "moved to set-aside") + again)
     for make_again in (_score_again, _select_again):
         try:
             make_again(run, broken, done)
         except UserError as error:
             log.warning("%s", error)
     return done
+
+
+def _writer(run: Path, one: Broken) -> tuple[str, dict[str, Any]] | None:
+    """(stage, configuration) of rejects that are written again here; None: of other rejects."""
+    if one.table != "rejects":
+        return None
+    for stage in ("score", "select"):
+        for config in (manifest["config"] for manifest in rundir.read_manifests(run, stage)):
+            key = {"name": config["name"]} if stage == "select" else config
+            if rundir.rejects_dir(run, stage, key) == one.path.parent:
+                return stage, config
+    return None
 
 
 def _is_of_extract(one: Broken) -> bool:
@@ -128,6 +144,8 @@ def _score_again(run: Path, broken: list[Broken], done: Mended) -> None:
             wanted |= _scored(run, f"*/{one.path.stem}")
         elif one.table == "rollouts" and one.kind:
             wanted |= _scored(run, f"{one.path.parent.name}/*")
+        elif one.kind and (writer := _writer(run, one)) is not None and writer[0] == "score":
+            wanted[writer[1]["policy_id"], writer[1]["verifier_id"]] = None
         else:
             continue
         if one.table != "rollouts":
@@ -147,6 +165,11 @@ def _scored(run: Path, pattern: str) -> dict[tuple[str, str], None]:
 def _select_again(run: Path, broken: list[Broken], done: Mended) -> None:
     """Select again what lost pivots, by the settings in its manifest."""
     names = dict.fromkeys(one.path.parent.name for one in broken if one.table in _SELECTED and one.kind)
+    for one in broken:
+        if one.kind and (writer := _writer(run, one)) is not None and writer[0] == "select":
+            names[writer[1]["name"]] = None
+            _remove(run, one)
+            done.append({"path": str(one.path), "table": one.table, "how": "selected again"})
     configs = {one["config"]["name"]: one["config"] for one in rundir.read_manifests(run, "select")}
     for name in names:
         for one in (one for one in broken if one.table in _SELECTED and one.path.parent.name == name):

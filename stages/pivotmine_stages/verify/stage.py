@@ -103,9 +103,7 @@ def verify_report(s: Mapping[str, Any]) -> str:
     """The summary as lines of text."""
     lines = [f"{s['files']:,} files, {s['bytes'] / 1e6:,.1f} MB"]
     if s["without_digest"]:
-        lines.append(
-            f"{s['without_digest']:,} files without a digest (rejects, and parts of earlier versions) were decoded"
-        )
+        lines.append(f"{s['without_digest']:,} files of earlier versions, without a digest, were decoded")
     lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
     lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
     lines.append(f"{len(s['broken']):,} broken, {s['seconds']} s" if s["broken"] else f"all whole, {s['seconds']} s")

@@ -5,11 +5,42 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from runs import (
+    add_rollouts,
+    answered,
+    call_text,
+    called,
+    make_run,
+    policy_record,
+    remember,
+    said,
+    sample,
+    states_of,
+    trajectory,
+)
+from runs import rows as table_rows
 
-from pivotmine_stages.profiles.budgets import LONGER, PENDING, REPLACED, TOLD, counts_of, under
+from pivotmine.verifiers import make_spec
+from pivotmine_stages.profiles import budgets
+from pivotmine_stages.profiles.budgets import (
+    LONGER,
+    PENDING,
+    REPLACED,
+    ROW,
+    TOLD,
+    count_samples,
+    counts_of,
+    exceptions,
+    sample_blocks,
+    samples_under,
+    under,
+)
+from pivotmine_stages.score.stage import ScoreConfig, score
 
 END = 2
 CHANCES: dict[tuple[int, ...], tuple[Fraction, ...]] = {
@@ -151,3 +182,36 @@ def test_recorded_samples_have_no_budget_and_all_count() -> None:
         ("a", 0): TOLD,
         ("a", 1): TOLD,
     }
+
+
+def test_a_run_of_any_size_is_read_in_blocks_of_whole_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of any size give the same table, profiles, dataset figures and counts; no block splits a state."""
+    run = make_run(tmp_path, *(trajectory(said(f"Find {i}"), called("find", id="A"), answered("")) for i in range(20)))
+    record = policy_record(budget=8)
+    remember(run, record)
+    texts = [call_text("find", id=i) for i in "AB"]
+    states = sorted(states_of(run).values())
+    for part in range(4):  # each state has samples in several parts
+        drawn = {
+            one: [_drawn(texts[(i + part) % 2], 4 if i % 5 else 8)] for i, one in enumerate(states) if (i + part) % 3
+        }
+        add_rollouts(run, drawn, part=part, first=part)
+    grown = {one: [_drawn(texts[0], 9, budget=16)] for i, one in enumerate(states) if i % 5 == 0 and i % 3}
+    add_rollouts(run, grown, part=4)
+    seen: dict[int, tuple[object, ...]] = {}
+    for size in (1, 7, 1 << 20):
+        monkeypatch.setattr(budgets, "ROWS_PER_BLOCK", size)
+        blocks = [block["state_id"].unique().to_list() for block in sample_blocks(run, record)]
+        assert sorted(itertools.chain.from_iterable(blocks)) == states
+        assert (len(blocks) > 5) == (size < 10)
+        summary = score(ScoreConfig(verifier=make_spec("tool_call", {}), max_new_tokens=8), run)
+        del summary["seconds"]
+        under_8 = samples_under(run, record, 8).sort(ROW).rows()
+        odd = exceptions(run, record, 8).sort(ROW).rows()
+        seen[size] = (summary, under_8, odd, count_samples(run, record, 8), table_rows(run, "profiles"))
+    assert seen[1] == seen[7] == seen[1 << 20]
+
+
+def _drawn(text: str, num_tokens: int, budget: int = 8) -> dict[str, Any]:
+    reason = "length" if num_tokens == budget else "stop"
+    return sample(text, num_tokens=num_tokens, budget=budget, finish_reason=reason)

@@ -24,7 +24,7 @@ from runs import (
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
-from pivotmine.run import rundir
+from pivotmine.run import parts, rundir
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.options import extract, rollout, select
 from pivotmine_stages.cli.options import score as score_by_name
@@ -170,8 +170,7 @@ def test_a_manifest_of_nothing_is_written_again(run: Path, stage: str) -> None:
         assert verify(REPAIR, run)["broken"] == []
     found = verify(CHECK, run)
     assert (found["broken"], contents(run)) == ([], before)
-    if stage == "parts":
-        assert found["without_digest"] == sum(name.startswith("rejects/score") for name in before)
+    assert found["without_digest"] == 0
 
 
 def test_extracts_manifest_of_nothing_stays_broken(run: Path) -> None:
@@ -218,3 +217,47 @@ def test_pivots_are_selected_again(tmp_path: Path, tiny_policy: Path) -> None:
     done = verify(REPAIR, run)
     assert (done["broken"], [one["how"] for one in done["mended"]]) == ([], ["selected again"])
     assert contents(run) == before
+
+
+@pytest.mark.parametrize("stage", ["score", "select"])
+def test_rejects_are_checked_and_written_again(run: Path, tiny_policy: Path, stage: str) -> None:
+    """A state that fails its gate is a reject of score; one that another rule wants, of select."""
+    select({}, run=run, strategy="mixed", min_scored=1, validation_share=0.0, tokenizer=str(tiny_policy))
+    before = contents(run)
+    (path,) = run.glob(f"rejects/{stage}-*/rejects.parquet")
+    for damage, words in ((flip, "is damaged: it is not what was written"), (Path.unlink, "is missing")):
+        damage(path)
+        assert broken(verify(CHECK, run), run) == {str(path.relative_to(run)): ("rejects", words)}
+        mended = verify(REPAIR, run)
+        assert (mended["broken"], mended["without_digest"]) == ([], 0)
+        assert contents(run) == before
+
+
+def test_rejects_that_rollout_alone_writes_are_set_aside(run: Path) -> None:
+    config = {"policy_id": "policy-1", "verifier_id": "v"}
+    folder = rundir.rejects_dir(run, "rollout", config)
+    for share in ("0of2", "1of2"):
+        row = {"stage": "rollout", "reason": "template_error", "state_id": share}
+        parts.write_rejects(run, folder, rundir.table_of_rows("rejects", [row]), share)
+    before, lost = contents(run), folder / "rejects-1of2.parquet"
+    assert verify(CHECK, run)["without_digest"] == 0
+    flip(lost)
+    assert broken(verify(CHECK, run), run)[str(lost.relative_to(run))][0] == "rejects"
+    done = verify(REPAIR, run)
+    assert done["mended"][0]["how"] == "moved to set-aside; the same `pivotmine rollout` writes it again"
+    assert done["broken"] == []
+    del before[str(lost.relative_to(run))]
+    assert contents(run) == before
+
+
+def test_rejects_of_an_earlier_version_get_a_digest_when_they_are_written(run: Path) -> None:
+    (path,) = run.glob("rejects/score-*/rejects.parquet")
+    for manifest in (run / "manifests").glob("parts-*.json"):
+        if "rejects/" in manifest.read_text():
+            manifest.unlink()
+    found = verify(CHECK, run)
+    assert (found["broken"], found["without_digest"]) == ([], 1)
+    score(ScoreConfig(verifier=make_spec("tool_call", {})), run)
+    assert verify(CHECK, run)["without_digest"] == 0
+    flip(path)
+    assert broken(verify(CHECK, run), run)[str(path.relative_to(run))][0] == "rejects"
