@@ -293,7 +293,7 @@ def test_hostile_text_is_printed_inert(tmp_path: Path) -> None:
         r"na\x1bme".ljust(80) + "  third     n     l",
         f"{'-' * 80}  {'-' * 8}  ----  ------",
         f"{shown}{'x' * (77 - len(shown))}...  0.333333  null  [1, 2]",
-        "(1 rows, cells cut; --json prints all)",
+        "(1 row, cells cut; --json prints all)",
     ]
     uncut = pa.table({"c": ["x" * 80, "...", "y" * 77 + ".."]})
     assert as_text_table(uncut).splitlines()[-1] == "(3 rows)"

@@ -69,6 +69,9 @@ class Reader(NamedTuple):
     trajectories, not the file. None: a record is a trajectory by itself."""
 
 
+_MAPPED = "; say what words stand for: --outcome-column KEY --outcome-words pass=1,fail=0"
+
+
 def outcome_label(value: Any) -> float | None:
     """A label as a number: true is 1, false is 0, the same as text; None is no label.
 
@@ -82,7 +85,7 @@ def outcome_label(value: Any) -> float | None:
     except (ValueError, OverflowError):
         label = math.nan
     if not math.isfinite(label):
-        raise BadTrajectory("bad_outcome", f"the outcome label {text[:80]!r} is no number")
+        raise BadTrajectory("bad_outcome", f"the outcome label {text[:80]!r} is no number{_MAPPED}")
     return label
 
 

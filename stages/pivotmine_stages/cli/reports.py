@@ -370,7 +370,8 @@ def as_text_table(table: pa.Table) -> str:
     cut = [f"the first {MAX_ROWS} shown"] if table.num_rows > MAX_ROWS else []
     cut += ["cells cut"] if any(cell.endswith(_CUT) and len(cell) == MAX_CELL for row in rows for cell in row) else []
     shown = f", {', '.join(cut)}; --json prints all" if cut else ""
-    return "\n".join([lines[0], rule, *lines[1:], f"({table.num_rows:,} rows{shown})"])
+    count = f"{table.num_rows:,} row" + ("" if table.num_rows == 1 else "s")
+    return "\n".join([lines[0], rule, *lines[1:], f"({count}{shown})"])
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

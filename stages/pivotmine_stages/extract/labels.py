@@ -27,6 +27,19 @@ def read_words(words: str | None) -> dict[str, float]:
     return labels
 
 
+def with_numbers(record: Any, column: str, words: Mapping[str, float]) -> Any:
+    """The record with the number that a word stands for in its place: its reader may look for a label there as well."""
+    if not words or not isinstance(record, Mapping):
+        return record
+    first, _, rest = column.partition(".")
+    name = column if column in record else first
+    value = record.get(name)
+    if name != column:
+        return {**record, name: with_numbers(value, rest, words)} if isinstance(value, Mapping) else record
+    word = value.strip().lower() if isinstance(value, str) else None
+    return {**record, name: words[word]} if word in words else record
+
+
 def with_label(found: Trajectory, record: Any, column: str, words: Mapping[str, float]) -> Trajectory:
     """The trajectory with the label of the record's column, unlabelled without one; BadTrajectory if it is no label.
 

@@ -30,7 +30,7 @@ from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
-from pivotmine_stages.extract.labels import read_words, with_label
+from pivotmine_stages.extract.labels import read_words, with_label, with_numbers
 from pivotmine_stages.extract.merge import BlockTotals
 from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
@@ -203,10 +203,13 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
     if record.problem:
         raise BadTrajectory(*record.problem)
     name = config.format or detect(record.value)
-    found = all_readers()[name].read(record.value)
+    value, words = record.value, read_words(config.outcome_words)
+    if config.outcome_column is not None:
+        value = with_numbers(value, config.outcome_column, words)
+    found = all_readers()[name].read(value)
     found = prepare(settle(found, tools=tools, calls=config.calls, action_format=config.action_format))
     if config.outcome_column is not None:
-        found = with_label(found, record.value, config.outcome_column, read_words(config.outcome_words))
+        found = with_label(found, value, config.outcome_column, words)
     domain = config.domain or _named_domain(record, config) or found.domain
     return found if domain == found.domain else replace(found, domain=domain), name
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ NUM_MESSAGES = 2
 MAX_GROUPS = 8
 """Groups of samples that are shown."""
 WIDTH = 100
+_INDENT, _LABEL = 10, 28
 
 
 def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
@@ -55,6 +58,8 @@ def show_report(states: list[dict[str, Any]]) -> str:
 def _state_lines(one: dict[str, Any]) -> list[str]:
     row = one["state"]
     mean = "no mean" if row["mean"] is None else f"mean reward {row['mean']:.2f}"
+    if row["mean"] is not None and row["num_scored"] < row["num_samples"]:
+        mean += f" of the {row['num_scored']} decided"
     facts = [row["class"], f"{row['num_samples']} samples", mean, f"domain {row['domain'] or 'none'}"]
     if row["class"] == "never" and row["solvable_probability"] is not None:
         facts.insert(3, f"{row['solvable_probability']:.0%} chance of a success rate above {MIN_RATE:.0%}")
@@ -94,5 +99,11 @@ def _arguments(arguments: Any) -> str:
 
 
 def _line(label: str, text: str) -> str:
-    flat = inert(" ".join(text.split()))
-    return f"{'':<10}{label:<28}  {flat if len(flat) <= WIDTH else flat[: WIDTH - 3] + '...'}"
+    flat, width = inert(" ".join(text.split())), _width()
+    return f"{'':<{_INDENT}}{label:<{_LABEL}}  {flat if len(flat) <= width else flat[: width - 3] + '...'}"
+
+
+def _width() -> int:
+    """Characters of text on a line: as many as fit a terminal."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH + _INDENT + _LABEL + 2
+    return max(20, min(WIDTH, columns - _INDENT - _LABEL - 2))

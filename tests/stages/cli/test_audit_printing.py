@@ -47,13 +47,13 @@ PRINTED = r"""audit     2 states under text-1
 verifier  trial    must_fail  false_accept  false_accept_rate  must_pass  false_reject  null  false_reject_rate
 --------  -------  ---------  ------------  -----------------  ---------  ------------  ----  -----------------
 text      antonym  2          1             0.5                0          0             0     null
-(1 rows)
+(1 row)
 1 other trials without an error
 
 verifier  tool     domain   must_fail  false_accept  false_accept_rate  must_pass  false_reject  null  false_reject_rate
 --------  -------  -------  ---------  ------------  -----------------  ---------  ------------  ----  -----------------
 text      message  \x1b[2J  2          1             0.5                0          0             0     null
-(1 rows)
+(1 row)
 0 other tools and domains without an error
 
 best constant action, given in every state of a tool or domain

@@ -167,6 +167,21 @@ def test_labels_in_words_under_a_column_that_the_user_names(tmp_path: Path) -> N
         mine(tmp_path / "alone", source, outcome_words=words)
 
 
+@pytest.mark.parametrize("key", ["outcome", "info.resolved"])
+def test_words_where_a_reader_looks_for_its_own_label(tmp_path: Path, key: str) -> None:
+    name, _, inner = key.partition(".")
+    source = write_lines(
+        tmp_path / "a.jsonl",
+        *({"messages": [user(w), assistant("x")], name: {inner: w} if inner else w} for w in ("Pass", "fail")),
+    )
+    summary = mine(tmp_path / "run", source, outcome_column=key, outcome_words="pass=1,fail=0")
+    assert (summary["outcomes"], summary["outcome_keys"]) == ({"0.0": 1, "1.0": 1}, {key: 2})
+    if not inner:
+        how = r"bad_outcome 2 \(first: .*'pass' is no number; .* --outcome-column KEY --outcome-words pass=1,fail=0\)"
+        with pytest.raises(UserError, match=how):
+            mine(tmp_path / "undeclared", source)
+
+
 def test_a_completion_keeps_its_prompt(tmp_path: Path) -> None:
     record = {"prompt": [user("q")], "completion": [assistant("a")], "chosen": [user("q"), assistant("b")]}
     source = write_lines(tmp_path / "a.jsonl", record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,26 @@ def test_states_of_a_class_are_shown_with_their_samples(run: Path) -> None:
     assert 'demonstrated                  find(id="A")' in text
     assert "4 x 0.00 wrong_arguments" in text
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_a_narrow_terminal_cuts_what_is_shown(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = show(ShowConfig(policy="policy-1", num_states=6), run)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, show_report(shown).splitlines()[1:])) > 100
+    monkeypatch.setattr("sys.stdout", Terminal())
+    lines = [line for line in show_report(shown).splitlines() if not line.startswith("state")]
+    assert max(map(len, lines)) == 80
+
+
+def test_a_mean_of_some_samples_says_of_how_many(run: Path) -> None:
+    (state,) = show(ShowConfig(policy="policy-1", reward_class="never"), run)
+    assert ", mean reward 0.00, " in show_report([state])
+    state["state"]["num_scored"] = 3
+    assert ", mean reward 0.00 of the 3 decided, " in show_report([state])
 
 
 def test_a_state_is_found_by_the_beginning_of_its_id(run: Path) -> None:
