@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pivotmine import strict_json
+from pivotmine.messages import ROLES
 from pivotmine.readers.trajectory import Segment, Trajectory
 
 MEDIA_COLUMNS = {
@@ -47,17 +48,21 @@ class Gap(NamedTuple):
     detail: str
 
 
+_PARTS = {role: Part(role) for role in ROLES}
+"""Of the messages that neither make nor answer a call."""
+
+
 def part_of(message: Any) -> Part:
     """The part of a message that has no `problem`."""
     role = message["role"]
     if role == "assistant":
-        calls = message.get("tool_calls")
-        ids = [call.get("id") for call in calls] if calls else [None] if message.get("function_call") else []
-        return Part(role, tuple([None if i is None else str(i) for i in ids]))
-    if role in _RESULT_ROLES:
-        answers = message.get("tool_call_id")
-        return Part(role, answers=None if answers is None else str(answers))
-    return Part(role)
+        if calls := message.get("tool_calls"):
+            ids = [call.get("id") for call in calls]
+            return Part(role, tuple([None if i is None else str(i) for i in ids]))
+        return Part(role, (None,)) if message.get("function_call") else _PARTS[role]
+    if role in _RESULT_ROLES and (answers := message.get("tool_call_id")) is not None:
+        return Part(role, (), str(answers))
+    return _PARTS[role]
 
 
 def find_gap(parts: Sequence[Part], segment: Segment) -> Gap | None:
@@ -70,20 +75,22 @@ def find_gap(parts: Sequence[Part], segment: Segment) -> Gap | None:
     """
     if segment.verbatim:
         return None
-    waiting, made_at = list[str | None](), -1
+    waiting, made_at, num_inherited = list[str | None](), -1, segment.num_inherited
     answered = set[str | None]()
-    for position, part in enumerate(parts):
-        if part.role == "assistant":
-            if position >= segment.num_inherited and (gap := _before_turn(position, waiting, made_at, segment)):
+    for position, (role, calls, answers) in enumerate(parts):
+        if role == "assistant":
+            lacking = position >= num_inherited and (waiting or not position)
+            if lacking and (gap := _before_turn(position, waiting, made_at, segment)):
                 return gap
-            waiting, made_at, answered = list(part.calls), position, set()
-        elif part.role not in _RESULT_ROLES:
+            waiting, made_at = list(calls), position
+            answered.clear()
+        elif role not in _RESULT_ROLES:
             continue
-        elif _answered(waiting, part.answers):
-            answered.add(part.answers)
-        elif part.answers not in answered and position >= segment.num_inherited:
-            named = f"call {part.answers!r:.80}" if part.answers is not None else "a call"
-            if part.answers is not None and any(part.answers in later.calls for later in parts[position + 1 :]):
+        elif _answered(waiting, answers):
+            answered.add(answers)
+        elif answers not in answered and position >= num_inherited:
+            named = f"call {answers!r:.80}" if answers is not None else "a call"
+            if answers is not None and any(answers in later.calls for later in parts[position + 1 :]):
                 return Gap(position, "early_result", f"the result of {named} stands before the call")
             return Gap(position, "orphan_result", f"the result of an unknown call: no open {named}")
     return None

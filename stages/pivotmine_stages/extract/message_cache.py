@@ -1,14 +1,21 @@
-"""What a message is: found out once for all places where a block of records holds it."""
+"""What a message is: found out once for all places where a block of records holds it.
+
+A process remembers messages from block to block: the same system prompts and requests return all over a source.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pivotmine import messages, strict_json
 from pivotmine.actions import NATIVE, action_from_message, is_text, read_message
 from pivotmine.readers.whole_context import Part, part_of
 from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
+
+_KEPT_BYTES = 8 << 20
+"""Text of the messages that a process remembers from block to block; their facts take about three times as much."""
 
 
 class MessageFacts:
@@ -61,7 +68,7 @@ class MessageFacts:
 
 
 class KnownMessages:
-    """The messages of a block of records."""
+    """The messages of a block of records, and those of earlier blocks that may return."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[bytes, MessageFacts]] = {}
@@ -77,6 +84,22 @@ class KnownMessages:
                 one = known[key] = MessageFacts(message, key, action_format)
             answers.append(one)
         return answers
+
+    def end_block(self) -> None:
+        """Forget the messages with ids of calls, which belong to one conversation, and all if the rest is large."""
+        size = 0
+        for action_format, known in self._known.items():
+            kept = {key: one for key, one in known.items() if not one.part.calls and one.part.answers is None}
+            self._known[action_format] = kept
+            size += sum(map(len, kept))
+        if size > _KEPT_BYTES:
+            self._known.clear()
+
+
+@cache
+def known_messages() -> KnownMessages:
+    """Those of this process."""
+    return KnownMessages()
 
 
 def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[messages.Seen, Demonstration]:

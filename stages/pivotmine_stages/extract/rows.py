@@ -18,7 +18,7 @@ from pivotmine.readers.whole_context import find_gap
 from pivotmine.run import arrow_columns, rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.extract import merge
-from pivotmine_stages.extract.message_cache import KnownMessages, MessageFacts
+from pivotmine_stages.extract.message_cache import MessageFacts, known_messages
 
 _OF_SEGMENT = ("trajectory_id", "segment_id", "tools_id", "domain", "outcome")
 """Columns of `turns` that have one value in all turns of a segment."""
@@ -46,7 +46,7 @@ class Rows:
         """Of each segment."""
         self.messages: dict[str, MessageFacts] = {}
         """By message_id; the first of equal ones."""
-        self.known = KnownMessages()
+        self.known = known_messages()
         self._outcome_keys: list[str | None] = []
         self._undocumented_masks: list[int] = []
         self._states_without_user = set[bytes]()
@@ -177,7 +177,8 @@ def _num_turns(known: Iterable[MessageFacts]) -> int:
 
 def _usable(rows: Rows, segment: Segment, known: list[MessageFacts], place: Place) -> list[MessageFacts]:
     """The segment up to where its states are no longer whole; the turns from there on are one counted reject."""
-    end = next((position for position, message in enumerate(known) if message.problem), len(known))
+    problems = [message.problem for message in known]
+    end = next((at for at, problem in enumerate(problems) if problem), len(known)) if any(problems) else len(known)
     parts = [message.part for message in known[:end]]
     if (gap := find_gap(parts, segment)) is not None:
         end, reason, detail = gap

@@ -150,17 +150,22 @@ def _read_all(
 
 def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
     """Write the rows of a block of records."""
-    rows, labels, num_records, num_domains = Rows(), Labels(), len(block.records), 0
-    gc.disable()  # rows are many, and hold no cycles
+    gc.disable()  # rows are many, and hold no cycles: they are gone before it is enabled again
     try:
-        block.records.reverse()
-        while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
-            source, record = block.records.pop()
-            num_domains += _named_domain(record, config) is not None
-            _add_record(rows, labels, record, Place(source, record.index), config, tools)
-        merge.write_block(folder, block.number, rows.arrow())
+        return _write_block(config, tools, folder, block)
     finally:
         gc.enable()
+
+
+def _write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
+    rows, labels, num_records, num_domains = Rows(), Labels(), len(block.records), 0
+    block.records.reverse()
+    while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
+        source, record = block.records.pop()
+        num_domains += _named_domain(record, config) is not None
+        _add_record(rows, labels, record, Place(source, record.index), config, tools)
+    merge.write_block(folder, block.number, rows.arrow())
+    rows.known.end_block()
     return Found(num_records, num_domains, labels, rows.states_without_user())
 
 

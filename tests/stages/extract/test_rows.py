@@ -163,3 +163,17 @@ def test_what_is_known_of_an_assistant_message_is_what_each_part_of_it_says_by_i
     action = action_from_message(message)
     assert known.demonstration is not None
     assert (known.demonstration.kind, known.demonstration.action) == (action.kind, action_to_json(action))
+
+
+def test_a_process_remembers_the_messages_that_may_return_in_another_block() -> None:
+    known = KnownMessages()
+    user, call = {"role": "user", "content": "Hi."}, {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    segment = [user, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    segment.append({"role": "tool", "tool_call_id": "c", "content": "1"})
+    before = known.describe(segment)
+    known.end_block()
+    assert [a is b for a, b in zip(before, known.describe(segment), strict=True)] == [True, False, False]
+    large = {"role": "user", "content": "x" * (8 << 20)}
+    (one,) = known.describe([large])
+    known.end_block()
+    assert known.describe([large]) != [one]  # what a process remembers is bounded
