@@ -10,10 +10,10 @@ SQLite, on tables with generated rows that satisfy and just miss the queries' co
 Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"), and on a copy of the file if there
 is one. One difference makes them different. They pass only if they read the same tables, hold the same literals,
 both or neither ask for an order, and give the same rows (values and column order; names do not count) on every
-database. The databases must also tell one of the queries from all its mutants (`sql_trials`), unless only the keys
-and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can agree on all databases and differ
-elsewhere, and another engine may read a query differently. So `by_result = false` switches it off, and with a
-`dialect` other than SQLite's nothing is tried.
+database. The databases must also tell one of the queries from all its mutants (`sql_mutants`), and both from those with
+a function less, unless only the keys and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can
+agree on all databases and differ elsewhere, and another engine may read a query differently. So `by_result = false`
+switches it off, and with a `dialect` other than SQLite's nothing is tried.
 
 Queries run in a process of their own (`sql_worker.py`) with limits of memory, time and steps. Only SELECT is allowed,
 and no file is written.
@@ -36,9 +36,10 @@ from pivotmine.actions.action import Action
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
 from pivotmine.verifiers.sql import sql_worker
+from pivotmine.verifiers.sql.sql_mutants import Kinds, TooManyMutants, mutants
 from pivotmine.verifiers.sql.sql_schema import Keys, Schema, read_keys, read_schema
 from pivotmine.verifiers.sql.sql_syntax import Statements, UnreadableSql, read_sql
-from pivotmine.verifiers.sql.sql_trials import TooManyMutants, hints, mutants
+from pivotmine.verifiers.sql.sql_trials import hints
 from pivotmine.verifiers.tool_calls.one_argument import prepare_code
 from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
@@ -93,13 +94,14 @@ class _Form(NamedTuple):
 def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callable[[Action], Verdict]:
     """Return a scorer for one demonstration: calls with a statement, or a message that is one."""
     tries = options.by_result and options.dialect in ("", "sqlite")
-    known = _Known({}, {}, {})
+    known = _Known({}, {}, {}, {})
     if options.database:
         known = _known_of_file(options.database)
     elif options.dialect in ("", "sqlite"):
         schema = read_schema(state.messages, state.tools)
         keys = {table: found for table, found in read_keys(state.messages, state.tools).items() if table in schema}
-        known = _Known(schema, keys, _columns(schema))
+        kinds = {table: dict(columns) for table, columns in schema.items()}
+        known = _Known(schema, keys, _columns(schema), kinds)
     dialect = "sqlite" if options.database else options.dialect
 
     def read(value: Any) -> _Form | None:
@@ -126,6 +128,7 @@ class _Known(NamedTuple):
     schema: Schema
     keys: Mapping[str, Keys]
     columns: Mapping[str, frozenset[str]]
+    kinds: Kinds
 
 
 def _columns(schema: Schema) -> dict[str, frozenset[str]]:
@@ -139,11 +142,12 @@ def _known_of_file(path: str) -> _Known:
     try:
         tables = sql_worker.read_schema(database)
     except sqlite3.Error:
-        return _Known({}, {}, {})
+        return _Known({}, {}, {}, {})
     finally:
         database.close()
     columns = {table.lower(): frozenset(column[0].lower() for column in found) for table, found in tables.items()}
-    return _Known({}, {}, columns)
+    kinds = {table.lower(): {name.lower(): kind for name, kind in found} for table, found in tables.items()}
+    return _Known({}, {}, columns, kinds)
 
 
 def _read(text: str, dialect: str, columns: Mapping[str, frozenset[str]]) -> _Form:
@@ -183,7 +187,7 @@ def _by_trial(
     trees = [statement.tree for statement in statements]
     values, groups = hints(trees, known.columns)
     try:
-        changed = [mutants(tree, known.columns) for tree in trees]
+        changed = [mutants(tree, known.columns, known.kinds) for tree in trees]
     except TooManyMutants:
         return Outcome.UNPROVEN
     tables = statements[0].tables
@@ -192,7 +196,8 @@ def _by_trial(
         "keys": {table: known.keys[table] for table in tables if table in known.keys},
         "database": str(Path(options.database).resolve()) if options.database else "",
         "queries": texts,
-        "mutants": changed,
+        "mutants": [found.others for found in changed],
+        "value_mutants": [found.with_less for found in changed],
         "values": values,
         "groups": groups,
         "literals": [_value(literal) for literal, _ in statements[0].literals],
@@ -229,7 +234,7 @@ def _value(literal: str) -> Any:
 VERIFIER = Verifier(
     prepare=prepare,
     options=SqlOptions,
-    version=3,
+    version=4,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -8,6 +8,8 @@ with their values, and the assignments of UPDATE if none reads an assigned colum
 do not count, nor does a column's table if there is only one. Everything else counts: expressions, their order in a
 select list, joins, literals as they are written.
 
+Functions that sqlglot takes for one, and that are not one in every engine (AS_WRITTEN), count by name.
+
 In SQLite, a name in double quotes is a string if no column, table or alias is called so.
 """
 
@@ -27,6 +29,15 @@ MAX_DEPTH = 24
 """Statements with a deeper nesting of parentheses are not read."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+AS_WRITTEN = re.compile(
+    r"\b(?:len|length|char_length|character_length|variance|variance_samp|var_samp|variance_pop|var_pop|stddev|stdev"
+    r"|rand|random|datediff|date_diff|timestampdiff|timestamp_diff|trunc|truncate|day_?of_?\w{1,9}|week_?of_?\w{1,9}"
+    r"|array_size|array_length|chr|char|sha|sha1|sign|signum|filter|array_filter|insert|stuff)(?=\s*\()"
+    r"|\bnulls\s+(?:first|last)\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 Form = tuple[Any, ...]
 
@@ -66,7 +77,8 @@ def read_sql(text: str, dialect: str = "", columns: Mapping[str, frozenset[str]]
             raise UnreadableSql("no statement, or one that is not parsed")
         for tree in trees:
             _simplify(tree, columns if dialect == "sqlite" and not set("`[") & set(text) else None)
-        return _statements(trees, dialect)
+        written = sorted(" ".join(found.lower().split()) for found in AS_WRITTEN.findall(_QUOTED.sub(" ", text)))
+        return _statements(trees, dialect, tuple(written))
     except (errors.SqlglotError, RecursionError, ValueError) as error:
         raise UnreadableSql(type(error).__name__) from None
 
@@ -80,7 +92,7 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _statements(trees: list[Any], dialect: str) -> Statements:
+def _statements(trees: list[Any], dialect: str, written: tuple[str, ...]) -> Statements:
     from sqlglot import exp
     from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
@@ -95,7 +107,7 @@ def _statements(trees: list[Any], dialect: str) -> Statements:
     tables = {table.name.lower() for table in only.find_all(exp.Table)} - {name.lower() for name in common}
     is_query = len(trees) == 1 and isinstance(only, exp.Query)
     is_ordered = is_query and bool(only.args.get("order") or only.args.get("limit"))
-    form = tuple([_form(tree) for tree in trees])
+    form = (*[_form(tree) for tree in trees], written)
     return Statements(form, is_query, is_ordered, frozenset(tables), tuple(sorted(literals.items())), first)
 
 

@@ -1,10 +1,11 @@
 """Two queries on generated tables, in a process of its own with little time and memory: `python -I THIS_FILE`.
 
 Standard input is a JSON object: `schema` (columns by table) or `database` (a SQLite file, read as it is), `keys`,
-`queries` (two texts), `mutants` (a list of texts for each query), `values` and `groups` (from `sql_trials.hints`),
-`literals` (numbers and strings in the queries), `is_ordered`. Standard output is one word:
+`queries` (two texts), `mutants` and `value_mutants` (a list of texts for each query), `values` and `groups` (from
+`sql_trials.hints`), `literals` (numbers and strings in the queries), `is_ordered`. Standard output is one word:
 
-    equal    both gave the same rows every time, often enough rows, and every mutant of one of them gave other rows
+    equal    both gave the same rows every time, often enough rows; every mutant of one of them and every value mutant
+             of either gave other rows
     differ   they gave different rows at least once
     unknown  anything else: an error, a limit, a query that may not run, results that show nothing
 
@@ -43,6 +44,9 @@ FUNCTIONS = frozenset((
 
 ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE))
 
+TEXTS = ["a", "A", "b", "B", " a", "a ", "ab c", "AB C", " ab ", "abcd", "1", "10", "9", "-2", "2.5", "", "héé"]
+"""Texts with twins in other letter case, with outer blanks, and numbers as texts."""
+
 Schema = dict[str, list[list[str]]]
 
 
@@ -73,6 +77,7 @@ def compare(task: dict[str, Any]) -> str:
     keys = read_keys(source) if source else task.get("keys", {})
     hints = task.get("values", {}), task.get("groups", [])
     alive = [set(mutants) for mutants in task.get("mutants", [])]
+    values_alive = [set(mutants) for mutants in task.get("value_mutants", [])]
     seen: Counter[str] = Counter()
     for number in range(-1 if source else 0, NUM_DATABASES):
         database = copied(source) if source and number < 0 else generated(schema, task["literals"], number, keys, hints)
@@ -81,13 +86,16 @@ def compare(task: dict[str, Any]) -> str:
             return "differ"
         seen[repr(rows[0])] += bool(rows[0][1])
         kill(alive, rows, database, task)
+        kill(values_alive, rows, database, task)
         database.close()
-        if all(alive) and keys and number >= 0:
+        if (all(alive) or any(values_alive)) and keys and number >= 0:
             free = generated(schema, task["literals"], number, {}, hints)
-            kill(alive, rows_of(free, number, task), free, task)
+            free_rows = rows_of(free, number, task)
+            kill(alive, free_rows, free, task)
+            kill(values_alive, free_rows, free, task)
             free.close()
     # Rows that are always there, or never, show nothing of conditions.
-    told_apart = not alive or not all(alive)
+    told_apart = (not alive or not all(alive)) and not any(values_alive)
     return "equal" if +seen and len(+seen) >= 3 and told_apart else "unknown"
 
 
@@ -182,7 +190,10 @@ def generated(
         database.execute(f'create table "{name}" ({quoted})')
         draw = random.Random(f"{number} {name} {json.dumps(literals)}")
         pools = [[sample(draw, values) for values in pools_of(kind, literals)] for _, kind in columns]
-        wanted = [values.get(name.lower(), {}).get(column.lower(), [[], []]) for column, _ in columns]
+        wanted = [
+            [fitting(kind, found) for found in values.get(name.lower(), {}).get(column.lower(), ([], []))]
+            for column, kind in columns
+        ]
         joined = [shared.get((name.lower(), column.lower())) for column, _ in columns]
         size = draw.choice((1, 3, 8, 20, 40)) if number else 0
         rows = [[value(draw, pool) for pool in pools] for _ in range(size)]
@@ -202,10 +213,20 @@ def generated(
     return database
 
 
+def fitting(kind: str, values: list[Any]) -> list[Any]:
+    """The values that a column of this kind may hold."""
+    return [value for value in values if kind != "integer" or not isinstance(value, float) or value.is_integer()]
+
+
 def common(draw: random.Random, kind: str, number: int, group: int) -> Any:
-    """One of the few values of columns that queries equate."""
+    """One of the few values of columns that queries equate, or its twin in other letter case, padded or negated."""
     place = draw.randrange((2, 4, 9)[number % 3])
-    return f"k{group}{place}" if kind in ("text", "date") else place
+    is_twin = draw.random() < 0.2
+    if kind != "text":
+        return f"k{group}{place}" if kind == "date" else -place if is_twin else place
+    return (
+        draw.choice((f"K{group}{place}", f" k{group}{place}", f"k{group}{place} ")) if is_twin else f"k{group}{place}"
+    )
 
 
 def obeying(rows: list[list[Any]], columns: list[str], keys: Any, draw: random.Random) -> list[list[Any]]:
@@ -248,22 +269,18 @@ def pools_of(kind: str, literals: list[Any]) -> tuple[list[Any], list[Any], list
     numbers = [literal for literal in literals if isinstance(literal, int | float)]
     texts = [literal for literal in literals if isinstance(literal, str)]
     if kind == "integer":
-        return (
-            sorted(set(map(int, numbers))),
-            sorted({int(n) + step for n in numbers for step in (-1, 1)}),
-            [0, 1, 2, 3, 4],
-        )
+        near_numbers = sorted({found for n in map(int, numbers) for found in (n - 1, n + 1, -n)})
+        return sorted(set(map(int, numbers))), near_numbers, [0, 1, 2, 3, 4, -1, -2, -3, 10]
     if kind == "real":
-        return numbers, sorted({n + step for n in numbers for step in (-1, -0.5, 0.5, 1)}), [0, 0.5, 1, 2, 3]
-    others = (
-        ["2019-12-31", "2020-01-01", "2020-06-15 12:00:00", "2021-01-02"]
-        if kind == "date"
-        else ["a", "B", "ab c", "1", ""]
-    )
+        near_numbers = sorted({found for n in numbers for found in (n - 1, n - 0.5, n + 0.25, n + 1, -n)})
+        return numbers, near_numbers, [0, 0.5, 1, 2, 3, -1, -1.5, -0.25, 2.125, 10.0]
+    dates = ["2019-12-31", "2020-01-01", "2020-06-15 12:00:00", "2021-01-02", "1999-02-03"]
+    others = dates if kind == "date" else TEXTS
     near: set[str] = set()
     for text in texts:
         bare = text.strip("%_")
         near |= {bare, bare.swapcase(), f"{bare}x", f"x{bare}", bare[:-1], bare[:-1] + chr(ord(bare[-1:] or "a") + 1)}
+        near |= {f" {bare}", f"{bare} ", bare.lower(), bare.upper()}
     return texts, sorted(near), others
 
 
