@@ -1,6 +1,6 @@
 """Actions: what a policy did in one turn, and how its text is read.
 
-Model output is hostile text: whatever it is, reading it returns an action. What announces a tool call and
+Model output is hostile text: reading it returns an action, also if it is garbage. What announces a tool call and
 cannot be read as one is kept whole, with the reason; it is neither a call nor a message.
 """
 

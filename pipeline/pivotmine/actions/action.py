@@ -19,7 +19,7 @@ class ToolCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unparsed:
     text: str
-    """The piece of output that announced a tool call and is none, whole."""
+    """The whole piece of output that announced a tool call and is not one."""
     reason: str
     """Why it could not be read."""
 

@@ -17,7 +17,7 @@ MAX_ARGUMENTS_DEPTH = 64
 
 
 def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) -> ToolCall:
-    """The call in an object `{"name": ..., "arguments": {...}}`; ValueError with the reason where it is none.
+    """The call in an object `{"name": ..., "arguments": {...}}`; ValueError with the reason if it is not a call.
 
     Exactly one of `argument_keys` holds the arguments: an object, or a JSON string that holds one.
     """

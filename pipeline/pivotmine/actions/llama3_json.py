@@ -24,7 +24,7 @@ _TAG = "<|python_tag|>"
 _CALL_KEYS = frozenset({"name", "function", "parameters", "arguments"})
 _SEPARATOR = re.compile(r"\s*+;?+\s*+")
 
-# Possessive throughout: a run of white space is read once, whatever follows it.
+# Possessive throughout: a run of white space is read only once.
 _CALL_OBJECT = (
     r'\{\s*+"(?:type"\s*+:\s*+"function"\s*+,\s*+")?+'
     r'name"\s*+:\s*+"[^"\\]*+"\s*+,\s*+"(?:parameters|arguments)"'

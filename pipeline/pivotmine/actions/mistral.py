@@ -20,7 +20,7 @@ from pivotmine.actions.action import ToolCall
 from pivotmine.actions.pieces import Piece
 
 _OPENING = "[TOOL_CALLS]"
-# Possessive throughout: a run of white space is read once, whatever follows it.
+# Possessive throughout: a run of white space is read only once.
 _HEADER = re.compile(r"([^\s\[\]{}]++)\s*+(?:\[CALL_ID\][^\[\]{}]*+)?+(?:\[ARGS\]\s*+)?+")
 
 _MARKS = re.compile(r"\[TOOL_CALLS\]|\[ARGS\](?=\s*+\{)")

@@ -36,10 +36,10 @@ def parse_action(
     truncated: bool = False,
     tools: Sequence[dict[str, Any]] = (),
 ) -> Action:
-    """Read one turn; whatever the text, the answer is an action, and nothing of it but markup is dropped.
+    """Read one turn. Every text gives an action, and only markup is dropped.
 
     `parser` is a name in `PARSERS`, any other is a `UserError`. It reads turns of the action format `native` (or
-    None); a text convention reads its turns alone, whatever the parser. `opened_reasoning`: the prompt ends inside a
+    None); a text convention reads its turns without the parser. `opened_reasoning`: the prompt ends inside a
     reasoning block. `truncated`: the token budget ended the sample. `tools`: the state's definitions in
     OpenAI form; the qwen3_xml convention needs their types.
     """

@@ -34,7 +34,7 @@ def message(text: str) -> Piece:
 
 
 def unparsed(text: str, reason: str) -> Piece:
-    """Text that announces a call and is none."""
+    """Text that announces a call and is not one."""
     return Piece(kind="unparsed", text=text, reason=reason)
 
 

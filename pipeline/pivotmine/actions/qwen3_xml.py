@@ -9,7 +9,7 @@
     </tool_call>
 
 The outer tag may be missing, both of it or its opening half, which these models forget. Apart from that,
-whatever is not exactly this form makes the whole call unparsed: an unclosed or repeated parameter, text
+anything else makes the whole call unparsed: an unclosed or repeated parameter, text
 between parameters. A value cannot hold `</parameter>` or `<parameter=`, unless it is JSON and declared as
 something else than text. How text becomes a JSON value is in `schema_values`.
 """

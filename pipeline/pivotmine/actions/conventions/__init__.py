@@ -52,7 +52,7 @@ def is_text(action_format: str | None) -> TypeGuard[str]:
 
 
 def read_text(text: str, action_format: str, *, opened_reasoning: bool = False, truncated: bool = False) -> Action:
-    """The action in what a policy wrote, special tokens included; whatever the text, the answer is an action.
+    """The action in what a policy wrote, special tokens included. Every text gives an action.
 
     `opened_reasoning`: the prompt ends inside a reasoning block. ValueError if no convention has the name.
     """

@@ -88,7 +88,7 @@ def split(text: str) -> Iterator[Piece]:
 
 
 def _read(text: str, function: re.Match[str]) -> tuple[ToolCall, int]:
-    """The call and the index behind it; ValueError with the reason if there is none."""
+    """The call and the index behind it; ValueError with the reason if the call cannot be read."""
     name, at = function[1].strip(), function.end()
     arguments: dict[str, Any] = {}
     while parameter := _PARAMETER.match(text, at):

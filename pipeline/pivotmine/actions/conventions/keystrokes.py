@@ -108,7 +108,7 @@ def is_batch(value: Any) -> bool:
 
 
 def read_batch(value: Any, form: str) -> Batch | str:
-    """The batch that a JSON value is in a form; else why it is none."""
+    """The batch that a JSON value is in a form; else why it is not a batch."""
     shape = FORMS[form]
     if problem := _problem(value, shape.required, shape.optional):
         return problem

@@ -23,7 +23,7 @@ TOOL = "send_keystrokes"
 
 
 def split(text: str, form: str) -> Iterator[Piece]:
-    """The whole text is one call, or it is none."""
+    """Read the whole text as one call."""
     try:
         value = json_in(text)
         if isinstance(problem := read_batch(value, form), str):
