@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 def read_archive(file: IO[bytes]) -> Iterator[Record]:
-    """The samples in order, each with the `eval` of the log's header; what cannot be read is a problem of its own."""
+    """The samples in order, each with the `eval` of the log's header; a sample that cannot be read is a problem."""
     members, cut_off = _members(file)
     samples = [m for name, m in members.items() if name.startswith(_SAMPLES) and not _is_broken_sample(name)]
     about = _about(file, members)

@@ -95,7 +95,7 @@ def is_value(line: bytes) -> bool:
 
 
 def read_lines(file: Iterable[bytes]) -> Iterator[Record]:
-    """A value a line; an empty line counts as a line and is none."""
+    """Read one value from each line. An empty line counts as a line and gives no record."""
     for index, line in enumerate(file):
         if line.strip():
             yield Record.unread(index, line)
@@ -122,7 +122,7 @@ def read_array(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _elements(file: IO[str]) -> Iterator[str]:
-    """The text of each element; ValueError where there is more and it is none."""
+    """The text of each element; ValueError if what follows is not an element."""
     buffer, end, size = file.read(_CHUNK_CHARS).lstrip(), 1, _CHUNK_CHARS
     while not buffer.startswith("]", start := _skip_separators(buffer, end)):
         stop = _element_end(buffer, start)
@@ -148,7 +148,7 @@ def _skip_separators(text: str, start: int) -> int:
 
 
 def _element_end(text: str, start: int) -> int | None:
-    """Index behind the element at `start`; None where it may go on behind the text, ValueError where it is none."""
+    """Index behind the element at `start`; None if it may go on behind the text; ValueError if it is not JSON."""
     try:
         _, end = _FINDS_ENDS.raw_decode(text, start)
     except RecursionError:

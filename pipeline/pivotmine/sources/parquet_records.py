@@ -74,7 +74,7 @@ def _group_sizes(file: pq.ParquetFile) -> list[int]:
 
 
 def _read_group(file: pq.ParquetFile, group: int, index: int, num_rows: int) -> Iterator[Record]:
-    """The rows of a row group, of which the first has the index; where it breaks off, the last record says so."""
+    """The rows of a row group, numbered from the index. If the file breaks off, the last record says so."""
     end, num_bytes = index + num_rows, 0
     try:
         most = _largest(file, group)

@@ -59,7 +59,7 @@ def is_url(source: object) -> bool:
 def find_remote(url: str, is_source: Callable[[str], bool]) -> tuple[list[RemoteFile], list[str]]:
     """The files that a URL names (itself, those of a folder, those of a glob), and those of a folder that are skipped.
 
-    UserError where there is none, where it cannot be reached, or where the extra is missing.
+    UserError if there is no file, if it cannot be reached, or if the extra is missing.
     """
     with _plainly(url):
         system, path = _open_system(url)
@@ -89,7 +89,7 @@ def fingerprint(file: RemoteFile) -> str:
 
 @contextmanager
 def open_remote(file: RemoteFile) -> Generator[io.BufferedReader]:
-    """The file's bytes; whatever goes wrong is an OSError."""
+    """The file's bytes. Every failure is an OSError."""
     try:
         system, path = _open_system(file.url)
         opened = system.open(path, "rb", **(_STREAM if file.url.startswith("http") else _BLOCKS))
@@ -124,7 +124,7 @@ def _file(system: Any, path: str, url: str) -> RemoteFile:
 
 @contextmanager
 def _plainly(url: str) -> Generator[None]:
-    """Whatever the libraries raise, each its own kinds, is one clear line."""
+    """Make one clear line of what the libraries raise: each has its own kinds of errors."""
     try:
         yield
     except ImportError:

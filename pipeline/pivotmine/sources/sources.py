@@ -41,7 +41,7 @@ class SkippedFiles:
 
     folder: str
     suffixes: str
-    """How many of which suffix, hidden, or no regular files."""
+    """The number of files by suffix, and of those that are hidden or not regular."""
 
     @property
     def name(self) -> str:
@@ -145,7 +145,7 @@ def content_hash(path: Path | RemoteFile) -> str:
 def read_source(path: Source, messages_column: str | None = None) -> Iterator[Record]:
     """The records of one source, in order; where it breaks off, the last record says so.
 
-    `messages_column`: the column (or key) that holds the messages, under whatever name; it becomes `messages`.
+    `messages_column`: the column (or key) that holds the messages; it becomes `messages`.
     """
     if isinstance(path, SkippedFiles):
         detail = f"files that are not read: {path.suffixes}; read are {', '.join(SUFFIXES)}"
