@@ -1,4 +1,4 @@
-"""Files are written beside their place, under a name that ends in `.tmp`, and renamed when they are whole.
+"""Files are written next to their place, under a name that ends in `.tmp`, and renamed when they are whole.
 
 What fails is removed at once. What a killed process leaves is removed by the next stage of the run: whoever writes such
 a file holds a lock on it, which the kernel frees with the process.

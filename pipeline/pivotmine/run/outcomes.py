@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of a sample; beside the reward, so that a 0 always says why."""
+    """What became of a sample. It stands next to the reward, so that a 0 always says why."""
 
     CORRECT = "correct"
     """Functionally the demonstration."""

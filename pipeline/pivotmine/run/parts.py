@@ -92,7 +92,7 @@ class PartsManifest:
             self.replace(place, path)
 
     def replace(self, place: Path, path: Path) -> None:
-        """Put a file that was written beside a part in its place, after its digest is stored."""
+        """Store the digest of a file that was written next to a part, then put the file in its place."""
         name, digest = _name(self._run, path), file_digest(place)
         with self._lock:
             self._digests[name] = [*self._digests.get(name, [ABSENT])[-1:], digest]
@@ -141,7 +141,7 @@ def write_rejects(run: Path, folder: Path, rejects: pa.Table, writer: str = "") 
 
 
 def _settled(run: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Of what was announced, what came of it."""
+    """The digests that are still right for parts that were announced."""
     found: dict[str, list[str]] = {}
     for name, accepted in digests.items():
         state = _state(run / name) if len(accepted) > 1 else accepted[0]
@@ -151,7 +151,7 @@ def _settled(run: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def known_parts(run: Path, without: Collection[Path] = ()) -> Known:
-    """What the manifests say, but for those in `without`; UserError for a damaged one."""
+    """What the manifests say, except those in `without`; UserError for a damaged one."""
     digests: dict[str, list[str]] = {}
     folders: set[str] = set()
     for path in sorted(path for stage in ("extract", STAGE) for path in (run / "manifests").glob(f"{stage}-*.json")):

@@ -1,6 +1,6 @@
 """The run directory: where each table lies, and how it is written so that a kill at any time loses nothing.
 
-Files are written beside their place and renamed; a manifest is written last, so what it names is whole.
+Files are written next to their place and renamed; a manifest is written last, so what it names is whole.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _MADE_BY = {
     "demonstrations": "select",
     **dict.fromkeys(("audit_trials", "audit_errors", "audit_constants"), "audit"),
 }
-"""The command that makes a table's missing files anew, and nothing else."""
+"""The command that makes only a table's missing files again."""
 _SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")
 _PACKAGES = (
     "pivotmine",
@@ -102,7 +102,7 @@ def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> Non
     names = {path.name for path in run.iterdir()} if run.is_dir() else set[str]()
     if is_run(run) or not names:
         return
-    # Folders called `messages` or `rejects` are only ours beside the lock that extract takes first.
+    # Folders called `messages` or `rejects` are only ours next to the lock that extract takes first.
     if strange := sorted(names - _EXTRACT_NAMES if _LOCKS in names else names):
         raise UserError(f"--run {run} holds {strange[0]!r} and is no run: name a new or an empty folder")
 
@@ -113,7 +113,7 @@ def table_files(run: Path, table: str) -> list[Path]:
 
 
 def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyFrame:
-    """A table (or some files of it) as a lazy frame with the table's schema, empty where there is none."""
+    """A table (or some files of it) as a lazy frame with the table's schema, empty if the table has no files."""
     import polars as pl  # here: processes that only write start quicker without it
 
     paths = list(table_files(run, table) if files is None else files)
@@ -164,11 +164,11 @@ def remedy(path: Path, table: str) -> str:
     if table == "rejects" and path.parent.name.startswith(("extract-", "record-")):
         return "delete it; of some rejects the run then has no row"
     again = f"the same `pivotmine {_MADE_BY[table]}`" if table in _MADE_BY else "the command that wrote it"
-    return f"delete it and start {again} again, which makes anew what it held"
+    return f"delete it and start {again} again, which writes its rows again"
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write Parquet (zstd) beside its place, flush it to the disk, rename it."""
+    """Write Parquet (zstd) next to its place, flush it to the disk, rename it."""
     with beside(path) as place:
         pq.write_table(table, place, compression="zstd")
         settle(place, path)
@@ -187,7 +187,7 @@ def table_of_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, flush it to the disk, rename it."""
+    """Write a text file next to its place, flush it to the disk, rename it."""
     with beside(path) as place:
         place.write_text(text, encoding="utf-8")
         settle(place, path)

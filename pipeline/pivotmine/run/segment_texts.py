@@ -1,7 +1,7 @@
 """The messages of segments, for reading in any order: `messages` is read once, and what is wanted of it kept in a file.
 
 Messages are stored once, by a hash of their content: those of a segment lie in any part, and those of many segments in
-all parts. Who wants segments in an order of its own would read the whole table for each few of them.
+all parts. A reader that wants segments in another order would read the whole table for every few of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """DuckDB over a run: every table a view by its name, the empty ones too.
 
 `RUN/views.sql` says the same to a plain `duckdb -init RUN/views.sql` in any directory; it holds absolute paths and is
-written anew by every stage (and by `pivotmine sql`, for a run that was moved).
+written again by every stage (and by `pivotmine sql`, for a run that was moved).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TYPES = {
 }
 
 _OF_SELECTIONS = ("pivots", "demonstrations")
-"""Tables that lie in the folder of a selection; their views say of which."""
+"""Tables that lie in the folder of a selection; their views name the selection."""
 _LAST = {
     "scores": "part-*.parquet",
     "profiles": "profiles.parquet",

@@ -184,7 +184,7 @@ PROFILES = pa.schema(
         _column("budget", _INT, "token budget of the profile: a longer sample counts as truncated; profiles without one are of `first_budget`, as in `rollouts`", since=3),
         _column("num_samples", _INT, "samples drawn, the pending ones included"),
         _column("num_pending", _INT, "samples that a smaller budget cut and that `rollout` can continue; no statistic counts them", since=3, absent=0),
-        # The sum of floats depends on their order, and polars' order on the number of threads: hence `sort`.
+        # `sort`: the sum of floats depends on their order, and polars' order on the number of threads.
         _statistic("num_scored", _INT, "samples with a reward that is not null; 0 where the gate fails", lambda pl: pl.col("reward").count()),
         _statistic("mean", _FLOAT, "mean reward; null: nothing scored", lambda pl: pl.col("reward").sort().mean()),
         _statistic("variance", _FLOAT, "population variance of the reward (ddof=0); null: nothing scored", lambda pl: pl.col("reward").sort().var(ddof=0)),
@@ -272,7 +272,7 @@ PIVOTS = pa.schema(
         _column("turn_index", _INT, "place of the first demonstration among its trajectory's turns, from 0; older rows do not tell", since=3),
         _column("outcome", _FLOAT, "outcome label of the first demonstration's trajectory; rows with a `turn_index` and without an outcome are unlabelled", since=3),
         _column("weight", _FLOAT, "how often a trainer draws the row, relative to the others; rows without one have equal weights", since=3),
-        _column("rewards", pa.list_(_FLOAT), "rewards of its samples in the order of their indices, null where there is none; empty: not profiled; older rows have no list", since=3),
+        _column("rewards", pa.list_(_FLOAT), "rewards of its samples in the order of their indices, null for a sample without a reward; empty: not profiled; older rows have no list", since=3),
         _column("lengths", pa.list_(_INT), "their sampled tokens, end of turn included, null where the server does not tell; empty: as above; older rows have no list", since=3),
         _column("num_distinct_actions", _INT, "different actions among them, as they are stored; 0: not profiled; older rows do not tell", since=3),
         _column("entropy", _FLOAT, "of the policy's actions in nats, estimated by the mean of -log p over its samples, at the sampling temperature; rows without one were not profiled, have no stored log-probabilities, or are older", since=4),
@@ -301,7 +301,7 @@ AUDIT_TRIALS = pa.schema(
         _column("verifier", _STRING, "name of the verifier that judged: `auto` chooses one for each state"),
         _column("tool", _STRING, "tool of the demonstration's first call; `message` for messages"),
         _column("domain", _STRING, "domain of the state; null: none"),
-        _column("trial", _STRING, "what was given: a mutation of the demonstration, or `other_states_action`: an action of another state of the same tool, written otherwise"),
+        _column("trial", _STRING, "what was given: a mutation of the demonstration, or `other_states_action`: an action of another state with the same tool, written differently"),
         _column("must_pass", _BOOL, "whether it is still the demonstration, by construction; null: no label"),
         _column("num_tried", _INT, "actions given"),
         _column("num_accepted", _INT, "those with reward 1"),
@@ -315,7 +315,7 @@ AUDIT_ERRORS = pa.schema(
         _column("verifier", _STRING, "name of the verifier that judged"),
         _column("state_id", _STRING, "the state"),
         _column("trial", _STRING, "as in `audit_trials`"),
-        _column("error", _STRING, "`false_accept`, `false_reject`, or `paid_elsewhere`: an action of another state, written otherwise, is paid here"),
+        _column("error", _STRING, "`false_accept`, `false_reject`, or `paid_elsewhere`: an action of another state, written differently, is paid here"),
         _column("tool", _STRING, "as in `audit_trials`"),
         _column("domain", _STRING, "as in `audit_trials`"),
         _column("reward", _FLOAT, "what the action earned"),
@@ -344,7 +344,7 @@ STATES = pa.schema(
         _column("num_turns", _INT, "turns taken in it"),
         _column("num_trajectories", _INT, "trajectories that met it"),
         _column("num_demonstrations", _INT, "turns among them that are demonstrations"),
-        _column("turn_id", _STRING, "least turn_id taken in it; the columns below are that turn's"),
+        _column("turn_id", _STRING, "smallest turn_id taken in it; the columns below are that turn's"),
         _column("segment_id", _STRING, "its segment"),
         _column("position", _INT, "its position there: the state is the messages before it"),
         _column("tools_id", _STRING, "tools offered; null: none"),
@@ -388,7 +388,7 @@ token budget. A column whose meaning does not speak of null is never null.
 | `scores` | `scores/<policy_id>/<verifier_id>/`, a part for a part of `rollouts` | `score`, `record` (recorded rewards) |
 | `profiles` | `scores/<policy_id>/<verifier_id>/profiles.parquet` | `score`, `record` |
 | `triage` | `triage/<policy_id>/<verifier_id>/`, in parts | `run --adaptive ... --triage` |
-| `carried` | `carried/<policy_id>/<verifier_id>/`, in parts; of several rows of a state and budget the one with the least `unseen_mass` counts | `rollout --from` |
+| `carried` | `carried/<policy_id>/<verifier_id>/`, in parts; if a state and budget have several rows, the one with the smallest `unseen_mass` counts | `rollout --from` |
 | `pivots` | `pivots/<name>/train.parquet` and `validation.parquet` | `select` |
 | `demonstrations` | `pivots/<name>/demonstrations.parquet`, with the columns of `pivots` | `select` |
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
