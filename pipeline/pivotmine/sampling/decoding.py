@@ -21,7 +21,7 @@ from pivotmine.sampling.prefix_cache import ReadPrompts
 from pivotmine.sampling.settings import Sampling
 
 KEEP_SHARE = 7 / 8
-"""Finished rows are dropped when no more than this share of the rows still runs: dropping a row copies the cache."""
+"""Finished rows are dropped once at most this share of the rows still runs: dropping a row copies the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Drawn:
     token_ids: list[int]
     """Sampled tokens, the end-of-turn token included where it was drawn."""
     logprobs: list[float]
-    """Natural log-probability of each token, under the unmodified distribution unless `decode` was asked otherwise."""
+    """Natural log-probability of each token, under the unmodified distribution unless `decode` got another one."""
     finish_reason: str
     """`stop` or `length`."""
 

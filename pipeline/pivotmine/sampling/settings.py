@@ -13,7 +13,7 @@ MIN_TEMPERATURE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an action is drawn: all but the token budget is part of the policy (hashed into `policy_id`)."""
+    """How an action is drawn: everything except the token budget is part of the policy (hashed into `policy_id`)."""
 
     temperature: Annotated[float, Option(panel="Sampling", min=0)] = 1.0
     """Sampling temperature; 0 is greedy, else at least 0.01."""
