@@ -176,7 +176,7 @@ def test_attempts_are_trajectories_of_their_own() -> None:
         ("i", 1, None, 0),
         ("i", 2, 0.0, 1),
     ]
-    assert str(three) == "('no_messages', 'attempt 2 is none')"
+    assert str(three) == "('no_messages', 'attempt 2 is not an attempt')"
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def _emptied(records: list[Record]) -> Iterator[Record]:
 
 
 class _Pushed:
-    """Records, of which one may be put back."""
+    """An iterator of records that can take one back."""
 
     def __init__(self, records: Iterator[Record]) -> None:
         self._records, self._pushed = records, list[Record]()

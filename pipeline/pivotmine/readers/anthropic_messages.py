@@ -22,7 +22,7 @@ _OWN_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, one of which has a block of Anthropic's own."""
+    """An object with `messages`, at least one with a block that only Anthropic has."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(map(_is_own, messages))
 

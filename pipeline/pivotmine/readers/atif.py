@@ -4,7 +4,7 @@ steps[]}`.
 A step of the agent is one turn, with its calls and, as tool messages, the results that its observation names; a
 result without a call's id answers the one call there is, or is what the environment said: a user message. Steps that
 no model call made (`llm_call_count` not 1) are masked. Steps copied from another file (`is_copied_context`, the
-beginning of a continuation) are inherited: each continuation file is a trajectory of its own and repeats no turn.
+beginning of a continuation) are inherited: each continuation file is a separate trajectory and repeats no turn.
 Embedded `subagent_trajectories` are segments; referenced ones are files of their own.
 
 A system step that replaced the context (`extra.context_management.boundary`) opens a new segment, which begins with
@@ -12,7 +12,7 @@ the system prompt and goes on with the steps behind it. Where it refers to sub-a
 (Terminus), what the model saw then is not in the file, and the turns from there on are a reject; the continuation
 files that Terminus writes with `linear_history` hold it all.
 
-Terminus agents write text, of which Harbor keeps the parts: the message is "Analysis: ...\\nPlan: ...", the keystrokes
+Terminus agents write text, and Harbor keeps its parts: the message is "Analysis: ...\\nPlan: ...", the keystrokes
 are calls of `bash_command`. With the JSON parser the first such turn's action is known (`terminus_2`), its words are
 not. What the model saw from then on is not in the file, and the later turns are a reject. With another parser this
 holds for the first such turn as well. A step without calls whose message is not of that form was kept word for word.

@@ -30,7 +30,7 @@ CALLS = ("native", "verbatim")
 
 
 def require_calls(name: str | None) -> None:
-    """UserError if the word after `--calls` is none of CALLS; None: not given."""
+    """UserError if the word after `--calls` is not in CALLS; None: not given."""
     if name is not None and name not in CALLS:
         raise UserError(f"--calls {name}: choose from {', '.join(CALLS)}")
 

@@ -87,7 +87,7 @@ def _said(content: Any) -> tuple[Any, list[str]]:
 
 
 def _calls(fields: dict[str, Any], more: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The calls; None if one of them is none."""
+    """The calls; None if one of them cannot be read."""
     calls = [*_listed(fields, "tool_calls"), *_listed(fields, "invalid_tool_calls")]
     if calls:
         if not all(isinstance(call, dict) for call in calls):

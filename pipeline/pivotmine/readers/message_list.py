@@ -20,7 +20,7 @@ from pivotmine.readers.trajectory import Reader, Trajectory
 from pivotmine.sources.json_records import Record
 
 _RECORDS = ("messages", "conversations", "traj", "trajectory", "request", "response")
-"""Keys that a record has and a message has not."""
+"""Keys of a record that no message has."""
 
 
 def matches(record: Any) -> bool:
@@ -34,7 +34,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """A record for each conversation, in the order in which they begin; what is no message comes out before them."""
+    """A record for each conversation, in the order in which they begin; records that are not messages come first."""
     conversations: dict[tuple[str, str] | None, _Conversation] = {}
     unread = False
     for record in records:

@@ -57,13 +57,13 @@ def unrecorded(role: str, why: str) -> dict[str, Any]:
 
 
 def object_at(value: Any, key: str) -> dict[str, Any]:
-    """The object under a key of what should be an object; an empty one where there is none."""
+    """The object under a key of what should be an object; an empty one if it is missing."""
     found = value.get(key) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}
 
 
 def list_at(value: Any, key: str, reason: str = "no_messages") -> list[Any]:
-    """The list under a key; BadTrajectory where there is none."""
+    """The list under a key; BadTrajectory if it is missing."""
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, list):
         raise BadTrajectory(reason, f"no list under `{key}`")

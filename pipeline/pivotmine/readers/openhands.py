@@ -132,7 +132,7 @@ def _check_condenser(metadata: dict[str, Any]) -> None:
 
 
 def _calls(history: list[Any], options: _Options) -> Iterator[ModelCall]:
-    """The calls of the agent and, each as a conversation of its own, of its delegates."""
+    """The calls of the agent and of its delegates, each as a separate conversation."""
     own, delegates = _delegated(history)
     yield from calls_of(_shown(own, options), _tools(own))
     for events in delegates:
@@ -173,7 +173,7 @@ def _shown(events: list[Any], options: _Options) -> Iterator[Shown | Condensatio
         action, observation = _kinds(event)
         if not isinstance(event, dict) or (action is None) == (observation is None):
             yield Shown(
-                identity=f"#{number}", message=unreadable("assistant", f"event {number} is none"), is_reply=True
+                identity=f"#{number}", message=unreadable("assistant", f"event {number} is not an event"), is_reply=True
             )
         elif observation is not None:
             yield from _observation(event, observation, options, known)
@@ -234,7 +234,7 @@ def _reply(response: dict[str, Any]) -> dict[str, Any]:
     for call in calls:
         function = object_at(call, "function")
         if not isinstance(call, dict) or call.get("id") is None or not isinstance(function.get("name"), str):
-            return unreadable("assistant", "a model response with a call that is none")
+            return unreadable("assistant", "a model response with a call that cannot be read")
         made.append(tool_call(call["id"], function["name"], function.get("arguments")))
     reasoning = message.get("reasoning_content") or ""
     return assistant(content, reasoning=reasoning if isinstance(reasoning, str) else "", tool_calls=made)

@@ -115,7 +115,7 @@ def _shown(history: list[Any]) -> Iterator[Shown | Condensation]:
             yield from _reply(batch)
             batch = []
         if not is_event(event):
-            message = unreadable("assistant", f"event {number} of the stream is none")
+            message = unreadable("assistant", f"event {number} of the stream is not an event")
             yield Shown(identity=f"#{number}", message=message, is_reply=True)
         elif event["kind"] == "ActionEvent":
             batch.append(event)

@@ -110,7 +110,7 @@ def _definition(tool: Any) -> dict[str, Any]:
 
 
 def read_tools_file(path: Path) -> list[Any]:
-    """The tool definitions in a file, for sources that carry none; UserError where there are none."""
+    """The tool definitions in a file, for sources without tools; UserError if the file has none."""
     try:
         tools = tool_definitions(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -123,7 +123,7 @@ def read_tools_file(path: Path) -> list[Any]:
 
 
 def object_of(record: Any) -> dict[str, Any]:
-    """The record as an object; BadTrajectory where it is none (a reader may be named for any record)."""
+    """The record as an object; BadTrajectory if it is not one (a reader may be named for any record)."""
     if not isinstance(record, dict):
         raise BadTrajectory("unknown_format", f"the record is no object but {type(record).__name__}")
     return record
@@ -147,7 +147,7 @@ def list_or_bad(fields: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def parsed(reason: str, what: str, text: str) -> Any:
-    """Strict JSON; BadTrajectory with this reason where it is none."""
+    """The value of strict JSON; BadTrajectory with this reason if it is not JSON."""
     try:
         return strict_json.loads(text)
     except ValueError as error:

@@ -55,7 +55,7 @@ def task(record: dict[str, Any]) -> str | None:
 
 
 def beside(record: dict[str, Any], *taken: str) -> dict[str, Any]:
-    """Metadata: what is neither in the tables nor named in `taken`; of the parameters all but input and tools."""
+    """Metadata: the fields that are neither in the tables nor in `taken`, and the parameters except input and tools."""
     known = {"input", "tools", "instructions", "output", PARAMS, "domain"}
     rest = {k: v for k, v in record.items() if k not in known and k not in taken}
     if isinstance(params := record.get(PARAMS), dict):

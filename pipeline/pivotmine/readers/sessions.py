@@ -220,7 +220,7 @@ def _said(blocks: list[Any], message: dict[str, Any]) -> dict[str, Any]:
         else:
             return unreadable("assistant", f"a content block of type {str(kind)[:60]!r}")
     made = assistant("".join(texts), reasoning="\n".join(filter(None, thoughts)), tool_calls=calls)
-    if message.get("stopReason") in ("error", "aborted"):  # an answer that was broken off is none to imitate
+    if message.get("stopReason") in ("error", "aborted"):  # nobody should imitate an answer that was broken off
         made["weight"] = 0
     return (
         made if "tool_calls" in made or not message.get("tool_calls") else {**made, "tool_calls": message["tool_calls"]}

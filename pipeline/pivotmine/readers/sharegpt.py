@@ -111,7 +111,7 @@ def _text(value: Any) -> Any:
 
 
 def _beside(entry: dict[str, Any]) -> dict[str, Any]:
-    """Masks as they are (`weight`, axolotl's `train`, ...); whatever else stands there is kept aside."""
+    """Masks as they are (`weight`, axolotl's `train`, ...); all other fields are kept under `extra`."""
     rest = {k: v for k, v in entry.items() if k not in _TAKEN}
     masks = {k: entry[k] for k in MASK_KEYS if entry.get(k) is not None}
     return {"extra": rest, **masks} if rest else masks

@@ -2,7 +2,7 @@
 
 `history` holds every message; what the model saw of it is in `query` of each step of `trajectory`, where the version
 writes that. Without it, the history processors that `replay_config` names are applied as SWE-agent 1.x applies them:
-`last_n_observations` elides old observations, so that every later turn has a segment of its own. A processor whose
+`last_n_observations` elides old observations, so every later turn has its own segment. A processor whose
 doing the file does not tell makes a reject.
 
 The action format is that of the parser that the configuration names. If none is named, it is the text convention in
@@ -61,7 +61,7 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
         for number, attempt in enumerate(attempts):
             whole = isinstance(attempt, dict) and matches(attempt)
             value = {**shared, **attempt, "attempt": number} if whole else None
-            problem = None if whole else ("no_messages", f"attempt {number} is none")
+            problem = None if whole else ("no_messages", f"attempt {number} is not an attempt")
             yield Record(record.index, value, problem)
 
 

@@ -20,7 +20,7 @@ _OWN_ROLES = ("tool_call", "tool_response")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, one of which has a role of ms-swift's own."""
+    """An object with `messages`, at least one with a role that only ms-swift has."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(isinstance(m, dict) and m.get("role") in _OWN_ROLES for m in messages)
 
@@ -33,7 +33,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _entry(message: Any) -> Any:
-    """The message as a ShareGPT entry; one with calls of its own, or without content, stays what it is."""
+    """The message as a ShareGPT entry; a message with calls, or without content, stays as it is."""
     if not isinstance(message, dict) or not {"role", "content"} <= message.keys() or message.get("tool_calls"):
         return message
     rest = {k: v for k, v in message.items() if k not in ("role", "content")}

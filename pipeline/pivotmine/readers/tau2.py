@@ -1,7 +1,7 @@
 """tau2-bench results: `{"simulations": [{"id", "task_id", "messages", "reward_info": {"reward"}}], "tasks", "info"}`.
 
-`group` makes each simulation a record. The agent sees what the user says and the results of its own calls; the user's
-calls to tools of its own, and their results (`requestor: user`), are not for it. A greeting that opens the conversation
+`group` makes each simulation a record. The agent sees what the user says and the results of its own calls. It does not
+see the user's own tool calls and their results (`requestor: user`). A greeting that opens the conversation
 is the orchestrator's. The system prompt and the tools are not among the messages: `metadata.unrecorded` names them.
 
 Checked against sierra-research/tau2-bench, `src/tau2/data_model/message.py` and `simulation.py`.

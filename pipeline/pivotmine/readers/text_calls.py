@@ -44,7 +44,7 @@ def matches(record: Any) -> bool:
 
 
 def _listed(text: str) -> list[Any]:
-    """The messages whose JSON the text is; none where it is none."""
+    """The messages in a JSON text; empty if the text holds none."""
     try:
         return message_list(text, "messages")
     except BadTrajectory:
@@ -52,7 +52,7 @@ def _listed(text: str) -> list[Any]:
 
 
 def _mark(message: Any) -> str | None:
-    """The markup in what an assistant wrote; None where there is none, or calls next to it."""
+    """The markup in what an assistant wrote; None if it holds no markup, or has calls next to it."""
     if not isinstance(message, dict) or message.get("tool_calls") or message.get("function_call"):
         return None
     said = sharegpt.ROLES.get(str(message.get("from", message.get("role"))))
@@ -80,7 +80,7 @@ def with_native_calls(segment: Segment) -> Segment:
 
 
 def _results(message: Any, ids: CallIds) -> list[Any]:
-    """The results of which a message is made; none where it holds anything else."""
+    """The results in a message; empty if it holds anything else."""
     text = message.get("content") if isinstance(message, dict) else None
     if not isinstance(text, str) or message.get("role") not in ("user", "tool") or not _RESULTS.fullmatch(text):
         return []

@@ -1,7 +1,7 @@
 """ToolBench answer files: `{"answer_generation": {"train_messages", "function", "query"}, "tree" or "trys", "win"}`.
 
 `train_messages` holds the path to the answer, call by call, each with all messages before it, in OpenAI's older form
-with `function_call`. A thought is logged as a message of its own before its call: both are one turn. A file without
+with `function_call`. A thought is logged as a separate message before its call: both are one turn. A file without
 them (no answer was found) is read from its tree: each path to a leaf is a segment, what it shares with the one before
 it is inherited. The prompts that the search adds when it tries a node again are not in the file. `win` is the outcome.
 """

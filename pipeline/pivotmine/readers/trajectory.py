@@ -1,4 +1,4 @@
-"""What every reader answers: a trajectory in the project's words, or the reason why there is none."""
+"""What every reader returns: a trajectory in the project's words, or the reason why the record is not one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Trajectory:
     failure_outcome: float = 0.0
     """The label that the format gives to a failure: never good enough by default."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the record holds."""
+    """The other fields of the record."""
 
 
 class Reader(NamedTuple):

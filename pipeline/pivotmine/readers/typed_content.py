@@ -19,7 +19,7 @@ _TAKEN = ("role", "content", "loss_weight")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, one of which has a block with `value` and without a key of its own type."""
+    """An object with `messages`, at least one with a block that has `value` and no key named after its type."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(_is_typed(message) for message in messages)
 

@@ -1,8 +1,8 @@
 """What must hold of any trajectory before its turns count: its context is whole.
 
 A turn demonstrates something only in a state that the file holds completely. `prepare` brings common shapes into one
-form. `find_gap` finds the first place behind which a state is not whole. Both work on messages in OpenAI form, whatever
-reader made them.
+form. `find_gap` finds the first place behind which a state is not whole. Both work on messages in OpenAI form, from any
+reader.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Shown:
     identity: str
     """The event's id."""
     message: dict[str, Any] | None
-    """A message of its own, a reply of the model, or the result of a call (`answers`); None: it shows nothing."""
+    """A separate message, a reply of the model, or the result of a call (`answers`); None: it shows nothing."""
     is_reply: bool = False
     answers: str | None = None
     """Id of the call that the message answers."""

@@ -72,7 +72,7 @@ def _turn(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _content(items: list[dict[str, Any]]) -> Any:
-    """Text, or, where a block is none, the blocks: a state with one is a reject that names it."""
+    """The text of the blocks. If one is not text, the blocks: a state that holds it is a reject that names it."""
     contents = [item.get("content") for item in items]
     blocks = [block for content in contents for block in (content if isinstance(content, list) else [content])]
     texts = [_block_text(block) for block in blocks]
@@ -87,7 +87,7 @@ def _block_text(block: Any) -> Any:
 
 
 def _summary(item: dict[str, Any]) -> str:
-    """What can be read of the reasoning: its content, else its summary; encrypted reasoning is not to be read."""
+    """What can be read of the reasoning: its content, else its summary; encrypted reasoning cannot be read."""
     for parts in (item.get("content"), item.get("summary")):
         texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
         if found := "\n".join(text for text in texts if isinstance(text, str)):

@@ -22,7 +22,7 @@ class Snapshots:
     _end: str | None = None
 
     def add(self, context: list[Any], reply: Any, tools: list[Any] | None) -> None:
-        """One call: the messages that the model saw, the message that it answered, the tools that it had."""
+        """One call: the messages that the model saw, the message that it answered, the tools that it was offered."""
         last = self.segments[-1] if self.segments else None
         if last is not None and self.extended_by(context, tools):
             last.messages.extend([*context[len(last.messages) :], reply])
@@ -43,7 +43,7 @@ class Snapshots:
 
 
 def state_after(messages: list[Any], tools: list[Any] | None) -> str | None:
-    """Id of the state that the messages make; None where one of them is none."""
+    """Id of the state that the messages make; None if one of them is not a message."""
     if any(problem(message) for message in messages):
         return None
     state = StateHash(tools_id(tools) if tools else None)
