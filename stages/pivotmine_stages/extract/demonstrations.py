@@ -25,7 +25,7 @@ class Demonstration(NamedTuple):
     action: str
     """The action as JSON."""
     reason: str | None
-    """Why it is not worth imitating, whatever came of it; None: it may be."""
+    """Why it is not worth imitating, also if it succeeded; None: it may be."""
     detail: str
     """What exactly; empty: the reason says it all."""
 

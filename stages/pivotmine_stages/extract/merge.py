@@ -51,7 +51,7 @@ class BlockJob(NamedTuple):
     repeated: dict[str, list[int]]
     """Table -> its rows that an earlier block has."""
     floor: float
-    """Least outcome label of a demonstration; -infinity: any."""
+    """Minimum outcome label of a demonstration; -infinity: any."""
 
 
 class RejectCount(NamedTuple):
@@ -230,7 +230,7 @@ def _duplicates(lost: pa.Table) -> pa.Table:
 
 
 def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, pa.Table]:
-    """Mark the turns of trajectories below the least outcome, and add their rejects."""
+    """Mark the turns of trajectories below the minimum outcome, and add their rejects."""
     turns, trajectories = tables["turns"], tables["trajectories"]
     if math.isinf(floor) and floor < 0:
         return tables

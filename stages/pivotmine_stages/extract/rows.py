@@ -163,7 +163,7 @@ def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: in
 
 
 def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -> str:
-    """ordinary: what `is_ordinary` says of all but the ids."""
+    """ordinary: what `is_ordinary` says of everything except the ids."""
     content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
     whole: list[Any] = [content, found.task_id, found.outcome, found.metadata]
     if any(is_text(segment.action_format) for segment in found.segments):  # ids of native ones do not change

@@ -1,6 +1,6 @@
 """extract: sources -> trajectories, segments, messages, tools, turns (and rejects).
 
-Everything is written into a folder of its own and moved into the run when it is whole; the manifest comes last.
+Everything is written into a separate folder and moved into the run when it is whole; the manifest comes last.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _trajectory(record: Record, config: ExtractConfig, tools: list[Any] | None) 
 
 
 def _named_domain(record: Record, config: ExtractConfig) -> str | None:
-    """The domain under the column that names it; None: there is none."""
+    """The domain under the column that names it; None: the record has no such column."""
     if config.domain_column is None or not isinstance(record.value, dict):
         return None
     return text_or_none(record.value.get(config.domain_column))
