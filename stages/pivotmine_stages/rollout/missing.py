@@ -17,7 +17,7 @@ from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, reject_
 from pivotmine_stages.rollout.options import MAX_SAMPLES
 
 MIN_JUDGED = 256
-"""States judged at a time while a limit is not reached: each time reads the turns anew."""
+"""States judged at a time while a limit is not reached: each time reads the turns again."""
 
 
 class Eligible(NamedTuple):

@@ -14,7 +14,7 @@ from pivotmine_stages.score.options import VERIFIER, auto_verifier
 from pivotmine_stages.select.options import SelectConfig
 
 MAX_SAMPLES = 16_384
-"""Maximum samples of a state: one request asks for all of them, and vLLM takes no more in one."""
+"""Maximum samples of a state: one request asks for all of them, and this is vLLM's limit for a request."""
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Rows to part files as they come, by a thread: a part is written when it is full, or when its oldest row has waited.
 
 Not when a row comes: an engine that is silent for long must not keep what it gave before from the disk. It goes on
-meanwhile; rows of two parts are in memory, no more.
+meanwhile; at most the rows of two parts are in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ Rows = list[dict[str, Any]]
 
 
 class PartWriter:
-    """A context: left in whatever way, it writes what is left. Errors of writing are raised by `add` or at the end."""
+    """A context that writes the remaining rows when it is left, also by an exception.
+
+    Errors of writing are raised by `add` or at the end.
+    """
 
     def __init__(self, write: Callable[[Rows], None], *, num_rows: int, seconds: float) -> None:
         """write: one part; num_rows: those of a full one; seconds: how long a row waits at most."""
@@ -64,7 +67,7 @@ class PartWriter:
                 self._error = error
 
     def _next_part(self) -> Rows:
-        """The rows of the next part, as soon as it is due; none: there is no more."""
+        """The rows of the next part, as soon as it is due; empty: there are no more rows."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closed)
             self._changed.wait_for(lambda: len(self._rows) >= self._num_rows or self._closed, self._seconds)

@@ -84,7 +84,7 @@ class _Work:
         self.rejects.append(as_reject("rollout", reason, turn, detail))
 
     def write(self, rows: Rows) -> None:
-        """Write a part, under a name that no part has had."""
+        """Write a part, under a name that was never used for a part."""
         remember_policy(self.run, self.record)
         i, n = self.config.shard
         path, self.part = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", self.part + 1
@@ -96,7 +96,7 @@ def rollout(
 ) -> dict[str, Any]:
     """Run the stage; returns the summary that the command prints. A second run samples only what is missing.
 
-    policy: one that was opened for this configuration and stays open, for several rounds; None: one of its own.
+    policy: one that was opened for this configuration and stays open, for several rounds; None: open one for this call.
     eligible: the states that the rounds share; None: those that this configuration asks for.
     """
     rundir.require_run(run)
@@ -293,7 +293,7 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
     identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
     folder = rundir.rejects_dir(run, "rollout", identity)
     parts.write_rejects(run, folder, rundir.table_of_rows("rejects", work.rejects), f"{i}of{n}")
-    # What was shared out otherwise before is counted anew by these shares.
+    # An earlier start may have used other shares: count again by these.
     for other in set(folder.glob("rejects-*.parquet")) - set(folder.glob(f"rejects-*of{n}.parquet")):
         other.unlink()
         parts.forget(run, other)
