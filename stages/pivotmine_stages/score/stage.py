@@ -95,12 +95,12 @@ def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
 
 
 def _remember(folder: Path, config: ScoreConfig, parser: str) -> None:
-    """Write verifier and parser beside the scores; UserError if the folder has scores of other ones."""
+    """Write verifier and parser next to the scores; UserError if the folder has scores of others."""
     path = folder / "verifier.json"
     options = json.loads(config.verifier.options_json)
     ours = {"verifier": config.verifier.name, "options": options, "parser": parser}
     if path.exists():
-        theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it anew")
+        theirs = rundir.read_json(path, "delete it and start the same `pivotmine score` again, which writes it again")
         # The folder's name covers the options that decide; a server's address may change.
         if (theirs["verifier"], theirs["parser"]) != (config.verifier.name, parser):
             difference = rundir.difference(ours, {**theirs, "options": options})
