@@ -1,4 +1,4 @@
-"""The data card beside a pivot dataset: what was mined from what, by which rule, and everything that was dropped."""
+"""The data card next to a pivot dataset: its sources, its rule, its rows, and everything that was dropped."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _options(verifier: VerifierSpec) -> str:
 def _named(value: Any) -> Any:
     """A setting or a place as the card shows it: whoever gets the dataset does not learn where its maker keeps files.
 
-    Of an absolute path the name, of an address what is public; the hashes stand beside them.
+    An absolute path is shortened to its name, an address to its public part. The hashes stand next to them.
     """
     if isinstance(value, dict):
         return {key: _named(inner) for key, inner in value.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 LIKELY = 0.5
-"""Chance from which on a new profile would probably select the state, unless `min_pivot_probability` says otherwise."""
+"""Chance from which on a new profile would probably select the state, unless `min_pivot_probability` sets one."""
 _COLUMNS = ("unseen_mass", "posterior_mean", "carried_chance")
 _BY_SAMPLES = ("never", "always", "constant", "doubtful", "mean_too_high", "mean_too_low", "too_few_scored")
 """Reasons that follow from a state's own samples."""

@@ -72,7 +72,7 @@ class Mined(NamedTuple):
 
 
 def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer:
-    """The renderer that rollout used; UserError where it is not to be had any more."""
+    """The renderer that rollout used; UserError if it is no longer available."""
     tokenizer = config.tokenizer or record.tokenizer
     if tokenizer is None:
         raise UserError(
@@ -293,7 +293,7 @@ def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) 
 def write_splits(
     folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], splits: tuple[str, ...] = SPLITS
 ) -> dict[str, int]:
-    """Write the splits, some rows at a time, beside their place, and rename them together; returns their lengths."""
+    """Write the splits next to their place, some rows at a time, and rename them together; returns their lengths."""
     pending: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
     counts = dict.fromkeys(splits, 0)
     with ExitStack() as held:

@@ -42,7 +42,7 @@ class Drawn:
 
 
 class Draw:
-    """One draw: rows as they are asked for, and the counts of what came of them."""
+    """One draw: rows as they are asked for, and counts of the results."""
 
     def __init__(self, run: Path, config: SelectConfig, mined: Mined, renderer: Renderer) -> None:
         self._run, self._config, self._mined, self._renderer = run, config, mined, renderer

@@ -40,7 +40,7 @@ class SelectConfig:
     """Minimum entropy of the policy's actions in a state, in nats, with --strategy entropy. Long actions have more."""
     holdout: Annotated[Literal["none", "half"], Option(panel="Rule")] = "none"
     """half: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
-    for its low mean has also had bad luck: the mean of the samples that chose it is too low."""
+    for its low mean was also unlucky: the mean of the samples that chose it is too low."""
     variance_share: Annotated[float | None, Option(panel="Rule", above=0, max=1)] = None
     """Keep the states of greatest variance that together carry this share of it (RAGEN-2)."""
     max_per_trajectory: Annotated[int | None, Option(panel="Limits", min=1)] = None

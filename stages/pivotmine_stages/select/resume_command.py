@@ -31,7 +31,7 @@ def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: S
     asked = {"num_samples": rule.num_samples, "limit": _num_states(run, record, spec, rule)}
     rollout = f"pivotmine rollout {at}{_flags({**_of_policy(record), **judged, **asked})}"
     score = f"pivotmine score {at}{_flags({'policy': record.policy_id, **judged})}"
-    also = [] if spec.is_default else ["the --config that the run had"]
+    also = [] if spec.is_default else ["the --config of the run"]
     also += ["the server's --base-url for the first"] if engine_spec(record.engine).is_remote else []
     return f"sample the rest by `{rollout}` and `{score}`" + (f" (with {' and '.join(also)})" if also else "")
 

@@ -27,8 +27,8 @@ def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFram
     """The candidates in the stated order with `weight`, and `reject_reason`: null for those that are kept.
 
     candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), with `entropy` that
-    column too, and the profile's num_scored, mean, variance, reward_class, pivot_probability and gate (null if there is
-    none), and its num_unproven, mean_low and mean_high (absent or null: see `with_bounds`), and where actions are
+    column too, and the profile's num_scored, mean, variance, reward_class, pivot_probability and gate (null: not
+    judged), and its num_unproven, mean_low and mean_high (absent or null: see `with_bounds`), and where actions are
     carried over its unseen_mass, posterior_mean and carried_chance, that a new profile would satisfy the rule (absent
     or null: nothing is). One row per state, with `all` one per turn.
     """

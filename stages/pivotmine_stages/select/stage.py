@@ -102,12 +102,14 @@ def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str
     ours = [identity] if config.twin == "none" else [identity, _twin_identity(config, identity)]
     taken = {one["name"] for one in ours if (run / "pivots" / one["name"]).exists()}
     for manifest in rundir.read_manifests(run, "select") if taken else ():
-        # An option that came later had its default's meaning before.
+        # Before an option existed, select worked as its default does now.
         theirs = {**asdict(SelectConfig()), "domain_quota": [], **manifest["config"]}
         for one in ours:
             if theirs["name"] == one["name"] in taken and theirs != one:
                 difference = rundir.difference(one, theirs)
-                raise UserError(f"pivots/{one['name']} was selected otherwise ({difference}): choose another --name")
+                raise UserError(
+                    f"pivots/{one['name']} was selected with other options ({difference}): choose another --name"
+                )
     return identity
 
 
@@ -138,7 +140,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
         demonstrations = draw.summary
         if config.twin != "none":
             twin = _write_twin(run, config, mined, Draw(run, config, mined, renderer), everything, sizes)
-    # One name has one set of rejects and one manifest: a selection made anew replaces the old ones.
+    # One name has one set of rejects and one manifest: a new selection replaces the old ones.
     place = {"name": config.name}
     table = pa.concat_tables([passed_over, rundir.table_of_rows("rejects", rejects)]).combine_chunks()
     write_rejects(run, rundir.rejects_dir(run, "select", place), table)

@@ -42,7 +42,7 @@ def pivots(config: SelectConfig) -> pl.Expr:
     With `min_mean` the mean is also at least that: a band of difficulty. With `min_pivot_probability`, a new profile
     must also be likely enough to give the same answer.
     """
-    # Above the bound whatever the unproven samples are worth; then, above it if they are worth enough.
+    # First: above the bound for any reward of the unproven samples. Then: above it if they are worth enough.
     bounded = _rewards_differ(config).when(pl.col("mean_low") >= config.max_mean).then(pl.lit("mean_too_high"))
     bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_high") >= config.max_mean))
     bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))

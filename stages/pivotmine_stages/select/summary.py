@@ -57,9 +57,9 @@ class SelectSummary:
     cost: SampleCost
     """Of the profiles that the choice needs."""
     deferred: Deferred | None
-    """What the states of class `never` still hold; None: there are none."""
+    """What the states of class `never` still hold; None: no state is of this class."""
     suspects: list[Suspect]
-    """Profiled states whose demonstrations are all but impossible, worst first."""
+    """Profiled states whose demonstrations are nearly impossible, worst first."""
     rejects: dict[str, int]
     """Candidates that are no row, by reason."""
     seconds: float

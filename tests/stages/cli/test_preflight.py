@@ -99,10 +99,12 @@ def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy:
         ({"max_mean": 0.5}, "max_mean: "),
         ({"verifier": "exact"}, "verifier: "),
     ):
-        with pytest.raises(UserError, match=f"pivots/default was selected otherwise .*{words}.*choose another --name"):
+        with pytest.raises(
+            UserError, match=f"pivots/default was selected with other options .*{words}.*choose another --name"
+        ):
             run_it(source, tiny_policy, text, **flags)
         assert list((source.parent / "run" / "rollouts").iterdir()) == policies
-    with pytest.raises(UserError, match=r"pivots/default was selected otherwise .*strategy: "):
+    with pytest.raises(UserError, match=r"pivots/default was selected with other options .*strategy: "):
         run_it(source, tiny_policy, adaptive="exact")
     scores = {path.name for path in (source.parent / "run" / "scores").glob("*/*")}
     assert scores == {first["score"]["verifier_id"]}

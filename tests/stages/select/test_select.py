@@ -300,7 +300,7 @@ def test_same_settings_again_give_the_same_bytes(run: Path) -> None:
 def test_other_settings_under_the_same_name_are_refused(run: Path) -> None:
     select(SelectConfig(), run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"pivots/default was selected otherwise \(max_mean: 0.6 -> 0.5\)"):
+    with pytest.raises(UserError, match=r"pivots/default was selected with other options \(max_mean: 0.6 -> 0.5\)"):
         select(SelectConfig(max_mean=0.5), run)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     # The policy is the same whether it is named or the only one.

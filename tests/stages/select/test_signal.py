@@ -292,10 +292,10 @@ def test_the_twin_replaces_what_it_cannot_write(tmp_path: Path) -> None:
 
 def test_the_twin_s_name_is_taken_by_one_selection(run: Path) -> None:
     select(SelectConfig(name="one", twin="random", num_demonstrations=0), run)
-    with pytest.raises(UserError, match=r"pivots/one-random was selected otherwise \(.*twin_of"):
+    with pytest.raises(UserError, match=r"pivots/one-random was selected with other options \(.*twin_of"):
         select(SelectConfig(name="one-random", strategy="random", num_demonstrations=0), run)
     select(SelectConfig(name="two-random", num_demonstrations=0), run)
-    with pytest.raises(UserError, match=r"pivots/two-random was selected otherwise"):
+    with pytest.raises(UserError, match=r"pivots/two-random was selected with other options"):
         select(SelectConfig(name="two", twin="random", num_demonstrations=0), run)
     assert not (run / "pivots" / "two").exists()
 
