@@ -137,7 +137,7 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
 def _record_source(work: _Work, path: Source) -> dict[str, Any]:
     """Record one source; its counts, those that were written when it was recorded first.
 
-    One of which nothing fits is not recorded, and says why in `first_reject`: with other options it may fit.
+    A source without a fitting sample is not recorded, and `first_reject` says why: with other options it may fit.
     """
     skipped = isinstance(path, SkippedFiles)
     name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
@@ -158,7 +158,7 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
 
 
 def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The counts of a source that is recorded; None: it is not. UserError where its samples were read otherwise."""
+    """The counts of a source that is recorded; None: it is not. UserError if they were read with other options."""
     for manifest in rundir.read_manifests(work.run, "record"):
         known = {**identity, **manifest["config"]}  # an earlier version named the two only
         same = all(known[key] == identity[key] for key in ("policy_id", "source"))
@@ -187,7 +187,7 @@ def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
 
 
 def _first(rejects: list[dict[str, Any]]) -> str | None:
-    """The first reject in words; None: there is none."""
+    """The first reject in words; None: nothing was rejected."""
     if not rejects:
         return None
     place = "" if rejects[0]["source_index"] is None else f", record {rejects[0]['source_index']}"
@@ -202,7 +202,7 @@ def _stored_samples(work: _Work, name: str) -> Counter[str]:
 
 
 def _has_rewards(work: _Work) -> bool:
-    """Whether anything of this policy was rewarded: then whatever was not has null verdicts next to it."""
+    """Whether any sample of this policy was rewarded: the samples without a reward then get null verdicts."""
     parts = sorted(work.rollouts.glob("part-*.parquet"))
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 
