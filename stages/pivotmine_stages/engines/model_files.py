@@ -1,6 +1,6 @@
 """Whether the files of a model or an adapter are whole: a copy that was cut short is told before anything is loaded.
 
-Libraries that load them raise what they like, from deep inside, and vLLM in a process of its own.
+Libraries that load them raise errors of any type from deep inside, and vLLM does so in another process.
 """
 
 from __future__ import annotations

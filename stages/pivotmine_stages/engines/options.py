@@ -81,13 +81,13 @@ class EngineOptions:
 
 
 def require_model(model: str) -> None:
-    """UserError unless the model is a folder with `config.json` and a tokenizer, or a hub id that can be had."""
+    """UserError unless the model is a folder with `config.json` and a tokenizer, or a hub id that can be loaded."""
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model {model}: the folder has no config.json; name a Hugging Face model folder")
         if not any(True for pattern in TOKENIZER_FILES for _ in folder.glob(pattern)):
-            raise UserError(f"model {model}: the folder has no tokenizer; save the policy's own beside its weights")
+            raise UserError(f"model {model}: the folder has no tokenizer; save the policy's own next to its weights")
         require_whole_files(f"model {model}", folder)
     elif folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise UserError(f"model {model}: no such folder; name a Hugging Face model folder or a hub id")
@@ -106,7 +106,7 @@ def _require_hub_model(model: str) -> None:
 
 
 def adapter_config(adapter: str) -> dict[str, Any]:
-    """The adapter's `adapter_config.json`; UserError where there is none."""
+    """The adapter's `adapter_config.json`; UserError if it is missing."""
     path = Path(adapter) / "adapter_config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def end_of_turn_ids(options: EngineOptions, tokenizer: Any) -> frozenset[int]:
 
 
 def _model_json(model: str, name: str) -> dict[str, Any]:
-    """A JSON file of a model's folder, or of the hub's; empty where there is none, or no object in it."""
+    """A JSON file of a model's folder, or of the hub's; empty if it is missing or does not hold an object."""
     path = Path(model) / name
     try:
         if not Path(model).is_dir():
@@ -151,7 +151,7 @@ def _model_json(model: str, name: str) -> dict[str, Any]:
 
 
 def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:
-    """UserError where the token budget alone fills the context: then no prompt fits beside it."""
+    """UserError if the token budget alone fills the context: no prompt fits then."""
     if max_model_len is not None and max_new_tokens >= max_model_len:
         raise UserError(
             f"--max-new-tokens {max_new_tokens} leaves no room for a prompt in {what} of {max_model_len} tokens: "
@@ -208,7 +208,7 @@ def derive_seed(*parts: object) -> int:
 
 
 def smaller(a: int | None, b: int | None) -> int | None:
-    """The smaller of two limits, of which either may be unknown."""
+    """The smaller of two limits; either may be unknown."""
     known = [limit for limit in (a, b) if limit is not None]
     return min(known, default=None)
 

@@ -74,7 +74,7 @@ class Reply:
     request: Request
     samples: tuple[Sample, ...] = ()
     failure: str | None = None
-    """`engine_error`, `prompt_too_long`, ...: the reject's reason; there may be samples beside it."""
+    """`engine_error`, `prompt_too_long`, ...: the reject's reason; the reply may hold samples, too."""
     detail: str = ""
     """The reject's detail: the server's or the engine's own words, one line."""
     num_cached_tokens: int | None = None

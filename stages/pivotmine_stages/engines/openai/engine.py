@@ -10,7 +10,7 @@ token was drawn for it.
 
 vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only where
 `/v1/models` says `owned_by: vllm`, since other servers reject fields they do not know. No seed is sent: a vLLM server
-on a CPU dies of it. Log-probabilities are the unmodified distribution's unless the server was started otherwise.
+on a CPU dies of it. Log-probabilities are the unmodified distribution's unless the server has another mode.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class OpenAIEngine:
         if options.api not in ("completions", "chat"):
             raise UserError(f"api {options.api!r}: choose completions or chat")
         self._options = options
-        # A thread of its own, and a daemon: an interrupted program does not wait for the replies in flight.
+        # A separate daemon thread: an interrupted program does not wait for the replies in flight.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
@@ -274,7 +274,7 @@ class NotWhole(Exception):
 
 
 async def _whole(response: Any, most: int) -> bytes:
-    """Its bytes, and not its text: a header may name an encoding that is none."""
+    """Its bytes, and not its text: a header may name an encoding that does not exist."""
     body = bytearray()
     try:
         async for block in response.iter_bytes():

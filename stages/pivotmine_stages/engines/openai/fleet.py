@@ -38,7 +38,7 @@ class Server:
     model: str = ""
     """The policy's name on this server."""
     fields: dict[str, Any] | None = None
-    """What every request says to this server; None: it has not been met yet."""
+    """The fields of every request to this server; None: not known yet."""
     failures: int = 0
     """In a row."""
     outages: int = 0
@@ -90,11 +90,11 @@ class Fleet:
         return found
 
     def answered(self, server: Server) -> None:
-        """It has sampled."""
+        """Note that it has sampled."""
         server.failures = server.outages = 0
 
     def failed(self, server: Server, words: str) -> None:
-        """It has not. Requests that were under way when it went out count as one failure, not as many."""
+        """Note that a request failed. Requests that were under way when the server went out count as one failure."""
         server.trouble = words
         server.failures += 1
         if server.is_in and server.failures >= FAILURES:

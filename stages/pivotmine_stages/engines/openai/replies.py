@@ -17,7 +17,7 @@ from pivotmine_stages.engines.options import one_line
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 
 FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
-"""A sample that ended otherwise (`content_filter`, `abort`, ...) is no sample."""
+"""A reply with another finish reason (`content_filter`, `abort`, ...) is not a sample."""
 
 TRANSIENT_ENDS = ("abort", "error")
 """A request whose samples all ended so is sent again: the server was shutting down, or ran into trouble."""
@@ -125,7 +125,7 @@ C = TypeVar("C", bound=_Checked)
 
 
 def _checked(kind: type[C], body: Any) -> C:
-    """The body, whose fields have their types and ranges; ValueError that names the first one that has not."""
+    """The body, whose fields have their types and ranges; ValueError that names the first wrong one."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -151,7 +151,7 @@ def read_reply(request: Request, body: Any) -> Reply:
     """The samples of a reply, and why some are missing; Trouble where all of them were broken off.
 
     A server may give fewer answers than were asked for: the reply's request is cut to the samples that it answered.
-    Answers beyond those are left. ValueError where a field has not its type or range.
+    Further answers are ignored. ValueError if a field does not have its type or range.
     """
     read = _checked(_Body, body)
     pairs = sorted(zip(read.choices, body["choices"], strict=True), key=lambda pair: pair[0].index)

@@ -186,7 +186,7 @@ class RayEngine:
         _log.warning("no block has come back for %.0f s: %d are handed out again", patience_s, len(late))
 
     def _run(self, here: str) -> None:
-        """Ray Data's own loop, in a thread of its own."""
+        """Run Ray Data's loop in a separate thread."""
         try:
             for batch in self._dataset(here).iter_batches(batch_size=None, prefetch_batches=0):
                 for number, answers in zip(batch["block"].tolist(), batch["answers"], strict=True):
@@ -256,7 +256,7 @@ def _for_workers(asked: Request | list[int]) -> Request | list[int]:
 
 
 def _connect(address: str | None) -> None:
-    """Join the cluster at the address, or start one here; UserError where there is none."""
+    """Join the cluster at the address, or start one here; UserError if no cluster is there."""
     if address is not None and ":" in address:
         _require_answer(address)
     # Its troubles come as exceptions; that blocks come one by one is meant so.

@@ -54,7 +54,7 @@ class Ledger:
             self._changed.notify_all()
 
     async def number(self, place: int) -> int | None:
-        """The block in this place of the order, as soon as there is one; None: no more will come."""
+        """The block in this place of the order, as soon as it exists; None: no further block will come."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._order) > place)
             return self._order[place] if len(self._order) > place else None
@@ -119,11 +119,11 @@ class _Call:
 
 
 class Worker:
-    """One engine, which two blocks share, so that it does not run dry while the last states of a block end."""
+    """One engine for two blocks, so that it is not idle while the last states of a block end."""
 
     def __init__(self, ledger: Any, engine_name: str, options: EngineOptions) -> None:
         self._ledger = ledger
-        # An engine that is seeded as a whole must draw otherwise than the other workers and its own last start.
+        # An engine with one seed must not draw what other workers or its own last start drew.
         worker = ray.get(ledger.register.remote())
         options = replace(options, num_stored=derive_seed(options.num_stored, worker))
         try:

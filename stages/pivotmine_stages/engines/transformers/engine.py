@@ -1,10 +1,10 @@
 """Engine `transformers`: in process, no server, no GPU needed; the default where vLLM cannot run.
 
-A state is prefilled once, from where its prompt leaves the one before, its cache is copied for each of its samples,
-several states are decoded side by side, and finished rows leave the batch. Every sample has random numbers of its own,
-from (seed, state, sample index), one a token: it is the same whatever shares its batch and however often its budget
-grew. So an interrupted run and an undisturbed one hold the same contents (up to rounding: another batch shape may
-change the last digit of a logit, in bfloat16 on a GPU more often than in float32).
+A state is prefilled once, from where its prompt leaves the one before. Its cache is copied for each of its samples,
+several states are decoded side by side, and finished rows leave the batch. Every sample has its own random numbers,
+one a token, made from (seed, state, sample index). They do not depend on the rest of the batch or on how often the
+sample's budget grew. So an interrupted run and an undisturbed one hold the same contents, up to rounding: another batch
+shape may change the last digit of a logit, in bfloat16 on a GPU more often than in float32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""vLLM's processes end with their driver, the process that opened the engine, in whatever way that one ends.
+"""vLLM's processes end with their driver, the process that opened the engine, however that process ends.
 
 Left to itself, vLLM waits for ever for the next request of a driver that was killed, and holds its GPU's memory. So
 each of its workers looks for the driver twice a second and, where it is gone, kills vLLM's process above it, where
