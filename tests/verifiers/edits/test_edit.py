@@ -421,3 +421,48 @@ def test_edits_that_would_read_a_file_too_often_are_not_worked_out() -> None:
     changes = [Replace(PATH, "ab" * 500_000, "ab" * 500_000 + "c" * n, every=False) for n in (1, 2)]
     assert results(changes[:1], known) is not None
     assert results(changes[:1] * 300, known) is None
+
+
+LINE = "        return round(x)"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "outcome"),
+    [
+        ({"replacement_text": LINE}, {"replacement_text": LINE.strip()}, Outcome.WRONG_ARGUMENTS),
+        ({"replacement_text": LINE}, {"replacement_text": f"{LINE}\n"}, Outcome.UNPROVEN),
+        ({"replacement_text": LINE}, {"replacement_text": LINE, "end_line": 8}, Outcome.UNPROVEN),
+        (
+            {"replacement_text": LINE, "path": "/b.py"},
+            {"replacement_text": LINE, "path": "/c.py"},
+            Outcome.WRONG_ARGUMENTS,
+        ),
+    ],
+)
+def test_a_range_of_lines_is_compared_as_it_is_written(
+    one: dict[str, Any], other: dict[str, Any], outcome: Outcome
+) -> None:
+    """SWE-agent's editor, which changes the open file: the white space in front of a line is its indentation."""
+    place = {"start_line": 7, "end_line": 7}
+    demonstration, action = edit("edit", **place, **one), edit("edit", **{**place, **other})
+    auto = make_spec("auto", {})
+    assert verify(auto, State(), [demonstration], action).outcome == outcome
+    assert verify(auto, State(), [action], demonstration).outcome == outcome
+    assert passes_gate(auto, State(), demonstration) == Verdict(1.0, Outcome.CORRECT)
+
+
+def test_the_open_file_is_edited_by_search_and_by_line() -> None:
+    auto = make_spec("auto", {})
+    for name, one, other in (
+        ("edit", {"search": "x", "replace": LINE}, {"search": "x", "replace": LINE.strip()}),
+        ("insert", {"text": LINE, "line": 3}, {"text": LINE, "line": 4}),
+        ("edit", {"search": "x", "replace": "y"}, {"search": "x", "replace": "y", "replace-all": True}),
+    ):
+        assert verify(auto, State(), [edit(name, **one)], edit(name, **other)).reward == 0.0
+        assert passes_gate(auto, State(), edit(name, **one)).reward == 1.0
+
+
+def test_an_edit_of_the_open_file_may_change_any_file() -> None:
+    moved = called("edit", "Done.", start_line=1, end_line=1, replacement_text="import sys")
+    assert known_texts([*CREATED], {PATH}, ()) != {}
+    assert known_texts([*CREATED, *moved], {PATH}, ()) == {}

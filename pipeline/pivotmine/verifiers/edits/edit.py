@@ -21,7 +21,18 @@ from typing import NamedTuple
 
 from pivotmine.actions.action import Action, ToolCall
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier
-from pivotmine.verifiers.edits.editor_tools import Change, Insert, Patch, Replace, Text, Write, read_edit, results
+from pivotmine.verifiers.edits.editor_tools import (
+    OPEN_FILE,
+    Change,
+    Insert,
+    Patch,
+    Replace,
+    ReplaceLines,
+    Text,
+    Write,
+    read_edit,
+    results,
+)
 from pivotmine.verifiers.edits.file_state import known_texts
 from pivotmine.verifiers.tool_calls.one_argument import Reading, prepare_calls
 from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
@@ -72,6 +83,8 @@ def _compare(demonstrated: _Form, given: _Form) -> Outcome:
 def _differ_in_paths(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
     """Whether the edits change different files. A relative path may be the end of an absolute one."""
     one, other = ({change.path for change in changes} for changes in (demonstrated, given))
+    if OPEN_FILE in one | other:
+        return False
     if len({path.startswith("/") for path in one | other}) == 1:
         return one != other and not any(".." in path.split("/") for path in one | other)
     names = ({path.rsplit("/", 1)[-1] for path in paths} for paths in (one, other))
@@ -87,6 +100,10 @@ def _differ_in_text(demonstrated: tuple[Change, ...], given: tuple[Change, ...])
     one, other = demonstrated[0], given[0]
     if isinstance(one, Replace) and isinstance(other, Replace):
         return (one.path, one.old, one.every) == (other.path, other.old, other.every) and one.new != other.new
+    if isinstance(one, ReplaceLines) and isinstance(other, ReplaceLines):
+        # What the tool does with line ends behind the text differs.
+        texts = one.text.rstrip("\r\n"), other.text.rstrip("\r\n")
+        return one[:3] == other[:3] and texts[0] != texts[1]
     if isinstance(one, Insert) and isinstance(other, Insert):
         return (one.path, one.line) == (other.path, other.line) and one.text.strip() != other.text.strip()
     return False
@@ -107,7 +124,7 @@ def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> boo
 VERIFIER = Verifier(
     prepare=prepare,
     options=EditOptions,
-    version=2,
+    version=3,
     kinds=frozenset({"tool_call"}),
     abstains=True,
     needs_messages=True,

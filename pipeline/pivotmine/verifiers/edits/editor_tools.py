@@ -2,7 +2,8 @@
 
 The tables name arguments, not tools: `str_replace_editor` and its kin (`command` with `str_replace`, `insert`,
 `create`), tools with old and new text, whole files, and patches in one argument. A call that gives one of these
-twice, or not as text, is no edit. Texts are compared and changed in memory; no file is touched.
+twice, or not as text, is no edit. Texts are compared and changed in memory; no file is touched. A range of lines that
+is replaced is compared as it is written.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ INSERTED = ("new_str", "insert_text")
 PATCH = ("patch", "diff", "input")
 EDITS = "edits"
 COMMAND = "command"
+FIRST, LAST = ("start_line",), ("end_line",)
+RANGE_TEXT = ("replacement_text", "new_content", "new_text", "new_str", "content")
+OPEN_OLD, OPEN_NEW, OPEN_EVERY = ("search",), ("replace",), ("replace-all", "replace_all")
+"""SWE-agent's editor: it changes the file that is open, and no argument names that one."""
+OPEN_FILE = ""
+"""The path of the file that is open, which the calls do not say."""
 
 MAX_CHARS = 2_000_000
 """Longer texts are compared as they are and never changed."""
@@ -46,6 +53,13 @@ class Insert(NamedTuple):
     """The tool is known to add the text as whole lines."""
 
 
+class ReplaceLines(NamedTuple):
+    path: str
+    first: int
+    last: int
+    text: str
+
+
 class Write(NamedTuple):
     path: str
     text: str
@@ -62,7 +76,7 @@ class Patch(NamedTuple):
     hunks: tuple[Hunk, ...]
 
 
-Change = Replace | Insert | Write | Delete | Patch
+Change = Replace | ReplaceLines | Insert | Write | Delete | Patch
 
 
 class Edit(NamedTuple):
@@ -93,7 +107,10 @@ def read_edit(arguments: dict[str, Any]) -> Edit | None:
         return _write(fields, (COMMAND,), overwrites=False)
     if command is not None:
         return None
-    return _replace(fields, ()) or _edits(fields) or _write(fields, (), overwrites=True) or _patch(fields)
+    for read in (_replace_lines, _replace, _edits, _open_file):
+        if edit := read(fields):
+            return edit
+    return _write(fields, (), overwrites=True) or _patch(fields)
 
 
 def _one(fields: dict[str, Any], names: Sequence[str], kind: type) -> str | None:
@@ -102,7 +119,27 @@ def _one(fields: dict[str, Any], names: Sequence[str], kind: type) -> str | None
     return found[0] if len(found) == 1 and type(fields[found[0]]) is kind else None
 
 
-def _replace(fields: dict[str, Any], more: tuple[str, ...]) -> Edit | None:
+def _replace_lines(fields: dict[str, Any]) -> Edit | None:
+    first, last = _one(fields, FIRST, int), _one(fields, LAST, int)
+    path, text = _one(fields, PATH, str), _one(fields, RANGE_TEXT, str)
+    if first is None or last is None or text is None or (path is None and any(name in fields for name in PATH)):
+        return None
+    place = OPEN_FILE if path is None else clean_path(fields[path].strip())
+    change = ReplaceLines(place, fields[first], fields[last], fields[text])
+    return Edit((change,), frozenset(filter(None, (path, first, last, text))))
+
+
+def _open_file(fields: dict[str, Any]) -> Edit | None:
+    old, new, every = _one(fields, OPEN_OLD, str), _one(fields, OPEN_NEW, str), _one(fields, OPEN_EVERY, bool)
+    if old is not None and new is not None and not any(name in fields for name in PATH):
+        change = Replace(OPEN_FILE, fields[old], fields[new], every=bool(every and fields[every]))
+        return Edit((change,), frozenset(filter(None, (old, new, every))))
+    if fields.keys() == {"text", "line"} and _one(fields, ("text",), str) and _one(fields, ("line",), int):
+        return Edit((Insert(OPEN_FILE, fields["line"], fields["text"], as_lines=False),), frozenset(("text", "line")))
+    return None
+
+
+def _replace(fields: dict[str, Any], more: tuple[str, ...] = ()) -> Edit | None:
     path, old, new, every = (_one(fields, PATH, str), _one(fields, OLD, str), _one(fields, NEW, str), None)
     if any(name in fields for name in EVERY):
         every = _one(fields, EVERY, bool)
@@ -187,7 +224,7 @@ def changed(change: Change, before: Text | None) -> Text | None:
     """The text after a change that is sure to succeed on what is known; None otherwise."""
     if isinstance(change, Write):
         return Text(change.text, complete=True) if change.overwrites else None
-    if before is None or isinstance(change, Delete) or len(before.text) > MAX_CHARS:
+    if before is None or isinstance(change, Delete | ReplaceLines) or len(before.text) > MAX_CHARS:
         return None
     if isinstance(change, Replace):
         text = _replaced(change, before)

@@ -13,7 +13,17 @@ from itertools import islice, takewhile
 from typing import Any
 
 from pivotmine import messages
-from pivotmine.verifiers.edits.editor_tools import COMMAND, PATH, Change, Edit, Text, Write, changed, read_edit
+from pivotmine.verifiers.edits.editor_tools import (
+    COMMAND,
+    OPEN_FILE,
+    PATH,
+    Change,
+    Edit,
+    Text,
+    Write,
+    changed,
+    read_edit,
+)
 from pivotmine.verifiers.shell.shell_commands import clean_path
 
 WRITERS = frozenset(("write_file", "create_file", "write", "save_file", "Write"))
@@ -89,6 +99,9 @@ def _follow(
 
 def _follow_edit(known: dict[str, Text], edit: Edit, reply: str, paths: Collection[str], *, failed: bool) -> None:
     for change in edit.changes:
+        if change.path == OPEN_FILE:
+            known.clear()
+            continue
         before = known.get(change.path)
         # The same file may be known by another name.
         name = change.path.rsplit("/", 1)[-1]
