@@ -94,7 +94,7 @@ test *options: setup
 test-exports: setup
     #!/usr/bin/env bash
     set -euo pipefail
-    exported=$(mktemp -d)
+    exported=$(mktemp -d); trap 'rm -rf "$exported"' EXIT
     PYTHONPATH=tests/support {{bin}}/python tests/libraries/make_exports.py $exported
     load() { # name of the environment, test, what to install
         local python={{justfile_directory()}}/.venv-$1/bin/python

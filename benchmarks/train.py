@@ -2,7 +2,8 @@
 
 Each side runs in a process of its own, two steps; the second one is measured: CPU seconds and wall seconds of
 generation and of the update (losses, backward, optimiser), peak memory, and tokens computed over distinct tokens.
-Random Qwen3 weights, a context of 8,192 tokens, one core, 16 actions of 20 tokens a prompt.
+Random Qwen3 weights, a context of 8,192 tokens, one core, 16 actions of 20 tokens a prompt. The sides take turns;
+medians over `--repeats`, with the smallest and the largest ratio of two neighbours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from statistics import median
 from typing import Any
 
 LENGTHS, NUM_PROMPTS, NUM_ACTIONS, ACTION_TOKENS = (200, 1_000, 4_000), 4, 16, 20
@@ -24,21 +26,32 @@ def main() -> None:
     """Print a row a prompt length."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="prompt tokens")
+    parser.add_argument("--repeats", type=int, default=3, help="of each side; a long step of TRL takes minutes")
     parser.add_argument("--side", choices=("ours", "trl"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(_measure(options.side, options.lengths[0])))
         return
-    print("train: CPU seconds of one step (ours / TRL's own way)")
+    print(f"train: CPU seconds of one step (ours / TRL's own way), medians of {options.repeats}")
     for length in options.lengths:
-        ours, trl = (_side(side, length) for side in ("ours", "trl"))
-        update, generation = trl["update"] / ours["update"], trl["generation"] / ours["generation"]
-        print(
-            f"train  prompts of {length:,}: update {ours['update']:.2f} / {trl['update']:.2f} s, {update:.1f} times faster; "
-            f"generation {ours['generation']:.2f} / {trl['generation']:.2f} s, {generation:.1f} times; "
-            f"wall {ours['wall']:.2f} / {trl['wall']:.2f} s; peak {ours['peak_mb']:,.0f} / {trl['peak_mb']:,.0f} MB; "
-            f"tokens computed over distinct {ours['tokens']:.2f}"
-        )
+        pairs = [(_side("ours", length), _side("trl", length)) for _ in range(options.repeats)]
+        print(f"train  prompts of {length:,}: {_compared(pairs)}", flush=True)
+
+
+def _compared(pairs: list[tuple[dict[str, float], dict[str, float]]]) -> str:
+    """One line: medians of both sides, and how often the one goes into the other."""
+    ours, trl = (
+        {name: median(side[name] for side in sides) for name in sides[0]} for sides in zip(*pairs, strict=True)
+    )
+    whole = [(b["update"] + b["generation"]) / (a["update"] + a["generation"]) for a, b in pairs]
+    parts = [f"step {median(whole):.1f} times faster ({min(whole):.1f} to {max(whole):.1f})"]
+    parts += [
+        f"{name} {ours[name]:.2f} / {trl[name]:.2f} s, {median(b[name] / a[name] for a, b in pairs):.1f} times"
+        for name in ("update", "generation")
+    ]
+    parts.append(f"wall {ours['wall']:.2f} / {trl['wall']:.2f} s")
+    parts.append(f"peak {ours['peak_mb']:,.0f} / {trl['peak_mb']:,.0f} MB")
+    return "; ".join([*parts, f"tokens computed over distinct {ours['tokens']:.2f}"])
 
 
 def _side(side: str, length: int) -> dict[str, float]:

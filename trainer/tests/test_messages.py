@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,30 @@ def test_the_card_names_policy_dataset_verifier_figures_and_command(
     assert f"    pivotmine-train --model {policy} --dataset {dataset}" in card
     assert (out / "checkpoint-1").is_dir()
     assert "warning: 2 held-out rows: figures over so few say little" in capsys.readouterr().err
+
+
+def test_the_card_of_sft(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    """TRL's own calls the policy None; the card of a checkpoint's time names the same."""
+    out = tmp_path / "out|put"
+    given = {"method": "sft", "num_generations": None, "prompts_per_step": None, "max_steps": 2, "save_steps": 1}
+    args = tiny.command(policy, dataset, out, **given, eval_strategy="steps", eval_steps=1, logging_steps=1)
+    main(args)
+    card = (out / "README.md").read_text()
+    log = json.loads((out / "checkpoint-2/trainer_state.json").read_text())["log_history"]
+    table = {(key, entry["step"]): entry[key] for entry in log for key in ("loss", "eval_loss") if key in entry}
+    assert card == (
+        "---\nlibrary_name: transformers\ntags: [pivotmine, sft, trl]\n"
+        f'base_model: "{policy}"\n---\n# out\\|put\n\n'
+        "A policy trained on demonstrated actions by `pivotmine-train`.\n\n"
+        "| what | value |\n|---|---|\n| method | sft |\n"
+        f"| policy | {policy} |\n| dataset | {dataset} (4 sequences of 4 rows) |\n| demonstrated turns | all |\n\n"
+        "## Loss\n\n| loss | step | nats a token |\n|---|---|---|\n"
+        f"| training | 1 | {table['loss', 1]:.3f} |\n| training | 2 | {table['loss', 2]:.3f} |\n"
+        f"| held out | {min(s for k, s in table if k == 'eval_loss')} | "
+        f"{table['eval_loss', min(s for k, s in table if k == 'eval_loss')]:.3f} |\n"
+        f"| held out | 2 | {table['eval_loss', 2]:.3f} |\n\n"
+        f"## Command\n\n    {shlex.join(['pivotmine-train', *args])}\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["verifier", "watch_verifier"])
@@ -183,6 +209,45 @@ def test_a_growing_share_of_unproven_verdicts_is_said_once() -> None:
     said = [words for b in range(40) for words in watch.learn([1.0], [None], ["unproven" if b > 25 else "correct"])]
     assert len(said) == 1
     assert said[0].startswith("the share of unproven verdicts grew from 0% to ")
+
+
+def test_a_resumed_watch_goes_on_counting(tmp_path: Path, capsys: Capture) -> None:
+    """With the same verifier; another one's differences are counted anew, unproven verdicts go on."""
+    whole, kept = Watch("exact"), Watch("exact")
+    batches = [([0.5 + 0.01 * b] * 4, [0.5] * 4, ["unproven" if b > 30 else "correct"] * 4) for b in range(40)]
+    expected = [words for batch in batches for words in whole.learn(*batch)]
+    said = [words for batch in batches[:15] for words in kept.learn(*batch)]
+    kept.save(tmp_path)
+    resumed, other = Watch("exact"), Watch("text")
+    resumed.load(tmp_path)
+    assert said + [words for batch in batches[15:] for words in resumed.learn(*batch)] == expected
+    assert len(expected) == 2
+    resumed.save(tmp_path)
+    again = Watch("exact")
+    again.load(tmp_path)
+    assert [words for batch in batches[-5:] for words in again.learn(*batch)] == []
+    assert capsys.readouterr().err == ""
+    kept.save(tmp_path)
+    other.load(tmp_path)
+    assert capsys.readouterr().err == (
+        "warning: --watch_verifier text was exact: their drift is counted from here on\n"
+    )
+    (words,) = [words for batch in batches[20:] for words in other.learn(*batch)]
+    assert words.startswith("the share of unproven verdicts grew from 0% to ")
+
+
+def test_a_checkpoint_without_the_watch(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
+    args = tiny.command(policy, dataset, tmp_path / "out", max_steps=1, save_steps=1, eval_strategy="no")
+    main(args)
+    file = tmp_path / "out/checkpoint-1/watch.json"
+    assert json.loads(file.read_text())["batches"] == [[None, 0, 32]]
+    file.write_text("{")
+    main([*args, "--max_steps", "2", "--resume_from_checkpoint", "true"])
+    assert f"warning: {file} is missing or broken (JSONDecodeError): drift and unproven verdicts are counted from " in (
+        capsys.readouterr().err
+    )
+    kept = json.loads((tmp_path / "out/checkpoint-2/watch.json").read_text())
+    assert kept["batches"] == [[None, 0, 32]]
 
 
 def test_ten_points_more_of_unproven_verdicts_are_said_in_a_short_training() -> None:

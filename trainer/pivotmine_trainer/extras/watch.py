@@ -6,8 +6,15 @@ that: where the first one's mean rises and the second one's does not, the two dr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pivotmine_trainer.cli.console import warn
+
+FILE = "watch.json"
+"""In a checkpoint: what a resumed training goes on counting from."""
 
 NUM_BATCHES = 10
 """Batches at the start, and at the end, whose means are compared."""
@@ -34,6 +41,30 @@ class Watch:
         self._name = name
         self._batches: list[_Batch] = []
         self._said: set[str] = set()
+
+    def save(self, checkpoint: Path) -> None:
+        """Keep the batches so far and what was said of them."""
+        state = {"name": self._name, "batches": self._batches, "said": sorted(self._said)}
+        (checkpoint / FILE).write_text(json.dumps(state), encoding="utf-8")
+
+    def load(self, checkpoint: Path) -> None:
+        """Take up what `save` kept; a warning where that is not there, or is another verifier's."""
+        try:
+            state: dict[str, Any] = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
+            batches = [_Batch(*batch) for batch in state["batches"]]
+            name, said = state["name"], set(state["said"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            warn(
+                f"{checkpoint / FILE} is missing or broken ({type(error).__name__}): drift and unproven verdicts are "
+                "counted from here on"
+            )
+            return
+        if name != self._name:
+            batches = [batch._replace(apart=None) for batch in batches]
+            said.discard("apart")
+            if self._name is not None:
+                warn(f"--watch_verifier {self._name} was {name}: their drift is counted from here on")
+        self._batches, self._said = batches, said
 
     def learn(
         self, rewards: Sequence[float | None], watched: Sequence[float | None], outcomes: Sequence[str]

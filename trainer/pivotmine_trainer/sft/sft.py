@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset
@@ -22,7 +24,7 @@ from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import check_model
 from pivotmine_trainer.checks.setup import check_training
 from pivotmine_trainer.cli.arguments import ModelSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.cli.console import say, say_rows
+from pivotmine_trainer.cli.console import is_first_process, say, say_rows
 from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
@@ -52,7 +54,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     adapter = policies.load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     with policies.refusals("the trainer cannot be made"):
-        trainer = SFTTrainer(
+        trainer = _Trainer(
             model=adapter or str(model.model_name_or_path),
             args=settings,
             train_dataset=examples["train"],
@@ -61,10 +63,37 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
             quantization_config=None if adapter else get_quantization_config(model),
             peft_config=get_peft_config(model),
         )
+    count = f"{len(examples['train'])} sequences of {len(rows['train'])} rows"
+    facts = {
+        "policy": str(model.model_name_or_path),
+        "dataset": f"{arguments.dataset} ({count})",
+        "demonstrated turns": arguments.sft_turns,
+    }
+    trainer.write_card = lambda: saving.write_card(
+        Path(str(settings.output_dir)),
+        "sft",
+        facts,
+        saving.losses(trainer.state.log_history),
+        arguments.command,
+        model.model_name_or_path,
+    )
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     trainer.save_model(settings.output_dir)
     saving.save_in_dtype(settings.output_dir, config)
+    trainer.create_model_card()
     say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
+    if settings.push_to_hub:
+        trainer.push_to_hub()
+
+
+class _Trainer(SFTTrainer):
+    """TRL's with our card, which it writes with every checkpoint."""
+
+    write_card: Callable[[], None]
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        if is_first_process():
+            self.write_card()
 
 
 def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None, turns: str) -> Dataset:

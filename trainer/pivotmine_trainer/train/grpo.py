@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,9 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     ours = identity.identity(arguments, settings, model, tokenizer, read)
     identity.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
-    curriculum = _curriculum(arguments, settings, data, checkpoint)
+    curriculum, watch = _curriculum(arguments, settings, data, checkpoint), Watch(arguments.watch_verifier)
+    if checkpoint is not None:
+        watch.load(Path(checkpoint))
     if checkpoint is None and is_first_process():
         heldout.start_anew(Path(str(settings.output_dir)))
     policies.compare_weights(data, model)
@@ -74,7 +75,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
         echo=echo,
         demonstrations=demonstrations,
         retrieval_prompts=arguments.retrieval_prompts,
-        watch=Watch(arguments.watch_verifier),
+        watch=watch,
         weights=row_weights(data, source_of(arguments.dataset, "train")),
         on_heldout=_watch(arguments, settings, model, data),
         write_card=lambda: _write_card(arguments, settings, model, data),
@@ -215,7 +216,8 @@ def _write_card(arguments: PivotArguments, settings: GRPOSettings, model: ModelS
         "advantages": arguments.advantages,
     }
     output_dir = Path(str(settings.output_dir))
-    saving.write_card(output_dir, facts, shlex.join(["pivotmine-train", *arguments.command]), model.model_name_or_path)
+    figures = saving.heldout_figures(output_dir)
+    saving.write_card(output_dir, "grpo", facts, figures, arguments.command, model.model_name_or_path)
 
 
 def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, data: Dataset) -> Any:

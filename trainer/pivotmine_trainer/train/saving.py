@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +41,44 @@ def save_in_dtype(output_dir: str | None, config: Any) -> None:
     (folder / "config.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
-def write_card(output_dir: Path, facts: dict[str, str], command: str, base: str | None) -> None:
-    """Write OUTPUT_DIR/README.md: what was trained on what, how, with which figures."""
-    evaluations = heldout.read(output_dir)
-    front = ["---", "library_name: transformers", "tags: [pivotmine, grpo, trl]"]
+def write_card(
+    output_dir: Path, method: str, facts: dict[str, str], figures: list[str], command: list[str], base: str | None
+) -> None:
+    """Write OUTPUT_DIR/README.md: what was trained on what, how, with which figures.
+
+    method: `grpo` or `sft`. figures: lines of Markdown. command: what was typed. base: the policy's name.
+    """
+    front = ["---", "library_name: transformers", f"tags: [pivotmine, {method}, trl]"]
     front += [f"base_model: {json.dumps(base)}"] if base else []
-    figures = _figures(evaluations) if evaluations else ["No held-out pivots were sampled."]
+    on = {"grpo": "pivots", "sft": "demonstrated actions"}[method]
     text = [
         *(*front, "---", f"# {_cell(output_dir.resolve().name)}", ""),
-        *("A policy trained on pivots by `pivotmine-train`.", "", "| what | value |", "|---|---|"),
-        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()),
-        *("", "## Held-out pivots", "", *figures, ""),
-        *("## Command", "", *(f"    {line}" for line in inert(command).split("\n")), ""),
+        *(f"A policy trained on {on} by `pivotmine-train`.", "", "| what | value |", "|---|---|"),
+        *(f"| {_cell(name)} | {_cell(value)} |" for name, value in {"method": method, **facts}.items()),
+        *("", *figures, ""),
+        *("## Command", ""),
+        *(f"    {line}" for line in inert(shlex.join(["pivotmine-train", *command])).split("\n")),
+        "",
     ]
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "README.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def heldout_figures(output_dir: Path) -> list[str]:
+    """The first and the last evaluation of held-out pivots."""
+    evaluations = heldout.read(output_dir)
+    return ["## Held-out pivots", "", *(_figures(evaluations) if evaluations else ["No held-out pivots were sampled."])]
+
+
+def losses(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The first and the last loss, in training and held out, of a trainer's log."""
+    lines = ["## Loss", "", "| loss | step | nats a token |", "|---|---|---|"]
+    for name, key in (("training", "loss"), ("held out", "eval_loss")):
+        found = {int(entry["step"]): float(entry[key]) for entry in history if key in entry}
+        lines += [
+            f"| {name} | {step} | {found[step]:.3f} |" for step in sorted({min(found), max(found)} if found else ())
+        ]
+    return lines if len(lines) > 4 else ["## Loss", "", "No loss was logged."]
 
 
 def _figures(evaluations: list[HeldOut]) -> list[str]:

@@ -368,6 +368,8 @@ class PivotTrainer(GRPOTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self._additions.curriculum is not None and self.args.should_save:
             self._additions.curriculum.save(Path(output_dir) / CURRICULUM_FILE)
+        if self._additions.watch is not None and self.args.should_save:
+            self._additions.watch.save(Path(output_dir))
         resume.save_samples(Path(output_dir), self)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
