@@ -36,7 +36,7 @@ def with_numbers(record: Any, column: str, words: Mapping[str, float]) -> Any:
     value = record.get(name)
     if name != column:
         return {**record, name: with_numbers(value, rest, words)} if isinstance(value, Mapping) else record
-    word = value.strip().lower() if isinstance(value, str) else None
+    word = value.strip().lower() if isinstance(value, str) else ""
     return {**record, name: words[word]} if word in words else record
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
+from pivotmine.actions import is_text
 from pivotmine.run import arrow_columns, rundir
 from pivotmine.run.parts import file_digest
 from pivotmine.run.tables import TABLES
@@ -178,7 +179,7 @@ def merge_block(given: BlockJob) -> BlockTotals:
         Counter(trajectories["format"].to_pylist()),
         Counter(trajectories["outcome"].to_pylist()),
         Counter(key for key in _noted(trajectories, NOTED[0]) if key is not None),
-        _calls_without_tools(tables["turns"]),
+        _calls_without_tools(tables["turns"], tables["segments"]),
         sum(_noted(trajectories, NOTED[1])),
         _reject_counts(tables["rejects"]),
         digests,
@@ -189,8 +190,11 @@ def _noted(trajectories: pa.Table, field: pa.Field) -> list[Any]:
     return trajectories[field.name].to_pylist() if field.name in trajectories.column_names else []
 
 
-def _calls_without_tools(turns: pa.Table) -> int:
-    calls = pc.equal(turns["kind"], _text("tool_call"))
+def _calls_without_tools(turns: pa.Table, segments: pa.Table) -> int:
+    """Demonstrations that call a tool that no list offers; a text convention tells its tools in the prompt."""
+    told = [is_text(name) for name in segments["action_format"].to_pylist()]
+    in_text = pc.is_in(turns["segment_id"], segments["segment_id"].filter(pa.array(told, pa.bool_())))
+    calls = pc.and_(pc.equal(turns["kind"], _text("tool_call")), pc.invert(in_text))
     bare = pc.and_(pc.is_null(turns["tools_id"]), pc.is_null(turns["reject_reason"]))
     return pc.sum(pc.and_(calls, bare)).as_py() or 0
 

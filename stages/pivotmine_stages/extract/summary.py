@@ -25,7 +25,7 @@ def summarise(folder: Path, done: BlockTotals, states_without_user: int, min_out
     |---|---|
     | `formats` | trajectories by reader |
     | `outcome_keys` | labelled trajectories by the key of their label, or by their reader |
-    | `calls_without_tools` | demonstrations that call a tool in a state that offers none |
+    | `calls_without_tools` | native demonstrations that call a tool in a state that offers none |
     | `states_without_user` | states that hold no user message |
     | `undocumented_masks` | turns under a false `mask`, which nobody documents and which leaves nothing out |
     | `rejects` | by reason, the commonest first: rows, turns lost (None: not known), first place with its detail |

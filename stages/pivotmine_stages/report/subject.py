@@ -121,8 +121,8 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     `lost` has the rejects of extract, of sampling this policy and of these scores.
 
     `state_index` has a row per profiled state: state_id, class (`unscored` if nothing is scored), mean, variance,
-    num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools, and the
-    turn it is shown by.
+    num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools (a list of
+    tools, or a text convention, which tells them in the prompt), and the turn it is shown by.
     """
     connection = connect_samples(run, subject)
     connection.register("lost_rows", _lost(run, subject).to_arrow())
@@ -209,7 +209,8 @@ _STATE_INDEX = f"""
         coalesce(json_extract_string(demonstration, '$.tool_calls[0].name'), '') as tool,
         turn_index as depth, {_bucket("turn_index", DEPTHS)} as depth_from,
         prompt_tokens, {_bucket("prompt_tokens", PROMPT_TOKENS)} as prompt_from,
-        tools_id is not null as offers_tools,
-        turn_id, trajectory_id, segment_id, position, tools_id, demonstration
-    from told join shown s using (state_id) left join prompts using (state_id) left join happened using (state_id)
+        s.tools_id is not null or coalesce(action_format, 'native') <> 'native' as offers_tools,
+        turn_id, s.trajectory_id, segment_id, position, s.tools_id, demonstration
+    from told join shown s using (state_id) left join segments using (segment_id)
+        left join prompts using (state_id) left join happened using (state_id)
 """

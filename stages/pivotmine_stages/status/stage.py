@@ -126,10 +126,13 @@ def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, An
     for policy in policies:
         if not policy["verifiers"] or any(one["problem"] for one in policy["verifiers"]):
             return f"pivotmine score {at} --policy {policy['policy_id']}"
+    classes = {name for policy in policies for one in policy["verifiers"] for name in one["classes"]}
+    # Where no rewards differ, there is nothing to select: the page says why.
+    command = "report" if datasets or "sometimes" not in classes else "select"
     # The profile that was selected from last, or the first one: a run of several asks which.
     subject = Subject(datasets[-1]["policy_id"], datasets[-1]["verifier_id"]) if datasets else subjects(run)[0]
     flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in flags_of(run, subject).items())
-    return f"pivotmine {'report' if datasets else 'select'} {at}{flags}"
+    return f"pivotmine {command} {at}{flags}"
 
 
 def status_report(found: RunStatus) -> str:

@@ -114,6 +114,16 @@ def test_the_summary_tells_of_calls_without_tools_and_states_without_a_user(tmp_
     assert (summary["calls_without_tools"], summary["states_without_user"]) == (2, 2)
 
 
+def test_a_text_convention_offers_its_tools_in_the_prompt(tmp_path: Path) -> None:
+    """A list of tools would make the policy write calls that the harness does not read."""
+    said = [user("Fix it. Answer with one command."), assistant("Let me look.\n```\nls\n```"), user("a.py")]
+    source = write_lines(tmp_path / "a.jsonl", [*said, assistant("Done.\n```\nsubmit\n```")])
+    summary = mine(tmp_path / "run", source, action_format="swe_agent_thought")
+    assert [row["action_format"] for row in rows(tmp_path / "run", "segments")] == ["swe_agent_thought"]
+    assert [row["kind"] for row in rows(tmp_path / "run", "turns")] == ["tool_call", "tool_call"]
+    assert summary["calls_without_tools"] == 0
+
+
 @pytest.mark.parametrize("answer", ["164,000", '{"score": 1}', "A rubric."])
 def test_ground_truth_is_no_demonstration_and_its_record_a_log(tmp_path: Path, answer: str) -> None:
     output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I say 3."}]}]

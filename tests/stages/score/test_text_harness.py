@@ -13,6 +13,8 @@ from runs import add_rollouts, policy_record, remember, sample
 from pivotmine.actions import Action, action_from_json
 from pivotmine.actions.conventions import read_text
 from pivotmine.verifiers import State, make_spec, resolve, verify
+from pivotmine_stages.report.options import ReportConfig
+from pivotmine_stages.report.stage import report
 from pivotmine_stages.score.stage import ScoreConfig, score
 
 FIRST = "I look.\n```bash\nls src\n```"
@@ -58,6 +60,9 @@ def test_samples_are_read_by_the_convention(run: Path) -> None:
     found = sorted(rows(run, "scores", "sample_index", "reward", "outcome"), key=lambda row: row["sample_index"])
     assert [row["reward"] for row in found] == [1.0, 0.0, 0.0, 0.0, 1.0, None, 1.0]
     assert [found[i]["outcome"] for i in (2, 3, 5)] == ["invalid_call", "invalid_call", "error"]
+    # The prompt tells of the command, so the page does not miss a list of tools.
+    report(ReportConfig(), run)
+    assert "offered no tools" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def pairs_paid(texts: list[str], name: str) -> tuple[int, int, int]:
