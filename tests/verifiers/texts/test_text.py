@@ -159,7 +159,8 @@ WRONG = {
 # No number, date, id or denial stands against another one here: no contradiction is proved.
 UNPROVEN = """percentage or amount|name|invented name|confusable in a name|town|choice of a tool
     |question|digits of another script|negation behind a confusable|negation behind an invisible character|added fact
-    |added fact of the state|invented fact|missing fact|negation in another language"""
+    |added fact of the state|invented fact|missing fact|negation in another language|case of an id
+    |invisible character in an id"""
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -38,7 +38,7 @@ FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SIGNED = re.compile(r"[\d.$€£¥₹]")
 _SENTENCE_END = re.compile(r"[.?!][\"')\]]*\Z")
 _REFERENCES = re.compile(
-    r"(?<![\w.,$€£¥₹:/-])(\d{1,3})(?![\w%:/-]|[.,]\d)"
+    r"(?<![\w.,$€£¥₹:])(\d{1,3})(?![\w%:]|[.,]\d)"
     r"|\b(?:numbers?|numbered|numerals?|digits?|nos?\.|options?|steps?|items?|points?|choices?|entry|entries|ranks?"
     r"|ranked|ranking|rows?|lines?|positions?|places?|order|list|above|below|first|second|third|fourth|fifth|last"
     r"|former|latter|previous|preceding|next)\b"
@@ -194,6 +194,8 @@ def _going_on(read: Sequence[_Read]) -> list[bool]:
             and line.kind == "text"
             and not line.is_apart
             and line.text[:1].islower()
+            # "Red" above "blue." may be a list.
+            and before.text.count(" ") > 1
             and (before.text[-1:].isalnum() or before.text[-1:] in (",", ")", '"', "'"))
             and (line.depth > before.depth if before.kind == "item" else before.kind == "text")
         )

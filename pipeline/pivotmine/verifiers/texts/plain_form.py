@@ -33,9 +33,10 @@ def _rule(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
     return re.compile(rf"(?<![^\s{START}])(?:{pattern})(?!\S)", re.IGNORECASE), replacement
 
 
-# "He'd put it" is had or would; "he's finished" is has or is.
+# "He'd put it" is had or would.
 _EITHER = "put|cut|let|read|quit|set|hit|bet|come|become|run|cost|hurt|shut|spread|split|bid|cast"
-_PARTICIPLE = r"\S+(?:ed|en|wn|ne)|" + _EITHER
+# "He's left" is has or is; before these words it is is.
+_IS = r"not|a|an|the|in|at|on|my|your|our|their|here|there|very|too|\S+ing"
 _SPELLINGS = [
     # A code in code font is that code; "type `please`" is not "type please".
     _rule(r"` ([a-z]+:\S+) `", r"\1"),
@@ -46,7 +47,7 @@ _SPELLINGS = [
     _rule(r"([a-z]+)n't(?<!can't)", r"\1 not"),
     _rule(r"let's", "let us"),
     _rule(r"(it|he|she|that|there|what|where|who|here|how|everything)'s(?= been| got)", r"\1 has"),
-    _rule(rf"(he|she|who|everything)'s(?! (?:{_PARTICIPLE})(?!\S))", r"\1 is"),
+    _rule(rf"(he|she|who|everything)'s(?= (?:{_IS})(?!\S))", r"\1 is"),
     _rule(r"(it|that|there|what|where|here|how)'s", r"\1 is"),
     _rule(r"(i)'m", r"\1 am"),
     _rule(r"(you|we|they)'re", r"\1 are"),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,11 +133,25 @@ def _contradiction(gold: str, given: str) -> str | None:
     wanted, said = _claims(gold), _claims(given)
     wanted_only = [sentence for sentence in wanted if sentence not in said][:MAX_SENTENCES]
     said_only = [sentence for sentence in said if sentence not in wanted][:MAX_SENTENCES]
+    # The same words with other marks may say the same: "He said: no."
+    differ_in_words = _words_alone(gold) != _words_alone(given)
     for one in wanted_only:
         for other in said_only:
-            if found := _against(one, other):
+            if found := _asks(one, other) or (_against(one, other) if differ_in_words else None):
                 return found
-    return _other_fact(gold.split(), given.split())
+    return _other_fact(gold.split(), given.split()) if differ_in_words else None
+
+
+def _words_alone(form: str) -> list[str]:
+    return [word for word in form.split() if any(map(str.isalnum, word))]
+
+
+def _asks(one: list[str], other: list[str]) -> str | None:
+    """Whether one sentence asks what the other states."""
+    if one[:-1] != other[:-1]:
+        return None
+    asks = other[-1] == "?"
+    return "asks what is demonstrated as a statement" if asks else "states what is demonstrated as a question"
 
 
 def _claims(form: str) -> list[list[str]]:
@@ -152,9 +167,6 @@ def _claims(form: str) -> list[list[str]]:
 
 def _against(one: list[str], other: list[str]) -> str | None:
     """How one sentence contradicts another; symmetric but for the words."""
-    if one[:-1] == other[:-1]:
-        asks = other[-1] == "?"
-        return "asks what is demonstrated as a statement" if asks else "states what is demonstrated as a question"
     if found := _other_value(one, other):
         return found
     if len(one) == len(other) == 2 and _is_choice(one[0]) and _is_choice(other[0]):
@@ -182,12 +194,13 @@ def _is_another(fact: str, given: str) -> bool:
     if kind == "currency":
         return value != other and not any({value, other} <= kin for kin in _KIN)
     if kind == "id" and any(map(str.isalnum, value + other)):
-        return sorted(filter(_is_weighty, value)) != sorted(filter(_is_weighty, other))
+        return _letters(value) != _letters(other)
     return value != other
 
 
-def _is_weighty(char: str) -> bool:
-    return char.isalnum() or not char.isascii()
+def _letters(value: str) -> list[str]:
+    """What two spellings of an id share: H₂O and H2O, a.com and A.com/, 05/06 and 06/05."""
+    return sorted(filter(str.isalnum, unicodedata.normalize("NFKC", value).casefold()))
 
 
 def _masked(word: str) -> str:
@@ -292,7 +305,7 @@ def _names_of(state: State) -> Callable[[str], bool]:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TextOptions,
-    version=5,
+    version=6,
     kinds=frozenset({"message"}),
     abstains=True,
     needs_messages=True,

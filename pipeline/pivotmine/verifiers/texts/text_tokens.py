@@ -190,8 +190,12 @@ def _spelled(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]] | None:
     if low in _MONTHS and pieces[at].text[0].isupper() and _day(pieces, at + 1):
         return _date(pieces, at, at + 1, at + 2)
     if low == "one":
+        # "One pays" may be anybody.
+        if pieces[at].text != "one":
+            return None
         next_is_counted = _is_lower(pieces, at + 1) and _low(pieces, at + 1) not in _ONE_DOES
-        return (1, ["number:1"]) if next_is_counted and _low(pieces, at - 1) not in _NOT_ONE else None
+        is_number = next_is_counted and _low(pieces, at - 1) not in _NOT_ONE
+        return _number(pieces, at, 1, Decimal(1)) if is_number else None
     if low in _TENS or low in _NUMBER_WORDS:
         taken, value = 1, _TENS.get(low) or _NUMBER_WORDS.get(low, 0)
         following = _low(pieces, at + 1)
