@@ -12,7 +12,7 @@ import polars as pl
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
-from pivotmine_stages.profiles.budgets import Counts, count_samples, problem_of
+from pivotmine_stages.profiles.budgets import Counts, count_samples, problem_of, stored_rows
 from pivotmine_stages.report.subject import Subject, differing, flags_of, policy_settings, subjects
 from pivotmine_stages.select.strategies import rule_words
 
@@ -25,9 +25,10 @@ class RunStatus:
     table_bytes: dict[str, int]
     """Size of each table on disk."""
     policies: list[dict[str, Any]]
-    """{policy_id, words, max_new_tokens, samples, pending, states, verifiers: [{verifier_id, words, samples, problem,
-    classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a smaller budget cut.
-    `problem`: why the profiles are not of these samples; null: they are."""
+    """{policy_id, words, max_new_tokens, samples, pending, states, estimated, verifiers: [{verifier_id, words, samples,
+    problem, classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a smaller
+    budget cut. `estimated`: demonstrated states without a sample that `rollout --from` carried over. `problem`: why the
+    profiles are not of these samples; null: they are."""
     datasets: list[dict[str, Any]]
     """{name, train, validation, policy_id, verifier_id, strategy, max_mean}."""
     missing: list[str]
@@ -69,13 +70,31 @@ def _policies(run: Path) -> list[dict[str, Any]]:
 def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     record = load_policy(run, policy_id)
     samples = count_samples(run, record, record.budget)
-    row = {"samples": samples.samples, "pending": samples.pending, "states": samples.states}
+    row = {
+        "samples": samples.samples,
+        "pending": samples.pending,
+        "states": samples.states,
+        "estimated": _estimated(run, record),
+    }
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
     settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
     told = differing([{"verifier": one["verifier"], **one["options"]} for one in settings])
     verifiers = [_verifier(run, folder, text, record, samples) for folder, text in zip(folders, told, strict=True)]
     return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
+
+
+def _estimated(run: Path, record: PolicyRecord) -> int:
+    """Demonstrated states that are carried over to the policy under its budget, and not sampled."""
+    files = [path for path in rundir.table_files(run, "carried") if path.parents[1].name == record.policy_id]
+    if not files:
+        return 0
+    of_budget = pl.lit(record.budget is None) | (pl.col("budget") == record.budget)
+    carried = rundir.scan(run, "carried", files).filter(of_budget).select("state_id").unique()
+    turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null())
+    sampled = stored_rows(run, record).select("state_id")
+    left = carried.join(turns, on="state_id", how="semi").join(sampled, on="state_id", how="anti")
+    return left.select(pl.len()).collect().item()
 
 
 def _verifier(run: Path, folder: Path, words: str, record: PolicyRecord, samples: Counts) -> dict[str, Any]:
@@ -114,7 +133,7 @@ def _missing(counts: dict[str, int], policies: list[dict[str, Any]]) -> list[str
                 lines.append(f"{name}: {behind:,} samples are not scored by {verifier['verifier_id']}")
             elif verifier["problem"]:
                 lines.append(f"{name}: the profiles by {verifier['verifier_id']} are {verifier['problem']}")
-        if unsampled := counts["demonstrated_states"] - policy["states"]:
+        if unsampled := counts["demonstrated_states"] - policy["states"] - policy["estimated"]:
             lines.append(f"{name}: {unsampled:,} demonstrated states have no sample")
     return lines
 
@@ -146,6 +165,8 @@ def status_report(found: RunStatus) -> str:
         lines.append(f"policy {policy['policy_id']}: {policy['words']}")
         budget = f" of at most {policy['max_new_tokens']:,} tokens" if policy["max_new_tokens"] else ""
         lines.append(f"  {policy['samples']:,} samples{budget} in {policy['states']:,} states")
+        if policy["estimated"]:
+            lines.append(f"  {policy['estimated']:,} more states are estimated from earlier policies, without a sample")
         for verifier in policy["verifiers"]:
             classes = ", ".join(f"{name} {count:,}" for name, count in verifier["classes"].items()) or "nothing scored"
             lines.append(f"  verifier {verifier['verifier_id']}: {verifier['words']}; {classes}")

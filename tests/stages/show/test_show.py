@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from mined_runs import mined_run
+from runs import policy_record, remember, states_of
 
 from pivotmine.errors import UserError
+from pivotmine.run import rundir
+from pivotmine.run.parts import PartsManifest
 from pivotmine_stages.compare.options import CompareConfig
 from pivotmine_stages.compare.stage import compare, compare_report
 from pivotmine_stages.report.transitions import wilson
@@ -81,6 +86,28 @@ def test_a_rule_is_told_with_the_bounds_that_it_has() -> None:
     config = {"strategy": "pivots", "max_mean": 0.6, "min_mean": None, "limit": None}
     assert rule_words(config) == "pivots, mean below 0.6"
     assert rule_words({**config, "strategy": "mixed", "limit": 90}) == "mixed, max rows 90"
+
+
+def test_status_counts_states_that_are_carried_over_apart(run: Path, tmp_path: Path) -> None:
+    """Three states are carried to the second policy: one that is sampled, one of another budget, one that counts."""
+    run = shutil.copytree(run, tmp_path / "run")
+    (sampled, other, estimated, left), path = sorted(states_of(run).values())[:4], "carried/policy-2/v"
+    remember(run, policy_record(policy_id="policy-2", budget=8))
+    (part,) = run.glob("rollouts/policy-2/*.parquet")
+    rows = pl.read_parquet(part).filter(~pl.col("state_id").is_in([other, estimated, left]))
+    PartsManifest(run, part.parent, "0of1").write(part, rows.with_columns(budget=pl.lit(8, pl.Int32)).to_arrow())
+    ids = {"policy_id": "policy-2", "verifier_id": "v", "source": "old"}
+    bounds = {"carried_low": 0.0, "carried_high": 1.0, "unseen_mass": 1.0}
+    budgets = {sampled: 8, other: 4, estimated: 8}
+    carried = [{**ids, **bounds, "state_id": one, "budget": budget} for one, budget in budgets.items()]
+    PartsManifest(run, run / path).write(run / path / "part-000000.parquet", rundir.table_of_rows("carried", carried))
+    found = status(run)
+    assert [(one["policy_id"], one["states"], one["estimated"]) for one in found.policies] == [
+        ("policy-1", 6, 0),
+        ("policy-2", 3, 1),
+    ]
+    assert "policy-2: 2 demonstrated states have no sample" in found.missing
+    assert "1 more states are estimated from earlier policies, without a sample" in status_report(found)
 
 
 def test_profiles_are_compared_by_transitions(run: Path) -> None:
