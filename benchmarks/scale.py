@@ -24,11 +24,12 @@ from pivotmine import policy
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.run.tables import TABLES
+from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
 from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.profiles.covariates import covariates
 from pivotmine_stages.profiles.posteriors import observed
-from pivotmine_stages.profiles.stopping import StoppingRule, rewards_of
+from pivotmine_stages.profiles.stopping import REWARDS, StoppingRule, rewards_of
 
 TURNS = 5
 K = 16
@@ -43,7 +44,8 @@ STAGES = {
     "score(ScoreConfig(verifier=make_spec('auto', {})), run)",
     "score again": "from pivotmine_stages.score.stage import *; from pivotmine.verifiers import make_spec; "
     "score(ScoreConfig(verifier=make_spec('auto', {})), run)",
-    "profile": "from pivotmine_stages.score.stage import *; (folder,) = run.glob('scores/*/*'); "
+    "profile": "from pivotmine_stages.score.stage import *; from pivotmine.run.states import demonstrated_turns; "
+    "(folder,) = run.glob('scores/*/*'); "
     "profiles = rundir.scan(run, 'profiles', [folder / 'profiles.parquet']).collect(); "
     "with_posteriors(run, demonstrated_turns(run), profiles)",
     "plan": "from benchmarks.scale import plan; plan(run)",
@@ -51,6 +53,7 @@ STAGES = {
     "select 100,000 rows": "from pivotmine_stages.select.stage import *; "
     "print(select(SelectConfig(strategy='mixed', limit=100_000), run).train, 'train', file=sys.stderr)",
     "report": "from pivotmine_stages.report.stage import *; report(ReportConfig(), run)",
+    "status": "from pivotmine_stages.status.stage import *; status(run)",
     "sql": "from pivotmine.run import sql; sql.query(run, 'select reward_class, count(*) from profiles group by all')",
     "view, a filter": "from pivotmine_stages.view.stage import *; import time; viewer = Viewer(ViewConfig(), run); "
     "started = time.perf_counter(); "
@@ -122,7 +125,8 @@ def plan(run: Path) -> None:
     """The next round of a probabilistic rule that has seen all samples so far."""
     rule = StoppingRule(rule="probabilistic", num_samples=2 * K, max_mean=0.6, min_scored=2)
     (path,) = run.glob("scores/*/*/profiles.parquet")
-    profiles = {row["state_id"]: row for row in rundir.scan(run, "profiles", [path]).collect().iter_rows(named=True)}
+    rows = with_bounds(rundir.scan(run, "profiles", [path]).collect()).select("state_id", *REWARDS)
+    profiles = {row["state_id"]: row for row in rows.iter_rows(named=True)}
     known = covariates(run, demonstrated_turns(run), POLICY, path.parent.name)
     states = [
         StateSoFar(rewards=rewards_of(row), known=observed(row, known) if row["num_scored"] else known[state_id])

@@ -32,7 +32,7 @@ TOLD, LONGER, PENDING, REPLACED = "told", "longer", "pending", "replaced"
 """What a sample is under a budget: its row's verdict holds, or it is truncated, waiting, or of no use."""
 SAMPLE = ("state_id", "sample_index")
 ROW = (*SAMPLE, "budget")
-ROWS_PER_BLOCK = 1 << 20
+ROWS_PER_BLOCK = 1 << 18
 """Rows of `rollouts` in a block, on average."""
 
 

@@ -229,23 +229,23 @@ def _parts(
     held = [pl.read_parquet(p, columns=["state_id"], glob=False).unique(maintain_order=True) for p in paths]
     held = [states.with_columns(part=pl.lit(number)) for number, states in enumerate(held)]
     rows = pl.concat([pl.DataFrame(schema={"state_id": pl.String, "part": pl.Int32}), *held])
-    usable = gates.rows.filter(pl.col("usable").list.len() > 0)
-    passing = rows.join(usable, on="state_id", how="inner", maintain_order="left")
-    asking = passing.filter("needs_messages").select("state_id", "part")
+    del held
+    places = gates.rows.select("state_id", "needs_messages", has_verifier=pl.col("usable").list.len() > 0)
+    places = places.with_row_index("place").filter("has_verifier").drop("has_verifier")
+    passing = rows.join(places, on="state_id", how="inner", maintain_order="left").drop("state_id")
+    asking = gates.rows[passing.filter("needs_messages")["place"].unique(maintain_order=True), ["state_id"]]
     first = turns.join(asking, on="state_id", how="semi", maintain_order="left")
     first = first.select("state_id", "segment_id", "position", "tools_id")
     first = first.unique("state_id", keep="first", maintain_order=True)
     texts.add(first)
-    read = asking.join(first, on="state_id", how="inner", maintain_order="left")
-    ends = [
-        table["part"].search_sorted(pl.Series(range(len(paths)), dtype=pl.Int32), side="right")
-        for table in (passing, read)
-    ]
-    starts = 0, 0
-    for path, *stops in zip(paths, *ends, strict=True):
-        own, seen = (t[a:b] for t, a, b in zip((passing, read), starts, stops, strict=True))
-        yield _Part(path, folder / path.name, gates.gates(own), seen.drop("part"), texts.only(seen))
-        starts = stops
+    of_state = {state_id: place for place, state_id in enumerate(first["state_id"])}
+    stops = passing["part"].search_sorted(pl.Series(range(len(paths)), dtype=pl.Int32), side="right")
+    start = 0
+    for path, stop in zip(paths, stops, strict=True):
+        own = gates.rows[passing["place"][start:stop]]
+        read = first[[of_state[state_id] for state_id in own.filter("needs_messages")["state_id"]]]
+        yield _Part(path, folder / path.name, gates.gates(own), read, texts.only(read))
+        start = stop
 
 
 def _judges(run: Path, part: _Part) -> dict[str, Scorer]:
