@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.openai_form import assistant, text_of_blocks, tool_call, tool_result, unreadable
+from pivotmine.readers.openai_form import assistant, plain, tool_call, tool_result, unreadable
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.record_fields import message_list, object_of
 from pivotmine.readers.trajectory import Reader, Trajectory
@@ -96,12 +96,6 @@ def result_of(block: dict[str, Any]) -> dict[str, Any]:
     """The tool message of a result block."""
     result = tool_result(block.get("tool_use_id"), plain(block.get("content", "")))
     return result | {"is_error": True} if block.get("is_error") is True else result
-
-
-def plain(content: Any) -> Any:
-    """Text if all blocks are text; else the blocks as they are."""
-    text = text_of_blocks(content)
-    return content if text is None else text
 
 
 READER = Reader(matches, read)

@@ -37,7 +37,7 @@ from pivotmine.readers.openai_form import (
     list_at,
     masked,
     object_at,
-    text_of_blocks,
+    plain,
     tool_call,
     tool_result,
     unreadable,
@@ -118,7 +118,7 @@ def _messages(step: Any) -> Iterator[Any]:
     if role is None:
         yield unreadable("assistant", f"a step of the source {str(source)[:60]!r}")
         return
-    content = _content(step.get("message"))
+    content = plain(step.get("message"))
     calls = step.get("tool_calls") or []
     if role != "assistant":
         yield {"role": role, "content": content}
@@ -182,7 +182,7 @@ def _results(step: dict[str, Any], calls: Any) -> Iterator[dict[str, Any]]:
     for result in results:
         identity = result.get("source_call_id")
         identity = only if identity is None else identity
-        content = _content(result.get("content"))
+        content = plain(result.get("content"))
         if identity is not None:
             yield tool_result(identity, content)
         elif content is not None:
@@ -192,12 +192,6 @@ def _results(step: dict[str, Any], calls: Any) -> Iterator[dict[str, Any]]:
 def _only_call(calls: Any) -> Any:
     single = isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict)
     return calls[0].get("tool_call_id") if single else None
-
-
-def _content(value: Any) -> Any:
-    """Text where all parts are text; parts of another kind stay as they are, and are rejected as such."""
-    text = text_of_blocks(value)
-    return value if text is None else text
 
 
 READER = Reader(matches, read)

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotmine.readers.anthropic_messages import is_result, plain, result_of, said
+from pivotmine.readers.anthropic_messages import is_result, result_of, said
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
-from pivotmine.readers.openai_form import assistant, list_at, masked, object_at, unreadable, unrecorded
+from pivotmine.readers.openai_form import assistant, list_at, masked, object_at, plain, unreadable, unrecorded
 from pivotmine.readers.trajectory import Reader, Trajectory
 from pivotmine.sources.json_records import Record
 

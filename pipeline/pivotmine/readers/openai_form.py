@@ -80,6 +80,12 @@ def text_of_blocks(blocks: Any) -> str | None:
     return "".join(texts) if all(isinstance(text, str) for text in texts) else None  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+def plain(content: Any) -> Any:
+    """Text if all blocks are text; else the content as it is."""
+    text = text_of_blocks(content)
+    return content if text is None else text
+
+
 def first_label(places: Iterable[Any], keys: Iterable[str]) -> Any:
     """The first value that is not null under one of the keys, key by key, in one of the objects."""
     objects = [place for place in places if isinstance(place, dict)]

@@ -22,7 +22,7 @@ from pivotmine.readers.openai_form import (
     assistant,
     list_at,
     object_at,
-    text_of_blocks,
+    plain,
     tool_call,
     tool_result,
     unreadable,
@@ -144,7 +144,7 @@ def _reply(batch: list[dict[str, Any]]) -> Iterator[Shown]:
             yield Shown(identity=str(event["id"]), message=message, is_reply=True)
             return
         made.append(tool_call(call["id"], fields["name"], fields.get("arguments")))
-    reply = assistant(_content(batch[0].get("thought")), reasoning=_reasoning(batch[0]), tool_calls=made)
+    reply = assistant(plain(batch[0].get("thought")), reasoning=_reasoning(batch[0]), tool_calls=made)
     yield Shown(identity=str(batch[0]["id"]), message=reply, is_reply=True)
 
 
@@ -161,7 +161,7 @@ def _other(event: dict[str, Any]) -> Shown | None:
     kind, identity = event["kind"], str(event["id"])
     if kind == "SystemPromptEvent":
         parts = [part for part in (event.get("system_prompt"), event.get("dynamic_context")) if part is not None]
-        return Shown(identity=identity, message={"role": "system", "content": _content(parts)})
+        return Shown(identity=identity, message={"role": "system", "content": plain(parts)})
     if kind == "MessageEvent":
         return _message(event)
     if kind not in _RESULTS:
@@ -181,7 +181,7 @@ def _message(event: dict[str, Any]) -> Shown:
     content, more = said.get("content"), event.get("extended_content")
     if isinstance(content, list) and isinstance(more, list):
         content = [*content, *more]
-    message = {"role": said.get("role"), "content": _content(content)}
+    message = {"role": said.get("role"), "content": plain(content)}
     if said.get("role") == "assistant":
         message = assistant(message["content"], reasoning=_reasoning(said))
     return Shown(identity=str(event["id"]), message=message, is_reply=said.get("role") == "assistant")
@@ -190,7 +190,7 @@ def _message(event: dict[str, Any]) -> Shown:
 def _observation(event: dict[str, Any]) -> dict[str, Any]:
     observation = object_at(event, "observation")
     call, kind = event.get("tool_call_id"), str(observation.get("kind"))
-    content = _content(observation.get("content", observation.get("output")))
+    content = plain(observation.get("content", observation.get("output")))
     if kind in _WORDED_BY_THE_TOOL:
         return unrecorded("tool", f"a {kind} is worded by its tool")
     if isinstance(content, str):
@@ -201,7 +201,7 @@ def _observation(event: dict[str, Any]) -> dict[str, Any]:
             return unrecorded("tool", "a long result was cut, with a note that the event does not hold")
         content = content if most is None else _clipped(content, most)
         content = _ERROR_HEADER + content if observation.get("is_error") is True else content
-        more = _content(event.get("extended_content") or "")
+        more = plain(event.get("extended_content") or "")
         content = content + more if isinstance(more, str) else more
     return tool_result(call, content)
 
@@ -212,12 +212,6 @@ def _clipped(text: str, most: int) -> str:
     left = most - len(_CLIPPED)
     head = left // 2 + left % 2
     return text[:head] + _CLIPPED + text[len(text) - (left - head) :]
-
-
-def _content(parts: Any) -> Any:
-    """Text where all parts are text; parts of another kind without the SDK's caching notes."""
-    text = text_of_blocks(parts)
-    return parts if text is None else text
 
 
 def _condensation(event: dict[str, Any]) -> Condensation:

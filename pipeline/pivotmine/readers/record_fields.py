@@ -33,11 +33,6 @@ CONVERSATION_KEYS = (
 """Keys of a line of a log, or of its `metadata`, that tell which conversation it belongs to."""
 
 
-def outcome_of(fields: Mapping[str, Any]) -> float | None:
-    """The outcome label next to the messages, None without one; BadTrajectory if it cannot be read."""
-    return labelled(fields)[0]
-
-
 def labelled(fields: Mapping[str, Any]) -> tuple[float | None, str | None]:
     """The outcome label and the key that holds it; BadTrajectory if the label cannot be read."""
     for key in OUTCOME_KEYS:

@@ -27,7 +27,7 @@ from pivotmine.readers.openai_form import (
     assistant,
     list_at,
     object_at,
-    text_of_blocks,
+    plain,
     tool_call,
     tool_result,
     unreadable,
@@ -196,12 +196,12 @@ def _message(line: dict[str, Any]) -> dict[str, Any] | None:
         return None
     role, content = message.get("role"), message.get("content")
     if role == "toolResult":
-        result = tool_result(message.get("toolCallId"), _plain(content), name=message.get("toolName"))
+        result = tool_result(message.get("toolCallId"), plain(content), name=message.get("toolName"))
         return result | {"is_error": True} if message.get("isError") is True else result
     if role == "assistant" and isinstance(content, list):
         return _said(content, message)
     if role in ("user", "assistant", "system", "developer", "tool", "function"):
-        return with_functions({**message, "content": _plain(content)})
+        return with_functions({**message, "content": plain(content)})
     if message.get("excludeFromContext") is True:
         return None
     return unrecorded("user", f"a message of the role {str(role)[:60]!r} is not worded as the model saw it")
@@ -225,11 +225,6 @@ def _said(blocks: list[Any], message: dict[str, Any]) -> dict[str, Any]:
     return (
         made if "tool_calls" in made or not message.get("tool_calls") else {**made, "tool_calls": message["tool_calls"]}
     )
-
-
-def _plain(content: Any) -> Any:
-    text = text_of_blocks(content)
-    return content if text is None else text
 
 
 READER = Reader(matches, read, group)

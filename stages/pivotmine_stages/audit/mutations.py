@@ -32,6 +32,7 @@ from pivotmine_stages.audit.text_mutations import (
     changed_leaves,
     json_mutations,
     other_leaf,
+    reversed_keys,
     with_other_number,
 )
 
@@ -196,13 +197,7 @@ def _add_unknown(arguments: dict[str, Any], properties: dict[str, Any]) -> Itera
 
 
 def _reverse_keys(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield _reversed(arguments)
-
-
-def _reversed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _reversed(value[name]) for name in reversed(value)}
-    return [_reversed(item) for item in value] if isinstance(value, list) else value
+    yield reversed_keys(arguments)
 
 
 def _pad(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:

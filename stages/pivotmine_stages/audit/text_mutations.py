@@ -37,7 +37,7 @@ def any_text_mutations(text: str) -> Iterator[TextMutation]:
 
 def json_mutations(value: Any) -> Iterator[TextMutation]:
     """All mutations of a message that is a JSON object or list."""
-    respelled = json.dumps(_reversed(value), indent=3)
+    respelled = json.dumps(reversed_keys(value), indent=3)
     yield TextMutation("json_respelled", True, respelled)
     yield TextMutation("json_cut_off", False, respelled[:-1])
     changes = _of_batch(value) if is_batch(value) else _of_json(value)
@@ -109,8 +109,8 @@ def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if key != name}
 
 
-def _reversed(value: Any) -> Any:
-    """Objects with their keys in reverse, at every level."""
+def reversed_keys(value: Any) -> Any:
+    """The value with the keys of its objects in reverse, at every level."""
     if isinstance(value, dict):
-        return {name: _reversed(value[name]) for name in reversed(value)}
-    return [_reversed(item) for item in value] if isinstance(value, list) else value
+        return {name: reversed_keys(value[name]) for name in reversed(value)}
+    return [reversed_keys(item) for item in value] if isinstance(value, list) else value

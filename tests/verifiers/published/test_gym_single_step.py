@@ -13,7 +13,7 @@ from pivotmine import strict_json
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, Verdict, make_spec, passes_gate, verify
-from pivotmine.verifiers.published.gym_single_step import PUBLISHED_THRESHOLDS, arguments_match
+from pivotmine.verifiers.published.gym_single_step import arguments_match
 from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
 NAME = "gym_single_step"
@@ -76,11 +76,11 @@ def test_leak_half_of_the_words() -> None:
     assert texts("cheap red running shoes", "cheap red winter boots")
     # Two shared words of eight are 0.25.
     assert texts("cheap red running shoes", "cheap red winter boots", 0.25)
-    assert not texts("cheap red running shoes", "cheap red winter boots", PUBLISHED_THRESHOLDS["search_pivot"])
+    assert not texts("cheap red running shoes", "cheap red winter boots", 0.3)
 
 
 def test_leak_no_word_in_common() -> None:
-    assert texts("rm -rf build", "echo all done", PUBLISHED_THRESHOLDS["swe_pivot"])
+    assert texts("rm -rf build", "echo all done", 0.0)
     assert not texts("rm -rf build", "echo all done")
 
 

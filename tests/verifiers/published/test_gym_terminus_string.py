@@ -15,7 +15,7 @@ from pivotmine.actions.action import Action
 from pivotmine.actions.conventions.keystrokes import Batch
 from pivotmine.errors import UserError
 from pivotmine.verifiers import Outcome, State, make_spec, passes_gate, verify
-from pivotmine.verifiers.published.gym_terminus_string import PUBLISHED_THRESHOLDS, read_answer, similarity
+from pivotmine.verifiers.published.gym_terminus_string import read_answer, similarity
 
 NAME = "gym_terminus_string"
 LONG = "python train.py --config configs/base.yaml --epochs 10 --out runs/exp-1 --seed 7 --device cpu\n"
@@ -47,7 +47,7 @@ def test_leak_another_path_or_number_in_a_long_command() -> None:
 
 
 def test_leak_a_command_without_its_enter() -> None:
-    assert outcome(batch(LONG), batch(LONG.strip()), threshold=PUBLISHED_THRESHOLDS["judge_v4"]) == Outcome.CORRECT
+    assert outcome(batch(LONG), batch(LONG.strip()), threshold=0.95) == Outcome.CORRECT
 
 
 def test_leak_keys_joined_to_text() -> None:

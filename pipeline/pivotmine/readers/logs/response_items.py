@@ -15,7 +15,7 @@ from typing import Any
 
 from pivotmine import strict_json
 from pivotmine.messages import text_of
-from pivotmine.readers.openai_form import text_of_blocks, tool_call
+from pivotmine.readers.openai_form import plain, tool_call
 
 _OUTPUT = ("type", "call_id", "output")
 _CALLS = ("function_call", "custom_tool_call", "local_shell_call")
@@ -124,8 +124,7 @@ def _items(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _as_input(content: Any) -> Any:
     """Content as the API takes it: it has no blocks of type `text`, and no null."""
-    text = text_of_blocks(content or "")
-    return content if text is None else text
+    return plain(content or "")
 
 
 def _new_items(message: dict[str, Any]) -> list[dict[str, Any]]:

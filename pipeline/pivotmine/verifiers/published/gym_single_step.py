@@ -27,16 +27,6 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
-PUBLISHED_THRESHOLDS = {
-    "conversational": 0.1,
-    "function_calling": 0.1,
-    "parallel_tool_calls": 0.1,
-    "search_pivot": 0.3,
-    "swe_pivot": 0.0,
-    "droid_pivot": 0.0,
-}
-"""Minimum word-count similarity, by the setting it was published with."""
-
 FLOAT_TOLERANCE = 1e-6
 """Absolute, and exclusive."""
 
@@ -48,8 +38,7 @@ VERSIONS = ("before", "after")
 class GymSingleStepOptions:
     threshold: float = 0.1
     """Minimum word-count similarity of strings of two or more words; equal words give 0.5. Published:
-    0.1 for conversations, function calling and parallel calls, 0.3 for search, 0.0 for software (PUBLISHED_THRESHOLDS).
-    """
+    0.1 for conversations, function calling and parallel calls, 0.3 for search, 0.0 for software."""
     version: str = "after"
     """"before" or "after" pull request 2463, which made every call of an action count, instead of the first."""
     parallel_tool_call_rewarding: bool = False

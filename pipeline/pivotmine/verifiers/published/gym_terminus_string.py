@@ -28,9 +28,6 @@ from pivotmine.actions.conventions.keystrokes import Batch, form_of, read_batch
 from pivotmine.errors import UserError
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text
 
-PUBLISHED_THRESHOLDS = {"string_only": 0.9, "judge_v4": 0.95}
-"""Minimum similarity, by the setting it was published with. There, a row's own threshold takes precedence."""
-
 MAX_WORK = 2_000_000
 """Maximum number of character comparisons: one or two seconds. Keystrokes that a person typed need a hundredth."""
 
@@ -38,8 +35,8 @@ MAX_WORK = 2_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymTerminusStringOptions:
     threshold: float = 0.9
-    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one (PUBLISHED_THRESHOLDS).
-    Rows with a threshold of their own were scored with that one; use a run with this option for them."""
+    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one. Rows
+    with a threshold of their own were scored with that one; use a run with this option for them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
