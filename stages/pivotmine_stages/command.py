@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pivotmine.options import Declared, declared
@@ -33,6 +33,16 @@ class Command:
     def function(self) -> Callable[..., Any]:
         """The stage, imported."""
         return load(self.stage)
+
+
+OMITTED = {"omitted": True}
+"""Metadata of a summary's field that its JSON lacks if it is None."""
+
+
+def to_json(summary: Any) -> dict[str, Any]:
+    """A summary, which is a dataclass, as a JSON object."""
+    omitted = {one.name for one in fields(summary) if one.metadata.get("omitted")}
+    return {name: value for name, value in asdict(summary).items() if value is not None or name not in omitted}
 
 
 def load(name: str) -> Callable[..., Any]:

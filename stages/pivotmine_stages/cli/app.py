@@ -16,7 +16,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +34,7 @@ from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.parameters import given, parameters
 from pivotmine_stages.cli.unusable import require_usable
-from pivotmine_stages.command import Command, load
+from pivotmine_stages.command import Command, load, to_json
 from pivotmine_stages.policy.differences import ask
 from pivotmine_stages.termination import TERMINATED, on_sigterm
 
@@ -164,7 +164,7 @@ def _print_report(name: str, summary: Any) -> None:
 
 
 def _as_json(summary: Any) -> Any:
-    return asdict(summary) if is_dataclass(summary) else summary  # pyright: ignore[reportArgumentType]
+    return to_json(summary) if is_dataclass(summary) else summary
 
 
 def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from pivotmine.errors import UserError
 from pivotmine.escape import inert, one_line
 
 if TYPE_CHECKING:
+    from pivotmine_stages.export.stage import ExportSummary
+    from pivotmine_stages.record.stage import RecordSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
 MAX_CELL = 80
@@ -85,16 +87,16 @@ def _rows_and_turns(count: Mapping[str, int | None]) -> str:
     return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({turns:,} turns)"
 
 
-def record_report(s: Mapping[str, Any]) -> str:
+def record_report(s: RecordSummary) -> str:
     """Summary of record."""
     lines = [
-        f"policy {s['policy_id']}",
-        f"{s['samples']:,} of {s['turns']:,} turns in {s['records']:,} records are samples in states of this run",
-        f"{s['rewarded']:,} of them came with a reward",
-        f"rejects: {s['rejects']:,}",
-        f"{s['seconds']} s",
+        f"policy {s.policy_id}",
+        f"{s.samples:,} of {s.turns:,} turns in {s.records:,} records are samples in states of this run",
+        f"{s.rewarded:,} of them came with a reward",
+        f"rejects: {s.rejects:,}",
+        f"{s.seconds} s",
     ]
-    scored = score_report(s["score"]) if "score" in s else ""
+    scored = score_report(s.score) if s.score else ""
     return "\n".join(filter(None, [_block("record", lines), scored]))
 
 
@@ -264,10 +266,10 @@ def _left_out(counts: Mapping[str, int]) -> str:
     return f" (drawn and left out: {_counts(counts)})" if counts else ""
 
 
-def export_report(s: Mapping[str, Any]) -> str:
+def export_report(s: ExportSummary) -> str:
     """Summary of export."""
-    counts = f"{s['train']:,} training and {s['validation']:,} validation rows as {s['format']}"
-    return _block("export", [counts, *s["files"], f"{s['seconds']} s"])
+    counts = f"{s.train:,} training and {s.validation:,} validation rows as {s.format}"
+    return _block("export", [counts, *s.files, f"{s.seconds} s"])
 
 
 def adaptive_report(s: Mapping[str, Any]) -> str:

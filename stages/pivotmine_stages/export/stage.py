@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,21 @@ from pivotmine_stages.profiles.budgets import scores_of_states
 from pivotmine_stages.select.dataset import ROWS_PER_GROUP, SPLITS
 
 
-def export(config: ExportConfig, run: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSummary:
+    """One pivot dataset in one form."""
+
+    name: str
+    format: str
+    train: int
+    """Rows."""
+    validation: int
+    files: list[str]
+    """Paths of all files of the form."""
+    seconds: float
+
+
+def export(config: ExportConfig, run: Path) -> ExportSummary:
     """Run the command; returns the summary that it prints."""
     started = time.monotonic()
     rundir.require_run(run)
@@ -52,7 +67,7 @@ def export(config: ExportConfig, run: Path) -> dict[str, Any]:
             rundir.write_text(folder / config.format / path, text)
     files = [str(path) for path in sorted((folder / config.format).rglob("*")) if path.is_file()]
     seconds = round(time.monotonic() - started, 2)
-    return {"name": config.name, "format": config.format, **counts, "files": files, "seconds": seconds}
+    return ExportSummary(name=config.name, format=config.format, **counts, files=files, seconds=seconds)
 
 
 def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from pivotmine.run.parts import PartsManifest, write_rejects
 from pivotmine.sources.json_records import Record
 from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, read_source
 from pivotmine.verifiers import make_spec
+from pivotmine_stages.command import OMITTED
 from pivotmine_stages.policy.prompts import RENDERING
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
 from pivotmine_stages.record.options import RecordConfig
@@ -76,7 +78,25 @@ class _Work(NamedTuple):
         return self.run / "rollouts" / self.policy.policy_id
 
 
-def record(config: RecordConfig, run: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSummary:
+    """What was recorded of all sources."""
+
+    policy_id: str
+    sources: int
+    records: int
+    turns: int
+    samples: int
+    """Turns in states of the run."""
+    rewarded: int
+    """Samples that came with a reward."""
+    rejects: int
+    score: dict[str, Any] | None = field(metadata=OMITTED)
+    """Summary of `score` by the recorded rewards; None: no sample has one."""
+    seconds: float
+
+
+def record(config: RecordConfig, run: Path) -> RecordSummary:
     """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
     started = time.monotonic()
     rundir.require_run(run)
@@ -94,22 +114,23 @@ def record(config: RecordConfig, run: Path) -> dict[str, Any]:
         work = _Work(config, run, who, tools, known_states(run, config.state_key), known_formats(run), [], manifest)
         done = [_record_source(work, path) for path in found]
         num_sources = sum(not isinstance(path, SkippedFiles) for path in found)
-        summary: dict[str, Any] = {"policy_id": who.policy_id, "sources": num_sources}
-        summary |= {key: sum(counts[key] for counts in done) for key in _COUNTED}
-        if not summary["samples"]:
-            raise UserError(_nothing_fits(summary, done))
+        total = {key: sum(counts[key] for counts in done) for key in _COUNTED}
+        if not total["samples"]:
+            raise UserError(_nothing_fits(total, done))
         remember_policy(run, who)  # its record may have been deleted
+        scored = None
         if _has_rewards(work):
-            summary["score"] = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
+            scored = score(ScoreConfig(verifier=make_spec("recorded", {}), policy=who.policy_id), run)
         sql.write_views(run)
-    return {**summary, "seconds": round(time.monotonic() - started, 2)}
+    seconds = round(time.monotonic() - started, 2)
+    return RecordSummary(policy_id=who.policy_id, sources=num_sources, **total, score=scored, seconds=seconds)
 
 
-def _nothing_fits(summary: dict[str, Any], done: list[dict[str, Any]]) -> str:
-    if not summary["records"]:
+def _nothing_fits(total: dict[str, int], done: list[dict[str, Any]]) -> str:
+    if not total["records"]:
         return "the sources hold no record at all"
     first = next(counts["first_reject"] for counts in done if counts["first_reject"])
-    counted = f"none of the {summary['turns']:,} turns in {summary['records']:,} records is in a state of this run"
+    counted = f"none of the {total['turns']:,} turns in {total['records']:,} records is in a state of this run"
     return f"{counted}; the first reject, {first}"
 
 

@@ -83,7 +83,7 @@ def exported(folder: Path, records: list[Any], tokenizer: Path, **options: Any) 
     record(RecordConfig(sources=(sampled,), policy_name="gpt"), run)
     select(SelectConfig(tokenizer=str(tokenizer), validation_share=0.0), run)
     summary = export(ExportConfig(**options), run)
-    assert summary["validation"] == 0
+    assert summary.validation == 0
     return records_of(run / "pivots" / "default" / "nemo_gym" / "train.jsonl")
 
 
@@ -166,7 +166,7 @@ def test_turns_of_another_format_become_rows(other: Path) -> None:
 
 def test_verl_rows_say_what_the_pivots_say(other: Path) -> None:
     summary = export(ExportConfig(format="verl"), other)
-    assert (summary["train"], summary["validation"]) == (3, 0)
+    assert (summary.train, summary.validation) == (3, 0)
     found = pq.read_table(other / "pivots/default/verl/train.parquet").to_pylist()
     pivots = rows(other, "pivots")
     assert [row["extra_info"]["turn_id"] for row in found] == [pivot["turn_id"] for pivot in pivots]

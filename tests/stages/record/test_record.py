@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from runs import answered, called, make_run, rows, said, states_of, trajectory
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.sources.sources import content_hash
+from pivotmine_stages.command import to_json
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 from pivotmine_stages.record import stage
-from pivotmine_stages.record.stage import RecordConfig, record
+from pivotmine_stages.record.stage import RecordConfig, RecordSummary, record
 
 ASK = said("find order 7")
 DEMONSTRATED = trajectory(ASK, called("find", id="7"), answered("open"), called("stop"), answered("ok"), reward=1)
@@ -36,7 +38,7 @@ def rewarded(name: str, reward: float | None, **more: Any) -> dict[str, Any]:
     return {"responses_create_params": params, "response": {"output": [call]}, **labels, **more}
 
 
-def record_in(run: Path, *sources: Path, **options: Any) -> dict[str, Any]:
+def record_in(run: Path, *sources: Path, **options: Any) -> RecordSummary:
     return record(RecordConfig(sources=sources, policy_name=options.pop("policy_name", "gpt"), **options), run)
 
 
@@ -54,7 +56,7 @@ def test_rewards_become_scores_and_profiles(tmp_path: Path) -> None:
         rewarded("find", 0.0, response=truncated),
     )
     summary = record_in(run, source)
-    assert {k: summary[k] for k in ("sources", "records", "turns", "samples", "rewarded", "rejects")} == {
+    assert {k: getattr(summary, k) for k in ("sources", "records", "turns", "samples", "rewarded", "rejects")} == {
         **{"sources": 1, "records": 6, "turns": 6, "samples": 6, "rewarded": 5, "rejects": 0}
     }
     stored = rows(run, "rollouts")
@@ -75,7 +77,8 @@ def test_rewards_become_scores_and_profiles(tmp_path: Path) -> None:
     (profile,) = rows(run, "profiles")
     assert (profile["gate"], profile["num_samples"], profile["num_scored"]) == ("correct", 6, 4)
     assert (profile["mean"], profile["reward_class"]) == (0.375, "sometimes")
-    assert summary["score"]["states"] == 1
+    assert summary.score is not None
+    assert summary.score["states"] == 1
 
 
 def test_the_same_source_is_recorded_once_and_another_goes_on_counting(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_the_same_source_is_recorded_once_and_another_goes_on_counting(tmp_path:
     stored = rows(run, "rollouts")
     again = record_in(run, source.rename(tmp_path / "renamed.jsonl"))
     assert rows(run, "rollouts") == stored
-    assert {**again, "seconds": 0, "score": {}} == {**first, "seconds": 0, "score": {}}
+    assert replace(again, seconds=0, score=None) == replace(first, seconds=0, score=None)
     record_in(run, write(tmp_path / "b.jsonl", rewarded("find", 0.5)))
     assert sorted(r["sample_index"] for r in rows(run, "rollouts")) == [0, 1, 2]
     (profile,) = rows(run, "profiles")
@@ -121,7 +124,7 @@ def test_the_label_of_a_single_turn_is_its_reward(tmp_path: Path) -> None:
 def test_actions_without_rewards_are_rollouts_alone(tmp_path: Path) -> None:
     run = make_run(tmp_path, DEMONSTRATED)
     summary = record_in(run, write(tmp_path / "plain.jsonl", DEMONSTRATED))
-    assert (summary["samples"], summary["rewarded"], "score" in summary) == (2, 0, False)
+    assert (summary.samples, summary.rewarded, "score" in to_json(summary)) == (2, 0, False)
     assert (len(rows(run, "rollouts")), rows(run, "scores"), rows(run, "profiles")) == (2, [], [])
     # Beside a source with rewards they have null verdicts, and are no success for being the demonstration.
     record_in(run, write(tmp_path / "rewarded.jsonl", rewarded("stop", 0.0)))
@@ -138,7 +141,7 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write("{oops\n")
     summary = record_in(run, source)
-    assert (summary["records"], summary["turns"], summary["samples"], summary["rejects"]) == (4, 3, 2, 5)
+    assert (summary.records, summary.turns, summary.samples, summary.rejects) == (4, 3, 2, 5)
     found = [(r["reason"], r["source_index"], r["num_turns"]) for r in rows(run, "rejects") if r["stage"] == "record"]
     assert sorted(found) == [
         ("bad_json", 3, None),
@@ -199,13 +202,13 @@ def test_a_manifest_of_an_earlier_version_says_nothing_of_a_source_without_sampl
         record_in(run, source)
     tools = tmp_path / "tools.json"
     tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")
-    assert record_in(run, fitting, tools_file=tools)["samples"] == summary["samples"]
+    assert record_in(run, fitting, tools_file=tools).samples == summary.samples
 
 
 def test_a_source_of_which_nothing_fits_is_no_error_beside_one_that_fits(tmp_path: Path) -> None:
     run = make_run(tmp_path, DEMONSTRATED)
     summary = record_in(run, write(tmp_path / "a.jsonl", [ASK]), write(tmp_path / "b.jsonl", DEMONSTRATED))
-    assert (summary["records"], summary["samples"], summary["rejects"]) == (2, 2, 1)
+    assert (summary.records, summary.samples, summary.rejects) == (2, 2, 1)
 
 
 def test_what_a_folder_holds_beside_its_logs_is_a_reject(tmp_path: Path) -> None:
@@ -214,7 +217,7 @@ def test_what_a_folder_holds_beside_its_logs_is_a_reject(tmp_path: Path) -> None
     write(folder / "a.jsonl", DEMONSTRATED)
     (folder / "b.csv").touch()
     summary = record_in(run, folder)
-    assert {k: summary[k] for k in ("sources", "samples", "rejects")} == {"sources": 1, "samples": 2, "rejects": 1}
+    assert (summary.sources, summary.samples, summary.rejects) == (1, 2, 1)
     (reject,) = [r for r in rows(run, "rejects") if r["stage"] == "record"]
     assert (reject["source"], reject["reason"]) == (str(folder), "skipped_files")
 
@@ -229,13 +232,13 @@ def test_histories_are_the_same_state_where_it_is_said_so(tmp_path: Path) -> Non
     source = write(tmp_path / "a.jsonl", answered_otherwise, asked_otherwise, did_otherwise)
     exact = record_in(run, source)
     actions = record_in(run, source, state_key="actions")
-    assert exact["policy_id"] != actions["policy_id"]
+    assert exact.policy_id != actions.policy_id
     counted = Counter((r["policy_id"], r["state_id"]) for r in rows(run, "rollouts"))
     first, second = states["user: find order 7"], states["tool: open"]
     assert counted == {
-        (exact["policy_id"], first): 2,
-        (actions["policy_id"], first): 2,
-        (actions["policy_id"], second): 1,
+        (exact.policy_id, first): 2,
+        (actions.policy_id, first): 2,
+        (actions.policy_id, second): 1,
     }
 
 
@@ -272,7 +275,7 @@ def test_sources_without_tools_take_those_that_the_run_has(tmp_path: Path) -> No
     source = write(tmp_path / "bare.jsonl", bare)
     with pytest.raises(UserError, match="unknown_state"):
         record_in(run, source)
-    assert record_in(run, source, tools_file=tools)["samples"] == 2
+    assert record_in(run, source, tools_file=tools).samples == 2
     # What did not fit before is no reject any more.
     assert [r for r in rows(run, "rejects") if r["stage"] == "record"] == []
     with pytest.raises(UserError) as raised:
@@ -302,8 +305,8 @@ def test_four_models_at_one_query_as_independent_code_counts_them(tmp_path: Path
                     before = [before, [(text.strip(), valid is not False) for text, valid in results]]
                 expected[json.dumps([query, before])].append(reward)
         summary = record_in(run, folder, policy_name="four", state_key=key)
-        policy = summary["policy_id"]
-        assert summary["samples"] == summary["rewarded"] == sum(map(len, expected.values())) == 702
+        policy = summary.policy_id
+        assert summary.samples == summary.rewarded == sum(map(len, expected.values())) == 702
         found = [p for p in rows(run, "profiles") if p["policy_id"] == policy]
         assert sorted(p["num_samples"] for p in found) == sorted(map(len, expected.values()))
         assert len(expected) == {"exact": 617, "actions": 614}[key]
