@@ -133,7 +133,7 @@ def test_messages_that_are_no_list_are_a_bad_trajectory(messages: Any) -> None:
     assert matches(record)
     with pytest.raises(BadTrajectory) as raised:
         read(record)
-    detail = f"`messages` is no list but {type(messages).__name__}"
+    detail = f"`messages` is not a list but {type(messages).__name__}"
     if isinstance(messages, str):
         why = "Expecting property name enclosed in double quotes: line 1 column 3 (char 2)"
         detail = f"`messages` is text and no JSON: {why}"

@@ -53,7 +53,7 @@ def test_a_package_brings_a_reader_that_comes_first(install: Install) -> None:
         ("x = MODULE:READER", "import nothing_of_that_name", "cannot be loaded.*: ModuleNotFoundError: No module"),
         ("x = MODULE:READER", "1 / 0", "cannot be loaded.*: ZeroDivisionError: division by zero"),
         ("x = MODULE:OTHER", MODULE, "cannot be loaded.*: AttributeError: "),
-        ("x = MODULE:READER", "READER = 5", r"is no pivotmine\.readers\.trajectory\.Reader but int"),
+        ("x = MODULE:READER", "READER = 5", r"is not a pivotmine\.readers\.trajectory\.Reader but int"),
         ("openai = MODULE:READER", MODULE, "takes the name of a reader of pivotmine's: uninstall or rename it"),
     ],
 )

@@ -124,7 +124,7 @@ def test_extract_may_write_into_nothing_and_into_what_it_left(tmp_path: Path, na
 def test_extract_leaves_a_strange_folder_alone(tmp_path: Path, names: list[str], strange: str) -> None:
     for name in names:
         (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match=rf" holds '{strange}' and is no run: name a new or an empty folder$"):
+    with pytest.raises(UserError, match=rf" holds '{strange}' and is not a run: name a new or an empty folder$"):
         rundir.check_new_run(tmp_path)
 
 

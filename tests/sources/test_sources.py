@@ -283,7 +283,7 @@ def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, mo
 
 
 def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"/nothing is no file and no folder: name what holds the trajectories$"):
+    with pytest.raises(UserError, match=r"/nothing is neither a file nor a folder: name what holds the trajectories$"):
         find_sources([tmp_path / "nothing"])
     with pytest.raises(UserError, match=r"^a source without a name: name what holds the trajectories$"):
         find_sources([""])

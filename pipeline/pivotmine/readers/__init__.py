@@ -98,7 +98,7 @@ def all_readers() -> dict[str, Reader]:
     """Every reader by its name: those that other packages bring, which know their format best, come first.
 
     A package brings a reader through the entry-point group `pivotmine.readers`: `my_format = my_package.module:READER`.
-    One that cannot be loaded, is no Reader or takes a name of ours is a UserError.
+    One that cannot be loaded, is not a Reader or takes a name of ours is a UserError.
     """
     third_party = _third_party()
     return {**third_party, **READERS} if third_party else READERS
@@ -119,7 +119,7 @@ def _loaded(entry: EntryPoint) -> Reader:
         why = one_line(f"{type(error).__name__}: {error}")[:300]
         raise UserError(f"{where} cannot be loaded, mend or uninstall its package: {why}") from None
     if not isinstance(found, Reader):
-        raise UserError(f"{where} is no pivotmine.readers.trajectory.Reader but {type(found).__name__}")
+        raise UserError(f"{where} is not a pivotmine.readers.trajectory.Reader but {type(found).__name__}")
     return found
 
 

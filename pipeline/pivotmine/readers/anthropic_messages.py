@@ -68,7 +68,7 @@ def said(content: Any) -> dict[str, Any]:
     """An assistant message of content blocks."""
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        return unreadable("assistant", "the content of a reply is no list of blocks")
+        return unreadable("assistant", "the content of a reply is not a list of blocks")
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []

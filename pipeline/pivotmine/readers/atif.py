@@ -123,7 +123,7 @@ def _messages(step: Any) -> Iterator[Any]:
     if role != "assistant":
         yield {"role": role, "content": content}
     elif not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        yield unreadable("assistant", "`tool_calls` is no list of objects")
+        yield unreadable("assistant", "`tool_calls` is not a list of objects")
     else:
         yield _reply(step, content, calls)
     yield from _results(step, calls)
@@ -167,7 +167,7 @@ def _reply(step: dict[str, Any], content: Any, calls: list[dict[str, Any]]) -> d
     made = [tool_call(c.get("tool_call_id"), c.get("function_name"), c.get("arguments")) for c in calls]
     reasoning = step.get("reasoning_content") or ""
     if not isinstance(reasoning, str):
-        return unreadable("assistant", "`reasoning_content` is no text")
+        return unreadable("assistant", "`reasoning_content` is not text")
     reply = assistant(content, reasoning=reasoning, tool_calls=made)
     return reply if step.get("llm_call_count") in (None, 1) else masked(reply)
 
@@ -176,7 +176,7 @@ def _results(step: dict[str, Any], calls: Any) -> Iterator[dict[str, Any]]:
     observation = step.get("observation")
     results = observation.get("results") if isinstance(observation, dict) else [] if observation is None else None
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-        yield unreadable("tool", "`observation.results` is no list of objects")
+        yield unreadable("tool", "`observation.results` is not a list of objects")
         return
     only = _only_call(calls) if len(results) == 1 else None
     for result in results:

@@ -193,7 +193,7 @@ def _message(message: Any) -> Any:
 
 def _assistant(content: Any, reasoning: str, calls: Any) -> dict[str, Any]:
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        return unreadable("assistant", "`tool_calls` is no list of objects")
+        return unreadable("assistant", "`tool_calls` is not a list of objects")
     made = [tool_call(call.get("id"), call.get("function"), call.get("arguments")) for call in calls]
     return assistant(content, reasoning=reasoning, tool_calls=made)
 

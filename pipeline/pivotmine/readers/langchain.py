@@ -61,7 +61,7 @@ def _message(message: Any) -> Any:
     content, thoughts = _said(fields["content"])
     calls = _calls(fields, more)
     if calls is None:
-        return unreadable("assistant", "a call that is no object")
+        return unreadable("assistant", "a call that is not an object")
     reasoning = "\n".join(thoughts) or more.get("reasoning_content")
     made = assistant(content, reasoning=reasoning if isinstance(reasoning, str) else "", tool_calls=calls)
     legacy = more.get("function_call")
@@ -69,7 +69,7 @@ def _message(message: Any) -> Any:
 
 
 def _said(content: Any) -> tuple[Any, list[str]]:
-    """Text, or the blocks if one of them is no text, and the thoughts; blocks of calls are among the calls already."""
+    """Text, or the blocks if one of them is not text, and the thoughts; blocks of calls are among the calls already."""
     if not isinstance(content, list):
         return content, []
     rest, thoughts = list[Any](), list[str]()

@@ -40,7 +40,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
     for record in records:
         if record.problem or not matches(record.value):
             yield record
-            # A header may stand before the messages. Anything else that is no message hides what the model saw.
+            # A header may stand before the messages. Anything else that is not a message hides what the model saw.
             if record.problem or (conversations and not any(key in _fields(record) for key in _RECORDS)):
                 unread = True
                 for conversation in conversations.values():

@@ -63,7 +63,7 @@ def _expected(record: dict[str, Any]) -> dict[str, Any]:
     if action is None:
         answer = record.get("expected_answer")
         if not isinstance(answer, str):
-            raise BadTrajectory("bad_expected_action", f"`expected_answer` is no text but {type(answer).__name__}")
+            raise BadTrajectory("bad_expected_action", f"`expected_answer` is not text but {type(answer).__name__}")
         return {"role": "assistant", "content": answer, "extra": {"expected_answer": answer}}
     kind = action.get("type") if isinstance(action, dict) else None
     message: dict[str, Any] = {"role": "assistant", "content": None, "extra": {"expected_action": action}}
@@ -73,7 +73,7 @@ def _expected(record: dict[str, Any]) -> dict[str, Any]:
     if kind not in ("function_call", "function_call_batch") or not isinstance(calls, list) or not calls:
         raise BadTrajectory("bad_expected_action", f"no call and no message but {str(kind)[:80]!r}")
     if not all(isinstance(call, dict) for call in calls):
-        raise BadTrajectory("bad_expected_action", "a call that is no object")
+        raise BadTrajectory("bad_expected_action", "a call that is not an object")
     return {**message, "tool_calls": [call_of(call) for call in calls]}
 
 

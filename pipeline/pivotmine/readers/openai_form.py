@@ -25,7 +25,7 @@ def assistant(content: Any, *, reasoning: str = "", tool_calls: Iterable[dict[st
 
 
 def tool_call(identity: Any, name: Any, arguments: Any) -> dict[str, Any]:
-    """A call; arguments that are no text become their JSON text, as the API has them."""
+    """A call; arguments that are not text become their JSON text, as the API has them."""
     text = arguments if isinstance(arguments, str) else strict_json.dumps(arguments)
     call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": text}}
     return call if identity is None else {"id": str(identity), **call}

@@ -14,7 +14,7 @@ _IMAGE_SHOWN = "![image](data:image/png;base64, ...) already displayed to user"
 def observed_text(
     event: dict[str, Any], kind: str, extras: dict[str, Any], max_chars: int | None, *, by_user: bool
 ) -> Any:
-    """The text of an observation; None where it is not shown. Content that is no text comes out as it is."""
+    """The text of an observation; None where it is not shown. Content that is not text comes out as it is."""
     content = event.get("content")
     if kind in _UNSEEN:
         return None

@@ -84,7 +84,7 @@ def conversation_of(line: Mapping[str, Any]) -> tuple[str, str] | None:
 def tool_definitions(tools: Any) -> list[Any] | None:
     """Tools in OpenAI form: JSON text is parsed, a bare function object is wrapped; none or an empty list is None.
 
-    Raises BadTrajectory where they are no list of objects with names.
+    Raises BadTrajectory where they are not a list of objects with names.
     """
     if isinstance(tools, str):
         tools = parsed("bad_tools", "the tools are", tools) if tools.strip() else None
@@ -120,7 +120,7 @@ def read_tools_file(path: Path) -> list[Any]:
 def object_of(record: Any) -> dict[str, Any]:
     """The record as an object; BadTrajectory if it is not one (a reader may be named for any record)."""
     if not isinstance(record, dict):
-        raise BadTrajectory("unknown_format", f"the record is no object but {type(record).__name__}")
+        raise BadTrajectory("unknown_format", f"the record is not an object but {type(record).__name__}")
     return record
 
 
@@ -129,7 +129,7 @@ def message_list(messages: Any, key: str) -> list[Any]:
     if isinstance(messages, str):
         messages = parsed("no_messages", f"`{key}` is text and", messages)
     if not isinstance(messages, list):
-        raise BadTrajectory("no_messages", f"`{key}` is no list but {type(messages).__name__}")
+        raise BadTrajectory("no_messages", f"`{key}` is not a list but {type(messages).__name__}")
     return messages
 
 

@@ -17,13 +17,13 @@ from pivotmine.readers.trajectory import Reader, Trajectory
 
 
 def matches(record: Any) -> bool:
-    """A list (or one under `messages`) with an item that is no message."""
+    """A list (or one under `messages`) with an item that is not a message."""
     items = record.get("messages") if isinstance(record, dict) else record
     return isinstance(items, list) and any(is_item(item) for item in items)
 
 
 def is_item(value: Any) -> bool:
-    """Whether a value is an item of the Responses API that is no message."""
+    """Whether a value is an item of the Responses API that is not a message."""
     return isinstance(value, dict) and value.get("type") in ITEM_TYPES and "role" not in value
 
 

@@ -33,7 +33,7 @@ def output_of(record: dict[str, Any]) -> Any:
 
 
 def params_of(record: Any) -> dict[str, Any]:
-    """The parameters of the request; BadTrajectory where they are no object with `input`."""
+    """The parameters of the request; BadTrajectory where they are not an object with `input`."""
     params = object_of(record).get(PARAMS, record)
     if not isinstance(params, dict) or params.get("input") is None:
         raise BadTrajectory("no_messages", f"no `input` in `{PARAMS}`")
@@ -97,7 +97,7 @@ def terminus_form(record: dict[str, Any]) -> str | None:
 def _written(record: dict[str, Any]) -> list[Any]:
     output, response = output_of(record), record.get("response")
     if not isinstance(output, list):
-        raise BadTrajectory("no_messages", f"`output` is no list but {type(output).__name__}")
+        raise BadTrajectory("no_messages", f"`output` is not a list but {type(output).__name__}")
     written = to_messages(output)
     cut_off = isinstance(response, dict) and response.get("incomplete_details")
     if cut_off and written and isinstance(last := written[-1], dict) and last.get("role") == "assistant":

@@ -212,7 +212,7 @@ def _config(value: Any) -> Any:
     try:
         return strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        raise BadTrajectory("unrecorded_context", "`replay_config` is no JSON: nobody knows what was shown") from None
+        raise BadTrajectory("unrecorded_context", "`replay_config` is not JSON: nobody knows what was shown") from None
 
 
 def _task_id(record: dict[str, Any]) -> Any:

@@ -69,7 +69,7 @@ def read(record: Any) -> Trajectory:
 def _seen(message: Any) -> dict[str, Any] | None:
     """What the agent sees of a message; None: it is the user's business."""
     if not isinstance(message, dict):
-        return unreadable("user", "a message that is no object")
+        return unreadable("user", "a message that is not an object")
     role, calls = message.get("role"), message.get("tool_calls")
     if role == "tool":
         if message.get("requestor", "assistant") != "assistant":
@@ -81,7 +81,7 @@ def _seen(message: Any) -> dict[str, Any] | None:
     if role != "assistant":
         return {"role": role, "content": message.get("content")}
     if not isinstance(calls or [], list) or not all(isinstance(call, dict) for call in calls or ()):
-        return unreadable("assistant", "`tool_calls` is no list of objects")
+        return unreadable("assistant", "`tool_calls` is not a list of objects")
     made = [tool_call(call.get("id") or None, call.get("name"), call.get("arguments")) for call in calls or ()]
     return assistant(message.get("content"), tool_calls=made)
 

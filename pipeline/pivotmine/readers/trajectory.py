@@ -13,7 +13,7 @@ _WORDS = {"true": 1.0, "false": 0.0}
 
 
 class BadTrajectory(Exception):
-    """A record that is no trajectory: becomes a row in `rejects`."""
+    """A record that is not a trajectory: becomes a row in `rejects`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -31,7 +31,7 @@ class Segment:
     """Tool definitions in OpenAI form; None: the source carries none."""
     num_inherited: int = 0
     """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
-    them are no turns here."""
+    them are not turns here."""
     action_format: str | None = None
     """`native`, or the text convention in which the model acted, if the format says so; None: it does not."""
     verbatim: bool = field(default=False, compare=False)
@@ -73,7 +73,7 @@ _MAPPED = "; say what words stand for: --outcome-column KEY --outcome-words pass
 
 
 def outcome_label(value: Any) -> float | None:
-    """A label as a number: true is 1, false is 0, the same as text; None is no label.
+    """A label as a number: true is 1, false is 0, the same as text; None is not a label.
 
     Raises BadTrajectory for anything else: a label that cannot be read says nothing good of the trajectory.
     """
@@ -85,7 +85,7 @@ def outcome_label(value: Any) -> float | None:
     except (ValueError, OverflowError):
         label = math.nan
     if not math.isfinite(label):
-        raise BadTrajectory("bad_outcome", f"the outcome label {text[:80]!r} is no number{_MAPPED}")
+        raise BadTrajectory("bad_outcome", f"the outcome label {text[:80]!r} is not a number{_MAPPED}")
     return label
 
 

@@ -104,7 +104,7 @@ def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> Non
         return
     # Folders called `messages` or `rejects` are only ours next to the lock that extract takes first.
     if strange := sorted(names - _EXTRACT_NAMES if _LOCKS in names else names):
-        raise UserError(f"--run {run} holds {strange[0]!r} and is no run: name a new or an empty folder")
+        raise UserError(f"--run {run} holds {strange[0]!r} and is not a run: name a new or an empty folder")
 
 
 def table_files(run: Path, table: str) -> list[Path]:

@@ -51,7 +51,7 @@ def read_archive(file: IO[bytes]) -> Iterator[Record]:
     elif not samples:
         yield Record(None, None, ("unreadable_source", "a zip archive without samples: of these, Inspect's are read"))
     elif others := [name for name in members if not name.startswith(_KNOWN) or _is_broken_sample(name)]:
-        detail = f"{len(others)} members of the archive that are no samples, the first {others[0][:80]!r}"
+        detail = f"{len(others)} members of the archive that are not samples, the first {others[0][:80]!r}"
         yield Record(None, None, ("skipped_files", detail))
 
 

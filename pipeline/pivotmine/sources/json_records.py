@@ -59,7 +59,7 @@ class Record:
 
     @property
     def first_key(self) -> str | None:
-        """The first key of an object, told without reading it whole; None: it is no object, or cannot be told."""
+        """The first key of an object, told without reading it whole; None: it is not an object, or cannot be told."""
         if self._data is None:
             return next(iter(self._value), None) if isinstance(self._value, dict) else None
         found = _FIRST_KEY.match(self._data)

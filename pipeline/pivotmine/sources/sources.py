@@ -37,7 +37,7 @@ _HEAD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SkippedFiles:
-    """The files of a folder that are no sources by their names: its one record says so."""
+    """The files of a folder that are not sources by their names: its one record says so."""
 
     folder: str
     suffixes: str
@@ -82,7 +82,7 @@ def _local(name: str) -> tuple[list[Path], list[str]]:
     if path.is_dir():
         return _inside(path)
     if not any(mark in name for mark in "*?["):
-        raise UserError(f"{path} is no file and no folder: name what holds the trajectories")
+        raise UserError(f"{path} is neither a file nor a folder: name what holds the trajectories")
     matched = [Path(one) for one in sorted(glob(name, recursive=True))]  # noqa: PTH207 (a pattern may begin anywhere)
     files = [one for one in matched if one.is_file()]
     if not files:
@@ -230,7 +230,7 @@ def _read(
 
 
 def _is_csv(name: str, head: bytes) -> bool:
-    """Whether a file is a table of text by its name, or by a first line that is no JSON and names columns."""
+    """Whether a file is a table of text by its name, or by a first line that is not JSON and names columns."""
     if any(suffix in (".csv", ".tsv") for suffix in PurePosixPath(name).suffixes):
         return True
     first = head.lstrip().partition(b"\n")[0]

@@ -17,11 +17,11 @@ _JSON = ("config.json", "*_config.json", "tokenizer.json", "special_tokens_map.j
 
 
 def require_whole_files(what: str, folder: Path) -> None:
-    """UserError, of `what` (`model NAME`), for the first file that is no JSON, no whole safetensors, or not there."""
+    """UserError, of `what` (`model NAME`), for the first file that is missing, not JSON, or not whole safetensors."""
     for path in sorted({path for pattern in _JSON for path in folder.glob(pattern)}):
         found = _json(path)
         if found is None:
-            raise UserError(f"{what}: {path.name} is no JSON object, it may be cut short; {_AGAIN}")
+            raise UserError(f"{what}: {path.name} is not a JSON object, it may be cut short; {_AGAIN}")
         # Of the others the shards may be left out: a download of safetensors brings the index of the older files too.
         if path.name == _INDEX:
             _require_shards(what, folder, found)

@@ -41,7 +41,7 @@ def with_numbers(record: Any, column: str, words: Mapping[str, float]) -> Any:
 
 
 def with_label(found: Trajectory, record: Any, column: str, words: Mapping[str, float]) -> Trajectory:
-    """The trajectory with the label of the record's column, unlabelled without one; BadTrajectory if it is no label.
+    """The trajectory with the label of the record's column, unlabelled without one; BadTrajectory if it is not a label.
 
     A record that was joined out of several has the columns of the last one.
     """

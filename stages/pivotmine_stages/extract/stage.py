@@ -87,7 +87,7 @@ def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | Non
 
 
 def _readable(name: str) -> str:
-    """A file's name may hold bytes that are no text: no table could store them."""
+    """A file's name may hold bytes that are not text: no table could store them."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

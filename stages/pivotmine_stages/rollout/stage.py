@@ -244,7 +244,7 @@ def sound(reply: Reply) -> Reply:
     """The reply; a failure where the model answers with no numbers, for its samples would look like answers."""
     if all(math.isfinite(logprob) for sample in reply.samples for logprob in sample.logprobs or ()):
         return reply
-    return failed(reply.request, "engine_error", "log-probabilities that are no numbers: the weights may be broken")
+    return failed(reply.request, "engine_error", "log-probabilities that are not numbers: the weights may be broken")
 
 
 def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:

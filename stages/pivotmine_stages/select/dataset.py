@@ -2,7 +2,7 @@
 
 A row is checked before it is written: its prompt is token for token the one that was sampled, and a trainer that
 tokenises the text gets these tokens. What varies in shape is JSON text, and no column has a name that TRL gives its
-own reward arguments: a column that a trainer fills with nulls, or overwrites, is no contract.
+own reward arguments: a column that a trainer fills with nulls, or overwrites, is not a contract.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many rows a selection would have, without writing it: over the bound on the mean, and over K.
 
 Caps, limits and the split count as `select` counts them. What only rendering can tell (a prompt that changed or that
-is no plain text) is not looked at.
+is not plain text) is not looked at.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class SelectSummary:
     suspects: list[Suspect]
     """Profiled states whose demonstrations are nearly impossible, worst first."""
     rejects: dict[str, int]
-    """Candidates that are no row, by reason."""
+    """Candidates that are not a row, by reason."""
     seconds: float
 
 

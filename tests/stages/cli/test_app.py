@@ -52,7 +52,7 @@ def test_json_summaries_are_for_programs(pivotmine: Command, source: Path, tmp_p
     ("arguments", "words"),
     [
         (("audit", "run", "--limit", "0"), "--limit 0: at least 1"),
-        (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is no file and no folder"),
+        (("extract", "nowhere.jsonl", "--run", "run"), "nowhere.jsonl is neither a file nor a folder"),
         (("extract", "SOURCE", "--run", "run", "--format", "csv"), "--format csv: choose from tau_bench, "),
         (("extract", "SOURCE", "--run", "run", "--config", "nowhere.toml"), "--config nowhere.toml does not exist"),
         (

@@ -167,7 +167,7 @@ def test_labels_in_words_under_a_column_that_the_user_names(tmp_path: Path) -> N
     source, words = write_lines(tmp_path / "a.jsonl", *records), "pass=1, fail=0"
     summary = mine(tmp_path / "run", source, outcome_column="eval.verdict", outcome_words=words)
     assert (summary["outcomes"], summary["outcome_keys"]) == ({"0.0": 1, "1.0": 1}, {"eval.verdict": 2})
-    with pytest.raises(UserError, match=r"bad_outcome 2 \(first: .*'pass' is no number"):
+    with pytest.raises(UserError, match=r"bad_outcome 2 \(first: .*'pass' is not a number"):
         mine(tmp_path / "undeclared", source, outcome_column="eval.verdict")
     with pytest.raises(UserError, match=r"^--outcome-column eval.verdit: no record has a label there"):
         mine(tmp_path / "misspelt", source, outcome_column="eval.verdit")
@@ -187,7 +187,9 @@ def test_words_where_a_reader_looks_for_its_own_label(tmp_path: Path, key: str) 
     summary = mine(tmp_path / "run", source, outcome_column=key, outcome_words="pass=1,fail=0")
     assert (summary["outcomes"], summary["outcome_keys"]) == ({"0.0": 1, "1.0": 1}, {key: 2})
     if not inner:
-        how = r"bad_outcome 2 \(first: .*'pass' is no number; .* --outcome-column KEY --outcome-words pass=1,fail=0\)"
+        how = (
+            r"bad_outcome 2 \(first: .*'pass' is not a number; .* --outcome-column KEY --outcome-words pass=1,fail=0\)"
+        )
         with pytest.raises(UserError, match=how):
             mine(tmp_path / "undeclared", source)
 

@@ -335,7 +335,9 @@ def test_a_folder_of_several_formats_around_the_run_itself(tmp_path: Path) -> No
 def test_a_strange_folder_is_refused(tmp_path: Path) -> None:
     source, run = fixture(tmp_path), tmp_path / "documents"
     write_lines(run / "messages" / "letter.txt", "dear")
-    with pytest.raises(UserError, match=r"^--run .*documents holds 'messages' and is no run: name a new or an empty"):
+    with pytest.raises(
+        UserError, match=r"^--run .*documents holds 'messages' and is not a run: name a new or an empty"
+    ):
         mine(run, source)
     assert (run / "messages" / "letter.txt").read_text() == "dear\n"
 

@@ -486,7 +486,7 @@ def test_samples_of_a_model_that_answers_with_no_numbers_are_none(logprob: float
     whole = Reply(request=request, samples=(one, untold))
     assert stage.sound(whole) is whole
     broken = replace(whole, samples=(one, replace(one, sample_index=1, logprobs=[-0.5, logprob])))
-    detail = "log-probabilities that are no numbers: the weights may be broken"
+    detail = "log-probabilities that are not numbers: the weights may be broken"
     assert stage.sound(broken) == failed(request, "engine_error", detail)
 
 

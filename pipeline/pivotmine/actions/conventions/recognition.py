@@ -1,7 +1,7 @@
 """Which text convention a recorded segment follows, told by evidence in the whole of it.
 
 Every turn but the last must hold an action of the convention and be answered by an observation, a message of the user
-or a tool. So a single turn is no evidence. Two conventions look like an ordinary chat about commands (fenced blocks).
+or a tool. So a single turn is not evidence. Two conventions look like an ordinary chat about commands (fenced blocks).
 For these the segment must also show a harness: a prompt that asks for one command, a run that ends with `submit`, or
 observations in a form that harnesses write.
 """

@@ -4,7 +4,7 @@ A turn is a run of items that the model wrote (`reasoning`, an assistant `messag
 Text or reasoning behind a call belongs to a later response: the result of the call was left out. A turn keeps its items
 under `extra`, and a result what its item has next to the output, so that items -> messages -> items is the identity. A
 custom tool's call is one with its text as the argument `input`, a local shell call one with its action. An item of
-another type stays as it is: it is no message, and the state ends before it.
+another type stays as it is: it is not a message, and the state ends before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OUTPUT = ("type", "call_id", "output")
 _CALLS = ("function_call", "custom_tool_call", "local_shell_call")
 _RESULTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
 ITEM_TYPES = (*_CALLS, *_RESULTS, "reasoning")
-"""Types of items that are no messages."""
+"""Types of items that are not messages."""
 
 
 def to_messages(items: Any) -> list[Any]:

@@ -311,7 +311,7 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedM
     except (openai.OpenAIError, TimeoutError, NotWhole):
         raise _NoAnswer(f"server {url}: no answer; start it, or correct its address") from None
     except (ValueError, RecursionError) as error:
-        words = f"/models is no OpenAI model list; does the address end in /v1? ({one_line(str(error))})"
+        words = f"/models is not an OpenAI model list; does the address end in /v1? ({one_line(str(error))})"
         raise UserError(f"server {url}: {words}") from None
     wanted = options.served_model or (options.model if options.model in models else None)
     if wanted is None and len(models) == 1:

@@ -114,7 +114,7 @@ class Fleet:
         _log.warning("server %s is back", server.name)
 
     def busy(self, server: Server, wait_s: float, words: str) -> None:
-        """It has asked for patience, which is no failure."""
+        """It has asked for patience, which is not a failure."""
         server.busy_until, server.trouble = max(server.busy_until, self._now() + wait_s), words
 
     def troubles(self) -> str:

@@ -135,7 +135,7 @@ def _checked(kind: type[C], body: Any) -> C:
 
 
 def read_models(body: Any) -> dict[str, ServedModel]:
-    """The models of a server by their ids; ValueError where that is no model list."""
+    """The models of a server by their ids; ValueError where that is not a model list."""
     return {model.id: model for model in _checked(_ModelList, body).data}
 
 

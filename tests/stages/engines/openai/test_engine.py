@@ -288,5 +288,5 @@ def test_an_address_without_its_v1_is_told_so(opened: Opened, odd_server: OddSer
 
 def test_a_models_page_that_is_none_is_a_user_error(opened: Opened, odd_server: OddServer) -> None:
     odd_server.models = "<html>welcome</html>"
-    with pytest.raises(UserError, match="/models is no OpenAI model list; does the address end in /v1"):
+    with pytest.raises(UserError, match="/models is not an OpenAI model list; does the address end in /v1"):
         opened("openai", base_urls=(odd_server.address,))
