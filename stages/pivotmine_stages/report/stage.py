@@ -92,10 +92,11 @@ def page_facts(
     dataset = _dataset(run, subject, config.name)
     audit = audit_verdict(run, subject.verifier_id)
     found = findings(figures, dataset, audit)
+    no_bounds = ""
     try:
         bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])
-    except UserError:  # scores of an older verifier: they can be looked at, but no selection is made from them
-        bounds = []
+    except UserError as error:  # scores of an older verifier: they can be looked at, but no selection is made from them
+        bounds, no_bounds = [], str(error)
     return {
         "title": run.resolve().name,
         "subtitle": f"{subject.policy_id} under {subject.verifier_id}",
@@ -114,6 +115,7 @@ def page_facts(
             "selections": selections(connection, run),
             "others": _others(connection, run, subject),
             "bounds": bounds,
+            "no_bounds": no_bounds,
             "max_mean": dataset["config"]["max_mean"] if dataset else 0.6,
             "served": False,
         },

@@ -230,6 +230,17 @@ def test_view_serves_the_same_page_with_the_server_s_answers(hostile_run: Path, 
         thread.join()
 
 
+def test_a_dark_page_is_printed_light(desk_run: Path, opened: Browser) -> None:
+    _, watched = page_of(desk_run, opened, policy=POLICY)
+    page = watched.page
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    shade = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(shade) == "rgb(20, 23, 27)"
+    page.emulate_media(media="print")
+    assert page.evaluate(shade) == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 2560])
 def test_it_is_accessible_and_fits(

@@ -53,7 +53,8 @@ function meansChart() {
 /** The slider of `--max-mean`. @param {SVGElement} line */
 function bound(line) {
   const steps = DATA.bounds;
-  if (!steps.length) return el("p", { class: "note" }, "No selection to preview.");
+  if (!steps.length) line.remove();
+  if (!steps.length) return el("p", { class: "note" }, `No selection can be previewed: ${DATA.no_bounds || "nothing is scored"}`);
   const nearest = steps.reduce((/** @type {number} */ best, /** @type {Data} */ step, /** @type {number} */ i) => (Math.abs(step.max_mean - DATA.max_mean) < Math.abs(steps[best].max_mean - DATA.max_mean) ? i : best), 0);
   const output = el("output", { for: "lambda", id: "rows" });
   const input = /** @type {HTMLInputElement} */ (el("input", { id: "lambda", type: "range", min: 0, max: steps.length - 1, step: 1, value: nearest }));
