@@ -61,7 +61,7 @@ _FRAMES = {
     ),
     "how": re.compile(r"how (?:to|do i|do you|can i|does one) (?=\S+ +\S)", re.IGNORECASE),
 }
-_REQUEST = re.compile(r"please |(?:please )?(?:search for|look up|show me) ", re.IGNORECASE)
+_REQUEST = re.compile(r"please (?=\S)|(?:please )?(?:search for|look up) (?=\S+ +\S)", re.IGNORECASE)
 _AMERICAN = {
     "aeroplane": "airplane", "aluminium": "aluminum", "analyse": "analyze", "armour": "armor", "behaviour": "behavior",
     "catalogue": "catalog", "centre": "center", "cheque": "check", "colour": "color", "defence": "defense",
@@ -135,7 +135,9 @@ def _read(value: Any) -> _Query | None:
     tokens = bare.split()
     operators = [token for token in tokens if _OPERATOR.match(token)]
     plain = [token.lstrip(_OPENING).rstrip(_CLOSING) for token in tokens if token not in operators]
-    plain = [token for place, token in enumerate(plain) if token and not _is_function_word(plain, place)]
+    content = [token for place, token in enumerate(plain) if token and not _is_function_word(plain, place)]
+    # "the cure" may be a name: an article in front of a single word counts.
+    plain = plain if len(content) == 1 else content
     logic = [token for token in tokens if token in _LOGIC]
     numbers = [token.casefold() for token in plain if any(char.isdigit() for char in token)]
     fixed = Counter([*phrases, *[f":{token.casefold()}" for token in operators], *logic, *numbers])

@@ -108,6 +108,8 @@ def test_functions_that_are_one_in_some_engines_count_by_name() -> None:
         ("select variance(a) from t", "select var_samp(a) from t"),
         ("select a from t order by rand()", "select a from t order by random()"),
         ("select a from t order by a nulls first", "select a from t order by a"),
+        ("create table t (a int primary key)", "create table t (a integer primary key)"),
+        ("select cast(a as real) from t", "select cast(a as float) from t"),
     ):
         assert outcome(one, other, "", "") == Outcome.UNPROVEN
     for one, other in (

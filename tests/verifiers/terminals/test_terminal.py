@@ -191,6 +191,33 @@ def test_blanks_between_keys_are_unproven() -> None:
     assert verdict(batch("C-c", "rm a\n"), batch("C-c", "rm b\n")).outcome == Outcome.WRONG_ARGUMENTS
 
 
+COMPOUND = {
+    "a loop into a file": ["for f in a b\n", "do\n", "echo {}\n", "done > out\n"],
+    "a group into a file": ["{{\n", "echo {}\n", "}} > out\n"],
+    "a subshell into a shell": ["(\n", "echo {}\n", ") | sh\n"],
+    "a condition into a file": ["if true; then\n", "echo {}\n", "fi > out\n"],
+    "a value of a variable": ["x=$(\n", "echo {}\n", ")\n"],
+    "a pipe that goes on": ["cat a |\n", "echo {}\n"],
+    "a line that goes on": ["ls \\\n", "echo {}\n"],
+    "a list that goes on": ["make &&\n", "echo {}\n"],
+    "a function": ["f() {{\n", "echo {}\n", "}}\n"],
+    "another meaning of echo": ["alias echo=rm\n", "echo {}\n"],
+    "a line without Enter": ["echo {}"],
+    "a comment without Enter": ["ls\n", "# {}"],
+    "a message without Enter": ["git commit -m '{}'"],
+    "a word that a tab completes": ["cd a{}\t\n"],
+    "a line of the history": ["echo {}!!\n"],
+}
+
+
+@pytest.mark.parametrize("name", COMPOUND)
+def test_free_text_that_may_go_elsewhere_counts(name: str) -> None:
+    one, other = (batch(*[line.format(word) for line in COMPOUND[name]]) for word in ("one", "two"))
+    assert verdict(one, other).outcome in (Outcome.WRONG_ARGUMENTS, Outcome.UNPROVEN)
+    assert verdict(one, one).reward == 1.0
+    assert verdict(batch("cd a\t\n"), batch("cd a\n")).reward == 0.0
+
+
 def test_the_detail_says_what_differs() -> None:
     assert verdict(batch("ls\n"), batch("pwd\n")).detail == "pwd, demonstrated ls"
     assert verdict(batch("ls\n"), batch("ls")).detail == "lacks \\n"

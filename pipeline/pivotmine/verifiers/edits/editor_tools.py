@@ -148,9 +148,7 @@ def _replace(fields: dict[str, Any], more: tuple[str, ...] = ()) -> Edit | None:
     # The new text may be left out: then the old one goes.
     if path is None or old is None or (new is None and any(name in fields for name in NEW)):
         return None
-    change = Replace(
-        clean_path(fields[path].strip()), fields[old], fields[new] if new else "", bool(every and fields[every])
-    )
+    change = Replace(clean_path(fields[path]), fields[old], fields[new] if new else "", bool(every and fields[every]))
     return Edit((change,), frozenset((*more, path, old, *filter(None, (new, every)))))
 
 
@@ -173,7 +171,7 @@ def _insert(fields: dict[str, Any]) -> Edit | None:
     if path is None or line is None or text is None:
         return None
     # The published editor splits `new_str` into lines; what tools do with `insert_text` differs.
-    change = Insert(clean_path(fields[path].strip()), fields[line], fields[text], text == "new_str")
+    change = Insert(clean_path(fields[path]), fields[line], fields[text], text == "new_str")
     return Edit((change,), frozenset((COMMAND, path, line, text)))
 
 
@@ -181,7 +179,7 @@ def _write(fields: dict[str, Any], more: tuple[str, ...], *, overwrites: bool) -
     path, text = _one(fields, PATH, str), _one(fields, TEXT, str)
     if path is None or text is None or _one(fields, PATCH, str) is not None:
         return None
-    return Edit((Write(clean_path(fields[path].strip()), fields[text], overwrites),), frozenset((*more, path, text)))
+    return Edit((Write(clean_path(fields[path]), fields[text], overwrites),), frozenset((*more, path, text)))
 
 
 def _patch(fields: dict[str, Any]) -> Edit | None:

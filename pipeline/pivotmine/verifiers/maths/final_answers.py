@@ -48,7 +48,10 @@ _ALTERED = re.compile(
     r"\b((?:(?:less|more|fewer|greater|larger|smaller|higher|lower|older|younger|longer|shorter|other)"
     r" than|at least|at most|up to|between|below|above|under|over|beyond|almost|nearly|half(?: of)?|twice|double|triple"
     r"|thrice|(?:square |cube )?root(?: of)?|log(?: of)?|square of|cube of|factorial of|reciprocal of|inverse of"
-    r"|opposite of|(?<=\d )(?:to|through|until)"
+    r"|opposite of"
+    r"|(?:loss|profit|gain|decrease|increase|drop|rise|decline|deficit|surplus|discount|debt|reduction|refund) of"
+    r"|(?:decreas|declin|reduc)(?:e|es|ed|ing)(?: by)?|(?:falls?|fell|drops?|dropped|lost|loses?|shr[aiu]nk) by|lost"
+    r"|(?<=\d )(?:to|through|until)"
     r"|multiples? of|powers? of|times|plus|exceed(?:s|ing)|within|but|base|modulo|mod|question|problem|exercise|step"
     r"|chapter|section|equation|figure|line|theorem|version|room|gate|january|february|march|april|june|july|august"
     r"|september|october|november|december)(?: the| a| an| about)?)\s*\$?$",
@@ -58,6 +61,10 @@ _SIGN = re.compile(
     r"(?:\b(?:negative|minus)\s+|(?:\bis|=|\(|^)\s*[-–]\s?|(?<![\w\s])[-–]|(?<=\s)[-–])\$?$", re.IGNORECASE
 )
 _SIGN_OF_BOX = re.compile(r"(?:=|\$|\\[\[(])\s*-$|\b(?:negative|minus)$", re.IGNORECASE)
+_PART = re.compile(
+    r"(?<![\w.])(?:\d[\d.,]{0,20}\s*(?:hours?|hrs?|h|minutes?|mins?|min|seconds?|days?|weeks?|months?|years?|feet|foot|ft"
+    r"|yards?|miles?|km|meters?|metres?|m|pounds?|lbs?|kg|dollars?|euros?|degrees?|'|′|°),?\s*(?:and\s+)?){1,3}$"
+)
 _CURRENCY = re.compile(r"([-–]?)(\\?\$|[€£¥₹])\s?$")
 _STOP = frozenset((
     "in", "on", "at", "left", "remaining", "total", "altogether", "all", "each", "and", "so", "because", "since",
@@ -114,6 +121,9 @@ def _with_neighbours(text: str, core: re.Match[str], value: str) -> str:
     if earlier and value.isdigit():
         return _with_neighbours(text, earlier[-1], earlier[-1][0])
     symbol = sign = ""
+    if earlier_part := _PART.search(before):
+        # "1 hour 30 minutes" is one answer.
+        value, before = f"{earlier_part[0].strip()} {value}", before[: earlier_part.start()]
     if found := _CURRENCY.search(before):
         symbol, sign, before = found[2] if found[2] != "$" else "\\$", found[1], before[: found.start()]
     if found := _SIGN.search(before):

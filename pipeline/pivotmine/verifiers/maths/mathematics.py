@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from pivotmine.verifiers.maths.quantities import (
     equal_numbers,
     is_hostile,
     kind_of,
+    notation_of,
     number_of,
     read_answer,
 )
@@ -156,6 +158,13 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
             return different if bare else unproven("a list without brackets")
     if kinds == {"ratio"}:
         return _compare_ratios(one.text, other.text, same, different)
+    if one.text.count("=") > 1 or other.text.count("=") > 1:
+        parts = [sorted("".join(part.split()) for part in text.text.split(",")) for text in (one, other)]
+        return same if parts[0] == parts[1] else unproven("several equations")
+    if _only_case_differs(one.text, other.text):
+        return unproven("letters in another case")
+    if notation_of(one.text) != notation_of(other.text):
+        same = unproven("primes, names or fractions that algebra reads over")
     return _ask_worker(_scaled(one.text, scales[0]), _scaled(other.text, scales[1]), cpu_s, same, different)
 
 
@@ -169,6 +178,14 @@ def _scales(one: Answer, other: Answer) -> tuple[Fraction, Fraction] | None:
     if known is None or given is None:
         return one.scale, other.scale
     return (one.scale * known[1], other.scale * given[1]) if known[0] == given[0] else None
+
+
+def _only_case_differs(one: str, other: str) -> bool:
+    """Whether two formulas have the same variables but for their letter case; a single letter is a choice."""
+    letters = [set(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text)) for text in (one, other)]
+    if len(one) == 1 and one.upper() in "ABCDEFGH":
+        return False
+    return letters[0] != letters[1] and {x.lower() for x in letters[0]} == {x.lower() for x in letters[1]}
 
 
 def _scaled(text: str, scale: Fraction) -> str:
@@ -266,7 +283,7 @@ class _Worker:
 VERIFIER = Verifier(
     prepare=prepare,
     options=MathOptions,
-    version=3,
+    version=4,
     kinds=frozenset({"message", "tool_call"}),
     abstains=True,
     requires=("math_verify",),

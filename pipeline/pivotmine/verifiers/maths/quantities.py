@@ -25,6 +25,7 @@ _MIXED = re.compile(r"([-+]?)(\d{1,300})\s+(?:and\s+)?(\d{1,300})/(\d{1,300})", 
 _CORE_AND_WORDS = re.compile(r"(.*?[\d)}\]])\s*((?:(?![eE][-+]?\d)[A-Za-zµΩ°][A-Za-zµΩ°./^\d ]*)?)")
 _IN_FRONT = re.compile(r"((?:[A-Za-z]{2,20}\s+){1,6})(?=[-+\\$€£¥₹(.\d])")
 _SYMBOL = re.compile(r"([-+]?)\s*(\\?\$|[€£¥₹])\s*(?=[-+.\d])")
+_PRIMED = re.compile(r"(.*\d)\s*(['\"′″])")
 _OTHER_BASE = re.compile(r"\(?([0-9A-Za-z]{1,300})\)?\s*_\s*(?:\{\s*(\w{1,9})\s*\}|(\d))", re.ASCII)
 _PREFIXED = re.compile(r"0([xXbBoO])([0-9a-fA-F]{1,300})")
 _BASE = re.compile(r"(?:in )?(?:base \d{1,3}|binary|octal|decimal|hex|hexadecimal)\b", re.IGNORECASE)
@@ -107,7 +108,8 @@ def read_answer(answer: str) -> Answer:
     answer = (answer.strip("$") if answer[:1] == answer[-1:] == "$" else answer).replace("\\,", " ").replace("\\!", "")
     text = " ".join(WRAPPED.sub(r" \1 ", answer).replace("^\\circ", "°").replace("^{\\circ}", "°").split())
     name = ""
-    if named := _NAMED.match(text):
+    named = _NAMED.match(text)
+    if named and not re.search("[,=]", text[named.end() :]):
         name, text = named[1], text[named.end() :].strip()
     marks: list[str] = []
     if front := _IN_FRONT.match(text):
@@ -118,6 +120,8 @@ def read_answer(answer: str) -> Answer:
         unit, text = _SYMBOLS[symbol[2]], symbol[1] + text[symbol.end() :]
     if percent := PERCENT.fullmatch(text):
         text, scale = percent[1].strip(), Fraction(1, 100)
+    if (primed := _PRIMED.fullmatch(text)) is not None:
+        text, unit = primed[1], primed[2]
     text, words = _core_and_words(text)
     if words:
         factor, mark, named_unit = _read_words(words)
@@ -221,6 +225,16 @@ def kind_of(text: str) -> str:
         if bare.startswith(opening) and bare.endswith(closing):
             return kind
     return "list"
+
+
+def notation_of(text: str) -> tuple[int, list[str], bool]:
+    """What math-verify reads over: primes, the order of letters in a name, and what "1/2x" divides.
+
+    A name is a run of capitals or a word; letters next to each other are a product for algebra.
+    """
+    bare = re.sub(r"\\[A-Za-z]+", " ", text)
+    names = re.findall(r"[A-Z]{2,}|[A-Za-z]{4,}", bare)
+    return bare.count("'") + text.count("\\prime"), names, re.search(r"\d\s*/\s*\d+\s*[A-Za-z(\\]", text) is not None
 
 
 def is_hostile(text: str) -> bool:

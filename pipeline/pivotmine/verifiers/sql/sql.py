@@ -234,7 +234,7 @@ def _value(literal: str) -> Any:
 VERIFIER = Verifier(
     prepare=prepare,
     options=SqlOptions,
-    version=4,
+    version=5,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,

@@ -8,7 +8,7 @@ with their values, and the assignments of UPDATE if none reads an assigned colum
 do not count, nor does a column's table if there is only one. Everything else counts: expressions, their order in a
 select list, joins, literals as they are written.
 
-Functions that sqlglot takes for one, and that are not one in every engine (AS_WRITTEN), count by name.
+Functions and types that sqlglot takes for one, and that are not one in every engine (AS_WRITTEN), count by name.
 
 In SQLite, a name in double quotes is a string if no column, table or alias is called so.
 """
@@ -34,7 +34,7 @@ AS_WRITTEN = re.compile(
     r"\b(?:len|length|char_length|character_length|variance|variance_samp|var_samp|variance_pop|var_pop|stddev|stdev"
     r"|rand|random|datediff|date_diff|timestampdiff|timestamp_diff|trunc|truncate|day_?of_?\w{1,9}|week_?of_?\w{1,9}"
     r"|array_size|array_length|chr|char|sha|sha1|sign|signum|filter|array_filter|insert|stuff)(?=\s*\()"
-    r"|\bnulls\s+(?:first|last)\b",
+    r"|\bnulls\s+(?:first|last)\b|\b(?:real|float[48]?|double)\b|\bint(?:eger)?\s+primary\s+key\b",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)

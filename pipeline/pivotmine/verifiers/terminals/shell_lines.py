@@ -25,13 +25,13 @@ _QUESTION = "Are you sure you want to mark the task as complete"
 """Terminus asks this below the screen."""
 
 _NO_INPUT = frozenset((
-    "[", "[[", "alias", "arch", "basename", "bg", "cal", "cargo", "cc", "cd", "chgrp", "chmod", "chown", "clang",
-    "clear", "cmake", "configure", "cp", "curl", "date", "df", "dirname", "disown", "du", "echo", "env", "exit",
-    "export", "false", "file", "find", "free", "g++", "gcc", "groups", "hash", "head", "history", "hostname", "id",
+    "[", "[[", "arch", "basename", "bg", "cal", "cargo", "cc", "cd", "chgrp", "chmod", "chown", "clang",
+    "clear", "cmake", "configure", "cp", "curl", "date", "df", "dirname", "disown", "du", "echo", "env",
+    "export", "false", "file", "find", "free", "g++", "gcc", "groups", "head", "history", "hostname", "id",
     "javac", "jobs", "kill", "killall", "ln", "ls", "lsblk", "lscpu", "make", "md5sum", "mkdir", "mv", "mypy",
     "ninja", "nproc", "pgrep", "pkill", "printenv", "printf", "ps", "pwd", "pytest", "readlink", "realpath",
     "reset", "rg", "rm", "rmdir", "ruff", "rustc", "seq", "set", "sha1sum", "sha256sum", "shopt", "sleep", "stat",
-    "sync", "tail", "tar", "test", "touch", "tree", "true", "tsc", "type", "ulimit", "umask", "unalias", "uname",
+    "sync", "tail", "tar", "test", "touch", "tree", "true", "tsc", "type", "ulimit", "umask", "uname",
     "unset", "uptime", "wait", "wget", "which", "whoami", "xxd",
 ))  # fmt: skip
 """Programs that do not read the terminal with the operands that they need."""

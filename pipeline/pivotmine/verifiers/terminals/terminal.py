@@ -8,7 +8,8 @@ all of this holds:
 2. it types the same: special keys (`C-c`, `Escape`) each as a command of its own, as many lines entered, and the words
    of every line equal and in order. These do not count: how lines are spread over commands, waiting times, blanks
    outside of quotes and around operators, the order of flags of known commands, and empty lines. Nor does free text
-   if no special key is typed: comments, what `echo` or `printf` only show, a commit's message;
+   if no special key is typed and every line is a command of its own, ended by Enter: comments, what `echo` or
+   `printf` only show, a commit's message;
 3. the keystrokes, free text included, are similar: rapidfuzz's normalised Indel similarity reaches `min_similarity`.
 
 All this is true of what a shell reads. What any other program reads (an editor, Python, a database, a question) is
@@ -44,7 +45,14 @@ _KEY = re.compile(
     r"(?:[CMS]-){1,3}\S{1,8}|Escape|B?Tab|B?Space|Up|Down|Left|Right|Home|End|PPage|NPage|PageUp|PageDown|F\d\d?"
 )
 _ENTER = ("Enter", "C-m", "KPEnter")
-_SHOWN_ONLY = re.compile(r"\s*(echo|printf)\s[^<>|&;$`\\]*+")
+_SHOWN_ONLY = re.compile(r"\s*(echo|printf)\s[^<>|&;$`\\!]*+")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+"""Keys that are typed as characters: a tab asks the shell to complete a word."""
+_OPEN = re.compile(
+    r"\s*(?:for|while|until|if|case|select|function|then|do|else)\b(?!.*;\s*(?:done|fi|esac)\s*$)"
+    r"|\s*[{(]|[^'\"]*\(\)\s*\{?|.*(?:\||&&|\\|\()\s*$"
+)
+"""A line that begins a compound command, or goes on in the next: what it shows may go elsewhere."""
 _COMMIT_MESSAGE = re.compile(
     r"""(git\s+commit(?:\s+-[-a-z]{1,12}){0,4}?\s+(?:-[a-z]?m|--message)[ =])("[^"$`\\]*"|'[^']*')"""
 )
@@ -180,7 +188,7 @@ def _typed(batch: Batch) -> list[_Piece]:
 
 def _words(pieces: list[_Piece], *, in_shell: bool) -> list[_Piece]:
     """Keys, words and line ends, free text left out."""
-    has_keys = any(piece.is_key for piece in pieces)
+    has_keys = any(piece.is_key or _CONTROL.search(piece.text) for piece in pieces)
     words: list[_Piece] = []
     for piece in pieces:
         if piece.is_key:
@@ -195,18 +203,26 @@ def _words_of_text(text: str, *, verbatim: bool, in_shell: bool) -> tuple[list[_
     """The words of a text, and whether a shell still reads behind it."""
     # White space counts in what goes into a file and in quotes: such text is only cut into lines.
     lines = text.split("\n")
-    verbatim = verbatim or "<<" in text or any(line.count('"') % 2 or line.count("'") % 2 for line in lines)
+    verbatim = verbatim or "<<" in text or any(map(_goes_on, lines))
     found: list[_Piece] = []
     in_file = False
     for number, line in enumerate(lines):
+        is_last = number == len(lines) - 1  # without Enter: the next batch goes on with it
         words = [line] if not in_shell or in_file else [line.rstrip()] if verbatim else _words_of_line(line)
+        words = [line] if is_last and line else words
         if verbatim or words:
             found += [_Piece(False, word, not in_shell) for word in words]
-            if number < len(lines) - 1:
+            if not is_last:
                 found.append(_Piece(False, "\n", not in_shell))
         in_file = in_file or "<<" in line
-        in_shell = in_shell and (in_file or number == len(lines) - 1 or stays_in_shell(line))
+        in_shell = in_shell and (in_file or is_last or stays_in_shell(line))
     return found, in_shell
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a line is no command by itself."""
+    quotes = line.count('"') % 2 or line.count("'") % 2
+    return bool(quotes) or line.count("(") != line.count(")") or _OPEN.match(line) is not None
 
 
 def _words_of_line(line: str) -> list[str]:
@@ -255,7 +271,7 @@ def _difference(gold: list[_Piece], given: list[_Piece]) -> str | None:
 VERIFIER = Verifier(
     prepare=prepare,
     options=TerminalOptions,
-    version=4,
+    version=5,
     kinds=frozenset({"tool_call", "message"}),
     abstains=True,
     reads_commands=True,
