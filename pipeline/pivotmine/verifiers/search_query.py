@@ -244,5 +244,5 @@ def _are_equal(words: Sequence[tuple[str, str]], others: Sequence[tuple[str, str
 
 
 VERIFIER = Verifier(
-    prepare=prepare, options=SearchQueryOptions, version=4, kinds=frozenset({"tool_call"}), abstains=True
+    prepare=prepare, options=SearchQueryOptions, version=5, kinds=frozenset({"tool_call"}), abstains=True
 )

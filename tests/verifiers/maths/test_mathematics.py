@@ -249,6 +249,7 @@ UNPROVEN = [
     ("It takes 1 hour 40 minutes", "40 minutes"),
     ("6 feet 2 inches", "2 inches"),
     ("6'", '6"'),
+    ("The shelf is 6' long", 'The shelf is 6" long'),
     ("a loss of 9", "a profit of 9"),
     ("It fell by 9", "It rose by 9"),
     ("\\boxed{x = 3, y = 4}", "\\boxed{x = 4, y = 3}"),

@@ -144,6 +144,8 @@ def _words_behind(text: str, end: int) -> str:
         return " ".join(changed[0].split())
     if rest[:1].isalnum() or rest[:1] in "_^":
         return ""
+    if rest[:1] in ("'", '"', "′", "″"):
+        return rest[0]  # feet, inches, minutes
     found = _TAIL_END.search(rest)
     kept: list[str] = []
     for word in (rest[: found.start()] if found else rest).split():
