@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pivotmine.actions.action import Action
 from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_text, unproven
@@ -97,13 +97,14 @@ def _as_written(text: str) -> str:
 
 
 def _compare(gold: PlainForm, given: PlainForm) -> Verdict:
-    if gold.words == given.words:
+    demonstrated, message = gold.words, given.words
+    if demonstrated == message:
         if difference := _difference_in_writing(gold, given):
             return Verdict(None, Outcome.UNPROVEN, shown_text(difference))
         return Verdict(1.0, Outcome.CORRECT)
-    if difference := _contradiction(gold.words, given.words):
+    if difference := _contradiction(demonstrated, message):
         return Verdict(0.0, Outcome.WRONG_TEXT, shown_text(difference))
-    wanted, said = Counter(gold.words.split()), Counter(given.words.split())
+    wanted, said = Counter(demonstrated.split()), Counter(message.split())
     for missing, surplus, verb in ((wanted, said, "lacks"), (said, wanted, "adds")):
         if found := [word for word in missing - surplus if any(map(str.isalnum, word)) and word[0] not in "(¶•"]:
             return Verdict(None, Outcome.UNPROVEN, shown_text(f'{verb} "{found[0]}"'))
@@ -128,6 +129,16 @@ def _is_one_spelling(one: str, other: str) -> bool:
     return other in (one, one.removeprefix(START)) or (one.startswith(START) and other == one[1:].capitalize())
 
 
+class _Claim(NamedTuple):
+    """A sentence, with what is compared of it."""
+
+    words: list[str]
+    """The last one is `.` or `?`."""
+    masked: list[str]
+    core: list[str]
+    num_denials: int
+
+
 def _contradiction(gold: str, given: str) -> str | None:
     """How one message contradicts the other, in a few words; None where that is not proved."""
     wanted, said = _claims(gold), _claims(given)
@@ -146,44 +157,42 @@ def _words_alone(form: str) -> list[str]:
     return [word for word in form.split() if any(map(str.isalnum, word))]
 
 
-def _asks(one: list[str], other: list[str]) -> str | None:
+def _asks(one: _Claim, other: _Claim) -> str | None:
     """Whether one sentence asks what the other states."""
-    if one[:-1] != other[:-1]:
+    if one.words[:-1] != other.words[:-1]:
         return None
-    asks = other[-1] == "?"
+    asks = other.words[-1] == "?"
     return "asks what is demonstrated as a statement" if asks else "states what is demonstrated as a question"
 
 
-def _claims(form: str) -> list[list[str]]:
-    """The words of each sentence with `.` or `?` for what ends it."""
-    claims: list[list[str]] = []
+def _claims(form: str) -> list[_Claim]:
+    """The sentences of a form."""
+    claims: list[_Claim] = []
     for sentence in sentences_of(form):
         words = sentence.split()
         body = [word for word in words if word not in SENTENCE_ENDS and word[0] not in "¶•"]
         if body:
-            claims.append([*body, "?" if words[-1] == "?" else "."])
+            told = [*body, "?" if words[-1] == "?" else "."]
+            claims.append(_Claim(told, list(map(_masked, told)), *_without_denials(told)))
     return claims
 
 
-def _against(one: list[str], other: list[str]) -> str | None:
+def _against(one: _Claim, other: _Claim) -> str | None:
     """How one sentence contradicts another; symmetric but for the words."""
-    if found := _other_value(one, other):
-        return found
-    if len(one) == len(other) == 2 and _is_choice(one[0]) and _is_choice(other[0]):
-        return f"answers {other[0]} for {one[0]}"
-    (core, denials), (other_core, other_denials) = _without_denials(one), _without_denials(other)
+    if one.masked == other.masked:
+        pairs = zip(one.words, other.words, strict=True)
+        return next(
+            (_instead(given, fact) for fact, given in pairs if fact != given and _is_another(fact, given)), None
+        )
+    answers = one.words[0], other.words[0]
+    if len(one.words) == len(other.words) == 2 and all(map(_is_choice, answers)):
+        return f"answers {answers[1]} for {answers[0]}"
     # Two denials may cancel each other out.
-    if denials % 2 != other_denials % 2 and core and (_ends_with(core, other_core) or _ends_with(other_core, core)):
-        return "denies what is demonstrated" if other_denials > denials else "lacks the demonstrated denial"
-    return None
-
-
-def _other_value(one: list[str], other: list[str]) -> str | None:
-    """The first fact that differs in two sentences of the same words."""
-    if [_masked(word) for word in one] != [_masked(word) for word in other]:
+    if one.num_denials % 2 == other.num_denials % 2 or not one.core:
         return None
-    pairs = zip(one, other, strict=True)
-    return next((_instead(given, fact) for fact, given in pairs if fact != given and _is_another(fact, given)), None)
+    if _ends_with(one.core, other.core) or _ends_with(other.core, one.core):
+        return "denies what is demonstrated" if other.num_denials > one.num_denials else "lacks the demonstrated denial"
+    return None
 
 
 def _is_another(fact: str, given: str) -> bool:
