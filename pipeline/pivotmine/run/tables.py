@@ -275,7 +275,7 @@ PIVOTS = pa.schema(
         _column("rewards", pa.list_(_FLOAT), "rewards of its samples in the order of their indices, null for a sample without a reward; empty: not profiled; older rows have no list", since=3),
         _column("lengths", pa.list_(_INT), "their sampled tokens, end of turn included, null where the server does not tell; empty: as above; older rows have no list", since=3),
         _column("num_distinct_actions", _INT, "different actions among them, as they are stored; 0: not profiled; older rows do not tell", since=3),
-        _column("entropy", _FLOAT, "of the policy's actions in nats, estimated by the mean of -log p over its samples, at the sampling temperature; rows without one were not profiled, have no stored log-probabilities, or are older", since=4),
+        _column("entropy", _FLOAT, "of the policy's actions in nats, estimated by the mean of -log p over its samples; rows without one were not profiled, have no stored log-probabilities, were sampled at another temperature than 1 or with top-p or top-k, or are older", since=4),
         _column("num_samples", _INT, "samples drawn; null: not profiled"),
         _column("num_scored", _INT, "samples scored; null: not profiled"),
         _column("mean", _FLOAT, "mean reward; null: not profiled or nothing scored"),

@@ -136,7 +136,8 @@ class _Work:
         self.waiting, self.counts = list[_Asked](), Counter[str]()
         self.manifest = PartsManifest(run, folder)
         self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
-        self.old = _posteriors(run, sources.policies[0].policy_id, verifier_id)
+        # All of them: actions whose rewards nobody knows would be read, bound nothing, and not be read again.
+        self.old, *_ = [_posteriors(run, one.policy_id, verifier_id) for one in sources.policies]
         self.stored: dict[str, list[_Action]] = {}
         self.problem = no_probabilities(policy)
         self.readable = () if self.problem else tuple(one for one in sources.policies if self._is_readable(one))

@@ -6,6 +6,7 @@ It checks only what can be told without the earlier stages: options, names, what
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from pivotmine_stages.rollout.options import CostOptions, RolloutConfig
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.select import rule, stopped_profiles
 from pivotmine_stages.select.options import PreviewOptions, SelectConfig
+from pivotmine_stages.select.samples import no_entropy
 from pivotmine_stages.select.stage import check_name
+from pivotmine_stages.select.strategies import STRATEGIES
 
 _DRY = {"extract": CountOptions, "rollout": CostOptions, "select": PreviewOptions}
 """Options of stages that only count."""
@@ -39,6 +42,8 @@ def check_ahead(
     chosen = select_config(**options["select"])
     if problem := rule.check(chosen):
         raise UserError(problem)
+    if STRATEGIES[chosen.strategy].asks_entropy and (problem := no_entropy(asdict(rolled.policy.engine.sampling))):
+        raise UserError(f"--strategy {chosen.strategy} needs {problem}")
     if scored.parser is not None:
         require_parser(scored.parser)
     if goal:

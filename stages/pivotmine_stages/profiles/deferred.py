@@ -49,9 +49,10 @@ def solvable_probability(a: float, b: float) -> float:
 def unlikely_demonstrations(
     connection: duckdb.DuckDBPyConnection, policy_id: str, verifier_id: str
 ) -> list[tuple[str, float]]:
-    """(state_id, natural log-probability) of profiled states whose demonstrations are all but impossible, worst first.
+    """(state_id, natural log-probability) of unsolved states whose demonstrations are all but impossible, worst first.
 
-    Only demonstrations that `triage` asked for are known.
+    A state that the policy solves otherwise shows that format and verifier work. Only demonstrations that
+    `triage` asked for are known.
     """
     return connection.execute(_UNLIKELY, [policy_id, policy_id, verifier_id, MIN_LOGPROB]).fetchall()
 
@@ -59,6 +60,9 @@ def unlikely_demonstrations(
 _UNLIKELY = """
     select state_id, max(logprob) as best from triage
     where policy_id = ? and logprob is not null
-        and state_id in (select state_id from profiles where policy_id = ? and verifier_id = ?)
+        and state_id in (
+            select state_id from profiles
+            where policy_id = ? and verifier_id = ? and coalesce(max_reward, 0) <= 0
+        )
     group by state_id having best < ? order by best, state_id
 """

@@ -143,12 +143,12 @@ _replication = _remember(replication_probability)
 
 def pivot_probabilities(profiles: pl.DataFrame, max_mean: float, min_mean: float = 0.0) -> Iterator[float | None]:
     """P(a new profile makes the state a pivot), with as many samples as the most profiled state has."""
-    most = _most_samples(profiles)
+    most = most_samples(profiles)
     for a, b in profiles.select("posterior_alpha", "posterior_beta").iter_rows():
         yield None if a is None else _replication(a, b, most, max_mean, min_mean)
 
 
-def _most_samples(profiles: pl.DataFrame) -> int:
+def most_samples(profiles: pl.DataFrame) -> int:
     """Samples of the most profiled state, or those that a rule allowed it."""
     rules = [StoppingRule.from_json(text).num_samples for text in profiles["stopping"].drop_nulls().unique()]
     drawn = [int(n) for n in profiles["num_samples"].drop_nulls()]

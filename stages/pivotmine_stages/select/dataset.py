@@ -8,6 +8,7 @@ own reward arguments: a column that a trainer fills with nulls, or overwrites, i
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -317,3 +318,11 @@ def write_splits(
         for split, place in places.items():
             manifest.replace(place, folder / f"{split}.parquet")
     return counts
+
+
+def copy_demonstrations(run: Path, source: Path, folder: Path) -> None:
+    """Put the third file of one dataset into the folder of another."""
+    path = folder / f"{DEMONSTRATIONS}.parquet"
+    with beside(path) as place:
+        shutil.copyfile(source / path.name, place)
+        PartsManifest(run, folder).replace(place, path)

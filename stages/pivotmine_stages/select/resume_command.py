@@ -15,6 +15,7 @@ from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines import ENGINES, engine_spec
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.record import PolicyRecord
+from pivotmine_stages.profiles.posteriors import most_samples
 from pivotmine_stages.profiles.stopping import StoppingRule, plans_dir
 
 HOTTER = 0.3
@@ -49,7 +50,7 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
     plain = policy.policy_id(record.name, {}).rpartition("-")[0]
     name = f"{plain[:MAX_NAME]}-t{temperature}"
     query = (
-        f"select state_id, {profiles['num_samples'].max()} as num_samples from profiles "
+        f"select state_id, {most_samples(profiles)} as num_samples from profiles "
         f"where policy_id = {_literal(record.policy_id)} and verifier_id = {_literal(spec.verifier_id)} "
         "and reward_class = 'never' order by solvable_probability desc, state_id"
     )

@@ -131,6 +131,11 @@ def check(config: SelectConfig) -> str | None:
         return f"--min-pivot-probability goes with --strategy pivots, not {config.strategy}"
     if config.min_entropy is not None and not STRATEGIES[config.strategy].asks_entropy:
         return f"--min-entropy goes with --strategy entropy, not {config.strategy}"
+    default = SelectConfig()
+    if config.max_mean != default.max_mean and config.strategy in ("mixed", "entropy"):
+        return f"--max-mean goes with --strategy pivots, not {config.strategy}"
+    if config.target_width != default.target_width and config.target_mean is None:
+        return "--target-width goes with --target-mean"
     if config.min_mean is not None and config.strategy != "pivots":
         return f"--min-mean goes with --strategy pivots, not {config.strategy}"
     if config.min_mean is not None and config.min_mean >= config.max_mean:

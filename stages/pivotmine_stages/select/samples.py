@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -39,18 +41,33 @@ def sample_cost(run: Path, mined: Mined) -> SampleCost:
     return SampleCost(states=states, samples=samples, tokens=tokens if known else None)
 
 
-def entropies(run: Path, record: PolicyRecord, state_ids: pl.Series | None = None) -> pl.DataFrame:
+def no_entropy(sampling: Mapping[str, Any]) -> str | None:
+    """What samples that were drawn so lack to tell the entropy of a policy's actions, in one line; None: nothing."""
+    own = {"temperature": 1, "top_p": 1, "top_k": 0}
+    if all(sampling.get(name, value) == value for name, value in own.items()):
+        return None
+    return "samples of the model's own distribution (--temperature 1, --top-p 1, --top-k 0)"
+
+
+def entropies(
+    run: Path, record: PolicyRecord, state_ids: pl.Series | None = None, *, even: bool = False
+) -> pl.DataFrame:
     """state_id and `entropy`, that of the policy's actions in nats; all states, or those given.
 
-    -log p of an action that the policy draws is an unbiased estimate of it; this is the mean over the samples with
-    stored log-probabilities (CARL, arXiv 2512.04949, takes this entropy for a state's criticality). Long actions have
-    more of it than short ones. A truncated sample counts with the tokens that it has.
+    -log p of an action that is drawn from p is an unbiased estimate of it; this is the mean over the samples with
+    stored log-probabilities (CARL, arXiv 2512.04949, takes this entropy for a state's criticality). These are the
+    model's own, so it is null where samples were drawn otherwise (`no_entropy`). Long actions have more of it than
+    short ones. A truncated sample counts with the tokens that it has. even: only samples of even index.
     """
     within = pl.col("logprobs") if record.budget is None else pl.col("logprobs").list.head(record.budget)
     wanted = None if state_ids is None else state_ids.unique().to_frame()
     nats = -within.cast(pl.List(pl.Float64)).list.sum()
+    if no_entropy(record.sampling):
+        nats = pl.lit(None, pl.Float64)
     read = [rows.select(*ROW, nats=nats).collect() for rows in parts_of_states(run, record, wanted)]
     rows = longest_rows(pl.concat(read).lazy())
+    if even:
+        rows = rows.filter(pl.col("sample_index") % 2 == 0)
     return rows.group_by("state_id").agg(entropy=pl.col("nats").mean()).collect()
 
 

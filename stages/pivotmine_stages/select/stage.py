@@ -7,7 +7,6 @@ row. Same settings, same input: the same files.
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,6 +34,7 @@ from pivotmine_stages.select.dataset import (
     DEMONSTRATIONS,
     SPLITS,
     Mined,
+    copy_demonstrations,
     load_prompt_renderer,
     pivot_rows,
     write_splits,
@@ -44,7 +44,7 @@ from pivotmine_stages.select.holdout import split_profiles
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.resume_command import sample_hotter, sample_the_rest
 from pivotmine_stages.select.rule import check, choose_states, twin_name
-from pivotmine_stages.select.samples import entropies, sample_cost, with_samples
+from pivotmine_stages.select.samples import entropies, no_entropy, sample_cost, with_samples
 from pivotmine_stages.select.stopped_profiles import undecided
 from pivotmine_stages.select.strategies import STRATEGIES
 from pivotmine_stages.select.summary import Deferred, SelectSummary, Suspect, TwinSummary
@@ -69,7 +69,10 @@ def select(config: SelectConfig, run: Path) -> SelectSummary:
 def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
     prompts = prompts_of_states(run, record)
     if STRATEGIES[config.strategy].asks_entropy:
-        prompts = prompts.join(entropies(run, record), on="state_id", how="left")
+        if problem := no_entropy(record.sampling):
+            raise UserError(f"--strategy {config.strategy} needs {problem}")
+        found = entropies(run, record, even=config.holdout == "half")
+        prompts = prompts.join(found, on="state_id", how="left")
     scored = scored_verifiers(run, record.policy_id)
     if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
@@ -203,9 +206,7 @@ def _write_twin(
     folder = run / "pivots" / twin_name(config)
     written = write_splits(folder, draw.twin(turns, sizes))
     if config.num_demonstrations:
-        shutil.copyfile(
-            run / "pivots" / config.name / f"{DEMONSTRATIONS}.parquet", folder / f"{DEMONSTRATIONS}.parquet"
-        )
+        copy_demonstrations(run, run / "pivots" / config.name, folder)
     return TwinSummary(
         name=twin_name(config),
         train=written["train"],

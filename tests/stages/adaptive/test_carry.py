@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -275,6 +276,11 @@ def test_wrong_uses_are_one_line(run: Path, old: Path, new: Path) -> None:
     ]:
         with pytest.raises(UserError, match=words):
             carry(run, new, **options)
+    # A second one too: without rewards its actions would say nothing, and be taken as read.
+    unscored = {**json.loads(next(run.glob("rollouts/old-*/policy.json")).read_text()), "policy_id": "unscored"}
+    rundir.write_text(run / "rollouts" / "unscored" / "policy.json", json.dumps(unscored))
+    with pytest.raises(UserError, match=r"--from unscored has no profiles by auto-.*: score it first"):
+        carry(run, new, earlier=("old-", "unscored"))
     with pytest.raises(UserError, match="is the policy that --model names"):
         sample(run, old, earlier=("old",))
 

@@ -40,6 +40,11 @@ def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict
         ("", {"name": "../up"}, "--name '../up': letters"),
         ("", {"max_mean": 2.0}, r"--max-mean 2.0: in \(0, 1\]"),
         ("[select]\nvalidation_share = 1.5\n", {}, r"\[select\] validation_share = 1.5: in \[0, 1\)"),
+        (
+            "[select]\nstrategy = 'entropy'\n",
+            {"temperature": 0.7},
+            "--strategy entropy needs samples of the model's own",
+        ),
         ("[select]\nstrategy = 'best'\n", {}, r"\[select\] strategy = best"),
         ("[rollout]\ntop_p = 0.0\n", {}, r"\[rollout\] top_p = 0.0: in \(0, 1\]"),
         ("[rollout]\ndry_run = true\n", {}, r"\[rollout\] dry_run is for a dry run of `pivotmine rollout`"),

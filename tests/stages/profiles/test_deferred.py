@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 from mined_runs import mined_run
 from runs import answered, called, make_run, policy_record, rows, said, states_of, trajectory
-from selecting import TOOL_CALL, WRONG, card, mine, save_tokenizer
+from selecting import MIXED, TOOL_CALL, WRONG, card, mine, save_tokenizer
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.run import rundir, sql
 from pivotmine_stages.cli.options import extract, rollout, score
 from pivotmine_stages.cli.reports import select_report
 from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates, never_states, solvable_probability
+from pivotmine_stages.profiles.stopping import StoppingRule
 from pivotmine_stages.report.findings import suspects
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.stage import report
@@ -102,26 +103,34 @@ def test_the_printed_commands_sample_the_never_states_hotter(tmp_path: Path, tin
 
 
 def test_commands_leave_to_the_reader_what_the_run_does_not_hold(tmp_path: Path) -> None:
-    profiles = pl.DataFrame({"num_samples": [4, 8]})
+    profiles = pl.DataFrame({"num_samples": [4, 8], "stopping": pl.Series([None, None], dtype=pl.String)})
     remote = policy_record(engine="openai", name="served", sampling={"temperature": 0.7, "top_p": 1.0, "top_k": 0})
     _, sampling, scoring = sample_hotter(tmp_path, remote, TOOL_CALL, profiles)
     assert sampling.endswith("--verifier tool_call --base-url URL")
     assert "--temperature 1.0 " in sampling
     assert scoring.endswith("score " + str(tmp_path) + " --policy served-t1.0 --verifier tool_call")
     assert sample_hotter(tmp_path, policy_record(engine="recorded"), TOOL_CALL, profiles) == []
+    # Where few samples were needed, a hotter policy still gets as many as the rule allows.
+    rule = StoppingRule(rule="probabilistic", num_samples=16, max_mean=0.6, min_scored=2).to_json()
+    stopped = pl.DataFrame({"num_samples": [0, 1], "stopping": [rule, rule]})
+    assert "16 as num_samples" in sample_hotter(tmp_path, remote, TOOL_CALL, stopped)[0]
 
 
 def test_unlikely_demonstrations_are_the_same_suspects_everywhere(tmp_path: Path) -> None:
-    names = ("likely", "unlikely", "worse", "not asked")
+    names = ("likely", "unlikely", "worse", "not asked", "solved")
     run = make_run(tmp_path, *[trajectory(said(name), called("find", id="A"), answered("ok")) for name in names])
-    mine(run, save_tokenizer(tmp_path / "policy"), {f"user: {name}": [WRONG] * 4 for name in names})
+    mine(
+        run,
+        save_tokenizer(tmp_path / "policy"),
+        {f"user: {name}": [WRONG] * 4 for name in names[:4]} | {"user: solved": MIXED},
+    )
     states = states_of(run)
     turns = {row["state_id"]: row["turn_id"] for row in rows(run, "turns")}
     asked = [
         {"policy_id": "policy-1", "state_id": states[f"user: {name}"], "logprob": logprob}
         for name, logprob in (
             *(("likely", -2.0), ("likely", -50.0), ("unlikely", MIN_LOGPROB - 0.1), ("worse", -40.0)),
-            ("not asked", None),
+            *(("not asked", None), ("solved", -50.0)),
         )
     ]
     folder = run / "triage" / "policy-1" / TOOL_CALL.verifier_id

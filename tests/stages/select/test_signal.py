@@ -24,6 +24,8 @@ from pivotmine_stages.select.preview import select_or_preview
 from pivotmine_stages.select.samples import entropies
 from pivotmine_stages.select.stage import select
 from pivotmine_stages.select.summary import SelectPreview, TwinSummary
+from pivotmine_stages.verify.options import VerifyConfig
+from pivotmine_stages.verify.stage import verify
 
 DOMAINS = ("travel", "orders", None)
 LENGTHS = range(5)
@@ -124,6 +126,9 @@ def test_settings_that_say_nothing_together_are_refused(run: Path) -> None:
     for options, words in (
         ({"min_mean": 0.5, "strategy": "mixed"}, "--min-mean goes with --strategy pivots, not mixed"),
         ({"min_mean": 0.6}, "--min-mean 0.6: must be below --max-mean 0.6"),
+        ({"max_mean": 0.7, "strategy": "mixed"}, "--max-mean goes with --strategy pivots, not mixed"),
+        ({"max_mean": 0.7, "strategy": "entropy"}, "--max-mean goes with --strategy pivots, not entropy"),
+        ({"target_width": 0.1}, "--target-width goes with --target-mean"),
         ({"twin": "random", "strategy": "all"}, "--twin needs profiles, and --strategy all takes states without"),
     ):
         with pytest.raises(UserError, match=words):
@@ -141,6 +146,7 @@ def test_settings_that_say_nothing_together_are_refused(run: Path) -> None:
         {"validation_share": 0.5, "max_per_trajectory": 1, "domain_quota": ("orders=1",)},
         {"strategy": "all", "limit": 31},
         {"strategy": "mixed", "holdout": "half"},
+        {"strategy": "entropy", "limit": 20, "domain_quota": ("travel=2",)},
     ],
 )
 def test_a_dry_run_counts_what_select_writes(run: Path, options: dict[str, Any]) -> None:
@@ -210,6 +216,26 @@ def test_the_entropy_of_actions_chooses_states_and_stands_in_their_rows(tmp_path
     assert summary.rejects == {"low_entropy": 1, "no_logprobs": 1}
     select(SelectConfig(name="first", strategy="entropy", validation_share=0.0, limit=1), run)
     assert [row["state_id"] for row in dataset(run, "first")] == [found["user: x"]]
+    # Chosen by the samples of even index alone.
+    config = SelectConfig(name="half", strategy="entropy", min_entropy=1.5, validation_share=0.0, min_scored=1)
+    select(replace(config, holdout="half"), run)
+    assert {row["state_id"] for row in dataset(run, "half")} == {found["user: x"], found["tool: A"]}
+
+
+def test_log_probabilities_of_other_samples_than_the_model_s_own_are_no_entropy(
+    tmp_path: Path, tokenizer: Path
+) -> None:
+    """They are stored as they are at temperature 1, and a hotter policy takes other actions."""
+    run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("A"), outcome=1.0))
+    mine(run, tokenizer, {"user: x": [{**RIGHT, "logprobs": [-1.0]}, {**WRONG, "logprobs": [-1.0]}]})
+    record = choose_policy(run, None)
+    for sampling in ({"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 20}):
+        remember(run, replace(record, sampling={**record.sampling, **sampling}))
+        with pytest.raises(UserError, match="--strategy entropy needs samples of the model's own distribution"):
+            select(SelectConfig(name="none", strategy="entropy"), run)
+        name = next(iter(sampling))
+        select(SelectConfig(name=name, validation_share=0.0), run)
+        assert [row["entropy"] for row in dataset(run, name)] == [None]
 
 
 def test_entropy_counts_the_tokens_within_the_budget(tmp_path: Path, tokenizer: Path) -> None:
@@ -262,6 +288,7 @@ def test_the_twin_has_the_same_sizes_and_domains_in_each_split(run: Path, option
     assert (folder / name / "demonstrations.parquet").read_bytes() == (
         folder / f"{name}-random" / "demonstrations.parquet"
     ).read_bytes()
+    assert verify(VerifyConfig(), run)["broken"] == []
 
 
 def test_the_twin_is_a_fair_draw_and_the_same_again(run: Path) -> None:
