@@ -53,12 +53,19 @@ def compare_report(found: dict[str, Any]) -> str:
     """The comparison as lines of text."""
     lines = [f"{found['one']}  against  {found['other']}"]
     if found["kind"] == "selections":
-        lines += [f"{row['states']:>7,} states in {row['rows']}: {_ids(row['examples'])}" for row in found["groups"]]
+        lines += [
+            f"{row['states']:>7,} {_where(row['rows'])}  {_ids(row['examples'])}".rstrip() for row in found["groups"]
+        ]
     else:
         lines += [f"  {name}: {words}" for name, words in zip(("first", "second"), found["words"], strict=True)]
         lines.append(f"{found['shared']:,} states in both; {_mean(found['mean'])} -> {_mean(found['other_mean'])}")
         lines += [_transition(row) for row in found["transitions"]]
     return "\n".join(f"{'compare' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))
+
+
+def _where(rows: str) -> str:
+    """`both` and `only pivots/a` as words behind a number."""
+    return f"only in {rows.removeprefix('only ')}" if rows.startswith("only ") else f"in {rows}"
 
 
 def _transition(row: dict[str, Any]) -> str:

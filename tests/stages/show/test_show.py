@@ -132,6 +132,18 @@ def test_what_cannot_be_compared(run: Path, one: str, other: str, message: str) 
         compare(CompareConfig(one=one, other=other), run)
 
 
+def test_two_selections_are_told_by_where_their_states_are() -> None:
+    rows = [("both", 2, ["a" * 32]), ("only pivots/a", 1, []), ("only pivots/b", 0, [])]
+    groups = [dict(zip(("rows", "states", "examples"), row, strict=True)) for row in rows]
+    found = {"kind": "selections", "one": "pivots/a", "other": "pivots/b", "groups": groups}
+    assert [line[10:].strip() for line in compare_report(found).splitlines()] == [
+        "pivots/a  against  pivots/b",
+        "2 in both  aaaaaaaaaaaa",
+        "1 only in pivots/a",
+        "0 only in pivots/b",
+    ]
+
+
 def test_wilson_s_interval() -> None:
     # Values from Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
     assert [round(bound, 4) for bound in wilson(81, 263)] == [0.2553, 0.3662]
