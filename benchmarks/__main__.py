@@ -5,11 +5,12 @@
 
 import importlib
 import sys
+from itertools import takewhile
 
 NAMES = ("extract", "rollout", "score", "verifiers", "adaptive", "remine", "train", "scale", "shell_difference")
 
 if __name__ == "__main__":
-    named = [argument for argument in sys.argv[1:] if argument in NAMES]
-    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in NAMES]
+    named = list(takewhile(NAMES.__contains__, sys.argv[1:]))  # an option's value may be called like a benchmark
+    del sys.argv[1 : 1 + len(named)]
     for name in named or NAMES:
         importlib.import_module(f"benchmarks.{name}").main()
