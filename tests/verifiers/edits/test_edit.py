@@ -144,8 +144,6 @@ DIFFERENT = [
     ("created", replace("import os", "import re"), replace(" os", "re"), "a blank less"),
     ("created", replace("save(x):\n    return x", "save(x):\n    return y"), replace("return x", "return y"), "twice"),
     ("created", replace("import os", "import re"), replace("import sys", "import re"), "not there"),
-    ("created", replace("import os", "import re"),
-     edit(command="str_replace", path=f"{PATH} ", old_str="import os", new_str="import re"), "a blank behind the path"),
     ("created", replace("import os", "import re"), replace("IMPORT OS", "import re"), "letter case"),
     ("created", replace("import os", "import re"), replace("import  os", "import re"), "white space"),
     ("created", replace("import os", "import re"), replace("", "import re"), "no old text"),

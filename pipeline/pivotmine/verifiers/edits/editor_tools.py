@@ -107,11 +107,10 @@ def read_edit(arguments: dict[str, Any]) -> Edit | None:
         return _write(fields, (COMMAND,), overwrites=False)
     if command is not None:
         return None
-    if FIRST[0] in fields and (edit := _replace_lines(fields)):
-        return edit
-    if (OPEN_OLD[0] in fields or "text" in fields) and (edit := _open_file(fields)):
-        return edit
-    return _replace(fields, ()) or _edits(fields) or _write(fields, (), overwrites=True) or _patch(fields)
+    for read in (_replace_lines, _replace, _edits, _open_file):
+        if edit := read(fields):
+            return edit
+    return _write(fields, (), overwrites=True) or _patch(fields)
 
 
 def _one(fields: dict[str, Any], names: Sequence[str], kind: type) -> str | None:
@@ -140,7 +139,7 @@ def _open_file(fields: dict[str, Any]) -> Edit | None:
     return None
 
 
-def _replace(fields: dict[str, Any], more: tuple[str, ...]) -> Edit | None:
+def _replace(fields: dict[str, Any], more: tuple[str, ...] = ()) -> Edit | None:
     path, old, new, every = (_one(fields, PATH, str), _one(fields, OLD, str), _one(fields, NEW, str), None)
     if any(name in fields for name in EVERY):
         every = _one(fields, EVERY, bool)
@@ -149,7 +148,9 @@ def _replace(fields: dict[str, Any], more: tuple[str, ...]) -> Edit | None:
     # The new text may be left out: then the old one goes.
     if path is None or old is None or (new is None and any(name in fields for name in NEW)):
         return None
-    change = Replace(clean_path(fields[path]), fields[old], fields[new] if new else "", bool(every and fields[every]))
+    change = Replace(
+        clean_path(fields[path].strip()), fields[old], fields[new] if new else "", bool(every and fields[every])
+    )
     return Edit((change,), frozenset((*more, path, old, *filter(None, (new, every)))))
 
 
@@ -172,7 +173,7 @@ def _insert(fields: dict[str, Any]) -> Edit | None:
     if path is None or line is None or text is None:
         return None
     # The published editor splits `new_str` into lines; what tools do with `insert_text` differs.
-    change = Insert(clean_path(fields[path]), fields[line], fields[text], text == "new_str")
+    change = Insert(clean_path(fields[path].strip()), fields[line], fields[text], text == "new_str")
     return Edit((change,), frozenset((COMMAND, path, line, text)))
 
 
@@ -180,7 +181,7 @@ def _write(fields: dict[str, Any], more: tuple[str, ...], *, overwrites: bool) -
     path, text = _one(fields, PATH, str), _one(fields, TEXT, str)
     if path is None or text is None or _one(fields, PATCH, str) is not None:
         return None
-    return Edit((Write(clean_path(fields[path]), fields[text], overwrites),), frozenset((*more, path, text)))
+    return Edit((Write(clean_path(fields[path].strip()), fields[text], overwrites),), frozenset((*more, path, text)))
 
 
 def _patch(fields: dict[str, Any]) -> Edit | None:
