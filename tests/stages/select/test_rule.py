@@ -395,6 +395,14 @@ def test_what_is_unproven_can_make_no_pivot(
         assert chosen["reject_reason"].to_list() == [expected], worth
 
 
+def test_a_band_leaves_out_what_unproven_samples_may_take_out_of_it() -> None:
+    """Below `min_mean` for certain, by what they are worth, and by no means."""
+    rows = [judged(*counts, worth="null") for counts in ((2, 10, 2), (4, 8, 4), (5, 8, 3))]
+    candidates = pl.DataFrame(rows, UNPROVEN_SCHEMA, orient="row")
+    chosen = choose_states(candidates, SelectConfig(min_mean=0.3)).select("state_id", "reject_reason")
+    assert dict(chosen.iter_rows()) == {"2 10 2": "mean_too_low", "4 8 4": "undecided", "5 8 3": None}
+
+
 def test_how_many_samples_have_to_be_decided_is_an_option() -> None:
     row = judged(1, 6, 9, worth="null")
     for min_decided, expected in ((0.4, "undecided"), (0.0, "undecided")):
