@@ -107,10 +107,11 @@ def read_edit(arguments: dict[str, Any]) -> Edit | None:
         return _write(fields, (COMMAND,), overwrites=False)
     if command is not None:
         return None
-    for read in (_replace_lines, _replace, _edits, _open_file):
-        if edit := read(fields):
-            return edit
-    return _write(fields, (), overwrites=True) or _patch(fields)
+    if FIRST[0] in fields and (edit := _replace_lines(fields)):
+        return edit
+    if (OPEN_OLD[0] in fields or "text" in fields) and (edit := _open_file(fields)):
+        return edit
+    return _replace(fields, ()) or _edits(fields) or _write(fields, (), overwrites=True) or _patch(fields)
 
 
 def _one(fields: dict[str, Any], names: Sequence[str], kind: type) -> str | None:
@@ -139,7 +140,7 @@ def _open_file(fields: dict[str, Any]) -> Edit | None:
     return None
 
 
-def _replace(fields: dict[str, Any], more: tuple[str, ...] = ()) -> Edit | None:
+def _replace(fields: dict[str, Any], more: tuple[str, ...]) -> Edit | None:
     path, old, new, every = (_one(fields, PATH, str), _one(fields, OLD, str), _one(fields, NEW, str), None)
     if any(name in fields for name in EVERY):
         every = _one(fields, EVERY, bool)
