@@ -19,7 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from pivotmine.actions import is_text
+from pivotmine.actions import NATIVE
 from pivotmine.run import arrow_columns, rundir
 from pivotmine.run.parts import file_digest
 from pivotmine.run.tables import TABLES
@@ -192,8 +192,8 @@ def _noted(trajectories: pa.Table, field: pa.Field) -> list[Any]:
 
 def _calls_without_tools(turns: pa.Table, segments: pa.Table) -> int:
     """Demonstrations that call a tool that no list offers; a text convention tells its tools in the prompt."""
-    told = [is_text(name) for name in segments["action_format"].to_pylist()]
-    in_text = pc.is_in(turns["segment_id"], segments["segment_id"].filter(pa.array(told, pa.bool_())))
+    told = pc.not_equal(segments["action_format"], _text(NATIVE))  # null: a native segment, which the filter drops
+    in_text = pc.is_in(turns["segment_id"], segments["segment_id"].filter(told))
     calls = pc.and_(pc.equal(turns["kind"], _text("tool_call")), pc.invert(in_text))
     bare = pc.and_(pc.is_null(turns["tools_id"]), pc.is_null(turns["reject_reason"]))
     return pc.sum(pc.and_(calls, bare)).as_py() or 0
