@@ -31,7 +31,7 @@ from pivotmine.stats.success_prior import replication_probability
 from pivotmine_stages.adaptive import carry as carry_module
 from pivotmine_stages.cli.config_file import read_config
 from pivotmine_stages.cli.options import rollout, score
-from pivotmine_stages.select.carried import LIKELY
+from pivotmine_stages.select.carry_chance import LIKELY
 
 K, TRUTH, SEED, MAX_MEAN = 16, 48, 7, 0.6
 CONFIG = Path("data/desk/run.toml")

@@ -82,7 +82,7 @@ def train_alone(
 ) -> dict[str, Any]:
     """AdamW at a constant rate after the warm-up, gradients clipped at norm 1: as the trainer has it.
 
-    Checkpoints are policies in float32 with the optimiser beside them; a second call goes on from the last one.
+    Checkpoints are policies in float32 with the optimiser next to them; a second call goes on from the last one.
     """
     loss = demonstration_loss(dataset, policy, seed)
     loaded = load_policy(policy)

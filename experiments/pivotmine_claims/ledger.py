@@ -139,7 +139,7 @@ def cpu_seconds() -> float:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Written beside its place and renamed."""
+    """Written under a temporary name and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     half.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -50,7 +50,7 @@ def test_calls_and_results_in_the_text() -> None:
 @pytest.mark.parametrize("form", ["%s", "list"])
 @pytest.mark.parametrize(("kind", "value"), [("integer", "7"), ("string", '"7"')])
 def test_xml_arguments_have_the_types_that_the_tools_declare(form: str, kind: str, value: str) -> None:
-    """Tools may stand beside the messages or, as Hermes has them, in the system prompt, which stays as it is."""
+    """Tools may stand next to the messages or, as Hermes has them, in the system prompt, which stays as it is."""
     system = {"role": "system", "content": f"Tools:\n<tools>\n{TOOLS % kind}\n</tools>"}
     found = read_messages(said(XML), tools=TOOLS % kind) if form == "list" else read_messages(system, said(XML))
     assert found[-1]["tool_calls"] == [call(0, f'{{"id":{value}}}')]

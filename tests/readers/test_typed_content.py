@@ -67,7 +67,7 @@ def test_a_record_with_everything() -> None:
         ("assistant", block("tool_call", "{oops"), "bad_message"),
         ("assistant", block("tool_call", "[]"), "bad_message"),
         ("assistant", block("text", 3), "bad_message"),
-        ("assistant", {"type": "text", "text": "OpenAI's own form beside the typed one"}, "bad_message"),
+        ("assistant", {"type": "text", "text": "OpenAI's own form next to the typed one"}, "bad_message"),
         ("tool", FIND, "bad_message"),
         ("user", block("reasoning", "x"), "bad_message"),
         ("assistant", "text", "bad_message"),

@@ -24,7 +24,7 @@ from runs import (
 
 from pivotmine.errors import UserError
 from pivotmine.run import parts, rundir
-from pivotmine.run.beside import settle
+from pivotmine.run.atomic_files import settle
 from pivotmine.run.parts import ABSENT, PartsManifest, file_digest, known_parts, require_sound
 from pivotmine.run.run_format import read_format
 
@@ -113,9 +113,9 @@ def test_a_kill_around_the_rename_leaves_a_run_that_is_sound(
 ) -> None:
     folder = rollout(run).parent
 
-    def killed(beside: Path, path: Path) -> None:
+    def killed(place: Path, path: Path) -> None:
         if when == "after" or path.suffix == ".json":
-            settle(beside, path)
+            settle(place, path)
         if path.suffix == ".parquet":
             raise KeyboardInterrupt
 

@@ -54,14 +54,14 @@ def to_messages(system: Any, messages: list[Any]) -> list[Any]:
 def _converted(message: Any) -> list[Any]:
     if not isinstance(message, dict):
         return [message]
-    content, beside = message.get("content"), {k: v for k, v in message.items() if k not in ("role", "content")}
+    content, others = message.get("content"), {k: v for k, v in message.items() if k not in ("role", "content")}
     if message.get("role") == "assistant":
-        return [{**said(content), **beside}]
+        return [{**said(content), **others}]
     if message.get("role") != "user" or not isinstance(content, list):
         return [{**message, "content": plain(content)}]
     results = [result_of(block) for block in content if is_result(block)]
     rest = [block for block in content if not is_result(block)]
-    return [*results, {"role": "user", "content": plain(rest), **beside}] if rest or not results else results
+    return [*results, {"role": "user", "content": plain(rest), **others}] if rest or not results else results
 
 
 def said(content: Any) -> dict[str, Any]:

@@ -129,13 +129,13 @@ def _turns(history: Any) -> list[_Turn]:
     return [_Turn(thought, a, observed, outcome_label(reward), valid) for thought, a, observed, reward, valid in found]
 
 
-def _column(history: Any, key: str, beside: list[Any]) -> list[Any]:
+def _column(history: Any, key: str, actions: list[Any]) -> list[Any]:
     """One of the parallel arrays; BadTrajectory if it is not a list or not as long as `actions`."""
     column = history.get(key) if isinstance(history, dict) else None
     if not isinstance(column, list):
         raise BadTrajectory("no_messages", f"`turn_history` has no list `{key}`")
-    if key != "actions" and len(column) != len(beside):
-        raise BadTrajectory("bad_message", f"{len(beside)} actions but {len(column)} {key}")
+    if key != "actions" and len(column) != len(actions):
+        raise BadTrajectory("bad_message", f"{len(actions)} actions but {len(column)} {key}")
     return column
 
 

@@ -55,8 +55,8 @@ def _message(message: Any) -> Any:
         return message
     role, fields = found
     if role != "assistant":
-        beside = {key: fields[key] for key in _KEPT if fields.get(key) is not None}
-        return {"role": role, "content": fields["content"], **beside}
+        others = {key: fields[key] for key in _KEPT if fields.get(key) is not None}
+        return {"role": role, "content": fields["content"], **others}
     more = object_at(fields, "additional_kwargs")
     content, thoughts = _said(fields["content"])
     calls = _calls(fields, more)

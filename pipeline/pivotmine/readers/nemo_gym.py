@@ -14,7 +14,7 @@ from typing import Any
 from pivotmine import strict_json
 from pivotmine.readers.logs.response_items import call_of
 from pivotmine.readers.record_fields import tool_definitions
-from pivotmine.readers.responses import PARAMS, beside, input_messages, params_of, task, terminus_form
+from pivotmine.readers.responses import PARAMS, input_messages, other_keys, params_of, task, terminus_form
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, text_or_none
 
 
@@ -53,7 +53,7 @@ def read(record: Any) -> Trajectory:
         segments=(segment,),
         task_id=task(record),
         domain=text_or_none(record.get("domain")),
-        metadata=beside(record, taken),
+        metadata=other_keys(record, taken),
     )
 
 

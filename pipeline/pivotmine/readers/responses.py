@@ -54,7 +54,7 @@ def task(record: dict[str, Any]) -> str | None:
     return task_of(record) or next(others, None)
 
 
-def beside(record: dict[str, Any], *taken: str) -> dict[str, Any]:
+def other_keys(record: dict[str, Any], *taken: str) -> dict[str, Any]:
     """Metadata: the fields that are neither in the tables nor in `taken`, and the parameters except input and tools."""
     known = {"input", "tools", "instructions", "output", PARAMS, "domain"}
     rest = {k: v for k, v in record.items() if k not in known and k not in taken}
@@ -76,7 +76,7 @@ def read(record: Any) -> Trajectory:
         # The reward of a response of one turn is that turn's.
         rewards=(outcome,) if outcome is not None and len(written) == 1 else (),
     )
-    metadata = beside(record, "response")
+    metadata = other_keys(record, "response")
     if isinstance(response := record.get("response"), dict):
         metadata["response"] = {k: v for k, v in response.items() if k not in ("output", "tools", "instructions")}
     return Trajectory(

@@ -50,17 +50,17 @@ def _message(message: Any, ids: CallIds) -> Any:
     if not _is_typed(message):
         return message
     rest = {k: v for k, v in message.items() if k not in _TAKEN}
-    beside: dict[str, Any] = {"extra": rest} if rest else {}
+    others: dict[str, Any] = {"extra": rest} if rest else {}
     if message.get("loss_weight") is not None:
-        beside["weight"] = message["loss_weight"]
+        others["weight"] = message["loss_weight"]
     blocks: list[Any] = message["content"]
     role = message.get("role")
     if unread := [block for block in blocks if not _is_readable(block, role)]:
         return {"role": role, "content": [*unread, *blocks]}
     text = "".join(block["value"] for block in blocks if block["type"] == "text")
     if role == "tool":
-        return {**ids.result(text), **beside}
-    return {"role": role, "content": text, **_others(blocks, ids), **beside}
+        return {**ids.result(text), **others}
+    return {"role": role, "content": text, **_others(blocks, ids), **others}
 
 
 def _is_readable(block: Any, role: Any) -> bool:

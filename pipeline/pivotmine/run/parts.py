@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
-from pivotmine.run.beside import beside, settle
+from pivotmine.run.atomic_files import settle, temporary_place
 from pivotmine.run.rundir import EXTRACT_TABLES
 
 STAGE = "parts"
@@ -87,7 +87,7 @@ class PartsManifest:
 
     def write(self, path: Path, table: pa.Table) -> None:
         """Write a part."""
-        with beside(path) as place:
+        with temporary_place(path) as place:
             pq.write_table(table, place, compression="zstd")
             self.replace(place, path)
 

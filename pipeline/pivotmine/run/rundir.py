@@ -26,7 +26,7 @@ from pivotmine import strict_json
 from pivotmine.errors import UserError
 from pivotmine.escape import public_address
 from pivotmine.run import run_format
-from pivotmine.run.beside import beside, settle, sweep
+from pivotmine.run.atomic_files import settle, sweep, temporary_place
 from pivotmine.run.tables import FORMAT, TABLES, absent_value
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def remedy(path: Path, table: str) -> str:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet (zstd) next to its place, flush it to the disk, rename it."""
-    with beside(path) as place:
+    with temporary_place(path) as place:
         pq.write_table(table, place, compression="zstd")
         settle(place, path)
 
@@ -188,7 +188,7 @@ def table_of_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file next to its place, flush it to the disk, rename it."""
-    with beside(path) as place:
+    with temporary_place(path) as place:
         place.write_text(text, encoding="utf-8")
         settle(place, path)
 

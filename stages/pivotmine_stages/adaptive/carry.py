@@ -1,6 +1,6 @@
 """carry: what earlier policies' stored actions say of a new one, from one prefill of each state's distinct actions.
 
-`pivotmine.stats.carried` has the mathematics. The stored actions of a state (of policies of the run, of the trainer's
+`stats.carry_bounds` has the mathematics. The stored actions of a state (of policies of the run, of the trainer's
 `completions`, and its demonstration) are read as a tree behind its prompt, and their exact probabilities bound the new
 mean reward. That needs samples of the model's own distribution and token ids, as triage does. Where a prefill gives no
 probability the posterior alone is carried, and one line says so. Actions that another tokenizer wrote, or that another
@@ -27,12 +27,12 @@ from pivotmine.run.parts import PartsManifest, require_sound
 from pivotmine.run.states import StateMessages, state_messages
 from pivotmine.sampling.settings import TokenTree, TreeLogprobs
 from pivotmine.sources.sources import content_hash
-from pivotmine.stats.carried import Bounds, Reward, Stored, bounds, exclusive_events
+from pivotmine.stats.carry_bounds import Bounds, Reward, Stored, bounds, exclusive_events
 from pivotmine_stages.adaptive.triage import demonstrated, no_probabilities, prompt_of, rewarder
 from pivotmine_stages.engines.options import end_of_turn_ids
 from pivotmine_stages.policy.record import PolicyRecord, choose_policy, remember_policy, scored_verifiers
 from pivotmine_stages.policy.session import PolicySession
-from pivotmine_stages.profiles.carried import carried_dir
+from pivotmine_stages.profiles.carry_decay import carried_dir
 from pivotmine_stages.profiles.gate import Gate
 from pivotmine_stages.rollout.missing import in_prefix_order
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows

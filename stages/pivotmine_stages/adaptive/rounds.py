@@ -21,7 +21,7 @@ from pivotmine.options import problem as problem_of
 from pivotmine.run import rundir
 from pivotmine.run.parts import write_rejects
 from pivotmine.run.states import demonstrated_turns
-from pivotmine.stats.carried import Carried, calibration
+from pivotmine.stats.carry_bounds import Carried, calibration
 from pivotmine.stats.profiles import with_bounds
 from pivotmine.stats.success_prior import Observed
 from pivotmine_stages.adaptive.carry import Sources, carry, find_sources
@@ -32,7 +32,7 @@ from pivotmine_stages.adaptive.triage import triage
 from pivotmine_stages.policy.record import check_seed, is_sampled
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.budgets import ROW, longest_rows, stored_rows
-from pivotmine_stages.profiles.carried import carried_states, decay_of, fresh_samples, random_sets
+from pivotmine_stages.profiles.carry_decay import carried_states, decay_of, fresh_samples, random_sets
 from pivotmine_stages.profiles.covariates import covariates, demonstration_masses
 from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states
 from pivotmine_stages.profiles.posteriors import observed

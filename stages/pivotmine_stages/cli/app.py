@@ -33,7 +33,7 @@ from pivotmine_stages.cli import listings
 from pivotmine_stages.cli.commands import COMMANDS
 from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.parameters import given, parameters
-from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.cli.usable_result import require_usable
 from pivotmine_stages.command import Command, load, to_json
 from pivotmine_stages.policy.differences import ask
 from pivotmine_stages.termination import TERMINATED, on_sigterm

@@ -246,7 +246,7 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
 
 def _deferred(s: SelectSummary) -> list[str]:
     """What the states of class `never` still hold, and the demonstrations that are suspects."""
-    from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates
+    from pivotmine_stages.profiles.never_states import MIN_LOGPROB, NeverStates
 
     lines: list[str] = []
     if (found := s.deferred) is not None:

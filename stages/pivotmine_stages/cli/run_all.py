@@ -11,7 +11,7 @@ from pivotmine.options import Declared, declared
 from pivotmine.progress import announced
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.cli.commands import COMMANDS, STAGES
-from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.cli.usable_result import require_usable
 from pivotmine_stages.command import Command
 from pivotmine_stages.rollout.options import RolloutConfig
 

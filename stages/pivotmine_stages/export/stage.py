@@ -22,7 +22,7 @@ from pivotmine.errors import UserError
 from pivotmine.options import problem
 from pivotmine.progress import track
 from pivotmine.run import run_format, rundir, sql
-from pivotmine.run.beside import beside, settle
+from pivotmine.run.atomic_files import settle, temporary_place
 from pivotmine.run.parts import require_sound
 from pivotmine.run.tables import PIVOTS, absent_value
 from pivotmine_stages.export.nemo_gym import nemo_gym_row
@@ -91,7 +91,7 @@ def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -
     path = folder / "nemo_gym" / f"{split}.jsonl"
     path.parent.mkdir(exist_ok=True)
     count = 0
-    with beside(path) as place:
+    with temporary_place(path) as place:
         with place.open("w", encoding="utf-8") as file:
             for line in track(rows(), "export", "rows"):
                 file.write(line + "\n")
@@ -160,7 +160,7 @@ def _write_parquet(
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{split}.parquet"
     count = 0
-    with beside(path) as place:
+    with temporary_place(path) as place:
         with pq.ParquetWriter(place, schema, compression="zstd") as writer:
             for pivots in track(_pivots(folder, split), "export", "row groups"):
                 writer.write_table(pa.Table.from_pylist(rows(pivots, count), schema=schema))

@@ -12,12 +12,12 @@ import polars as pl
 
 from pivotmine.run.tables import PROFILES
 from pivotmine.stats.beta import log_beta, quantile
-from pivotmine.stats.carried import Carried, Decay
+from pivotmine.stats.carry_bounds import Carried, Decay
 from pivotmine.stats.profiles import POSTERIOR_COLUMNS
 from pivotmine.stats.success_prior import Observed, Prior, fit_prior, fitted_places, replication_probability
-from pivotmine_stages.profiles.carried import carried_states, decay_of
+from pivotmine_stages.profiles.carry_decay import carried_states, decay_of
 from pivotmine_stages.profiles.covariates import COLUMNS, covariates_of, demonstration_masses
-from pivotmine_stages.profiles.deferred import solvable_probability
+from pivotmine_stages.profiles.never_states import solvable_probability
 from pivotmine_stages.profiles.stopping import StoppingRule, read_rule
 
 INTERVAL = (0.05, 0.95)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pivotmine.run import rundir
-from pivotmine_stages.profiles.deferred import MIN_LOGPROB, unlikely_demonstrations
+from pivotmine_stages.profiles.never_states import MIN_LOGPROB, unlikely_demonstrations
 from pivotmine_stages.report.details import doing
 from pivotmine_stages.report.subject import Subject
 

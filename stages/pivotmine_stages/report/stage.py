@@ -14,7 +14,7 @@ import duckdb
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.policy.record import load_policy, stored_verifier
-from pivotmine_stages.profiles.deferred import never_states
+from pivotmine_stages.profiles.never_states import never_states
 from pivotmine_stages.report.aggregates import aggregates, cost, funnel
 from pivotmine_stages.report.details import details, message_texts, sample_groups
 from pivotmine_stages.report.findings import MAX_SUSPECTS, audit_verdict, findings, level_of, next_steps, suspects

@@ -34,10 +34,10 @@ from pivotmine_stages.policy.record import PolicyRecord, check_seed, is_sampled,
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.budgets import LONGER, ROW, samples_under, stored_rows
 from pivotmine_stages.profiles.gate import as_reject
+from pivotmine_stages.rollout.continuation import Row, continuing, joined, shortened, stored_samples
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, in_prefix_order, missing_samples, wanted_samples
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.part_writer import PartWriter, Rows
-from pivotmine_stages.rollout.unfinished import Row, continuing, joined, shortened, stored_samples
 from pivotmine_stages.termination import finishing
 
 log = logging.getLogger("pivotmine")

@@ -50,7 +50,7 @@ from pivotmine_stages.policy.record import (
     with_budget,
 )
 from pivotmine_stages.profiles.budgets import ROW, counts_of, sample_blocks, scores_under, under, unread_as_pending
-from pivotmine_stages.profiles.carried import carried_states
+from pivotmine_stages.profiles.carry_decay import carried_states
 from pivotmine_stages.profiles.covariates import COLUMNS
 from pivotmine_stages.profiles.gate import Gate, GateTable, as_reject, gate_table, reject_reason, seen_states
 from pivotmine_stages.profiles.posteriors import with_posteriors

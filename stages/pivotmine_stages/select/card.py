@@ -18,7 +18,7 @@ from pivotmine.run.tables import TABLES
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.composed.auto import AutoOptions
 from pivotmine_stages.policy.record import PolicyRecord
-from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates
+from pivotmine_stages.profiles.never_states import MIN_LOGPROB, NeverStates
 from pivotmine_stages.select.dataset import DEMONSTRATIONS, SPLITS
 from pivotmine_stages.select.draw import Drawn
 from pivotmine_stages.select.options import SelectConfig

@@ -26,7 +26,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import public_address
 from pivotmine.progress import track
 from pivotmine.run import rundir
-from pivotmine.run.beside import beside
+from pivotmine.run.atomic_files import temporary_place
 from pivotmine.run.parts import PartsManifest
 from pivotmine.run.segment_texts import SegmentTexts
 from pivotmine.run.states import StateMessages, state_messages
@@ -298,7 +298,7 @@ def write_splits(
     pending: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
     counts = dict.fromkeys(splits, 0)
     with ExitStack() as held:
-        places = {split: held.enter_context(beside(folder / f"{split}.parquet")) for split in splits}
+        places = {split: held.enter_context(temporary_place(folder / f"{split}.parquet")) for split in splits}
         writers = {split: pq.ParquetWriter(place, PIVOTS, compression="zstd") for split, place in places.items()}
 
         def flush(split: str) -> None:
@@ -323,6 +323,6 @@ def write_splits(
 def copy_demonstrations(run: Path, source: Path, folder: Path) -> None:
     """Put the third file of one dataset into the folder of another."""
     path = folder / f"{DEMONSTRATIONS}.parquet"
-    with beside(path) as place:
+    with temporary_place(path) as place:
         shutil.copyfile(source / path.name, place)
         PartsManifest(run, folder).replace(place, path)

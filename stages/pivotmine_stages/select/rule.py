@@ -16,7 +16,7 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.options import nearest, problem
 from pivotmine.stats.profiles import with_bounds
-from pivotmine_stages.select.carried import by_posterior, with_carried
+from pivotmine_stages.select.carry_chance import by_posterior, with_carried
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, by_variance, by_weight, salted_hash, weights
 

@@ -25,8 +25,8 @@ from pivotmine.run.tables import TABLES
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.policy.record import PolicyRecord, choose, choose_policy, scored_verifiers, stored_verifier
 from pivotmine_stages.profiles.budgets import count_samples, problem_of, prompts_of_states, samples_under
-from pivotmine_stages.profiles.deferred import never_states, unlikely_demonstrations
 from pivotmine_stages.profiles.gate import REJECTED
+from pivotmine_stages.profiles.never_states import never_states, unlikely_demonstrations
 from pivotmine_stages.profiles.posteriors import pivot_probabilities
 from pivotmine_stages.profiles.stopping import finished, rule_of
 from pivotmine_stages.select.card import data_card, twin_card

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 from polars.expr.whenthen import ChainedThen
 
-from pivotmine_stages.select.carried import known_mean, spread
+from pivotmine_stages.select.carry_chance import known_mean, spread
 
 if TYPE_CHECKING:
     from pivotmine_stages.select.options import SelectConfig

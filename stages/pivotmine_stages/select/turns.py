@@ -9,7 +9,7 @@ import polars as pl
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import Outcome
 from pivotmine_stages.profiles.gate import gate_table
-from pivotmine_stages.select.carried import with_carried
+from pivotmine_stages.select.carry_chance import with_carried
 from pivotmine_stages.select.dataset import Mined
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES

@@ -11,7 +11,7 @@ from typing import Any
 
 from pivotmine.errors import UserError
 from pivotmine.escape import inert
-from pivotmine_stages.profiles.deferred import MIN_RATE
+from pivotmine_stages.profiles.never_states import MIN_RATE
 from pivotmine_stages.report.details import details, message_texts
 from pivotmine_stages.report.subject import choose_subject, connect
 from pivotmine_stages.show.options import ShowConfig

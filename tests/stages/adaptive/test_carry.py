@@ -29,8 +29,8 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest
 from pivotmine_stages.cli.options import extract, rollout, score, select
-from pivotmine_stages.profiles import carried as carried_module
-from pivotmine_stages.profiles.carried import carried_states
+from pivotmine_stages.profiles import carry_decay
+from pivotmine_stages.profiles.carry_decay import carried_states
 
 TOOLS = [tool("cancel_order", "order_id"), tool("find_order", "order_id")]
 OLD = {"A11": 0, "B22": 0, "C33": 5, "D44": 10, "E55": 10, "F66": 0}
@@ -86,7 +86,7 @@ def mined(old: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it; no state is sampled for the sake of the decay."""
-    monkeypatch.setattr(carried_module, "RANDOM_STATES", 0)
+    monkeypatch.setattr(carry_decay, "RANDOM_STATES", 0)
     return Path(shutil.copytree(mined, tmp_path / "run"))
 
 
@@ -189,8 +189,8 @@ def test_few_samples_that_all_fail_do_not_make_a_never_state_against_the_bounds(
 def test_random_states_are_sampled_and_the_decay_is_checked_on_others(
     run: Path, new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carried_module, "RANDOM_STATES", 2)
-    monkeypatch.setattr(carried_module, "RANDOM_SHARE", 0.5)
+    monkeypatch.setattr(carry_decay, "RANDOM_STATES", 2)
+    monkeypatch.setattr(carry_decay, "RANDOM_SHARE", 0.5)
     summary = carry(run, new)
     assert summary["carried"]["calibration"]["states"] == 2
     profiles = by_order(run, "profiles")
@@ -310,8 +310,8 @@ def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
     carry(calm, new)
     # A state a part, so that some are written before the kill and some are not.
     command = (
-        "import time; from pivotmine_stages.adaptive import carry; from pivotmine_stages.profiles import carried; "
-        "carried.RANDOM_STATES = 0; carry.STATES_PER_PART = carry.TREES_PER_BATCH = 1; ask = carry._Work.ask; "
+        "import time; from pivotmine_stages.adaptive import carry; from pivotmine_stages.profiles import carry_decay; "
+        "carry_decay.RANDOM_STATES = 0; carry.STATES_PER_PART = carry.TREES_PER_BATCH = 1; ask = carry._Work.ask; "
         "carry._Work.ask = lambda self: (time.sleep(0.3), ask(self)); "
         "from pivotmine_stages.cli.app import main; main()"
     )

@@ -28,7 +28,7 @@ from pivotmine.run import parts, rundir
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.cli.options import extract, rollout, select
 from pivotmine_stages.cli.options import score as score_by_name
-from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.cli.usable_result import require_usable
 from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.verify.options import VerifyConfig
 from pivotmine_stages.verify.stage import verify, verify_report

@@ -223,7 +223,7 @@ def test_where_every_command_starts_may_be_known() -> None:
         assert outcome("ls", other, **known) == Outcome.UNPROVEN
 
 
-# Calls: everything beside the command.
+# Calls: everything but the command.
 
 TOOL = {"type": "function", "function": {"name": "bash", "parameters": {
     "type": "object", "required": ["command"],

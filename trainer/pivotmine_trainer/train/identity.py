@@ -138,14 +138,14 @@ def _split(name: str, data: Dataset | None) -> dict[str, Any]:
 def remember(settings: GRPOSettings | SFTSettings, ours: Identity, resumed: str | None) -> None:
     """Write the identity next to the checkpoints; UserError where a resumed training has another one."""
     if resumed is not None:
-        beside = Path(resumed).resolve().parent / FILE
-        if beside.is_file():
-            theirs = _remembered(beside)
+        stored = Path(resumed).resolve().parent / FILE
+        if stored.is_file():
+            theirs = _remembered(stored)
             if changed := changes(theirs, ours):
                 raise UserError(f"{resumed} is of another training ({changed}): give its settings, or start over")
             ours["inputs"]["weights"] = ours["inputs"]["weights"] or theirs["inputs"].get("weights")
         else:
-            warn(f"{beside.parent} holds no {FILE}: nobody checked that {resumed} is of a training with these settings")
+            warn(f"{stored.parent} holds no {FILE}: nobody checked that {resumed} is of a training with these settings")
     if not is_first_process():
         return
     path = Path(str(settings.output_dir)) / FILE

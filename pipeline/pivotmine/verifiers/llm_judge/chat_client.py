@@ -162,13 +162,13 @@ class ChatClient:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Next to its place and renamed: another process never reads half a reply.
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(json.dumps({"reply": reply}))
-            Path(beside).replace(path)
+            Path(temporary).replace(path)
         except BaseException:
-            Path(beside).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
 
     def _path(self, key: str) -> Path:

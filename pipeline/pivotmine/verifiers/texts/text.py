@@ -239,7 +239,7 @@ def _ends_with(words: list[str], end: list[str]) -> bool:
 
 
 def _other_fact(gold: list[str], given: list[str]) -> str | None:
-    """A fact that only one message states, beside the word where the other one states a different fact of that kind."""
+    """A fact of one message, where the other one states a different fact of that kind."""
     wanted, said = Counter(gold), Counter(given)
     places = {place: fact for fact, place in _places(gold) if fact not in said}
     for fact, place in _places(given):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotmine.stats.carried import (
+from pivotmine.stats.carry_bounds import (
     Bounds,
     Calibration,
     Carried,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 @contextmanager
-def beside(path: Path) -> Generator[Path]:
+def temporary_place(path: Path) -> Generator[Path]:
     """Where to write a file before `settle` puts it in its place; nothing is left there at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -17,7 +17,7 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.parts import require_sound
-from pivotmine.stats.carried import Bounds, Carried, Decay, Fresh, fit_decay
+from pivotmine.stats.carry_bounds import Bounds, Carried, Decay, Fresh, fit_decay
 
 RANDOM_STATES, RANDOM_SHARE = 128, 1 / 8
 """States of each random set: this many, or this share of a smaller run."""

@@ -10,7 +10,7 @@ from commands import Command
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
-from pivotmine_stages.cli.unusable import require_usable
+from pivotmine_stages.cli.usable_result import require_usable
 
 SAMPLE = ("--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4, "--verifier", "tool_call")
 

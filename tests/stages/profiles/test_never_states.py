@@ -19,7 +19,7 @@ from trajectories import order_trajectory, write_jsonl
 from pivotmine.run import rundir, sql
 from pivotmine_stages.cli.options import extract, rollout, score
 from pivotmine_stages.cli.reports import select_report
-from pivotmine_stages.profiles.deferred import MIN_LOGPROB, NeverStates, never_states, solvable_probability
+from pivotmine_stages.profiles.never_states import MIN_LOGPROB, NeverStates, never_states, solvable_probability
 from pivotmine_stages.profiles.stopping import StoppingRule
 from pivotmine_stages.report.findings import suspects
 from pivotmine_stages.report.options import ReportConfig

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pivotmine.run import rundir
-from pivotmine.run.beside import beside, settle, sweep
+from pivotmine.run.atomic_files import settle, sweep, temporary_place
 from pivotmine.run.parts import PartsManifest
 from pivotmine_stages.select.dataset import write_splits
 
@@ -44,8 +44,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pivotmine.run.beside import beside
-with beside(Path(sys.argv[1])) as place:
+from pivotmine.run.atomic_files import temporary_place
+with temporary_place(Path(sys.argv[1])) as place:
     place.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -65,7 +65,7 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next_stage(tmp_path: Pat
 
 def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    with beside(path) as place:
+    with temporary_place(path) as place:
         place.write_text("whole")
         sweep(tmp_path, but_not=tmp_path / "x")
         settle(place, path)
@@ -85,7 +85,7 @@ def test_a_place_that_was_swept_before_it_was_locked_is_taken_again(
         flock(file, how)
 
     monkeypatch.setattr("fcntl.flock", late)
-    with beside(tmp_path / "a") as place:
+    with temporary_place(tmp_path / "a") as place:
         place.write_text("whole")
         settle(place, tmp_path / "a")
     assert (tmp_path / "a").read_text() == "whole"
