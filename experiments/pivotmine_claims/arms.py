@@ -1,7 +1,7 @@
 """The arms: what each does, and the settings that were tried for it.
 
 Arms that differ in their data or their reward alone are a family with the same settings: then one thing differs. Each
-family has 6 tries of its first arm, on one seed, a sixth of its steps long, judged by greedy validation episodes. The
+family has 6 tries of its first arm, on one seed, half of its steps long, judged by greedy validation episodes. The
 best one is frozen for all seeds of the family; ties go to the first.
 """
 

@@ -30,7 +30,7 @@ from pivotmine_stages.score.stage import score
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.stage import select
 
-TOOL_CALL_VERSION = 3
+TOOL_CALL_VERSION = 4
 """The verifier that all figures were made with. A newer one would give other rewards under the same name."""
 
 ALL = 1_000_000

@@ -139,7 +139,7 @@ def _how(scale: Scale) -> str:
         ("test tasks at the end, greedy and sampled", "1,000", f"{scale.final_tasks:,}"),
         ("test tasks of a curve's point", "200", f"{scale.curve_tasks:,}"),
         ("validation tasks of a try", "not said", f"{scale.try_tasks:,}"),
-        ("tries", "6 an arm", "6 a family of arms, a sixth of the steps long"),
+        ("tries", "6 an arm", f"6 a family of arms, {scale.try_share:.0%} of the steps long"),
         ("samples of a state in mining", "not said", f"{scale.mining_samples}"),
         ("turn-level RL", "not said", f"{scale.rl_steps} steps of {scale.prompts} states x {scale.group} samples"),
         ("SFT", "not said", f"{scale.sft_steps} steps of {scale.sft_batch} trajectories"),
@@ -242,8 +242,8 @@ def _tried(scores: Scores, world: World, scale: Scale, results: Path) -> str:
             words = ", ".join(f"{name} {value:g}" for name, value in settings.items())
             rows.append([tried.title, words, score, "frozen" if best == settings else ""])
     return (
-        f"Greedy success in {scale.try_tasks} validation episodes after a sixth of the arm's steps, seed {TRY_SEED}. "
-        "Every family has the same number of tries; the best is frozen for all its arms and seeds, ties go to the "
-        "first. A short try favours small rates and small weights: what is best after a sixth of the steps "
+        f"Greedy success in {scale.try_tasks} validation episodes after {scale.try_share:.0%} of the arm's steps, seed "
+        f"{TRY_SEED}. Every family has the same number of tries; the best is frozen for all its arms and seeds, ties go "
+        "to the first. A shorter try favours small rates and small weights: what is best after a part of the steps "
         "need not be best at the end.\n\n" + table(("arm", "setting", "validation", ""), rows)
     )

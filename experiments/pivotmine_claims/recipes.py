@@ -9,7 +9,7 @@ from pathlib import Path
 from pivotmine_claims import demonstrations, training, whole_episodes
 from pivotmine_claims.arms import Settings
 from pivotmine_claims.ledger import Cost, Entry, stage
-from pivotmine_claims.mining import Lab, Rule, chosen, digest, mine, num_rows
+from pivotmine_claims.mining import Lab, Rule, chosen, digest, functional, mine, num_rows
 from pivotmine_claims.training import checkpoint, grpo_settings, sft_settings
 
 
@@ -219,5 +219,5 @@ def _sizes(lab: Lab) -> Settings:
 
 def _folder(lab: Lab, name: str, settings: Settings) -> Path:
     """Where a training's checkpoints lie: equal settings and seeds give the same folder, whoever asks."""
-    key = digest({"data": lab.world.digest(), "seed": lab.seed, **settings})
+    key = digest({"data": lab.world.digest(), "verifier": functional().verifier_id, "seed": lab.seed, **settings})
     return lab.work / lab.world.name / "trained" / f"{name}-{lab.seed}-{key[:8]}"

@@ -37,7 +37,7 @@ class Scale:
     """Questions of each general skill, greedy."""
     kl_batches: int = 4
     """Batches of 12 episodes and 32 questions of pre-training text, for the KL to base."""
-    try_share: float = 1 / 6
+    try_share: float = 1 / 2
     """Length of a try, as a share of the arm's steps."""
     try_tasks: int = 80
     """Greedy validation episodes of a try."""

@@ -20,7 +20,7 @@ from pivotmine.verifiers import State
 from pivotmine.verifiers.composed.call_kinds import command_of
 from pivotmine.verifiers.texts.json_texts import json_of
 from pivotmine.verifiers.tool_calls.one_argument import code_block
-from pivotmine.verifiers.tool_calls.schema import WHITE_SPACE_COUNTS, parameters_by_tool
+from pivotmine.verifiers.tool_calls.schema import parameters_by_tool, white_space_counts
 from pivotmine_stages.audit.command_mutations import command_mutations
 from pivotmine_stages.audit.prose_mutations import prose_mutations
 from pivotmine_stages.audit.rivals import Rivals
@@ -207,7 +207,7 @@ def _pad(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict
         for name, value in arguments.items()
         if isinstance(value, str) and "\n" not in value and not kept_apart & properties.get(name, {}).keys()
     ]
-    for name in [name for name in names if name.lower() not in WHITE_SPACE_COUNTS][:MAX_EACH]:
+    for name in [name for name in names if not white_space_counts(name)][:MAX_EACH]:
         yield {**arguments, name: f" {arguments[name]} "}
 
 

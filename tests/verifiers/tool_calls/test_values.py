@@ -37,7 +37,10 @@ def test_white_space_counts_in_what_is_written_or_pressed() -> None:
     for name in ("new_str", "newString", "file_text", "content", "keystrokes", "code", "OLD_STRING"):
         assert not same("x = 1", "    x = 1", name=name), name
         assert not same("ls", "ls\n", name=name), name
-    assert same("Ann", " Ann\n", name="customer")
+    for name in ("replacement_text", "fileContents", "keys", "db_password", "new-lines", "HTMLText", "separator"):
+        assert not same("x", "  x", name=name), name
+    for name in ("customer", "context", "monkeys", "country_code", "source_city", "", "_", "9"):
+        assert same("Ann", " Ann\n", name=name), name
     # A declaration of one's own wins over the name.
     assert same("To Ann", " to ann\n", name="text", free_text=["*.text"])
 

@@ -14,6 +14,7 @@ argument depends on the others. Only `additionalProperties: false` closes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -38,21 +39,38 @@ CONDITIONS = frozenset(
 MAX_REF_HOPS = 16
 """A chain of `$ref` is followed this often; a longer one is a cycle."""
 
-WHITE_SPACE_COUNTS = frozenset(
+WHITE_SPACE_NAMES = frozenset(
     {
-        *("code", "content", "contents", "data", "diff", "file_text", "input", "insert_text", "keystrokes"),
-        *("new_code", "new_content", "new_source", "new_str", "new_string", "new_text"),
-        *("old_code", "old_content", "old_source", "old_str", "old_string", "old_text"),
-        *("patch", "replace", "replacement", "script", "source", "stdin", "text"),
+        *("code", "data", "input", "keystrokes", "replace", "script", "source", "stdin"),
+        *("new_code", "new_source", "new_str", "new_string", "old_code", "old_source", "old_str", "old_string"),
     }
 )
-"""Arguments of these names (`newString` is `new_string`) are file contents, edits or keys to press."""
+"""White space counts in arguments of these names (`newString` is `new_string`): file contents, edits, keys, secrets."""
+WHITE_SPACE_WORDS = frozenset(
+    {
+        *(
+            "content",
+            "contents",
+            "delimiter",
+            "diff",
+            "indent",
+            "indentation",
+            "keys",
+            "lines",
+            "passphrase",
+            "password",
+        ),
+        *("patch", "pattern", "prefix", "regex", "replacement", "separator", "snippet", "suffix", "text"),
+    }
+)
+"""And in arguments whose name ends with one of these words: `replacement_text`, `fileContents`, `db_password`."""
 
 NO_DEFAULT: Any = object()
 """Says that an argument has no default: null is a default like any other."""
 
 _NOTHING: dict[str, Any] = {}
-_PLAIN_NAMES = frozenset(name.replace("_", "") for name in WHITE_SPACE_COUNTS)
+_PLAIN_NAMES = frozenset(name.replace("_", "") for name in WHITE_SPACE_NAMES | WHITE_SPACE_WORDS)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 class Alternatives(NamedTuple):
@@ -143,7 +161,7 @@ class Schema:
         found = self._children.get(name)
         if found is None:
             paths = paths_after(self._paths, name)
-            if name.replace("_", "").lower() in _PLAIN_NAMES:
+            if white_space_counts(name):
                 paths = (*paths, ("white_space", ""))
             found = self._below(self._properties.get(name, self._rest()), paths)
             if name in self._properties:  # names that only a policy wrote must not accumulate
@@ -189,6 +207,12 @@ def shared_schema(parameters: Any, paths: tuple[Path, ...]) -> Schema:
             _shared.clear()
         found = _shared[key] = Schema(parameters, paths)
     return found
+
+
+def white_space_counts(name: str) -> bool:
+    """Whether an argument of this name holds text whose outer white space does something."""
+    words = _WORDS.findall(name)
+    return bool(words) and ("".join(words).lower() in _PLAIN_NAMES or words[-1].lower() in WHITE_SPACE_WORDS)
 
 
 def parameters_by_tool(tools: Iterable[Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ Parallel calls are compared as a multiset: their order does not count. A call is
 - Strings under an `enum` or a `const`, and strings that `exact` names, are compared as they are. `free_text` drops
   case and inner white space. `dates`, and each `format` of FORMATS, compares what a string says (instants, hosts,
   UUIDs). All other strings are compared without their outer white space.
-- White space stays where it may count: in arguments named like file contents, edits or keys (WHITE_SPACE_COUNTS), in
-  text of several lines, under a `pattern`, and in strings without a letter or digit (" ", ", ", a tab).
+- White space stays where it may count: in arguments named like file contents, edits, keys or secrets
+  (`white_space_counts`), in text of several lines, under a `pattern`, and in strings without a letter or digit (" ",
+  ", ", a tab).
 - An argument that a closed schema does not know fails, and so does a missing required one. This holds even if the
   demonstration has the same fault: then it fails its own gate. So does a tool that the state does not offer. Without
   a schema, the arguments must be exactly those of the demonstration.
@@ -203,4 +204,4 @@ def _faults(value: Any, schema: Schema, path: str) -> Iterator[tuple[Outcome, st
                 yield from _faults(inner, below, f"{path}.{name}")
 
 
-VERIFIER = Verifier(prepare=prepare, options=ToolCallOptions, version=3, kinds=frozenset({"tool_call"}))
+VERIFIER = Verifier(prepare=prepare, options=ToolCallOptions, version=4, kinds=frozenset({"tool_call"}))
