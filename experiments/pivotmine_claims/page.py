@@ -243,7 +243,7 @@ def _tried(scores: Scores, world: World, scale: Scale, results: Path) -> str:
             rows.append([tried.title, words, score, "frozen" if best == settings else ""])
     return (
         f"Greedy success in {scale.try_tasks} validation episodes after {scale.try_share:.0%} of the arm's steps, seed "
-        f"{TRY_SEED}. Every family has the same number of tries; the best is frozen for all its arms and seeds, ties go "
-        "to the first. A shorter try favours small rates and small weights: what is best after a part of the steps "
+        f"{TRY_SEED}. Every family has the same number of tries; the best is frozen for all its arms and seeds, ties "
+        "go to the first. A shorter try favours small rates and small weights: what is best after a part of the steps "
         "need not be best at the end.\n\n" + table(("arm", "setting", "validation", ""), rows)
     )
