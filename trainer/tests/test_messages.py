@@ -174,7 +174,7 @@ def test_what_was_not_scored_is_said_through_escaping(
     """TRL would print the sample and its row as they are."""
     (tmp_path / "torn.py").write_text(
         "calls = []\ndef reward(state, demonstration, action):\n    calls.append(1)\n"
-        "    return None if len(calls) % 2 else 1.0\n"
+        "    return len(calls) % 2 or 1 / 0\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     main(tiny.command(policy, dataset, tmp_path / "out", verifier="torn:reward", max_steps=1, eval_strategy="no"))

@@ -14,8 +14,10 @@ from pivotmine.actions import NATIVE, action_from_message, is_text, read_message
 from pivotmine.readers.whole_context import Part, part_of
 from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
 
-_KEPT_BYTES = 8 << 20
-"""Text of the messages that a process remembers from block to block; their facts take about three times as much."""
+_KEPT_BYTES = 32 << 20
+"""Memory of the messages that a process remembers from block to block, about."""
+_FACTS_BYTES = 6000
+"""Of it for a message, apart from its text, which is held up to three times."""
 
 
 class MessageFacts:
@@ -91,7 +93,7 @@ class KnownMessages:
         for action_format, known in self._known.items():
             kept = {key: one for key, one in known.items() if not one.part.calls and one.part.answers is None}
             self._known[action_format] = kept
-            size += sum(map(len, kept))
+            size += sum(3 * len(key) + _FACTS_BYTES for key in kept)
         if size > _KEPT_BYTES:
             self._known.clear()
 

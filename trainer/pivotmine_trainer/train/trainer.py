@@ -348,7 +348,8 @@ class PivotTrainer(GRPOTrainer):
             output: Any = super().evaluation_loop(*args, **kwargs)
         rows = samples.first_of_each(self._heldout, int(self.num_generations_eval or 1))
         found = heldout.summarise(self.state.global_step, rows)
-        if found is None:  # else a training without one judgement would end as one that went well
+        is_blind = found is not None and found.unproven_share == 1 and self.state.global_step == 0
+        if found is None or is_blind:  # else a training without one judgement would end as one that went well
             raise UserError(
                 f"held-out pivots at step {self.state.global_step}: the verifiers gave no reward for any of "
                 f"{len(self._heldout)} samples; see that they work here, or name another --verifier"
