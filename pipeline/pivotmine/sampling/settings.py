@@ -18,7 +18,7 @@ class Sampling:
     temperature: Annotated[float, Option(panel="Sampling", min=0)] = 1.0
     """Sampling temperature; 0 is greedy, else at least 0.01."""
     top_p: Annotated[float, Option(panel="Sampling", above=0, max=1)] = 1.0
-    """Nucleus mass, in (0, 1]."""
+    """Nucleus mass."""
     top_k: Annotated[int, Option(panel="Sampling", min=0)] = 0
     """Number of most likely tokens to sample from; 0 keeps all."""
     max_new_tokens: Annotated[int, Option(panel="Sampling", min=1)] = 512

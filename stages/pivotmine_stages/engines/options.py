@@ -49,7 +49,7 @@ class EngineOptions:
     tensor_parallel_size: Annotated[int, Option(panel="Engine", min=1)] = 1
     """GPUs that share one copy of the model (vllm)."""
     gpu_memory_utilization: Annotated[float, Option(panel="Engine", above=0, max=1)] = 0.9
-    """Share of a GPU's memory to use, in (0, 1] (vllm)."""
+    """Share of a GPU's memory to use (vllm)."""
     num_replicas: Annotated[int, Option(panel="Ray", min=1)] = 1
     """Number of workers, each with an engine of its own (ray)."""
     replica_engine: Annotated[str, Option(panel="Ray", choices=_replica_engines)] = "vllm"

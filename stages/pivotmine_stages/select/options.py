@@ -65,7 +65,7 @@ class SelectConfig:
     """Rows of `demonstrations.parquet`: a fair random sample of all demonstrated states that no held-out task has met,
     for the trainer's --demonstration_weight. 0: no such file."""
     validation_share: Annotated[float, Option(panel="Output", min=0, below=1)] = 0.1
-    """Share of the tasks that are held out, in [0, 1)."""
+    """Share of the tasks that are held out."""
     seed: Annotated[int, Option(panel="Output", flag="salt", was="seed")] = 0
     """Salt of the random order and of the split."""
 
