@@ -173,7 +173,11 @@ def test_a_process_remembers_the_messages_that_may_return_in_another_block() -> 
     before = known.describe(segment)
     known.end_block()
     assert [a is b for a, b in zip(before, known.describe(segment), strict=True)] == [True, False, False]
-    large = {"role": "user", "content": "x" * (8 << 20)}
-    (one,) = known.describe([large])
-    known.end_block()
-    assert known.describe([large]) != [one]  # what a process remembers is bounded
+    # What a process remembers is bounded: by texts, and by the number of messages, each of which takes kilobytes.
+    for many in (
+        [{"role": "user", "content": "x" * (12 << 20)}],
+        [{"role": "user", "content": f"{n}"} for n in range(6000)],
+    ):
+        (one, *_) = known.describe(many)
+        known.end_block()
+        assert known.describe(many[:1]) != [one]
