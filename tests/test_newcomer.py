@@ -76,7 +76,7 @@ STRATEGIES:"""
     copy.replace(strategies, "STRATEGIES:", rule)
     line = '    "mixed": Strategy(mixed, lambda config: 1.0, by_variance),\n'
     copy.replace(strategies, line, f'{line}    "hardest": Strategy(hardest, None, by_variance),\n')
-    copy.replace(options, '"mixed", "random"', '"mixed", "hardest", "random"')
+    copy.replace(options, '"mixed", "entropy"', '"mixed", "hardest", "entropy"')
     assert copy.changed() == {strategies, options}
 
     # The old run's scores are of an older version of the verifier.
