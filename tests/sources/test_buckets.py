@@ -194,7 +194,7 @@ def test_what_is_not_there_or_refused_is_one_clear_line(bucket: Bucket, tmp_path
     bucket.remote.put("there/b.txt", b"x")
 
     def said_of(source: str) -> str:
-        code, output, errors = bucket.command("extract", source, "--run", tmp_path / "run")
+        code, output, errors = bucket.command("extract", source, "--run", tmp_path / "run", "--quiet")
         assert (code, output, errors.count("\n")) == (1, "", 1)
         return errors.removesuffix("\n")
 
