@@ -212,7 +212,7 @@ def test_a_growing_share_of_unproven_verdicts_is_said_once() -> None:
 
 
 def test_a_resumed_watch_goes_on_counting(tmp_path: Path, capsys: Capture) -> None:
-    """With the same verifier; another one's differences are counted anew, unproven verdicts go on."""
+    """With the same verifier; the differences of another one are counted from zero, unproven verdicts go on."""
     whole, kept = Watch("exact"), Watch("exact")
     batches = [([0.5 + 0.01 * b] * 4, [0.5] * 4, ["unproven" if b > 30 else "correct"] * 4) for b in range(40)]
     expected = [words for batch in batches for words in whole.learn(*batch)]

@@ -33,7 +33,7 @@ def _rule(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
     return re.compile(rf"(?<![^\s{START}])(?:{pattern})(?!\S)", re.IGNORECASE), replacement
 
 
-# "He'd put it" is had or would.
+# "He'd put it" may stand for "had" or for "would".
 _EITHER = "put|cut|let|read|quit|set|hit|bet|come|become|run|cost|hurt|shut|spread|split|bid|cast"
 # "He's left" is has or is; before these words it is is.
 _IS = r"not|a|an|the|in|at|on|my|your|our|their|here|there|very|too|\S+ing"
