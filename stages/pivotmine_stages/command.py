@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from pivotmine.options import Declared, declared
@@ -39,10 +39,16 @@ OMITTED = {"omitted": True}
 """Metadata of a summary's field that its JSON lacks if it is None."""
 
 
-def to_json(summary: Any) -> dict[str, Any]:
-    """A summary, which is a dataclass, as a JSON object."""
-    omitted = {one.name for one in fields(summary) if one.metadata.get("omitted")}
-    return {name: value for name, value in asdict(summary).items() if value is not None or name not in omitted}
+def to_json(value: Any) -> Any:
+    """A summary as JSON has it. Summaries are dataclasses and may hold others, in lists and mappings too."""
+    if isinstance(value, dict):
+        return {name: to_json(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [to_json(one) for one in value]
+    if not is_dataclass(value):
+        return value
+    found = {one.name: (getattr(value, one.name), one.metadata.get("omitted")) for one in fields(value)}
+    return {name: to_json(one) for name, (one, omitted) in found.items() if one is not None or not omitted}
 
 
 def load(name: str) -> Callable[..., Any]:

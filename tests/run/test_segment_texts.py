@@ -97,12 +97,12 @@ def test_score_reads_each_message_once_and_each_part_once(run: Path, reads: Coun
     assert (len(messages) > 8, len(rollouts)) == (True, 8)
     reads.clear()
     summary = score(ScoreConfig(verifier=make_spec("auto", {}), num_processes=1), run)
-    assert (summary["samples"], summary["states"]) == (4 * NUM, 2 * NUM)
+    assert (summary.samples, summary.states) == (4 * NUM, 2 * NUM)
     assert _of(reads, "text messages/") == [1] * len(messages)
     assert _of(reads, "one rollouts/") == [3] * len(rollouts)
     assert max(reads[f"digest {path.relative_to(run)}"] for path in [*messages, *rollouts]) <= 1
     reads.clear()
-    assert score(ScoreConfig(verifier=make_spec("auto", {}), num_processes=1), run)["samples"] == 4 * NUM
+    assert score(ScoreConfig(verifier=make_spec("auto", {}), num_processes=1), run).samples == 4 * NUM
     assert not _of(reads, "text messages/")
     assert _of(reads, "one rollouts/") == [2] * len(rollouts)
 

@@ -49,7 +49,7 @@ from pivotmine_stages.rollout.missing import eligible_states, first_states
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.rollout.stage import announce_policy, require_samples, rollout
 from pivotmine_stages.score.options import ScoreConfig
-from pivotmine_stages.score.stage import score
+from pivotmine_stages.score.stage import ScoreSummary, score
 
 _PRIOR_SAMPLES = 2
 """A state's own mean of tokens is averaged with the run's as if it came with this many samples."""
@@ -88,7 +88,7 @@ class AdaptiveConfig:
         )
 
 
-def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, dict[str, Any]]:
+def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, Any]:
     """All rounds; returns the summaries `adaptive`, `rollout` (what this start sampled) and `score`."""
     rundir.require_run(run)
     check(config)
@@ -151,7 +151,7 @@ class _Rounds:
         # The plans of an older version do not name its budget.
         return identity if self.budget == self.policy.record.first_budget else {**identity, "budget": self.budget}
 
-    def all(self) -> dict[str, dict[str, Any]]:
+    def all(self) -> dict[str, Any]:
         write_rule(self.run, *self.ids, self.rule)
         if self.config.options.triage:
             self._triage()
@@ -228,7 +228,7 @@ class _Rounds:
         rundir.write_table(path, rows.to_arrow())
         return path
 
-    def _sample(self, plan: Path) -> dict[str, dict[str, Any]]:
+    def _sample(self, plan: Path) -> dict[str, Any]:
         """Sample what the plan asks for, and score it."""
         rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy, self.eligible)
         if rolled["wanted_samples"] or self.states.is_empty():
@@ -246,7 +246,7 @@ class _Rounds:
         whole = {**rolled, "sampled": dict(self.sampled), "sampling_s": round(self.sampling_s, 2)}
         return {"adaptive": facts, "rollout": whole, "score": scored}
 
-    def _score(self) -> dict[str, Any]:
+    def _score(self) -> ScoreSummary:
         settings = ScoreConfig(
             verifier=self.config.rollout.verifier,
             policy=self.ids[0],

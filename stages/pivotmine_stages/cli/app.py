@@ -16,7 +16,6 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +148,7 @@ def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, so
 
     summaries = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
     if as_json:
-        print(json.dumps({name: _as_json(summary) for name, summary in summaries.items()}))
+        print(json.dumps(to_json(summaries)))
     else:
         if (pivot := show_pivot(run, summaries["select"].name)) is not None:
             print(fitted(pivot))
@@ -163,13 +162,9 @@ def _print_report(name: str, summary: Any) -> None:
     print(fitted(REPORTS[name](summary)), flush=True)
 
 
-def _as_json(summary: Any) -> Any:
-    return to_json(summary) if is_dataclass(summary) else summary
-
-
 def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_as_json(summary)))
+        print(json.dumps(to_json(summary)))
     else:
         print(fitted(load(report)(summary)), flush=True)
 

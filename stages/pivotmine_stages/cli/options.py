@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pivotmine.errors import UserError
 from pivotmine.options import build, declared
@@ -20,6 +20,9 @@ from pivotmine_stages.policy.record import stored_verifier
 from pivotmine_stages.rollout.options import RolloutConfig
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.select.options import SelectConfig
+
+if TYPE_CHECKING:
+    from pivotmine_stages.score.stage import ScoreSummary
 
 Tables = Mapping[str, Any]
 """The tables of `--config`, as `read_config` gives them."""
@@ -51,7 +54,7 @@ def _of_the_scores(run: Path, policy: str | None) -> VerifierSpec | None:
 extract: Callable[..., Any] = partial(run_stage, "extract")
 record: Callable[..., Any] = partial(run_stage, "record")
 rollout: Callable[..., Any] = partial(run_stage, "rollout")
-score: Callable[..., Any] = partial(run_stage, "score")
+score: Callable[..., ScoreSummary] = partial(run_stage, "score")
 select: Callable[..., Any] = partial(run_stage, "select")
 audit: Callable[..., Any] = partial(run_stage, "audit")
 export: Callable[..., Any] = partial(run_stage, "export")

@@ -17,6 +17,7 @@ from pivotmine.escape import inert, one_line
 if TYPE_CHECKING:
     from pivotmine_stages.export.stage import ExportSummary
     from pivotmine_stages.record.stage import RecordSummary
+    from pivotmine_stages.score.stage import ScoreSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
 MAX_CELL = 80
@@ -172,38 +173,36 @@ def _prompt_tokens(done: Mapping[str, int]) -> str:
     return f"{done['prompt_tokens']:,} prompt tokens, {done['cached_tokens']:,} of them from the prefix cache"
 
 
-def score_report(s: Mapping[str, Any]) -> str:
+def score_report(s: ScoreSummary) -> str:
     """Summary of score."""
-    classes, mean = s["classes"], s["mean"]
     lines = [
-        f"{s['scored']:,} of {s['samples']:,} samples scored by {s['verifier_id']}",
-        _pending(s) if s.get("pending") else "",
-        f"{s['states']:,} states: {_classes(classes)}" + ("" if mean is None else f"; mean reward {mean:.3f}"),
-        *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.get("domains", {}).items()),
+        f"{s.scored:,} of {s.samples:,} samples scored by {s.verifier_id}",
+        _pending(s) if s.pending else "",
+        f"{s.states:,} states: {_classes(s.classes)}" + ("" if s.mean is None else f"; mean reward {s.mean:.3f}"),
+        *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.domains.items()),
         *_unproven(s),
-        "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s["outcomes"].items()) or "none"),
+        "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s.outcomes.items()) or "none"),
         *[
             f"{name} is not installed ({', '.join(modules)} missing), so tool_call compared its calls: "
             'pip install "pivotmine[verifiers]"'
-            for name, modules in s.get("not_installed", {}).items()
+            for name, modules in (s.not_installed or {}).items()
         ],
-        _rejects(s["rejects"]),
-        f"{s['seconds']} s",
+        _rejects(s.rejects),
+        f"{s.seconds} s",
     ]
     return _block("score", lines)
 
 
-def _pending(s: Mapping[str, Any]) -> str:
-    budget = f"--max-new-tokens {s['max_new_tokens']}"
-    return f"{s['pending']:,} truncated samples wait for their end: `pivotmine rollout` with {budget} continues them"
+def _pending(s: ScoreSummary) -> str:
+    budget = f"--max-new-tokens {s.max_new_tokens}"
+    return f"{s.pending:,} truncated samples wait for their end: `pivotmine rollout` with {budget} continues them"
 
 
-def _unproven(s: Mapping[str, Any]) -> list[str]:
+def _unproven(s: ScoreSummary) -> list[str]:
     """What the mean reward hides if samples are unproven."""
-    if s.get("mean_low") is None:
+    if s.mean_low is None:
         return []
-    low, high = s["mean_low"], s["mean_high"]
-    return [f"mean reward {low:.3f} if every unproven sample is wrong, {high:.3f} if every one is right"]
+    return [f"mean reward {s.mean_low:.3f} if every unproven sample is wrong, {s.mean_high:.3f} if every one is right"]
 
 
 def _classes(classes: Mapping[str, int]) -> str:
@@ -309,13 +308,13 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 
 def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
-    classes, done, stored = s["score"]["classes"], s["rollout"]["sampled"], s["rollout"]["stored"]
+    classes, done, stored = s["score"].classes, s["rollout"]["sampled"], s["rollout"]["stored"]
     from pivotmine_stages.report.subject import Subject, flags_of  # not light, and of use to this report alone
 
     selected = s["select"]
     pivots = selected.train + selected.validation
     at, name = shlex.quote(str(run)), selected.name
-    subject = Subject(s["rollout"]["policy_id"], s["score"]["verifier_id"])
+    subject = Subject(s["rollout"]["policy_id"], s["score"].verifier_id)
     known = flags_of(run, subject)
     if selected.deferred and selected.deferred.commands:  # they make another policy
         known = {"policy": subject.policy_id} | known
@@ -324,7 +323,7 @@ def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     # States that are never solved are the first question; where there are none, those worth training on.
     looked_at = next((kind for kind in ("never", "sometimes") if classes.get(kind)), next(iter(classes), "unscored"))
     lines = [
-        f"{s['score']['states']:,} states: {_classes(classes)}",
+        f"{s['score'].states:,} states: {_classes(classes)}",
         f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),
         f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
         f"{stored['prompt_tokens']:,} prompt tokens",

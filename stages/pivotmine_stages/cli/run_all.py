@@ -88,5 +88,5 @@ def _mined(name: str, summaries: Mapping[str, Any]) -> dict[str, str]:
     if name == "score":
         return {"policy": summaries["rollout"]["policy_id"]}
     if name == "select":
-        return {"policy": summaries["rollout"]["policy_id"], "verifier": summaries["score"]["verifier_id"]}
+        return {"policy": summaries["rollout"]["policy_id"], "verifier": summaries["score"].verifier_id}
     return {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pivotmine.errors import UserError
 
 if TYPE_CHECKING:
+    from pivotmine_stages.score.stage import ScoreSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
 
@@ -29,12 +30,12 @@ def _rollout(s: Mapping[str, Any]) -> str | None:
     return f"nothing was sampled: {_listed(s['rejects'])}{cause}"
 
 
-def _score(s: Mapping[str, Any]) -> str | None:
-    if s["scored"]:
+def _score(s: ScoreSummary) -> str | None:
+    if s.scored:
         return None
-    outcomes = ", ".join(f"{name} {number:,}" for name, number in s["outcomes"].items())
-    why = outcomes or _listed(s["rejects"])
-    return f"0 of {s['samples']:,} samples are scored by {s['verifier_id']}: {why}"
+    outcomes = ", ".join(f"{name} {number:,}" for name, number in s.outcomes.items())
+    why = outcomes or _listed(s.rejects)
+    return f"0 of {s.samples:,} samples are scored by {s.verifier_id}: {why}"
 
 
 def _select(s: SelectSummary | SelectPreview) -> str | None:

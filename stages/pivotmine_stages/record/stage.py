@@ -40,7 +40,7 @@ from pivotmine_stages.policy.prompts import RENDERING
 from pivotmine_stages.policy.record import PolicyRecord, remember_policy, require_readable
 from pivotmine_stages.record.options import RecordConfig
 from pivotmine_stages.record.state_keys import StateKey, known_formats, known_states
-from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.score.stage import ScoreConfig, ScoreSummary, score
 
 SAMPLES_PER_PART = 4096
 _SAID = (
@@ -91,7 +91,7 @@ class RecordSummary:
     rewarded: int
     """Samples that came with a reward."""
     rejects: int
-    score: dict[str, Any] | None = field(metadata=OMITTED)
+    score: ScoreSummary | None = field(metadata=OMITTED)
     """Summary of `score` by the recorded rewards; None: no sample has one."""
     seconds: float
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from pivotmine.stats.profiles import profile
 from pivotmine.verifiers import Outcome, Scorer, State, Verdict, prepare
 from pivotmine.verifiers.composed.auto import left_out
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
+from pivotmine_stages.command import OMITTED, to_json
 from pivotmine_stages.parallel import process_map
 from pivotmine_stages.policy.differences import announce
 from pivotmine_stages.policy.record import (
@@ -79,7 +80,42 @@ class _Part(NamedTuple):
     """Those messages."""
 
 
-def score(config: ScoreConfig, run: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSummary:
+    """The profiles of one policy by one verifier."""
+
+    policy_id: str
+    verifier_id: str
+    max_new_tokens: int | None
+    """Token budget of the profiles; None: that of a recorded policy, which has none."""
+    states: int
+    """Profiles."""
+    samples: int
+    """Samples of these states under the budget."""
+    pending: int
+    """Samples among them that a smaller budget cut; `rollout` continues them."""
+    scored: int
+    """Samples with a reward."""
+    classes: dict[str, int]
+    """States by `reward_class`; those without one are left out."""
+    outcomes: dict[str, int]
+    """Verdicts by outcome, the most frequent first."""
+    mean: float | None
+    """Of the states' mean rewards, from 0 to 1; None: no state has one."""
+    mean_low: float | None = field(metadata=OMITTED)
+    """The same if every unproven sample is wrong; None: no sample is unproven."""
+    mean_high: float | None = field(metadata=OMITTED)
+    """The same if every unproven sample is right."""
+    domains: dict[str, dict[str, int]]
+    """Classes by domain (empty: no domain), the largest domains first; empty if there is a single one."""
+    rejects: dict[str, int]
+    """States without verdicts, by reason."""
+    seconds: float
+    not_installed: dict[str, list[str]] | None = field(default=None, metadata=OMITTED)
+    """Modules that are missing, by the verifier that `auto` left out; None: it left out nothing."""
+
+
+def score(config: ScoreConfig, run: Path) -> ScoreSummary:
     """Run the stage and return the summary that the command prints. A second start scores only new parts."""
     rundir.require_run(run)
     record = with_budget(choose_policy(run, config.policy), config.max_new_tokens)
@@ -119,7 +155,7 @@ def _score(
     folder: Path,
     identity: dict[str, str],
     texts: SegmentTexts,
-) -> dict[str, Any]:
+) -> ScoreSummary:
     started = time.monotonic()
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     carried = carried_states(run, record.policy_id, config.verifier.verifier_id, record.budget)
@@ -146,18 +182,16 @@ def _score(
     rejects = list(_rejects(run, gates.rows, profiles))
     write_rejects(run, rundir.rejects_dir(run, "score", identity), rundir.table_of_rows("rejects", rejects))
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
-    seconds = round(time.monotonic() - started, 2)
-    summary = {
+    summary = ScoreSummary(
         **identity,
-        "max_new_tokens": record.budget,
+        max_new_tokens=record.budget,
         **_counts(outcomes, profiles),
-        "domains": _domains(run, profiles),
-        "rejects": reasons,
-        "seconds": seconds,
-    }
-    if config.verifier.name == "auto" and (missing := left_out()):
-        summary["not_installed"] = missing
-    rundir.write_manifest(run, "score", identity, {"summary": summary})
+        domains=_domains(run, profiles),
+        rejects=reasons,
+        seconds=round(time.monotonic() - started, 2),
+        not_installed=(left_out() or None) if config.verifier.name == "auto" else None,
+    )
+    rundir.write_manifest(run, "score", identity, {"summary": to_json(summary)})
     sql.write_views(run)
     return summary
 
@@ -375,7 +409,7 @@ def _domains(run: Path, profiles: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _counts(outcomes: Counter[str], profiles: pl.DataFrame) -> dict[str, Any]:
-    bounds = {name: profiles[name].mean() for name in ("mean_low", "mean_high")}
+    is_unproven = outcomes[str(Outcome.UNPROVEN)] > 0
     classes = profiles.drop_nulls("reward_class").group_by("reward_class").len().sort("reward_class")
     return {
         "states": len(profiles),
@@ -385,5 +419,5 @@ def _counts(outcomes: Counter[str], profiles: pl.DataFrame) -> dict[str, Any]:
         "classes": dict(classes.iter_rows()),
         "outcomes": dict(sorted(outcomes.items(), key=lambda one: (-one[1], one[0]))),
         "mean": profiles["mean"].mean(),
-        **(bounds if outcomes[str(Outcome.UNPROVEN)] else {}),
+        **{name: profiles[name].mean() if is_unproven else None for name in ("mean_low", "mean_high")},
     }

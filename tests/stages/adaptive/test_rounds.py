@@ -102,7 +102,7 @@ def samples(run: Path) -> list[tuple[Any, ...]]:
 def test_rounds_begin_by_continuing_what_a_smaller_budget_cut(run: Path, fixed: Path, policy: Path) -> None:
     sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 12, "num_samples": 6}
     drawn = rollout({}, run=run, **sampled)["sampled"]["samples"]
-    assert score({}, run=run)["outcomes"] == {"truncated": drawn}
+    assert score({}, run=run).outcomes == {"truncated": drawn}
     summary = adapt(run, policy)
     assert summary["rollout"]["sampled"]["continued"] == drawn == 6 * len(RIGHT)
     columns = ("state_id", "sample_index", "text")

@@ -17,7 +17,7 @@ def test_a_pivot_is_shown_with_its_demonstration_and_its_samples(tmp_path: Path,
     shown = show_pivot(run, "default")
     assert shown is not None
     lines = [line.split() for line in shown.splitlines()]
-    right, wrong = summary["outcomes"]["correct"], summary["outcomes"]["wrong_tool"]
+    right, wrong = summary.outcomes["correct"], summary.outcomes["wrong_tool"]
     assert lines[0][3:] == f"32 samples, mean reward {right / 32:.2f}, domain orders".split()
     assert lines[1] == ["sees", "user:", "Please", "cancel", "my", "order", "A17."]
     assert lines[2] == ["demonstrated", 'cancel_order(order_id="A17")']

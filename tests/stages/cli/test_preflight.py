@@ -112,4 +112,4 @@ def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy:
     with pytest.raises(UserError, match=r"pivots/default was selected with other options .*strategy: "):
         run_it(source, tiny_policy, adaptive="exact")
     scores = {path.name for path in (source.parent / "run" / "scores").glob("*/*")}
-    assert scores == {first["score"]["verifier_id"]}
+    assert scores == {first["score"].verifier_id}

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 from mined_runs import mined_run
+from summaries import SCORED, SELECTED
 
 from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.reports import closing, extract_report, rollout_report, score_report, select_report
-from pivotmine_stages.select.draw import Drawn
-from pivotmine_stages.select.samples import SampleCost
-from pivotmine_stages.select.summary import SelectSummary, TwinSummary
+from pivotmine_stages.select.summary import TwinSummary
 
 EXTRACTED: dict[str, Any] = {
     "trajectories": 1200,
@@ -124,19 +123,6 @@ def test_rollout_says_what_it_cost() -> None:
     ]
 
 
-SCORED: dict[str, Any] = {
-    "verifier_id": "tool_call-1",
-    "scored": 79,
-    "samples": 80,
-    "states": 10,
-    "classes": {"never": 4, "sometimes": 5, "always": 1},
-    "mean": 0.34567,
-    "outcomes": {"correct": 30, "wrong_tool": 50},
-    "rejects": {},
-    "seconds": 0.1,
-}
-
-
 def test_score_says_how_the_policy_did() -> None:
     assert score_report(SCORED).splitlines() == [
         "score     79 of 80 samples scored by tool_call-1",
@@ -145,7 +131,7 @@ def test_score_says_how_the_policy_did() -> None:
         "          rejects: none",
         "          0.1 s",
     ]
-    nothing = score_report({**SCORED, "classes": {"constant": 1}, "mean": None, "outcomes": {}})
+    nothing = score_report(replace(SCORED, classes={"constant": 1}, mean=None, outcomes={}))
     assert nothing.splitlines()[1:3] == [
         "          10 states: never 0, sometimes 0, always 0, constant 1",
         "          outcomes none",
@@ -153,9 +139,9 @@ def test_score_says_how_the_policy_did() -> None:
 
 
 def test_score_says_what_is_unproven_and_what_is_not_installed() -> None:
-    unproven = {"outcomes": {"correct": 30, "unproven": 50}, "mean_low": 0.25, "mean_high": 0.75}
-    classes = {"undecided": 3, "sometimes": 7}
-    report = score_report({**SCORED, **unproven, "classes": classes, "not_installed": {"sql": ["sqlglot"]}})
+    outcomes, classes = {"correct": 30, "unproven": 50}, {"undecided": 3, "sometimes": 7}
+    unproven = replace(SCORED, outcomes=outcomes, mean_low=0.25, mean_high=0.75, classes=classes)
+    report = score_report(replace(unproven, not_installed={"sql": ["sqlglot"]}))
     assert report.splitlines()[1:5] == [
         "          10 states: never 0, sometimes 7, always 0, undecided 3; mean reward 0.346",
         "          mean reward 0.250 if every unproven sample is wrong, 0.750 if every one is right",
@@ -163,23 +149,6 @@ def test_score_says_what_is_unproven_and_what_is_not_installed() -> None:
         "          sql is not installed (sqlglot missing), so tool_call compared its calls: "
         'pip install "pivotmine[verifiers]"',
     ]
-
-
-SELECTED = SelectSummary(
-    name="default",
-    policy_id="p",
-    verifier_id="v",
-    candidates=10,
-    train=4,
-    validation=1,
-    demonstrations=Drawn(states=9, rows=7, left_out={"too_long": 2}),
-    twin=None,
-    cost=SampleCost(states=5, samples=80, tokens=None),
-    deferred=None,
-    suspects=[],
-    rejects={"mean_too_high": 5},
-    seconds=0.2,
-)
 
 
 def test_select_says_what_was_kept() -> None:
@@ -221,7 +190,7 @@ def test_what_to_type_next_names_the_profile_where_there_are_several(tmp_path: P
     (verifier_id,) = {path.name for path in run.glob("scores/*/*")}
     summaries = {
         **{"extract": EXTRACTED, "select": SELECTED, "rollout": {**ROLLED, "policy_id": "policy-2"}},
-        "score": {**SCORED, "verifier_id": verifier_id, "classes": {"never": 2, "always": 4}},
+        "score": replace(SCORED, verifier_id=verifier_id, classes={"never": 2, "always": 4}),
     }
     assert [line.strip() for line in closing(run, summaries).splitlines()[-3:]] == [
         f"pivotmine report {run} --policy policy-2",
@@ -269,7 +238,7 @@ NOTHING = "GRPO has nothing to learn from here"
 )
 def test_no_pivot_is_explained(classes: dict[str, int], why: str) -> None:
     none = replace(SELECTED, train=0, validation=0)
-    summaries = {"extract": EXTRACTED, "rollout": ROLLED, "score": {**SCORED, "classes": classes}, "select": none}
+    summaries = {"extract": EXTRACTED, "rollout": ROLLED, "score": replace(SCORED, classes=classes), "select": none}
     assert closing(Path("run"), summaries).splitlines()[1] == f"          {why}"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Command
+from summaries import SCORED
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
@@ -55,7 +57,7 @@ def test_no_row_is_selected(pivotmine: Command, source: Path, tmp_path: Path, ti
     assert pivotmine("select", run, "--strategy", "all")[0] == 0
 
 
-SCORED: dict[str, Any] = {"scored": 0, "samples": 4800, "verifier_id": "judge-1", "outcomes": {}, "rejects": {}}
+UNSCORED = replace(SCORED, scored=0, samples=4800, verifier_id="judge-1", outcomes={})
 ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}, "causes": {}}
 
 
@@ -64,11 +66,15 @@ ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}
     [
         (
             "score",
-            {**SCORED, "outcomes": {"verifier_error": 4800}},
+            replace(UNSCORED, outcomes={"verifier_error": 4800}),
             "0 of 4,800 samples are scored by judge-1: verifier_error 4,800",
         ),
-        ("score", {**SCORED, "rejects": {"no_verifier": 3}}, "0 of 4,800 samples are scored by judge-1: no_verifier 3"),
-        ("score", {**SCORED, "scored": 1}, None),
+        (
+            "score",
+            replace(UNSCORED, rejects={"no_verifier": 3}),
+            "0 of 4,800 samples are scored by judge-1: no_verifier 3",
+        ),
+        ("score", replace(UNSCORED, scored=1), None),
         (
             "rollout",
             {**ROLLED, "rejects": {"engine_error": 10}, "causes": {"engine_error": "404"}},
@@ -84,7 +90,7 @@ ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}
         ("export", {}, None),
     ],
 )
-def test_the_reason(command: str, summary: dict[str, Any], reason: str | None) -> None:
+def test_the_reason(command: str, summary: Any, reason: str | None) -> None:
     if reason is None:
         require_usable(command, summary)
         return

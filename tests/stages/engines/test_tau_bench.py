@@ -67,7 +67,7 @@ def test_a_policy_that_always_fails_is_reported_plainly(
     selected = select({}, run=run)
     assert sampled["sampled"]["samples"] == NUM_STATES * NUM_SAMPLES
     assert set(sampled["rejects"]) == {"no_verifier"}
-    assert profiles["classes"] == {"never": NUM_STATES}
+    assert profiles.classes == {"never": NUM_STATES}
     assert (selected.train, selected.validation) == (0, 0)
     summaries = {"extract": {}, "rollout": sampled, "score": profiles, "select": selected}
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in closing(run, summaries)

@@ -109,7 +109,7 @@ def test_samples_are_judged_by_the_verifier_of_their_state(
         "user: stop": None,
         "user: why": None,
     }
-    assert (summary["verifier_id"], summary["rejects"]) == (CHOICE.verifier_id, {"unverifiable": 1})
+    assert (summary.verifier_id, summary.rejects) == (CHOICE.verifier_id, {"unverifiable": 1})
 
 
 def test_a_gate_is_judged_once_and_read_from_then_on(run: Path) -> None:

@@ -78,7 +78,7 @@ def test_rewards_become_scores_and_profiles(tmp_path: Path) -> None:
     assert (profile["gate"], profile["num_samples"], profile["num_scored"]) == ("correct", 6, 4)
     assert (profile["mean"], profile["reward_class"]) == (0.375, "sometimes")
     assert summary.score is not None
-    assert summary.score["states"] == 1
+    assert summary.score.states == 1
 
 
 def test_the_same_source_is_recorded_once_and_another_goes_on_counting(tmp_path: Path) -> None:

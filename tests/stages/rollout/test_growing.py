@@ -91,7 +91,7 @@ def test_grown_samples_are_those_that_the_larger_budget_draws(
     assert set(after.filter(pl.col("budget") == LARGE)["continues"]) == {MIDDLE}
     assert longest(run).drop("budget").select(DRAWN[:-1]).equals(rows(drawn_large).select(DRAWN[:-1]))
     told = score({}, run=run, verifier="tool_call")
-    assert (told["max_new_tokens"], told["pending"], told["samples"]) == (LARGE, 0, len(before))
+    assert (told.max_new_tokens, told.pending, told.samples) == (LARGE, 0, len(before))
     assert profiles(run).drop(NOT_COMPARED).equals(profiles(drawn_large).drop(NOT_COMPARED))
     actions = scan(run, "scores").filter(pl.col("budget") == LARGE).select("state_id", "sample_index", "action")
     wanted = scan(drawn_large, "scores").select("state_id", "sample_index", "action")
@@ -108,7 +108,7 @@ def test_a_smaller_budget_has_its_own_profile_and_samples_nothing(
         sample(folder, tiny_policy, budget, verifier=verifier)
         score({}, run=folder, verifier=verifier)
     assert sample(run, tiny_policy, MIDDLE, verifier=verifier)["sampled"] == {}
-    assert score({}, run=run, verifier=verifier)["max_new_tokens"] == MIDDLE
+    assert score({}, run=run, verifier=verifier).max_new_tokens == MIDDLE
     columns = ["policy_id", "state_id", *(name for name in profiles(run).columns if name.startswith(("num", "mean")))]
     assert profiles(run).select(columns).equals(profiles(small).select(columns))
     # And back: the larger budget's profile is there as it was.
@@ -122,10 +122,10 @@ def test_a_cut_sample_is_pending_until_it_is_continued(source: Path, tiny_policy
     run = new_run(source, tmp_path / "run")
     sample(run, tiny_policy, SMALL)
     cut = int((rows(run)["finish_reason"] == "length").sum())
-    assert score({}, run=run, verifier="tool_call")["outcomes"]["truncated"] == cut
+    assert score({}, run=run, verifier="tool_call").outcomes["truncated"] == cut
     told = score({}, run=run, verifier="tool_call", max_new_tokens=LARGE)
-    assert (told["pending"], told["scored"]) == (cut, len(rows(run)) - cut)
-    assert "truncated" not in told["outcomes"]
+    assert (told.pending, told.scored) == (cut, len(rows(run)) - cut)
+    assert "truncated" not in told.outcomes
     (policy,) = status(run).policies
     assert (policy["pending"], policy["max_new_tokens"]) == (cut, LARGE)
     assert f"{cut} truncated samples are not continued: rollout with --max-new-tokens {LARGE}" in status(run).missing[0]
@@ -133,7 +133,7 @@ def test_a_cut_sample_is_pending_until_it_is_continued(source: Path, tiny_policy
     sample(run, tiny_policy, LARGE)
     with pytest.raises(UserError, match="they are of fewer samples than there are"):
         select({}, run=run, strategy="mixed")
-    assert score({}, run=run, verifier="tool_call")["pending"] == 0
+    assert score({}, run=run, verifier="tool_call").pending == 0
     assert status(run).policies[0]["pending"] == 0
     score({}, run=run, verifier="tool_call", max_new_tokens=MIDDLE)
     sample(run, tiny_policy, LARGE)
@@ -195,8 +195,8 @@ def test_a_policy_of_an_older_version_keeps_its_id_and_its_samples(
     grown = sample(run, tiny_policy, MIDDLE)
     cut = int((rows(run).filter(pl.col("budget").is_null())["finish_reason"] == "length").sum())
     assert (grown["policy_id"], grown["sampled"]["continued"]) == (old["policy_id"], cut)
-    assert score({}, run=run, verifier="tool_call")["pending"] == 0
-    assert score({}, run=run, verifier="tool_call", max_new_tokens=SMALL)["outcomes"]["truncated"] == cut
+    assert score({}, run=run, verifier="tool_call").pending == 0
+    assert score({}, run=run, verifier="tool_call", max_new_tokens=SMALL).outcomes["truncated"] == cut
     # Found without its record too, by the settings that it had.
     (folder / "policy.json").unlink()
     assert sample(run, tiny_policy, SMALL)["policy_id"] == old["policy_id"]
@@ -237,7 +237,7 @@ def test_without_token_ids_a_larger_budget_draws_all_samples_of_the_state_under_
     assert sample(run, tiny_policy, LARGE, **served)["sampled"] == {}
     for budget in (LARGE, SMALL):
         done = score({}, run=run, verifier="tool_call", max_new_tokens=budget)
-        assert (done["samples"], done["pending"], done["outcomes"]["truncated"]) == (6, 0, 1)
+        assert (done.samples, done.pending, done.outcomes["truncated"]) == (6, 0, 1)
 
 
 def choices(*reasons: str) -> tuple[int, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.verifiers import VerifierSpec, base, make_spec
 from pivotmine.verifiers.composed.auto import Rule
+from pivotmine_stages.command import to_json
 from pivotmine_stages.score import stage as score_stage
-from pivotmine_stages.score.stage import ScoreConfig, score
+from pivotmine_stages.score.stage import ScoreConfig, ScoreSummary, score
 
 TOOL_CALL = make_spec("tool_call", {})
 RIGHT = call_text("find", id="A")
@@ -53,7 +55,7 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def score_run(run: Path, verifier: VerifierSpec = TOOL_CALL, **settings: Any) -> dict[str, Any]:
+def score_run(run: Path, verifier: VerifierSpec = TOOL_CALL, **settings: Any) -> ScoreSummary:
     return score(ScoreConfig(verifier=verifier, **settings), run)
 
 
@@ -93,7 +95,7 @@ def test_each_sample_is_worth_what_it_says(run: Path) -> None:
     }
     assert (profile["mean"], profile["variance"]) == (pytest.approx(1 / 3), pytest.approx(2 / 9))
     assert (profile["reward_class"], profile["gate"]) == ("sometimes", "correct")
-    assert summary == {
+    assert to_json(summary) == {
         "policy_id": "policy-1",
         "verifier_id": TOOL_CALL.verifier_id,
         "max_new_tokens": 64,
@@ -109,7 +111,7 @@ def test_each_sample_is_worth_what_it_says(run: Path) -> None:
         "mean": pytest.approx(1 / 3),
         "domains": {},
         "rejects": {},
-        "seconds": summary["seconds"],
+        "seconds": summary.seconds,
     }
 
 
@@ -163,8 +165,8 @@ def test_states_that_fail_the_gate_have_null_profiles_and_a_reject(run: Path) ->
         stray: (None, 1, None),
     }
     assert {row["state_id"] for row in rows(run, "scores")} == {states["user: A, please"], states["user: either"]}
-    assert summary["rejects"] == {"no_verifier": 1, "not_demonstrated": 1, "unverifiable": 1}
-    assert (summary["samples"], summary["scored"]) == (9, 4)
+    assert summary.rejects == {"no_verifier": 1, "not_demonstrated": 1, "unverifiable": 1}
+    assert (summary.samples, summary.scored) == (9, 4)
     rejects = {row["reason"]: row for row in rows(run, "rejects") if row["stage"] == "score"}
     turn = next(row for row in rows(run, "turns") if row["state_id"] == states["user: nonsense"])
     assert rejects["unverifiable"] == {
@@ -191,11 +193,11 @@ def test_a_part_is_scored_once_and_a_new_one_alone(run: Path) -> None:
     first = score_run(run)
     times = part_times(run)
     profiles = rows(run, "profiles")
-    assert {**score_run(run), "seconds": 0} == {**first, "seconds": 0}
+    assert replace(score_run(run), seconds=0) == replace(first, seconds=0)
     assert part_times(run) == times
     assert rows(run, "profiles") == profiles
     add_rollouts(run, {state: [sample(RIGHT), sample(RIGHT)]}, part=1, first=2)
-    assert score_run(run)["samples"] == 4
+    assert score_run(run).samples == 4
     assert {name: time for name, time in part_times(run).items() if name in times} == times
     assert len(part_times(run)) == 2
     assert [row["mean"] for row in rows(run, "profiles")] == [0.75]
@@ -203,7 +205,7 @@ def test_a_part_is_scored_once_and_a_new_one_alone(run: Path) -> None:
 
 def test_a_policy_without_samples_yet_has_no_profiles(run: Path) -> None:
     summary = score_run(run)
-    assert (summary["states"], summary["samples"], summary["mean"], summary["classes"]) == (0, 0, None, {})
+    assert (summary.states, summary.samples, summary.mean, summary.classes) == (0, 0, None, {})
     assert rows(run, "profiles") == []
 
 
@@ -211,7 +213,7 @@ def test_a_run_without_demonstrations_can_be_scored(tmp_path: Path) -> None:
     run = make_run(tmp_path, {"messages": [said("x"), {**called("stop"), "weight": 0}]})
     remember(run, policy_record())
     add_rollouts(run, {"0" * 32: [sample(RIGHT)]})
-    assert score_run(run)["rejects"] == {"not_demonstrated": 1}
+    assert score_run(run).rejects == {"not_demonstrated": 1}
 
 
 def test_the_same_words_are_worth_another_thing_in_another_state(run: Path) -> None:
@@ -244,14 +246,14 @@ def test_a_parser_that_does_not_exist_leaves_nothing_behind(run: Path) -> None:
     add_rollouts(run, {states_of(run)["user: A, please"]: [sample(RIGHT)]})
     with pytest.raises(UserError):
         score_run(run, parser="hermse")
-    assert score_run(run)["outcomes"] == {"correct": 1}
+    assert score_run(run).outcomes == {"correct": 1}
 
 
 def test_another_verifier_scores_beside_the_first(run: Path) -> None:
     add_rollouts(run, {states_of(run)["user: A, please"]: [sample(call_text("find", id=" A "))]})
     exact = make_spec("exact", {})
-    assert score_run(run)["mean"] == 1
-    assert score_run(run, verifier=exact)["mean"] == 0
+    assert score_run(run).mean == 1
+    assert score_run(run, verifier=exact).mean == 0
     assert {row["verifier_id"]: row["mean"] for row in rows(run, "profiles")} == {
         TOOL_CALL.verifier_id: 1,
         exact.verifier_id: 0,
@@ -265,11 +267,11 @@ def test_which_policy_must_be_said_where_there_are_several(run: Path) -> None:
         score_run(run)
     with pytest.raises(UserError, match=r"no policy matches 'x': there are policy-1, policy-2"):
         score_run(run, policy="x")
-    assert score_run(run, policy="2")["samples"] == 1
+    assert score_run(run, policy="2").samples == 1
     # A full id is itself, even where another begins with it.
     remember(run, policy_record(policy_id="policy-22"))
-    assert score_run(run, policy="policy-2")["samples"] == 1
-    assert score_run(run, policy="22")["samples"] == 0
+    assert score_run(run, policy="policy-2").samples == 1
+    assert score_run(run, policy="22").samples == 0
     with pytest.raises(UserError, match="is not a run"):
         score_run(run.parent)
 
@@ -385,7 +387,7 @@ def made_of_answers(tmp_path: Path, same: int, different: int, unproven: int, wo
     add_rollouts(run, {state: [sample(text) for text in texts]})
     summary = score_run(run, make_spec("shell", {"unproven": worth}))
     (profile,) = rows(run, "profiles")
-    return {**profile, "said": (summary.get("mean_low"), summary.get("mean_high"))}
+    return {**profile, "said": (summary.mean_low, summary.mean_high)}
 
 
 @pytest.mark.parametrize(
@@ -416,5 +418,5 @@ def test_the_summary_names_the_defaults_of_auto_that_are_not_installed(
     run = make_run(tmp_path, trajectory(said("A, please"), called("find", id="A"), answered("done")))
     remember(run, policy_record())
     add_rollouts(run, {state: [sample(RIGHT)] for state in states_of(run).values()})
-    assert score_run(run, make_spec("auto", {}))["not_installed"] == {"sql": ["sqlglot"]}
-    assert "not_installed" not in score_run(run)
+    assert score_run(run, make_spec("auto", {})).not_installed == {"sql": ["sqlglot"]}
+    assert score_run(run).not_installed is None

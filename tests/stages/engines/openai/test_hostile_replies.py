@@ -245,4 +245,4 @@ def test_one_bad_reply_is_a_reject_of_its_state_and_the_rest_is_written(odd_serv
     rejects = scan(run, "rejects").collect()
     assert all(words.startswith("the server's reply cannot be read: ") for words in rejects["detail"])
     assert summary["stored"]["samples"] == len(scan(run, "rollouts").collect()) == 4
-    assert score({}, run=run)["samples"] == 4
+    assert score({}, run=run).samples == 4
