@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     on_sigterm()
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.set_wakeup_fd(-1)
 
 
 def _ask() -> None:
@@ -70,6 +72,28 @@ def test_it_ends_the_program_after_the_last_of_what_is_finished(listening: None)
             done.append("inner")
         done.append("outer")
     assert done == ["inner", "outer"]
+
+
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_it_ends_a_wait_if_another_thread_gets_the_signal(
+    listening: None, number: signal.Signals, ending: type[BaseException]
+) -> None:
+    """As the kernel may give it to any thread: then nothing interrupts what the main thread waits for."""
+    answered = threading.Event()
+
+    def other() -> None:
+        time.sleep(0.5)  # the main thread waits by now
+        signal.pthread_kill(threading.get_ident(), number)
+        answered.wait(20)
+        answered.set()
+
+    asking = threading.Thread(target=other)
+    with pytest.raises(ending):  # noqa: PT012
+        asking.start()
+        answered.wait()
+    assert not answered.is_set()
+    answered.set()
+    asking.join()
 
 
 @pytest.fixture
