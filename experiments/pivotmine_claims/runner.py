@@ -75,7 +75,7 @@ def missing(world: World, scale: Scale, results: Path, arms: Sequence[str] = ())
 
 
 def check_world(world: World, work: Path, results: Path) -> None:
-    """Measure the world once, before any arm; UserError where it is not the one that it is to be."""
+    """Measure the world once, before any arm; UserError if it misses its target."""
     folder = work / world.name / "world"
     found = stage(folder, lambda folder: dict(world_classes(world.policy)))
     folder = work / world.name / "demonstrations"

@@ -1,7 +1,7 @@
 """The card of data/desk: `python -m pivotmine_desk.card --data data/desk`.
 
 Reads figures.json (`measure`) and sft.json (`sft_check`) of the data directory and writes its README.md.
-Whatever is required of the world and its policy stands next to what was measured; what is missed says so.
+Each requirement of the world and its policy stands next to the measured value; a missed one says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Foreign text made harmless: it never steers a terminal, and what is shown or stored of an address is no secret."""
+"""Foreign text made harmless: it never steers a terminal, and addresses are shown and stored without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI-style messages: what is allowed in one, what identifies it, and what identifies a state.
+"""OpenAI-style messages: their allowed fields, and the ids of a message and of a state.
 
 A message is kept as its source has it. Its id hashes all of it. A state's id hashes only what the policy would see:
 role, name, content (outer white space aside), reasoning, calls and results, with call ids replaced by their position.
@@ -162,7 +162,7 @@ def seen(
 ) -> Seen:
     """What the id of a state takes from a message that has no `problem`.
 
-    canonical: the whole message as canonical JSON, where it is known: it is what is seen of most messages. arguments:
+    canonical: the whole message as canonical JSON, if known: most messages are seen in that form. arguments:
     those of all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the
     message are `strict_json.is_ordinary`.
     """

@@ -1,6 +1,6 @@
 """Strict JSON for untrusted text: one parser that only ever raises ValueError, one canonical writer.
 
-The standard parser accepts what is not JSON (NaN, Infinity), keeps the last of two equal keys without a word,
+The standard parser accepts text that is not JSON (NaN, Infinity), keeps the last of two equal keys without a word,
 reads lone surrogates that no UTF-8 file can hold, and leaves with RecursionError on deep nesting. Text from
 trajectories and models may hold all four.
 
@@ -76,7 +76,7 @@ def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
 
 
 def dumps(value: Any, *, ordinary: bool | None = None) -> str:
-    """Compact JSON, key order kept: what is stored; ordinary: what `is_ordinary` says of the value, where known."""
+    """Compact JSON in the given key order, for storage; ordinary: `is_ordinary` of the value, if known."""
     quick = _quick_dumps(value, ordinary=ordinary)
     return _ENCODER.encode(value) if quick is None else quick.decode()
 
@@ -88,7 +88,7 @@ def dump_bytes(value: Any) -> bytes:
 
 
 def canonical(value: Any) -> str:
-    """Compact JSON with sorted keys: what is hashed and compared."""
+    """Compact JSON with sorted keys, for hashes and comparisons."""
     quick = _quick_dumps(value, sort_keys=True)
     return _CANONICAL_ENCODER.encode(value) if quick is None else quick.decode()
 
@@ -127,7 +127,7 @@ _SCALARS = frozenset([bool, int, type(None)])
 
 @functools.cache
 def _orjson() -> Any:
-    """The package, imported where it is first needed; None where it is not installed."""
+    """The package, imported on first use; None if it is not installed."""
     try:
         import orjson
     except ImportError:
@@ -136,7 +136,7 @@ def _orjson() -> Any:
 
 
 def _quick_loads(text: str | bytes) -> Any:
-    """orjson's answer where it is the strict parser's too, else `_UNSURE`: errors get their reason there.
+    """orjson's answer if the strict parser would give the same, else `_UNSURE`: errors get their reason there.
 
     orjson keeps the last of two equal keys (the text then has more quotes than the value), and makes floats of
     integers beyond 64 bits.
@@ -159,7 +159,7 @@ def _quick_loads(text: str | bytes) -> Any:
 
 
 def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None = None) -> bytes | None:
-    """orjson's answer where it is the standard writer's too: orjson writes other exponents, and more types."""
+    """orjson's answer if the standard writer would give the same: orjson writes other exponents, and more types."""
     if (package := _orjson()) is None:
         return None
     try:

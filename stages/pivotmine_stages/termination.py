@@ -1,4 +1,4 @@
-"""SIGTERM: what is finished is stored, then the program exits with code 143.
+"""SIGTERM: finished work is stored, then the program exits with code 143.
 
 A cluster that takes a machine back sends SIGTERM, and SIGKILL half a minute later. An exception that is raised at any
 place would lose what an engine has finished and `rollout` has not taken yet. So inside `finishing` the signal is only
@@ -72,7 +72,7 @@ def is_asked() -> bool:
 
 @contextmanager
 def finishing() -> Generator[None]:
-    """Take in what is finished: SIGTERM waits for the next `waiting` inside, or for the end."""
+    """Take in finished work: SIGTERM waits for the next `waiting` inside, or for the end."""
     _state.num_finishing += 1
     try:
         yield

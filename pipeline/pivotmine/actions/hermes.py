@@ -26,7 +26,7 @@ _MARKS = re.compile("</?tool_call>")
 
 
 def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
-    """Split an answer into messages, calls and what is neither; `tools` is not needed here."""
+    """Split an answer into messages, calls and unparsed text; `tools` is not needed here."""
     return pieces.split_at_marks(text, _MARKS, (_CLOSING,), _read)
 
 

@@ -35,7 +35,7 @@ _MARKS_OR_START = re.compile(rf"\A\s*+\{{|{MARKS.pattern}")
 
 
 def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
-    """Split an answer into messages, calls and what is neither; `tools` is not needed here."""
+    """Split an answer into messages, calls and unparsed text; `tools` is not needed here."""
     return pieces.split_at_marks(text, _MARKS_OR_START, (), _read)
 
 

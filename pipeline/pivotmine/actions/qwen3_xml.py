@@ -40,7 +40,7 @@ class _MalformedError(Exception):
 
 
 def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
-    """Split an answer into messages, calls and what is neither; `tools` give the values' types."""
+    """Split an answer into messages, calls and unparsed text; `tools` give the values' types."""
     types = schema_values.declared_types(tools)
     return pieces.split_at_marks(text, _MARKS, _STRAYS, lambda text, start: _read(text, start, types))
 

@@ -80,8 +80,8 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
             continue
         line = record.value
         session = line.get("sessionId")
-        anew = session is not None and all(held.get("sessionId") not in (session, None) for held in lines)
-        if lines and anew and str(line.get("parentUuid")) not in known:
+        is_next = session is not None and all(held.get("sessionId") not in (session, None) for held in lines)
+        if lines and is_next and str(line.get("parentUuid")) not in known:
             yield Record(first, {_JOINED: lines})
             lines, known = [], set()
         first = first if lines else record.index

@@ -40,7 +40,7 @@ def tool_result(identity: Any, content: Any, **fields: Any) -> dict[str, Any]:
 
 
 def masked(message: Any) -> Any:
-    """The message, weighted 0 where it is the assistant's: no demonstration."""
+    """The message; the assistant's gets weight 0, so that it is no demonstration."""
     if isinstance(message, dict) and message.get("role") == "assistant":
         return {**message, "weight": 0}
     return message

@@ -61,8 +61,8 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
     events: list[Any] = []
     for record in records:
         single = is_event(record.value)
-        anew = single and record.value["kind"] == "SystemPromptEvent"
-        if events and (anew or (not single and not record.problem)):
+        is_next = single and record.value["kind"] == "SystemPromptEvent"
+        if events and (is_next or (not single and not record.problem)):
             yield Record(first.index if first else None, {"history": events})
             events = []
         if record.problem and events:

@@ -43,7 +43,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """Conversations in the order in which they end; what is not a call comes out as it went in."""
+    """Conversations in the order in which they end; other records come out unchanged."""
     followed: dict[str, _Conversation] = {}
     for record in records:
         try:

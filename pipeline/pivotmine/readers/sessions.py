@@ -81,8 +81,8 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
             if lines:
                 lines.append(None)  # what could not be read may have been an entry
             continue
-        anew = _is_header(record.value) and any(not _is_header(line) for line in lines)
-        if anew:
+        is_next = _is_header(record.value) and any(not _is_header(line) for line in lines)
+        if is_next:
             yield Record(first, {_JOINED: lines})
             lines = []
         first = first if lines else record.index

@@ -79,7 +79,7 @@ def to_messages(entries: list[Any]) -> list[Any]:
 
 
 def _add_calls(messages: list[Any], entry: dict[str, Any], ids: CallIds, *, joins: bool) -> None:
-    """Add the calls to the last message, or as a message of their own; what is not a call is left unread."""
+    """Add the calls to the last message, or as a message of their own; other content is left unread."""
     functions = _functions(entry["value"])
     if functions is None:
         messages.append({"role": "assistant", "content": None, "tool_calls": _text(entry["value"])})

@@ -123,7 +123,7 @@ class PartsManifest:
         return _name(self._run, path) in self._digests
 
     def close(self) -> None:
-        """Store what is known."""
+        """Store the digests."""
         with self._lock:
             self._save()
 
@@ -223,7 +223,7 @@ def require_sound(run: Path, table: str, folder: Path | None = None, *, may_lack
 
 
 def problems(run: Path, table: str, files: list[Path], known: Known, folder: Path | None = None) -> list[Problem]:
-    """What is wrong with these parts of a table, and which are missing of `folder` (None: of the whole table)."""
+    """The faults of these parts of a table, and the parts missing from `folder` (None: from the whole table)."""
     gone = [
         run / name
         for name, accepted in known.digests.items()

@@ -1,4 +1,4 @@
-"""The messages of segments, for reading in any order: `messages` is read once, and what is wanted of it kept in a file.
+"""The messages of segments, for reading in any order: `messages` is read once, and the needed rows go to a file.
 
 Messages are stored once, by a hash of their content: those of a segment lie in any part, and those of many segments in
 all parts. A reader that wants segments in another order would read the whole table for every few of them.

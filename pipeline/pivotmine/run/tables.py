@@ -394,7 +394,7 @@ token budget. A column whose meaning does not speak of null is never null.
 | `rejects` | `rejects/<stage>-<digest>/` | every stage |
 | `audit_trials`, `audit_errors`, `audit_constants` | `audits/<verifier_id>/`, a file each: the last audit of the verifier; of each kind of error the first 200 | `audit` |
 
-Beside them `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
+Next to them, `manifests/<stage>-<digest>.json` says with which configuration and versions, how many rows, how many
 rejects and how long; `rollouts/<policy_id>/policy.json` what the policy is, `scores/<policy_id>/<verifier_id>/verifier.json`
 what the verifier is, and `pivots/<name>/README.md` what was mined from what. `plans/<policy_id>/<verifier_id>/` holds
 the plans of adaptive profiling, a folder a rule and a file a round. The views `pivots` and `demonstrations` have a column

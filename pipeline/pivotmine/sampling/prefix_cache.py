@@ -1,7 +1,7 @@
 """Prompts that share prefixes, read by the transformers engine with each token once: exact, and in any order.
 
 The keys and values of the prompt read last stay, one sequence. The next prompt keeps what it shares with it and reads
-the rest. Prompts of which each begins with the one before (the turns of a segment) are read in one pass, that of the
+the rest. Prompts that each begin with the one before (the turns of a segment) are read in one pass, that of the
 last one: by causality the others' keys and values are its front. So prompts in the order of their segments cost the
 nodes of their prefix tree; prompts that share little are left to a padded batch, which is quicker for them.
 
@@ -80,7 +80,7 @@ class PrefixCache:
         return len(chains) == 1 or cost <= WORTH * len(prompts) * max(map(len, prompts))
 
     def _pass(self, chain: list[Tokens]) -> tuple[torch.Tensor, int]:
-        """Read a chain's last prompt from where it is new; logits at the end of each, [chain, V], and that place."""
+        """Read the new rest of a chain's last prompt; logits at the end of each, [chain, V], and the rest's start."""
         start, ids = _start(self._token_ids, chain), chain[-1]
         if self._cache is None:
             self._cache = DynamicCache()
@@ -154,7 +154,7 @@ class _Rows:
         return ReadPrompts(torch.cat(self._logits), cache, self._num_computed)
 
     def _empty(self, layer: Any) -> DynamicLayer:
-        """Zeros, not memory as it was: what is padded is masked, yet nothing times NaN is NaN."""
+        """Zeros, not stale memory: padding is masked, but zero times NaN is NaN."""
         ours = DynamicLayer()
         ours.lazy_initialization(layer.keys, layer.values)
         ours.keys, ours.values = (

@@ -130,7 +130,7 @@ def _elements(file: IO[str]) -> Iterator[str]:
             yield buffer[start:stop]
             end, size = stop, _CHUNK_CHARS
         elif more := file.read(size):
-            # What is not whole yet is read by ever larger pieces: a huge element takes linear time.
+            # An unfinished element is read in ever larger pieces, so that a huge one takes linear time.
             buffer, end, size = buffer[start:] + more, 0, size * 2
         else:
             raise ValueError("it does not end")

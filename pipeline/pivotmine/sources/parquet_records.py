@@ -1,6 +1,6 @@
 """Records out of Parquet: a row each, row group by row group; a column of JSON text (or `arrow.json`) as its value.
 
-What is damaged costs its row or the rest of its row group; a file without its directory, all of it.
+Damage costs its row or the rest of its row group. A file without its directory is lost as a whole.
 """
 
 from __future__ import annotations

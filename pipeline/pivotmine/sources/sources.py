@@ -32,7 +32,7 @@ from pivotmine.sources.remote import RemoteFile, find_remote, fingerprint, is_ur
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
-"""What is looked at to tell the form."""
+"""Bytes read to tell the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
 
 
 def _renamed(record: Record, column: str) -> Record:
-    """The record with the column's value as its messages; one without it is a problem that names what is there."""
+    """The record with the column's value as its messages; one without it is a problem that names the columns found."""
     value = record.value
     if record.problem:
         return record

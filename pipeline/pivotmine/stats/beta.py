@@ -43,7 +43,7 @@ def _fraction(x: float, a: float, b: float) -> float:
 
 
 def _away(value: float) -> float:
-    """Never zero: what is divided by."""
+    """Never zero: it is a divisor."""
     return value if abs(value) > _TINY else _TINY
 
 

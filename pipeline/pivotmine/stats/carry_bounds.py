@@ -40,7 +40,7 @@ class Stored(NamedTuple):
 
 
 class Reward(NamedTuple):
-    """What is known of a sequence's reward."""
+    """The known range of a sequence's reward."""
 
     low: float
     high: float

@@ -265,7 +265,7 @@ def unusable(action: Action) -> Verdict | None:
 
 
 def shown_text(text: str) -> str:
-    """Text of at most MAX_SHOWN characters, escaped where it is not printable. A lone surrogate would break every file
+    """Text of at most MAX_SHOWN characters, unprintable ones escaped. A lone surrogate would break every file
     that it is written to."""
     cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
     if cut.isprintable():

@@ -48,7 +48,7 @@ VERIFIERS: dict[str, Verifier] = {
 def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
     """A verifier by name, with options as TOML or `options_json` gives them.
 
-    Every verifier has the option `unproven` (`VerifierSpec.unproven`). UserError that names what is allowed.
+    Every verifier has the option `unproven` (`VerifierSpec.unproven`). UserError that names the allowed options.
     """
     verifier = find_verifier(name)
     _require(name, verifier)

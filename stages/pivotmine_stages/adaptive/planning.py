@@ -1,4 +1,4 @@
-"""Plans: from what is known of every state to how many samples it shall have after the next round.
+"""Plans: how many samples each state shall have after the next round, from its rewards so far.
 
 Exact: a state that is undecided gets the fewest samples that could decide it. Probabilistic: a prior fitted on the run
 says what further samples of each state are worth (`allocation`), and one price a token draws the line: the highest at

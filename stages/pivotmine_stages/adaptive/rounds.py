@@ -173,7 +173,7 @@ class _Rounds:
         return gate_states(self.run, turns, self.config.rollout.verifier)
 
     def _carry(self, sources: Sources) -> dict[str, Any]:
-        """Read the stored actions under the new policy, and every belief from what is stored of that."""
+        """Read the stored actions under the new policy, then compute every belief from those scores."""
         if not is_sampled(self.run, self.ids[0]):
             announce_policy(self.run, self.policy.record)
         counts = carry(self.run, self.policy, self.ids[1], self.states, self._gates(), sources)
@@ -213,7 +213,7 @@ class _Rounds:
             self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
 
     def _is_of_this_run(self, plan: Path) -> bool:
-        """A plan made before more was extracted may name states that are not eligible any more."""
+        """A plan made before a later extract may name states that are no longer eligible."""
         rundir.require_whole(plan, "plans")
         planned = pl.read_parquet(plan, glob=False)
         return planned.join(self.states, on="state_id", how="anti").is_empty()
@@ -275,7 +275,7 @@ class _Rounds:
     def _to_continue(self) -> dict[str, int] | None:
         """The samples that each state has, where some are pending; None: none is, or they were tried already.
 
-        They come first: what is known without them is known of the short samples.
+        They come first: without them only short samples would be known.
         """
         drawn = self._profiles()
         counts = {state: drawn[state]["num_samples"] if state in drawn else 0 for state in self.states["state_id"]}

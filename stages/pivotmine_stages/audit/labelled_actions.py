@@ -44,7 +44,7 @@ def _is_stored(given: Mapping[str, Any]) -> bool:
 
 
 def _fault(given: Mapping[str, Any]) -> str:
-    """What is wrong with the form of a message or of a stored action; empty: nothing is."""
+    """The fault in the form of a message or of a stored action; empty: no fault."""
     if (role := given.get("role", "assistant")) != "assistant":
         return f"has the role {str(role)[:40]!r}: only an assistant acts"
     if given and not given.keys() & (_STORED_KEYS | _MESSAGE_KEYS):

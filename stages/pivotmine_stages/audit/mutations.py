@@ -133,7 +133,7 @@ def _of_calls(state: State, demonstration: Action, rivals: Rivals, ignored: Sequ
 
 
 def _cut_off(call: ToolCall) -> Action:
-    """What is read of a call whose text ends one character too early, as a stop sequence leaves it."""
+    """The parsed action of a call whose text ends one character early, as after a stop sequence."""
     written = strict_json.dumps({"name": call.name, "arguments": call.arguments})
     return parse_action(f"<tool_call>\n{written[:-1]}", parser="hermes")
 

@@ -121,7 +121,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
 
 
 def _damage(run: Path) -> str | None:
-    """What is broken in a run, where that may be why a command failed; None: nothing is, the command has a bug."""
+    """The damage in a run that may explain why a command failed; None: no damage, so the command has a bug."""
     from pivotmine.run.parts import first_problem
 
     return first_problem(run) if run.is_dir() else None
@@ -250,7 +250,7 @@ def verifiers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what is installed, which engine would be used, and what is missing."""
+    """Show installed and missing packages, and the engine that would be used."""
     listings.print_names(listings.installation(), as_json=as_json)
 
 
@@ -298,7 +298,7 @@ def main() -> None:
 def _leave_threads(code: int) -> None:
     """End now if threads still wait for an answer, such as a verdict: Python would wait for them.
 
-    What is finished is stored by here.
+    Finished work is stored by here.
     """
     others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
     if others:

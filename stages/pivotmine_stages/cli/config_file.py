@@ -65,7 +65,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
 
 def _command_options(path: Path, name: str, command: Command, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of one command; `-` and `_` are alike, and so are a flag's name and the one it had before."""
+    """The options of one command; `-` and `_` are the same, and so are a flag's name and its former name."""
     declared = command.declared()
     known = {spelt: one for one in declared for spelt in (one.option.was, one.name) if spelt}
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Lines that fit the terminal: what is too long goes on below its own beginning, between words."""
+"""Lines that fit the terminal: a long one continues below its own beginning, between words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, and what is installed here: `pivotmine formats`, `verifiers` and `doctor`."""
+"""The available choices and the installed packages: `pivotmine formats`, `verifiers` and `doctor`."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from pivotmine.options import Declared, range_words
 
 log = logging.getLogger("pivotmine")
 OLD = "old_"
-"""Prefix of the hidden parameter that takes a flag under the name it had in the version before."""
+"""Prefix of the hidden parameter that takes a flag under its name of the version before."""
 
 
 def parameters(options: Iterable[Declared]) -> list[inspect.Parameter]:
-    """A parameter per option. Its default is None: what is not given is left to the dataclass."""
+    """A parameter per option. Its default is None: the dataclass supplies the value then."""
     found: list[inspect.Parameter] = []
     for one in options:
         found.append(_parameter(one.name, one, one.flag, hidden=False))

@@ -1,6 +1,6 @@
 """What a later stage would refuse, `pivotmine run` refuses before its first stage, not after a night's sampling.
 
-It checks only what can be told without the earlier stages: options, names, what is installed, the model's folder.
+It checks only what needs no earlier stage: options, names, installed packages, the model's folder.
 """
 
 from __future__ import annotations

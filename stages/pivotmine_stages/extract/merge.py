@@ -2,7 +2,7 @@
 
 A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
 depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files of little
-compression, then each is written again as the run will have it. What is compared over blocks are ids alone, on disk
+compression, then each is written again as the run will have it. Blocks are compared by ids alone, on disk
 where they are many.
 """
 

@@ -70,7 +70,7 @@ def load_light(name: str, tokenizer_hash: str | None, template_hash: str | None)
             return None
         backend = _backend(folder / "tokenizer.json", tokenizer_hash)
         return None if backend is None else LightTokenizer(folder, backend, config, template)
-    except Exception:  # transformers says better what is broken
+    except Exception:  # transformers has the better error message
         return None
 
 

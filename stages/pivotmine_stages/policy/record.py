@@ -67,7 +67,7 @@ def describe_policy(
     policy_name: str | None,
     run: Path | None = None,
 ) -> PolicyRecord:
-    """Hash everything that decides what is sampled; UserError where a server's policy has no name.
+    """Hash every setting that changes the samples; UserError if a server's policy has no name.
 
     run: where an older version may have sampled the policy under an id of its own, which then stays.
     """

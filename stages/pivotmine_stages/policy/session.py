@@ -78,9 +78,9 @@ def check_policy(config: PolicyConfig) -> str:
 
 @contextmanager
 def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[PolicySession]:
-    """Check and describe the policy; its engine is closed at the end. UserError for what is missing or wrong.
+    """Check and describe the policy; its engine is closed at the end. UserError for a missing or wrong setting.
 
-    run: where it is looked for under the id that an older version gave it.
+    run: searched for the policy under the id that an older version gave it.
     """
     engine = check_policy(config)
     spec = engine_spec(engine)

@@ -40,7 +40,7 @@ class Templates:
         self._deaths = 0
 
     def render(self, template: str, arguments: Mapping[str, Any]) -> str:
-        """The text. TemplateFailed with the reason; UserError once no prompt comes through any more."""
+        """The text. TemplateFailed with the reason; UserError once every prompt fails."""
         try:
             request = json.dumps({"template": template, "arguments": arguments}).encode()
         except (TypeError, ValueError, RecursionError) as error:

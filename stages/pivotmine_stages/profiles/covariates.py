@@ -1,4 +1,4 @@
-"""What is known of a state apart from its rewards: the covariates of the prior.
+"""The covariates of the prior: facts about a state other than its rewards.
 
 Domain, the tool that its first demonstration calls, the depth of its turn (logarithm of one more than the turn's
 index), and the demonstration's probability under the policy, as a logit, where triage gave it.
@@ -22,7 +22,7 @@ from pivotmine.stats.success_prior import Observed
 COLUMNS = ("state_id", "domain", "kind", "demonstration", "turn_index")
 """Columns of `turns` that the covariates follow from."""
 _LEAST_MASS = 1e-6
-"""Demonstrations less likely are alike: one of very many ways, or unlikely altogether."""
+"""Less likely demonstrations count the same: one of very many ways, or an unlikely action."""
 
 
 def covariates(

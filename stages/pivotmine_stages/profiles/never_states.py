@@ -35,7 +35,7 @@ class NeverStates(NamedTuple):
 
 
 def never_states(profiles: pl.DataFrame) -> NeverStates | None:
-    """What is to be expected of the states of class `never`; None if there is none."""
+    """The expected success of the states of class `never`; None if no state has that class."""
     never = profiles.filter(pl.col("reward_class") == "never").select("posterior_alpha", "posterior_beta")
     chances = [solvable_probability(a, b) for a, b in never.drop_nulls().iter_rows()]
     return NeverStates(len(never), sum(chances)) if len(never) else None

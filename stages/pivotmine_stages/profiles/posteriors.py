@@ -66,7 +66,7 @@ def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> p
 
 
 def _observed(row: Mapping[str, Any], masses: Mapping[str, float]) -> Observed:
-    """A scored state's rewards with its covariates; a state that nothing demonstrates any more has none."""
+    """A scored state's rewards with its covariates; a state that is no longer demonstrated has none."""
     is_demonstrated = row["turn_index"] is not None
     known = covariates_of(row, masses.get(row["state_id"])) if is_demonstrated else Observed(0.0, 0.0)
     return with_rewards(known, row)
@@ -97,7 +97,7 @@ class _Doubt(NamedTuple):
 
 
 def observed(profile: Mapping[str, Any], known: Mapping[str, Observed]) -> Observed:
-    """A scored state's rewards with its covariates; a state that nothing demonstrates any more has no covariates."""
+    """A scored state's rewards with its covariates; a state that is no longer demonstrated has no covariates."""
     return with_rewards(known.get(profile["state_id"], Observed(0.0, 0.0)), profile)
 
 

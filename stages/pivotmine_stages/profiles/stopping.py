@@ -1,8 +1,9 @@
 """When a state needs no more samples.
 
-Exact: of K samples with rewards in [0, 1] some are drawn. Whatever the rest earns, the mean of all K stays at or above
-`max_mean`, or stays below it with rewards that differ already: then the state is decided, and K samples would have
-selected the same. Samples that are never scored (reward null) leave both ways open only where they could change them.
+Exact: of K samples with rewards in [0, 1] some are drawn. The state is decided if for all possible rewards
+of the rest the mean of all K is at least `max_mean`, or if it is below and the rewards differ already: then all K
+samples would select the same. Samples that are never scored (reward null) leave a state undecided only if they could
+change the decision.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class StoppingRule:
 
 
 class Rewards(NamedTuple):
-    """What is known of a state: the sums of its profile."""
+    """A state's known rewards: the sums of its profile."""
 
     num_samples: int = 0
     """Drawn, scored or not; a pending one is not drawn to its end, and counts as one still to be drawn."""
@@ -74,7 +75,7 @@ class Rewards(NamedTuple):
 def is_decided(state: Rewards, rule: StoppingRule, min_decided: float = MIN_DECIDED) -> bool:
     """Whether the samples up to K can change nothing: a pivot already, or no pivot with any rewards.
 
-    An unproven sample without a reward counts as 1 where a pivot is to be proved, and as 0 where the opposite is.
+    An unproven sample without a reward counts as 1 to prove a pivot, and as 0 to prove the opposite.
     """
     left = max(rule.num_samples - state.num_samples, 0)
     if left == 0 or state.is_mostly_unproven:
@@ -93,7 +94,7 @@ def is_decided(state: Rewards, rule: StoppingRule, min_decided: float = MIN_DECI
 
 
 def least_samples(state: Rewards, rule: StoppingRule) -> int:
-    """The fewest further samples that could decide the state; 0 where it is decided."""
+    """The fewest further samples that could decide the state; 0 if it is decided."""
     left = rule.num_samples - state.num_samples
     for more in range(max(left, 0)):
         # The outcomes that decide soonest: all succeed, or none does but for one that makes the rewards differ.

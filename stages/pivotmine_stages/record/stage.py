@@ -2,8 +2,8 @@
 
 The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, where the run
 has that state (`state_keys` says when); with `actions` the samples of several states go to one of them. A source is
-recorded once, under the digest of its content: the same command again does nothing. Sources of which nothing fits are
-an error; the rejects say why.
+recorded once, under the digest of its content: the same command again does nothing. Sources with no fitting record
+are an error; the rejects say why.
 """
 
 from __future__ import annotations

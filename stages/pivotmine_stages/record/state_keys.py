@@ -1,7 +1,7 @@
 """When two histories are the same state: declared by `--state-key`, never guessed.
 
 `exact`: the state's id. `actions`: the same tools, the same messages of system and user, and the same actions so far,
-whatever the environment answered: process ids, times and host names change from run to run.
+not the environment's answers: process ids, times and host names change from run to run.
 """
 
 from __future__ import annotations

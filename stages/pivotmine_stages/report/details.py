@@ -15,7 +15,7 @@ from pivotmine.messages import text_of
 from pivotmine_stages.report.aggregates import dicts
 
 MAX_CHARS = 20_000
-"""Characters of one text that are shown; what is cut off is counted."""
+"""Characters shown of one text; the rest is counted."""
 
 
 def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def action_of(text: str) -> dict[str, Any]:
 
 
 def cut(text: str) -> str:
-    """The text, or its beginning and its end with what is left out between them counted."""
+    """The text, or its beginning and its end with the number of characters left out between them."""
     if len(text) <= MAX_CHARS:
         return text
     half = MAX_CHARS // 2

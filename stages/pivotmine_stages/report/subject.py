@@ -1,4 +1,4 @@
-"""What is looked at: one policy under one verifier, their settings in words, and an index of their states."""
+"""The report's subject: one policy under one verifier, their settings in words, and an index of their states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rollout has to sample: the eligible states, less what is sampled already."""
+"""The samples that rollout still has to draw: those of eligible states, less the stored ones."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _read_plan(path: Path) -> pl.DataFrame:
 def missing_samples(samples: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     """The wanted states that lack something, with the sample indices `missing` (to be drawn) and `pending`.
 
-    All pending samples of a state are to be continued. States that lack nothing are left out. samples: those of
+    All pending samples of a state can be continued. States that lack nothing are left out. samples: those of
     `samples_under`; an index that was replaced is not used again.
     """
     status, index = pl.col("status"), pl.col("sample_index")

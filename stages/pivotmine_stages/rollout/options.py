@@ -57,7 +57,7 @@ class CostOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarryOptions:
-    """Mining again: what is known of earlier policies, and how many fresh samples the new one is worth."""
+    """Mining again: estimates from earlier policies, and how many fresh samples they are worth."""
 
     earlier: Annotated[tuple[str, ...], Option(panel="Mining again", spelling="--from", metavar="POLICY")] = ()
     """Earlier policy of the run: its stored actions bound the new mean rewards, and only states that they leave open
@@ -73,7 +73,7 @@ class CarryOptions:
 
 
 COMMAND = Command(
-    help="Sample K actions of the policy in every demonstrated state. A rerun samples only what is missing.",
+    help="Sample K actions of the policy in every demonstrated state. A rerun draws only missing samples.",
     stage="pivotmine_stages.adaptive.cost:rollout_or_estimate",
     report="pivotmine_stages.cli.reports:rollout_report",
     options=(RolloutConfig, CostOptions, CarryOptions),

@@ -1,8 +1,8 @@
 """rollout: demonstrated states -> sampled actions.
 
-States whose demonstrations fail the configured verifier are not sampled. What is sampled already is never sampled
+States whose demonstrations fail the configured verifier are not sampled. Stored samples are never drawn
 again: a row is named by (state, sample, token budget), and a part file is whole or absent. With a larger budget, the
-samples that a smaller one cut are continued (`unfinished`); with a smaller one, nothing is sampled.
+samples that a smaller one cut are continued (`continuation`); with a smaller one, nothing is sampled.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Asked(NamedTuple):
 
 
 class _Work:
-    """One run of the stage: what is in flight, what was rejected, what to write."""
+    """One run of the stage: requests in flight, rejects, and rows to write."""
 
     def __init__(self, run: Path, config: RolloutConfig, record: PolicyRecord, rejects: list[dict[str, Any]]) -> None:
         self.run, self.folder = run, run / "rollouts" / record.policy_id
@@ -94,7 +94,7 @@ class _Work:
 def rollout(
     config: RolloutConfig, run: Path, policy: PolicySession | None = None, eligible: Eligible | None = None
 ) -> dict[str, Any]:
-    """Run the stage; returns the summary that the command prints. A second run samples only what is missing.
+    """Run the stage; returns the summary that the command prints. A second run draws only missing samples.
 
     policy: one that was opened for this configuration and stays open, for several rounds; None: open one for this call.
     eligible: the states that the rounds share; None: those that this configuration asks for.

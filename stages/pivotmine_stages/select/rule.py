@@ -124,7 +124,7 @@ def twin_name(config: SelectConfig) -> str:
 
 
 def check(config: SelectConfig) -> str | None:
-    """What is wrong with the settings, in one line; None where nothing is."""
+    """The fault in the settings, in one line; None if there is no fault."""
     if wrong := problem(config):
         return wrong
     if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pivotmine_stages.command import Command
 
 COMMAND = Command(
-    help="Say what a run holds, what is missing, and the next command.",
+    help="Show what a run holds and lacks, and the next command.",
     stage="pivotmine_stages.status.stage:status",
     report="pivotmine_stages.status.stage:status_report",
     examples=("pivotmine status runs/mine",),

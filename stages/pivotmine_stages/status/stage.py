@@ -1,4 +1,4 @@
-"""`pivotmine status`: what a run holds, what is missing, and the next command."""
+"""`pivotmine status`: what a run holds and lacks, and the next command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repair: what a command can make again from what is whole, that alone; the rest is moved out of the way and told.
+"""Repair: remake only the files that follow from undamaged ones; the others are moved out of the way and named.
 
 Extract's tables come from the same sources again, in a folder of their own: only parts whose digest is the one that the
 manifest has take the place of broken ones. Scores, profiles and gates come from rollouts, pivots from scores. Rollouts
@@ -56,7 +56,7 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> Mended:
     for one in manifests:
         _set_aside(run, one, done, "moved to set-aside")
     if len(manifests) < sum(one.table == "manifests" for one in broken):
-        return done  # without extract's manifest nobody knows what is whole
+        return done  # without extract's manifest nobody knows which files are undamaged
     for one in manifests:
         parts.rebuild(run, one.path)
     if tables := [one for one in broken if _is_of_extract(one)]:
@@ -125,7 +125,7 @@ def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], d
         try:
             extract(ExtractConfig(sources=given, **options), again)
         except UserError:
-            return  # the sources are not there any more, or hold something else
+            return  # the sources are gone, or hold something else
         for one in broken:
             name = one.path.relative_to(run).as_posix()
             made = again / name

@@ -1,6 +1,6 @@
-"""verify: every part of a run against its digest, every manifest and record as JSON; what is broken, and what to do.
+"""verify: check every part of a run against its digest, every manifest and record as JSON; name faults and remedies.
 
-With --repair, what is broken and nothing else is made again (`repair`).
+With --repair, broken files and no others are made again (`repair`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def verify(config: VerifyConfig, run: Path) -> dict[str, Any]:
 
 
 def check(run: Path) -> tuple[list[repair.Broken], dict[str, int]]:
-    """What is broken, manifests first, and how many files and bytes were read."""
+    """The broken files, manifests first, and how many files and bytes were read."""
     broken = [*_broken_json(run)]
     lost = {one.path for one in broken if one.table == "manifests"}
     # With a manifest that cannot be read, its folder looks like one of an earlier version.
@@ -94,7 +94,7 @@ def _refusal(read: Any) -> str | None:
 
 
 def _split(path: Path, line: str) -> tuple[str, str]:
-    """What is wrong, and what to do, of an error's line."""
+    """The fault and the remedy in an error's line."""
     problem, _, remedy = line.removeprefix(f"{path} ").partition(": ")
     return problem, remedy
 

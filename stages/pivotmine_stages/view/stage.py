@@ -189,5 +189,5 @@ def view(config: ViewConfig, run: Path) -> str:
 
 
 def view_text(address: str) -> str:
-    """What is printed at the end."""
+    """Printed at the end."""
     return "view      ended"

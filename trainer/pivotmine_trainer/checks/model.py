@@ -79,7 +79,7 @@ def check_weights(folder: Path) -> None:
 
 
 def flaw(folder: Path, *endings: str) -> str | None:
-    """What is wrong with the files of these endings: one of the weights' index is missing, or one is cut off."""
+    """The fault in the files of these endings: one of the weights' index is missing, or one is truncated."""
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
         with refusals(f"{index} cannot be read"):

@@ -1,4 +1,4 @@
-"""The values of TRL's options that make no sense: NaN trains a model of NaN without a word, and a name that there is
+"""The values of TRL's options that make no sense: NaN trains a model of NaN without a word, and a name that is
 not is noticed in the first step, or never."""
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def context_length(config: Any) -> int | None:
 
 
 def compare_weights(data: Dataset, model: ModelSettings) -> None:
-    """Warn where the policy is not the one that was profiled: its pivots may be none any more."""
+    """Warn if the policy is not the profiled one: the states may no longer be pivots for it."""
     if not is_first_process():
         return
     profiled = {found for found in data.unique("weights_hash") if found is not None}
@@ -169,7 +169,7 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
 
 @lru_cache(maxsize=1)
 def hash_weights(name: str) -> str | None:
-    """The hash as the miner has it, an adapter's with the model below; None where it is not on this machine."""
+    """The hash as the miner has it, an adapter's with the model below; None if it is not on this machine."""
     folder = _local(name)
     if folder is None:
         return None
@@ -184,7 +184,7 @@ def hash_weights(name: str) -> str | None:
 
 
 def _local(name: str) -> Path | None:
-    """A model's folder, or the copy of it that the hub's cache has; None where it is not on this machine."""
+    """A model's folder, or its copy in the hub's cache; None if it is not on this machine."""
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download

@@ -24,8 +24,8 @@ def is_first_process() -> bool:
 def silence_other_ranks() -> None:
     """Before an error: return at once in the first process of a machine, in the others not before the grace is over.
 
-    What is wrong is wrong in all of them, and one line is enough. Whoever ended at once could have the launcher end the
-    first before it has spoken; whoever is still there after the grace has a trouble of its own, and says it.
+    A wrong option is wrong in all of them, and one line is enough. A process that ended at once could make the launcher
+    end the first before its line; a process that still runs after the grace has another error, and prints it.
     """
     if int(os.environ.get("LOCAL_RANK", "0")) != 0:
         time.sleep(GRACE_S)

@@ -91,7 +91,7 @@ class Curriculum:
         path.write_text(json.dumps(state), encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Take up what `save` wrote; UserError where it is not there or cannot be read."""
+        """Read what `save` wrote; UserError if it is missing or cannot be read."""
         try:
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for name, window in self.advantages.items():

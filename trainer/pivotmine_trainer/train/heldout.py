@@ -89,7 +89,7 @@ def all_equal_share(counts: Sequence[Sequence[int]], group: int) -> float:
     """The share of groups of `group` samples whose rewards are all equal, estimated from `HeldOut.counts`.
 
     A state's chance p is Beta(a, b) over states, fitted by maximum likelihood (beta-binomial); the share is the mean
-    of p^group + (1 - p)^group, p drawn from what is known of each state: Beta(a + k, b + n - k).
+    of p^group + (1 - p)^group, p drawn from each state's posterior: Beta(a + k, b + n - k).
     """
     n, k = np.array(counts, dtype=np.float64).T
     grid = [(m * c, (1 - m) * c) for m in np.linspace(0.02, 0.98, 49) for c in np.geomspace(0.2, 200, 31)]
@@ -145,7 +145,7 @@ def gain(before: HeldOut, after: HeldOut) -> Interval:
 
 
 def metrics(found: HeldOut) -> dict[str, float]:
-    """What is logged, under TRL's prefix for evaluations."""
+    """The logged values, under TRL's prefix for evaluations."""
     mean, low, high = reward_interval(found)
     return {
         "eval_pivot_reward": mean,
@@ -198,7 +198,7 @@ def mine_again(share: float, what: str, threshold: float, command: str) -> str:
 def mine_again_command(dataset: str, output_dir: str, base: str | None, sampling: dict[str, Any]) -> str:
     """The commands that mine with the new policy, quoted for a shell.
 
-    base: the model below the policy where it is an adapter. sampling: the miner's parameters, as training sampled.
+    base: the model below the policy if that is an adapter. sampling: the miner's parameters, as training sampled.
     """
     folder = Path(dataset)
     run = str(folder.parent.parent) if folder.parent.name == "pivots" else "RUN"

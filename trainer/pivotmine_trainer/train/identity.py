@@ -25,7 +25,7 @@ from pivotmine_trainer.cli.console import is_first_process, warn
 
 FILE = "training.json"
 FORMAT = 2
-"""Of the file; 1 had no number, and knew some of the options only."""
+"""Of the file; 1 stores no number, and only some of the options."""
 LENGTH = ("max_steps", "num_train_epochs")
 WHEN_TO_EVALUATE = ("eval_delay", "eval_on_start", "eval_steps")
 WHERE_FROM = ("model_name_or_path", "model_revision")

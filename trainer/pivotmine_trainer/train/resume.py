@@ -154,7 +154,7 @@ def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
 
 
 class _SayFrom(TrainerCallback):
-    """Says once, where training goes on from a checkpoint, from which one and what is left to do."""
+    """If training resumes from a checkpoint, say once from which one and how many steps remain."""
 
     def __init__(self, resumed: str | None) -> None:
         self._resumed = resumed

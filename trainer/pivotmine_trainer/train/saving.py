@@ -19,7 +19,7 @@ from pivotmine_trainer.train.heldout import HeldOut
 
 
 def save_in_dtype(output_dir: str | None, config: Any) -> None:
-    """Cast a saved model to the dtype that its policy had: training keeps float32, which is twice the size.
+    """Cast a saved model to its policy's dtype: training keeps float32, which is twice the size.
 
     config: the policy's, as it was loaded. Adapters stay float32: they are small, and are merged in the policy's dtype.
     """

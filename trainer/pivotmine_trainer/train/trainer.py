@@ -203,7 +203,7 @@ class PivotTrainer(GRPOTrainer):
         is_rows = {name: isinstance(v, torch.Tensor) and v.ndim > 0 and len(v) == num_rows for name, v in batch.items()}
         return {name: value[order.to(value.device)] if is_rows[name] else value for name, value in batch.items()}
 
-    # --- rewards, advantages, and what is kept of each sample
+    # --- rewards, advantages, and the stored columns of each sample
 
     @property
     def _is_training(self) -> bool:

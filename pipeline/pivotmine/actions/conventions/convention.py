@@ -13,7 +13,7 @@ class Convention(NamedTuple):
 
     split: Callable[[str], Iterator[Piece]]
     """The answer (without the policy's reasoning block and end tokens) as pieces, in order. A text next to a call is a
-    `reasoning` piece: it is the thought. Text without an action is `unparsed` where it is a format error in this
+    `reasoning` piece: it is the thought. Text without an action is `unparsed` if it is a format error in this
     harness, and a `message` where the harness shows it to the user."""
     counts: str
     """Which block counts if there are several: `only` (exactly one), `first`, `last` or `all`."""

@@ -21,7 +21,7 @@ class ModelCall:
     reply: Any
     """What it answered; None: nobody asked it, the context is the conversation's last state."""
     answer: tuple[Any, ...] = ()
-    """What the environment answered, where it is known and no later context may show it."""
+    """The environment's answer, if it is known and no later context may show it."""
     tools: list[Any] | None = None
     """The tools it was offered, in OpenAI form; None: not recorded."""
 

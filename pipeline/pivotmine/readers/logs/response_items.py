@@ -96,7 +96,7 @@ def _summary(item: dict[str, Any]) -> str:
 
 
 def call_of(item: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAI tool call of an item that is one; what is missing stays missing and is refused later."""
+    """An item's OpenAI tool call; missing keys stay missing and are refused later."""
     if item.get("type") == "custom_tool_call":
         return tool_call(item.get("call_id"), item.get("name"), {"input": item.get("input")})
     if item.get("type") == "local_shell_call":

@@ -16,7 +16,7 @@ of a run's config stand the defaults:
 Those verifiers compare the other arguments of a call, and calls of no kind next to it, as `tool_call` does. If a turn
 has calls of several kinds, each call is compared by its own verifier, and all must match: `auto` accepts nothing that
 its parts do not accept. A default whose packages are not installed is left out, and `tool_call` takes its calls; the
-rules that remain are part of the id, and `left_out` says what is missing.
+rules that remain are part of the id, and `left_out` names the missing packages.
 
 A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the verifier
 of each state and writes that one into the dataset. `auto` itself stays only for states whose demonstrations, or whose

@@ -86,7 +86,7 @@ class Edit(NamedTuple):
 
 
 class Text(NamedTuple):
-    """What is known of a file."""
+    """The known text of a file."""
 
     text: str
     complete: bool
@@ -222,7 +222,7 @@ def results(changes: Sequence[Change], known: dict[str, Text]) -> dict[str, Text
 
 
 def changed(change: Change, before: Text | None) -> Text | None:
-    """The text after a change that is sure to succeed on what is known; None otherwise."""
+    """The text after a change that surely succeeds on the known text; None otherwise."""
     if isinstance(change, Write):
         return Text(change.text, complete=True) if change.overwrites else None
     if before is None or isinstance(change, Delete | ReplaceLines) or len(before.text) > MAX_CHARS:

@@ -79,7 +79,7 @@ def _follow(
     paths: Collection[str],
     harmless_tools: Collection[str],
 ) -> None:
-    """Bring what is known past one call."""
+    """Update the known text by one call."""
     name, arguments = function["name"], messages.argument_value(function.get("arguments"))
     reply = "" if answer is None else messages.text_of(answer.get("content"))
     if not isinstance(arguments, dict) or answer is None:

@@ -65,7 +65,7 @@ def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) 
     if not demonstrated:
         return _judge_message
     if options.version == "before" and len(demonstrated) > 1:
-        unknown = Verdict(None, Outcome.ERROR, "before #2463 no action had several calls")
+        unknown = Verdict(None, Outcome.ERROR, "before #2463 no action could have several calls")
         return lambda action: unknown
 
     without_call = Verdict(

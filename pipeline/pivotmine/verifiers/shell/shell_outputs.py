@@ -34,7 +34,7 @@ class _Pipeline(NamedTuple):
     """`text`, `file` or `command`, and which."""
     filters: list[Filter]
     named: str
-    """The words of the filters: they hold the separators and what is looked for."""
+    """The words of the filters: separators and search patterns."""
 
     def output(self, text: str) -> str | None:
         """What the filters make of a text; None: more than is looked at."""

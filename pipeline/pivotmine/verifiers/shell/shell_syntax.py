@@ -6,7 +6,7 @@ parser does not cover, does not know or had to repair is refused. Nothing is exp
 
     ("program", STATEMENT, ...)                          ("list", STATEMENT, "&&", STATEMENT, ...)
     ("pipeline", STATEMENT, "|", STATEMENT, ...)         ("redirected", STATEMENT, (REDIRECT, ...))
-    ("command", (ASSIGNMENT, ...), NAME, (WORD, ...))    ("raw", TYPE, TEXT) of what is kept as it is written
+    ("command", (ASSIGNMENT, ...), NAME, (WORD, ...))    ("raw", TYPE, TEXT) for text kept as written
     other statements: their type, then tokens and statements in order
 
 Words are as `shell_words` makes them.

@@ -173,7 +173,7 @@ def _by_similarity(text: str, given: str, least: float) -> Verdict:
 
 
 def _typed(batch: Batch) -> list[_Piece]:
-    """What is typed: text, joined over commands, and special keys."""
+    """Typed input: text, joined over commands, and special keys."""
     pieces: list[tuple[bool, list[str]]] = []
     for keystrokes in batch.keystrokes:
         text = "\n" if keystrokes in _ENTER else keystrokes.replace("\r\n", "\n").replace("\r", "\n")

@@ -53,7 +53,7 @@ _STEM_CHARS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextOptions:
-    """None: what is proved does not depend on a threshold."""
+    """None: a proof does not depend on a threshold."""
 
 
 def prepare(state: State, demonstration: Action, options: TextOptions) -> Callable[[Action], Verdict]:
@@ -130,7 +130,7 @@ def _is_one_spelling(one: str, other: str) -> bool:
 
 
 class _Claim(NamedTuple):
-    """A sentence, with what is compared of it."""
+    """A sentence, and its parts that are compared."""
 
     words: list[str]
     """The last one is `.` or `?`."""
@@ -276,7 +276,7 @@ _NO_SCHEMA = Schema(None)
 
 
 def _json_form(text: str) -> Any:
-    """What is compared of a message that is JSON; None of any other."""
+    """The compared form of a message that is JSON; None for any other."""
     value = json_of(text)
     return None if value is None else canonical_form(value, _NO_SCHEMA)
 

@@ -136,7 +136,7 @@ class Schema:
         )
         """Groups of values that count as one, each value as canonical JSON."""
         self.is_special = self.ignored or bool(self.alternatives)
-        """Values are compared as a whole, whatever their type."""
+        """Values of every type are compared as a whole."""
         self.unordered = "unordered" in declared or self._node.get("uniqueItems") is True
         """The order of a list's elements does not count."""
         self.measure = "measure" in declared and not _says_exactly(self._node) and self._node.get("type") != "integer"

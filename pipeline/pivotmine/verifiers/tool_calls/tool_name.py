@@ -1,4 +1,4 @@
-"""`tool_name`: the same tools are called, whatever their arguments: the coarse signal of the paper's software runs.
+"""`tool_name`: the same tools are called, with any arguments: the coarse signal of the paper's software runs.
 
 PivotRL's appendix A.2 rewards software turns by the name of the tool alone, "without attempting to score tool arguments
 or patch quality". It leaks by design: an empty call, another file, a wrong edit and `rm -rf /` in place of `ls` all

@@ -34,8 +34,8 @@ def _storable(text: Any) -> Any:
 _Text = Annotated[str, BeforeValidator(_storable)]
 _Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Logprob = Annotated[float, Field(le=0.01)]
-"""Rounding may lift one a little above 0; a server that tells raw logits lifts them far above. What is not finite is
-`rollout`'s to reject, with words of its own."""
+"""Rounding may lift one a little above 0; a server that tells raw logits lifts them far above. `rollout` rejects
+numbers that are not finite."""
 
 
 class _Checked(BaseModel):

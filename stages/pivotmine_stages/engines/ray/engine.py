@@ -1,7 +1,7 @@
 """Engine `ray`: workers on one machine or many, each with a vllm (or transformers) engine, driven by Ray Data.
 
 A block is whole trajectories, their states in order. Ray Data's `map_batches` hands blocks to a pool of actors; the
-driver makes blocks only as they are needed and takes answers as they come, so that memory holds what is under way. A
+driver makes blocks only as they are needed and takes answers as they come, so that memory holds only these. A
 worker that dies is started again by Ray, elsewhere if it must be, and its blocks with it. Where the cluster has lost
 the room for it, its blocks would wait for ever: those that take far longer than any block has taken are handed out
 again, to others, and the first answer counts.
@@ -321,4 +321,4 @@ def _got(asked: Any) -> Any:
 
 
 def _stopped(error: BaseException) -> UserError:
-    return UserError(f"Ray has stopped: {one_line(str(error))}; start again: what is stored is kept")
+    return UserError(f"Ray has stopped: {one_line(str(error))}; start again: stored samples are kept")

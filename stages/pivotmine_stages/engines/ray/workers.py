@@ -31,7 +31,7 @@ class Ledger:
     """The blocks under way and the order in which they are handed out.
 
     It lives on the driver's machine and dies with the driver; workers may die as they like, since a block stays here
-    until the driver has its answers. Whatever Ray repeats, the same place gives the same block.
+    until the driver has its answers. If Ray repeats a block, the same place gives the same block.
     """
 
     def __init__(self) -> None:
@@ -138,8 +138,8 @@ class Worker:
         threading.Thread(target=self._sample, name="sampling", daemon=True).start()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`block`: its number; `answers`, pickled: its replies, each with a request of which only the key is left, or
-        what is said of each of its sequences, or an exception, the user's or a bug."""
+        """`block`: its number; `answers`, pickled: its replies, each with only the key of its request, or
+        its prefilled sequences, or an exception, the user's or a bug."""
         (number,) = batch["block"].tolist()
         block, num_starts = ray.get(self._ledger.take.remote(number))
         answer: Any = []

@@ -135,7 +135,7 @@ class VllmEngine:
                 raise EngineDeadError
             yield
         except _DEAD as error:
-            words = "vLLM's process ended (out of memory?); start again: what is stored is kept"
+            words = "vLLM's process ended (out of memory?); start again: stored samples are kept"
             raise EngineDied(words) from error
 
     def _step(self) -> list[Any]:

@@ -21,7 +21,7 @@ from pivotmine_stages.export.verl.reward import COMPLETION, TRUNCATED
 
 
 class PromptLoop(AgentLoopBase):  # pyright: ignore[reportUntypedBaseClass]
-    """Rows choose it by their column `agent_name`; `agent_loops.yaml` tells verl where it is."""
+    """Rows choose it by their column `agent_name`; `agent_loops.yaml` tells verl its place."""
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Sample one action.
