@@ -14,7 +14,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import inert
 from pivotmine.run import rundir, sql
 from pivotmine.run.tables import STATES, TABLES
-from pivotmine_stages.cli.reports import as_json_lines, as_text_table
+from pivotmine_stages.cli.text_tables import as_json_lines, as_text_table
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

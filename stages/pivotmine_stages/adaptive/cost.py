@@ -83,8 +83,10 @@ def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> dict[
 def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, Any]:
     """The summary that the command prints. With `cost.pilot`, that many states are sampled and scored first, and kept.
 
-    `gpu_hours` are the generated tokens at `tokens_per_second` and the distinct prefix tokens at
+    `generated_tokens` is what the samples are expected to take; if no sample is stored, `tokens_per_sample` is null,
+    and they take at most that many. `gpu_hours` are these at `tokens_per_second` and the distinct prefix tokens at
     `prompt_tokens_per_second`; `price` is those hours at `price_per_hour`. Each is null where a figure is missing.
+    `longest` is the context that the longest of all prompts and its reply need.
     """
     rundir.require_run(run)
     if cost.price_per_hour is not None and cost.tokens_per_second is None:
@@ -109,7 +111,7 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, A
     asked = fitting.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
     continued = stored.join(asked, on=["state_id", "sample_index"], how="semi")["budget"]
     rest, tokens = int((budget - continued).sum()), _tokens_per_sample(run, policy.record)
-    generated = None if tokens is None else samples * tokens + rest
+    generated = samples * (budget if tokens is None else tokens) + rest
     hours = _gpu_hours(cost, generated, counts["distinct_prefix_tokens"] + int(continued.sum()))
     return {
         "dry_run": True,
@@ -129,8 +131,8 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, A
     }
 
 
-def _gpu_hours(cost: CostOptions, generated: float | None, prompt_tokens: int) -> float | None:
-    if generated is None or cost.tokens_per_second is None:
+def _gpu_hours(cost: CostOptions, generated: float, prompt_tokens: int) -> float | None:
+    if cost.tokens_per_second is None:
         return None
     prefill = cost.prompt_tokens_per_second or PREFILL_SPEED * cost.tokens_per_second
     return (generated / cost.tokens_per_second + prompt_tokens / prefill) / 3600
@@ -161,9 +163,10 @@ def _prompt_counts(
 ) -> tuple[dict[str, int], list[str]]:
     """Counts over the prompts that can be sampled, and the states whose prompt leaves no room for `budget` tokens.
 
-    Prompt tokens (each state's prompt once), distinct prefix tokens, and prompts that the template refuses.
+    Prompt tokens (each state's prompt once), distinct prefix tokens, prompts that the template refuses, and the tokens
+    of the longest prompt, also if it cannot be sampled, with its reply.
     """
-    counts, longest, too_long = Counter[str](prompt_tokens=0, unrendered=0), list[bytes](), list[str]()
+    counts, longest, too_long = Counter[str](prompt_tokens=0, unrendered=0, longest=0), list[bytes](), list[str]()
     for state in track(state_messages(run, states), "dry run", "states", len(states)):
         try:
             token_ids = renderer.render(state.messages, state.tools).token_ids
@@ -172,6 +175,7 @@ def _prompt_counts(
         except Exception:  # a foreign template may raise anything; rollout makes it a reject
             counts["unrendered"] += 1
             continue
+        counts["longest"] = max(counts["longest"], len(token_ids) + budget)
         if max_model_len is not None and len(token_ids) + budget > max_model_len:
             too_long.append(state.turn["state_id"])
             continue

@@ -223,7 +223,7 @@ def sql(
     """Ask DuckDB about the run. Cells are cut at 80 characters, answers at 200 rows: --json prints all of them."""
     from pivotmine.run.example_queries import EXAMPLES
     from pivotmine.run.sql import query_all
-    from pivotmine_stages.cli.reports import as_json_lines, as_text_table
+    from pivotmine_stages.cli.text_tables import as_json_lines, as_text_table
 
     if example == "list":
         listings.print_names({name: one.title for name, one in EXAMPLES.items()}, as_json=as_json)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pivotmine.counts import counted
 from pivotmine.escape import inert
 from pivotmine_stages.audit.marking import action_text, marked
-from pivotmine_stages.cli.reports import as_text_table
+from pivotmine_stages.cli.text_tables import as_text_table
 
 MAX_LINE = 400
 MAX_CONSTANTS = 5
@@ -34,16 +35,17 @@ def audit_report(s: Mapping[str, Any]) -> str:
     gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
     total = {name: sum(row[name] for row in s["rates"]) for name in _COUNTS}
     lines = [
-        f"{s['states']:,} states under {s['verifier_id']}",
+        f"{counted(s['states'], 'state')} under {s['verifier_id']}",
         f"demonstrations against themselves: {gates}",
         *([] if s["states"] else [_NOTHING]),
-        f"{total['must_fail']:,} mutations that must fail: {total['false_accept']:,} false accepts; "
-        f"{total['must_pass']:,} that must pass: {total['false_reject']:,} false rejects; {total['null']:,} null",
+        f"{counted(total['must_fail'], 'mutation')} that must fail: {counted(total['false_accept'], 'false accept')}; "
+        f"{total['must_pass']:,} that must pass: {counted(total['false_reject'], 'false reject')}; "
+        f"{total['null']:,} null",
         _elsewhere(s["other_states"]),
         *([] if s["policy_id"] else ["no samples of this run are scored: demonstrations and mutations alone"]),
     ]
     parts = [f"{'audit' if number == 0 else '':<9} {inert(line)}" for number, line in enumerate(lines)]
-    parts += _with_errors("trials", s["mutations"]) + _with_errors("tools and domains", s["rates"])
+    parts += _with_errors(s["mutations"], "trial") + _with_errors(s["rates"], "tool or domain", "tools and domains")
     parts += _constants(s["constants"])
     if s["outcomes"]:
         parts += ["", as_text_table(pa.Table.from_pylist(s["outcomes"]))]
@@ -58,7 +60,8 @@ def audit_report(s: Mapping[str, Any]) -> str:
 
 def _calibration(s: Mapping[str, Any]) -> str:
     lines = [
-        f"{s['verifier_id']} against {s['pairs']:,} labelled pairs: {s['same']:,} same, {s['different']:,} different",
+        f"{s['verifier_id']} against {counted(s['pairs'], 'labelled pair')}: "
+        f"{s['same']:,} same, {s['different']:,} different",
         *(
             f"{s[f'{answer}_same']:,} same and {s[f'{answer}_different']:,} different pairs are {words}"
             for answer, words in _UNDECIDED.items()
@@ -74,7 +77,7 @@ def _calibration(s: Mapping[str, Any]) -> str:
         parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
         parts += [_line("detail", error["detail"])] if error["detail"] else []
     kappa = "not defined" if s["kappa"] is None else f"{s['kappa']:.2f}"
-    verdict = f"agreement {_rate(s['agreement'])} on {s['decided']:,} decided pairs, kappa {kappa}"
+    verdict = f"agreement {_rate(s['agreement'])} on {counted(s['decided'], 'decided pair')}, kappa {kappa}"
     return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {verdict}"])
 
 
@@ -98,18 +101,19 @@ def _elsewhere(found: Mapping[str, Any]) -> str:
     """One line on actions of other states."""
     if not found["tried"]:
         return "no action was tried in another state"
-    sampled = f", a random sample of {found['pairs']:,} pairs" if found["is_sample"] else ""
+    sampled = f", a random sample of {counted(found['pairs'], 'pair')}" if found["is_sample"] else ""
     return (
-        f"{found['tried']:,} actions of other states of the same tool, written otherwise{sampled}: "
+        f"{counted(found['tried'], 'action')} of other states of the same tool, written otherwise{sampled}: "
         f"{found['paid']:,} paid ({found['paid'] / found['tried']:.1%})"
     )
 
 
-def _with_errors(what: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _with_errors(rows: Sequence[Mapping[str, Any]], one: str, several: str = "") -> list[str]:
     bad = [row for row in rows if row["false_accept"] or row["false_reject"] or row["null"]]
     others = len(rows) - len(bad)
     table = ["", as_text_table(pa.Table.from_pylist([dict(row) for row in bad]))] if bad else [""]
-    return [*table, f"{others:,} {'other ' if bad else ''}{what} without an error"] if rows else []
+    words = [f"other {word}" if bad and word else word for word in (one, several)]
+    return [*table, f"{counted(others, *words)} without an error"] if rows else []
 
 
 def _constants(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -120,20 +124,23 @@ def _constants(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in large[:MAX_CONSTANTS]:
         screened = "" if row["is_exact"] else " (most screened on a sample)"
         where = f"{row['grouped_by']} {row['name'] or '(none)'}"
-        actions = f"the best of {row['num_actions']:,} actions{screened} earns"
-        lines += [f"  {where}: {actions} {row['mean_reward']:.1%} of {row['num_states']:,} states"]
+        actions = f"the best of {counted(row['num_actions'], 'action')}{screened} earns"
+        lines += [f"  {where}: {actions} {row['mean_reward']:.1%} of {counted(row['num_states'], 'state')}"]
         lines += [_line("", action_text(row["action"]))]
     if rest := large[MAX_CONSTANTS:]:
-        lines.append(f"  {len(rest):,} other tools and domains: at most {rest[0]['mean_reward']:.1%}")
+        lines.append(
+            f"  {counted(len(rest), 'other tool or domain', 'other tools and domains')}: "
+            f"at most {rest[0]['mean_reward']:.1%}"
+        )
     if few := len(rows) - len(large):
-        lines.append(f"  {few:,} of fewer than {MIN_STATES} states are not shown")
+        lines.append(f"  {few:,} of fewer than {MIN_STATES} states {'is' if few == 1 else 'are'} not shown")
     return [inert(line) for line in lines]
 
 
 def _disagreements(pair: Mapping[str, Any]) -> list[str]:
     share = f"{pair['agree'] / pair['samples']:.1%}" if pair["samples"] else "none"
     lines = [
-        f"{pair['one']} and {pair['other']} agree on {share} of {pair['samples']:,} samples",
+        f"{pair['one']} and {pair['other']} agree on {share} of {counted(pair['samples'], 'sample')}",
         f"  {pair['only_one_higher']:,} higher by the first, {pair['only_other_higher']:,} by the second, "
         f"{pair['null']:,} null to one of them",
     ]

@@ -1,17 +1,14 @@
-"""What a person reads: each stage's summary as text, and tables with foreign text made inert."""
+"""What a person reads: each stage's summary as text."""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from pivotmine.errors import UserError
+from pivotmine.counts import counted
 from pivotmine.escape import inert, one_line
 
 if TYPE_CHECKING:
@@ -20,9 +17,6 @@ if TYPE_CHECKING:
     from pivotmine_stages.score.stage import ScoreSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
-MAX_CELL = 80
-MAX_ROWS = 200
-_CUT = "..."
 MAX_EXAMPLE = 400
 _MAX_EXAMPLES = 5
 """Reasons of rejects that are shown with their first place."""
@@ -33,13 +27,14 @@ def extract_report(s: Mapping[str, Any]) -> str:
     needed = "no label makes" if s["all_failed"] else f"label {_label(str(s['min_outcome']))} or better makes"
     labels = ", ".join(f"{_label(k)}: {v:,}" for k, v in s["outcomes"].items())
     lines = [
-        f"{s['trajectories']:,} trajectories, {s['segments']:,} segments, {s['messages']:,} distinct messages",
-        f"{s['turns']:,} turns in {s['states']:,} states",
+        f"{counted(s['trajectories'], 'trajectory')}, {counted(s['segments'], 'segment')}, "
+        f"{counted(s['messages'], 'distinct message')}",
+        f"{counted(s['turns'], 'turn')} in {counted(s['states'], 'state')}",
         f"outcomes {labels}; {needed} a demonstration"
         if set(s["outcomes"]) != {"None"}
         else "outcomes: none found, all trajectories count as good; --outcome-column KEY names another place",
         *([f"labels found under {_counts(s['outcome_keys'])}"] if s["outcome_keys"] else []),
-        f"{s['demonstrations']:,} of {s['turns']:,} turns are demonstrations, of {s['demonstrated_states']:,} states",
+        _demonstrations(s),
         f"read by {_counts(s['formats'])}",
         *_notes(s),
         _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
@@ -59,40 +54,65 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({number:,})" for name, number in counts.items())
 
 
+def _demonstrations(s: Mapping[str, Any]) -> str:
+    nouns = {"tool_call": "call", "message": "message"}
+    # The summary of an older run does not tell kinds.
+    kinds = ", ".join(counted(number, nouns[kind]) for kind, number in s.get("kinds", {}).items())
+    are = "is a demonstration" if s["demonstrations"] == 1 else "are demonstrations"
+    states = counted(s["demonstrated_states"], "state")
+    return (
+        f"{s['demonstrations']:,} of {counted(s['turns'], 'turn')} {are}{f' ({kinds})' if kinds else ''}, of {states}"
+    )
+
+
 def _notes(s: Mapping[str, Any]) -> list[str]:
-    """What a user may want to change."""
+    """What a user may want to change, or must know before the next stage."""
     notes: list[str] = []
+    if s.get("kinds", {}).keys() == {"message"}:
+        notes.append(
+            "all demonstrations are messages, and the default verifier proves few messages: with a judge, give "
+            "--verifier judge to `run`, or to `rollout` and `score`; without one, perhaps no state is selected"
+        )
     if s["calls_without_tools"]:
         notes.append(
             f"{s['calls_without_tools']:,} call demonstrations are offered no tools, so the policy cannot know them: "
             "give the definitions with --tools FILE"
         )
     if s["states_without_user"]:
-        notes.append(f"{s['states_without_user']:,} states hold no user message")
+        notes.append(counted(s["states_without_user"], "state holds no user message", "states hold no user message"))
     if s["undocumented_masks"]:
-        notes.append(f"{s['undocumented_masks']:,} turns have `mask: false`, which nobody documents: none is left out")
+        notes.append(
+            f"{counted(s['undocumented_masks'], 'turn has', 'turns have')} `mask: false`, "
+            "which nobody documents: none is left out"
+        )
     return notes
 
 
 def _estimated(s: Mapping[str, Any]) -> list[str]:
     unit = "tokens" if "prompt_tokens" in s else "characters"
-    total, distinct = s[f"prompt_{unit}"], s[f"distinct_prefix_{unit}"]
+    total, distinct, longest = (s[f"{what}_{unit}"] for what in ("prompt", "distinct_prefix", "longest_prompt"))
     return [
-        f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, without what a chat template adds",
+        f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, {longest:,} in the longest, "
+        "without what a chat template adds",
+        f"{counted(s['too_long'], 'prompt leaves', 'prompts leave')} no room for a reply in the "
+        f"{s['max_model_len']:,} tokens of this policy: take one with a longer context"
+        if s.get("too_long")
+        else "",
         "dry run: nothing was written",
     ]
 
 
 def _rows_and_turns(count: Mapping[str, int | None]) -> str:
     rows, turns = count["rows"], count["turns"]
-    return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({turns:,} turns)"
+    return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({counted(turns, 'turn')})"
 
 
 def record_report(s: RecordSummary) -> str:
     """Summary of record."""
     lines = [
         f"policy {s.policy_id}",
-        f"{s.samples:,} of {s.turns:,} turns in {s.records:,} records are samples in states of this run",
+        f"{s.samples:,} of {counted(s.turns, 'turn')} in {counted(s.records, 'record')} "
+        f"{'is a sample in a state' if s.samples == 1 else 'are samples in states'} of this run",
         f"{s.rewarded:,} of them came with a reward",
         f"rejects: {s.rejects:,}",
         f"{s.seconds} s",
@@ -106,15 +126,16 @@ def rollout_report(s: Mapping[str, Any]) -> str:
     if s.get("dry_run"):
         return _dry_run_report(s)
     done, speed = s["sampled"], s["sampling_s"] or None
-    sampled = f"sampled {done.get('samples', 0):,} actions in {done.get('states', 0):,} states"
+    sampled = f"sampled {counted(done.get('samples', 0), 'action')} in {counted(done.get('states', 0), 'state')}"
     if done.get("continued"):
-        sampled += f", {done['continued']:,} truncated ones continued"
+        sampled += f", {counted(done['continued'], 'truncated one')} continued"
     if speed and done:
         rates = f"{done['states'] / speed:,.1f} states/s, {done['tokens'] / speed:,.0f} tokens/s"
-        sampled += f": {done['tokens']:,} tokens, {rates}"
+        sampled += f": {counted(done['tokens'], 'token')}, {rates}"
     lines = [
         f"policy {s['policy_id']}",
-        f"{s['wanted_states']:,} states, {s['wanted_samples']:,} samples wanted, {s['missing_samples']:,} missing now",
+        f"{counted(s['wanted_states'], 'state')}, {counted(s['wanted_samples'], 'sample')} wanted, "
+        f"{s['missing_samples']:,} missing now",
         sampled,
         _prompt_tokens(done) if done else "",
         _rejects(s["rejects"]),
@@ -127,20 +148,26 @@ def rollout_report(s: Mapping[str, Any]) -> str:
 def _carried(carried: Mapping[str, Any], adaptive: Mapping[str, Any]) -> list[str]:
     """What `--from` carried over, and what it left to be sampled."""
     decay, checked = carried["decay"], carried["calibration"]
-    read = f"{carried['actions']:,} stored actions read in {carried['states']:,} states" if "states" in carried else ""
+    read = (
+        f"{counted(carried['actions'], 'stored action')} read in {counted(carried['states'], 'state')}"
+        if "states" in carried
+        else ""
+    )
     fresh = "no state of the set that checks the decay was sampled"
     if checked:
         fresh = (
-            f"checked on {checked['states']} states: mean reward {checked['expected']:.3f} expected, "
+            f"checked on {counted(checked['states'], 'state')}: mean reward {checked['expected']:.3f} expected, "
             f"{checked['observed']:.3f} observed, squared error {checked['spread']:.2f} of what was expected"
         )
     return [
-        f"{read}: {carried['prefill_tokens']:,} tokens prefilled, {carried['refused']:,} states refused"
+        f"{read}: {counted(carried['prefill_tokens'], 'token')} prefilled, "
+        f"{counted(carried['refused'], 'state')} refused"
         if read
         else "",
-        f"mean unseen mass {carried['unseen_mass']:.3f}; {carried['unsampled']:,} states need no sample",
-        f"{adaptive['samples']:,} samples, {adaptive['samples'] / max(adaptive['fixed_samples'], 1):.0%} of "
-        f"{adaptive['fixed_samples']:,}, in {adaptive['rounds']} rounds",
+        f"mean unseen mass {carried['unseen_mass']:.3f}; "
+        f"{counted(carried['unsampled'], 'state needs', 'states need')} no sample",
+        f"{counted(adaptive['samples'], 'sample')}, {adaptive['samples'] / max(adaptive['fixed_samples'], 1):.0%} of "
+        f"{adaptive['fixed_samples']:,}, in {counted(adaptive['rounds'], 'round')}",
         f"of old posteriors {decay['kept']:g} is kept, unseen actions succeed at {decay['rate']:g}; {fresh}",
         f"{adaptive['seconds']} s",
     ]
@@ -150,35 +177,48 @@ def _dry_run_report(s: Mapping[str, Any]) -> str:
     tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
     separate = prompts * s["samples"] // max(s["states"], 1)
     lines = [
-        f"dry run of {s['policy_id']}: {s['states']:,} states, {s['samples']:,} samples to draw"
-        + (f", {s['continued']:,} truncated ones to continue" if s["continued"] else ""),
-        f"{prompts:,} prompt tokens; as one request a sample {separate:,}, with every prefix shared {tree:,}",
-        f"{s['unrendered']:,} states that the template refuses" if s["unrendered"] else "",
-        f"{s['too_long']:,} states left out: their prompt and --max-new-tokens exceed {s['max_model_len']:,} tokens"
+        f"dry run of {s['policy_id']}: {counted(s['states'], 'state')}, {counted(s['samples'], 'sample')} to draw"
+        + (f", {counted(s['continued'], 'truncated one')} to continue" if s["continued"] else ""),
+        f"{counted(prompts, 'prompt token')}; as one request a sample {separate:,}, with every prefix shared {tree:,}",
+        f"{counted(s['unrendered'], 'state')} that the template refuses" if s["unrendered"] else "",
+        f"{counted(s['too_long'], 'state')} left out: prompt and --max-new-tokens exceed the context of "
+        f"{s['max_model_len']:,} tokens; {s['longest']:,} would hold all"
         if s["too_long"]
         else "",
-        "generated tokens not known: no sample is stored; --pilot 100 draws some"
-        if s["generated_tokens"] is None
-        else f"{s['generated_tokens']:,.0f} tokens to generate, {s['tokens_per_sample']:.1f} a sample",
+        *(_generation(s) if s["samples"] or s["continued"] else ()),
         "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
-        "" if s["gpu_hours"] is None else f"{s['gpu_hours']:,.2f} GPU-hours, prompt tokens included",
-        "" if s["price"] is None else f"{s['price']:,.2f} at the given price per hour",
     ]
     return _block("rollout", lines)
 
 
+def _generation(s: Mapping[str, Any]) -> list[str]:
+    """What is generated, and what that costs: an upper bound while no sample tells how long an action is."""
+    each = s["tokens_per_sample"]
+    most = "at most " if each is None else ""
+    told = (
+        "; --pilot 100 samples some states, and tells how long actions are"
+        if each is None
+        else f", {each:.1f} a sample"
+    )
+    return [
+        f"{most}{s['generated_tokens']:,.0f} tokens to generate{told}",
+        "" if s["gpu_hours"] is None else f"{most}{s['gpu_hours']:,.2f} GPU-hours, prompt tokens included",
+        "" if s["price"] is None else f"{most}{s['price']:,.2f} at the given price per hour",
+    ]
+
+
 def _prompt_tokens(done: Mapping[str, int]) -> str:
     if "prefill_tokens" in done:  # over all samples: vLLM prefills each
-        return f"{done['prompt_tokens']:,} prompt tokens, {done['prefill_tokens']:,} tokens prefilled"
-    return f"{done['prompt_tokens']:,} prompt tokens, {done['cached_tokens']:,} of them from the prefix cache"
+        return f"{counted(done['prompt_tokens'], 'prompt token')}, {counted(done['prefill_tokens'], 'token')} prefilled"
+    return f"{counted(done['prompt_tokens'], 'prompt token')}, {done['cached_tokens']:,} of them from the prefix cache"
 
 
 def score_report(s: ScoreSummary) -> str:
     """Summary of score."""
     lines = [
-        f"{s.scored:,} of {s.samples:,} samples scored by {s.verifier_id}",
+        f"{s.scored:,} of {counted(s.samples, 'sample')} scored by {s.verifier_id}",
         _pending(s) if s.pending else "",
-        f"{s.states:,} states: {_classes(s.classes)}" + ("" if s.mean is None else f"; mean reward {s.mean:.3f}"),
+        f"{counted(s.states, 'state')}: {_classes(s.classes)}" + ("" if s.mean is None else f"; mean reward {s.mean:.3f}"),
         *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.domains.items()),
         *_unproven(s),
         "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s.outcomes.items()) or "none"),
@@ -195,7 +235,10 @@ def score_report(s: ScoreSummary) -> str:
 
 def _pending(s: ScoreSummary) -> str:
     budget = f"--max-new-tokens {s.max_new_tokens}"
-    return f"{s.pending:,} truncated samples wait for their end: `pivotmine rollout` with {budget} continues them"
+    return (
+        f"{counted(s.pending, 'truncated sample waits for its end', 'truncated samples wait for their end')}: "
+        f"`pivotmine rollout` with {budget} continues them"
+    )
 
 
 def _unproven(s: ScoreSummary) -> list[str]:
@@ -211,7 +254,7 @@ def _classes(classes: Mapping[str, int]) -> str:
 
 
 UNDECIDED_ADVICE = (
-    "undecided: the verifier could not prove enough samples of {:,} states; add a judge behind it in the config: "
+    "undecided: the verifier could not prove enough samples of {}; add a judge behind it in the config: "
     '[verifiers.NAME] first_decided = ["auto", "judge"], then score and select with --verifier NAME'
 )
 
@@ -226,8 +269,8 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
     undecided, drawn, twin = s.rejects.get("undecided"), s.demonstrations, s.twin
     lines = [
         f"pivots/{s.name}: {s.train:,} training and {s.validation:,} validation rows",
-        f"of {s.candidates:,} candidates",
-        f"{drawn.rows:,} demonstrations, drawn from the {drawn.states:,} states outside validation"
+        f"of {counted(s.candidates, 'candidate')}",
+        f"{counted(drawn.rows, 'demonstration')}, drawn from the {counted(drawn.states, 'state')} outside validation"
         f"{_left_out(drawn.left_out)}"
         if drawn.states
         else "",
@@ -236,7 +279,7 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
         if twin
         else "",
         _rejects(s.rejects),
-        UNDECIDED_ADVICE.format(undecided) if undecided else "",
+        UNDECIDED_ADVICE.format(counted(undecided, "state")) if undecided else "",
         *_deferred(s),
         f"{s.seconds} s",
     ]
@@ -255,8 +298,9 @@ def _deferred(s: SelectSummary) -> list[str]:
     if s.suspects:
         named = ", ".join(f"{one.state_id} ({one.logprob})" for one in s.suspects[:_MAX_EXAMPLES])
         lines.append(
-            f"suspects: {len(s.suspects):,} demonstrations are less likely than {math.exp(MIN_LOGPROB):.0e}, rather a "
-            f"fault of format or verifier than hard states; by log-probability: {named}"
+            f"suspects: {counted(len(s.suspects), 'demonstration is', 'demonstrations are')} less likely than "
+            f"{math.exp(MIN_LOGPROB):.0e}, rather a fault of format or verifier than hard states; "
+            f"by log-probability: {named}"
         )
     return lines
 
@@ -275,10 +319,14 @@ def adaptive_report(s: Mapping[str, Any]) -> str:
     """One round of adaptive profiling."""
     share = s["samples"] / s["fixed_samples"] if s["fixed_samples"] else 0.0
     lines = [
-        f"round {s['rounds']}: {s['round_samples']:,} samples in {s['round_states']:,} states",
-        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {s['states']:,} states",
-        f"{s['triaged']:,} states need none: the demonstration alone is likely enough" if s["triaged"] else "",
-        f"{s['failed_states']:,} states could not be sampled; the rejects say why" if s["failed_states"] else "",
+        f"round {s['rounds']}: {counted(s['round_samples'], 'sample')} in {counted(s['round_states'], 'state')}",
+        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {counted(s['states'], 'state')}",
+        f"{counted(s['triaged'], 'state needs', 'states need')} none: the demonstration alone is likely enough"
+        if s["triaged"]
+        else "",
+        f"{counted(s['failed_states'], 'state')} could not be sampled; the rejects say why"
+        if s["failed_states"]
+        else "",
     ]
     return _block("adaptive", lines)
 
@@ -286,9 +334,10 @@ def adaptive_report(s: Mapping[str, Any]) -> str:
 def triage_report(s: Mapping[str, Any]) -> str:
     """Summary of triage."""
     lines = [
-        f"{s.get('states', 0):,} demonstrations asked for, {s.get('refused', 0):,} of them refused",
-        f"{s['above']:,} states need no sample: the demonstration alone has probability {s['max_mean']} or more",
-        f"{s.get('prefill_tokens', 0):,} tokens prefilled",
+        f"{counted(s.get('states', 0), 'demonstration')} asked for, {s.get('refused', 0):,} of them refused",
+        f"{counted(s['above'], 'state needs', 'states need')} no sample: "
+        f"the demonstration alone has probability {s['max_mean']} or more",
+        f"{counted(s.get('prefill_tokens', 0), 'token')} prefilled",
         f"{s['seconds']} s",
     ]
     return _block("triage", lines)
@@ -323,10 +372,10 @@ def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     # States that are never solved are the first question; where there are none, those worth training on.
     looked_at = next((kind for kind in ("never", "sometimes") if classes.get(kind)), next(iter(classes), "unscored"))
     lines = [
-        f"{s['score'].states:,} states: {_classes(classes)}",
-        f"{pivots:,} pivots in {at}/pivots/{name}" if pivots else _why_none(classes),
-        f"cost: {stored['samples']:,} samples, {stored['tokens']:,} tokens generated, "
-        f"{stored['prompt_tokens']:,} prompt tokens",
+        f"{counted(s['score'].states, 'state')}: {_classes(classes)}",
+        f"{counted(pivots, 'pivot')} in {at}/pivots/{name}" if pivots else _why_none(classes),
+        f"cost: {counted(stored['samples'], 'sample')}, {counted(stored['tokens'], 'token')} generated, "
+        f"{counted(stored['prompt_tokens'], 'prompt token')}",
         f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
         "next:",
         f"  {program} report {at}{which}",
@@ -356,50 +405,3 @@ def _rejects(counts: Mapping[str, Any]) -> str:
 def _block(title: str, lines: list[str]) -> str:
     shown = [line for line in lines if line]
     return "\n".join(f"{title if i == 0 else '':<9} {inert(line)}" for i, line in enumerate(shown))
-
-
-def as_text_table(table: pa.Table) -> str:
-    """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
-    names = [_cell(name) for name in table.column_names]
-    shown_rows = table.slice(0, MAX_ROWS)
-    rows = list(zip(*([_cell(value) for value in _values(column)] for column in shown_rows.columns), strict=True))
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [names, *rows]
-    ]
-    rule = "  ".join("-" * width for width in widths)
-    cut = [f"the first {MAX_ROWS} shown"] if table.num_rows > MAX_ROWS else []
-    cut += ["cells cut"] if any(cell.endswith(_CUT) and len(cell) == MAX_CELL for row in rows for cell in row) else []
-    shown = f", {', '.join(cut)}; --json prints all" if cut else ""
-    count = f"{table.num_rows:,} row" + ("" if table.num_rows == 1 else "s")
-    return "\n".join([lines[0], rule, *lines[1:], f"({count}{shown})"])
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except (OverflowError, ValueError):
-        raise UserError("the answer holds a date that Python has not: make it a text by ::varchar") from None
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "null"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    text = inert(text)
-    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - len(_CUT)]}{_CUT}"
-
-
-def as_json_lines(table: pa.Table) -> str:
-    """One JSON object a row; NaN and the infinities, which JSON has not, are null."""
-    rows = zip(*(_values(column) for column in table.columns), strict=True)
-    named = (dict(zip(table.column_names, row, strict=True)) for row in rows)
-    return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in named)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _score(s: ScoreSummary) -> str | None:
         return None
     outcomes = ", ".join(f"{name} {number:,}" for name, number in s.outcomes.items())
     why = outcomes or _listed(s.rejects)
-    return f"0 of {s.samples:,} samples are scored by {s.verifier_id}: {why}"
+    return f"0 of {counted(s.samples, 'sample is', 'samples are')} scored by {s.verifier_id}: {why}"
 
 
 def _select(s: SelectSummary | SelectPreview) -> str | None:
@@ -55,7 +56,7 @@ def _audit(s: Mapping[str, Any]) -> str | None:
 
 
 def _verify(s: Mapping[str, Any]) -> str | None:
-    return f"{len(s['broken']):,} of {s['files']:,} files are broken" if s["broken"] else None
+    return f"{len(s['broken']):,} of {counted(s['files'], 'file is', 'files are')} broken" if s["broken"] else None
 
 
 def _listed(rejects: Mapping[str, Any]) -> str:

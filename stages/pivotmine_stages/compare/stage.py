@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.compare.options import CompareConfig
@@ -58,7 +59,9 @@ def compare_report(found: dict[str, Any]) -> str:
         ]
     else:
         lines += [f"  {name}: {words}" for name, words in zip(("first", "second"), found["words"], strict=True)]
-        lines.append(f"{found['shared']:,} states in both; {_mean(found['mean'])} -> {_mean(found['other_mean'])}")
+        lines.append(
+            f"{counted(found['shared'], 'state')} in both; {_mean(found['mean'])} -> {_mean(found['other_mean'])}"
+        )
         lines += [_transition(row) for row in found["transitions"]]
     return "\n".join(f"{'compare' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))
 

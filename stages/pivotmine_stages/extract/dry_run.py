@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +24,7 @@ from pivotmine.messages import StateHash, reasoning_of, text_of
 from pivotmine.progress import track
 from pivotmine.run import rundir
 from pivotmine.run.states import StateMessages, action_formats, state_messages
+from pivotmine_stages.engines.options import EngineOptions, context_length
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.options import CountOptions, ExtractConfig
 from pivotmine_stages.extract.stage import extract
@@ -44,16 +46,20 @@ def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -
 def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any]:
     """What `extract` would answer, and the prompts' sizes.
 
-    These are `prompt_tokens`, over all turns, and `distinct_prefix_tokens`, over all distinct prefixes of them; without
-    a tokenizer `prompt_characters` and `distinct_prefix_characters`.
+    These are `prompt_tokens`, over all turns, `distinct_prefix_tokens`, over all distinct prefixes of them, and
+    `longest_prompt_tokens`; without a tokenizer `prompt_characters`, and so on. If the tokenizer's folder has the
+    `config.json` of a model, `max_model_len` is its context, and `too_long` counts the turns whose prompt fills it.
     """
     unit, size = ("characters", len) if tokenizer is None else ("tokens", _tokens(tokenizer))
     with tempfile.TemporaryDirectory(prefix="pivotmine-") as name:
         run = Path(name) / "run"
         summary = extract(config, run)
-        total, distinct = _prompts(run, Path(name) / "nodes", functools.lru_cache(_TEXTS_REMEMBERED)(size))
-    sizes = {f"prompt_{unit}": total, f"distinct_prefix_{unit}": distinct}
-    return {"dry_run": True, **summary, **sizes}
+        prompts, distinct = _prompts(run, Path(name) / "nodes", functools.lru_cache(_TEXTS_REMEMBERED)(size))
+    longest = max(prompts, default=0)
+    sizes = {f"prompt_{unit}": sum(prompts), f"distinct_prefix_{unit}": distinct, f"longest_prompt_{unit}": longest}
+    context = None if tokenizer is None else context_length(EngineOptions(model=tokenizer))
+    fit = {} if context is None else {"max_model_len": context, "too_long": sum(size >= context for size in prompts)}
+    return {"dry_run": True, **summary, **sizes, **fit}
 
 
 def _tokens(name: str) -> Size:
@@ -63,16 +69,16 @@ def _tokens(name: str) -> Size:
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _prompts(run: Path, folder: Path, size: Size) -> tuple[int, int]:
-    """Size of all prompts together, and of their distinct prefixes, which are told apart on disk."""
+def _prompts(run: Path, folder: Path, size: Size) -> tuple[array[int], int]:
+    """Size of each prompt, and of all distinct prefixes together, which are told apart on disk."""
     turns = rundir.scan(run, "turns").select("segment_id", "position", "tools_id").collect()
     turns = turns.join(action_formats(run), on="segment_id", how="left", maintain_order="left")
     folder.mkdir()
-    total, nodes, num_parts = 0, list[tuple[str, int]](), 0
+    prompts, nodes, num_parts = array("q"), list[tuple[str, int]](), 0
     states = track(state_messages(run, turns), "extract", "prompts", len(turns))
     for _, segment in groupby(states, lambda state: state.turn["segment_id"]):
         for prompt, new in _prefixes(segment, size):
-            total += prompt
+            prompts.append(prompt)
             nodes += new
         if len(nodes) >= _NODES_PER_PART:
             _write(folder, num_parts, nodes)
@@ -81,7 +87,7 @@ def _prompts(run: Path, folder: Path, size: Size) -> tuple[int, int]:
     query = "select coalesce(sum(size), 0)::bigint from (select max(size) as size from read_parquet(?) group by node)"
     answer = merge.connect(folder).execute(query, [[str(p) for p in folder.glob("*.parquet")]]).fetchone()
     assert answer is not None
-    return total, answer[0]
+    return prompts, answer[0]
 
 
 def _prefixes(segment: Iterator[StateMessages], size: Size) -> Iterator[tuple[int, list[tuple[str, int]]]]:

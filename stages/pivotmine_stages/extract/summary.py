@@ -23,6 +23,7 @@ def summarise(folder: Path, done: BlockTotals, states_without_user: int, min_out
 
     | key | what it counts |
     |---|---|
+    | `kinds` | demonstrations by kind, `tool_call` and `message` |
     | `formats` | trajectories by reader |
     | `outcome_keys` | labelled trajectories by the key of their label, or by their reader |
     | `calls_without_tools` | native demonstrations that call a tool in a state that offers none |
@@ -34,6 +35,7 @@ def summarise(folder: Path, done: BlockTotals, states_without_user: int, min_out
     return {
         **{name: done.counts[name] for name in rundir.EXTRACT_TABLES},
         **_demonstrated(folder),
+        "kinds": _kinds(folder),
         "formats": dict(sorted(done.formats.items())),
         **_outcomes(done.outcomes, min_outcome),
         "outcome_keys": dict(sorted(done.outcome_keys.items())),
@@ -64,7 +66,11 @@ def nothing_usable(summary: dict[str, Any], rejects: Path) -> UserError:
     ]
     more = f"; and {len(reasons) - _MAX_REASONS} other reasons" if len(reasons) > _MAX_REASONS else ""
     if summary["turns"]:
-        begin = f"none of the {summary['turns']:,} turns is a demonstration"
+        begin = (
+            "the only turn is not a demonstration"
+            if summary["turns"] == 1
+            else f"none of the {summary['turns']:,} turns is a demonstration"
+        )
     else:
         num_records = sum(count["rows"] for count in summary["rejects"].values())
         begin = "the only record was rejected" if num_records == 1 else f"nothing is left of {num_records:,} records"
@@ -89,6 +95,12 @@ def _demonstrated(folder: Path) -> dict[str, int]:
     counts = merge.connect(folder).execute(query, [files]).fetchone()
     assert counts is not None
     return dict(zip(names, counts, strict=True))
+
+
+def _kinds(folder: Path) -> dict[str, int]:
+    query = "select kind, count(*) from read_parquet(?) where reject_reason is null group by kind order by kind desc"
+    files = [str(path) for path in rundir.table_files(folder, "turns")]
+    return dict(merge.connect(folder).execute(query, [files]).fetchall())
 
 
 def _outcomes(outcomes: Counter[float | None], min_outcome: float | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,8 +34,9 @@ _MISSING = "not given"
 
 
 def differences(theirs: Settings, ours: Settings) -> list[str]:
-    """`max_new_tokens 64 -> 512`, one entry per setting that differs."""
-    old, new = _settings(theirs), _settings(ours)
+    """`max_new_tokens 64 -> 512`, one entry per setting that differs; options of two verifiers are not compared."""
+    other = _is_other_verifier(theirs, ours)
+    old, new = (_settings({**one, "options": {}} if other else one) for one in (theirs, ours))
     found = [
         f"{key} {_word(old.get(key, _MISSING))} -> {_word(new.get(key, _MISSING))}"
         for key in {**old, **new}
@@ -52,18 +53,30 @@ def differences(theirs: Settings, ours: Settings) -> list[str]:
     return found
 
 
+def _is_other_verifier(theirs: Settings, ours: Settings) -> bool:
+    return theirs.get("verifier") != ours.get("verifier")
+
+
 def telling_apart(known: Mapping[str, Settings]) -> str:
     """`a (temperature 1.0), b (temperature 0.5)`: of each only the settings in which they differ."""
     flat = {
         name: {**_settings(one), **_budget(one), **{label: one.get(place) for label, place in _FILES.values()}}
         for name, one in known.items()
     }
-    keys = dict.fromkeys(key for one in flat.values() for key in one)
-    apart = [key for key in keys if len({_word(one.get(key, _MISSING)) for one in flat.values()}) > 1]
-    return ", ".join(
-        f"{name} ({', '.join(f'{key} {_word(one.get(key, _MISSING))}' for key in apart) or 'the same settings'})"
-        for name, one in flat.items()
-    )
+    verifiers = {name: one.get("verifier") for name, one in known.items()}
+    told: list[str] = []
+    for name, one in flat.items():
+        alike = [other for label, other in flat.items() if verifiers[label] == verifiers[name]]
+        which = [f"verifier {verifiers[name]}"] if len(alike) < len(flat) else []
+        told.append(", ".join([*which, *_apart(one, alike)]))
+    return ", ".join(f"{name} ({words or 'the same settings'})" for name, words in zip(flat, told, strict=True))
+
+
+def _apart(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings of one in which those among it differ."""
+    keys = dict.fromkeys(key for other in among for key in other)
+    apart = [key for key in keys if len({_word(other.get(key, _MISSING)) for other in among}) > 1]
+    return [f"{key} {_word(one.get(key, _MISSING))}" for key in apart]
 
 
 def _budget(record: Settings) -> dict[str, str]:
@@ -79,7 +92,7 @@ def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str
     if not others:
         return
     compared = {name: differences(settings, ours) for name, (settings, _) in others.items()}
-    nearest = min(compared, key=lambda name: len(compared[name]))
+    nearest = min(compared, key=lambda name: (_is_other_verifier(others[name][0], ours), len(compared[name])))
     words = ", ".join(compared[nearest]) or "in nothing but its version"
     log.warning("new %s: %s, against %s, which has %s", what, words, nearest, others[nearest][1])
     if (asked := ask.get()) is not None and not asked():
@@ -113,4 +126,4 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 def _word(value: Any) -> str:
     if value is None:
         return _MISSING
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if value and isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import duckdb
 import polars as pl
 
+from pivotmine.counts import counted
 from pivotmine.stats.beta import cdf
 
 MIN_RATE = 0.01
@@ -29,8 +30,8 @@ class NeverStates(NamedTuple):
     def words(self) -> str:
         """The two figures as a sentence."""
         return (
-            f"{self.states:,} states were never solved; by the posterior about {self.expected:,.0f} of them succeed "
-            f"in more than {MIN_RATE:.0%} of all samples"
+            f"{counted(self.states, 'state was', 'states were')} never solved; "
+            f"by the posterior about {self.expected:,.0f} of them succeed in more than {MIN_RATE:.0%} of all samples"
         )
 
 

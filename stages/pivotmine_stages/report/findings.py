@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from pivotmine.counts import counted
 from pivotmine.run import rundir
 from pivotmine_stages.profiles.never_states import MIN_LOGPROB, unlikely_demonstrations
 from pivotmine_stages.report.details import doing
@@ -124,14 +125,14 @@ def next_steps(
         why = "Find out what the verifier pays before a policy does."
         steps.append({"why": why, "command": f"pivotmine audit {at}{of_policy}"})
     if classes["sometimes"] and dataset is None:
-        why = f"{classes['sometimes']:,} states have rewards that differ."
+        why = f"{counted(classes['sometimes'], 'state has', 'states have')} rewards that differ."
         steps.append({"why": why, "command": f"pivotmine select {at}{of_profile}"})
     if classes["never"]:
         why = f"Look at states that are never solved ({classes['never']:,})."
         steps.append({"why": why, "command": f"pivotmine show {at} --class never -n 3{of_profile}"})
     if dataset is not None and dataset["train"]:
         folder = shlex.quote(str(run / "pivots" / dataset["name"]))
-        why = f"Train on the {dataset['train']:,} selected rows."
+        why = f"Train on the {counted(dataset['train'], 'selected row')}."
         steps.append({"why": why, "command": f"pivotmine-train --dataset {folder} --model MODEL --output_dir OUT"})
     return steps[:3]
 

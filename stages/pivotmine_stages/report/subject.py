@@ -149,6 +149,16 @@ def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def connect_unscored(run: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB over a run that nothing is scored in: `state_index` has its demonstrated states, `samples` has no row."""
+    require_sound(run, "turns")
+    connection = sql.connect(run)
+    for statement in _UNSCORED_VIEWS:
+        connection.execute(statement)
+    connection.execute(_STATE_INDEX, [""])
+    return connection
+
+
 def _lost(run: Path, subject: Subject) -> pl.DataFrame:
     """A policy may have been sampled under several verifiers; what they all dropped is counted once."""
     verifiers = {one["config"].get("verifier_id") for one in rundir.read_manifests(run, "rollout")}
@@ -187,6 +197,14 @@ _VIEWS = (
     """
     create temp view told as
     select * from profiles where policy_id = {policy_id} and verifier_id = {verifier_id}
+    """,
+)
+_UNSCORED_VIEWS = (
+    "create temp view samples as select * from scores where false",
+    """
+    create temp view told as
+    select demonstrated.state_id, profiles.* exclude (state_id)
+    from (select distinct state_id from turns where reject_reason is null) demonstrated left join profiles on false
     """,
 )
 _STATE_INDEX = f"""

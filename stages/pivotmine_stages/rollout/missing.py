@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.states import demonstrated_turns
@@ -96,7 +97,10 @@ def _known_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
     unknown = plan.join(eligible, on="state_id", how="anti")
     if not unknown.is_empty():
         example = unknown["state_id"][0]
-        raise UserError(f"--plan {path}: {len(unknown)} states are not eligible in this run, {example} for example")
+        raise UserError(
+            f"--plan {path}: {counted(len(unknown), 'state is', 'states are')} not eligible in this run, "
+            f"{example} for example"
+        )
     return plan
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.policy import hash_token_ids
@@ -155,12 +156,8 @@ def announce_policy(run: Path, record: PolicyRecord) -> None:
     if is_sampled(run, record.policy_id):
         return
     others = [other for other in known_policies(run).values() if other.weights_hash or other.engine == record.engine]
-    counted = {one.policy_id: (asdict(one), _counted(_stored(run, one)["samples"])) for one in others}
-    announce("policy", asdict(record), counted)
-
-
-def _counted(number: int) -> str:
-    return f"{number:,} sample{'' if number == 1 else 's'}"
+    stored = {one.policy_id: (asdict(one), counted(_stored(run, one)["samples"], "sample")) for one in others}
+    announce("policy", asdict(record), stored)
 
 
 def require_samples(summary: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from pivotmine.actions import (
     read_message,
     require_parser,
 )
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import rundir, sql
@@ -216,7 +217,7 @@ def _stored_twice(run: Path, rows: pl.DataFrame, folder: Path) -> str:
         if path.parent == folder and not rundir.scan(run, "rollouts", [path]).filter(is_first).collect().is_empty()
     ]
     return (
-        f"{folder}: samples of {len(double):,} states are stored twice, for example in "
+        f"{folder}: samples of {counted(len(double), 'state')} are stored twice, for example in "
         f"{', '.join(holding[:4])}: one part is a copy, move it away"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from pivotmine import strict_json
+from pivotmine.counts import counted
 from pivotmine.escape import public_address
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
@@ -99,7 +100,8 @@ def _never(summary: SelectSummary) -> list[str]:
         lines += [
             "## Suspects",
             "",
-            f"{len(summary.suspects)} demonstrations are less likely than {math.exp(MIN_LOGPROB):.0e}: rather a fault",
+            f"{counted(len(summary.suspects), 'demonstration is', 'demonstrations are')} less likely than "
+            f"{math.exp(MIN_LOGPROB):.0e}: rather a fault",
             "of format or verifier than hard states.",
             "",
             *_table(("state", "log-probability"), map(astuple, summary.suspects[:MAX_SUSPECTS])),

@@ -34,7 +34,7 @@ class ShowConfig:
 
 
 COMMAND = Command(
-    help="Print states with what was demonstrated and what the policy did.",
+    help="Print states with what was demonstrated and, once it is scored, what the policy did.",
     stage="pivotmine_stages.show.stage:show",
     report="pivotmine_stages.show.stage:show_report",
     options=(ShowConfig,),

@@ -7,15 +7,20 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.escape import inert
+from pivotmine.run import rundir
 from pivotmine_stages.profiles.never_states import MIN_RATE
 from pivotmine_stages.report.details import details, message_texts
-from pivotmine_stages.report.subject import choose_subject, connect
+from pivotmine_stages.report.subject import choose_subject, connect, connect_unscored, subjects
 from pivotmine_stages.show.options import ShowConfig
 from pivotmine_stages.view.listing import Filters, listing
+
+if TYPE_CHECKING:
+    import duckdb
 
 NUM_MESSAGES = 2
 """Messages of a conversation that are shown, its last ones."""
@@ -30,8 +35,7 @@ def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
 
     UserError if no state fits.
     """
-    subject = choose_subject(run, config.policy, config.verifier)
-    connection = connect(run, subject)
+    connection, name = _opened(config, run)
     asked = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
     filters = replace(Filters(), **asked)
     if config.state is not None:
@@ -44,10 +48,20 @@ def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
     if not wanted:
         given = {name: value for name, value in {"state": config.state, **asked}.items() if value}
         words = ", ".join(f"{name} {value}" for name, value in given.items()) or "any filter"
-        raise UserError(f"no profiled state of {subject.name} has {words}")
+        raise UserError(f"no {name} has {words}")
     shown = details(connection, wanted)
     texts = message_texts(connection, [message_id for one in shown for message_id in one["messages"]])
     return [{**one, "messages": [texts[message_id] for message_id in one["messages"]]} for one in shown]
+
+
+def _opened(config: ShowConfig, run: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
+    """The states to choose from, and what they are called: all demonstrated ones while nothing is scored."""
+    rundir.require_run(run)
+    of_samples = (config.policy, config.verifier, config.reward_class, config.outcome)
+    if not subjects(run) and of_samples == (None,) * len(of_samples):
+        return connect_unscored(run), "demonstrated state"
+    subject = choose_subject(run, config.policy, config.verifier)
+    return connect(run, subject), f"profiled state of {subject.name}"
 
 
 def show_report(states: list[dict[str, Any]]) -> str:
@@ -57,10 +71,8 @@ def show_report(states: list[dict[str, Any]]) -> str:
 
 def _state_lines(one: dict[str, Any]) -> list[str]:
     row = one["state"]
-    mean = "no mean" if row["mean"] is None else f"mean reward {row['mean']:.2f}"
-    if row["mean"] is not None and row["num_scored"] < row["num_samples"]:
-        mean += f" of the {row['num_scored']} decided"
-    facts = [row["class"], f"{row['num_samples']} samples", mean, f"domain {row['domain'] or 'none'}"]
+    facts = ["not scored"] if row["num_samples"] is None else _profile(row)
+    facts.append(f"domain {row['domain'] or 'none'}")
     if row["class"] == "never" and row["solvable_probability"] is not None:
         facts.insert(3, f"{row['solvable_probability']:.0%} chance of a success rate above {MIN_RATE:.0%}")
     usable = [demo for demo in one["demonstrations"] if not demo["reject_reason"]] or one["demonstrations"]
@@ -75,6 +87,13 @@ def _state_lines(one: dict[str, Any]) -> list[str]:
         *[_line(f"{g['count']} x {_reward(g['reward'])} {g['outcome']}", _judged(g)) for g in groups[:MAX_GROUPS]],
         *([_line("", f"and {len(groups) - MAX_GROUPS} more groups")] if len(groups) > MAX_GROUPS else []),
     ]
+
+
+def _profile(row: dict[str, Any]) -> list[str]:
+    mean = "no mean" if row["mean"] is None else f"mean reward {row['mean']:.2f}"
+    if row["mean"] is not None and row["num_scored"] < row["num_samples"]:
+        mean += f" of the {row['num_scored']} decided"
+    return [row["class"], counted(row["num_samples"], "sample"), mean]
 
 
 def _judged(group: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from pivotmine.counts import counted
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
@@ -25,10 +26,11 @@ class RunStatus:
     table_bytes: dict[str, int]
     """Size of each table on disk."""
     policies: list[dict[str, Any]]
-    """{policy_id, words, max_new_tokens, samples, pending, states, estimated, verifiers: [{verifier_id, words, samples,
-    problem, classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a smaller
-    budget cut. `estimated`: demonstrated states without a sample that `rollout --from` carried over. `problem`: why the
-    profiles are not of these samples; null: they are."""
+    """{policy_id, words, max_new_tokens, samples, pending, states, estimated, refused, verifiers: [{verifier_id, words,
+    samples, problem, classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a
+    smaller budget cut. `estimated`: demonstrated states without a sample that `rollout --from` carried over. `refused`:
+    the others without a sample that `rollout` rejected for good, by reason. `problem`: why the profiles are not of
+    these samples; null: they are."""
     datasets: list[dict[str, Any]]
     """{name, train, validation, policy_id, verifier_id, strategy, max_mean}."""
     missing: list[str]
@@ -74,7 +76,7 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
         "samples": samples.samples,
         "pending": samples.pending,
         "states": samples.states,
-        "estimated": _estimated(run, record),
+        **_without_sample(run, record),
     }
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
@@ -84,17 +86,23 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
 
 
-def _estimated(run: Path, record: PolicyRecord) -> int:
-    """Demonstrated states that are carried over to the policy under its budget, and not sampled."""
+def _without_sample(run: Path, record: PolicyRecord) -> dict[str, Any]:
+    """Of the demonstrated states that are not sampled: how many are carried over under this budget, or rejected."""
+    turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null()).select("state_id").unique()
+    left = turns.join(stored_rows(run, record).select("state_id"), on="state_id", how="anti")
     files = [path for path in rundir.table_files(run, "carried") if path.parents[1].name == record.policy_id]
-    if not files:
-        return 0
     of_budget = pl.lit(record.budget is None) | (pl.col("budget") == record.budget)
     carried = rundir.scan(run, "carried", files).filter(of_budget).select("state_id").unique()
-    turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null())
-    sampled = stored_rows(run, record).select("state_id")
-    left = carried.join(turns, on="state_id", how="semi").join(sampled, on="state_id", how="anti")
-    return left.select(pl.len()).collect().item()
+    verifiers = {one["config"].get("verifier_id") for one in rundir.read_manifests(run, "rollout")}
+    ids = ({"policy_id": record.policy_id, "verifier_id": verifier} for verifier in verifiers)
+    files = sorted(path for one in ids for path in rundir.rejects_dir(run, "rollout", one).glob("*.parquet"))
+    rejects = rundir.scan(run, "rejects", files).filter(pl.col("reason") != "engine_error")
+    refused = left.join(carried, on="state_id", how="anti").join(
+        rejects.unique("state_id", keep="first"), on="state_id"
+    )
+    counts = refused.group_by("reason").len().sort("reason").collect()
+    estimated = left.join(carried, on="state_id", how="semi").select(pl.len()).collect().item()
+    return {"estimated": estimated, "refused": dict(counts.iter_rows())}
 
 
 def _verifier(run: Path, folder: Path, words: str, record: PolicyRecord, samples: Counts) -> dict[str, Any]:
@@ -125,16 +133,24 @@ def _missing(counts: dict[str, int], policies: list[dict[str, Any]]) -> list[str
         name = policy["policy_id"]
         if policy["pending"]:
             budget = f"--max-new-tokens {policy['max_new_tokens']}"
-            lines.append(f"{name}: {policy['pending']:,} truncated samples are not continued: rollout with {budget}")
+            lines.append(
+                f"{name}: {counted(policy['pending'], 'truncated sample is', 'truncated samples are')} not continued: "
+                f"rollout with {budget}"
+            )
         if not policy["verifiers"]:
-            lines.append(f"{name}: {policy['samples']:,} samples are not scored")
+            lines.append(f"{name}: {counted(policy['samples'], 'sample is', 'samples are')} not scored")
         for verifier in policy["verifiers"]:
             if (behind := policy["samples"] - verifier["samples"]) > 0:
-                lines.append(f"{name}: {behind:,} samples are not scored by {verifier['verifier_id']}")
+                lines.append(
+                    f"{name}: {counted(behind, 'sample is', 'samples are')} not scored by {verifier['verifier_id']}"
+                )
             elif verifier["problem"]:
                 lines.append(f"{name}: the profiles by {verifier['verifier_id']} are {verifier['problem']}")
-        if unsampled := counts["demonstrated_states"] - policy["states"] - policy["estimated"]:
-            lines.append(f"{name}: {unsampled:,} demonstrated states have no sample")
+        explained = policy["states"] + policy["estimated"] + sum(policy["refused"].values())
+        if unsampled := counts["demonstrated_states"] - explained:
+            lines.append(
+                f"{name}: {counted(unsampled, 'demonstrated state has', 'demonstrated states have')} no sample"
+            )
     return lines
 
 
@@ -157,16 +173,24 @@ def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, An
 def status_report(found: RunStatus) -> str:
     """The status as lines of text."""
     size = sum(found.table_bytes.values())
+    words = {"trajectories": "trajectory", "turns": "turn", "demonstrated_states": "demonstrated state"}
     lines = [
-        ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts.items()),
-        f"{size / 1e6:,.1f} MB in {len(found.table_bytes)} tables",
+        ", ".join(counted(count, words[name]) for name, count in found.counts.items()),
+        f"{size / 1e6:,.1f} MB in {counted(len(found.table_bytes), 'table')}",
     ]
     for policy in found.policies:
         lines.append(f"policy {policy['policy_id']}: {policy['words']}")
-        budget = f" of at most {policy['max_new_tokens']:,} tokens" if policy["max_new_tokens"] else ""
-        lines.append(f"  {policy['samples']:,} samples{budget} in {policy['states']:,} states")
+        budget = f" of at most {counted(policy['max_new_tokens'], 'token')}" if policy["max_new_tokens"] else ""
+        lines.append(f"  {counted(policy['samples'], 'sample')}{budget} in {counted(policy['states'], 'state')}")
         if policy["estimated"]:
-            lines.append(f"  {policy['estimated']:,} more states are estimated from earlier policies, without a sample")
+            lines.append(
+                f"  {counted(policy['estimated'], 'more state is', 'more states are')} "
+                "estimated from earlier policies, without a sample"
+            )
+        if policy["refused"]:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in policy["refused"].items())
+            refused = counted(sum(policy["refused"].values()), "more state is", "more states are")
+            lines.append(f"  {refused} rejected by rollout: {reasons}")
         for verifier in policy["verifiers"]:
             classes = ", ".join(f"{name} {count:,}" for name, count in verifier["classes"].items()) or "nothing scored"
             lines.append(f"  verifier {verifier['verifier_id']}: {verifier['words']}; {classes}")

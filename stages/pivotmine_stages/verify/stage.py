@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.progress import track
 from pivotmine.run import parts, rundir
@@ -101,9 +102,9 @@ def _split(path: Path, line: str) -> tuple[str, str]:
 
 def verify_report(s: Mapping[str, Any]) -> str:
     """The summary as lines of text."""
-    lines = [f"{s['files']:,} files, {s['bytes'] / 1e6:,.1f} MB"]
+    lines = [f"{counted(s['files'], 'file')}, {s['bytes'] / 1e6:,.1f} MB"]
     if s["without_digest"]:
-        lines.append(f"{s['without_digest']:,} files of earlier versions, without a digest, were decoded")
+        lines.append(f"{counted(s['without_digest'], 'file')} of earlier versions, without a digest, decoded")
     lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
     lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
     lines.append(f"{len(s['broken']):,} broken, {s['seconds']} s" if s["broken"] else f"all whole, {s['seconds']} s")

@@ -52,7 +52,8 @@ def test_a_dry_run_counts_and_samples_nothing(run: Path, tiny_policy: Path) -> N
     assert (summary["states"], summary["samples"]) == (10, 80)
     assert summary["prompt_tokens"] == sum(map(len, prompts))
     assert summary["distinct_prefix_tokens"] == len({tuple(p[: i + 1]) for p in prompts for i in range(len(p))})
-    assert summary["generated_tokens"] is summary["gpu_hours"] is summary["adaptive_share"] is None
+    assert summary["tokens_per_sample"] is summary["gpu_hours"] is summary["adaptive_share"] is None
+    assert summary["generated_tokens"] == 80 * 512  # at most
     assert not list(run.glob("rollouts/**/*"))
 
 
@@ -84,7 +85,7 @@ def test_a_pilot_is_kept_and_tells_the_rest(run: Path, tiny_policy: Path) -> Non
 def test_a_pilot_of_which_nothing_is_stored_says_no_more_than_a_dry_run(run: Path, tiny_policy: Path) -> None:
     options: dict[str, Any] = {"model": str(tiny_policy), "engine": "transformers", "max_new_tokens": 4}
     summary = rollout({}, run=run, dry_run=True, pilot=3, limit=0, **options)
-    assert (summary["states"], summary["generated_tokens"]) == (0, None)
+    assert (summary["states"], summary["tokens_per_sample"], summary["generated_tokens"]) == (0, None, 0)
 
 
 def test_a_dry_run_counts_what_is_missing_and_takes_a_pilot_of_all_for_all(run: Path, tiny_policy: Path) -> None:
@@ -153,7 +154,11 @@ def test_a_dry_run_leaves_out_what_exceeds_the_context_and_prices_the_rest(run: 
     assert (summary["max_model_len"], summary["too_long"]) == (limit, 10 - len(fitting))
     assert (summary["states"], summary["samples"]) == (len(fitting), 4 * len(fitting))
     assert summary["prompt_tokens"] == sum(fitting)
+    assert summary["longest"] == max(lengths) + 6
     assert summary["gpu_hours"] is summary["price"] is None
+    bound = rollout({}, run=run, dry_run=True, max_model_len=limit, tokens_per_second=10.0, **options)
+    tokens = (summary["samples"] * 6 / 10 + summary["distinct_prefix_tokens"] / 100) / 3600
+    assert bound["gpu_hours"] == pytest.approx(tokens)
     priced = rollout(
         {}, run=run, dry_run=True, pilot=2, tokens_per_second=10.0, prompt_tokens_per_second=50.0, price_per_hour=3.0,
         **options,

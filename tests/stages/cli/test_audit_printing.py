@@ -40,7 +40,7 @@ SUMMARY = {
 }
 PRINTED = r"""audit     2 states under text-1
           demonstrations against themselves: correct 2
-          2 mutations that must fail: 1 false accepts; 0 that must pass: 0 false rejects; 0 null
+          2 mutations that must fail: 1 false accept; 0 that must pass: 0 false rejects; 0 null
           10 actions of other states of the same tool, written otherwise, a random sample of 100 pairs: 1 paid (10.0%)
           no samples of this run are scored: demonstrations and mutations alone
 
@@ -48,7 +48,7 @@ verifier  trial    must_fail  false_accept  false_accept_rate  must_pass  false_
 --------  -------  ---------  ------------  -----------------  ---------  ------------  ----  -----------------
 text      antonym  2          1             0.5                0          0             0     null
 (1 row)
-1 other trials without an error
+1 other trial without an error
 
 verifier  tool     domain   must_fail  false_accept  false_accept_rate  must_pass  false_reject  null  false_reject_rate
 --------  -------  -------  ---------  ------------  -----------------  ---------  ------------  ----  -----------------
@@ -59,7 +59,7 @@ text      message  \x1b[2J  2          1             0.5                0       
 best constant action, given in every state of a tool or domain
   domain (none): the best of 3 actions (most screened on a sample) earns 50.0% of 200 states
                 It leaves at 9 from gate 4, and your two bags are included in the price.
-  1 of fewer than 5 states are not shown
+  1 of fewer than 5 states is not shown
 
 false_accept of antonym by text, state s1
   difference    It [-leaves-]{+arrives+} at 9 ... in the [-price-]{+\x1b[2J+}.

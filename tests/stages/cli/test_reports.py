@@ -20,6 +20,7 @@ EXTRACTED: dict[str, Any] = {
     "states": 4000,
     "demonstrations": 1500,
     "demonstrated_states": 1400,
+    "kinds": {"tool_call": 1200, "message": 300},
     "outcomes": {"0.0": 800, "1.0": 300, "None": 100},
     "min_outcome": 1.0,
     "all_failed": False,
@@ -43,7 +44,7 @@ def test_extract_says_what_became_of_every_turn() -> None:
         "          5,000 turns in 4,000 states",
         "          outcomes 0.0: 800, 1.0: 300, unlabelled: 100; label 1.0 or better makes a demonstration",
         "          labels found under reward (1,000), tau_bench reader (100)",
-        "          1,500 of 5,000 turns are demonstrations, of 1,400 states",
+        "          1,500 of 5,000 turns are demonstrations (1,200 calls, 300 messages), of 1,400 states",
         "          read by openai (1,000), tau_bench (200)",
         "          rejects: low_outcome 3,500, bad_json 3, image 2 (7 turns)",
         "            low_outcome, first: a.jsonl, line 2: outcome 0.0",
@@ -55,12 +56,17 @@ def test_extract_says_what_became_of_every_turn() -> None:
 
 @pytest.mark.parametrize("unit", ["tokens", "characters"])
 def test_a_dry_run_says_what_prompts_would_cost(unit: str) -> None:
-    sizes = {f"prompt_{unit}": 9_500_000, f"distinct_prefix_{unit}": 1_000_000}
+    sizes = {f"prompt_{unit}": 9_500_000, f"distinct_prefix_{unit}": 1_000_000, f"longest_prompt_{unit}": 9000}
     lines = extract_report({**EXTRACTED, "dry_run": True, **sizes}).splitlines()
     assert lines[-3:-1] == [
-        f"          prompts of 9,500,000 {unit}, 1,000,000 in distinct prefixes, without what a chat template adds",
+        f"          prompts of 9,500,000 {unit}, 1,000,000 in distinct prefixes, 9,000 in the longest, "
+        "without what a chat template adds",
         "          dry run: nothing was written",
     ]
+    short = extract_report({**EXTRACTED, "dry_run": True, **sizes, "max_model_len": 4096, "too_long": 1}).splitlines()
+    assert short[-3].strip() == (
+        "1 prompt leaves no room for a reply in the 4,096 tokens of this policy: take one with a longer context"
+    )
 
 
 NONE_FOUND = "outcomes: none found, all trajectories count as good; --outcome-column KEY names another place"
@@ -77,6 +83,17 @@ NONE_FOUND = "outcomes: none found, all trajectories count as good; --outcome-co
             "give the definitions with --tools FILE",
         ),
         ({"states_without_user": 3}, "3 states hold no user message"),
+        ({"states_without_user": 1}, "1 state holds no user message"),
+        (
+            {"kinds": {"message": 1500}},
+            "all demonstrations are messages, and the default verifier proves few messages: with a judge, give "
+            "--verifier judge to `run`, or to `rollout` and `score`; without one, perhaps no state is selected",
+        ),
+        ({"kinds": {}}, "1,500 of 5,000 turns are demonstrations, of 1,400 states"),
+        (
+            {"turns": 1, "demonstrations": 1, "demonstrated_states": 1, "kinds": {"tool_call": 1}},
+            "1 of 1 turn is a demonstration (1 call), of 1 state",
+        ),
         ({"undocumented_masks": 2}, "2 turns have `mask: false`, which nobody documents: none is left out"),
         (
             {"outcomes": {"0.0": 5}, "min_outcome": None, "all_failed": True},
@@ -121,6 +138,45 @@ def test_rollout_says_what_it_cost() -> None:
         "          sampled 0 actions in 0 states",
         "          rejects: none",
     ]
+
+
+DRY: dict[str, Any] = {
+    "dry_run": True,
+    "policy_id": "tiny-0123456789ab",
+    "states": 1,
+    "samples": 8,
+    "continued": 0,
+    "prompt_tokens": 90,
+    "distinct_prefix_tokens": 90,
+    "unrendered": 0,
+    "max_model_len": 1024,
+    "too_long": 1,
+    "longest": 1044,
+    "tokens_per_sample": None,
+    "generated_tokens": 512,
+    "adaptive_share": None,
+    "gpu_hours": 0.25,
+    "price": 0.5,
+}
+
+
+def test_a_dry_run_bounds_what_no_sample_tells() -> None:
+    assert rollout_report(DRY).splitlines() == [
+        "rollout   dry run of tiny-0123456789ab: 1 state, 8 samples to draw",
+        "          90 prompt tokens; as one request a sample 720, with every prefix shared 90",
+        "          1 state left out: prompt and --max-new-tokens exceed the context of 1,024 tokens; "
+        "1,044 would hold all",
+        "          at most 512 tokens to generate; --pilot 100 samples some states, and tells how long actions are",
+        "          at most 0.25 GPU-hours, prompt tokens included",
+        "          at most 0.50 at the given price per hour",
+    ]
+    known = rollout_report({**DRY, "tokens_per_sample": 20.5, "generated_tokens": 164.0}).splitlines()
+    assert known[3:5] == [
+        "          164 tokens to generate, 20.5 a sample",
+        "          0.25 GPU-hours, prompt tokens included",
+    ]
+    nothing = rollout_report({**DRY, "states": 0, "samples": 0, "generated_tokens": 0, "gpu_hours": 0.0, "price": 0.0})
+    assert len(nothing.splitlines()) == 3
 
 
 def test_score_says_how_the_policy_did() -> None:

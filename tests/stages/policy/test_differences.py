@@ -49,7 +49,19 @@ def test_verifiers_differ_in_the_options_of_the_verifiers_that_they_choose() -> 
     plain = {"name": "tool_call", "options": {}}
     other = verifier("auto", rules=[{"verifier": plain, "kind": "tool_call"}, {"verifier": text, "kind": "message"}])
     assert differences(other, chosen) == ['tool_call.free_text [] -> ["*.body"]']
-    assert differences(verifier("exact"), verifier("tool_name"))[0] == "verifier exact -> tool_name"
+
+
+def test_options_of_different_verifiers_are_not_compared(caplog: pytest.LogCaptureFixture) -> None:
+    judge, auto = verifier("judge"), verifier("auto", rules=[])
+    assert differences(auto, judge) == ["verifier auto -> judge"]
+    other = verifier("judge", max_tokens=64, model="m")
+    named = {"a": auto, "j": judge, "k": other}
+    assert telling_apart({"a": auto, "j": judge}) == "a (verifier auto), j (verifier judge)"
+    assert telling_apart(named) == (
+        "a (verifier auto), j (verifier judge, max_tokens 2048, model ), k (verifier judge, max_tokens 64, model m)"
+    )
+    announce("verifier", other, {name: (one, "scores") for name, one in named.items() if name != "k"})
+    assert caplog.messages == ['new verifier: max_tokens 2048 -> 64, model "" -> m, against j, which has scores']
 
 
 def test_those_that_match_are_told_apart() -> None:

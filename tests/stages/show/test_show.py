@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from runs import policy_record, remember, states_of
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
-from pivotmine.run.parts import PartsManifest
+from pivotmine.run.parts import PartsManifest, write_rejects
 from pivotmine_stages.compare.options import CompareConfig
 from pivotmine_stages.compare.stage import compare, compare_report
+from pivotmine_stages.extract.options import ExtractConfig
+from pivotmine_stages.extract.stage import extract
 from pivotmine_stages.report.transitions import wilson
 from pivotmine_stages.select.strategies import rule_words
 from pivotmine_stages.show.options import ShowConfig
@@ -107,7 +110,45 @@ def test_status_counts_states_that_are_carried_over_apart(run: Path, tmp_path: P
         ("policy-2", 3, 1),
     ]
     assert "policy-2: 2 demonstrated states have no sample" in found.missing
-    assert "1 more states are estimated from earlier policies, without a sample" in status_report(found)
+    assert "1 more state is estimated from earlier policies, without a sample" in status_report(found)
+
+
+def test_status_tells_states_that_rollout_rejected_from_missing_ones(run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run, tmp_path / "run")
+    refused, failed, *others = sorted(states_of(run).values())
+    (part,) = run.glob("rollouts/policy-2/*.parquet")
+    rows = pl.read_parquet(part).filter(pl.col("state_id").is_in(others))
+    PartsManifest(run, part.parent, "0of1").write(part, rows.to_arrow())
+    ids = {"policy_id": "policy-2", "verifier_id": "v"}
+    rundir.write_manifest(run, "rollout", ids, {"summary": {}})
+    reasons = {refused: "prompt_too_long", failed: "engine_error", others[0]: "engine_error"}
+    rejects = [{"stage": "rollout", "reason": reason, "state_id": one} for one, reason in reasons.items()]
+    folder = rundir.rejects_dir(run, "rollout", ids)
+    write_rejects(run, folder, rundir.table_of_rows("rejects", rejects), "0of1")
+    found = status(run)
+    assert [one["refused"] for one in found.policies] == [{}, {"prompt_too_long": 1}]
+    assert "policy-2: 1 demonstrated state has no sample" in found.missing
+    assert "  1 more state is rejected by rollout: prompt_too_long 1" in status_report(found)
+
+
+def test_before_anything_is_scored_demonstrated_states_are_shown(tmp_path: Path) -> None:
+    source = tmp_path / "my.jsonl"
+    asked = {"role": "user", "content": "Which one?"}
+    record = {"messages": [asked, {"role": "assistant", "content": "The first."}]}
+    source.write_text(json.dumps(record))
+    extract(ExtractConfig(sources=(source,)), tmp_path / "run")
+    (state,) = show(ShowConfig(num_states=3), tmp_path / "run")
+    first, *rest = show_report([state]).splitlines()
+    assert first.startswith(f"state     {state['state']['state_id']}: not scored, domain none, turn 0 of ")
+    assert [line.split(maxsplit=1) for line in rest] == [
+        ["tools", "none offered"],
+        ["user", "Which one?"],
+        ["demonstrated", "The first."],
+    ]
+    with pytest.raises(UserError, match=r"no demonstrated state has tool find"):
+        show(ShowConfig(tool="find"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"has no profiles: run `pivotmine score` first"):
+        show(ShowConfig(reward_class="never"), tmp_path / "run")
 
 
 def test_profiles_are_compared_by_transitions(run: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines import open_engine
@@ -215,7 +216,7 @@ def _told(error: BaseException) -> BaseException:
 def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
     if isinstance(block[0], Request):
         return [failed(_named(request), "engine_error", why) for request in block]
-    return UserError(f"engine ray: {len(block)} sequences could not be prefilled: {why}")
+    return UserError(f"engine ray: {counted(len(block), 'sequence')} could not be prefilled: {why}")
 
 
 def _named(request: Request) -> Request:
