@@ -142,7 +142,7 @@ def _header(train: int, validation: int, demonstrations: int) -> list[str]:
 
 def _cost(cost: SampleCost) -> str:
     tokens = "" if cost.tokens is None else f" ({cost.tokens} sampled tokens)"
-    return f"{cost.samples} samples in {cost.states} states{tokens}"
+    return f"{counted(cost.samples, 'sample')} in {counted(cost.states, 'state')}{tokens}"
 
 
 def _demonstrations(found: Drawn) -> list[str]:
@@ -151,8 +151,8 @@ def _demonstrations(found: Drawn) -> list[str]:
     return [
         "## Demonstrations",
         "",
-        f"{found.rows} rows in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform sample",
-        f"of the {found.states} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
+        f"{counted(found.rows, 'row')} in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform",
+        f"sample of the {found.states} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
         "the class of each; null: not profiled.",
         *_left_out(found.left_out),
         "",

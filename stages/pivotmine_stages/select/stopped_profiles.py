@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from pivotmine.counts import counted
 from pivotmine_stages.profiles.stopping import StoppingRule, is_decided, rewards_of, rule_of
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, by_variance
@@ -27,7 +28,7 @@ def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
     if open_states := sum(
         not is_decided(rewards_of(row), asked, config.min_decided) for row in stopped.iter_rows(named=True)
     ):
-        return f"{open_states} states are undecided for this selection: {where}"
+        return f"{counted(open_states, 'state is', 'states are')} undecided for this selection: {where}"
     return None
 
 

@@ -38,7 +38,7 @@ def test_extract_says_what_it_found(pivotmine: Command, source: Path, tmp_path: 
     assert (code, err) == (0, "")
     assert lines[0] == "extract   6 trajectories, 6 segments, 31 distinct messages"
     assert "outcomes 0.0: 3, 1.0: 3; label 1.0 or better makes a demonstration" in lines
-    assert "9 of 18 turns are demonstrations, of 9 states" in lines
+    assert "9 of 18 turns are demonstrations (6 calls, 3 messages), of 9 states" in lines
     assert "rejects: low_outcome 9" in lines
 
 

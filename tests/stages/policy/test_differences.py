@@ -58,7 +58,7 @@ def test_options_of_different_verifiers_are_not_compared(caplog: pytest.LogCaptu
     named = {"a": auto, "j": judge, "k": other}
     assert telling_apart({"a": auto, "j": judge}) == "a (verifier auto), j (verifier judge)"
     assert telling_apart(named) == (
-        "a (verifier auto), j (verifier judge, max_tokens 2048, model ), k (verifier judge, max_tokens 64, model m)"
+        'a (verifier auto), j (verifier judge, max_tokens 2048, model ""), k (verifier judge, max_tokens 64, model m)'
     )
     announce("verifier", other, {name: (one, "scores") for name, one in named.items() if name != "k"})
     assert caplog.messages == ['new verifier: max_tokens 2048 -> 64, model "" -> m, against j, which has scores']

@@ -172,7 +172,7 @@ def test_a_plan_gives_each_state_its_count(run: Path, tiny_policy: Path, tmp_pat
     sample(run, tiny_policy, plan=plan)
     assert keys(run) == [(first, 0), (first, 1), (second, 0)]
     plan.write_text(f"state_id,num_samples\n{first},2\nnobody,1\n")
-    with pytest.raises(UserError, match="1 states are not eligible in this run, nobody"):
+    with pytest.raises(UserError, match="1 state is not eligible in this run, nobody"):
         sample(run, tiny_policy, plan=plan)
     plan.write_text("state,n\n1,2\n")
     with pytest.raises(UserError, match="cannot be read"):

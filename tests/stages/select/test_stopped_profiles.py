@@ -39,8 +39,8 @@ FEW, MIXED, MANY = [0.0] * 7 + [1.0], [1.0, 0.0], [1.0] * 10
     ("settings", "words"),
     [
         ({}, None),
-        ({"max_mean": 0.5}, "1 states are undecided"),
-        ({"strategy": "mixed"}, "1 states are undecided"),
+        ({"max_mean": 0.5}, "1 state is undecided"),
+        ({"strategy": "mixed"}, "1 state is undecided"),
         ({"strategy": "random"}, None),
         ({"strategy": "random", "limit": 1}, None),
         ({"strategy": "all"}, None),

@@ -142,7 +142,7 @@ def test_a_copy_in_a_run_without_digests_is_told_by_its_samples(run: Path) -> No
         manifest.unlink()
     shutil.copy(part, part.with_name("part-0of1-000009.parquet"))
     words = (
-        r"samples of 1 states are stored twice, for example in part-0of1-000000.parquet, part-0of1-000009.parquet: one"
+        r"samples of 1 state are stored twice, for example in part-0of1-000000.parquet, part-0of1-000009.parquet: one"
     )
     with pytest.raises(UserError, match=words):
         score(ScoreConfig(verifier=make_spec("tool_call", {})), run)
