@@ -218,7 +218,8 @@ def score_report(s: ScoreSummary) -> str:
     lines = [
         f"{s.scored:,} of {counted(s.samples, 'sample')} scored by {s.verifier_id}",
         _pending(s) if s.pending else "",
-        f"{counted(s.states, 'state')}: {_classes(s.classes)}" + ("" if s.mean is None else f"; mean reward {s.mean:.3f}"),
+        f"{counted(s.states, 'state')}: {_classes(s.classes)}"
+        + ("" if s.mean is None else f"; mean reward {s.mean:.3f}"),
         *(f"  {domain or 'no domain'}: {_classes(found)}" for domain, found in s.domains.items()),
         *_unproven(s),
         "outcomes " + (", ".join(f"{k} {v:,}" for k, v in s.outcomes.items()) or "none"),

@@ -152,8 +152,8 @@ def _demonstrations(found: Drawn) -> list[str]:
         "## Demonstrations",
         "",
         f"{counted(found.rows, 'row')} in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform",
-        f"sample of the {found.states} demonstrated states that no held-out task has met, pivots or not. `reward_class` is",
-        "the class of each; null: not profiled.",
+        f"sample of the {found.states} demonstrated states that no held-out task has met, pivots or not.",
+        "`reward_class` is the class of each; null: not profiled.",
         *_left_out(found.left_out),
         "",
     ]
