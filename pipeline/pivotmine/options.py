@@ -18,6 +18,7 @@ import inspect
 import itertools
 import json
 import math
+import re
 import sys
 import types
 import typing
@@ -29,6 +30,8 @@ from typing import Any, Literal, TypeVar
 from pivotmine.errors import UserError
 
 T = TypeVar("T")
+_MAX_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{_MAX_NAME - 1}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the known name that is most like this one; empty where none is."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def name_problem(flag: str, name: str) -> str | None:
+    """Why a name cannot be a folder's as it is, with one that can; None: it can."""
+    if _NAME.fullmatch(name):
+        return None
+    example = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_MAX_NAME]
+    hint = f", for example {example}" if example else ""
+    most = f"at most {_MAX_NAME} " if len(name) > _MAX_NAME else ""
+    return f"{flag} {name!r}: {most}letters, digits, dots, - and _{hint}"
 
 
 def not_one_of(what: str, name: str, known: Iterable[str]) -> str:

@@ -262,7 +262,7 @@ def test_folders_hold_the_files_that_look_like_sources(tmp_path: Path) -> None:
     found = ["a.json", "b.jsonl", "sub/c.parquet", "sub/d.json.gz", "sub/e.ndjson.zst"]
     skipped = SkippedFiles(str(tmp_path), ".csv 1, .bak 1, no regular file 1, hidden 1")
     assert find_sources([tmp_path]) == [*(tmp_path / name for name in found), skipped]
-    read = ".json, .jsonl, .ndjson, .parquet, .traj, .eval"
+    read = ".json, .jsonl, .ndjson, .traj, .parquet, .eval"
     detail = f"files that are not read: .csv 1, .bak 1, no regular file 1, hidden 1; read are {read}"
     assert list(read_source(skipped)) == [Record(None, None, ("skipped_files", detail))]
 

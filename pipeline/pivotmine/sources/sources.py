@@ -29,7 +29,8 @@ from pivotmine.sources.json_records import Record, is_value, read_array, read_do
 from pivotmine.sources.parquet_records import PARQUET, read_parquet
 from pivotmine.sources.remote import RemoteFile, find_remote, fingerprint, is_url, open_remote, seekable
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".traj", ".eval")
+TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".traj")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
 """Bytes read to tell the form."""

@@ -73,10 +73,8 @@ def _command_options(path: Path, name: str, command: Command, table: Mapping[str
         one = known.get(key.replace("-", "_"))
         if one is None:
             names = sorted(one.name for one in declared)
-            raise UserError(
-                f"--config {path}: [{name}] has no option {key!r}{nearest(key.replace('-', '_'), names)}; "
-                f"it has {', '.join(names)}"
-            )
+            meant = nearest(key.replace("-", "_"), names) or f"; it has {', '.join(names)}"
+            raise UserError(f"--config {path}: [{name}] has no option {key!r}{meant}")
         if one.type is VerifierSpec and isinstance(value, str):
             require_trusted(f"--config {path}: [{name}] {key}", value)
         found[one.name] = convert(one, value, f"--config {path}: [{name}] {key} =")

@@ -27,7 +27,15 @@ from pivotmine.readers.trajectory import BadTrajectory, Trajectory, text_or_none
 from pivotmine.readers.whole_context import prepare
 from pivotmine.run import run_format, rundir
 from pivotmine.sources.json_records import Record
-from pivotmine.sources.sources import SkippedFiles, Source, content_hash, find_sources, lies_in, read_source
+from pivotmine.sources.sources import (
+    TEXT_SUFFIXES,
+    SkippedFiles,
+    Source,
+    content_hash,
+    find_sources,
+    lies_in,
+    read_source,
+)
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
 from pivotmine_stages.extract.labels import read_words, with_label, with_numbers
@@ -45,6 +53,8 @@ class Found(NamedTuple):
     """What a block of records held."""
 
     num_records: int
+    num_bytes: int
+    """Of the records' texts, or of their rows."""
     num_domains: int
     """Records with the column that names the domain."""
     labels: Labels
@@ -98,7 +108,7 @@ def _extract(
     folder = run / rundir.UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
     with process_map(config.num_processes) as over:
-        num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, _records(files, config))
+        num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, files)
         min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
         done = _merge(over, folder, num_blocks, min_outcome)
     summary = {
@@ -126,14 +136,14 @@ def _read_all(
     config: ExtractConfig,
     tools: list[Any] | None,
     folder: Path,
-    records: Iterator[tuple[str, Record]],
+    files: list[Source],
 ) -> tuple[int, Labels, int]:
     """Write every block as it comes; returns the number of blocks, the labels, and how many states hold no user."""
     num_blocks, num_records, num_domains, labels = 0, 0, 0, Labels()
     without_user = set[bytes]()
-    with progress("extract") as shown:
-        for found in over(partial(write_block, config, tools, folder), into_blocks(records)):
-            shown.advance(records=found.num_records)
+    with progress("extract", _num_bytes(files, config)) as shown:
+        for found in over(partial(write_block, config, tools, folder), into_blocks(_records(files, config))):
+            shown.advance(bytes=found.num_bytes, records=found.num_records)
             num_blocks, labels = num_blocks + 1, labels + found.labels
             num_records, num_domains = num_records + found.num_records, num_domains + found.num_domains
             without_user |= found.states_without_user
@@ -148,6 +158,13 @@ def _read_all(
     return num_blocks, labels, len(without_user)
 
 
+def _num_bytes(files: list[Source], config: ExtractConfig) -> int | None:
+    """Bytes of text to read; None where sizes do not tell: of packed files, of remote ones, and with --max-records."""
+    texts = [path for path in files if isinstance(path, Path) and path.suffix in TEXT_SUFFIXES]
+    others = [path for path in files if not isinstance(path, SkippedFiles) and path not in texts]
+    return None if others or config.limit is not None else sum(path.stat().st_size for path in texts)
+
+
 def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
     """Write the rows of a block of records."""
     gc.disable()  # rows are many, and hold no cycles: they are gone before it is enabled again
@@ -159,6 +176,7 @@ def write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, bl
 
 def _write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, block: Block) -> Found:
     rows, labels, num_records, num_domains = Rows(), Labels(), len(block.records), 0
+    num_bytes = sum(record.num_bytes for _, record in block.records)
     block.records.reverse()
     while block.records:  # each is let go of when it is stored: what it was read into is larger than its text
         source, record = block.records.pop()
@@ -166,7 +184,7 @@ def _write_block(config: ExtractConfig, tools: list[Any] | None, folder: Path, b
         _add_record(rows, labels, record, Place(source, record.index), config, tools)
     merge.write_block(folder, block.number, rows.arrow())
     rows.known.end_block()
-    return Found(num_records, num_domains, labels, rows.states_without_user())
+    return Found(num_records, num_bytes, num_domains, labels, rows.states_without_user())
 
 
 def _add_record(

@@ -36,7 +36,7 @@ _MISSING = "not given"
 def differences(theirs: Settings, ours: Settings) -> list[str]:
     """`max_new_tokens 64 -> 512`, one entry per setting that differs; options of two verifiers are not compared."""
     other = _is_other_verifier(theirs, ours)
-    old, new = (_settings({**one, "options": {}} if other else one) for one in (theirs, ours))
+    old, new = (flat_settings({**one, "options": {}} if other else one) for one in (theirs, ours))
     found = [
         f"{key} {_word(old.get(key, _MISSING))} -> {_word(new.get(key, _MISSING))}"
         for key in {**old, **new}
@@ -60,7 +60,7 @@ def _is_other_verifier(theirs: Settings, ours: Settings) -> bool:
 def telling_apart(known: Mapping[str, Settings]) -> str:
     """`a (temperature 1.0), b (temperature 0.5)`: of each only the settings in which they differ."""
     flat = {
-        name: {**_settings(one), **_budget(one), **{label: one.get(place) for label, place in _FILES.values()}}
+        name: {**flat_settings(one), **_budget(one), **{label: one.get(place) for label, place in _FILES.values()}}
         for name, one in known.items()
     }
     verifiers = {name: one.get("verifier") for name, one in known.items()}
@@ -68,11 +68,11 @@ def telling_apart(known: Mapping[str, Settings]) -> str:
     for name, one in flat.items():
         alike = [other for label, other in flat.items() if verifiers[label] == verifiers[name]]
         which = [f"verifier {verifiers[name]}"] if len(alike) < len(flat) else []
-        told.append(", ".join([*which, *_apart(one, alike)]))
+        told.append(", ".join([*which, *apart(one, alike)]))
     return ", ".join(f"{name} ({words or 'the same settings'})" for name, words in zip(flat, told, strict=True))
 
 
-def _apart(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:
+def apart(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:
     """The settings of one in which those among it differ."""
     keys = dict.fromkeys(key for other in among for key in other)
     apart = [key for key in keys if len({_word(other.get(key, _MISSING)) for other in among}) > 1]
@@ -99,7 +99,8 @@ def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str
         raise UserError(f"stopped: to continue with {nearest}, give its settings (with --config, if it had one)")
 
 
-def _settings(record: Settings) -> dict[str, str]:
+def flat_settings(record: Settings) -> dict[str, str]:
+    """Every setting by its path, such as `template.enable_thinking` and `tool_call.free_text`."""
     found: dict[str, list[str]] = {}
     for field, label in _LABELS.items():
         if field in record:

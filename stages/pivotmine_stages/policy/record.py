@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from pivotmine import policy
 from pivotmine.errors import UserError
-from pivotmine.options import nearest
+from pivotmine.options import name_problem, nearest
 from pivotmine.run import rundir
 from pivotmine.verifiers import VerifierSpec, make_spec
 from pivotmine.verifiers.composed.third_party import require_trusted
@@ -21,8 +20,6 @@ from pivotmine_stages.engines.model_files import require_whole_files
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.policy.differences import Settings, telling_apart
 from pivotmine_stages.policy.prompts import RENDERING, Renderer
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +115,8 @@ def _older_budget(run: Path, name: str, identity: Mapping[str, Any], budget: int
 
 def require_readable(flag: str, name: str | None) -> None:
     """UserError for a name that could not be a folder's as it is."""
-    if name is not None and not _NAME.fullmatch(name):
-        example = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
-        hint = f", for example {example}" if example else ""
-        raise UserError(f"{flag} {name!r}: letters, digits, dots, - and _{hint}")
+    if name is not None and (problem := name_problem(flag, name)):
+        raise UserError(problem)
 
 
 def require_name(engine: str, policy_name: str | None) -> None:

@@ -22,6 +22,7 @@ from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import render
 from pivotmine_stages.report.selections import choices, selections
 from pivotmine_stages.report.subject import (
+    OPTIONS,
     Subject,
     choose_subject,
     connect,
@@ -220,7 +221,7 @@ def _settings(
 ) -> list[tuple[str, str]]:
     totals = figures["totals"]
     low, high = totals["min_samples"], totals["max_samples"]
-    shown = {key: value for key, value in settings.items() if value is not None and key != "verifier options"}
+    shown = {key: value for key, value in settings.items() if value is not None and key != OPTIONS}
     rows = [(key, str(value)[:12] if key in ("template", "weights") else str(value)) for key, value in shown.items()]
     rows.append(("samples per state", f"{high}" if low == high else f"{low} to {high}"))
     if dataset is not None:

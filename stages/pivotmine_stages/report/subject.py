@@ -13,9 +13,12 @@ import polars as pl
 from pivotmine.errors import UserError
 from pivotmine.run import rundir, sql
 from pivotmine.run.parts import require_sound
+from pivotmine_stages.policy.differences import apart, flat_settings
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
 from pivotmine_stages.profiles.budgets import budget_of, exceptions
 
+OPTIONS = "verifier options"
+"""The key of a verifier's options among the settings of a profile."""
 DEPTHS = (0, 1, 2, 4, 8, 16, 32)
 """Lower bounds of the groups of turns by their place in the trajectory."""
 PROMPT_TOKENS = (0, 256, 1024, 4096, 16384, 65536)
@@ -76,7 +79,7 @@ def settings_of(run: Path, subject: Subject) -> dict[str, Any]:
     record = load_policy(run, subject.policy_id)
     folder = run / "scores" / subject.policy_id / subject.verifier_id
     verifier = rundir.read_json(folder / "verifier.json", "delete it and run the same `pivotmine score` again")
-    return {**policy_settings(record), "verifier": verifier["verifier"], "verifier options": verifier["options"]}
+    return {**policy_settings(record), "verifier": verifier["verifier"], OPTIONS: verifier["options"]}
 
 
 def policy_settings(record: PolicyRecord) -> dict[str, Any]:
@@ -99,11 +102,23 @@ def told_apart(run: Path, among: Sequence[Subject]) -> list[str]:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each mapping, `key value` of the keys whose values are not the same in all; `the only one` for one alone."""
-    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if _differs(key, settings)]
+    """For each mapping, `key value` of the keys whose values are not the same in all; `the only one` for one alone.
+
+    The verifier's options, under the key OPTIONS, are compared with those of the same verifier.
+    """
+    names = dict.fromkeys(key for one in settings for key in one if key != OPTIONS)
+    keys = [key for key in names if _differs(key, settings)]
     if len(settings) < 2:
         return ["the only one"] * len(settings)
-    return [", ".join(f"{key} {_word(one.get(key))}" for key in keys) or "the same settings" for one in settings]
+    words = [[*(f"{key} {_word(one.get(key))}" for key in keys), *_options(one, settings)] for one in settings]
+    return [", ".join(of_one) or "the same settings" for of_one in words]
+
+
+def _options(one: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The options in which those with the same verifier differ; other verifiers have other options."""
+    alike = [other for other in settings if OPTIONS in other and other["verifier"] == one.get("verifier")]
+    among = [flat_settings({"options": other[OPTIONS]}) for other in alike]
+    return apart(flat_settings({"options": one[OPTIONS]}), among) if OPTIONS in one else []
 
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:

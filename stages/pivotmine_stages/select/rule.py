@@ -8,19 +8,16 @@ of message turns, limit. Each cap keeps the first of the states that the cap bef
 from __future__ import annotations
 
 import math
-import re
 from fractions import Fraction
 
 import polars as pl
 
 from pivotmine.errors import UserError
-from pivotmine.options import nearest, problem
+from pivotmine.options import name_problem, nearest, problem
 from pivotmine.stats.profiles import with_bounds
 from pivotmine_stages.select.carry_chance import by_posterior, with_carried
 from pivotmine_stages.select.options import SelectConfig
 from pivotmine_stages.select.strategies import STRATEGIES, by_variance, by_weight, salted_hash, weights
-
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
@@ -144,6 +141,4 @@ def check(config: SelectConfig) -> str | None:
         given = "--target-mean" if config.target_mean is not None else "--twin"
         return f"{given} needs profiles, and --strategy all takes states without: choose another --strategy"
     domain_quotas(config)
-    if not _NAME.fullmatch(config.name):
-        return f"--name {config.name!r}: letters, digits, dots, - and _"
-    return None
+    return name_problem("--name", config.name)

@@ -14,7 +14,7 @@ from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
 from pivotmine_stages.policy.record import PolicyRecord, load_policy
 from pivotmine_stages.profiles.budgets import Counts, count_samples, problem_of, stored_rows
-from pivotmine_stages.report.subject import Subject, differing, flags_of, policy_settings, subjects
+from pivotmine_stages.report.subject import OPTIONS, Subject, differing, flags_of, policy_settings, subjects
 from pivotmine_stages.select.strategies import rule_words
 
 
@@ -81,7 +81,7 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
     settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
-    told = differing([{"verifier": one["verifier"], **one["options"]} for one in settings])
+    told = differing([{"verifier": one["verifier"], OPTIONS: one["options"]} for one in settings])
     verifiers = [_verifier(run, folder, text, record, samples) for folder, text in zip(folders, told, strict=True)]
     return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
 

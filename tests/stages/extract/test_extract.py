@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from extracting import (
     write_lines,
 )
 
-from pivotmine import messages
+from pivotmine import messages, progress
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
@@ -108,7 +109,8 @@ def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
     del summary["seconds"]
     assert summary == {
         **{"trajectories": 4, "segments": 4, "messages": 15, "tools": 1, "turns": 8, "states": 6},
-        **{"demonstrations": 5, "demonstrated_states": 5, "outcomes": {"0.0": 1, "1.0": 3}},
+        **{"demonstrations": 5, "demonstrated_states": 5, "kinds": {"tool_call": 2, "message": 3}},
+        "outcomes": {"0.0": 1, "1.0": 3},
         **{"min_outcome": 1.0, "all_failed": False, "formats": {"openai": 4}, "outcome_keys": {"reward": 4}},
         **{"calls_without_tools": 0, "states_without_user": 0, "undocumented_masks": 0},
         "rejects": {
@@ -247,7 +249,7 @@ def test_everything_rejected_is_a_user_error_and_the_rejects_are_kept(
 def test_a_run_without_a_demonstration_is_an_error_each_time_until_its_settings_change(tmp_path: Path) -> None:
     source, run = write_lines(tmp_path / "a.jsonl", {"messages": GOOD["messages"], "reward": 0}), tmp_path / "run"
     for _ in range(2):
-        with pytest.raises(UserError, match=r"^none of the 1 turns is a demonstration: low_outcome 1 .*--min-outcome"):
+        with pytest.raises(UserError, match=r"^the only turn is not a demonstration: low_outcome 1 .*--min-outcome"):
             mine(run, source)
     assert mine(run, source, min_outcome=0)["demonstrations"] == 1
     assert len(list((run / "manifests").iterdir())) == len(list((run / "rejects").iterdir())) == 1
@@ -371,3 +373,18 @@ def test_killed_while_it_writes_nothing_is_a_run_yet(tmp_path: Path, monkeypatch
     assert not rundir.is_run(run)
     monkeypatch.setattr(rundir, "write_manifest", whole)
     assert mine(run, source)["turns"] == 8
+
+
+@pytest.mark.parametrize(("suffix", "total"), [(".jsonl", "/0.6 MB"), (".jsonl.gz", "")])
+def test_a_log_tells_how_many_of_all_bytes_are_read(
+    suffix: str, total: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"messages": [user("x" * 300_000), assistant(name)]} for name in ("a", "b")]
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    mine(tmp_path / "run", path)
+    first = capsys.readouterr().err.splitlines()[0].split("  ")
+    assert first[:2] == ["extract", f"0.6 MB{total}"]
+    assert first[3].endswith(" records/s")

@@ -34,7 +34,7 @@ from pivotmine_stages.report.findings import Finding, findings
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import json_in_html
 from pivotmine_stages.report.stage import report
-from pivotmine_stages.report.subject import choose_subject
+from pivotmine_stages.report.subject import OPTIONS, choose_subject, differing
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
 
@@ -157,6 +157,16 @@ def test_several_profiles_are_told_apart_in_words(run: Path) -> None:
         UserError, match=r"^2 profiles match, .*policy-1.* \(policy policy-1\); .* \(policy policy-2\)$"
     ):
         choose_subject(run, None, None)
+
+
+def test_options_are_told_of_those_with_the_same_verifier_alone() -> None:
+    judge = {"policy": "p", "verifier": "judge", OPTIONS: {"model": "m", "max_tokens": 64}}
+    other = {**judge, OPTIONS: {"model": "n", "max_tokens": 64}}
+    auto = {"policy": "p", "verifier": "auto", OPTIONS: {"rules": []}}
+    assert differing([judge, auto]) == ["verifier judge", "verifier auto"]
+    assert differing([judge, other]) == ["model m", "model n"]
+    assert differing([judge, other, auto]) == ["verifier judge, model m", "verifier judge, model n", "verifier auto"]
+    assert differing([judge, judge]) == ["the same settings"] * 2
 
 
 def test_a_run_without_profiles_is_a_user_error(tmp_path: Path) -> None:

@@ -336,10 +336,14 @@ def test_validation_takes_its_share_of_the_tasks_and_more_of_them_where_it_grows
         ({"max_per_domain": -1}, "--max-per-domain -1: at least 1"),
         ({"max_prompt_tokens": 0}, "--max-prompt-tokens 0: at least 1"),
         ({"limit": -1}, "--max-rows -1: at least 0"),
-        ({"name": "../x"}, "--name '../x': letters, digits, dots, - and _"),
+        ({"name": "../x"}, "--name '../x': letters, digits, dots, - and _, for example x"),
         ({"name": ".."}, "--name '..': letters, digits, dots, - and _"),
-        ({"name": "a\nb"}, "--name 'a\\nb': letters, digits, dots, - and _"),
+        ({"name": "a\nb"}, "--name 'a\\nb': letters, digits, dots, - and _, for example a-b"),
         ({"name": ""}, "--name '': letters, digits, dots, - and _"),
+        (
+            {"name": "a" * 101},
+            f"--name '{'a' * 101}': at most 100 letters, digits, dots, - and _, for example {'a' * 100}",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_named(settings: dict[str, Any], problem: str | None) -> None:

@@ -223,7 +223,7 @@ class OpenAIEngine:
             if error.status_code == 400 and _is_about_length(error.message):
                 return failed(request, "prompt_too_long", error.message)
             if not _may_pass(error.status_code):
-                return failed(request, "engine_error", error.message)
+                return failed(request, "engine_error", error.message + _remedy(error.message))
             wait_s = _retry_after_s(error.response.headers.get("retry-after"))
             if error.status_code == 429:
                 self._fleet.busy(server, wait_s, error.message)
@@ -351,6 +351,16 @@ def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
 
 def _is_about_length(words: str) -> bool:
     return any(clue in words.lower() for clue in ("context length", "context_length", "context window"))
+
+
+def _remedy(words: str) -> str:
+    """What to do about a refusal that only the server's start can mend."""
+    if "--enable-auto-tool-choice" not in words:
+        return ""
+    return (
+        "; start the server with --enable-auto-tool-choice --tool-call-parser NAME, or sample with --api completions, "
+        "which needs neither"
+    )
 
 
 def _may_pass(status_code: int) -> bool:

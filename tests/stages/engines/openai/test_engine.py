@@ -115,6 +115,22 @@ def test_several_servers_share_the_requests(opened: Opened, vllm_server: str, as
         opened("openai", base_urls=(odd_server.address, vllm_server))
 
 
+def test_a_chat_server_without_a_parser_of_calls_is_told_how_to_start_it(
+    opened: Opened, ask: Ask, odd_server: OddServer
+) -> None:
+    """The refusal is vLLM's own; no server is started again for it here."""
+    words = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    odd_server.answers = [(400, {"error": {"message": words}})]
+    with opened("openai", base_urls=(odd_server.address,), api="chat") as engine:
+        (reply,) = engine.sample([ask("s")])
+    assert (reply.failure, reply.samples) == ("engine_error", ())
+    assert words in reply.detail
+    assert reply.detail.endswith(
+        "; start the server with --enable-auto-tool-choice --tool-call-parser NAME, or sample with --api completions, "
+        "which needs neither"
+    )
+
+
 def test_a_model_that_is_not_served_is_told_what_is(opened: Opened, vllm_server: str) -> None:
     with pytest.raises(UserError, match=r"name the served model \(other\); it serves coin, adapter"):
         opened("openai", base_urls=(vllm_server,), served_model="other")
