@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -200,3 +201,15 @@ def test_an_ordinary_value_has_so_many_levels_at_most(innermost: Any, num_levels
 @pytest.mark.parametrize("value", [(1,), {"a": (1,)}, [b"a"], {"a": {1, 2}}])
 def test_what_is_no_json_value_is_not_ordinary(value: Any) -> None:
     assert not strict_json.is_ordinary(value)
+
+
+@pytest.mark.parametrize("write", [strict_json.fingerprint, strict_json.canonical_bytes, strict_json.dump_bytes])
+def test_bytes_that_are_kept_take_little_more_than_their_length(write: Callable[[Any], bytes]) -> None:
+    messages = [{"role": "tool", "content": "x" * length} for length in range(500, 1500)]
+    tracemalloc.start()
+    try:
+        kept = [write(message) for message in messages]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, kept)) < held < 1.2 * sum(map(len, kept))

@@ -84,7 +84,7 @@ def dumps(value: Any, *, ordinary: bool | None = None) -> str:
 def dump_bytes(value: Any) -> bytes:
     """`dumps` as UTF-8; UnicodeEncodeError where a string holds a lone surrogate."""
     quick = _quick_dumps(value)
-    return _ENCODER.encode(value).encode() if quick is None else quick
+    return _ENCODER.encode(value).encode() if quick is None else _exact(quick)
 
 
 def canonical(value: Any) -> str:
@@ -99,7 +99,7 @@ def canonical_bytes(value: Any, *, ordinary: bool | None = None) -> bytes:
     ordinary: what `is_ordinary` says of the value, where that is known.
     """
     quick = _quick_dumps(value, sort_keys=True, ordinary=ordinary)
-    return _CANONICAL_ENCODER.encode(value).encode() if quick is None else quick
+    return _CANONICAL_ENCODER.encode(value).encode() if quick is None else _exact(quick)
 
 
 def fingerprint(value: Any) -> bytes:
@@ -109,7 +109,7 @@ def fingerprint(value: Any) -> bytes:
     """
     if (package := _orjson()) is not None:
         try:
-            return package.dumps(value)
+            return _exact(package.dumps(value))
         except TypeError:
             pass
     return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
@@ -167,6 +167,11 @@ def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None =
     except TypeError:
         return None
     return data if (is_ordinary(value) if ordinary is None else ordinary) else None
+
+
+def _exact(data: bytes) -> bytes:
+    """A copy, to be kept: orjson's bytes hold the whole buffer that they were written in, some ten times their size."""
+    return memoryview(data).tobytes()
 
 
 def is_ordinary(value: Any) -> bool:

@@ -76,7 +76,7 @@ def process_map(num_processes: int | None) -> Generator[ParallelMap]:
         if wanted == 1 or len(first) < 2:
             return map(function, chain(first, rest))
         if not pools:
-            pools.append(ProcessPoolExecutor(wanted, spawning, _end_with, (lives,)))
+            pools.append(ProcessPoolExecutor(wanted, spawning, _start_worker, (lives,)))
         return _ordered(pools[0], function, chain(first, rest), ahead=wanted + 1)
 
     try:
@@ -91,8 +91,13 @@ def process_map(num_processes: int | None) -> Generator[ParallelMap]:
         lives.close()
 
 
-def _end_with(lives: Connection) -> None:
-    """End this worker as soon as nobody holds the other end of the pipe, which the kernel closes for a killed one."""
+def _start_worker(lives: Connection) -> None:
+    """Have this worker take little memory, and end as soon as nobody holds the other end of the pipe.
+
+    The kernel closes it for a killed process.
+    """
+    # Read as pyarrow is imported, which the first task does. Arrow's own pool keeps 50 MB that nothing uses any longer.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
     def watch() -> None:
         wait([lives])

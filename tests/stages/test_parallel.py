@@ -1,4 +1,4 @@
-"""Worker processes end with the one that started them: by a kill, by SIGTERM, by an error in the middle."""
+"""Worker processes end with the one that started them, by a kill, SIGTERM or an error, and give memory back."""
 
 from __future__ import annotations
 
@@ -76,3 +76,14 @@ def test_an_error_in_the_middle_does_not_wait_for_the_workers(tmp_path: Path) ->
             workers.append(_worker(tmp_path / "slow"))
             raise ValueError("enough")
     _wait_for_the_end(workers)
+
+
+def _memory_pool(_: int) -> str:
+    import pyarrow as pa
+
+    return pa.default_memory_pool().backend_name
+
+
+def test_workers_give_back_what_arrow_frees() -> None:
+    with process_map(2) as over:
+        assert list(over(_memory_pool, range(2))) == ["system", "system"]

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +23,13 @@ from pivotmine.errors import UserError
 from pivotmine.messages import StateHash, reasoning_of, text_of
 from pivotmine.progress import track
 from pivotmine.run import rundir
-from pivotmine.run.states import StateMessages, action_formats, state_messages
 from pivotmine_stages.engines.options import EngineOptions, context_length
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.options import CountOptions, ExtractConfig
 from pivotmine_stages.extract.stage import extract
+
+if TYPE_CHECKING:
+    from pivotmine.run.states import StateMessages
 
 Size = Callable[[str], int]
 """Tokens of a text, or its characters."""
@@ -71,6 +73,8 @@ def _tokens(name: str) -> Size:
 
 def _prompts(run: Path, folder: Path, size: Size) -> tuple[array[int], int]:
     """Size of each prompt, and of all distinct prefixes together, which are told apart on disk."""
+    from pivotmine.run.states import action_formats, state_messages  # here: only a dry run needs polars
+
     turns = rundir.scan(run, "turns").select("segment_id", "position", "tools_id").collect()
     turns = turns.join(action_formats(run), on="segment_id", how="left", maintain_order="left")
     folder.mkdir()

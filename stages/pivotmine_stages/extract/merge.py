@@ -123,11 +123,12 @@ def block_jobs(folder: Path, num_blocks: int, floor: float) -> Iterator[BlockJob
 
 def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
     """(block, table, its rows that an earlier block has), by block."""
+    # Most ids stand in one block: those are dropped before anything is held of their rows.
     query = """
-        with numbered as (
-            select *, row_number() over (partition by name, id::uuid order by block) as nth from read_parquet(?)
-        )
-        select block, name, list(row) from numbered where nth > 1 group by all order by block
+        with ids as not materialized (select name, block, row, id::uuid as same from read_parquet(?)),
+        repeated as (select name, same, min(block) as first from ids group by all having count(*) > 1)
+        select block, name, list(row) from ids join repeated using (name, same) where block > first group by all
+        order by block
     """
     files = [str(path) for path in sorted((folder / BLOCKS / _IDS).iterdir())]
     answer = connect(folder).execute(query, [files])

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,16 @@ def test_a_tokenizer_without_a_dry_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--tokenizer counts the tokens of a --dry-run"):
         extract({}, sources=[source(tmp_path)], run=tmp_path / "run", tokenizer="t")
     assert not (tmp_path / "run").exists()
+
+
+def test_extract_without_a_dry_run_needs_no_polars(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from pivotmine_stages.cli.options import extract\n"
+        "sources, run = [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2])\n"
+        "extract({}, sources=sources, run=run, num_processes=1)\n"
+        "sys.exit('polars' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(source(tmp_path)), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
