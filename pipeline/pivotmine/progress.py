@@ -21,6 +21,8 @@ SILENT_S = 0.7
 """What takes longer than this says that it has begun."""
 SURE_AFTER_S = 5.0
 """The time left is shown after this long: the first item, which warms everything up, says nothing about the others."""
+_WHOLE_FROM = 100
+"""A rate from here on has no decimals: all of the line must fit 80 columns."""
 
 
 class Progress:
@@ -53,7 +55,8 @@ class Progress:
             if place == 0:
                 end = f"/{_amount(self._total, unit)}" if self._total is not None else ""
                 parts.append(f"{_amount(count, unit)}{end}{_unit(unit)}")
-            parts.append(f"{_amount(count / elapsed_s, unit, digits=1)}{_unit(unit)}/s")
+            rate = count / elapsed_s
+            parts.append(f"{_amount(rate, unit, digits=int(rate < _WHOLE_FROM))}{_unit(unit)}/s")
         done = next(iter(self._counts.values()), 0)
         if self._total and done and elapsed_s >= SURE_AFTER_S:
             parts.append(f"{_duration(elapsed_s * max(self._total - done, 0) / done)} left")

@@ -129,7 +129,7 @@ def test_two_verifiers_are_compared_on_the_longest_rows(grown: Path) -> None:
 
 def test_status_says_what_is_not_continued_and_of_which_budget_profiles_are(grown: Path) -> None:
     score({}, run=grown, verifier="tool_call")
-    assert "4 samples of at most 128 tokens in 1 states" in status_report(status(grown))
+    assert "4 samples of at most 128 tokens in 1 state" in status_report(status(grown))
     assert status(grown).missing == []
     score({}, run=grown, verifier="tool_call", max_new_tokens=256)
     assert status(grown).missing == []  # none was cut by 128
@@ -137,7 +137,7 @@ def test_status_says_what_is_not_continued_and_of_which_budget_profiles_are(grow
     add_rollouts(grown, {state: [cut(RIGHT[:9], 128)]}, part=3, first=4)
     assert status(grown).next_command.startswith("pivotmine score ")
     score({}, run=grown, verifier="tool_call")
-    told = "policy-1: 1 truncated samples are not continued: rollout with --max-new-tokens 256"
+    told = "policy-1: 1 truncated sample is not continued: rollout with --max-new-tokens 256"
     assert status(grown).missing == [told]
     score({}, run=grown, verifier="exact", max_new_tokens=64)
     words = f"policy-1: the profiles by {TOOL_CALL} are of a budget of 256 tokens, and the policy's is 64"

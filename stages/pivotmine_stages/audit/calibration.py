@@ -23,6 +23,7 @@ import polars as pl
 from pivotmine import strict_json
 from pivotmine.actions import NATIVE, Action, action_to_json, implied_tools, is_text
 from pivotmine.actions.conventions import CONVENTIONS
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.options import not_one_of
 from pivotmine.run import rundir
@@ -80,7 +81,9 @@ def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> d
     ]
     if len(not_asked) == len(pairs):
         first = f"line {not_asked[0]['line']}: {not_asked[0]['reason']}"
-        raise UserError(f"--calibrate {path}: {spec.name} can be asked about none of the {len(pairs):,} pairs; {first}")
+        raise UserError(
+            f"--calibrate {path}: {spec.name} can be asked about none of {counted(len(pairs), 'pair')}; {first}"
+        )
     summary = {"verifier_id": spec.verifier_id, "pairs": len(pairs), **figures(counts)}
     rundir.write_manifest(
         run, "calibrate", {"verifier_id": spec.verifier_id, "file": str(path.resolve())}, {"summary": summary}

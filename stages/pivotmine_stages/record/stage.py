@@ -20,6 +20,7 @@ import polars as pl
 
 from pivotmine import policy, strict_json
 from pivotmine.actions.conventions import PARSED, require_action_format
+from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
 from pivotmine.messages import REASONING_KEYS, problem, text_of, tools_id
@@ -130,8 +131,8 @@ def _nothing_fits(total: dict[str, int], done: list[dict[str, Any]]) -> str:
     if not total["records"]:
         return "the sources hold no record at all"
     first = next(counts["first_reject"] for counts in done if counts["first_reject"])
-    counted = f"none of the {total['turns']:,} turns in {total['records']:,} records is in a state of this run"
-    return f"{counted}; the first reject, {first}"
+    looked_at = f"{counted(total['turns'], 'turn')} in {counted(total['records'], 'record')}"
+    return f"none of {looked_at} is in a state of this run; the first reject, {first}"
 
 
 def describe_recorded(config: RecordConfig) -> PolicyRecord:
@@ -218,8 +219,8 @@ def _first(rejects: list[dict[str, Any]]) -> str | None:
 def _stored_samples(work: _Work, name: str) -> Counter[str]:
     """Samples by state, those of this source aside: what a stopped command wrote of it is written again."""
     parts = [path for path in sorted(work.rollouts.glob("part-*.parquet")) if not path.name.startswith(f"part-{name}-")]
-    counted = rundir.scan(work.run, "rollouts", parts).group_by("state_id").agg(pl.len()).collect()
-    return Counter(dict(counted.iter_rows()))
+    totals = rundir.scan(work.run, "rollouts", parts).group_by("state_id").agg(pl.len()).collect()
+    return Counter(dict(totals.iter_rows()))
 
 
 def _has_rewards(work: _Work) -> bool:

@@ -80,13 +80,17 @@ def _state_lines(one: dict[str, Any]) -> list[str]:
     groups = one["samples"]
     return [
         inert(f"state     {row['state_id']}: {', '.join(facts)}, turn {row['depth']} of {row['trajectory_id']}"),
-        _line("tools", ", ".join(tool["name"] for tool in one["tools"]) or "none offered"),
+        _line("tools", ", ".join(tool["name"] for tool in one["tools"]) or _no_tools(row)),
         *([_line("", f"({earlier} earlier messages)")] if earlier > 0 else []),
         *[_line(message["role"], _said(message)) for message in one["messages"][-NUM_MESSAGES:]],
         *[_line("demonstrated", said) for said in dict.fromkeys(_said(demo["action"]) for demo in usable)],
         *[_line(f"{g['count']} x {_reward(g['reward'])} {g['outcome']}", _judged(g)) for g in groups[:MAX_GROUPS]],
         *([_line("", f"and {len(groups) - MAX_GROUPS} more groups")] if len(groups) > MAX_GROUPS else []),
     ]
+
+
+def _no_tools(row: dict[str, Any]) -> str:
+    return "none: the harness reads text" if row["offers_tools"] else "none offered"
 
 
 def _profile(row: dict[str, Any]) -> list[str]:

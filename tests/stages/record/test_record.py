@@ -158,19 +158,19 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
         (
             "a.jsonl",
             json.dumps([ASK, called("find", id="7"), answered("open"), called("stop")]),
-            "none of the 2 turns in 1 records is in a state of this run; the first reject, {}, record 0: "
+            "none of 2 turns in 1 record is in a state of this run; the first reject, {}, record 0: "
             "unknown_state: the run has no such state",
         ),
         (
             "a.jsonl",
             json.dumps([ASK]) + '\n{"nothing": 1}\n',
-            "none of the 0 turns in 2 records is in a state of this run; the first reject, {}, record 0: "
+            "none of 0 turns in 2 records is in a state of this run; the first reject, {}, record 0: "
             "no_turns: no assistant message",
         ),
         (
             "a.jsonl",
             "",
-            "none of the 0 turns in 1 records is in a state of this run; the first reject, {}: "
+            "none of 0 turns in 1 record is in a state of this run; the first reject, {}: "
             "empty_source: the file holds nothing but white space",
         ),
         ("a.json", "[ ]", "the sources hold no record at all"),

@@ -151,6 +151,20 @@ def test_before_anything_is_scored_demonstrated_states_are_shown(tmp_path: Path)
         show(ShowConfig(reward_class="never"), tmp_path / "run")
 
 
+def test_a_text_harness_is_not_said_to_lack_tools(tmp_path: Path) -> None:
+    source = tmp_path / "my.jsonl"
+    turns = [
+        ("user", "Begin."),
+        ("assistant", "I look.\n```bash\nls\n```"),
+        ("user", "a.py"),
+        ("assistant", "```bash\ncat a.py\n```"),
+    ]
+    source.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}))
+    extract(ExtractConfig(sources=(source,), action_format="fenced_command"), tmp_path / "run")
+    lines = show_report(show(ShowConfig(), tmp_path / "run")).splitlines()
+    assert lines[1].split(maxsplit=1) == ["tools", "none: the harness reads text"]
+
+
 def test_profiles_are_compared_by_transitions(run: Path) -> None:
     found = compare(CompareConfig(one="policy-1", other="policy-2"), run)
     assert (found["shared"], round(found["mean"], 4), round(found["other_mean"], 4)) == (6, 0.5833, 0.6667)

@@ -231,7 +231,7 @@ def test_a_block_that_has_killed_its_workers_fails_with_the_reason(no_cluster: l
     assert len(no_cluster[0].prompts) == MAX_STARTS
     for _ in range(MAX_STARTS):
         assert answers(worker, 2) == [Prefilled([2.0], [0])]
-    assert str(answers(worker, 2)).startswith("engine ray: 1 sequences could not be prefilled: the worker died of it")
+    assert str(answers(worker, 2)).startswith("engine ray: 1 sequence could not be prefilled: the worker died of it")
 
 
 def test_a_worker_is_asked_for_trees_too(no_cluster: list[Echo]) -> None:
