@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,10 @@ def many_tasks(num_tasks: int, **labels: Any) -> list[dict[str, Any]]:
 
 def card(run: Path, name: str = "default") -> str:
     return (run / "pivots" / name / "README.md").read_text(encoding="utf-8")
+
+
+def card_table(text: str, head: str) -> list[list[str]]:
+    """The cells of the card's table with this head."""
+    lines = text.split(f"\n| {head}")[1].splitlines()[2:]
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -24,20 +23,18 @@ from runs import (
     states_of,
     trajectory,
 )
-from selecting import MIXED, RIGHT, TEMPLATE, TOOL_CALL, WRONG, card, dataset, many_tasks, mine, save_tokenizer
+from selecting import MIXED, TEMPLATE, TOOL_CALL, WRONG, card, card_table, dataset, many_tasks, mine
 from transformers import AutoTokenizer
 
 from pivotmine import policy
 from pivotmine.actions import Action
 from pivotmine.errors import UserError
-from pivotmine.run import rundir
 from pivotmine.run.tables import PIVOTS
 from pivotmine.stats.success_prior import replication_probability
 from pivotmine.verifiers import make_spec, resolve
 from pivotmine.verifiers.composed.third_party import TRUSTED
 from pivotmine_stages.cli.config_file import verifier as configured
 from pivotmine_stages.cli.pivot_preview import show_pivot
-from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.select import dataset as rows_of
 from pivotmine_stages.select.draw import Drawn
@@ -46,24 +43,6 @@ from pivotmine_stages.select.rule import is_validation
 from pivotmine_stages.select.samples import SampleCost
 from pivotmine_stages.select.stage import select
 from pivotmine_stages.select.summary import SelectSummary
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tokenizer(tmp_path_factory.mktemp("policy") / "policy")
-
-
-@pytest.fixture
-def run(tmp_path: Path, tokenizer: Path) -> Path:
-    """Three states (a pivot, one too easy, a message), and one that was not sampled."""
-    run = make_run(
-        tmp_path,
-        trajectory(said("hard"), called("find", id="A"), answered("found"), {"role": "assistant", "content": "Done."}),
-        trajectory(said("easy"), called("find", id="A"), answered("found"), task_id="easy", domain="orders"),
-        trajectory(said("new"), called("find", id="A"), answered("found")),
-    )
-    mine(run, tokenizer, {"user: hard": MIXED, "user: easy": [RIGHT] * 4})
-    return run
 
 
 def test_a_whole_row(run: Path, tokenizer: Path) -> None:
@@ -334,69 +313,6 @@ def test_nothing_selected_writes_no_dataset(run: Path) -> None:
     assert select(SelectConfig(), run).train == 1  # the name is free
 
 
-def test_a_changed_tokenizer_or_template_is_refused(run: Path, tokenizer: Path, tmp_path: Path) -> None:
-    changed = save_tokenizer(tmp_path / "changed", TEMPLATE.replace("<user>", "<USER>") + " ")
-    with pytest.raises(UserError, match=r"the chat template in .* is not the one that was sampled with"):
-        select(SelectConfig(tokenizer=str(changed)), run)
-    with pytest.raises(UserError, match="no tokenizer under /nowhere/at/all: no such folder"):
-        select(SelectConfig(tokenizer="/nowhere/at/all"), run)
-    assert not (run / "pivots").exists()
-    copied = shutil.copytree(tokenizer, tmp_path / "copied")
-    select(SelectConfig(tokenizer=str(copied)), run)
-    assert dataset(run)[0]["tokenizer"] == str(copied)
-
-
-def test_a_prompt_that_is_not_the_sampled_one_is_a_reject(run: Path, tokenizer: Path) -> None:
-    states = states_of(run)
-    ids = load_renderer(str(tokenizer), {}).render([said("hard")], TOOLS).token_ids
-    for part, prompt_hash in ((0, policy.hash_token_ids(ids)), (1, "another")):
-        stored = [{**row, "prompt_hash": prompt_hash} for row in MIXED]
-        add_rollouts(run, {states["user: hard"]: stored}, part=part, first=4 * part)
-        shutil.rmtree(run / "scores")
-        score(ScoreConfig(verifier=TOOL_CALL), run)
-        summary = select(SelectConfig(), run)
-        assert summary.rejects.get("prompt_changed", 0) == part
-        assert summary.train + summary.validation == 1 - part
-
-
-def test_long_prompts_are_rejects_whether_rollout_counted_them_or_not(run: Path) -> None:
-    length = len(select(SelectConfig(strategy="all"), run) and dataset(run)[0]["prompt_ids"])
-    for name, num_prompt_tokens in (("counted", length), ("not-counted", None)):
-        stored = [{**row, "num_prompt_tokens": num_prompt_tokens} for row in MIXED]
-        add_rollouts(run, {states_of(run)["user: hard"]: stored})
-        shutil.rmtree(run / "scores")
-        score(ScoreConfig(verifier=TOOL_CALL), run)
-        fits = SelectConfig(name=name, max_prompt_tokens=length)
-        cut = SelectConfig(name=f"{name}-cut", max_prompt_tokens=length - 1)
-        assert "prompt_too_long" not in select(fits, run).rejects
-        assert select(cut, run).rejects["prompt_too_long"] == 1
-
-
-def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
-    refusing = TEMPLATE + "{% if messages | length > 1 %}{{ raise_exception('one message only') }}{% endif %}"
-    run = make_run(
-        tmp_path,
-        trajectory(said("x"), called("find", id="A"), answered("ok"), {"role": "assistant", "content": "Done."}),
-    )
-    remember(run, policy_record(tokenizer=str(save_tokenizer(tmp_path / "policy", refusing))))
-    summary = select(SelectConfig(strategy="all"), run)
-    assert (summary.train + summary.validation, summary.rejects) == (1, {"template_error": 1})
-    (reject,) = [row for row in rows(run, "rejects") if row["stage"] == "select"]
-    assert reject["detail"] == "TemplateError: one message only"
-
-
-def test_a_chat_servers_policy_needs_a_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
-    run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("ok")))
-    remember(run, policy_record(tokenizer=None, weights_hash=None))
-    with pytest.raises(UserError, match="give a tokenizer by --tokenizer"):
-        select(SelectConfig(strategy="all"), run)
-    select(SelectConfig(strategy="all", tokenizer=str(tokenizer)), run)
-    loaded = AutoTokenizer.from_pretrained(str(tokenizer))
-    (row,) = dataset(run)
-    assert (row["tokenizer"], row["tokenizer_hash"]) == (str(tokenizer), policy.hash_tokenizer(loaded))
-    assert row["template_hash"] == policy.hash_template(TEMPLATE)
-
-
 def test_profiles_of_an_older_verifier_are_refused(run: Path) -> None:
     (folder,) = run.glob("scores/*/*")
     folder.rename(folder.with_name("tool_call-00000000"))
@@ -414,66 +330,6 @@ def test_bad_settings_and_places_are_one_line(run: Path, tmp_path: Path) -> None
     with pytest.raises(UserError, match="no verifier matches 'exact'"):
         select(SelectConfig(verifier="exact"), run)
     assert not (run / "pivots").exists()
-
-
-def card_table(text: str, head: str) -> list[list[str]]:
-    """The cells of the card's table with this head."""
-    lines = text.split(f"\n| {head}")[1].splitlines()[2:]
-    table = itertools.takewhile(lambda line: line.startswith("|"), lines)
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
-
-
-def test_the_card_counts_what_the_rejects_hold(run: Path) -> None:
-    select(SelectConfig(), run)
-    counted = {(stage, reason): (int(n), int(turns)) for stage, reason, n, turns in card_table(card(run), "stage")}
-    expected: dict[tuple[str, str], tuple[int, int]] = {}
-    for row in rows(run, "rejects"):
-        key = row["stage"], row["reason"].replace("_", "\\_")
-        n, turns = expected.get(key, (0, 0))
-        expected[key] = n + 1, turns + row["num_turns"]
-    assert counted == expected == {("select", "always"): (1, 1), ("select", "not\\_profiled"): (2, 2)}
-    assert card_table(card(run), "domain") == [["none", "tool\\_call", "1", "0", "0.25"]]
-    assert ["policy\\_id", "policy-1"] in card_table(card(run), "what")
-    header = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n"
-    header += "  - split: demonstrations\n    path: demonstrations.parquet\n---\n"
-    assert card(run).startswith(f"{header}\n# Pivots: default\n")
-
-
-def test_foreign_text_is_inert_in_the_card(tmp_path: Path, tokenizer: Path) -> None:
-    hostile = "a|b\n# `x` <img src=x> [y](http://z) @you *b* &lt; www.z.org \x1b[2J\\|" + "long " * 400
-    run = make_run(
-        tmp_path,
-        trajectory(said("x"), called("find", id="A"), answered("ok"), domain=hostile, task_id="t"),
-        name="ev|il `<b>`\n.jsonl",
-    )
-    remember(run, policy_record(tokenizer=str(tokenizer), model=hostile, template_options={"x": hostile}))
-    select(SelectConfig(strategy="all", validation_share=0.0), run)
-    text = card(run)
-    ((domain, kind, *numbers),) = card_table(text, "domain")
-    assert domain.startswith(
-        "a\\|b \\# \\`x\\` &lt;img src=x&gt; \\[y\\](http&colon;//z) "
-        "&commat;you \\*b\\* &amp;lt; www&period;z.org \\[2J\\\\\\|"
-    )
-    assert domain.endswith("...")
-    assert (kind, numbers) == ("tool\\_call", ["1", "0", "none"])
-    ((source, *_),) = card_table(text, "source")
-    assert source.endswith("ev\\|il \\`&lt;b&gt;\\` .jsonl")
-    for raw in ("<img", "<b>", "\x1b", "http://", "@you"):
-        assert raw not in text
-
-
-def test_rejects_of_every_verifier_that_a_policy_was_sampled_under_are_on_the_card(run: Path) -> None:
-    """rollout may have been run with another verifier than the scores are of."""
-    reject = {"stage": "rollout", "reason": "no_verifier", "state_id": "s", "num_turns": 1}
-    for verifier_id in ("exact-1", "tool_call-1"):
-        identity = {"policy_id": "policy-1", "verifier_id": verifier_id}
-        rundir.write_rows(rundir.rejects_dir(run, "rollout", identity) / "r.parquet", "rejects", [reject])
-        rundir.write_manifest(run, "rollout", identity, {"summary": {}})
-    other = {"policy_id": "policy-2", "verifier_id": "exact-1"}
-    rundir.write_rows(rundir.rejects_dir(run, "rollout", other) / "r.parquet", "rejects", [reject] * 5)
-    rundir.write_manifest(run, "rollout", other, {"summary": {}})
-    select(SelectConfig(), run)
-    assert card_table(card(run), "stage")[0] == ["rollout", "no\\_verifier", "1", "1"]
 
 
 @pytest.mark.parametrize(

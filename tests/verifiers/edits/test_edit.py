@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from file_histories import CREATED, FILE, PART, PATH, VIEWED, called, numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,6 @@ from pivotmine.verifiers.edits.editor_tools import Replace, Text, results
 from pivotmine.verifiers.edits.file_state import known_texts
 from pivotmine.verifiers.edits.patches import UnreadablePatch, read_patch
 
-FILE = "import os\n\n\ndef save(x):\n    return x\n\n\ndef load(x):\n    return x\n"
-PATH = "/repo/a.py"
 STRING, BOOL = {"type": "string"}, {"type": "boolean"}
 
 
@@ -36,24 +34,6 @@ TOOLS = (
     tool("apply_diff", "diff", diff=STRING),
     tool("bash", "command", command=STRING),
 )  # fmt: skip
-
-
-def called(name: str, reply: str | None, **arguments: Any) -> list[dict[str, Any]]:
-    """A call in a state's history, and its result."""
-    function = {"name": name, "arguments": json.dumps(arguments)}
-    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
-    return [call] if reply is None else [call, {"role": "tool", "tool_call_id": "c", "content": reply}]
-
-
-def numbered(text: str, first: int = 1) -> str:
-    lines = text.removesuffix("\n").split("\n")
-    return "\n".join(f"{number:6}\t{line}" for number, line in enumerate(lines, first))
-
-
-CREATED = called("editor", "File created successfully.", command="create", path=PATH, file_text=FILE)
-VIEWED = called("editor", f"Here's `cat -n` on {PATH}:\n{numbered(FILE)}\n", command="view", path=PATH)
-# Only `load` is seen: nobody knows what stands above.
-PART = called("editor", f"Lines:\n{numbered(FILE[40:], 8)}\n", command="view", path=PATH, view_range=[8, 9])
 
 
 def edit(name: str = "editor", **arguments: Any) -> Action:
@@ -245,77 +225,7 @@ def test_a_diff_is_applied_where_its_numbers_say() -> None:
     assert not passes(diff("@@ -1,2 +1,2 @@", "-import os", "+import re", " x"))
 
 
-# What is known of a file.
-
-
-def known(*history: list[dict[str, Any]]) -> Text | None:
-    messages = [message for part in history for message in part]
-    return known_texts(messages, [PATH], ["think"]).get(PATH)
-
-
-def bash(command: str, reply: str = "") -> list[dict[str, Any]]:
-    return called("bash", reply, command=command)
-
-
-SEEN = Text(FILE.removesuffix("\n"), complete=True)
-EDITED = called("editor", "edited", command="str_replace", path=PATH, old_str="import os", new_str="import re")
-
-
-@pytest.mark.parametrize(
-    ("history", "expected"),
-    [
-        ((), None),
-        ((CREATED,), Text(FILE, complete=True)),
-        ((VIEWED,), SEEN),
-        ((PART,), Text("def load(x):\n    return x", complete=False, first_line=8)),
-        ((VIEWED, PART), SEEN),
-        ((CREATED, EDITED), Text(FILE.replace("os", "re"), complete=True)),
-        ((VIEWED, called("editor", "Error: no", command="insert", path=PATH, insert_line=1, new_str="x")), SEEN),
-        ((VIEWED, called("editor", None, command="insert", path=PATH, insert_line=1, new_str="x")), None),
-        ((VIEWED, called("editor", "ok", command="undo_edit", path=PATH)), None),
-        ((VIEWED, called("editor", "ok", command="str_replace", path="/x/a.py", old_str="x", new_str="y")), None),
-        ((VIEWED, called("editor", "ok", command="str_replace", path="/x/b.py", old_str="x", new_str="y")), SEEN),
-        ((VIEWED, [{"role": "assistant", "content": "```bash\nrm a.py\n```"}]), None),
-        ((VIEWED, [{"role": "user", "content": "go on"}]), SEEN),
-        ((VIEWED, called("think", "", thought="hm")), SEEN),
-        ((VIEWED, called("deploy", "", target="x")), None),
-        ((VIEWED, bash("grep -rn 'def' /repo")), SEEN),
-        ((VIEWED, bash("cd /repo && git diff | head -20; sed -n '1,3p' a.py")), SEEN),
-        ((VIEWED, bash("sed -i s/a/b/ a.py")), None),
-        ((VIEWED, bash("sed -n '1p' -i a.py")), None),
-        ((VIEWED, bash("ls > a.py")), None),
-        ((VIEWED, bash("cat $(python fix.py)")), None),
-        ((VIEWED, bash("git diff --output=a.py")), None),
-        ((VIEWED, bash("git checkout .")), None),
-        ((VIEWED, bash("lsof")), None),
-        ((VIEWED, bash("ls\npython fix.py")), None),
-        ((bash(f"cat -n {PATH}", numbered(FILE)),), SEEN._replace(complete=False)),
-        ((bash(f"cat {PATH}", "a\nb"),), Text("a\nb", complete=False, first_line=None)),
-        ((bash(f"cat {PATH}", "a\n[... 50 lines omitted ...]\nb"),), None),
-        ((bash("cat a.py", "a\nb"),), None),
-        ((called("editor", numbered(FILE) + "\n<response clipped>", command="view", path=PATH),),
-         SEEN._replace(complete=False)),
-        ((called("editor", "Truncated to 9 lines:\n" + numbered(FILE), command="view", path=PATH),),
-         SEEN._replace(complete=False)),
-        ((called("Read", numbered(FILE), file_path=PATH),), SEEN._replace(complete=False)),
-        ((called("editor", numbered("x\ny", 7), command="view", path=PATH),),
-         Text("x\ny", complete=False, first_line=7)),
-        ((called("write_file", "ok", path=PATH, content="x"),), Text("x", complete=True)),
-        ((called("append_file", "ok", path=PATH, content="x"),), None),
-        ((PART, EDITED), None),
-        ((PART, called("editor", "edited:\n" + numbered("a\nb", 3), command="insert", path=PATH, insert_line=8,
-                       new_str="x")), Text("a\nb", complete=False, first_line=3)),
-    ],
-)  # fmt: skip
-def test_what_the_messages_tell_of_a_file(history: tuple[list[dict[str, Any]], ...], expected: Text | None) -> None:
-    assert known(*history) == expected
-
-
-def test_an_id_that_comes_again_means_the_later_call() -> None:
-    # Both calls are "c"; the result of the first is its own.
-    assert known(CREATED, EDITED, called("editor", "Error: no", command="view", path="/nowhere")) == Text(
-        FILE.replace("os", "re"), complete=True
-    )
+# Patches.
 
 
 @pytest.mark.parametrize(
