@@ -66,6 +66,19 @@ def test_a_terminal_gets_a_bar_that_is_taken_away(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_the_words(total: float | None, amounts: dict[str, float], elapsed_s: float, words: str) -> None:
-    shown = Progress("extract", total)
+    shown = Progress("words", total)
     shown.advance(**amounts)
     assert shown.words(elapsed_s) == words
+
+
+def test_the_time_left_of_a_round_begins_with_the_pace_of_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress.progress("rounds", 60) as first:
+        first.advance(states=1)
+        assert first.words(4.0) == "1/60 states  0.2 states/s"
+        first.advance(states=59)
+        now[0] += 6.0
+    with progress.progress("rounds", 60) as second:
+        second.advance(states=1)
+        assert second.words(0.1) == "1/60 states  10.0 states/s  5 s left"

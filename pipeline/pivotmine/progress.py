@@ -23,6 +23,8 @@ SURE_AFTER_S = 5.0
 """The time left is shown after this long: the first item, which warms everything up, says nothing about the others."""
 _WHOLE_FROM = 100
 """A rate from here on has no decimals: all of the line must fit 80 columns."""
+_EARLIER: dict[tuple[str, str], tuple[float, float]] = {}
+"""By label and unit, the work and seconds of what this process has finished: the rounds of one command are alike."""
 
 
 class Progress:
@@ -57,10 +59,18 @@ class Progress:
                 parts.append(f"{_amount(count, unit)}{end}{_unit(unit)}")
             rate = count / elapsed_s
             parts.append(f"{_amount(rate, unit, digits=int(rate < _WHOLE_FROM))}{_unit(unit)}/s")
-        done = next(iter(self._counts.values()), 0)
-        if self._total and done and elapsed_s >= SURE_AFTER_S:
-            parts.append(f"{_duration(elapsed_s * max(self._total - done, 0) / done)} left")
+        unit, done = next(iter(self._counts.items()), ("", 0.0))
+        before, before_s = _EARLIER.get((self._label, unit), (0.0, 0.0))
+        if self._total and done and elapsed_s + before_s >= SURE_AFTER_S:
+            pace_s = (elapsed_s + before_s) / (done + before)
+            parts.append(f"{_duration(pace_s * max(self._total - done, 0))} left")
         return "  ".join(parts)
+
+    def remember(self) -> None:
+        """Let the time left of the next one of this label begin with this one's pace."""
+        for unit, done in list(self._counts.items())[:1]:
+            before, before_s = _EARLIER.get((self._label, unit), (0.0, 0.0))
+            _EARLIER[self._label, unit] = before + done, before_s + time.monotonic() - self._started
 
     def show_bar(self) -> Any:
         """A bar for a `with` block."""
@@ -115,6 +125,7 @@ def progress(label: str, total: float | None = None) -> Generator[Progress]:
             yield shown
     else:
         yield shown
+    shown.remember()
 
 
 def track(items: Iterable[T], label: str, unit: str, total: float | None = None) -> Iterator[T]:

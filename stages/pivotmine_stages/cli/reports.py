@@ -254,6 +254,7 @@ def _classes(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
 
 
+JUDGE_UNDECIDED = "undecided: the judge gave no answer, or another one in the other order, for enough samples of {}"
 UNDECIDED_ADVICE = (
     "undecided: the verifier could not prove enough samples of {}; add a judge behind it in the config: "
     '[verifiers.NAME] first_decided = ["auto", "judge"], then score and select with --verifier NAME'
@@ -280,7 +281,11 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
         if twin
         else "",
         _rejects(s.rejects),
-        UNDECIDED_ADVICE.format(counted(undecided, "state")) if undecided else "",
+        (JUDGE_UNDECIDED if (s.verifier_id or "").startswith("judge-") else UNDECIDED_ADVICE).format(
+            counted(undecided, "state")
+        )
+        if undecided
+        else "",
         *_deferred(s),
         f"{s.seconds} s",
     ]

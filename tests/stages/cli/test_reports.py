@@ -310,3 +310,6 @@ def test_select_says_in_one_line_how_states_become_decided() -> None:
     assert advice.startswith("undecided: the verifier could not prove enough samples of 1,200 states; add a judge")
     assert '[verifiers.NAME] first_decided = ["auto", "judge"]' in advice
     assert not any("add a judge" in line for line in select_report(SELECTED).splitlines())
+    judged = select_report(replace(SELECTED, rejects={"undecided": 1}, verifier_id="judge-1"))
+    words = "the judge gave no answer, or another one in the other order, for enough samples of 1 state"
+    assert f"          undecided: {words}" in judged.splitlines()
