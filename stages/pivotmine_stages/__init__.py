@@ -60,39 +60,16 @@ __all__ = [
     "run_status",
 ]
 
-# The functions are not called `extract`, `score`, ...: those are the names of the folders.
-_PLACES = {
-    "AuditConfig": "audit.options:AuditConfig",
-    "CompareConfig": "compare.options:CompareConfig",
-    "EngineOptions": "engines.options:EngineOptions",
-    "ExportConfig": "export.options:ExportConfig",
-    "ExtractConfig": "extract.options:ExtractConfig",
-    "PolicyConfig": "policy.options:PolicyConfig",
-    "RecordConfig": "record.options:RecordConfig",
-    "ReportConfig": "report.options:ReportConfig",
-    "RolloutConfig": "rollout.options:RolloutConfig",
-    "ScoreConfig": "score.options:ScoreConfig",
-    "SelectConfig": "select.options:SelectConfig",
-    "ShowConfig": "show.options:ShowConfig",
-    "run_audit": "audit.stage:audit",
-    "run_compare": "compare.stage:compare",
-    "run_export": "export.stage:export",
-    "run_extract": "extract.stage:extract",
-    "run_record": "record.stage:record",
-    "run_report": "report.stage:report",
-    "run_rollout": "rollout.stage:rollout",
-    "run_score": "score.stage:score",
-    "run_select": "select.stage:select",
-    "run_show": "show.stage:show",
-    "run_status": "status.stage:status",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    """`ScoreConfig` is from `score/options.py`, `run_score` from `score/stage.py`: `score` itself is the folder."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _PLACES[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), attribute)
+    if name.startswith("run_"):
+        stage = name.removeprefix("run_")
+        return getattr(import_module(f"{__name__}.{stage}.stage"), stage)
+    folder = "engines" if name == "EngineOptions" else name.removesuffix("Config").lower()
+    return getattr(import_module(f"{__name__}.{folder}.options"), name)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from pivotmine.actions import Action, ToolCall, Unparsed, parse_action
 from pivotmine.actions.hermes import only_call
-from pivotmine.actions.parsing import assemble, split_text
+from pivotmine.actions.parsing import split_text
+from pivotmine.actions.pieces import assemble
 
 
 def parse(text: str) -> Action:
@@ -114,7 +115,7 @@ SCRAPS = st.sampled_from(
 def test_a_text_that_is_one_call_is_read_as_the_pieces_are(text: str, opened: bool, truncated: bool) -> None:  # noqa: FBT001
     for written in (text, f"<tool_call>{text}</tool_call>"):
         found = parse_action(written, parser="hermes", opened_reasoning=opened, truncated=truncated)
-        assert found == assemble(split_text(written, parser="hermes", opened_reasoning=opened), truncated)
+        assert found == assemble(split_text(written, parser="hermes", opened_reasoning=opened), truncated=truncated)
 
 
 def test_a_text_that_is_one_call_is_read_at_once() -> None:

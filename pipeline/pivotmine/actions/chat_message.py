@@ -15,8 +15,7 @@ from typing import Any, cast
 from pivotmine import strict_json
 from pivotmine.actions import calls, llama3_json, pieces
 from pivotmine.actions.action import Action, ToolCall
-from pivotmine.actions.parsing import assemble
-from pivotmine.actions.pieces import Piece
+from pivotmine.actions.pieces import Piece, assemble
 from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
 from pivotmine.messages import no_arguments, reasoning_of
 
@@ -38,7 +37,7 @@ def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> 
     opens the content, `refusal`, `tool_calls` and the older `function_call`. `truncated`: the finish reason
     was `length`.
     """
-    return _plain_action(message, truncated=truncated) or assemble(_pieces(message), truncated)
+    return _plain_action(message, truncated=truncated) or assemble(_pieces(message), truncated=truncated)
 
 
 def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:

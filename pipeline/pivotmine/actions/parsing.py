@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pivotmine.actions import hermes, llama3_json, mistral, qwen3_xml
-from pivotmine.actions.action import Action, Unparsed
+from pivotmine.actions.action import Action
 from pivotmine.actions.conventions import is_text, read_text
-from pivotmine.actions.pieces import Piece
+from pivotmine.actions.pieces import Piece, assemble
 from pivotmine.actions.reasoning import split_end_tokens, split_reasoning
 from pivotmine.errors import UserError
 
@@ -49,7 +49,8 @@ def parse_action(
         body, _ = split_end_tokens(text)
         if call := hermes.only_call(body):
             return Action(tool_calls=(call,), truncated=truncated)
-    return assemble(split_text(text, parser=parser, opened_reasoning=opened_reasoning, tools=tools), truncated)
+    pieces = split_text(text, parser=parser, opened_reasoning=opened_reasoning, tools=tools)
+    return assemble(pieces, truncated=truncated)
 
 
 def split_text(
@@ -63,20 +64,3 @@ def split_text(
     yield from PARSERS[parser](answer, tools)
     if end_tokens:
         yield Piece(kind="mark", text=end_tokens)
-
-
-def assemble(pieces: Iterable[Piece], truncated: bool) -> Action:  # noqa: FBT001
-    """The action that the pieces make; stretches of message are stripped and joined by a line break."""
-    kept = [piece for piece in pieces if piece.kind != "mark"]
-    return Action(
-        message=_joined(kept, "message"),
-        tool_calls=tuple(call for piece in kept for call in piece.calls),
-        reasoning=_joined(kept, "reasoning"),
-        unparsed=tuple(Unparsed(text=p.text, reason=p.reason) for p in kept if p.kind == "unparsed"),
-        truncated=truncated,
-    )
-
-
-def _joined(pieces: list[Piece], kind: str) -> str:
-    stripped = (piece.text.strip() for piece in pieces if piece.kind == kind)
-    return "\n".join(text for text in stripped if text)

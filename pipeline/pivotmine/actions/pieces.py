@@ -7,11 +7,11 @@ property that can be tested, and it is the same for every convention.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pivotmine.actions.action import ToolCall
+from pivotmine.actions.action import Action, ToolCall, Unparsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,23 @@ def calls(text: str, read: Callable[[], tuple[ToolCall, ...]]) -> Piece:
         return Piece(kind="calls", text=text, calls=read())
     except ValueError as error:
         return unparsed(text, str(error))
+
+
+def assemble(pieces: Iterable[Piece], *, truncated: bool = False) -> Action:
+    """The action that the pieces make; stretches of message are stripped and joined by a line break."""
+    kept = list(pieces)
+    return Action(
+        message=_joined(kept, "message"),
+        tool_calls=tuple(call for piece in kept for call in piece.calls),
+        reasoning=_joined(kept, "reasoning"),
+        unparsed=tuple(Unparsed(text=p.text, reason=p.reason) for p in kept if p.kind == "unparsed"),
+        truncated=truncated,
+    )
+
+
+def _joined(pieces: list[Piece], kind: str) -> str:
+    stripped = (piece.text.strip() for piece in pieces if piece.kind == kind)
+    return "\n".join(text for text in stripped if text)
 
 
 def split_at_marks(

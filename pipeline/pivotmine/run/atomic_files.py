@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -40,10 +40,14 @@ def settle(place: Path, path: Path) -> None:
 
 def sweep(run: Path, *, but_not: Path) -> None:
     """Remove what killed processes left half written in a run."""
-    for place in run.rglob("*.tmp"):
-        if place.is_relative_to(but_not) or place.name.startswith("."):
-            continue
-        # A file that is being written is locked; one that another sweep has just removed is not there.
+    places = run.rglob("*.tmp")
+    remove_unlocked(place for place in places if not (place.is_relative_to(but_not) or place.name.startswith(".")))
+
+
+def remove_unlocked(places: Iterable[Path]) -> None:
+    """Remove the files that no living process holds a lock on."""
+    for place in places:
+        # One that another sweep has just removed is not there.
         with suppress(OSError), place.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             place.unlink()

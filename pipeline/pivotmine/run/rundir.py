@@ -203,6 +203,20 @@ def rejects_dir(run: Path, stage: str, config: Mapping[str, Any]) -> Path:
     return run / "rejects" / f"{stage}-{config_digest(config)}"
 
 
+def rejects_before(run: Path, policy_id: str, verifier_id: str | None) -> list[Path]:
+    """The files of the rejects that led to a profile: of extract, of sampling the policy, of its scores.
+
+    A policy may have been sampled under several verifiers: what they all dropped is in several files.
+    """
+    verifiers = {one["config"].get("verifier_id") for one in read_manifests(run, "rollout")}
+    folders = [
+        *(run / "rejects").glob("extract-*"),
+        *(rejects_dir(run, "rollout", {"policy_id": policy_id, "verifier_id": known}) for known in verifiers),
+        rejects_dir(run, "score", {"policy_id": policy_id, "verifier_id": verifier_id}),
+    ]
+    return sorted(path for folder in folders for path in folder.glob("*.parquet"))
+
+
 def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Say what a stage did: `config` gives the file its name, `facts` are counts and timings."""
     body = {"stage": stage, "config": config, **facts, "versions": versions()}

@@ -11,13 +11,13 @@ import json
 import os
 import tempfile
 from array import array
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pivotmine.run import rundir
+from pivotmine.run.atomic_files import remove_unlocked
 from pivotmine.run.parts import require_sound
 
 
@@ -28,14 +28,6 @@ def tools_by_id(run: Path) -> dict[str | None, list[dict[str, Any]] | None]:
 
 
 _PREFIX = ".messages-"
-
-
-def _sweep(run: Path) -> None:
-    """Remove the files of processes that were killed: nobody holds their locks."""
-    for path in run.glob(f"{_PREFIX}*.tmp"):
-        with suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
 
 
 class SegmentTexts:
@@ -96,7 +88,7 @@ class SegmentTexts:
         folder = self._run if os.access(self._run, os.W_OK) else None
         file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX, suffix=".tmp")  # noqa: SIM115
         fcntl.flock(file, fcntl.LOCK_EX)
-        _sweep(self._run)
+        remove_unlocked(self._run.glob(f"{_PREFIX}*.tmp"))
         self._path = file.name
         return file
 

@@ -98,12 +98,12 @@ def _select(name: str, lacking: tuple[str, ...], patterns: list[str], extra: str
         for field in TABLES[name]
     )
     filename = ", filename = true" if extra else ""
-    return f"select {columns}{extra} from read_parquet([{', '.join(map(_quote, patterns))}]{filename})"
+    return f"select {columns}{extra} from read_parquet([{', '.join(map(quoted, patterns))}]{filename})"
 
 
 def _absent(column: pa.Field) -> str:
     value = absent_value(column)
-    return "null" if value is None else _quote(str(value))
+    return "null" if value is None else quoted(str(value))
 
 
 def _patterns(folder: Path, files: list[Path], name: str) -> dict[tuple[str, ...], list[str]]:
@@ -125,7 +125,8 @@ def _escaped(path: Path) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in str(path.resolve()))
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 

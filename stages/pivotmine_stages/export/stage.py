@@ -8,7 +8,7 @@ run's tables: again, it writes the same files.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def export(config: ExportConfig, run: Path) -> ExportSummary:
     require_sound(run, "pivots", folder)
     for table in ("trajectories", "segments", "messages", "turns", "scores"):
         require_sound(run, table)
-    write = {"nemo_gym": _write_nemo_gym, "verl": _write_verl, "verifiers": _write_verifiers}[config.format]
+    write = _write_nemo_gym if config.format == "nemo_gym" else _write_parquet
     with rundir.stage_lock(run, f"export-{config.name}-{config.format}"):
         counts = {split: write(config, run, folder, split) for split in SPLITS}
         for path, text in _texts(config, folder).items():
@@ -135,35 +135,19 @@ def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, st
     return found
 
 
-def _write_verl(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
-    def rows(pivots: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-        return [verl_row(pivot, split, count + place) for place, pivot in enumerate(pivots)]
-
-    return _write_parquet(folder, split, folder / "verl", VERL, rows)
-
-
-def _write_verifiers(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
-    def rows(pivots: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-        return [{name: pivot[name] for name in ROWS.names} for pivot in pivots]
-
-    return _write_parquet(folder, split, folder / "verifiers" / package_name(config.name), ROWS, rows)
-
-
-def _write_parquet(
-    folder: Path,
-    split: str,
-    into: Path,
-    schema: pa.Schema,
-    rows: Callable[[list[dict[str, Any]], int], list[dict[str, Any]]],
-) -> int:
-    """Write one split as `rows` makes it of some pivots and the number before them; the number of rows."""
+def _write_parquet(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
+    """Write one split for verl, or for the `verifiers` library, whose rows have some of our columns."""
+    is_verl = config.format == "verl"
+    schema = VERL if is_verl else ROWS
+    into = folder / "verl" if is_verl else folder / "verifiers" / package_name(config.name)
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{split}.parquet"
     count = 0
     with temporary_place(path) as place:
         with pq.ParquetWriter(place, schema, compression="zstd") as writer:
             for pivots in track(_pivots(folder, split), "export", "row groups"):
-                writer.write_table(pa.Table.from_pylist(rows(pivots, count), schema=schema))
+                rows = [verl_row(pivot, split, count + i) for i, pivot in enumerate(pivots)] if is_verl else pivots
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 count += len(pivots)
         settle(place, path)
     return count

@@ -28,8 +28,6 @@ class PromptTokenizer:
         self._cut = _cutter(tokenizer)
         self._known: dict[str, list[int]] = {}
         self._unchecked = NUM_CHECKED
-        self.num_characters = 0
-        """Characters that were tokenised: what chunks save shows here."""
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text; the tokenizer's own beginning-of-sequence token is not added."""
@@ -57,7 +55,6 @@ class PromptTokenizer:
         return ids
 
     def _tokenise(self, text: str) -> list[int]:
-        self.num_characters += len(text)
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -53,7 +53,8 @@ class Renderer:
         self._templates = Templates(tokenizer.name_or_path) if _is_plain(tokenizer, self.options) else None
         self._prompts = PromptTokenizer(tokenizer)
         self._around, self._unchecked = _around(tokenizer), NUM_CHECKED
-        self.template = self._template()
+        self.template: str = tokenizer.get_chat_template(tools=[{}])
+        """The one in force; where the tokenizer has several by name, the one for tools."""
         self._as_text = _wants_text(self, _COMPLETE)
         self._developer = "developer" in self.template
 
@@ -63,10 +64,6 @@ class Renderer:
         The samples of their policies answer those prompts.
         """
         self._as_text = _wants_text(self, {"type": "object"})
-
-    def _template(self) -> str:
-        """The template in force; where the tokenizer has several by name, the one for tools."""
-        return self.tokenizer.get_chat_template(tools=[{}])
 
     def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
         """The prompt of a state. TemplateFailed where the template refuses its messages, or takes too much for them."""

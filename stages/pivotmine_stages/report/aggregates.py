@@ -23,12 +23,12 @@ MAX_GROUPS = 30
 
 
 def aggregates(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """`classes`, `means` (histogram by class), `by` (classes by group), `outcomes`, `variances`, `decided`."""
+    """`classes`, `means` (histogram by class), `by` (classes by group), `outcomes`, `variances`, `totals`."""
     return {
         "classes": _counts(connection, "select class, count(*) from state_index group by all"),
         "means": _histogram(connection),
         "by": {name: _by(connection, column) for name, column in GROUPS.items()},
-        "outcomes": _outcomes(connection),
+        "outcomes": dicts(connection, _OUTCOMES),
         "variances": connection.execute(_VARIANCES).fetchall(),
         "totals": _row(connection, _TOTALS),
     }
@@ -49,7 +49,7 @@ def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, An
     if column in ("depth_from", "prompt_from"):
         names.sort(key=lambda value: -1 if value is None else value)
     shown: list[dict[str, Any]] = [
-        {"group": group, "states": states, "classes": _pairs(classes), "mean": mean, "decided": decided}
+        {"group": group, "states": states, "classes": classes, "mean": mean, "decided": decided}
         for group, states, classes, mean, decided in sorted(groups, key=lambda row: names.index(row[0]))
     ]
     rest = shown[MAX_GROUPS:]
@@ -61,16 +61,11 @@ def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, An
     return [*shown[:MAX_GROUPS], {**others, "mean": None, "decided": None}]
 
 
-def _outcomes(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """{outcome, samples, states, example}, the most frequent first; `example` is a state_id."""
-    names = ("outcome", "samples", "states", "example")
-    return [dict(zip(names, row, strict=True)) for row in connection.execute(_OUTCOMES).fetchall()]
-
-
 def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -> list[dict[str, Any]]:
     """From turns to rows: {step, count, lost: [{reason, count, example}]}; `lost` stands behind the step before."""
     steps = _row(connection, _FUNNEL)
     classes = _counts(connection, "select class, count(*) from state_index where num_scored > 0 group by all")
+    alike = [one for kind, count in classes.items() if kind != "sometimes" for one in _named(kind, count)]
     met_before = _named("met in an earlier turn", steps["demonstrations"] - steps["states"])
     unsampled = [*_lost(connection, "stage = 'rollout'"), *_named("not asked for yet", steps["unasked"])]
     rows = [
@@ -80,7 +75,7 @@ def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -
         ("demonstrated states", steps["states"], met_before),
         ("sampled states", steps["sampled"], unsampled),
         ("scored states", steps["scored"], _lost(connection, "stage = 'score'")),
-        ("states whose rewards differ", steps["sometimes"], _alike(classes)),
+        ("states whose rewards differ", steps["sometimes"], alike),
     ]
     if name is not None:
         rows.append((f"rows of pivots/{name}", _num_rows(connection, name), _lost_by_select(run, name)))
@@ -112,10 +107,6 @@ def _named(reason: str, count: int) -> list[dict[str, Any]]:
     return [{"reason": reason, "count": count, "example": ""}] if count > 0 else []
 
 
-def _alike(classes: dict[str, int]) -> list[dict[str, Any]]:
-    return [one for kind, count in classes.items() if kind != "sometimes" for one in _named(kind, count)]
-
-
 def _lost_by_select(run: Path, name: str) -> list[dict[str, Any]]:
     folder = rundir.rejects_dir(run, "select", {"name": name})
     rejects = rundir.scan(run, "rejects", sorted(folder.glob("*.parquet")))
@@ -130,10 +121,6 @@ def _num_rows(connection: duckdb.DuckDBPyConnection, name: str) -> int:
 def _counts(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, int]:
     found = dict(connection.execute(query).fetchall())
     return {kind: found.get(kind, 0) for kind in CLASSES}
-
-
-def _pairs(struct: list[dict[str, Any]]) -> dict[str, int]:
-    return {pair["class"]: pair["states"] for pair in struct}
 
 
 def _row(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
@@ -158,13 +145,13 @@ _BY = """
         select {column} as g, count(*) as states, avg(mean) as mean, sum(num_scored) / sum(num_samples) as decided
         from state_index group by all
     )
-    select c.g, any_value(w.states), list({{'class': c.class, 'states': c.states}}), any_value(mean), any_value(decided)
+    select c.g, any_value(w.states), map(list(c.class), list(c.states)), any_value(mean), any_value(decided)
     from counted c join whole w on c.g is not distinct from w.g group by c.g
     order by any_value(w.states) desc, c.g
 """
 _OUTCOMES = """
-    select outcome, count(*), count(distinct state_id), min(state_id)
-    from samples group by outcome order by count(*) desc, outcome
+    select outcome, count(*) as samples, count(distinct state_id) as states, min(state_id) as example
+    from samples group by outcome order by samples desc, outcome
 """
 _VARIANCES = """
     select mean, variance, count(*) from state_index where mean is not null group by all order by all

@@ -157,7 +157,7 @@ def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
     profiles = rundir.scan(run, "profiles", [path]).select("budget").collect()
     odd = exceptions(run, record, budget_of(profiles, record))
     connection.register("exceptions", odd.to_arrow())
-    literals = {name: _literal(value) for name, value in subject._asdict().items()}
+    literals = {name: sql.quoted(value) for name, value in subject._asdict().items()}
     literals["first_budget"] = str(record.first_budget or 0)
     for statement in _VIEWS:
         connection.execute(statement.format(**literals))
@@ -175,20 +175,7 @@ def connect_unscored(run: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _lost(run: Path, subject: Subject) -> pl.DataFrame:
-    """A policy may have been sampled under several verifiers; what they all dropped is counted once."""
-    verifiers = {one["config"].get("verifier_id") for one in rundir.read_manifests(run, "rollout")}
-    policy = {"policy_id": subject.policy_id}
-    folders = [
-        *(run / "rejects").glob("extract-*"),
-        *(rundir.rejects_dir(run, "rollout", {**policy, "verifier_id": known}) for known in verifiers),
-        rundir.rejects_dir(run, "score", subject._asdict()),
-    ]
-    files = sorted(path for folder in folders for path in folder.glob("*.parquet"))
-    return rundir.scan(run, "rejects", files).unique().collect()
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return rundir.scan(run, "rejects", rundir.rejects_before(run, *subject)).unique().collect()
 
 
 def _bucket(column: str, bounds: Sequence[int]) -> str:

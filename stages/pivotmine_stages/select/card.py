@@ -232,19 +232,9 @@ def _named(value: Any) -> Any:
 def _rejects(
     run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None
 ) -> list[tuple[Any, ...]]:
-    """Counts of every reject of the stages that led here: of extract, and of this policy, verifier and name.
-
-    A policy may have been sampled under several verifiers; what they all dropped is counted once.
-    """
-    verifiers = {manifest["config"]["verifier_id"] for manifest in rundir.read_manifests(run, "rollout")}
-    scored = {"policy_id": record.policy_id, "verifier_id": verifier.verifier_id if verifier else None}
-    folders = [
-        *(run / "rejects").glob("extract-*"),
-        *(rundir.rejects_dir(run, "rollout", {**scored, "verifier_id": known}) for known in sorted(verifiers)),
-        rundir.rejects_dir(run, "score", scored),
-        rundir.rejects_dir(run, "select", {"name": config.name}),
-    ]
-    files = sorted(path for folder in folders for path in folder.glob("*.parquet"))
+    """Counts of every reject of the stages that led here: of extract, and of this policy, verifier and name."""
+    own = rundir.rejects_dir(run, "select", {"name": config.name}).glob("*.parquet")
+    files = [*rundir.rejects_before(run, record.policy_id, verifier and verifier.verifier_id), *sorted(own)]
     distinct = rundir.scan(run, "rejects", files).unique(TABLES["rejects"].names)
     counted = distinct.group_by("stage", "reason").agg(pl.len().alias("rows"), pl.col("num_turns").sum())
     return counted.sort(pl.col("stage").cast(_STAGES), "reason").collect().rows()

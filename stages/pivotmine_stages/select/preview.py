@@ -110,7 +110,4 @@ def _of_first_samples(run: Path, mined: Mined, num_samples: int) -> pl.DataFrame
     samples = first_samples(samples_under(run, record, record.budget), num_samples)
     scores = scores_under(rundir.scan(run, "scores", files), samples, record)
     states = whole.select("state_id", "gate").join(counts_of(samples), on="state_id", how="left").fill_null(0)
-    table = profile(scores, states, policy_id=policy_id, verifier_id=verifier_id, budget=record.budget)
-    found = pl.from_arrow(table)
-    assert isinstance(found, pl.DataFrame)
-    return found
+    return pl.DataFrame(profile(scores, states, policy_id=policy_id, verifier_id=verifier_id, budget=record.budget))

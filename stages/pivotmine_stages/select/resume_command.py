@@ -11,6 +11,7 @@ import polars as pl
 
 from pivotmine import policy
 from pivotmine.options import declared
+from pivotmine.run.sql import quoted
 from pivotmine.verifiers import VerifierSpec
 from pivotmine_stages.engines import ENGINES, engine_spec
 from pivotmine_stages.engines.options import EngineOptions
@@ -51,7 +52,7 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
     name = f"{plain[:MAX_NAME]}-t{temperature}"
     query = (
         f"select state_id, {most_samples(profiles)} as num_samples from profiles "
-        f"where policy_id = {_literal(record.policy_id)} and verifier_id = {_literal(spec.verifier_id)} "
+        f"where policy_id = {quoted(record.policy_id)} and verifier_id = {quoted(spec.verifier_id)} "
         "and reward_class = 'never' order by solvable_probability desc, state_id"
     )
     judged = {"verifier": spec.name} if spec.is_default and spec.name != "auto" else {}
@@ -65,10 +66,6 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
         f"pivotmine rollout {at}{_flags({**_of_policy(record), **hotter, **judged, **server})}",
         f"pivotmine score {at}{_flags({'policy': known_by, **judged})}",
     ]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _of_policy(record: PolicyRecord) -> dict[str, Any]:

@@ -9,13 +9,14 @@ The implied tools are for the verifier. The prompt never shows them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from pivotmine import strict_json
 from pivotmine.actions.action import Action, ToolCall, Unparsed
 from pivotmine.actions.conventions import command_blocks, function_tags, react, serialised, terminus
 from pivotmine.actions.conventions.convention import Convention
-from pivotmine.actions.pieces import Piece
+from pivotmine.actions.pieces import Piece, assemble
 from pivotmine.actions.reasoning import split_end_tokens, split_reasoning
 from pivotmine.errors import UserError
 from pivotmine.messages import reasoning_of
@@ -105,21 +106,8 @@ def _convention(action_format: str) -> Convention:
 
 
 def _assemble(action_format: str, pieces: Sequence[Piece], answer: str, *, truncated: bool = False) -> Action:
-    tool_calls = tuple(call for piece in pieces for call in piece.calls)
-    thought = CONVENTIONS[action_format].thought
-    said = _joined(pieces, "reasoning")
-    if thought is not None and tool_calls:
+    action, thought = assemble(pieces, truncated=truncated), CONVENTIONS[action_format].thought
+    said = action.reasoning
+    if thought is not None and action.tool_calls:
         said = "\n".join(text for text in (said, thought(answer)) if text)
-    return Action(
-        message=_joined(pieces, "message"),
-        tool_calls=tool_calls,
-        reasoning=said,
-        unparsed=tuple(Unparsed(text=p.text, reason=p.reason) for p in pieces if p.kind == "unparsed"),
-        truncated=truncated,
-        text=answer.strip(),
-    )
-
-
-def _joined(pieces: Iterable[Piece], kind: str) -> str:
-    stripped = (piece.text.strip() for piece in pieces if piece.kind == kind)
-    return "\n".join(text for text in stripped if text)
+    return replace(action, reasoning=said, text=answer.strip())
