@@ -1,6 +1,6 @@
 """Prompt tokens computed for K samples of every state, against the least possible; exact counts, no times.
 
-1.0 is the prefix tree of all prompts. `paged` is what vLLM's block size permits (`pivotmine.sampling.prefix_tree`). Peers
+1.0 is the prefix tree of all prompts. `paged` is what vLLM's block size permits (`paged_cache`). Peers
 send K separate requests a state, in the order in which states arrive when all trajectories run side by side: turn by
 turn. On tau-bench, with its long prompts, each way is run again with a cache that holds but few of them.
 """
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks.paged_cache import paged_tokens
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from pivotmine.run.states import demonstrated_turns, state_messages
-from pivotmine.sampling.prefix_tree import paged_tokens, sortable, tree_tokens
+from pivotmine.sampling.prefix_tree import sortable, tree_tokens
 from pivotmine.sampling.settings import Sampling
 from pivotmine_stages.cli.options import extract
 from pivotmine_stages.engines import open_engine

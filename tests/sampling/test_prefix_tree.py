@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from benchmarks.paged_cache import paged_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pivotmine.sampling.prefix_tree import paged_tokens, shared_length, sortable, tree_tokens
+from pivotmine.sampling.prefix_tree import shared_length, sortable, tree_tokens
 
 Requests = list[tuple[list[int], int]]
 

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmarks.paged_cache import paged_tokens
 
-from pivotmine.sampling.prefix_tree import paged_tokens
 from pivotmine_stages.engines.protocol import Engine, EngineDied, Reply, Request
 
 Ask = Callable[..., Request]
