@@ -107,6 +107,11 @@ def _calls_problem(calls: Any) -> tuple[str, str] | None:
     return None
 
 
+def is_assistants(message: Any) -> bool:
+    """Whether a value is a message of the assistant; it may be anything."""
+    return isinstance(message, dict) and message.get("role") == "assistant"
+
+
 def text_of(content: Any) -> str:
     """Content as one text: blocks are joined, null is empty."""
     if isinstance(content, list):

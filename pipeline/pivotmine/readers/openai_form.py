@@ -62,11 +62,11 @@ def object_at(value: Any, key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def list_at(value: Any, key: str, reason: str = "no_messages") -> list[Any]:
+def list_at(value: Any, key: str) -> list[Any]:
     """The list under a key; BadTrajectory if it is missing."""
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, list):
-        raise BadTrajectory(reason, f"no list under `{key}`")
+        raise BadTrajectory("no_messages", f"no list under `{key}`")
     return found
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pivotmine.messages import is_assistants
 from pivotmine.readers import anthropic_messages
 from pivotmine.readers.logs.snapshots import Snapshots, state_after
 from pivotmine.readers.record_fields import conversation_of, labelled, object_of, task_of, tool_definitions
@@ -69,13 +70,9 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
 def _continued(followed: dict[str, _Conversation], context: list[Any], tools: list[Any] | None) -> str:
     """Key of the conversation whose last answer is the last one in the context; empty: none."""
     ends = {key.rsplit(" ", 1)[0]: key for key in followed if key.startswith("state ")}
-    replies = [place for place, message in enumerate(context) if _is_reply(message)]
+    replies = [place for place, message in enumerate(context) if is_assistants(message)]
     end = _end(context[: replies[-1] + 1], tools) if ends and replies else None
     return ends.get(f"state {end}", "") if end else ""
-
-
-def _is_reply(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "assistant"
 
 
 def _end(messages: list[Any], tools: list[Any] | None) -> str | None:
@@ -84,7 +81,7 @@ def _end(messages: list[Any], tools: list[Any] | None) -> str | None:
 
 
 def _without_reasoning(message: Any) -> Any:
-    if not _is_reply(message):
+    if not is_assistants(message):
         return message
     return {k: v for k, v in message.items() if k not in ("reasoning_content", "reasoning")}
 

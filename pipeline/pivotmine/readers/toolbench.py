@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pivotmine.messages import is_assistants
 from pivotmine.readers.logs.snapshots import Snapshots
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.record_fields import object_of, tool_definitions
@@ -50,23 +51,19 @@ def _path(calls: Any, tools: list[Any] | None) -> list[Segment]:
     known = [call for call in calls if isinstance(call, list) and call] if isinstance(calls, list) else []
     for number, call in enumerate(known):
         after = known[number + 1] if number + 1 < len(known) else []
-        if len(after) > len(call) and after[: len(call)] == call and all(map(_is_own, after[len(call) :])):
+        if len(after) > len(call) and after[: len(call)] == call and all(map(is_assistants, after[len(call) :])):
             continue  # the thought of the next call
         joined = _joined(call)
-        if _is_own(joined[-1]):
+        if is_assistants(joined[-1]):
             snapshots.add(joined[:-1], joined[-1], tools)
     return snapshots.segments
-
-
-def _is_own(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "assistant"
 
 
 def _joined(messages: list[Any]) -> list[Any]:
     """A thought and the call behind it as one message."""
     joined: list[Any] = []
     for message in messages:
-        follows = bool(joined) and _is_own(joined[-1]) and _is_own(message)
+        follows = bool(joined) and is_assistants(joined[-1]) and is_assistants(message)
         if follows and not message.get("content") and not joined[-1].get("function_call"):
             joined[-1] = {**message, "content": joined[-1].get("content")}
         else:
@@ -90,7 +87,7 @@ def _branches(record: dict[str, Any], found: dict[str, Any], tools: list[Any] | 
         shared = 0
         while shared < min(len(before), len(messages)) and before[shared] == messages[shared]:
             shared += 1
-        if any(map(_is_own, messages[shared:])):
+        if any(map(is_assistants, messages[shared:])):
             segments.append(Segment(messages=messages, tools=tools, num_inherited=shared))
         before = messages
     return segments

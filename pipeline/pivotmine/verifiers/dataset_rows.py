@@ -111,4 +111,4 @@ def named_spec(name: str, options: str) -> VerifierSpec:
 def _check_trust(name: str, options: str) -> None:
     """NotTrusted where a row names code or a server that nobody vouched for: a dataset may be a stranger's."""
     require_trusted("the row", name, json.loads(options))
-    require_trusted_servers("the row", json.loads(options))
+    require_trusted_servers(json.loads(options))

@@ -18,7 +18,7 @@ _JSON = ("config.json", "*_config.json", "tokenizer.json", "special_tokens_map.j
 def require_whole_files(what: str, folder: Path) -> None:
     """UserError, of `what` (`model NAME`), for the first file that is missing, not JSON, or not whole safetensors."""
     for path in sorted({path for pattern in _JSON for path in folder.glob(pattern)}):
-        found = _json(path)
+        found = read_object(path)
         if found is None:
             raise UserError(f"{what}: {path.name} is not a JSON object, it may be cut short; {_AGAIN}")
         # Of the others the shards may be left out: a download of safetensors brings the index of the older files too.
@@ -32,10 +32,11 @@ def require_whole_files(what: str, folder: Path) -> None:
 _AGAIN = "copy or download the model again"
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where the file cannot be read or holds something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pivotmine import escape
 from pivotmine.errors import UserError
 from pivotmine.options import Option
 from pivotmine.sampling.settings import Sampling
-from pivotmine_stages.engines.model_files import require_whole_files
+from pivotmine_stages.engines.model_files import read_object, require_whole_files
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
@@ -108,11 +107,8 @@ def _require_hub_model(model: str) -> None:
 def adapter_config(adapter: str) -> dict[str, Any]:
     """The adapter's `adapter_config.json`; UserError if it is missing."""
     path = Path(adapter) / "adapter_config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = read_object(path)
+    if found is None:
         raise UserError(f"adapter {adapter}: no readable adapter_config.json; name a LoRA folder")
     require_whole_files(f"adapter {adapter}", path.parent)
     return found
@@ -138,16 +134,14 @@ def end_of_turn_ids(options: EngineOptions, tokenizer: Any) -> frozenset[int]:
 
 def _model_json(model: str, name: str) -> dict[str, Any]:
     """A JSON file of a model's folder, or of the hub's; empty if it is missing or does not hold an object."""
-    path = Path(model) / name
-    try:
-        if not Path(model).is_dir():
-            import huggingface_hub
+    if Path(model).is_dir():
+        return read_object(Path(model) / name) or {}
+    import huggingface_hub
 
-            path = Path(huggingface_hub.hf_hub_download(model, name))
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # the hub's errors are of these kinds too
+    try:
+        return read_object(Path(huggingface_hub.hf_hub_download(model, name))) or {}
+    except (OSError, ValueError):  # what the hub's errors are
         return {}
-    return config if isinstance(config, dict) else {}
 
 
 def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:

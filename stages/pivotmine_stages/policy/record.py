@@ -113,9 +113,9 @@ def _older_budget(run: Path, name: str, identity: Mapping[str, Any], budget: int
     return next(older, None)
 
 
-def require_readable(flag: str, name: str | None) -> None:
-    """UserError for a name that could not be a folder's as it is."""
-    if name is not None and (problem := name_problem(flag, name)):
+def require_readable(name: str | None) -> None:
+    """UserError for a policy's name that could not be a folder's as it is."""
+    if name is not None and (problem := name_problem("--policy-name", name)):
         raise UserError(problem)
 
 

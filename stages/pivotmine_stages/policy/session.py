@@ -63,7 +63,7 @@ def check_policy(config: PolicyConfig) -> str:
     """The engine's name; UserError for what can be told about the policy before anything is loaded."""
     engine, options = config.engine_name or default_engine(), config.engine
     spec, sampling = engine_spec(engine), config.engine.sampling
-    require_readable("--policy-name", config.policy_name)
+    require_readable(config.policy_name)
     require_name(engine, config.policy_name)
     if 0 < sampling.temperature < MIN_TEMPERATURE:
         raise UserError(f"--temperature {sampling.temperature}: 0 (greedy), or a number from {MIN_TEMPERATURE}")

@@ -121,24 +121,19 @@ _JUDGED = {"gate": pl.String, "detail": pl.String, "usable": pl.List(pl.Int32)}
 _READS = {"needs_messages": pl.Boolean, "judges_truncated": pl.Boolean}
 
 
-def gate_states(
-    run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None = None
-) -> dict[str, Gate]:
+def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str, Gate]:
     """The gate of each state of the demonstrated `turns`, in their order.
 
     A gate is judged once, and stored in `gates`. `turns` holds all demonstrated turns of its states. A state's domain
-    is that of its first turn. Messages are read only if the state's verifier asks for them; texts: as in
-    `state_messages`.
+    is that of its first turn. Messages are read only if the state's verifier asks for them.
     """
-    gates: dict[str, Gate] = {}
     table = _ungated(run, turns, spec)
-    for state_id, gate, _ in _judged(run, table, turns, spec, texts):
-        gates[state_id] = gate
+    gates = {state_id: gate for state_id, gate, _ in _judged(run, table, turns, spec, None)}
     return {state_id: gates[state_id] for state_id in table.rows["state_id"]}
 
 
 def gate_table(run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None = None) -> GateTable:
-    """`gate_states` as a table, for runs of any size."""
+    """`gate_states` as a table, for runs of any size. texts: as in `state_messages`."""
     table = _ungated(run, turns, spec)
     schema = {"state_id": pl.String, **_JUDGED, **_READS}
     found, rows = [pl.DataFrame(schema=schema)], list[tuple[Any, ...]]()

@@ -23,7 +23,7 @@ from pivotmine.actions.conventions import PARSED, require_action_format
 from pivotmine.counts import counted
 from pivotmine.errors import UserError
 from pivotmine.escape import one_line
-from pivotmine.messages import REASONING_KEYS, problem, text_of, tools_id
+from pivotmine.messages import REASONING_KEYS, is_assistants, problem, text_of, tools_id
 from pivotmine.options import problem as problem_of
 from pivotmine.progress import track
 from pivotmine.readers import all_readers, detect, grouped
@@ -106,7 +106,7 @@ def record(config: RecordConfig, run: Path) -> RecordSummary:
     if config.action_format is not None:
         require_action_format(config.action_format)
     require_calls(config.calls)
-    require_readable("--policy-name", config.policy_name)
+    require_readable(config.policy_name)
     found = find_sources(config.sources)
     tools = read_tools_file(config.tools_file) if config.tools_file else None
     who = describe_recorded(config)
@@ -239,7 +239,7 @@ def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sampl
         except BadTrajectory as bad:
             work.rejects.append({**place, "reason": bad.reason, "detail": bad.detail or None, "num_turns": None})
             continue
-        num_turns = sum(_is_turn(m) for s in trajectory.segments for m in s.messages[s.num_inherited :])
+        num_turns = sum(is_assistants(m) for s in trajectory.segments for m in s.messages[s.num_inherited :])
         if not num_turns:
             reject = {"reason": "no_turns", "detail": "no assistant message", "num_turns": 0}
             work.rejects.append({**place, **reject})
@@ -275,11 +275,11 @@ def _of_segment(
     end = _whole_until(segment)
     for position, message in enumerate(segment.messages):
         if end is not None and position == end.position:
-            lost = sum(_is_turn(m) for m in segment.messages[max(position, segment.num_inherited) :])
+            lost = sum(is_assistants(m) for m in segment.messages[max(position, segment.num_inherited) :])
             reject = {"reason": end.reason, "detail": f"message {position}: {end.detail}", "num_turns": lost}
             work.rejects.append({**place, **reject})
             break
-        if position >= segment.num_inherited and _is_turn(message):
+        if position >= segment.num_inherited and is_assistants(message):
             counts["turns"] += 1
             state_id = next((found for key in keys if (found := work.states.get(key.value()))), "")
             sample = _Sample(state_id, message, next(rewards, None))
@@ -300,10 +300,6 @@ def _whole_until(segment: Segment) -> Gap | None:
     end = len(segment.messages) if first is None else first[0]
     gap = find_gap([part_of(message) for message in segment.messages[:end]], segment)
     return gap if gap is not None or first is None else Gap(first[0], *first[1])
-
-
-def _is_turn(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") == "assistant"
 
 
 def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Counter[str]) -> None:

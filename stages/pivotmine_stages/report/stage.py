@@ -194,12 +194,9 @@ def index_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _dataset(run: Path, subject: Subject, name: str) -> dict[str, Any] | None:
     """{name, train, validation, config} of the selection of that name from these profiles; None if there is none."""
-    manifests = [one for one in rundir.read_manifests(run, "select") if one["config"]["name"] == name]
-    fitting = [
-        one
-        for one in manifests
-        if one["config"]["policy"] == subject.policy_id and one["config"]["verifier"] == subject.verifier_id
-    ]
+    wanted = {"name": name, "policy": subject.policy_id, "verifier": subject.verifier_id}
+    manifests = rundir.read_manifests(run, "select")
+    fitting = [one for one in manifests if wanted.items() <= one["config"].items()]
     if not fitting:
         return None
     last = fitting[-1]

@@ -48,9 +48,9 @@ def _share(count: int, of: int) -> dict[str, float]:
     return {"share": count / of, "low": low, "high": high}
 
 
-def wilson(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a share: `count` of `of` (Wilson, JASA 22, 1927)."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share: `count` of `of` (Wilson, JASA 22, 1927)."""
+    z = NormalDist().inv_cdf(0.975)
     share, square = count / of, z * z
     centre = (share + square / (2 * of)) / (1 + square / of)
     half = z / (1 + square / of) * (share * (1 - share) / of + square / (4 * of * of)) ** 0.5

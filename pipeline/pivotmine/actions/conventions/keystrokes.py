@@ -10,7 +10,6 @@ No other keys are allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,30 +17,15 @@ from pivotmine import strict_json
 
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL)
 
-_Check = Callable[[Any], bool]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+_Kind = type | tuple[type, ...]
+_NUMBER = (int, float)
 
 
 class _Form(NamedTuple):
-    required: dict[str, _Check]
-    optional: dict[str, _Check]
-    command_required: dict[str, _Check]
-    command_optional: dict[str, _Check]
+    required: dict[str, _Kind]
+    optional: dict[str, _Kind]
+    command_required: dict[str, _Kind]
+    command_optional: dict[str, _Kind]
     complete: str
     """The key of the completion flag."""
     example: dict[str, Any]
@@ -50,18 +34,18 @@ class _Form(NamedTuple):
 
 FORMS = {
     "terminus_1": _Form(
-        {"state_analysis": _is_text, "explanation": _is_text, "commands": _is_list, "is_task_complete": _is_flag},
+        {"state_analysis": str, "explanation": str, "commands": list, "is_task_complete": bool},
         {},
-        {"keystrokes": _is_text, "is_blocking": _is_flag, "timeout_sec": _is_number},
+        {"keystrokes": str, "is_blocking": bool, "timeout_sec": _NUMBER},
         {},
         "is_task_complete",
         {"keystrokes": "", "is_blocking": True, "timeout_sec": 1.0},
     ),
     "terminus_2": _Form(
-        {"analysis": _is_text, "plan": _is_text, "commands": _is_list},
-        {"task_complete": _is_flag},
-        {"keystrokes": _is_text},
-        {"duration": _is_number},
+        {"analysis": str, "plan": str, "commands": list},
+        {"task_complete": bool},
+        {"keystrokes": str},
+        {"duration": _NUMBER},
         "task_complete",
         {"keystrokes": ""},
     ),
@@ -125,15 +109,16 @@ def read_call(arguments: dict[str, Any], form: str) -> Batch | str:
     return read_batch({**arguments, **free}, form)
 
 
-def _problem(value: Any, required: dict[str, _Check], optional: dict[str, _Check]) -> str | None:
+def _problem(value: Any, required: dict[str, _Kind], optional: dict[str, _Kind]) -> str | None:
     if not isinstance(value, dict):
         return "not a JSON object"
     if missing := sorted(required.keys() - value.keys()):
         return f"lacks {missing[0]}"
     for key, inner in value.items():
-        check = required.get(key) or optional.get(key)
-        if check is None:
+        kind = required.get(key) or optional.get(key)
+        if kind is None:
             return f"unknown key {key}"
-        if not check(inner):
+        # To Python, true is a number.
+        if not isinstance(inner, kind) or (isinstance(inner, bool) and kind is not bool):
             return f"{key} has the wrong type"
     return None

@@ -14,6 +14,7 @@ from typing import Any
 
 from pivotmine.actions.conventions import CONVENTIONS, read_message
 from pivotmine.actions.conventions.convention import Convention
+from pivotmine.messages import is_assistants
 
 _TAUGHT = re.compile(r"\b(?:one|single)\b[^.\n]{0,60}\b(?:command|code block|bash|action)\b", re.IGNORECASE)
 _OBSERVED = re.compile(
@@ -51,8 +52,7 @@ def serialised(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
 
 def own_turns(messages: Sequence[Any], num_inherited: int = 0) -> list[int]:
     """The places of a segment's turns."""
-    places = range(num_inherited, len(messages))
-    return [i for i in places if type(messages[i]) is dict and messages[i].get("role") == "assistant"]
+    return [place for place in range(num_inherited, len(messages)) if is_assistants(messages[place])]
 
 
 def _has_markup(message: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from pivotmine import strict_json
-from pivotmine.messages import text_of
+from pivotmine.messages import is_assistants, text_of
 from pivotmine.readers.openai_form import plain, tool_call
 
 _OUTPUT = ("type", "call_id", "output")
@@ -46,11 +46,7 @@ def _responses(run: list[Any]) -> Iterator[list[Any]]:
 def _is_own(item: Any) -> bool:
     """Whether the model wrote the item."""
     kind = item.get("type") if isinstance(item, dict) else None
-    return kind == "reasoning" or kind in _CALLS or (kind in (None, "message") and _role(item) == "assistant")
-
-
-def _role(item: Any) -> Any:
-    return item.get("role") if isinstance(item, dict) else None
+    return kind == "reasoning" or kind in _CALLS or (kind in (None, "message") and is_assistants(item))
 
 
 def _message(item: Any) -> Any:
@@ -63,7 +59,7 @@ def _message(item: Any) -> Any:
 
 
 def _turn(items: list[dict[str, Any]]) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": "assistant", "content": _content([i for i in items if _role(i) == "assistant"])}
+    turn: dict[str, Any] = {"role": "assistant", "content": _content(list(filter(is_assistants, items)))}
     if reasoning := "\n".join(_summary(item) for item in items if item.get("type") == "reasoning"):
         turn["reasoning_content"] = reasoning
     if calls := [call_of(item) for item in items if item.get("type") in _CALLS]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pivotmine.messages import StateHash, problem, tools_id
+from pivotmine.messages import StateHash, is_assistants, problem, tools_id
 from pivotmine.readers.trajectory import Segment
 
 
@@ -37,7 +37,7 @@ class Snapshots:
         if not self.segments or self._end is None:
             return False
         length = len(self.segments[-1].messages)
-        if length > len(context) or any(_role(message) == "assistant" for message in context[length:]):
+        if length > len(context) or any(map(is_assistants, context[length:])):
             return False
         return state_after(context[:length], tools) == self._end
 
@@ -50,7 +50,3 @@ def state_after(messages: list[Any], tools: list[Any] | None) -> str | None:
     for message in messages:
         state.add(message)
     return state.state_id()
-
-
-def _role(message: Any) -> Any:
-    return message.get("role") if isinstance(message, dict) else None

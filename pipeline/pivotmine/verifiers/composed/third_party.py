@@ -61,16 +61,16 @@ def require_trusted(who: str, name: str, options: Any = None) -> None:
             )
 
 
-def require_trusted_servers(who: str, options: Any) -> None:
-    """NotTrusted where a file's options name a server elsewhere that nobody vouched for.
+def require_trusted_servers(options: Any) -> None:
+    """NotTrusted where a row's options name a server elsewhere that nobody vouched for.
 
-    It would be sent trajectories, and the key that an option of the same file may name.
+    It would be sent trajectories, and the key that an option of the same row may name.
     """
     trusted = {one.strip() for one in os.environ.get(TRUSTED, "").split(",")}
     for address in _addresses(options):
         if urlsplit(address).hostname not in _HERE and address not in trusted:
             raise NotTrusted(
-                f"{who} asks a server, {public_address(address)}: where you trust it, name the address in the "
+                f"the row asks a server, {public_address(address)}: where you trust it, name the address in the "
                 f"environment variable {TRUSTED} (several with commas between)"
             )
 
