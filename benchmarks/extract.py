@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from pivotmine_stages.cli.options import extract
+from pivotmine_stages.extract.summary import ExtractSummary
 
 LENGTHENING = 10
 
@@ -123,9 +124,9 @@ def _ratios(a: Seconds, b: Seconds) -> str:
 
 def _extract(source: Path, run: Path, num_processes: int) -> tuple[int, Seconds]:
     """Number of turns, and what extract takes, the start of its processes included."""
-    found: list[dict[str, Any]] = []
+    found: list[ExtractSummary] = []
     seconds = _seconds(lambda: found.append(extract({}, sources=[source], run=run, num_processes=num_processes)))
-    return found[0]["turns"], seconds
+    return found[0].turns, seconds
 
 
 def _peak_memory(source: Path, run: Path, num_processes: int) -> float:

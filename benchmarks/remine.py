@@ -56,7 +56,7 @@ def copy_of(run: Path, target: Path) -> Path:
     return target
 
 
-def sampled(run: Path, checkpoint: Path, **options: Any) -> dict[str, Any]:
+def sampled(run: Path, checkpoint: Path, **options: Any) -> Any:
     """Rollouts and scores of a checkpoint."""
     tables = read_config(CONFIG)
     settings = {**tables["rollout"], "engine": "transformers", "batch_size": 256, "policy_name": checkpoint.name}
@@ -86,10 +86,10 @@ def carried(run: Path, checkpoint: Path, old: str, states: pl.DataFrame, name: s
     rows = rundir.scan(run, "profiles").filter(pl.col("policy_id").str.starts_with(checkpoint.name)).collect()
     chosen = states.join(rows, on="state_id", how="left", maintain_order="left")["pivot_probability"] >= LIKELY
     counts = rundir.scan(run, "carried").select(pl.col("num_prefill_tokens").sum()).collect().item()
-    stored, found = summary["stored"], summary["carried"]
-    print(f"         {name}: {found['unsampled']:,} states unsampled, unseen mass {found['unseen_mass']:.3f}, ", end="")
-    print(f"decay {found['decay']}, calibration {found['calibration']}, {summary['adaptive']['seconds']} s")
-    return Arm(name, chosen.fill_null(False), stored["samples"], stored["tokens"], counts or 0)
+    stored, found = summary.stored, summary.carried
+    print(f"         {name}: {found.unsampled:,} states unsampled, unseen mass {found.unseen_mass:.3f}, ", end="")
+    print(f"{found.decay}, {found.calibration}, {summary.adaptive.seconds} s")
+    return Arm(name, chosen.fill_null(False), stored.samples, stored.tokens, counts or 0)
 
 
 def without_bounds(work: Callable[[], Arm]) -> Arm:

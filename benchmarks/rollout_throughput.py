@@ -108,9 +108,9 @@ def _ours(run: Path, config: RolloutConfig, policy: PolicySession) -> tuple[floa
     started, worked = time.perf_counter(), _worked(os.getpid())
     summary = rollout(config, run, policy)
     seconds, work = time.perf_counter() - started, _worked(os.getpid()) - worked
-    assert summary["missing_samples"] == 0, summary
-    tokens = summary["sampled"]["tokens"]
-    return tokens / summary["sampling_s"], tokens / seconds, tokens / work
+    assert summary.missing_samples == 0, summary
+    tokens = summary.sampled.tokens
+    return tokens / summary.sampling_s, tokens / seconds, tokens / work
 
 
 def _bare(prompts: list[list[int]], config: RolloutConfig, policy: PolicySession) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pivotmine.actions import Action
 from pivotmine.verifiers import State, make_spec
 from pivotmine_stages import AuditConfig, ExtractConfig, run_audit, run_extract
+from pivotmine_stages.audit.stage import AuditSummary
 
 DESK = Path(__file__).parents[1] / "data" / "desk"
 
@@ -37,8 +38,9 @@ same_record.version = 1  # pyright: ignore[reportFunctionMemberAccess]
 def main(folder: Path) -> None:
     run_extract(ExtractConfig(sources=(DESK / "trajectories.jsonl",)), folder)
     found = run_audit(AuditConfig(verifier=make_spec("own_verifier:same_record", {}), limit=200), folder)
-    print(f"{found['verifier_id']}: gates {found['gates']}")
-    for row in found["mutations"]:
+    assert isinstance(found, AuditSummary)  # with `calibrate`, it is a `Calibration`
+    print(f"{found.verifier_id}: gates {found.gates}")
+    for row in found.mutations:
         print(f"  {row['trial']:<24} accepted wrongly {row['false_accept']}, refused wrongly {row['false_reject']}")
 
 

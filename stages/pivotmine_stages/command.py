@@ -37,6 +37,8 @@ class Command:
 
 OMITTED = {"omitted": True}
 """Metadata of a summary's field that its JSON lacks if it is None."""
+EMPTY = {"empty": True}
+"""Metadata of a summary's field that is {} in its JSON if it is false."""
 
 
 def to_json(value: Any) -> Any:
@@ -47,8 +49,12 @@ def to_json(value: Any) -> Any:
         return [to_json(one) for one in value]
     if not is_dataclass(value):
         return value
-    found = {one.name: (getattr(value, one.name), one.metadata.get("omitted")) for one in fields(value)}
-    return {name: to_json(one) for name, (one, omitted) in found.items() if one is not None or not omitted}
+    found: dict[str, Any] = {}
+    for one in fields(value):
+        inner = getattr(value, one.name)
+        if inner is not None or not one.metadata.get("omitted"):
+            found[one.name] = {} if not inner and one.metadata.get("empty") else to_json(inner)
+    return found
 
 
 def load(name: str) -> Callable[..., Any]:

@@ -21,6 +21,7 @@ from bucket_servers import SERVERS, Remote
 from runs import answered, called, rows, said, trajectory
 
 from pivotmine.run import rundir
+from pivotmine_stages.command import to_json
 from pivotmine_stages.extract.stage import ExtractConfig, extract
 
 VALUES = [trajectory(said(f"look for {i}"), called("find", id=str(i)), answered("here"), reward=1) for i in range(50)]
@@ -151,7 +152,7 @@ def test_a_file_a_glob_and_a_folder_are_extracted_as_local_ones(bucket: Bucket, 
         "extract", *(f"{bucket.url}/{name}" for name in names), "--run", tmp_path / "remote", "--json"
     )
     assert (code, errors) == (0, "")
-    without_places = [_without_places(summary) for summary in (json.loads(output), expected)]
+    without_places = [_without_places(summary) for summary in (json.loads(output), to_json(expected))]
     assert without_places[0] == without_places[1]
     found = tables(tmp_path / "remote", bucket.url)
     assert found == tables(tmp_path / "run", str(tmp_path / "local"))

@@ -120,7 +120,7 @@ def test_two_verifiers_are_compared_on_the_longest_rows(grown: Path) -> None:
     for verifier in ("tool_call", "exact"):
         score({}, run=grown, verifier=verifier)
     (pair,) = agreements(grown, "policy-1", 3)
-    assert (pair["samples"], pair["agree"]) == (4, 4)
+    assert (pair.samples, pair.agree) == (4, 4)
     assert {(row["outcome"], row["samples"]) for row in outcome_rates(grown, "policy-1")} == {
         ("correct", 3),
         ("wrong_arguments", 1),

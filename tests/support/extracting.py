@@ -9,6 +9,7 @@ import pytest
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine_stages.extract.stage import ExtractConfig, extract
+from pivotmine_stages.extract.summary import ExtractSummary, from_json
 
 Message = dict[str, Any]
 
@@ -40,16 +41,16 @@ def write_lines(path: Path, *records: Any) -> Path:
     return path
 
 
-def mine(run: Path, *sources: Path, **options: Any) -> dict[str, Any]:
+def mine(run: Path, *sources: Path, **options: Any) -> ExtractSummary:
     return extract(ExtractConfig(sources=sources, **options), run)
 
 
-def mine_nothing(run: Path, *sources: Path, **options: Any) -> dict[str, Any]:
+def mine_nothing(run: Path, *sources: Path, **options: Any) -> ExtractSummary:
     """Extract sources without a demonstration; the summary that the run keeps."""
     with pytest.raises(UserError, match=r"^(?:none of the|nothing is left of|the only (?:record|turn) )"):
         mine(run, *sources, **options)
     (manifest,) = rundir.read_manifests(run, "extract")
-    return manifest["summary"]
+    return from_json(manifest["summary"])
 
 
 def rows(run: Path, table: str, *columns: str) -> list[dict[str, Any]]:

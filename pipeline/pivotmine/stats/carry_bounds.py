@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pivotmine.stats.beta import log_beta
@@ -110,7 +111,8 @@ class Fresh(NamedTuple):
     failures: float
 
 
-class Decay(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decay:
     """How the old posterior counts for actions that nobody has stored."""
 
     kept: float = 0.03
@@ -149,7 +151,8 @@ def _log_likelihood(decay: Decay, state: Fresh) -> float:
     return log_beta(a + state.successes, b + state.failures) - log_beta(a, b)
 
 
-class Calibration(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Calibration:
     """How a decay tells states that it was not fitted on."""
 
     states: int

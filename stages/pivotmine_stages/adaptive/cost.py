@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pivotmine.sampling.prefix_tree import sortable, tree_tokens
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, StateSoFar, probabilistic_plan
 from pivotmine_stages.adaptive.rounds import AdaptiveConfig, profile_adaptively
+from pivotmine_stages.adaptive.summary import CarriedRollout, CostEstimate
 from pivotmine_stages.policy.prompts import Renderer
 from pivotmine_stages.policy.record import PolicyRecord
 from pivotmine_stages.policy.session import PolicySession, open_policy
@@ -34,7 +35,7 @@ from pivotmine_stages.profiles.posteriors import observed
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, plans_dir, rewards_of
 from pivotmine_stages.rollout.missing import Eligible, eligible_states, missing_samples, wanted_samples
 from pivotmine_stages.rollout.options import CarryOptions, CostOptions, RolloutConfig
-from pivotmine_stages.rollout.stage import rollout
+from pivotmine_stages.rollout.stage import RolloutSummary, rollout
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import score
 from pivotmine_stages.select.options import SelectConfig
@@ -44,7 +45,9 @@ PREFILL_SPEED = 10
 prefill is limited by arithmetic and decoding by memory."""
 
 
-def rollout_or_estimate(config: RolloutConfig, cost: CostOptions, again: CarryOptions, run: Path) -> dict[str, Any]:
+def rollout_or_estimate(
+    config: RolloutConfig, cost: CostOptions, again: CarryOptions, run: Path
+) -> RolloutSummary | CostEstimate:
     """`pivotmine rollout`: samples, or with --dry-run only says what it would cost."""
     if cost.dry_run and again.earlier:
         raise UserError("--dry-run counts the samples of --num-samples: leave --from out")
@@ -62,7 +65,7 @@ def _require_defaults(kind: type[Any], given: Any, needed: str) -> None:
         raise UserError(f"{changed[0].flag} goes with {needed}")
 
 
-def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> dict[str, Any]:
+def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> CarriedRollout:
     """`rollout --from`: carries earlier policies over, and samples and scores in rounds what that leaves open."""
     if config.shard != (0, 1) or config.plan is not None:
         raise UserError("--from makes plans for the whole run by itself: leave --shard and --plan out")
@@ -77,10 +80,12 @@ def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> dict[
         completions=again.completions,
     )
     found = profile_adaptively(adaptive, run)
-    return {**found["rollout"], **{name: found[name] for name in ("adaptive", "carried", "score")}}
+    assert found.carried is not None
+    rolled = {one.name: getattr(found.rollout, one.name) for one in fields(found.rollout)}
+    return CarriedRollout(**rolled, adaptive=found.adaptive, carried=found.carried, score=found.score)
 
 
-def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, Any]:
+def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> CostEstimate:
     """The summary that the command prints. With `cost.pilot`, that many states are sampled and scored first, and kept.
 
     `generated_tokens` is what the samples are expected to take; if no sample is stored, `tokens_per_sample` is null,
@@ -113,22 +118,21 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> dict[str, A
     rest, tokens = int((budget - continued).sum()), _tokens_per_sample(run, policy.record)
     generated = samples * (budget if tokens is None else tokens) + rest
     hours = _gpu_hours(cost, generated, counts["distinct_prefix_tokens"] + int(continued.sum()))
-    return {
-        "dry_run": True,
-        "policy_id": policy.record.policy_id,
-        "verifier_id": config.verifier.verifier_id,
-        "states": len(fitting),
-        "samples": samples,
-        "continued": len(continued),
-        "max_model_len": max_model_len,
-        "too_long": len(too_long),
+    return CostEstimate(
+        policy_id=policy.record.policy_id,
+        verifier_id=config.verifier.verifier_id,
+        states=len(fitting),
+        samples=samples,
+        continued=len(continued),
+        max_model_len=max_model_len,
+        too_long=len(too_long),
         **counts,
-        "tokens_per_sample": tokens,
-        "generated_tokens": generated,
-        "adaptive_share": _adaptive_share(config, run, policy, wanted),
-        "gpu_hours": hours,
-        "price": None if hours is None or cost.price_per_hour is None else hours * cost.price_per_hour,
-    }
+        tokens_per_sample=tokens,
+        generated_tokens=generated,
+        adaptive_share=_adaptive_share(config, run, policy, wanted),
+        gpu_hours=hours,
+        price=None if hours is None or cost.price_per_hour is None else hours * cost.price_per_hour,
+    )
 
 
 def _gpu_hours(cost: CostOptions, generated: float, prompt_tokens: int) -> float | None:
@@ -153,14 +157,14 @@ def _sample_pilot(
     plan = pl.DataFrame({"state_id": chosen}).with_columns(num_samples=pl.lit(count, pl.Int32))
     path = plans_dir(run, policy.record.policy_id, config.verifier.verifier_id) / f"pilot-{size}.parquet"
     rundir.write_table(path, plan.to_arrow())
-    if rollout(replace(config, plan=path), run, policy, eligible)["stored"]["samples"]:
+    if rollout(replace(config, plan=path), run, policy, eligible).stored.samples:
         budget = policy.record.budget
         score(ScoreConfig(verifier=config.verifier, policy=policy.record.policy_id, max_new_tokens=budget), run)
 
 
 def _prompt_counts(
     run: Path, states: pl.DataFrame, renderer: Renderer, max_model_len: int | None, budget: int
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """Counts over the prompts that can be sampled, and the states whose prompt leaves no room for `budget` tokens.
 
     Prompt tokens (each state's prompt once), distinct prefix tokens, prompts that the template refuses, and the tokens

@@ -27,8 +27,10 @@ from pivotmine.stats.success_prior import Observed
 from pivotmine_stages.adaptive.carry import Sources, carry, find_sources
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.adaptive.planning import Goal, Plan, StateSoFar, exact_plan, probabilistic_plan
+from pivotmine_stages.adaptive.summary import AdaptiveSummary, CarrySummary, Profiled, TriageSummary
 from pivotmine_stages.adaptive.triage import check as check_triage
 from pivotmine_stages.adaptive.triage import triage
+from pivotmine_stages.command import to_json
 from pivotmine_stages.policy.record import check_seed, is_sampled
 from pivotmine_stages.policy.session import PolicySession, open_policy
 from pivotmine_stages.profiles.budgets import ROW, longest_rows, stored_rows
@@ -47,14 +49,14 @@ from pivotmine_stages.profiles.stopping import (
 )
 from pivotmine_stages.rollout.missing import eligible_states, first_states
 from pivotmine_stages.rollout.options import RolloutConfig
-from pivotmine_stages.rollout.stage import announce_policy, require_samples, rollout
+from pivotmine_stages.rollout.stage import Sampled, announce_policy, require_samples, rollout
 from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import ScoreSummary, score
 
 _PRIOR_SAMPLES = 2
 """A state's own mean of tokens is averaged with the run's as if it came with this many samples."""
 
-Report = Callable[[str, dict[str, Any]], None] | None
+Report = Callable[[str, Any], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +90,8 @@ class AdaptiveConfig:
         )
 
 
-def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> dict[str, Any]:
-    """All rounds; returns the summaries `adaptive`, `rollout` (what this start sampled) and `score`."""
+def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> Profiled:
+    """All rounds."""
     rundir.require_run(run)
     check(config)
     started = time.monotonic()
@@ -100,12 +102,10 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
             check_triage(policy)
         with rundir.stage_lock(run, f"adaptive-{policy_id}-{verifier.verifier_id}"):
             check_seed(run, policy.record)
-            summaries = _Rounds(config, run, policy, report).all()
-    adaptive = {"policy_id": policy_id, "verifier_id": verifier.verifier_id, **summaries["adaptive"]}
-    adaptive["seconds"] = round(time.monotonic() - started, 2)
+            found = _Rounds(config, run, policy, report, started).all()
     identity = {"policy_id": policy_id, "verifier_id": verifier.verifier_id, "rule": asdict(config.stopping())}
-    rundir.write_manifest(run, "adaptive", identity, {"summary": adaptive})
-    return {**summaries, "adaptive": adaptive}
+    rundir.write_manifest(run, "adaptive", identity, {"summary": to_json(found.adaptive)})
+    return found
 
 
 def check(config: AdaptiveConfig) -> None:
@@ -126,8 +126,10 @@ def check(config: AdaptiveConfig) -> None:
 class _Rounds:
     """The rounds of one start."""
 
-    def __init__(self, config: AdaptiveConfig, run: Path, policy: PolicySession, report: Report) -> None:
-        self.config, self.run, self.policy, self.report = config, run, policy, report
+    def __init__(
+        self, config: AdaptiveConfig, run: Path, policy: PolicySession, report: Report, started: float
+    ) -> None:
+        self.config, self.run, self.policy, self.report, self.started = config, run, policy, report, started
         self.rule, verifier = config.stopping(), config.rollout.verifier
         self.goal = Goal(target_recall=config.options.target_recall, sample_budget=config.options.sample_budget)
         self.ids = (policy.record.policy_id, verifier.verifier_id)
@@ -151,22 +153,22 @@ class _Rounds:
         # The plans of an older version do not name its budget.
         return identity if self.budget == self.policy.record.first_budget else {**identity, "budget": self.budget}
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> Profiled:
         write_rule(self.run, *self.ids, self.rule)
         if self.config.options.triage:
             self._triage()
         counts = self._carry(self.sources) if self.sources else {}
         plans = sorted(self.folder.glob("round-*.parquet"))
-        summaries = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
-        if summaries is None and is_sampled(self.run, self.ids[0]):
+        done = self._sample(plans[-1]) if plans and self._is_of_this_run(plans[-1]) else None
+        if done is None and is_sampled(self.run, self.ids[0]):
             self._score()
         if (wanted := self._to_continue()) is not None:
-            summaries = self._sample(self._write(wanted))
+            done = self._sample(self._write(wanted))
         while (wanted := self._next()) is not None:
-            summaries = self._sample(self._write(wanted))
+            done = self._sample(self._write(wanted))
         # Nothing was to be done: the stages say so themselves.
-        summaries = summaries or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
-        return {**summaries, "carried": {**counts, **self._belief()}} if self.sources else summaries
+        done = done or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
+        return replace(done, carried=CarrySummary(**counts, **self._belief())) if self.sources else done
 
     def _gates(self) -> dict[str, Gate]:
         turns = demonstrated_turns(self.run).join(self.states, on="state_id", how="semi", maintain_order="left")
@@ -179,8 +181,6 @@ class _Rounds:
         counts = carry(self.run, self.policy, self.ids[1], self.states, self._gates(), sources)
         known = carried_states(self.run, *self.ids, self.policy.options.sampling.max_new_tokens)
         self.carried = {state: known[state] for state in self.states["state_id"] if state in known}
-        if self.report is not None:
-            self.report("carried", counts)
         return counts
 
     def _belief(self) -> dict[str, Any]:
@@ -188,13 +188,12 @@ class _Rounds:
         profiles = self._profiles()
         decay = decay_of(self.carried, self.ids[0], profiles.values())
         _, checked = random_sets(self.carried, self.ids[0])
-        found = calibration(decay, fresh_samples(checked, self.carried, profiles.values()))
         unseen = [state.bounds.unseen for state in self.carried.values()]
         return {
             "unseen_mass": sum(unseen) / max(len(unseen), 1),
             "unsampled": sum(not (state in profiles and profiles[state]["num_samples"]) for state in self.carried),
-            "decay": decay._asdict(),
-            "calibration": found and found._asdict(),
+            "decay": decay,
+            "calibration": calibration(decay, fresh_samples(checked, self.carried, profiles.values())),
         }
 
     def _triage(self) -> None:
@@ -210,7 +209,7 @@ class _Rounds:
         rejects = rundir.table_of_rows("rejects", rows)
         write_rejects(self.run, rundir.rejects_dir(self.run, "triage", identity), rejects)
         if self.report is not None:
-            self.report("triage", {"above": len(self._above()), "max_mean": self.rule.max_mean, **counts})
+            self.report("triage", TriageSummary(above=len(above), max_mean=self.rule.max_mean, **counts))
 
     def _is_of_this_run(self, plan: Path) -> bool:
         """A plan made before a later extract may name states that are no longer eligible."""
@@ -228,23 +227,23 @@ class _Rounds:
         rundir.write_table(path, rows.to_arrow())
         return path
 
-    def _sample(self, plan: Path) -> dict[str, Any]:
+    def _sample(self, plan: Path) -> Profiled:
         """Sample what the plan asks for, and score it."""
         rolled = rollout(replace(self.config.rollout, plan=plan, limit=None), self.run, self.policy, self.eligible)
-        if rolled["wanted_samples"] or self.states.is_empty():
+        if rolled.wanted_samples or self.states.is_empty():
             require_samples(rolled)
-        self.sampled.update(rolled["sampled"])
-        self.sampling_s += rolled["sampling_s"]
+        self.sampled.update(to_json(rolled.sampled) if rolled.sampled else {})
+        self.sampling_s += rolled.sampling_s
         scored = self._score()
         drawn = self._profiles()
         planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
         self.failed = {state for state, n in planned.items() if n > (num_drawn(drawn[state]) if state in drawn else 0)}
         self.planned = planned
-        facts = self._facts(plan, rolled)
-        if self.report is not None and rolled["sampled"]:
+        facts = self._facts(plan, rolled.sampled)
+        if self.report is not None and rolled.sampled:
             self.report("adaptive", facts)
-        whole = {**rolled, "sampled": dict(self.sampled), "sampling_s": round(self.sampling_s, 2)}
-        return {"adaptive": facts, "rollout": whole, "score": scored}
+        whole = replace(rolled, sampled=Sampled(**self.sampled), sampling_s=round(self.sampling_s, 2))
+        return Profiled(adaptive=facts, rollout=whole, score=scored)
 
     def _score(self) -> ScoreSummary:
         settings = ScoreConfig(
@@ -256,21 +255,22 @@ class _Rounds:
         )
         return score(settings, self.run)
 
-    def _facts(self, plan: Path, rolled: dict[str, Any]) -> dict[str, Any]:
-        whole = len(self.states) * self.rule.num_samples
-        stored = sum(row["num_samples"] for row in self._profiles().values())
-        return {
-            "rule": self.rule.rule,
-            "rounds": int(plan.stem.removeprefix("round-")) + 1,
-            "states": len(self.states),
-            "triaged": len(self._above()),
-            "round_states": rolled["sampled"].get("states", 0),
-            "round_samples": rolled["sampled"].get("samples", 0),
-            "samples": stored,
-            "fixed_samples": whole,
-            "failed_states": len(self.failed),
+    def _facts(self, plan: Path, sampled: Sampled) -> AdaptiveSummary:
+        return AdaptiveSummary(
+            policy_id=self.ids[0],
+            verifier_id=self.ids[1],
+            rule=self.rule.rule,
+            rounds=int(plan.stem.removeprefix("round-")) + 1,
+            states=len(self.states),
+            triaged=len(self._above()),
+            round_states=sampled.states,
+            round_samples=sampled.samples or 0,
+            samples=sum(row["num_samples"] for row in self._profiles().values()),
+            fixed_samples=len(self.states) * self.rule.num_samples,
+            failed_states=len(self.failed),
             **self.plan_facts,
-        }
+            seconds=round(time.monotonic() - self.started, 2),
+        )
 
     def _to_continue(self) -> dict[str, int] | None:
         """The samples that each state has, where some are pending; None: none is, or they were tried already.

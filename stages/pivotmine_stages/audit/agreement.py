@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,26 @@ from pivotmine.run import rundir
 
 SAME_REWARD = 1e-6
 """Rewards that differ by no more agree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Two verifiers on the same samples."""
+
+    one: str
+    """Verifier id."""
+    other: str
+    samples: int
+    """Samples that both gave a reward."""
+    agree: int
+    """Samples with the same reward."""
+    only_one_higher: int
+    """Samples whose reward by the first is higher."""
+    only_other_higher: int
+    null: int
+    """Samples that at least one of them gave no reward."""
+    examples: list[dict[str, Any]]
+    """Samples on which they disagree, once for each state and action, the greatest differences first."""
 
 
 def outcome_rates(run: Path, policy_id: str) -> list[dict[str, Any]]:
@@ -24,11 +45,8 @@ def outcome_rates(run: Path, policy_id: str) -> list[dict[str, Any]]:
     return ordered.collect().to_dicts()
 
 
-def agreements(run: Path, policy_id: str, num_examples: int) -> list[dict[str, Any]]:
-    """A row for each two verifiers that scored the policy: how many samples both judged, on how many they agree.
-
-    `examples`: the samples on which they disagree, once for each state and action, the greatest differences first.
-    """
+def agreements(run: Path, policy_id: str, num_examples: int) -> list[Agreement]:
+    """Of each two verifiers that scored the policy."""
     verifier_ids = sorted(path.name for path in (run / "scores" / policy_id).glob("*") if path.is_dir())
     return [
         _agreement(_scores(run, policy_id), one, other, num_examples)
@@ -43,7 +61,7 @@ def _scores(run: Path, policy_id: str) -> pl.LazyFrame:
     return longest.unique(["verifier_id", "state_id", "sample_index"], keep="last", maintain_order=True)
 
 
-def _agreement(scores: pl.LazyFrame, one: str, other: str, num_examples: int) -> dict[str, Any]:
+def _agreement(scores: pl.LazyFrame, one: str, other: str, num_examples: int) -> Agreement:
     left, right = (scores.filter(pl.col("verifier_id") == verifier_id) for verifier_id in (one, other))
     on = ["state_id", "sample_index", "budget"]
     both = left.join(right, on=on, suffix="_other", nulls_equal=True).collect()
@@ -56,13 +74,13 @@ def _agreement(scores: pl.LazyFrame, one: str, other: str, num_examples: int) ->
         .head(num_examples)
         .select("state_id", "action", "reward", "outcome", "detail", "reward_other", "outcome_other", "detail_other")
     )
-    return {
-        "one": one,
-        "other": other,
-        "samples": len(known),
-        "agree": len(known) - len(apart),
-        "only_one_higher": apart.filter(pl.col("gap") > 0).height,
-        "only_other_higher": apart.filter(pl.col("gap") < 0).height,
-        "null": len(both) - len(known),
-        "examples": examples.to_dicts(),
-    }
+    return Agreement(
+        one=one,
+        other=other,
+        samples=len(known),
+        agree=len(known) - len(apart),
+        only_one_higher=apart.filter(pl.col("gap") > 0).height,
+        only_other_higher=apart.filter(pl.col("gap") < 0).height,
+        null=len(both) - len(known),
+        examples=examples.to_dicts(),
+    )

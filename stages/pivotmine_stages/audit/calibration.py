@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,43 +54,102 @@ class _Answer(NamedTuple):
     """Why it was not asked."""
 
 
-def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """A pair that the verifier does not handle, or whose demonstration does not pass its own gate."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelError:
+    """A pair whose answer is not its label."""
+
+    line: int
+    label: str
+    """`same` or `different`."""
+    answer: str
+    detail: str
+    """Of the verdict."""
+    demonstrated: str
+    """The demonstration, as the tables store it."""
+    given: str
+    """The action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A verifier against labels. Rates are from 0 to 1, over the decided pairs; None: nothing was decided."""
+
+    verifier_id: str
+    pairs: int
+    same: int
+    """Pairs with this label."""
+    different: int
+    decided: int
+    """Pairs with a reward."""
+    agreement: float | None
+    kappa: float | None
+    """Cohen's; None also if chance alone explains the agreement."""
+    false_accept: int
+    """Decided pairs labelled `different` that were paid."""
+    false_accept_rate: float | None
+    false_reject: int
+    """Decided pairs labelled `same` that were not paid."""
+    false_reject_rate: float | None
+    unproven_same: int
+    unproven_different: int
+    failed_same: int
+    """Pairs without a verdict, for the machinery failed."""
+    failed_different: int
+    not_asked_same: int
+    not_asked_different: int
+    not_asked: list[NotAsked]
+    errors: list[LabelError]
+    """The first ones."""
+    seconds: float
+
+
+def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> Calibration:
     """Judge every pair of the file; UserError that names the line, before any is judged, if one cannot be read.
 
-    Rates are over the pairs with a reward (`decided`); unproven pairs and failures are counted by label. `not_asked`
-    has the line and the reason of every pair that the verifier does not handle, or whose demonstration does not pass
-    its own gate. UserError if no pair got an answer.
+    UserError if no pair got an answer.
     """
     started = time.monotonic()
     pairs = _read(path, run)
     answers = _judged(spec, pairs)
     counts: Counter[str] = Counter()
-    errors: list[dict[str, Any]] = []
+    errors: list[LabelError] = []
     for pair, (verdict, _) in zip(pairs, answers, strict=True):
         label = SAME if pair.same else DIFFERENT
         counts[label] += 1
         answer = _answer(verdict)
         counts[f"{label}_{answer}"] += 1
         if answer in (SAME, DIFFERENT) and answer != label:
-            said = {"demonstrated": action_to_json(pair.demonstration), "given": action_to_json(pair.action)}
-            detail = verdict.detail if verdict else ""
-            errors.append({"line": pair.line, "label": label, "answer": answer, "detail": detail, **said})
+            error = LabelError(
+                line=pair.line,
+                label=label,
+                answer=answer,
+                detail=verdict.detail if verdict else "",
+                demonstrated=action_to_json(pair.demonstration),
+                given=action_to_json(pair.action),
+            )
+            errors.append(error)
     not_asked = [
-        {"line": pair.line, "reason": reason}
-        for pair, (verdict, reason) in zip(pairs, answers, strict=True)
-        if verdict is None
+        NotAsked(pair.line, reason) for pair, (verdict, reason) in zip(pairs, answers, strict=True) if verdict is None
     ]
     if len(not_asked) == len(pairs):
-        first = f"line {not_asked[0]['line']}: {not_asked[0]['reason']}"
+        first = f"line {not_asked[0].line}: {not_asked[0].reason}"
         raise UserError(
             f"--calibrate {path}: {spec.name} can be asked about none of {counted(len(pairs), 'pair')}; {first}"
         )
-    summary = {"verifier_id": spec.verifier_id, "pairs": len(pairs), **figures(counts)}
+    summary: dict[str, Any] = {"verifier_id": spec.verifier_id, "pairs": len(pairs), **figures(counts)}
     rundir.write_manifest(
         run, "calibrate", {"verifier_id": spec.verifier_id, "file": str(path.resolve())}, {"summary": summary}
     )
-    told = {"not_asked": not_asked, "errors": errors[:num_examples]}
-    return {**summary, **told, "seconds": round(time.monotonic() - started, 2)}
+    seconds = round(time.monotonic() - started, 2)
+    return Calibration(**summary, not_asked=not_asked, errors=errors[:num_examples], seconds=seconds)
 
 
 def figures(counts: Counter[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,66 @@ from pivotmine.run import rundir, sql
 from pivotmine.run.states import demonstrated_turns
 from pivotmine.verifiers import prepare
 from pivotmine.verifiers.concurrent import JudgeCall, judge_all
-from pivotmine_stages.audit.agreement import agreements, outcome_rates
-from pivotmine_stages.audit.calibration import calibrate
+from pivotmine_stages.audit.agreement import Agreement, agreements, outcome_rates
+from pivotmine_stages.audit.calibration import Calibration, calibrate
 from pivotmine_stages.audit.mutations import mutations
 from pivotmine_stages.audit.options import NUM_PAIRS, AuditConfig
 from pivotmine_stages.audit.other_states import best_constants, pool_of, try_other_states
 from pivotmine_stages.audit.rivals import Rivals, rivals_of
 from pivotmine_stages.audit.trials import Subject, Trials, error_rates
+from pivotmine_stages.command import to_json
 from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
 MAX_FALSE_ACCEPT_RATE = 0.01
 """A verifier that accepts more of any mutation that must fail is unfit to train on."""
+_KEPT = ("verdict", "verifier_id", "policy_id", "states", "other_states")
+"""What the manifest keeps of the summary."""
 
 
-def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherStates:
+    """Actions of other states of the same tool."""
+
+    pairs: int
+    """Pairs of a state and such an action."""
+    is_sample: bool
+    """Whether a random sample of them was tried."""
+    tried: int
+    """Distinct actions that were tried."""
+    paid: int
+    """Those that earned a full reward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSummary:
+    """One trial."""
+
+    verdict: str
+    """One line that begins with `fit`, `unfit` or `undecided`."""
+    verifier_id: str
+    states: int
+    gates: dict[str, int]
+    """States by the verdict on their own demonstration, the most frequent first."""
+    rates: list[dict[str, Any]]
+    """Rows of `error_rates` by verifier, tool and domain, the worst first."""
+    mutations: list[dict[str, Any]]
+    """Rows of `error_rates` by verifier and trial."""
+    other_states: OtherStates
+    constants: list[dict[str, Any]]
+    """Rows of `audit_constants`, the highest mean reward first."""
+    errors: list[dict[str, Any]]
+    """Rows of `audit_errors`, the first of each kind."""
+    policy_id: str | None
+    """None: no sample of the run is scored."""
+    outcomes: list[dict[str, Any]]
+    """Rows of `outcome_rates`."""
+    agreements: list[Agreement]
+    """Of each two verifiers that scored the policy."""
+    seconds: float
+
+
+def audit(config: AuditConfig, run: Path) -> AuditSummary | Calibration:
     """Run the trial, or the comparison with labels; returns the summary that the command prints."""
     rundir.require_run(run)
     if config.calibrate is not None:
@@ -64,20 +110,23 @@ def audit(config: AuditConfig, run: Path) -> dict[str, Any]:
     constants = best_constants(pool, num_pairs, trials.verifier_id)
     rows = trials.rows()
     by_trial = error_rates(rows, ("verifier", "trial"))
-    summary = {
-        "verdict": _verdict(by_trial),
-        "verifier_id": trials.verifier_id,
-        "states": len(gates),
-        "gates": dict(Counter(gate.gate for gate in gates.values()).most_common()),
-        "rates": error_rates(rows, ("verifier", "tool", "domain")),
-        "mutations": by_trial,
-        "other_states": _elsewhere(rows, pool.num_pairs, num_pairs),
-        "constants": constants,
-        "errors": _examples(trials.errors, config.num_examples),
-        **_rollouts(config, run, policy_id),
-    }
+    summary = AuditSummary(
+        verdict=_verdict(by_trial),
+        verifier_id=trials.verifier_id,
+        states=len(gates),
+        gates=dict(Counter(gate.gate for gate in gates.values()).most_common()),
+        rates=error_rates(rows, ("verifier", "tool", "domain")),
+        mutations=by_trial,
+        other_states=_elsewhere(rows, pool.num_pairs, num_pairs),
+        constants=constants,
+        errors=_examples(trials.errors, config.num_examples),
+        policy_id=policy_id,
+        outcomes=outcome_rates(run, policy_id) if policy_id else [],
+        agreements=agreements(run, policy_id, config.num_examples) if policy_id else [],
+        seconds=round(time.monotonic() - started, 2),
+    )
     _store(run, summary, {"trials": rows, "errors": trials.errors, "constants": constants})
-    return {**summary, "seconds": round(time.monotonic() - started, 2)}
+    return summary
 
 
 def _refuse_with_labels(config: AuditConfig) -> None:
@@ -125,12 +174,10 @@ def _try_mutations(
             trials.add(subjects[state_id], name, (demonstration, action), verdict, must_pass=must_pass)
 
 
-def _elsewhere(rows: list[dict[str, Any]], known: int, num_pairs: int) -> dict[str, int | bool]:
-    """Actions of other states: pairs that there are, whether they are sampled, distinct ones tried, and paid."""
+def _elsewhere(rows: list[dict[str, Any]], known: int, num_pairs: int) -> OtherStates:
     found = [row for row in rows if row["must_pass"] is None]
-    names = {"tried": "num_tried", "paid": "num_accepted"}
-    counts = {name: sum(row[column] for row in found) for name, column in names.items()}
-    return {"pairs": known, "is_sample": known > num_pairs, **counts}
+    tried, paid = (sum(row[column] for row in found) for column in ("num_tried", "num_accepted"))
+    return OtherStates(pairs=known, is_sample=known > num_pairs, tried=tried, paid=paid)
 
 
 def _examples(errors: list[dict[str, Any]], num_examples: int) -> list[dict[str, Any]]:
@@ -162,24 +209,14 @@ def _policy_id(config: AuditConfig, run: Path) -> str | None:
     return choose_policy(run, config.policy).policy_id
 
 
-def _rollouts(config: AuditConfig, run: Path, policy_id: str | None) -> dict[str, Any]:
-    if policy_id is None:
-        return {"policy_id": None, "outcomes": [], "agreements": []}
-    return {
-        "policy_id": policy_id,
-        "outcomes": outcome_rates(run, policy_id),
-        "agreements": agreements(run, policy_id, config.num_examples),
-    }
-
-
-def _store(run: Path, summary: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:
+def _store(run: Path, summary: AuditSummary, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Write the tables and, last, the manifest; nothing if the disk is read-only."""
-    folder = run / "audits" / summary["verifier_id"]
-    told = {name: summary[name] for name in ("verdict", "verifier_id", "policy_id", "states", "other_states")}
+    folder = run / "audits" / summary.verifier_id
+    told = {name: to_json(getattr(summary, name)) for name in _KEPT}
     try:
         for name, rows in tables.items():
             rundir.write_rows(folder / f"{name}.parquet", f"audit_{name}", rows)
-        rundir.write_manifest(run, "audit", {"verifier_id": summary["verifier_id"]}, {"summary": told})
+        rundir.write_manifest(run, "audit", {"verifier_id": summary.verifier_id}, {"summary": told})
         sql.write_views(run)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):

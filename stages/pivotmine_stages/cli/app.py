@@ -146,14 +146,14 @@ def _run_body(options: dict[str, Any], *, config: Path | None, as_json: bool, so
     from pivotmine_stages.cli.reports import closing
     from pivotmine_stages.cli.run_all import mine
 
-    summaries = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
+    summary = mine(options, read_config(config), sources=sources, run=run, report=None if as_json else _print_report)
     if as_json:
-        print(json.dumps(to_json(summaries)))
+        print(json.dumps(to_json(summary)))
     else:
-        if (pivot := show_pivot(run, summaries["select"].name)) is not None:
+        if (pivot := show_pivot(run, summary.select.name)) is not None:
             print(fitted(pivot))
-        print(fitted(closing(run, summaries, _program())), flush=True)
-    require_usable("select", summaries["select"])
+        print(fitted(closing(run, summary, _program())), flush=True)
+    require_usable("select", summary.select)
 
 
 def _print_report(name: str, summary: Any) -> None:

@@ -9,7 +9,10 @@ import pyarrow as pa
 
 from pivotmine.counts import counted
 from pivotmine.escape import inert
+from pivotmine_stages.audit.agreement import Agreement
+from pivotmine_stages.audit.calibration import Calibration, NotAsked
 from pivotmine_stages.audit.marking import action_text, marked
+from pivotmine_stages.audit.stage import AuditSummary, OtherStates
 from pivotmine_stages.cli.text_tables import as_text_table
 
 MAX_LINE = 400
@@ -20,72 +23,70 @@ MIN_STATES = 5
 MAX_NUMBERS = 20
 """Lines of a file that are named for one reason."""
 _NOTHING = "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why"
-_UNDECIDED = {
-    "unproven": "unproven",
-    "failed": "without a verdict: the machinery failed",
-    "not_asked": "not asked",
-}
 _COUNTS = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
 
 
-def audit_report(s: Mapping[str, Any]) -> str:
+def audit_report(s: AuditSummary | Calibration) -> str:
     """The summary of an audit, or of a calibration, as lines of text."""
-    if "decided" in s:
+    if isinstance(s, Calibration):
         return _calibration(s)
-    gates = ", ".join(f"{gate} {count:,}" for gate, count in s["gates"].items()) or "none"
-    total = {name: sum(row[name] for row in s["rates"]) for name in _COUNTS}
+    gates = ", ".join(f"{gate} {count:,}" for gate, count in s.gates.items()) or "none"
+    total = {name: sum(row[name] for row in s.rates) for name in _COUNTS}
     lines = [
-        f"{counted(s['states'], 'state')} under {s['verifier_id']}",
+        f"{counted(s.states, 'state')} under {s.verifier_id}",
         f"demonstrations against themselves: {gates}",
-        *([] if s["states"] else [_NOTHING]),
+        *([] if s.states else [_NOTHING]),
         f"{counted(total['must_fail'], 'mutation')} that must fail: {counted(total['false_accept'], 'false accept')}; "
         f"{total['must_pass']:,} that must pass: {counted(total['false_reject'], 'false reject')}; "
         f"{total['null']:,} null",
-        _elsewhere(s["other_states"]),
-        *([] if s["policy_id"] else ["no samples of this run are scored: demonstrations and mutations alone"]),
+        _elsewhere(s.other_states),
+        *([] if s.policy_id else ["no samples of this run are scored: demonstrations and mutations alone"]),
     ]
     parts = [f"{'audit' if number == 0 else '':<9} {inert(line)}" for number, line in enumerate(lines)]
-    parts += _with_errors(s["mutations"], "trial") + _with_errors(s["rates"], "tool or domain", "tools and domains")
-    parts += _constants(s["constants"])
-    if s["outcomes"]:
-        parts += ["", as_text_table(pa.Table.from_pylist(s["outcomes"]))]
-    for error in s["errors"]:
+    parts += _with_errors(s.mutations, "trial") + _with_errors(s.rates, "tool or domain", "tools and domains")
+    parts += _constants(s.constants)
+    if s.outcomes:
+        parts += ["", as_text_table(pa.Table.from_pylist(s.outcomes))]
+    for error in s.errors:
         parts += ["", f"{error['error']} of {error['trial']} by {error['verifier']}, state {error['state_id']}"]
         parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
         parts += [_line("detail", error["detail"])] if error["detail"] else []
-    for pair in s["agreements"]:
+    for pair in s.agreements:
         parts += ["", *_disagreements(pair)]
-    return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {inert(s['verdict'])}"])
+    return "\n".join([*parts, "", f"{s.seconds} s", f"verdict   {inert(s.verdict)}"])
 
 
-def _calibration(s: Mapping[str, Any]) -> str:
+def _calibration(s: Calibration) -> str:
     lines = [
-        f"{s['verifier_id']} against {counted(s['pairs'], 'labelled pair')}: "
-        f"{s['same']:,} same, {s['different']:,} different",
+        f"{s.verifier_id} against {counted(s.pairs, 'labelled pair')}: {s.same:,} same, {s.different:,} different",
         *(
-            f"{s[f'{answer}_same']:,} same and {s[f'{answer}_different']:,} different pairs are {words}"
-            for answer, words in _UNDECIDED.items()
-            if s[f"{answer}_same"] + s[f"{answer}_different"]
+            f"{same:,} same and {different:,} different pairs are {words}"
+            for same, different, words in (
+                (s.unproven_same, s.unproven_different, "unproven"),
+                (s.failed_same, s.failed_different, "without a verdict: the machinery failed"),
+                (s.not_asked_same, s.not_asked_different, "not asked"),
+            )
+            if same + different
         ),
-        f"false accepts: {s['false_accept']:,} of the decided different pairs ({_rate(s['false_accept_rate'])})",
-        f"false rejects: {s['false_reject']:,} of the decided same pairs ({_rate(s['false_reject_rate'])})",
+        f"false accepts: {s.false_accept:,} of the decided different pairs ({_rate(s.false_accept_rate)})",
+        f"false rejects: {s.false_reject:,} of the decided same pairs ({_rate(s.false_reject_rate)})",
     ]
     parts = [f"{'calibrate' if number == 0 else '':<9} {line}" for number, line in enumerate(lines)]
-    parts += _not_asked(s["not_asked"])
-    for error in s["errors"]:
-        parts += ["", f"line {error['line']}: labelled {error['label']}, judged {error['answer']}"]
-        parts.append(_line("difference", marked(error["demonstrated"], error["given"])))
-        parts += [_line("detail", error["detail"])] if error["detail"] else []
-    kappa = "not defined" if s["kappa"] is None else f"{s['kappa']:.2f}"
-    verdict = f"agreement {_rate(s['agreement'])} on {counted(s['decided'], 'decided pair')}, kappa {kappa}"
-    return "\n".join([*parts, "", f"{s['seconds']} s", f"verdict   {verdict}"])
+    parts += _not_asked(s.not_asked)
+    for error in s.errors:
+        parts += ["", f"line {error.line}: labelled {error.label}, judged {error.answer}"]
+        parts.append(_line("difference", marked(error.demonstrated, error.given)))
+        parts += [_line("detail", error.detail)] if error.detail else []
+    kappa = "not defined" if s.kappa is None else f"{s.kappa:.2f}"
+    verdict = f"agreement {_rate(s.agreement)} on {counted(s.decided, 'decided pair')}, kappa {kappa}"
+    return "\n".join([*parts, "", f"{s.seconds} s", f"verdict   {verdict}"])
 
 
-def _not_asked(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def _not_asked(found: Sequence[NotAsked]) -> list[str]:
     """A line for each reason, with the lines of the file."""
     lines: dict[str, list[int]] = {}
     for pair in found:
-        lines.setdefault(pair["reason"], []).append(pair["line"])
+        lines.setdefault(pair.reason, []).append(pair.line)
     parts: list[str] = []
     for reason, numbers in lines.items():
         shown = ", ".join(map(str, numbers[:MAX_NUMBERS])) + (", ..." if len(numbers) > MAX_NUMBERS else "")
@@ -97,14 +98,14 @@ def _rate(rate: float | None) -> str:
     return "no rate" if rate is None else f"{rate:.1%}"
 
 
-def _elsewhere(found: Mapping[str, Any]) -> str:
+def _elsewhere(found: OtherStates) -> str:
     """One line on actions of other states."""
-    if not found["tried"]:
+    if not found.tried:
         return "no action was tried in another state"
-    sampled = f", a random sample of {counted(found['pairs'], 'pair')}" if found["is_sample"] else ""
+    sampled = f", a random sample of {counted(found.pairs, 'pair')}" if found.is_sample else ""
     return (
-        f"{counted(found['tried'], 'action')} of other states of the same tool, written otherwise{sampled}: "
-        f"{found['paid']:,} paid ({found['paid'] / found['tried']:.1%})"
+        f"{counted(found.tried, 'action')} of other states of the same tool, written otherwise{sampled}: "
+        f"{found.paid:,} paid ({found.paid / found.tried:.1%})"
     )
 
 
@@ -137,14 +138,14 @@ def _constants(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [inert(line) for line in lines]
 
 
-def _disagreements(pair: Mapping[str, Any]) -> list[str]:
-    share = f"{pair['agree'] / pair['samples']:.1%}" if pair["samples"] else "none"
+def _disagreements(pair: Agreement) -> list[str]:
+    share = f"{pair.agree / pair.samples:.1%}" if pair.samples else "none"
     lines = [
-        f"{pair['one']} and {pair['other']} agree on {share} of {counted(pair['samples'], 'sample')}",
-        f"  {pair['only_one_higher']:,} higher by the first, {pair['only_other_higher']:,} by the second, "
-        f"{pair['null']:,} null to one of them",
+        f"{pair.one} and {pair.other} agree on {share} of {counted(pair.samples, 'sample')}",
+        f"  {pair.only_one_higher:,} higher by the first, {pair.only_other_higher:,} by the second, "
+        f"{pair.null:,} null to one of them",
     ]
-    for example in pair["examples"]:
+    for example in pair.examples:
         lines += ["", f"state {example['state_id']}", _line("action", action_text(example["action"]))]
         for name, of in (("first", ""), ("second", "_other")):
             words = f"{example['reward' + of]:.2f} {example['outcome' + of]} {example['detail' + of] or ''}"

@@ -22,6 +22,8 @@ from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.select.options import SelectConfig
 
 if TYPE_CHECKING:
+    from pivotmine_stages.adaptive.summary import Profiled
+    from pivotmine_stages.extract.summary import ExtractSummary
     from pivotmine_stages.score.stage import ScoreSummary
 
 Tables = Mapping[str, Any]
@@ -51,7 +53,7 @@ def _of_the_scores(run: Path, policy: str | None) -> VerifierSpec | None:
     return spec
 
 
-extract: Callable[..., Any] = partial(run_stage, "extract")
+extract: Callable[..., ExtractSummary] = partial(run_stage, "extract")
 record: Callable[..., Any] = partial(run_stage, "record")
 rollout: Callable[..., Any] = partial(run_stage, "rollout")
 score: Callable[..., ScoreSummary] = partial(run_stage, "score")
@@ -108,8 +110,8 @@ def profile(
     run: Path | str,
     report: Callable[[str, Any], None] | None = None,
     **goal: Any,
-) -> dict[str, Any]:
-    """`run --adaptive`: rollout and score in rounds; returns their summaries. options: of rollout, score and select."""
+) -> Profiled:
+    """`run --adaptive`: rollout and score in rounds. options: of rollout, score and select."""
     from pivotmine_stages.adaptive.rounds import profile_adaptively
 
     return profile_adaptively(adaptive_config(tables, options, **goal), Path(run), report)

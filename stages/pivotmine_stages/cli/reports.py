@@ -12,8 +12,12 @@ from pivotmine.counts import counted
 from pivotmine.escape import inert, one_line
 
 if TYPE_CHECKING:
+    from pivotmine_stages.adaptive.summary import AdaptiveSummary, CarrySummary, CostEstimate, TriageSummary
+    from pivotmine_stages.cli.run_all import RunSummary
     from pivotmine_stages.export.stage import ExportSummary
+    from pivotmine_stages.extract.summary import ExtractSummary, RejectCount
     from pivotmine_stages.record.stage import RecordSummary
+    from pivotmine_stages.rollout.stage import RolloutSummary, Sampled
     from pivotmine_stages.score.stage import ScoreSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
 
@@ -22,25 +26,25 @@ _MAX_EXAMPLES = 5
 """Reasons of rejects that are shown with their first place."""
 
 
-def extract_report(s: Mapping[str, Any]) -> str:
+def extract_report(s: ExtractSummary) -> str:
     """Summary of extract."""
-    needed = "no label makes" if s["all_failed"] else f"label {_label(str(s['min_outcome']))} or better makes"
-    labels = ", ".join(f"{_label(k)}: {v:,}" for k, v in s["outcomes"].items())
+    needed = "no label makes" if s.all_failed else f"label {_label(str(s.min_outcome))} or better makes"
+    labels = ", ".join(f"{_label(k)}: {v:,}" for k, v in s.outcomes.items())
     lines = [
-        f"{counted(s['trajectories'], 'trajectory')}, {counted(s['segments'], 'segment')}, "
-        f"{counted(s['messages'], 'distinct message')}",
-        f"{counted(s['turns'], 'turn')} in {counted(s['states'], 'state')}",
+        f"{counted(s.trajectories, 'trajectory')}, {counted(s.segments, 'segment')}, "
+        f"{counted(s.messages, 'distinct message')}",
+        f"{counted(s.turns, 'turn')} in {counted(s.states, 'state')}",
         f"outcomes {labels}; {needed} a demonstration"
-        if set(s["outcomes"]) != {"None"}
+        if set(s.outcomes) != {"None"}
         else "outcomes: none found, all trajectories count as good; --outcome-column KEY names another place",
-        *([f"labels found under {_counts(s['outcome_keys'])}"] if s["outcome_keys"] else []),
+        *([f"labels found under {_counts(s.outcome_keys)}"] if s.outcome_keys else []),
         _demonstrations(s),
-        f"read by {_counts(s['formats'])}",
+        f"read by {_counts(s.formats)}",
         *_notes(s),
-        _rejects({k: _rows_and_turns(v) for k, v in s["rejects"].items()}),
-        *(f"  {reason}, first: {count['first']}" for reason, count in list(s["rejects"].items())[:_MAX_EXAMPLES]),
-        *(_estimated(s) if s.get("dry_run") else []),
-        f"{s['seconds']} s",
+        _rejects({k: _rows_and_turns(v) for k, v in s.rejects.items()}),
+        *(f"  {reason}, first: {count.first}" for reason, count in list(s.rejects.items())[:_MAX_EXAMPLES]),
+        *(_estimated(s) if s.dry_run else []),
+        f"{s.seconds} s",
     ]
     return _block("extract", lines)
 
@@ -54,57 +58,56 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({number:,})" for name, number in counts.items())
 
 
-def _demonstrations(s: Mapping[str, Any]) -> str:
+def _demonstrations(s: ExtractSummary) -> str:
     nouns = {"tool_call": "call", "message": "message"}
-    # The summary of an older run does not tell kinds.
-    kinds = ", ".join(counted(number, nouns[kind]) for kind, number in s.get("kinds", {}).items())
-    are = "is a demonstration" if s["demonstrations"] == 1 else "are demonstrations"
-    states = counted(s["demonstrated_states"], "state")
-    return (
-        f"{s['demonstrations']:,} of {counted(s['turns'], 'turn')} {are}{f' ({kinds})' if kinds else ''}, of {states}"
-    )
+    kinds = ", ".join(counted(number, nouns[kind]) for kind, number in (s.kinds or {}).items())
+    are = "is a demonstration" if s.demonstrations == 1 else "are demonstrations"
+    states = counted(s.demonstrated_states, "state")
+    return f"{s.demonstrations:,} of {counted(s.turns, 'turn')} {are}{f' ({kinds})' if kinds else ''}, of {states}"
 
 
-def _notes(s: Mapping[str, Any]) -> list[str]:
+def _notes(s: ExtractSummary) -> list[str]:
     """What a user may want to change, or must know before the next stage."""
     notes: list[str] = []
-    if s.get("kinds", {}).keys() == {"message"}:
+    if (s.kinds or {}).keys() == {"message"}:
         notes.append(
             "all demonstrations are messages, and the default verifier proves few messages: with a judge, give "
             "--verifier judge to `run`, or to `rollout` and `score`; without one, perhaps no state is selected"
         )
-    if s["calls_without_tools"]:
+    if s.calls_without_tools:
         notes.append(
-            f"{s['calls_without_tools']:,} call demonstrations are offered no tools, so the policy cannot know them: "
+            f"{s.calls_without_tools:,} call demonstrations are offered no tools, so the policy cannot know them: "
             "give the definitions with --tools FILE"
         )
-    if s["states_without_user"]:
-        notes.append(counted(s["states_without_user"], "state holds no user message", "states hold no user message"))
-    if s["undocumented_masks"]:
+    if s.states_without_user:
+        notes.append(counted(s.states_without_user, "state holds no user message", "states hold no user message"))
+    if s.undocumented_masks:
         notes.append(
-            f"{counted(s['undocumented_masks'], 'turn has', 'turns have')} `mask: false`, "
+            f"{counted(s.undocumented_masks, 'turn has', 'turns have')} `mask: false`, "
             "which nobody documents: none is left out"
         )
     return notes
 
 
-def _estimated(s: Mapping[str, Any]) -> list[str]:
-    unit = "tokens" if "prompt_tokens" in s else "characters"
-    total, distinct, longest = (s[f"{what}_{unit}"] for what in ("prompt", "distinct_prefix", "longest_prompt"))
+def _estimated(s: ExtractSummary) -> list[str]:
+    unit, sizes = "tokens", (s.prompt_tokens, s.distinct_prefix_tokens, s.longest_prompt_tokens)
+    if s.prompt_tokens is None:
+        unit, sizes = "characters", (s.prompt_characters, s.distinct_prefix_characters, s.longest_prompt_characters)
+    total, distinct, longest = sizes
     return [
         f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, {longest:,} in the longest, "
         "without what a chat template adds",
-        f"{counted(s['too_long'], 'prompt leaves', 'prompts leave')} no room for a reply in the "
-        f"{s['max_model_len']:,} tokens of this policy: take one with a longer context"
-        if s.get("too_long")
+        f"{counted(s.too_long, 'prompt leaves', 'prompts leave')} no room for a reply in the "
+        f"{s.max_model_len:,} tokens of this policy: take one with a longer context"
+        if s.too_long
         else "",
         "dry run: nothing was written",
     ]
 
 
-def _rows_and_turns(count: Mapping[str, int | None]) -> str:
-    rows, turns = count["rows"], count["turns"]
-    return f"{rows:,}" if turns in (rows, None) else f"{rows:,} ({counted(turns, 'turn')})"
+def _rows_and_turns(count: RejectCount) -> str:
+    rows, turns = count.rows, count.turns
+    return f"{rows:,}" if turns is None or turns == rows else f"{rows:,} ({counted(turns, 'turn')})"
 
 
 def record_report(s: RecordSummary) -> str:
@@ -121,79 +124,78 @@ def record_report(s: RecordSummary) -> str:
     return "\n".join(filter(None, [_block("record", lines), scored]))
 
 
-def rollout_report(s: Mapping[str, Any]) -> str:
+def rollout_report(s: RolloutSummary | CostEstimate) -> str:
     """Summary of rollout, or of its dry run."""
-    if s.get("dry_run"):
-        return _dry_run_report(s)
-    done, speed = s["sampled"], s["sampling_s"] or None
-    sampled = f"sampled {counted(done.get('samples', 0), 'action')} in {counted(done.get('states', 0), 'state')}"
-    if done.get("continued"):
-        sampled += f", {counted(done['continued'], 'truncated one')} continued"
-    if speed and done:
-        rates = f"{done['states'] / speed:,.1f} states/s, {done['tokens'] / speed:,.0f} tokens/s"
-        sampled += f": {counted(done['tokens'], 'token')}, {rates}"
+    from pivotmine_stages.adaptive.summary import CarriedRollout, CostEstimate
+
+    if isinstance(s, CostEstimate):
+        return _estimate_report(s)
+    done = s.sampled
+    sampled = f"sampled {counted(done.samples or 0, 'action')} in {counted(done.states, 'state')}"
+    if done.continued:
+        sampled += f", {counted(done.continued, 'truncated one')} continued"
+    if done and s.sampling_s:
+        rates = f"{done.states / s.sampling_s:,.1f} states/s, {done.tokens / s.sampling_s:,.0f} tokens/s"
+        sampled += f": {counted(done.tokens, 'token')}, {rates}"
     lines = [
-        f"policy {s['policy_id']}",
-        f"{counted(s['wanted_states'], 'state')}, {counted(s['wanted_samples'], 'sample')} wanted, "
-        f"{s['missing_samples']:,} missing now",
+        f"policy {s.policy_id}",
+        f"{counted(s.wanted_states, 'state')}, {counted(s.wanted_samples, 'sample')} wanted, "
+        f"{s.missing_samples:,} missing now",
         sampled,
         _prompt_tokens(done) if done else "",
-        _rejects(s["rejects"]),
-        *(f"  the first {reason}: {one_line(detail)[:MAX_EXAMPLE]}" for reason, detail in s["causes"].items()),
-        *(_carried(s["carried"], s["adaptive"]) if "carried" in s else [f"{s['seconds']} s"]),
+        _rejects(s.rejects),
+        *(f"  the first {reason}: {one_line(detail)[:MAX_EXAMPLE]}" for reason, detail in s.causes.items()),
+        *(_carried(s.carried, s.adaptive) if isinstance(s, CarriedRollout) else [f"{s.seconds} s"]),
     ]
     return _block("rollout", lines)
 
 
-def _carried(carried: Mapping[str, Any], adaptive: Mapping[str, Any]) -> list[str]:
+def _carried(carried: CarrySummary, adaptive: AdaptiveSummary) -> list[str]:
     """What `--from` carried over, and what it left to be sampled."""
-    decay, checked = carried["decay"], carried["calibration"]
-    read = (
-        f"{counted(carried['actions'], 'stored action')} read in {counted(carried['states'], 'state')}"
-        if "states" in carried
-        else ""
-    )
+    decay, checked = carried.decay, carried.calibration
     fresh = "no state of the set that checks the decay was sampled"
     if checked:
         fresh = (
-            f"checked on {counted(checked['states'], 'state')}: mean reward {checked['expected']:.3f} expected, "
-            f"{checked['observed']:.3f} observed, squared error {checked['spread']:.2f} of what was expected"
+            f"checked on {counted(checked.states, 'state')}: mean reward {checked.expected:.3f} expected, "
+            f"{checked.observed:.3f} observed, squared error {checked.spread:.2f} of what was expected"
         )
     return [
-        f"{read}: {counted(carried['prefill_tokens'], 'token')} prefilled, "
-        f"{counted(carried['refused'], 'state')} refused"
-        if read
+        f"{counted(carried.actions or 0, 'stored action')} read in {counted(carried.states, 'state')}: "
+        f"{counted(carried.prefill_tokens or 0, 'token')} prefilled, {counted(carried.refused or 0, 'state')} refused"
+        if carried.states
         else "",
-        f"mean unseen mass {carried['unseen_mass']:.3f}; "
-        f"{counted(carried['unsampled'], 'state needs', 'states need')} no sample",
-        f"{counted(adaptive['samples'], 'sample')}, {adaptive['samples'] / max(adaptive['fixed_samples'], 1):.0%} of "
-        f"{adaptive['fixed_samples']:,}, in {counted(adaptive['rounds'], 'round')}",
-        f"of old posteriors {decay['kept']:g} is kept, unseen actions succeed at {decay['rate']:g}; {fresh}",
-        f"{adaptive['seconds']} s",
+        f"mean unseen mass {carried.unseen_mass:.3f}; "
+        f"{counted(carried.unsampled, 'state needs', 'states need')} no sample",
+        f"{counted(adaptive.samples, 'sample')}, {adaptive.samples / max(adaptive.fixed_samples, 1):.0%} of "
+        f"{adaptive.fixed_samples:,}, in {counted(adaptive.rounds, 'round')}",
+        f"of old posteriors {decay.kept:g} is kept, unseen actions succeed at {decay.rate:g}; {fresh}",
+        f"{adaptive.seconds} s",
     ]
 
 
-def _dry_run_report(s: Mapping[str, Any]) -> str:
-    tree, prompts, adaptive = s["distinct_prefix_tokens"], s["prompt_tokens"], s["adaptive_share"]
-    separate = prompts * s["samples"] // max(s["states"], 1)
+def _estimate_report(s: CostEstimate) -> str:
+    separate = s.prompt_tokens * s.samples // max(s.states, 1)
     lines = [
-        f"dry run of {s['policy_id']}: {counted(s['states'], 'state')}, {counted(s['samples'], 'sample')} to draw"
-        + (f", {counted(s['continued'], 'truncated one')} to continue" if s["continued"] else ""),
-        f"{counted(prompts, 'prompt token')}; as one request a sample {separate:,}, with every prefix shared {tree:,}",
-        f"{counted(s['unrendered'], 'state')} that the template refuses" if s["unrendered"] else "",
-        f"{counted(s['too_long'], 'state')} left out: prompt and --max-new-tokens exceed the context of "
-        f"{s['max_model_len']:,} tokens; {s['longest']:,} would hold all"
-        if s["too_long"]
+        f"dry run of {s.policy_id}: {counted(s.states, 'state')}, {counted(s.samples, 'sample')} to draw"
+        + (f", {counted(s.continued, 'truncated one')} to continue" if s.continued else ""),
+        f"{counted(s.prompt_tokens, 'prompt token')}; as one request a sample {separate:,}, with every prefix shared "
+        f"{s.distinct_prefix_tokens:,}",
+        f"{counted(s.unrendered, 'state')} that the template refuses" if s.unrendered else "",
+        f"{counted(s.too_long, 'state')} left out: prompt and --max-new-tokens exceed the context of "
+        f"{s.max_model_len:,} tokens; {s.longest:,} would hold all"
+        if s.too_long
         else "",
-        *(_generation(s) if s["samples"] or s["continued"] else ()),
-        "" if adaptive is None else f"--adaptive probabilistic is expected to need {adaptive:.0%} of all samples",
+        *(_generation(s) if s.samples or s.continued else ()),
+        ""
+        if s.adaptive_share is None
+        else f"--adaptive probabilistic is expected to need {s.adaptive_share:.0%} of all samples",
     ]
     return _block("rollout", lines)
 
 
-def _generation(s: Mapping[str, Any]) -> list[str]:
+def _generation(s: CostEstimate) -> list[str]:
     """What is generated, and what that costs: an upper bound while no sample tells how long an action is."""
-    each = s["tokens_per_sample"]
+    each = s.tokens_per_sample
     most = "at most " if each is None else ""
     told = (
         "; --pilot 100 samples some states, and tells how long actions are"
@@ -201,16 +203,16 @@ def _generation(s: Mapping[str, Any]) -> list[str]:
         else f", {each:.1f} a sample"
     )
     return [
-        f"{most}{s['generated_tokens']:,.0f} tokens to generate{told}",
-        "" if s["gpu_hours"] is None else f"{most}{s['gpu_hours']:,.2f} GPU-hours, prompt tokens included",
-        "" if s["price"] is None else f"{most}{s['price']:,.2f} at the given price per hour",
+        f"{most}{s.generated_tokens:,.0f} tokens to generate{told}",
+        "" if s.gpu_hours is None else f"{most}{s.gpu_hours:,.2f} GPU-hours, prompt tokens included",
+        "" if s.price is None else f"{most}{s.price:,.2f} at the given price per hour",
     ]
 
 
-def _prompt_tokens(done: Mapping[str, int]) -> str:
-    if "prefill_tokens" in done:  # over all samples: vLLM prefills each
-        return f"{counted(done['prompt_tokens'], 'prompt token')}, {counted(done['prefill_tokens'], 'token')} prefilled"
-    return f"{counted(done['prompt_tokens'], 'prompt token')}, {done['cached_tokens']:,} of them from the prefix cache"
+def _prompt_tokens(done: Sampled) -> str:
+    if done.prefill_tokens is not None:  # over all samples: vLLM prefills each
+        return f"{counted(done.prompt_tokens, 'prompt token')}, {counted(done.prefill_tokens, 'token')} prefilled"
+    return f"{counted(done.prompt_tokens, 'prompt token')}, {done.cached_tokens:,} of them from the prefix cache"
 
 
 def score_report(s: ScoreSummary) -> str:
@@ -321,30 +323,28 @@ def export_report(s: ExportSummary) -> str:
     return _block("export", [counts, *s.files, f"{s.seconds} s"])
 
 
-def adaptive_report(s: Mapping[str, Any]) -> str:
+def adaptive_report(s: AdaptiveSummary) -> str:
     """One round of adaptive profiling."""
-    share = s["samples"] / s["fixed_samples"] if s["fixed_samples"] else 0.0
+    share = s.samples / s.fixed_samples if s.fixed_samples else 0.0
     lines = [
-        f"round {s['rounds']}: {counted(s['round_samples'], 'sample')} in {counted(s['round_states'], 'state')}",
-        f"{s['samples']:,} so far, {share:.0%} of {s['fixed_samples']:,} for {counted(s['states'], 'state')}",
-        f"{counted(s['triaged'], 'state needs', 'states need')} none: the demonstration alone is likely enough"
-        if s["triaged"]
+        f"round {s.rounds}: {counted(s.round_samples, 'sample')} in {counted(s.round_states, 'state')}",
+        f"{s.samples:,} so far, {share:.0%} of {s.fixed_samples:,} for {counted(s.states, 'state')}",
+        f"{counted(s.triaged, 'state needs', 'states need')} none: the demonstration alone is likely enough"
+        if s.triaged
         else "",
-        f"{counted(s['failed_states'], 'state')} could not be sampled; the rejects say why"
-        if s["failed_states"]
-        else "",
+        f"{counted(s.failed_states, 'state')} could not be sampled; the rejects say why" if s.failed_states else "",
     ]
     return _block("adaptive", lines)
 
 
-def triage_report(s: Mapping[str, Any]) -> str:
+def triage_report(s: TriageSummary) -> str:
     """Summary of triage."""
     lines = [
-        f"{counted(s.get('states', 0), 'demonstration')} asked for, {s.get('refused', 0):,} of them refused",
-        f"{counted(s['above'], 'state needs', 'states need')} no sample: "
-        f"the demonstration alone has probability {s['max_mean']} or more",
-        f"{counted(s.get('prefill_tokens', 0), 'token')} prefilled",
-        f"{s['seconds']} s",
+        f"{counted(s.states, 'demonstration')} asked for, {s.refused:,} of them refused",
+        f"{counted(s.above, 'state needs', 'states need')} no sample: "
+        f"the demonstration alone has probability {s.max_mean} or more",
+        f"{counted(s.prefill_tokens, 'token')} prefilled",
+        f"{s.seconds} s",
     ]
     return _block("triage", lines)
 
@@ -361,15 +361,14 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
+def closing(run: Path, s: RunSummary, program: str = "pivotmine") -> str:
     """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
-    classes, done, stored = s["score"].classes, s["rollout"]["sampled"], s["rollout"]["stored"]
+    classes, rolled, selected = s.score.classes, s.rollout, s.select
     from pivotmine_stages.report.subject import Subject, flags_of  # not light, and of use to this report alone
 
-    selected = s["select"]
     pivots = selected.train + selected.validation
     at, name = shlex.quote(str(run)), selected.name
-    subject = Subject(s["rollout"]["policy_id"], s["score"].verifier_id)
+    subject = Subject(rolled.policy_id, s.score.verifier_id)
     known = flags_of(run, subject)
     if selected.deferred and selected.deferred.commands:  # they make another policy
         known = {"policy": subject.policy_id} | known
@@ -378,11 +377,11 @@ def closing(run: Path, s: Mapping[str, Any], program: str = "pivotmine") -> str:
     # States that are never solved are the first question; where there are none, those worth training on.
     looked_at = next((kind for kind in ("never", "sometimes") if classes.get(kind)), next(iter(classes), "unscored"))
     lines = [
-        f"{counted(s['score'].states, 'state')}: {_classes(classes)}",
+        f"{counted(s.score.states, 'state')}: {_classes(classes)}",
         f"{counted(pivots, 'pivot')} in {at}/pivots/{name}" if pivots else _why_none(classes),
-        f"cost: {counted(stored['samples'], 'sample')}, {counted(stored['tokens'], 'token')} generated, "
-        f"{counted(stored['prompt_tokens'], 'prompt token')}",
-        f"sampled by this command: {done.get('samples', 0):,}, in {s['rollout']['sampling_s']:,} s",
+        f"cost: {counted(rolled.stored.samples, 'sample')}, {counted(rolled.stored.tokens, 'token')} generated, "
+        f"{counted(rolled.stored.prompt_tokens, 'prompt token')}",
+        f"sampled by this command: {rolled.sampled.samples or 0:,}, in {rolled.sampling_s:,} s",
         "next:",
         f"  {program} report {at}{which}",
         f"  {program} show {at} --class {looked_at} -n 3{which}",

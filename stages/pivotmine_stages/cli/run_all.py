@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pivotmine.errors import UserError
 from pivotmine.options import Declared, declared
@@ -12,8 +13,15 @@ from pivotmine.progress import announced
 from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.cli.commands import COMMANDS, STAGES
 from pivotmine_stages.cli.usable_result import require_usable
-from pivotmine_stages.command import Command
+from pivotmine_stages.command import OMITTED, Command
 from pivotmine_stages.rollout.options import RolloutConfig
+
+if TYPE_CHECKING:
+    from pivotmine_stages.adaptive.summary import AdaptiveSummary
+    from pivotmine_stages.extract.summary import ExtractSummary
+    from pivotmine_stages.rollout.stage import RolloutSummary
+    from pivotmine_stages.score.stage import ScoreSummary
+    from pivotmine_stages.select.summary import SelectSummary
 
 GOAL = tuple(one.name for one in declared(AdaptiveOptions))
 """Flags that replace rollout and score by rounds of both."""
@@ -24,6 +32,18 @@ FLAGS = {
     "select": ("max_mean", "name"),
 }
 """The flags of `run` that each stage takes; its other options come from --config."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What the stages of one `run` said."""
+
+    extract: ExtractSummary
+    adaptive: AdaptiveSummary | None = field(default=None, metadata=OMITTED)
+    """Of all rounds; None: `--adaptive` was not given."""
+    rollout: RolloutSummary
+    score: ScoreSummary
+    select: SelectSummary
 
 
 class _RunCommand(Command):
@@ -52,8 +72,8 @@ def mine(
     sources: list[Any],
     run: Path | str,
     report: Callable[[str, Any], None] | None = None,
-) -> dict[str, Any]:
-    """Run all stages; returns their summaries by name.
+) -> RunSummary:
+    """Run all stages.
 
     given: the flags of the command line. tables: the config file, as `read_config` gives it; flags win over it.
     report: called after each stage.
@@ -69,7 +89,8 @@ def mine(
     check_ahead(tables, own, goal, run=Path(run))
     for name in STAGES:
         if name == "rollout" and goal:
-            summaries |= profile(tables, own, run=run, report=report, **goal)
+            found = profile(tables, own, run=run, report=report, **goal)
+            summaries |= {"adaptive": found.adaptive, "rollout": found.rollout, "score": found.score}
         if name in summaries:
             continue
         options = {**own[name], **_mined(name, summaries)}
@@ -80,13 +101,13 @@ def mine(
             report(name, summaries[name])
         if name != STAGES[-1]:
             require_usable(name, summaries[name])
-    return summaries
+    return RunSummary(**summaries)
 
 
 def _mined(name: str, summaries: Mapping[str, Any]) -> dict[str, str]:
     """Each stage continues with what the stage before it made, and with nothing else in the run."""
     if name == "score":
-        return {"policy": summaries["rollout"]["policy_id"]}
+        return {"policy": summaries["rollout"].policy_id}
     if name == "select":
-        return {"policy": summaries["rollout"]["policy_id"], "verifier": summaries["score"].verifier_id}
+        return {"policy": summaries["rollout"].policy_id, "verifier": summaries["score"].verifier_id}
     return {}

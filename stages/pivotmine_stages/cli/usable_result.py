@@ -9,8 +9,13 @@ from pivotmine.counts import counted
 from pivotmine.errors import UserError
 
 if TYPE_CHECKING:
+    from pivotmine_stages.adaptive.summary import CostEstimate
+    from pivotmine_stages.audit.calibration import Calibration
+    from pivotmine_stages.audit.stage import AuditSummary
+    from pivotmine_stages.rollout.stage import RolloutSummary
     from pivotmine_stages.score.stage import ScoreSummary
     from pivotmine_stages.select.summary import SelectPreview, SelectSummary
+    from pivotmine_stages.verify.stage import VerifySummary
 
 
 def require_usable(command: str, summary: Any) -> None:
@@ -19,16 +24,18 @@ def require_usable(command: str, summary: Any) -> None:
         raise UserError(reason)
 
 
-def _rollout(s: Mapping[str, Any]) -> str | None:
-    if s.get("dry_run"):
+def _rollout(s: RolloutSummary | CostEstimate) -> str | None:
+    from pivotmine_stages.adaptive.summary import CostEstimate
+
+    if isinstance(s, CostEstimate):
         return None
     # A rerun that finds everything sampled but what can never be (a prompt too long) is done.
-    if s["stored"]["samples"] and (s["sampled"] or "engine_error" not in s["rejects"]):
+    if s.stored.samples and (s.sampled or "engine_error" not in s.rejects):
         return None
-    if not s["rejects"]:
+    if not s.rejects:
         return "nothing was sampled: the run has no demonstration; the rejects of extract say why"
-    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(s["causes"].items())[:1])
-    return f"nothing was sampled: {_listed(s['rejects'])}{cause}"
+    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(s.causes.items())[:1])
+    return f"nothing was sampled: {_listed(s.rejects)}{cause}"
 
 
 def _score(s: ScoreSummary) -> str | None:
@@ -47,21 +54,20 @@ def _select(s: SelectSummary | SelectPreview) -> str | None:
     return f"no row is selected, no dataset is written: {_listed(s.rejects)}"
 
 
-def _audit(s: Mapping[str, Any]) -> str | None:
-    if "decided" in s:
-        return (
-            None if s["decided"] else f"no pair is decided by {s['verifier_id']}: of {s['pairs']:,} none has a reward"
-        )
-    return None if s["states"] else "nothing to try: the run has no demonstration; the rejects of extract say why"
+def _audit(s: AuditSummary | Calibration) -> str | None:
+    from pivotmine_stages.audit.calibration import Calibration
+
+    if isinstance(s, Calibration):
+        return None if s.decided else f"no pair is decided by {s.verifier_id}: of {s.pairs:,} none has a reward"
+    return None if s.states else "nothing to try: the run has no demonstration; the rejects of extract say why"
 
 
-def _verify(s: Mapping[str, Any]) -> str | None:
-    return f"{len(s['broken']):,} of {counted(s['files'], 'file is', 'files are')} broken" if s["broken"] else None
+def _verify(s: VerifySummary) -> str | None:
+    return f"{len(s.broken):,} of {counted(s.files, 'file is', 'files are')} broken" if s.broken else None
 
 
-def _listed(rejects: Mapping[str, Any]) -> str:
-    counts = {reason: count["rows"] if isinstance(count, Mapping) else count for reason, count in rejects.items()}
-    return ", ".join(f"{reason} {count:,}" for reason, count in counts.items()) or "nothing was there to begin with"
+def _listed(rejects: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in rejects.items()) or "nothing was there to begin with"
 
 
 _REASONS: dict[str, Callable[[Any], str | None]] = {

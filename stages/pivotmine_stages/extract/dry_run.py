@@ -11,6 +11,7 @@ import functools
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from pivotmine_stages.engines.options import EngineOptions, context_length
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.options import CountOptions, ExtractConfig
 from pivotmine_stages.extract.stage import extract
+from pivotmine_stages.extract.summary import ExtractSummary
 
 if TYPE_CHECKING:
     from pivotmine.run.states import StateMessages
@@ -38,30 +40,29 @@ _NODES_PER_PART = 100_000
 _TEXTS_REMEMBERED = 1 << 12
 
 
-def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -> dict[str, Any]:
+def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -> ExtractSummary:
     """`pivotmine extract`: extracts, or with --dry-run only counts."""
     if counting.tokenizer is not None and not counting.dry_run:
         raise UserError("--tokenizer counts the tokens of a --dry-run: add --dry-run, or give it to rollout")
     return count_sources(config, counting.tokenizer) if counting.dry_run else extract(config, run)
 
 
-def count_sources(config: ExtractConfig, tokenizer: str | None) -> dict[str, Any]:
-    """What `extract` would answer, and the prompts' sizes.
-
-    These are `prompt_tokens`, over all turns, `distinct_prefix_tokens`, over all distinct prefixes of them, and
-    `longest_prompt_tokens`; without a tokenizer `prompt_characters`, and so on. If the tokenizer's folder has the
-    `config.json` of a model, `max_model_len` is its context, and `too_long` counts the turns whose prompt fills it.
-    """
+def count_sources(config: ExtractConfig, tokenizer: str | None) -> ExtractSummary:
+    """What `extract` would answer, with the prompts' sizes; without a tokenizer these are in characters."""
     unit, size = ("characters", len) if tokenizer is None else ("tokens", _tokens(tokenizer))
     with tempfile.TemporaryDirectory(prefix="pivotmine-") as name:
         run = Path(name) / "run"
         summary = extract(config, run)
         prompts, distinct = _prompts(run, Path(name) / "nodes", functools.lru_cache(_TEXTS_REMEMBERED)(size))
     longest = max(prompts, default=0)
-    sizes = {f"prompt_{unit}": sum(prompts), f"distinct_prefix_{unit}": distinct, f"longest_prompt_{unit}": longest}
+    sizes: dict[str, int] = {
+        f"prompt_{unit}": sum(prompts),
+        f"distinct_prefix_{unit}": distinct,
+        f"longest_prompt_{unit}": longest,
+    }
     context = None if tokenizer is None else context_length(EngineOptions(model=tokenizer))
     fit = {} if context is None else {"max_model_len": context, "too_long": sum(size >= context for size in prompts)}
-    return {"dry_run": True, **summary, **sizes, **fit}
+    return replace(summary, dry_run=True, **sizes, **fit)
 
 
 def _tokens(name: str) -> Size:

@@ -36,13 +36,14 @@ from pivotmine.sources.sources import (
     lies_in,
     read_source,
 )
+from pivotmine_stages.command import to_json
 from pivotmine_stages.extract import merge
 from pivotmine_stages.extract.demonstrations import least_outcome
 from pivotmine_stages.extract.labels import read_words, with_label, with_numbers
 from pivotmine_stages.extract.merge import BlockTotals
 from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.rows import Place, Rows, num_assistant, store_trajectory
-from pivotmine_stages.extract.summary import nothing_usable, summarise
+from pivotmine_stages.extract.summary import ExtractSummary, from_json, nothing_usable, summarise
 from pivotmine_stages.parallel import Block, ParallelMap, into_blocks, process_map
 
 Labels = Counter[tuple[float | None, float]]
@@ -62,7 +63,7 @@ class Found(NamedTuple):
     """Ids of states without a user message."""
 
 
-def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
+def extract(config: ExtractConfig, run: Path) -> ExtractSummary:
     """Run the stage; returns the summary that the command prints. The same command again does nothing."""
     if config.min_outcome is not None and math.isnan(config.min_outcome):
         raise UserError("--min-outcome nan: a number, such as 1")
@@ -82,7 +83,7 @@ def extract(config: ExtractConfig, run: Path) -> dict[str, Any]:
         if done and done[-1]["config"] != identity:
             difference = rundir.difference(identity, done[-1]["config"])
             raise UserError(f"{run} was extracted with other settings ({difference}): choose another --run")
-        return done[-1]["summary"] if done else _extract(config, run, files, tools, identity)
+        return from_json(done[-1]["summary"]) if done else _extract(config, run, files, tools, identity)
 
 
 def _identity(config: ExtractConfig, files: list[Source], tools: list[Any] | None) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _readable(name: str) -> str:
 
 def _extract(
     config: ExtractConfig, run: Path, files: list[Source], tools: list[Any] | None, identity: dict[str, Any]
-) -> dict[str, Any]:
+) -> ExtractSummary:
     started = time.monotonic()
     folder = run / rundir.UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
@@ -111,10 +112,7 @@ def _extract(
         num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, files)
         min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
         done = _merge(over, folder, num_blocks, min_outcome)
-    summary = {
-        **summarise(folder, done, num_without_user, min_outcome),
-        "seconds": round(time.monotonic() - started, 2),
-    }
+    summary = summarise(folder, done, num_without_user, min_outcome, started)
     rejects = _move_in(run, folder, identity)
     rundir.write_text(run / run_format.FILE, run_format.format_text())
     rejected = f"{rejects.relative_to(run).as_posix()}/"
@@ -122,11 +120,11 @@ def _extract(
     given = [str(source) for source in config.sources if "://" not in str(source)]
     if any(any("\ud800" <= sign <= "\udfff" for sign in name) for name in given):
         given = []  # a name that is not text cannot be written: `verify --repair` asks for the sources
-    rundir.write_manifest(run, "extract", identity, {"summary": summary, "given": given, "parts": parts})
+    rundir.write_manifest(run, "extract", identity, {"summary": to_json(summary), "given": given, "parts": parts})
     from pivotmine.run import sql
 
     sql.write_views(run)
-    if not summary["demonstrations"]:
+    if not summary.demonstrations:
         raise nothing_usable(summary, rejects)
     return summary
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from pivotmine.progress import Progress, progress
 from pivotmine.run import parts, rundir, sql
 from pivotmine.run.parts import PartsManifest
 from pivotmine.run.states import StateMessages, state_messages
+from pivotmine_stages.command import EMPTY, OMITTED, to_json
 from pivotmine_stages.engines.options import failed, require_room
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.policy.differences import announce
@@ -92,9 +93,63 @@ class _Work:
         self.manifest.write(path, rundir.table_of_rows("rollouts", rows))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """What the engine gave; false if it was not asked, or did not answer."""
+
+    states: int = 0
+    """States with a new sample."""
+    samples: int | None = field(default=None, metadata=OMITTED)
+    """Samples drawn from prompts; None: truncated ones were continued, and nothing else was asked."""
+    continued: int | None = field(default=None, metadata=OMITTED)
+    """Truncated samples that were continued; None: none was to be."""
+    tokens: int = 0
+    """Generated tokens."""
+    prompt_tokens: int = 0
+    """Of every request; 0 if a chat server renders the prompts."""
+    cached_tokens: int = 0
+    """Prompt tokens that the prefix cache spared."""
+    prefill_tokens: int | None = field(default=None, metadata=OMITTED)
+    """Tokens prefilled, over all samples; None: the engine does not count them."""
+
+    def __bool__(self) -> bool:
+        return self != Sampled()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What all starts together have stored of the policy: a sample's longest row counts, and each prompt once."""
+
+    samples: int
+    tokens: int
+    """Generated tokens."""
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSummary:
+    """One start."""
+
+    policy_id: str
+    verifier_id: str
+    wanted_states: int
+    wanted_samples: int
+    missing_samples: int
+    """Samples among them that are missing now, or truncated by a smaller budget."""
+    sampled: Sampled = field(metadata=EMPTY)
+    stored: Stored
+    rejects: dict[str, int]
+    """States that could not be sampled, by reason."""
+    causes: dict[str, str]
+    """Detail of the first reject, by reason."""
+    sampling_s: float
+    """Seconds of sampling; `seconds` counts the rest as well."""
+    seconds: float
+
+
 def rollout(
     config: RolloutConfig, run: Path, policy: PolicySession | None = None, eligible: Eligible | None = None
-) -> dict[str, Any]:
+) -> RolloutSummary:
     """Run the stage; returns the summary that the command prints. A second run draws only missing samples.
 
     policy: one that was opened for this configuration and stays open, for several rounds; None: open one for this call.
@@ -111,7 +166,7 @@ def rollout(
         return _rollout(config, run, opened, eligible)
 
 
-def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: Eligible | None) -> dict[str, Any]:
+def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: Eligible | None) -> RolloutSummary:
     started, record = time.monotonic(), policy.record
     states, rejects = eligible or eligible_states(
         run, config.verifier, config.shard, plan=config.plan, limit=config.limit
@@ -156,23 +211,22 @@ def announce_policy(run: Path, record: PolicyRecord) -> None:
     if is_sampled(run, record.policy_id):
         return
     others = [other for other in known_policies(run).values() if other.weights_hash or other.engine == record.engine]
-    stored = {one.policy_id: (asdict(one), counted(_stored(run, one)["samples"], "sample")) for one in others}
+    stored = {one.policy_id: (asdict(one), counted(_stored(run, one).samples, "sample")) for one in others}
     announce("policy", asdict(record), stored)
 
 
-def require_samples(summary: dict[str, Any]) -> None:
+def require_samples(summary: RolloutSummary) -> None:
     """UserError, with the reason, where no sample is stored for the stages that come next."""
-    if summary["stored"]["samples"]:
+    if summary.stored.samples:
         return
-    if not summary["rejects"]:
+    if not summary.rejects:
         raise UserError("nothing was sampled: nothing in the sources is a demonstration, extract's rejects say why")
-    reasons = ", ".join(f"{reason} {number}" for reason, number in summary["rejects"].items())
-    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(summary["causes"].items())[:1])
+    reasons = ", ".join(f"{reason} {number}" for reason, number in summary.rejects.items())
+    cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(summary.causes.items())[:1])
     raise UserError(one_line(f"nothing was sampled: {reasons}{cause}"))
 
 
-def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
-    """What all starts together have stored of the policy: a sample's longest row counts, and each prompt once."""
+def _stored(run: Path, record: PolicyRecord) -> Stored:
     rows = stored_rows(run, record).select(*ROW, "num_tokens", "num_prompt_tokens")
     states = (
         rows.group_by("state_id", "sample_index")
@@ -180,8 +234,8 @@ def _stored(run: Path, record: PolicyRecord) -> dict[str, int]:
         .group_by("state_id")
         .agg(pl.len(), pl.sum("num_tokens"), pl.col("num_prompt_tokens").first())
     )
-    sums = states.select(pl.col("len", "num_tokens", "num_prompt_tokens").cast(pl.Int64).sum()).collect().row(0)
-    return dict(zip(("samples", "tokens", "prompt_tokens"), sums, strict=True))
+    sums = states.select(pl.col("len", "num_tokens", "num_prompt_tokens").cast(pl.Int64).sum())
+    return Stored(*sums.collect().row(0))
 
 
 def _requests(
@@ -285,7 +339,7 @@ def _rows(work: _Work, reply: Reply, asked: _Asked) -> Rows:
     return rows
 
 
-def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> dict[str, Any]:
+def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, seconds: float) -> RolloutSummary:
     config, (i, n) = work.config, work.config.shard
     identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
     folder = rundir.rejects_dir(run, "rollout", identity)
@@ -295,19 +349,18 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
         other.unlink()
         parts.forget(run, other)
     left = missing_samples(samples_under(run, work.record, work.record.budget), wanted)
-    sampled = {"states": len(work.sampled_states), **work.counts} if work.counts else {}
-    summary = {
+    summary = RolloutSummary(
         **identity,
-        "wanted_states": len(wanted),
-        "wanted_samples": int(wanted["num_samples"].sum()),
-        "missing_samples": int(left.select(pl.col("missing", "pending").list.len().sum()).sum_horizontal().item()),
-        "sampled": sampled,
-        "stored": _stored(run, work.record),
-        "rejects": dict(Counter(row["reason"] for row in work.rejects)),
-        "causes": {row["reason"]: row["detail"] for row in reversed(work.rejects) if row["detail"]},
-        "sampling_s": round(sampling_s, 2),
-        "seconds": round(seconds, 2),
-    }
+        wanted_states=len(wanted),
+        wanted_samples=int(wanted["num_samples"].sum()),
+        missing_samples=int(left.select(pl.col("missing", "pending").list.len().sum()).sum_horizontal().item()),
+        sampled=Sampled(states=len(work.sampled_states), **work.counts),
+        stored=_stored(run, work.record),
+        rejects=dict(Counter(row["reason"] for row in work.rejects)),
+        causes={row["reason"]: row["detail"] for row in reversed(work.rejects) if row["detail"]},
+        sampling_s=round(sampling_s, 2),
+        seconds=round(seconds, 2),
+    )
     command = {
         "max_new_tokens": config.policy.engine.sampling.max_new_tokens,
         "num_samples": config.num_samples,
@@ -315,6 +368,6 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
         "shard": f"{i}/{n}",
         "plan": str(config.plan or ""),
     }
-    rundir.write_manifest(run, "rollout", {**identity, **command}, {"summary": summary})
+    rundir.write_manifest(run, "rollout", {**identity, **command}, {"summary": to_json(summary)})
     sql.write_views(run)
     return summary

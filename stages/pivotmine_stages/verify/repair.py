@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,16 @@ from pivotmine_stages.select.stage import select
 log = logging.getLogger("pivotmine")
 SET_ASIDE = "set-aside"
 _SELECTED = ("pivots", "demonstrations")
-Mended = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class MendedFile:
+    """What was done about a broken file."""
+
+    path: str
+    table: str
+    """The part's, or `manifests`."""
+    how: str
 
 
 class Broken(NamedTuple):
@@ -49,9 +58,9 @@ class Broken(NamedTuple):
         return cls(problem.path, problem.table, words, parts.remedy(run, problem), problem.kind)
 
 
-def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> Mended:
+def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> list[MendedFile]:
     """Make again what can be; returns what was done. What could not be is found broken again."""
-    done: Mended = []
+    done: list[MendedFile] = []
     manifests = [one for one in broken if one.table == "manifests" and not one.path.name.startswith("extract-")]
     for one in manifests:
         _set_aside(run, one, done, "moved to set-aside")
@@ -96,7 +105,7 @@ def _is_of_extract(one: Broken) -> bool:
     )
 
 
-def _set_aside(run: Path, one: Broken, done: Mended, how: str) -> None:
+def _set_aside(run: Path, one: Broken, done: list[MendedFile], how: str) -> None:
     """Move a file out of the tables, and forget it."""
     if one.path.exists():
         place = run / SET_ASIDE / one.path.relative_to(run)
@@ -104,10 +113,10 @@ def _set_aside(run: Path, one: Broken, done: Mended, how: str) -> None:
         one.path.replace(place)
     if one.kind:
         parts.forget(run, one.path)
-    done.append({"path": str(one.path), "table": one.table, "how": how})
+    done.append(MendedFile(str(one.path), one.table, how))
 
 
-def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], done: Mended) -> None:
+def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], done: list[MendedFile]) -> None:
     """Take the broken parts from another extract of the same sources; those that it makes otherwise stay broken."""
     foreign = [one for one in broken if one.kind == "not of this run"]
     for one in foreign:
@@ -131,10 +140,10 @@ def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], d
             made = again / name
             if one not in foreign and made.exists() and parts.file_digest(made) in known.get(name, ()):
                 shutil.move(made, one.path)
-                done.append({"path": str(one.path), "table": one.table, "how": "extracted again"})
+                done.append(MendedFile(str(one.path), one.table, "extracted again"))
 
 
-def _score_again(run: Path, broken: list[Broken], done: Mended) -> None:
+def _score_again(run: Path, broken: list[Broken], done: list[MendedFile]) -> None:
     """Score again what lost scores, profiles or gates; the parts that are whole keep their verdicts."""
     wanted: dict[tuple[str, str], None] = {}
     for one in broken:
@@ -150,7 +159,7 @@ def _score_again(run: Path, broken: list[Broken], done: Mended) -> None:
             continue
         if one.table != "rollouts":
             _remove(run, one)
-            done.append({"path": str(one.path), "table": one.table, "how": "judged again"})
+            done.append(MendedFile(str(one.path), one.table, "judged again"))
     for policy_id, verifier_id in wanted:
         spec, settings = stored_verifier(run / "scores" / policy_id / verifier_id)
         score(ScoreConfig(verifier=spec, policy=policy_id, parser=settings["parser"]), run)
@@ -162,14 +171,14 @@ def _scored(run: Path, pattern: str) -> dict[tuple[str, str], None]:
     return {(path.parent.parent.name, path.parent.name): None for path in found}
 
 
-def _select_again(run: Path, broken: list[Broken], done: Mended) -> None:
+def _select_again(run: Path, broken: list[Broken], done: list[MendedFile]) -> None:
     """Select again what lost pivots, by the settings in its manifest."""
     names = dict.fromkeys(one.path.parent.name for one in broken if one.table in _SELECTED and one.kind)
     for one in broken:
         if one.kind and (writer := _writer(run, one)) is not None and writer[0] == "select":
             names[writer[1]["name"]] = None
             _remove(run, one)
-            done.append({"path": str(one.path), "table": one.table, "how": "selected again"})
+            done.append(MendedFile(str(one.path), one.table, "selected again"))
     configs = {one["config"]["name"]: one["config"] for one in rundir.read_manifests(run, "select")}
     for name in names:
         for one in (one for one in broken if one.table in _SELECTED and one.path.parent.name == name):
@@ -177,7 +186,7 @@ def _select_again(run: Path, broken: list[Broken], done: Mended) -> None:
                 _set_aside(run, one, done, "moved to set-aside")
             elif name in configs:
                 _remove(run, one)
-                done.append({"path": str(one.path), "table": one.table, "how": "selected again"})
+                done.append(MendedFile(str(one.path), one.table, "selected again"))
         if name in configs:
             named = {field.name for field in fields(SelectConfig)}
             select(SelectConfig(**{key: value for key, value in configs[name].items() if key in named}), run)

@@ -6,7 +6,8 @@ With --repair, broken files and no others are made again (`repair`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,53 @@ from pivotmine.run.parts import Known, Problem
 from pivotmine_stages.policy.record import load_policy
 from pivotmine_stages.verify import repair
 from pivotmine_stages.verify.options import VerifyConfig
+from pivotmine_stages.verify.repair import MendedFile
 
 TABLES = (*parts.TABLES, "rejects")
 _SCORE_AGAIN = "delete it and start the same `pivotmine score` again"
 _RECORDS = {"rollouts": "rollouts/*/policy.json", "scores": "scores/*/*/verifier.json"}
 
 
-def verify(config: VerifyConfig, run: Path) -> dict[str, Any]:
-    """Run the command; returns the summary that it prints, whose `broken` is what is still broken.
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A file that is still broken."""
 
-    Each entry of `broken` is {path, table, problem, remedy}; of `mended` {path, table, how}.
-    """
+    path: str
+    table: str
+    """The part's, or `manifests`."""
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySummary:
+    """The files of one run."""
+
+    files: int
+    bytes: int
+    without_digest: int
+    """Files of earlier versions, which were decoded instead."""
+    broken: list[BrokenFile]
+    mended: list[MendedFile]
+    """What `--repair` did."""
+    seconds: float
+
+
+def verify(config: VerifyConfig, run: Path) -> VerifySummary:
+    """Run the command; returns the summary that it prints."""
     started = time.monotonic()
     rundir.require_run(run)
     broken, counts = check(run)
-    mended: list[dict[str, str]] = []
+    mended: list[MendedFile] = []
     if config.repair and broken:
         mended = repair.mend(run, broken, config.source)
         broken, counts = check(run)
-    return {
+    return VerifySummary(
         **counts,
-        "broken": [
-            {"path": str(one.path), "table": one.table, "problem": one.words, "remedy": one.remedy} for one in broken
-        ],
-        "mended": mended,
-        "seconds": round(time.monotonic() - started, 2),
-    }
+        broken=[BrokenFile(str(one.path), one.table, one.words, one.remedy) for one in broken],
+        mended=mended,
+        seconds=round(time.monotonic() - started, 2),
+    )
 
 
 def check(run: Path) -> tuple[list[repair.Broken], dict[str, int]]:
@@ -100,12 +122,12 @@ def _split(path: Path, line: str) -> tuple[str, str]:
     return problem, remedy
 
 
-def verify_report(s: Mapping[str, Any]) -> str:
+def verify_report(s: VerifySummary) -> str:
     """The summary as lines of text."""
-    lines = [f"{counted(s['files'], 'file')}, {s['bytes'] / 1e6:,.1f} MB"]
-    if s["without_digest"]:
-        lines.append(f"{counted(s['without_digest'], 'file')} of earlier versions, without a digest, decoded")
-    lines += [f"mended {one['path']} ({one['table']}): {one['how']}" for one in s["mended"]]
-    lines += [f"{one['path']} ({one['table']}) {one['problem']}: {one['remedy']}" for one in s["broken"]]
-    lines.append(f"{len(s['broken']):,} broken, {s['seconds']} s" if s["broken"] else f"all whole, {s['seconds']} s")
+    lines = [f"{counted(s.files, 'file')}, {s.bytes / 1e6:,.1f} MB"]
+    if s.without_digest:
+        lines.append(f"{counted(s.without_digest, 'file')} of earlier versions, without a digest, decoded")
+    lines += [f"mended {one.path} ({one.table}): {one.how}" for one in s.mended]
+    lines += [f"{one.path} ({one.table}) {one.problem}: {one.remedy}" for one in s.broken]
+    lines.append(f"{len(s.broken):,} broken, {s.seconds} s" if s.broken else f"all whole, {s.seconds} s")
     return "\n".join(f"{'verify' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))

@@ -28,6 +28,7 @@ from pivotmine import open_run
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest
+from pivotmine_stages.adaptive.summary import CarriedRollout
 from pivotmine_stages.cli.options import extract, rollout, score, select
 from pivotmine_stages.profiles import carry_decay
 from pivotmine_stages.profiles.carry_decay import carried_states
@@ -90,12 +91,12 @@ def run(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(mined, tmp_path / "run"))
 
 
-def sample(run: Path, policy: Path, **options: Any) -> dict[str, Any]:
+def sample(run: Path, policy: Path, **options: Any) -> Any:
     settings = {"engine": "transformers", "num_samples": K, "max_new_tokens": 40, "policy_name": policy.name}
     return rollout({}, run=run, model=str(policy), **{**settings, **options})
 
 
-def carry(run: Path, policy: Path, **options: Any) -> dict[str, Any]:
+def carry(run: Path, policy: Path, **options: Any) -> CarriedRollout:
     return sample(run, policy, **{"earlier": ("old",), **options})
 
 
@@ -139,7 +140,7 @@ def test_bounds_are_the_probabilities_of_what_is_stored_and_of_the_demonstration
         assert row["carried_high"] == pytest.approx(1 - wrong, abs=1e-3)
         assert row["unseen_mass"] == pytest.approx(1 - right - wrong, abs=1e-3)
         assert row["refusal"] is None
-    assert summary["carried"]["prefill_tokens"] == sum(row["num_prefill_tokens"] for row in rows.values())
+    assert summary.carried.prefill_tokens == sum(row["num_prefill_tokens"] for row in rows.values())
 
 
 def test_a_never_state_that_training_opened_is_not_called_never(run: Path, new: Path) -> None:
@@ -192,10 +193,11 @@ def test_random_states_are_sampled_and_the_decay_is_checked_on_others(
     monkeypatch.setattr(carry_decay, "RANDOM_STATES", 2)
     monkeypatch.setattr(carry_decay, "RANDOM_SHARE", 0.5)
     summary = carry(run, new)
-    assert summary["carried"]["calibration"]["states"] == 2
+    assert summary.carried.calibration is not None
+    assert summary.carried.calibration.states == 2
     profiles = by_order(run, "profiles")
     assert sum(row["num_samples"] > 0 for row in profiles.values()) >= 4
-    assert summary["carried"]["unsampled"] == sum(row["num_samples"] == 0 for row in profiles.values())
+    assert summary.carried.unsampled == sum(row["num_samples"] == 0 for row in profiles.values())
 
 
 def test_started_again_it_reads_nothing_and_other_sources_are_read(
@@ -204,10 +206,10 @@ def test_started_again_it_reads_nothing_and_other_sources_are_read(
     first = carry(run, new)
     rows = by_order(run, "carried")
     again = carry(run, new)
-    assert "states" not in again["carried"]
-    assert again["sampled"] == {}
+    assert again.carried.states is None
+    assert not again.sampled
     assert by_order(run, "carried") == rows
-    assert again["carried"]["decay"] == first["carried"]["decay"]
+    assert again.carried.decay == first.carried.decay
     assert len(open_run(run).carried.collect()) == len(OLD)
     counted = open_run(run).sql("select count(*) as n, sum(unseen_mass) as u from carried")
     assert counted["n"][0] == len(OLD)

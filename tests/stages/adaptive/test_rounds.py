@@ -18,6 +18,7 @@ from trajectories import call, write_jsonl
 
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
+from pivotmine_stages.adaptive.summary import Profiled
 from pivotmine_stages.cli.app import main
 from pivotmine_stages.cli.options import extract, profile, rollout, score, select
 from pivotmine_stages.rollout import stage as rollout_stage
@@ -65,7 +66,7 @@ def run(source: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def adapt(run: Path, policy: Path, adaptive: str = "exact", **goal: Any) -> dict[str, dict[str, Any]]:
+def adapt(run: Path, policy: Path, adaptive: str = "exact", **goal: Any) -> Profiled:
     sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 40}
     options = {"rollout": {**sampled, "num_samples": NUM_SAMPLES}, "score": {}, "select": goal.pop("select", {})}
     return profile({}, options, run=run, adaptive=adaptive, **goal)
@@ -101,15 +102,15 @@ def samples(run: Path) -> list[tuple[Any, ...]]:
 
 def test_rounds_begin_by_continuing_what_a_smaller_budget_cut(run: Path, fixed: Path, policy: Path) -> None:
     sampled = {"model": str(policy), "engine": "transformers", "max_new_tokens": 12, "num_samples": 6}
-    drawn = rollout({}, run=run, **sampled)["sampled"]["samples"]
+    drawn = rollout({}, run=run, **sampled).sampled.samples
     assert score({}, run=run).outcomes == {"truncated": drawn}
     summary = adapt(run, policy)
-    assert summary["rollout"]["sampled"]["continued"] == drawn == 6 * len(RIGHT)
+    assert summary.rollout.sampled.continued == drawn == 6 * len(RIGHT)
     columns = ("state_id", "sample_index", "text")
     whole = rundir.scan(run, "rollouts").filter(pl.col("budget") == 40).select(columns).collect().rows()
     assert set(whole) < set(samples(fixed))
     assert pivots(run) == pivots(fixed) != set()
-    assert adapt(run, policy)["rollout"]["sampled"] == {}
+    assert not adapt(run, policy).rollout.sampled
 
 
 def test_exact_rounds_select_what_fixed_samples_select(run: Path, fixed: Path, policy: Path) -> None:
@@ -121,8 +122,8 @@ def test_exact_rounds_select_what_fixed_samples_select(run: Path, fixed: Path, p
     assert counts["A11"] == NUM_SAMPLES
     assert 8 <= counts["E55"] <= 12
     assert whole["E55"] == NUM_SAMPLES
-    assert summary["adaptive"]["samples"] == sum(counts.values()) < 5 * NUM_SAMPLES
-    assert summary["rollout"]["sampled"]["samples"] == sum(counts.values())
+    assert summary.adaptive.samples == sum(counts.values()) < 5 * NUM_SAMPLES
+    assert summary.rollout.sampled.samples == sum(counts.values())
     stopped = {order for order, row in profiles(run).items() if row["stopping"] is not None}
     assert stopped == {order for order, count in counts.items() if count < NUM_SAMPLES}
     rule = json.loads(profiles(run)["E55"]["stopping"])
@@ -172,7 +173,7 @@ def test_started_again_it_samples_nothing(run: Path, policy: Path) -> None:
     adapt(run, policy, "probabilistic")
     before = samples(run)
     summary = adapt(run, policy, "probabilistic")
-    assert summary["rollout"]["sampled"] == {}
+    assert not summary.rollout.sampled
     assert samples(run) == before
 
 
@@ -203,7 +204,7 @@ def test_states_whose_demonstration_is_likely_enough_need_no_sample(
     sampled = {state for state, *_ in samples(run)}
     assert {profiles(fixed)[order]["state_id"] for order in ("D44", "E55")} == above
     assert not above & sampled
-    assert summary["adaptive"]["triaged"] == 2
+    assert summary.adaptive.triaged == 2
     rejects = [row for row in rundir.scan(run, "rejects").collect().to_dicts() if row["stage"] == "triage"]
     assert {(row["state_id"], row["reason"]) for row in rejects} == {(state, "mean_too_high") for state in above}
     if adaptive == "exact":
@@ -212,7 +213,7 @@ def test_states_whose_demonstration_is_likely_enough_need_no_sample(
 
 def test_a_budget_is_kept(run: Path, policy: Path) -> None:
     summary = adapt(run, policy, "probabilistic", sample_budget=26)
-    assert 20 <= summary["adaptive"]["samples"] <= 26
+    assert 20 <= summary.adaptive.samples <= 26
 
 
 def test_the_half_that_chose_is_not_the_half_that_is_reported(fixed: Path) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from auditing import calibrate
 from judge_server import judge_server
 from runs import answered, called, make_run, said, states_of, trajectory
 
 from pivotmine.errors import UserError
 from pivotmine.verifiers import make_spec
 from pivotmine.verifiers.configured import configured_spec
-from pivotmine_stages.audit.calibration import figures
+from pivotmine_stages.audit.calibration import NotAsked, figures
 from pivotmine_stages.audit.options import AuditConfig
-from pivotmine_stages.audit.stage import audit
 from pivotmine_stages.cli.audit_printing import audit_report
 
 AUTO = make_spec("auto", {})
@@ -81,15 +81,15 @@ def test_pairs_in_every_form(run: Path) -> None:
         {"label": "same", "demonstration": FIND_NOTHING, "state_id": state, "action": FIND_A},
         "",
     )
-    summary = audit(AuditConfig(verifier=AUTO, calibrate=path), run)
-    assert (summary["pairs"], summary["same"], summary["different"], summary["decided"]) == (8, 5, 3, 6)
-    assert (summary["unproven_same"], summary["not_asked_same"]) == (1, 1)
-    assert (summary["false_accept"], summary["false_reject"], summary["agreement"]) == (1, 0, 5 / 6)
-    (error,) = summary["errors"]
-    assert (error["line"], error["label"], error["answer"]) == (5, "different", "same")
+    summary = calibrate(AuditConfig(verifier=AUTO, calibrate=path), run)
+    assert (summary.pairs, summary.same, summary.different, summary.decided) == (8, 5, 3, 6)
+    assert (summary.unproven_same, summary.not_asked_same) == (1, 1)
+    assert (summary.false_accept, summary.false_reject, summary.agreement) == (1, 0, 5 / 6)
+    (error,) = summary.errors
+    assert (error.line, error.label, error.answer) == (5, "different", "same")
     text = audit_report(summary)
     assert "line 5: labelled different, judged same\n  difference    {+Sure, +}I have found it." in text
-    assert text.endswith(f"verdict   agreement 83.3% on 6 decided pairs, kappa {summary['kappa']:.2f}")
+    assert text.endswith(f"verdict   agreement 83.3% on 6 decided pairs, kappa {summary.kappa:.2f}")
     assert not any(run.glob("audits/*"))
 
 
@@ -100,8 +100,8 @@ def test_a_judge_is_asked_about_every_pair(run: Path) -> None:
     with judge_server() as server:
         options = {"base_url": server.url, "max_attempts": 1}
         spec = configured_spec("both", {"judge": options, "both": {"first_decided": ["text", "judge"]}})
-        summary = audit(AuditConfig(verifier=spec, calibrate=written(run, *pairs)), run)
-    assert (summary["decided"], summary["false_accept"], summary["kappa"]) == (2, 1, 0.0)
+        summary = calibrate(AuditConfig(verifier=spec, calibrate=written(run, *pairs)), run)
+    assert (summary.decided, summary.false_accept, summary.kappa) == (2, 1, 0.0)
 
 
 def pair(action: Any) -> dict[str, Any]:
@@ -138,22 +138,22 @@ def pair(action: Any) -> dict[str, Any]:
 def test_a_line_that_cannot_be_read_is_named(run: Path, line: Any, words: str) -> None:
     path = written(run, {"label": "same", "demonstration": "a", "action": "a"}, line)
     with pytest.raises(UserError, match=words):
-        audit(AuditConfig(verifier=AUTO, calibrate=path), run)
+        calibrate(AuditConfig(verifier=AUTO, calibrate=path), run)
 
 
 def test_a_pair_that_cannot_be_asked_is_told_with_its_line(run: Path) -> None:
     unreadable = {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
     said = {"label": "same", "demonstration": "Sent.", "action": "Sent!"}
     path = written(run, said, {**said, "demonstration": unreadable}, {**said, "demonstration": FIND_A, "domain": "x"})
-    summary = audit(AuditConfig(verifier=make_spec("text", {}), calibrate=path), run)
-    assert (summary["decided"], summary["not_asked_same"]) == (1, 2)
-    unread, unhandled = summary["not_asked"]
-    assert unread["line"] == 2
-    assert unread["reason"].startswith("the demonstration does not pass against itself: invalid_call")
-    assert unhandled == {"line": 3, "reason": "text handles no tool_call turn of domain x"}
+    summary = calibrate(AuditConfig(verifier=make_spec("text", {}), calibrate=path), run)
+    assert (summary.decided, summary.not_asked_same) == (1, 2)
+    unread, unhandled = summary.not_asked
+    assert unread.line == 2
+    assert unread.reason.startswith("the demonstration does not pass against itself: invalid_call")
+    assert unhandled == NotAsked(3, "text handles no tool_call turn of domain x")
     assert "\n          line 3: text handles no tool_call turn of domain x" in audit_report(summary)
     with pytest.raises(UserError, match=r"text can be asked about none of 1 pair; line 1: text handles no tool_call"):
-        audit(
+        calibrate(
             AuditConfig(verifier=make_spec("text", {}), calibrate=written(run, {**said, "demonstration": FIND_A})), run
         )
     assert len(list(run.glob("manifests/calibrate*"))) == 1
@@ -162,24 +162,24 @@ def test_a_pair_that_cannot_be_asked_is_told_with_its_line(run: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_file(run: Path) -> None:
     path = written(run, {"label": "same", "demonstration": "Sent.", "action": "Sent!"})
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert audit(AuditConfig(verifier=AUTO, calibrate=path), run)["agreement"] == 1.0
+    assert calibrate(AuditConfig(verifier=AUTO, calibrate=path), run).agreement == 1.0
 
 
 def test_a_pair_cannot_change_the_action_format_of_a_state(run: Path) -> None:
     (state,) = states_of(run).values()
     path = written(run, {"label": "same", "state_id": state, "demonstration": "a", "action": "a", **FENCED})
     with pytest.raises(UserError, match=r"line 1: action_format fenced_command, but the run's state .* has native"):
-        audit(AuditConfig(verifier=AUTO, calibrate=path), run)
+        calibrate(AuditConfig(verifier=AUTO, calibrate=path), run)
 
 
 def test_options_that_would_be_ignored_are_refused(run: Path) -> None:
     path = written(run, {"label": "same", "demonstration": "a", "action": "a"})
     with pytest.raises(UserError, match="leave out --limit and --policy and --num-pairs"):
-        audit(AuditConfig(calibrate=path, limit=3, policy="p", num_pairs=1), run)
+        calibrate(AuditConfig(calibrate=path, limit=3, policy="p", num_pairs=1), run)
 
 
 def test_a_file_without_pairs_is_an_error(run: Path) -> None:
     with pytest.raises(UserError, match="has no pair"):
-        audit(AuditConfig(verifier=AUTO, calibrate=written(run)), run)
+        calibrate(AuditConfig(verifier=AUTO, calibrate=written(run)), run)
     with pytest.raises(UserError, match="No such file"):
-        audit(AuditConfig(verifier=AUTO, calibrate=run / "none.jsonl"), run)
+        calibrate(AuditConfig(verifier=AUTO, calibrate=run / "none.jsonl"), run)

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from pivotmine.actions import Action, ToolCall, Unparsed, action_to_json
 from pivotmine_stages.audit.marking import action_text, marked
+from pivotmine_stages.audit.stage import AuditSummary, OtherStates
 from pivotmine_stages.cli.audit_printing import audit_report
 
 SAID = action_to_json(Action(message="It leaves at 9 from gate 4, and your two bags are included in the price."))
 RATES = {"false_accept": 0, "false_accept_rate": 0.0, "must_pass": 4, "false_reject": 0, "false_reject_rate": 0.0}
 BAD = {"must_fail": 2, "false_accept": 1, "false_accept_rate": 0.5, "must_pass": 0, "false_reject": 0, "null": 0}
-SUMMARY = {
-    "verdict": "unfit: text accepts 50.0% of 2 mutations antonym",
-    "verifier_id": "text-1",
-    "states": 2,
-    "gates": {"correct": 2},
-    "rates": [{"verifier": "text", "tool": "message", "domain": "\x1b[2J", **BAD, "false_reject_rate": None}],
-    "mutations": [
+SUMMARY = AuditSummary(
+    verdict="unfit: text accepts 50.0% of 2 mutations antonym",
+    verifier_id="text-1",
+    states=2,
+    gates={"correct": 2},
+    rates=[{"verifier": "text", "tool": "message", "domain": "\x1b[2J", **BAD, "false_reject_rate": None}],
+    mutations=[
         {"verifier": "text", "trial": "antonym", **BAD, "false_reject_rate": None},
         {"verifier": "text", "trial": "courtesy", "must_fail": 2, **RATES, "null": 0},
     ],
-    "other_states": {"pairs": 100, "is_sample": True, "tried": 10, "paid": 1},
-    "constants": [
+    other_states=OtherStates(pairs=100, is_sample=True, tried=10, paid=1),
+    constants=[
         {
             **{"grouped_by": grouped_by, "name": name, "action": SAID, "mean_reward": mean, "num_paid": 1},
             **{"num_states": states, "num_actions": 3, "is_exact": states < 100},
         }
         for grouped_by, name, mean, states in (("domain", None, 0.5, 200), ("tool", "message", 1.0, 2))
     ],
-    "errors": [
+    errors=[
         {
             **{"state_id": "s1", "verifier": "text", "trial": "antonym", "error": "false_accept", "detail": None},
             **{"demonstrated": SAID, "given": SAID.replace("leaves", "arrives").replace("price", "\\u001b[2J")},
         }
     ],
-    "policy_id": None,
-    "outcomes": [],
-    "agreements": [],
-    "seconds": 1.0,
-}
+    policy_id=None,
+    outcomes=[],
+    agreements=[],
+    seconds=1.0,
+)
 PRINTED = r"""audit     2 states under text-1
           demonstrations against themselves: correct 2
           2 mutations that must fail: 1 false accept; 0 that must pass: 0 false rejects; 0 null

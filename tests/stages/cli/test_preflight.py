@@ -10,7 +10,7 @@ from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
 from pivotmine_stages.cli.config_file import read_config
-from pivotmine_stages.cli.run_all import mine
+from pivotmine_stages.cli.run_all import RunSummary, mine
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def source(tmp_path: Path) -> Path:
     return write_jsonl(tmp_path / "orders.jsonl", [order_trajectory(f"B{i}", reward=1, task_id=i) for i in range(3)])
 
 
-def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> dict[str, Any]:
+def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> RunSummary:
     """`pivotmine run` into the folder next to the source, with a configuration file of this text."""
     file = source.parent / "run.toml"
     file.write_text(text)
@@ -97,7 +97,7 @@ def test_adaptive_sampling_has_one_verifier(source: Path, tiny_policy: Path) -> 
 def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy: Path) -> None:
     text = "[select]\nstrategy = 'random'\n"
     first = run_it(source, tiny_policy, text)
-    assert run_it(source, tiny_policy, text)["select"].policy_id == first["select"].policy_id
+    assert run_it(source, tiny_policy, text).select.policy_id == first.select.policy_id
     policies = list((source.parent / "run" / "rollouts").iterdir())
     for flags, words in (
         ({"temperature": 0.5}, "policy: "),
@@ -112,4 +112,4 @@ def test_a_name_that_is_taken_is_told_before_sampling(source: Path, tiny_policy:
     with pytest.raises(UserError, match=r"pivots/default was selected with other options .*strategy: "):
         run_it(source, tiny_policy, adaptive="exact")
     scores = {path.name for path in (source.parent / "run" / "scores").glob("*/*")}
-    assert scores == {first["score"].verifier_id}
+    assert scores == {first.score.verifier_id}

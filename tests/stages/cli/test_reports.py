@@ -5,37 +5,14 @@ from typing import Any
 
 import pytest
 from mined_runs import mined_run
-from summaries import SCORED, SELECTED
+from summaries import EXTRACTED, ROLLED, SCORED, SELECTED
 
+from pivotmine_stages.adaptive.summary import CostEstimate
 from pivotmine_stages.cli.fitting import fitted
 from pivotmine_stages.cli.reports import closing, extract_report, rollout_report, score_report, select_report
+from pivotmine_stages.cli.run_all import RunSummary
+from pivotmine_stages.rollout.stage import Sampled
 from pivotmine_stages.select.summary import TwinSummary
-
-EXTRACTED: dict[str, Any] = {
-    "trajectories": 1200,
-    "segments": 1201,
-    "messages": 9000,
-    "tools": 1,
-    "turns": 5000,
-    "states": 4000,
-    "demonstrations": 1500,
-    "demonstrated_states": 1400,
-    "kinds": {"tool_call": 1200, "message": 300},
-    "outcomes": {"0.0": 800, "1.0": 300, "None": 100},
-    "min_outcome": 1.0,
-    "all_failed": False,
-    "formats": {"openai": 1000, "tau_bench": 200},
-    "outcome_keys": {"reward": 1000, "tau_bench reader": 100},
-    "calls_without_tools": 0,
-    "states_without_user": 0,
-    "undocumented_masks": 0,
-    "rejects": {
-        "low_outcome": {"rows": 3500, "turns": 3500, "first": "a.jsonl, line 2: outcome 0.0"},
-        "bad_json": {"rows": 3, "turns": None, "first": "a.jsonl, line 1: x"},
-        "image": {"rows": 2, "turns": 7, "first": "b.json, record 4: message 2"},
-    },
-    "seconds": 1.5,
-}
 
 
 def test_extract_says_what_became_of_every_turn() -> None:
@@ -57,13 +34,13 @@ def test_extract_says_what_became_of_every_turn() -> None:
 @pytest.mark.parametrize("unit", ["tokens", "characters"])
 def test_a_dry_run_says_what_prompts_would_cost(unit: str) -> None:
     sizes = {f"prompt_{unit}": 9_500_000, f"distinct_prefix_{unit}": 1_000_000, f"longest_prompt_{unit}": 9000}
-    lines = extract_report({**EXTRACTED, "dry_run": True, **sizes}).splitlines()
+    lines = extract_report(replace(EXTRACTED, dry_run=True, **sizes)).splitlines()
     assert lines[-3:-1] == [
         f"          prompts of 9,500,000 {unit}, 1,000,000 in distinct prefixes, 9,000 in the longest, "
         "without what a chat template adds",
         "          dry run: nothing was written",
     ]
-    short = extract_report({**EXTRACTED, "dry_run": True, **sizes, "max_model_len": 4096, "too_long": 1}).splitlines()
+    short = extract_report(replace(EXTRACTED, dry_run=True, **sizes, max_model_len=4096, too_long=1)).splitlines()
     assert short[-3].strip() == (
         "1 prompt leaves no room for a reply in the 4,096 tokens of this policy: take one with a longer context"
     )
@@ -103,22 +80,7 @@ NONE_FOUND = "outcomes: none found, all trajectories count as good; --outcome-co
     ],
 )
 def test_extract_says_plainly_what_is_odd(change: dict[str, Any], line: str) -> None:
-    assert f"          {line}" in extract_report({**EXTRACTED, **change}).splitlines()
-
-
-SAMPLED = {"samples": 80, "states": 10, "tokens": 4000, "prompt_tokens": 9000, "cached_tokens": 3000}
-ROLLED: dict[str, Any] = {
-    "policy_id": "tiny-0123456789ab",
-    "wanted_states": 10,
-    "wanted_samples": 80,
-    "missing_samples": 80,
-    "sampled": SAMPLED,
-    "stored": {"samples": 160, "tokens": 8000, "prompt_tokens": 9000},
-    "sampling_s": 4.0,
-    "rejects": {"no_verifier": 2, "engine_error": 1},
-    "causes": {"engine_error": "status 500:\nout of \x1b[2Jmemory"},
-    "seconds": 5.0,
-}
+    assert f"          {line}" in extract_report(replace(EXTRACTED, **change)).splitlines()
 
 
 def test_rollout_says_what_it_cost() -> None:
@@ -131,33 +93,33 @@ def test_rollout_says_what_it_cost() -> None:
         "            the first engine_error: status 500: out of \\x1b[2Jmemory",
         "          5.0 s",
     ]
-    told = {**ROLLED, "sampled": {**SAMPLED, "prefill_tokens": 6500}}
+    told = replace(ROLLED, sampled=replace(ROLLED.sampled, prefill_tokens=6500))
     assert rollout_report(told).splitlines()[3] == "          9,000 prompt tokens, 6,500 tokens prefilled"
-    nothing = {**ROLLED, "missing_samples": 0, "sampled": {}, "sampling_s": 0.0, "rejects": {}, "causes": {}}
+    nothing = replace(ROLLED, missing_samples=0, sampled=Sampled(), sampling_s=0.0, rejects={}, causes={})
     assert rollout_report(nothing).splitlines()[2:4] == [
         "          sampled 0 actions in 0 states",
         "          rejects: none",
     ]
 
 
-DRY: dict[str, Any] = {
-    "dry_run": True,
-    "policy_id": "tiny-0123456789ab",
-    "states": 1,
-    "samples": 8,
-    "continued": 0,
-    "prompt_tokens": 90,
-    "distinct_prefix_tokens": 90,
-    "unrendered": 0,
-    "max_model_len": 1024,
-    "too_long": 1,
-    "longest": 1044,
-    "tokens_per_sample": None,
-    "generated_tokens": 512,
-    "adaptive_share": None,
-    "gpu_hours": 0.25,
-    "price": 0.5,
-}
+DRY = CostEstimate(
+    policy_id="tiny-0123456789ab",
+    verifier_id="tool_call-1",
+    states=1,
+    samples=8,
+    continued=0,
+    prompt_tokens=90,
+    distinct_prefix_tokens=90,
+    unrendered=0,
+    max_model_len=1024,
+    too_long=1,
+    longest=1044,
+    tokens_per_sample=None,
+    generated_tokens=512,
+    adaptive_share=None,
+    gpu_hours=0.25,
+    price=0.5,
+)
 
 
 def test_a_dry_run_bounds_what_no_sample_tells() -> None:
@@ -170,12 +132,12 @@ def test_a_dry_run_bounds_what_no_sample_tells() -> None:
         "          at most 0.25 GPU-hours, prompt tokens included",
         "          at most 0.50 at the given price per hour",
     ]
-    known = rollout_report({**DRY, "tokens_per_sample": 20.5, "generated_tokens": 164.0}).splitlines()
+    known = rollout_report(replace(DRY, tokens_per_sample=20.5, generated_tokens=164.0)).splitlines()
     assert known[3:5] == [
         "          164 tokens to generate, 20.5 a sample",
         "          0.25 GPU-hours, prompt tokens included",
     ]
-    nothing = rollout_report({**DRY, "states": 0, "samples": 0, "generated_tokens": 0, "gpu_hours": 0.0, "price": 0.0})
+    nothing = rollout_report(replace(DRY, states=0, samples=0, generated_tokens=0, gpu_hours=0.0, price=0.0))
     assert len(nothing.splitlines()) == 3
 
 
@@ -225,11 +187,11 @@ def test_select_says_what_the_twin_saved() -> None:
     ) in select_report(replace(SELECTED, twin=twin)).splitlines()
 
 
+MINED = RunSummary(extract=EXTRACTED, rollout=ROLLED, score=SCORED, select=SELECTED)
+
+
 def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
-    lines = closing(
-        Path("my run"), {"extract": EXTRACTED, "rollout": ROLLED, "score": SCORED, "select": SELECTED}
-    ).splitlines()
-    assert lines == [
+    assert closing(Path("my run"), MINED).splitlines() == [
         "run       10 states: never 4, sometimes 5, always 1",
         "          5 pivots in 'my run'/pivots/default",
         "          cost: 160 samples, 8,000 tokens generated, 9,000 prompt tokens",
@@ -244,11 +206,9 @@ def test_the_end_says_what_was_found_and_what_to_type_next() -> None:
 def test_what_to_type_next_names_the_profile_where_there_are_several(tmp_path: Path) -> None:
     run = mined_run(tmp_path)
     (verifier_id,) = {path.name for path in run.glob("scores/*/*")}
-    summaries = {
-        **{"extract": EXTRACTED, "select": SELECTED, "rollout": {**ROLLED, "policy_id": "policy-2"}},
-        "score": replace(SCORED, verifier_id=verifier_id, classes={"never": 2, "always": 4}),
-    }
-    assert [line.strip() for line in closing(run, summaries).splitlines()[-3:]] == [
+    scored = replace(SCORED, verifier_id=verifier_id, classes={"never": 2, "always": 4})
+    mined = replace(MINED, rollout=replace(ROLLED, policy_id="policy-2"), score=scored)
+    assert [line.strip() for line in closing(run, mined).splitlines()[-3:]] == [
         f"pivotmine report {run} --policy policy-2",
         f"pivotmine show {run} --class never -n 3 --policy policy-2",
         f"pivotmine audit {run} --policy policy-2",
@@ -294,12 +254,12 @@ NOTHING = "GRPO has nothing to learn from here"
 )
 def test_no_pivot_is_explained(classes: dict[str, int], why: str) -> None:
     none = replace(SELECTED, train=0, validation=0)
-    summaries = {"extract": EXTRACTED, "rollout": ROLLED, "score": replace(SCORED, classes=classes), "select": none}
-    assert closing(Path("run"), summaries).splitlines()[1] == f"          {why}"
+    mined = replace(MINED, score=replace(SCORED, classes=classes), select=none)
+    assert closing(Path("run"), mined).splitlines()[1] == f"          {why}"
 
 
 def test_foreign_text_in_a_summary_is_inert() -> None:
-    report = rollout_report({**ROLLED, "policy_id": "\x1b[2Jevil", "rejects": {"\x07": 1}})
+    report = rollout_report(replace(ROLLED, policy_id="\x1b[2Jevil", rejects={"\x07": 1}))
     assert report.splitlines()[0] == r"rollout   policy \x1b[2Jevil"
     assert r"rejects: \x07 1" in report
 

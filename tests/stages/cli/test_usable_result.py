@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from commands import Command
-from summaries import SCORED
+from summaries import ROLLED, SCORED
 from trajectories import order_trajectory, write_jsonl
 
 from pivotmine.errors import UserError
 from pivotmine_stages.cli.usable_result import require_usable
+from pivotmine_stages.rollout.stage import Sampled, Stored
 
 SAMPLE = ("--engine", "transformers", "--num-samples", 2, "--max-new-tokens", 4, "--verifier", "tool_call")
 
@@ -58,7 +59,8 @@ def test_no_row_is_selected(pivotmine: Command, source: Path, tmp_path: Path, ti
 
 
 UNSCORED = replace(SCORED, scored=0, samples=4800, verifier_id="judge-1", outcomes={})
-ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}, "causes": {}}
+UNSAMPLED = replace(ROLLED, stored=Stored(0, 0, 0), sampled=Sampled(), rejects={}, causes={})
+STORED = replace(UNSAMPLED, stored=Stored(8, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -77,16 +79,16 @@ ROLLED: dict[str, Any] = {"stored": {"samples": 0}, "sampled": {}, "rejects": {}
         ("score", replace(UNSCORED, scored=1), None),
         (
             "rollout",
-            {**ROLLED, "rejects": {"engine_error": 10}, "causes": {"engine_error": "404"}},
+            replace(UNSAMPLED, rejects={"engine_error": 10}, causes={"engine_error": "404"}),
             "nothing was sampled: engine_error 10; the first engine_error: 404",
         ),
         (
             "rollout",
-            {**ROLLED, "stored": {"samples": 8}, "rejects": {"engine_error": 10}},
+            replace(STORED, rejects={"engine_error": 10}),
             "nothing was sampled: engine_error 10",
         ),
-        ("rollout", {**ROLLED, "stored": {"samples": 8}, "rejects": {"prompt_too_long": 10}}, None),
-        ("rollout", {**ROLLED, "stored": {"samples": 8}}, None),
+        ("rollout", replace(STORED, rejects={"prompt_too_long": 10}), None),
+        ("rollout", STORED, None),
         ("export", {}, None),
     ],
 )

@@ -31,7 +31,7 @@ def test_from_trajectories_to_a_pivot(engine_options: dict[str, Any], tmp_path: 
     half = NUM_SAMPLES // 2
     for num_samples, num_new in ((half, half), (NUM_SAMPLES, NUM_SAMPLES - half), (NUM_SAMPLES, 0)):
         sampled = rollout({}, run=run, num_samples=num_samples, max_new_tokens=64, **engine_options)
-        assert (sampled["sampled"].get("samples", 0), sampled["missing_samples"]) == (num_new, 0)
+        assert (sampled.sampled.samples or 0, sampled.missing_samples) == (num_new, 0)
     score({}, run=run)
 
     rows = rundir.scan(run, "rollouts").collect()
@@ -106,8 +106,8 @@ def test_a_server_that_goes_away_leaves_rejects_and_no_samples(
         threading.Thread(target=answer_models_then_hang_up, daemon=True).start()
         address = f"http://127.0.0.1:{broken.getsockname()[1]}/v1"
         summary = rollout({}, run=run, num_samples=4, base_url=[address], timeout_s=5.0, **options)
-    assert summary["rejects"] == {"engine_error": 1}
-    assert summary["missing_samples"] == 4
+    assert summary.rejects == {"engine_error": 1}
+    assert summary.missing_samples == 4
     assert rundir.scan(run, "rollouts").collect().is_empty()
     summary = rollout({}, run=run, num_samples=4, max_new_tokens=64, base_url=[vllm_server], **options)
-    assert (summary["missing_samples"], summary["rejects"]) == (0, {})
+    assert (summary.missing_samples, summary.rejects) == (0, {})

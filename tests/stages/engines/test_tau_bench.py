@@ -15,6 +15,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from pivotmine_stages.cli.options import extract, rollout, score, select
 from pivotmine_stages.cli.reports import closing
+from pivotmine_stages.cli.run_all import RunSummary
 
 pytestmark = pytest.mark.skipif("PIVOTMINE_REAL_DATA" not in os.environ, reason="real trajectories are not here")
 NUM_STATES, NUM_SAMPLES = 6, 2
@@ -60,16 +61,16 @@ def test_a_policy_that_always_fails_is_reported_plainly(
                 "base_url": [address],
                 "policy_name": "random",
             }
-        extract({}, sources=[real_data / "tau-bench"], run=run, tools=tools)
+        extracted = extract({}, sources=[real_data / "tau-bench"], run=run, tools=tools)
         limits = {"num_samples": NUM_SAMPLES, "max_new_tokens": 8, "limit": NUM_STATES, "verifier": "tool_call"}
         sampled = rollout({}, run=run, **limits, **options)
     profiles = score({}, run=run, verifier="tool_call")
     selected = select({}, run=run)
-    assert sampled["sampled"]["samples"] == NUM_STATES * NUM_SAMPLES
-    assert set(sampled["rejects"]) == {"no_verifier"}
+    assert sampled.sampled.samples == NUM_STATES * NUM_SAMPLES
+    assert set(sampled.rejects) == {"no_verifier"}
     assert profiles.classes == {"never": NUM_STATES}
     assert (selected.train, selected.validation) == (0, 0)
-    summaries = {"extract": {}, "rollout": sampled, "score": profiles, "select": selected}
+    summaries = RunSummary(extract=extracted, rollout=sampled, score=profiles, select=selected)
     assert "no pivot: the policy fails in every state (all samples have reward 0)" in closing(run, summaries)
 
 

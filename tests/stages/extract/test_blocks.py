@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def test_the_tables_do_not_depend_on_blocks_or_processes(
     whole = mine(tmp_path / "whole", *sources, num_processes=1)
     monkeypatch.setattr(parallel, "BLOCK_BYTES", 1)
     parts = mine(tmp_path / "parts", *sources, num_processes=num_processes)
-    assert {**parts, "seconds": 0} == {**whole, "seconds": 0}
+    assert replace(parts, seconds=0) == replace(whole, seconds=0)
     for table in (*rundir.EXTRACT_TABLES, "rejects"):
         assert sorted(map(str, rows(tmp_path / "parts", table))) == sorted(map(str, rows(tmp_path / "whole", table)))
         if table != "rejects":
@@ -150,9 +151,9 @@ def test_every_assistant_message_is_a_turn_or_a_counted_reject(
     source = write_lines(folder / "a.jsonl", {"messages": [user("sure"), assistant("there")], "n": 1}, *records)
     summary = mine(run, source)
     counted = [row["num_turns"] for row in rows(run, "rejects") if row["turn_id"] is None]
-    assert summary["turns"] + sum(n for n in counted if n is not None) == num_assistant(records) + 1
+    assert summary.turns + sum(n for n in counted if n is not None) == num_assistant(records) + 1
     reasons = Counter(t["reject_reason"] for t in rows(run, "turns"))
-    assert reasons[None] == summary["demonstrations"]
+    assert reasons[None] == summary.demonstrations
     assert reasons.total() - reasons[None] == sum(row["turn_id"] is not None for row in rows(run, "rejects"))
 
 
@@ -217,16 +218,15 @@ def test_tau_bench_as_independent_code_reads_it(tmp_path: Path) -> None:
     taken = [[m for m in r["traj"] if m["role"] == "assistant"] for r in records]
     failed = sum(len(turns) for turns, r in zip(taken, records, strict=True) if r["reward"] == 0)
     assert (len(records), sum(map(len, taken)), failed) == (120, 1698, 1265)
-    assert summary["trajectories"] == len(records)
-    assert summary["turns"] == sum(map(len, taken))
-    assert summary["rejects"]["low_outcome"]["turns"] + failing_calls(records, reward=0) == failed
-    assert summary["rejects"]["failed_call"]["turns"] == failing_calls(records, reward=0) + failing_calls(
-        records, reward=1
-    )
-    assert summary["demonstrations"] == sum(map(len, taken)) - failed - failing_calls(records, reward=1)
-    assert summary["rejects"].keys() == {"failed_call", "low_outcome", "skipped_files"}
-    assert summary["rejects"]["skipped_files"]["rows"] == 1  # the licence next to the data
-    assert summary["messages"] == len({json.dumps(m, sort_keys=True) for r in records for m in r["traj"]})
+    assert summary.trajectories == len(records)
+    assert summary.turns == sum(map(len, taken))
+    unusable = [failing_calls(records, reward=reward) for reward in (0, 1)]
+    assert summary.rejects["low_outcome"].turns == failed - unusable[0]
+    assert summary.rejects["failed_call"].turns == sum(unusable)
+    assert summary.demonstrations == sum(map(len, taken)) - failed - unusable[1]
+    assert summary.rejects.keys() == {"failed_call", "low_outcome", "skipped_files"}
+    assert summary.rejects["skipped_files"].rows == 1  # the licence next to the data
+    assert summary.messages == len({json.dumps(m, sort_keys=True) for r in records for m in r["traj"]})
     build = whole_state(run)
     assert [build(segment) for segment in rows(run, "segments")] == [r["traj"] for r in records]
     assert [row["num_turns"] for row in rows(run, "trajectories")] == [len(turns) for turns in taken]

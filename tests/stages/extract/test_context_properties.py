@@ -99,7 +99,7 @@ def test_bookkeeping_on_messages_changes_no_state(
 
 def test_the_summary_tells_of_masks_that_nobody_documents(tmp_path: Path) -> None:
     lines = [[user("q"), assistant("a", mask=False), user("r"), assistant("b", mask=False)]]
-    assert mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", *lines))["undocumented_masks"] == 2
+    assert mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", *lines)).undocumented_masks == 2
 
 
 def test_the_summary_tells_of_calls_without_tools_and_states_without_a_user(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_summary_tells_of_calls_without_tools_and_states_without_a_user(tmp_
     ]
     offered = {"messages": WHOLE, "tools": [{"type": "function", "function": {"name": "f"}}]}
     summary = mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", alone, alone, WHOLE, offered))
-    assert (summary["calls_without_tools"], summary["states_without_user"]) == (2, 2)
+    assert (summary.calls_without_tools, summary.states_without_user) == (2, 2)
 
 
 def test_a_text_convention_offers_its_tools_in_the_prompt(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_text_convention_offers_its_tools_in_the_prompt(tmp_path: Path) -> Non
     summary = mine(tmp_path / "run", source, action_format="swe_agent_thought")
     assert [row["action_format"] for row in rows(tmp_path / "run", "segments")] == ["swe_agent_thought"]
     assert [row["kind"] for row in rows(tmp_path / "run", "turns")] == ["tool_call", "tool_call"]
-    assert summary["calls_without_tools"] == 0
+    assert summary.calls_without_tools == 0
 
 
 @pytest.mark.parametrize("answer", ["164,000", '{"score": 1}', "A rubric."])
@@ -133,10 +133,10 @@ def test_ground_truth_is_no_demonstration_and_its_record_a_log(tmp_path: Path, a
     }
     summary = mine(tmp_path / "run", write_lines(tmp_path / "a.jsonl", record))
     assert [row["demonstration"] for row in rows(tmp_path / "run", "turns")] == ['{"message":"I say 3."}']
-    assert (summary["outcomes"], summary["formats"]) == ({"1.0": 1}, {"responses": 1})
+    assert (summary.outcomes, summary.formats) == ({"1.0": 1}, {"responses": 1})
     keystrokes = '{"analysis": "a", "plan": "p", "commands": [{"keystrokes": "ls"}]}'
     summary = mine(tmp_path / "pivot", write_lines(tmp_path / "b.jsonl", {**record, "expected_answer": keystrokes}))
-    assert summary["formats"] == {"nemo_gym": 1}
+    assert summary.formats == {"nemo_gym": 1}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_where_labels_are_found(tmp_path: Path, fields: dict[str, Any], label: f
     source = write_lines(tmp_path / "a.jsonl", {"messages": WHOLE, **fields})
     summary = (mine_nothing if label == 0 else mine)(tmp_path / "run", source)
     assert [row["outcome"] for row in rows(tmp_path / "run", "trajectories")] == [label]
-    assert summary["outcome_keys"] == ({} if key is None else {key: 1})
+    assert summary.outcome_keys == ({} if key is None else {key: 1})
 
 
 def test_labels_in_words_under_a_column_that_the_user_names(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_labels_in_words_under_a_column_that_the_user_names(tmp_path: Path) -> N
     ]
     source, words = write_lines(tmp_path / "a.jsonl", *records), "pass=1, fail=0"
     summary = mine(tmp_path / "run", source, outcome_column="eval.verdict", outcome_words=words)
-    assert (summary["outcomes"], summary["outcome_keys"]) == ({"0.0": 1, "1.0": 1}, {"eval.verdict": 2})
+    assert (summary.outcomes, summary.outcome_keys) == ({"0.0": 1, "1.0": 1}, {"eval.verdict": 2})
     with pytest.raises(UserError, match=r"bad_outcome 2 \(first: .*'pass' is not a number"):
         mine(tmp_path / "undeclared", source, outcome_column="eval.verdict")
     with pytest.raises(UserError, match=r"^--outcome-column eval.verdit: no record has a label there"):
@@ -185,7 +185,7 @@ def test_words_where_a_reader_looks_for_its_own_label(tmp_path: Path, key: str) 
         *({"messages": [user(w), assistant("x")], name: {inner: w} if inner else w} for w in ("Pass", "fail")),
     )
     summary = mine(tmp_path / "run", source, outcome_column=key, outcome_words="pass=1,fail=0")
-    assert (summary["outcomes"], summary["outcome_keys"]) == ({"0.0": 1, "1.0": 1}, {key: 2})
+    assert (summary.outcomes, summary.outcome_keys) == ({"0.0": 1, "1.0": 1}, {key: 2})
     if not inner:
         how = (
             r"bad_outcome 2 \(first: .*'pass' is not a number; .* --outcome-column KEY --outcome-words pass=1,fail=0\)"

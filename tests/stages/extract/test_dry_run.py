@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def test_a_dry_run_counts_prompts_and_their_distinct_prefixes_and_writes_nothing
     written = extract({}, sources=[path], run=run)
     tools, called = (len(json.dumps(value, separators=(",", ":"))) for value in (TOOLS, CALL))
     start = tools + 3 + 2
-    ours = {
+    ours: dict[str, Any] = {
         "formats": {"openai": 3},
         "prompt_characters": 2 * start + 2 * (start + called) + 4 + 6 + 2 + (2 + 1 + 7),
         "distinct_prefix_characters": start + called + 4 + 6 + (2 + 1 + 7),
         "longest_prompt_characters": start + called + 6,
     }
-    assert {**summary, "seconds": 0} == {"dry_run": True, **written, **ours, "seconds": 0}
+    assert replace(summary, seconds=0) == replace(written, dry_run=True, **ours, seconds=0)
 
 
 def test_a_tokenizer_counts_tokens(tmp_path: Path) -> None:
@@ -73,22 +74,22 @@ def test_a_tokenizer_counts_tokens(tmp_path: Path) -> None:
 
     compact = (json.dumps(TOOLS, separators=(",", ":")), json.dumps(CALL, separators=(",", ":")))
     third = ("uu", "y", "v" * 7)
-    assert summary["distinct_prefix_tokens"] == size(*compact, "sss", "uu", "rrrr", "tttttt", *third)
-    assert summary["longest_prompt_tokens"] == size(*compact, "sss", "uu", "tttttt")
-    assert "prompt_characters" not in summary
-    assert (summary["max_model_len"], summary["too_long"]) == (1024, 0)
+    assert summary.distinct_prefix_tokens == size(*compact, "sss", "uu", "rrrr", "tttttt", *third)
+    assert summary.longest_prompt_tokens == size(*compact, "sss", "uu", "tttttt")
+    assert summary.prompt_characters is None
+    assert (summary.max_model_len, summary.too_long) == (1024, 0)
 
 
 def test_a_policys_context_tells_how_many_prompts_fill_it(tmp_path: Path) -> None:
     policy = shutil.copytree(Path(__file__).parents[3] / "data" / "desk" / "policy", tmp_path / "policy")
     config = json.loads((policy / "config.json").read_text())
     dry: dict[str, Any] = {"sources": [source(tmp_path)], "run": tmp_path / "run", "dry_run": True}
-    longest = extract({}, **dry, tokenizer=str(policy))["longest_prompt_tokens"]
+    longest = extract({}, **dry, tokenizer=str(policy)).longest_prompt_tokens
     (policy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": longest}))
     filled = extract({}, **dry, tokenizer=str(policy))
-    assert (filled["max_model_len"], filled["too_long"]) == (longest, 1)
+    assert (filled.max_model_len, filled.too_long) == (longest, 1)
     (policy / "config.json").unlink()
-    assert "too_long" not in extract({}, **dry, tokenizer=str(policy))
+    assert extract({}, **dry, tokenizer=str(policy)).too_long is None
 
 
 def test_a_tokenizer_without_a_dry_run_is_a_user_error(tmp_path: Path) -> None:

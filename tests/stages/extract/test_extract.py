@@ -25,6 +25,8 @@ from pivotmine import messages, progress
 from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.tables import TABLES
+from pivotmine_stages.command import to_json
+from pivotmine_stages.extract.summary import RejectCount
 
 
 def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
@@ -106,8 +108,7 @@ def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
         ("masked", 2, 1, "the source excludes it from training: `weight`"),
     ]
     assert all(row["turn_id"] and row["state_id"] and row["trajectory_id"] for row in rows(run, "rejects"))
-    del summary["seconds"]
-    assert summary == {
+    assert to_json(summary) == {
         **{"trajectories": 4, "segments": 4, "messages": 15, "tools": 1, "turns": 8, "states": 6},
         **{"demonstrations": 5, "demonstrated_states": 5, "kinds": {"tool_call": 2, "message": 3}},
         "outcomes": {"0.0": 1, "1.0": 3},
@@ -121,6 +122,7 @@ def test_the_tables_of_a_small_source(tmp_path: Path) -> None:
                 "first": f"{source}, line 3: the source excludes it from training: `weight`",
             },
         },
+        "seconds": summary.seconds,
     }
 
 
@@ -182,10 +184,10 @@ def test_bad_input_is_rejects_with_their_place_and_the_rest_goes_on(tmp_path: Pa
         ),
         ("unknown_role", 4, 1, "message 0: 'wizard'"),
     ]
-    assert (summary["trajectories"], summary["turns"], summary["demonstrations"]) == (4, 5, 3)
-    image = {"rows": 1, "turns": 2, "first": f"{source}, line 4: message 2: a content block"}
-    assert summary["rejects"]["image"] == image
-    assert summary["rejects"]["bad_json"]["turns"] is None
+    assert (summary.trajectories, summary.turns, summary.demonstrations) == (4, 5, 3)
+    image = RejectCount(rows=1, turns=2, first=f"{source}, line 4: message 2: a content block")
+    assert summary.rejects["image"] == image
+    assert summary.rejects["bad_json"].turns is None
 
 
 def test_a_legacy_function_call_is_a_call_and_its_result_is_judged(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ def test_a_run_without_a_demonstration_is_an_error_each_time_until_its_settings_
     for _ in range(2):
         with pytest.raises(UserError, match=r"^the only turn is not a demonstration: low_outcome 1 .*--min-outcome"):
             mine(run, source)
-    assert mine(run, source, min_outcome=0)["demonstrations"] == 1
+    assert mine(run, source, min_outcome=0).demonstrations == 1
     assert len(list((run / "manifests").iterdir())) == len(list((run / "rejects").iterdir())) == 1
 
 
@@ -313,7 +315,7 @@ def test_a_changed_or_another_source_is_named(tmp_path: Path) -> None:
 def test_two_sources_of_one_name_are_two_sources_in_the_order_given(tmp_path: Path) -> None:
     first, second = (write_lines(tmp_path / d / "a.jsonl", {"messages": [user(d), assistant("x")]}) for d in "pq")
     run = tmp_path / "run"
-    assert mine(run, first, second)["trajectories"] == 2
+    assert mine(run, first, second).trajectories == 2
     assert [row["source"] for row in rows(run, "trajectories")] == [str(first), str(second)]
     with pytest.raises(UserError, match=r"\(sources: the same in another order\)"):
         mine(run, second, first)
@@ -372,7 +374,7 @@ def test_killed_while_it_writes_nothing_is_a_run_yet(tmp_path: Path, monkeypatch
         mine(run, source)
     assert not rundir.is_run(run)
     monkeypatch.setattr(rundir, "write_manifest", whole)
-    assert mine(run, source)["turns"] == 8
+    assert mine(run, source).turns == 8
 
 
 @pytest.mark.parametrize(("suffix", "total"), [(".jsonl", "/0.6 MB"), (".jsonl.gz", "")])

@@ -43,11 +43,8 @@ def test_which_outcomes_make_demonstrations(
     turns = rows(run, "turns", "outcome", "reject_reason")
     assert [t["outcome"] for t in turns if t["reject_reason"] is None] == demonstrated
     assert {t["reject_reason"] for t in turns if t["outcome"] not in demonstrated} <= {"low_outcome"}
-    assert [summary[key] for key in ("demonstrations", "min_outcome", "all_failed")] == [
-        len(demonstrated),
-        needed,
-        labels == [0],
-    ]
+    told = (summary.demonstrations, summary.min_outcome, summary.all_failed)
+    assert told == (len(demonstrated), needed, labels == [0])
 
 
 def test_an_unlabelled_source_counts_as_good_beside_a_labelled_one(tmp_path: Path) -> None:
@@ -58,7 +55,7 @@ def test_an_unlabelled_source_counts_as_good_beside_a_labelled_one(tmp_path: Pat
         {"outcome": None, "reject_reason": None},
         {"outcome": 0.0, "reject_reason": "low_outcome"},
     ]
-    assert (summary["outcomes"], summary["all_failed"]) == ({"0.0": 1, "None": 1}, True)
+    assert (summary.outcomes, summary.all_failed) == ({"0.0": 1, "None": 1}, True)
 
 
 def test_a_least_outcome_that_is_no_number_is_a_user_error(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_the_printed_commands_sample_the_never_states_hotter(tmp_path: Path, tin
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         # A tiny random policy solves nothing: `score` says so only of what is unusable.
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    drawn = [row for row in rows(run, "rollouts") if row["policy_id"] != first["policy_id"]]
+    drawn = [row for row in rows(run, "rollouts") if row["policy_id"] != first.policy_id]
     assert {row["state_id"] for row in drawn} == never
     assert len(drawn) == 3 * len(never)
     (hotter,) = {row["policy_id"] for row in drawn}

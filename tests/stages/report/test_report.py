@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from auditing import audit
 from mined_runs import HOSTILE, mined_run
 from runs import (
     add_rollouts,
@@ -29,7 +30,6 @@ from pivotmine.run import rundir
 from pivotmine.run.tables import REJECTS
 from pivotmine.verifiers import make_spec
 from pivotmine_stages.audit.options import AuditConfig
-from pivotmine_stages.audit.stage import audit
 from pivotmine_stages.report.findings import Finding, findings
 from pivotmine_stages.report.options import ReportConfig
 from pivotmine_stages.report.page import json_in_html
@@ -209,7 +209,7 @@ def test_the_audit_speaks_on_top_and_among_the_suspects(tmp_path: Path) -> None:
     run = mined_run(tmp_path / "mined")
     loose = make_spec("own_verifiers:nothing_but_calls", {})
     score(ScoreConfig(policy="policy-1", verifier=loose), run)
-    verdict = audit(AuditConfig(verifier=loose, policy="policy-1"), run)["verdict"]
+    verdict = audit(AuditConfig(verifier=loose, policy="policy-1"), run).verdict
     assert verdict.startswith("unfit: own_verifiers:nothing_but_calls accepts 100.0% of ")
     path = tmp_path / "page.html"
     asked = ReportConfig(output=str(path), policy="policy-1", verifier=loose.verifier_id)

@@ -19,6 +19,7 @@ from pivotmine.errors import UserError
 from pivotmine.run.rundir import scan
 from pivotmine_stages.cli.options import extract, rollout, score, select
 from pivotmine_stages.cli.reports import rollout_report
+from pivotmine_stages.rollout.stage import RolloutSummary
 from pivotmine_stages.status.stage import status
 
 SMALL, MIDDLE, LARGE = 6, 20, 48
@@ -37,7 +38,7 @@ def new_run(source: Path, folder: Path) -> Path:
     return folder
 
 
-def sample(run: Path, model: Path, budget: int, **options: Any) -> dict[str, Any]:
+def sample(run: Path, model: Path, budget: int, **options: Any) -> RolloutSummary:
     settings: dict[str, Any] = {"engine": "transformers", "num_samples": 4, "batch_size": 16, "verifier": "tool_call"}
     return rollout({}, run=run, model=str(model), max_new_tokens=budget, **{**settings, **options})
 
@@ -78,12 +79,12 @@ def test_grown_samples_are_those_that_the_larger_budget_draws(
     cut = before.filter(pl.col("finish_reason") == "length")
     assert 0 < len(cut) <= len(before)
     grown = sample(run, tiny_policy, MIDDLE)
-    assert grown["policy_id"] == first["policy_id"]
-    assert (grown["sampled"]["continued"], grown["sampled"].get("samples", 0)) == (len(cut), 0)
-    assert (grown["missing_samples"], grown["stored"]["samples"]) == (0, len(before))
+    assert grown.policy_id == first.policy_id
+    assert (grown.sampled.continued, grown.sampled.samples) == (len(cut), None)
+    assert (grown.missing_samples, grown.stored.samples) == (0, len(before))
     assert f"{len(cut)} truncated ones continued" in rollout_report(grown)
     sample(run, tiny_policy, LARGE)
-    assert sample(run, tiny_policy, LARGE)["sampled"] == {}
+    assert not sample(run, tiny_policy, LARGE).sampled
     # Parts are only ever added, and a row says what it goes on from.
     assert {path: path.read_bytes() for path in parts} == parts
     after = rows(run)
@@ -107,7 +108,7 @@ def test_a_smaller_budget_has_its_own_profile_and_samples_nothing(
     for folder, budget in ((run, LARGE), (small, MIDDLE)):
         sample(folder, tiny_policy, budget, verifier=verifier)
         score({}, run=folder, verifier=verifier)
-    assert sample(run, tiny_policy, MIDDLE, verifier=verifier)["sampled"] == {}
+    assert not sample(run, tiny_policy, MIDDLE, verifier=verifier).sampled
     assert score({}, run=run, verifier=verifier).max_new_tokens == MIDDLE
     columns = ["policy_id", "state_id", *(name for name in profiles(run).columns if name.startswith(("num", "mean")))]
     assert profiles(run).select(columns).equals(profiles(small).select(columns))
@@ -172,7 +173,7 @@ def test_a_policy_of_an_older_version_keeps_its_id_and_its_samples(
 ) -> None:
     """Its record names the budget among the sampling parameters, and its rows name none."""
     run = new_run(source, tmp_path / "run")
-    new = sample(run, tiny_policy, SMALL)["policy_id"]
+    new = sample(run, tiny_policy, SMALL).policy_id
     (folder,) = (run / "rollouts").iterdir()
     record = json.loads((folder / "policy.json").read_text())
     assert (record["budget"], record["first_budget"], "max_new_tokens" in record["sampling"]) == (SMALL, None, False)
@@ -191,15 +192,15 @@ def test_a_policy_of_an_older_version_keeps_its_id_and_its_samples(
     for path in folder.glob("part-*.parquet"):
         named = pl.read_parquet(path).with_columns(policy_id=pl.lit(old["policy_id"])).drop("budget", "continues")
         named.write_parquet(path)
-    assert sample(run, tiny_policy, SMALL)["sampled"] == {}
+    assert not sample(run, tiny_policy, SMALL).sampled
     grown = sample(run, tiny_policy, MIDDLE)
     cut = int((rows(run).filter(pl.col("budget").is_null())["finish_reason"] == "length").sum())
-    assert (grown["policy_id"], grown["sampled"]["continued"]) == (old["policy_id"], cut)
+    assert (grown.policy_id, grown.sampled.continued) == (old["policy_id"], cut)
     assert score({}, run=run, verifier="tool_call").pending == 0
     assert score({}, run=run, verifier="tool_call", max_new_tokens=SMALL).outcomes["truncated"] == cut
     # Found without its record too, by the settings that it had.
     (folder / "policy.json").unlink()
-    assert sample(run, tiny_policy, SMALL)["policy_id"] == old["policy_id"]
+    assert sample(run, tiny_policy, SMALL).policy_id == old["policy_id"]
 
 
 def test_a_prompt_that_has_changed_is_not_continued(source: Path, tiny_policy: Path, tmp_path: Path) -> None:
@@ -209,8 +210,8 @@ def test_a_prompt_that_has_changed_is_not_continued(source: Path, tiny_policy: P
     (path,) = run.glob("rollouts/*/part-*.parquet")
     pl.read_parquet(path).with_columns(prompt_hash=pl.lit("another")).write_parquet(path)
     done = sample(run, tiny_policy, LARGE, limit=1)
-    assert (done["sampled"], done["rejects"]) == ({}, {"prompt_changed": 1})
-    assert done["missing_samples"] == int((rows(run)["finish_reason"] == "length").sum())
+    assert (bool(done.sampled), done.rejects) == (False, {"prompt_changed": 1})
+    assert done.missing_samples == int((rows(run)["finish_reason"] == "length").sum())
 
 
 def test_without_token_ids_a_larger_budget_draws_all_samples_of_the_state_under_new_indices(
@@ -226,7 +227,7 @@ def test_without_token_ids_a_larger_budget_draws_all_samples_of_the_state_under_
     odd_server.answers, odd_server.asked = [choices("stop", "length")], []
     grown = sample(run, tiny_policy, LARGE, **served)
     assert [(body["n"], body["max_tokens"]) for body in odd_server.asked] == [(2, LARGE)]
-    assert (grown["sampled"]["samples"], grown["missing_samples"], grown["stored"]["samples"]) == (2, 0, 8)
+    assert (grown.sampled.samples, grown.missing_samples, grown.stored.samples) == (2, 0, 8)
     told = rows(run).filter(pl.col("state_id") == state).select("sample_index", "budget", "finish_reason", "continues")
     assert told.rows() == [
         (0, SMALL, "stop", None),
@@ -234,7 +235,7 @@ def test_without_token_ids_a_larger_budget_draws_all_samples_of_the_state_under_
         (2, LARGE, "stop", None),
         (3, LARGE, "length", None),
     ]
-    assert sample(run, tiny_policy, LARGE, **served)["sampled"] == {}
+    assert not sample(run, tiny_policy, LARGE, **served).sampled
     for budget in (LARGE, SMALL):
         done = score({}, run=run, verifier="tool_call", max_new_tokens=budget)
         assert (done.samples, done.pending, done.outcomes["truncated"]) == (6, 0, 1)

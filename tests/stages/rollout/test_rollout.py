@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -13,62 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
+from order_samples import NUM_ORDERS, calling_states, keys, rows, sample
+from summaries import ROLLED
 from trajectories import TOOLS, call, order_trajectory, write_jsonl
 
 import pivotmine_stages.rollout.stage as stage
 from pivotmine.errors import UserError
 from pivotmine.policy import hash_token_ids
-from pivotmine.run.parts import PartsManifest
 from pivotmine.run.rundir import scan
 from pivotmine.run.states import demonstrated_turns, state_messages
 from pivotmine.sampling.prefix_tree import sortable, tree_tokens
-from pivotmine_stages.cli.options import extract, rollout
+from pivotmine_stages.cli.options import extract
+from pivotmine_stages.command import to_json
 from pivotmine_stages.engines.options import failed
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 from pivotmine_stages.engines.transformers.engine import TransformersEngine
 from pivotmine_stages.policy.prompts import load_renderer
 from pivotmine_stages.rollout.missing import in_prefix_order
 
-NUM_ORDERS = 12
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve trajectories of two calls and a message: 24 states that tool_call verifies, 12 that it does not."""
-    folder = tmp_path_factory.mktemp("source")
-    return write_jsonl(folder / "orders.jsonl", [order_trajectory(f"B{i}", task_id=i) for i in range(NUM_ORDERS)])
-
-
-@pytest.fixture
-def run(source: Path, tmp_path: Path) -> Path:
-    extract({}, sources=[source], run=tmp_path / "run")
-    return tmp_path / "run"
-
-
-def sample(run: Path, model: Path, **options: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"engine": "transformers", "num_samples": 3, "max_new_tokens": 6, "batch_size": 16}
-    settings |= {"verifier": "tool_call"}  # messages have none
-    return rollout({}, run=run, model=str(model), **{**settings, **options})
-
-
-def rows(run: Path) -> pl.DataFrame:
-    return scan(run, "rollouts").collect().sort("state_id", "sample_index")
-
-
-def keys(run: Path) -> list[tuple[str, int]]:
-    return list(rows(run).select("state_id", "sample_index").iter_rows())
-
 
 def reject_counts(run: Path) -> dict[str, int]:
     rejects = scan(run, "rejects").filter(pl.col("stage") == "rollout").collect()
     return dict(rejects.group_by("reason").len().sort("reason").iter_rows())
-
-
-def calling_states(run: Path) -> set[str]:
-    turns = scan(run, "turns").filter(pl.col("kind") == "tool_call").collect()
-    return set(turns["state_id"])
 
 
 def test_every_state_that_the_verifier_can_judge_gets_its_samples(run: Path, tiny_policy: Path) -> None:
@@ -77,58 +40,24 @@ def test_every_state_that_the_verifier_can_judge_gets_its_samples(run: Path, tin
     assert len(states) == 2 * NUM_ORDERS
     assert keys(run) == [(state, index) for state in sorted(states) for index in range(3)]
     assert reject_counts(run) == {"no_verifier": NUM_ORDERS}
-    assert summary["missing_samples"] == 0
+    assert summary.missing_samples == 0
     found = rows(run)
     assert found["num_tokens"].to_list() == found["token_ids"].list.len().to_list()
     assert found["logprobs"].list.len().to_list() == found["token_ids"].list.len().to_list()
     assert found["finish_reason"].is_in(["stop", "length"]).all()
-    assert found["policy_id"].unique().to_list() == [summary["policy_id"]]
+    assert found["policy_id"].unique().to_list() == [summary.policy_id]
 
 
 def test_started_again_it_samples_nothing_and_more_samples_add_only_the_new_ones(run: Path, tiny_policy: Path) -> None:
     sample(run, tiny_policy)
     before, parts = rows(run), sorted(run.glob("rollouts/*/*.parquet"))
-    assert sample(run, tiny_policy)["sampled"] == {}
+    assert not sample(run, tiny_policy).sampled
     assert sorted(run.glob("rollouts/*/*.parquet")) == parts
     summary = sample(run, tiny_policy, num_samples=5)
-    assert summary["sampled"]["samples"] == 2 * 2 * NUM_ORDERS
+    assert summary.sampled.samples == 2 * 2 * NUM_ORDERS
     after = rows(run)
     assert after.filter(pl.col("sample_index") < 3).equals(before)
     assert after["sample_index"].max() == 4
-
-
-def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
-    run: Path, source: Path, tiny_policy: Path, tmp_path: Path
-) -> None:
-    extract({}, sources=[source], run=tmp_path / "calm")
-    sample(tmp_path / "calm", tiny_policy, max_new_tokens=48)
-    # Parts of eight samples, so that some are written before the kill and some are not.
-    command = (
-        "import sys; import pivotmine_stages.rollout.stage as stage; stage.SAMPLES_PER_PART = 8; "
-        "from pivotmine_stages.cli.app import main; main()"
-    )
-    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 16"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, "rollout", str(run), *flags.split(), "--verifier", "tool_call"]
-    )
-    deadline = time.monotonic() + 120
-    while not list(run.glob("rollouts/*/part-*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    written = len(rows(run))
-    assert 0 < written < len(rows(tmp_path / "calm"))
-    sample(run, tiny_policy, max_new_tokens=48)
-    columns = ["policy_id", "state_id", "sample_index", "token_ids", "text", "finish_reason", "prompt_hash"]
-    assert rows(run).select(columns).equals(rows(tmp_path / "calm").select(columns))
-
-
-def test_a_torn_part_is_no_part(run: Path, tiny_policy: Path) -> None:
-    """What a kill leaves while a part is written has a temporary name, and nobody reads it."""
-    summary = sample(run, tiny_policy, limit=2)
-    (run / "rollouts" / summary["policy_id"] / "part-0of1-000009.parquet.77.tmp").write_bytes(b"PAR1 torn")
-    assert sample(run, tiny_policy, limit=2)["missing_samples"] == 0
-    assert len(keys(run)) == 6
 
 
 def test_limit_takes_the_first_states_and_shards_share_out_whole_trajectories(run: Path, tiny_policy: Path) -> None:
@@ -214,7 +143,7 @@ def test_what_the_template_refuses_is_a_reject(tmp_path: Path, tiny_policy: Path
 def test_another_temperature_is_another_policy_and_another_seed_is_an_error(run: Path, tiny_policy: Path) -> None:
     one = sample(run, tiny_policy, limit=1)
     two = sample(run, tiny_policy, limit=1, temperature=0.5)
-    assert one["policy_id"] != two["policy_id"]
+    assert one.policy_id != two.policy_id
     assert len(rows(run)) == 6
     with pytest.raises(UserError, match="was sampled with --seed 0, not 1"):
         sample(run, tiny_policy, limit=1, seed=1)
@@ -264,7 +193,7 @@ def test_bad_settings_are_one_clear_line(run: Path, tiny_policy: Path, tmp_path:
 def test_two_processes_never_sample_one_policy_at_once(run: Path, tiny_policy: Path) -> None:
     from pivotmine.run.rundir import stage_lock
 
-    policy_id = sample(run, tiny_policy, limit=1)["policy_id"]
+    policy_id = sample(run, tiny_policy, limit=1).policy_id
     with stage_lock(run, f"rollout-{policy_id}-0of1"), pytest.raises(UserError, match="another process is at work"):
         sample(run, tiny_policy, limit=2)
     assert len(keys(run)) == 3
@@ -273,8 +202,8 @@ def test_two_processes_never_sample_one_policy_at_once(run: Path, tiny_policy: P
 def test_the_manifest_and_the_policy_record_say_what_was_done(run: Path, tiny_policy: Path) -> None:
     summary = sample(run, tiny_policy, limit=2)
     (manifest,) = [json.loads(path.read_text()) for path in run.glob("manifests/rollout-*.json")]
-    assert manifest["summary"] == summary
-    record = json.loads((run / "rollouts" / summary["policy_id"] / "policy.json").read_text())
+    assert manifest["summary"] == to_json(summary)
+    record = json.loads((run / "rollouts" / summary.policy_id / "policy.json").read_text())
     assert record["sampling"] == {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
     assert (record["budget"], record["first_budget"]) == (6, None)
     assert (record["engine"], record["parser"], record["seed"]) == ("transformers", "hermes", 0)
@@ -286,32 +215,6 @@ def test_tools_without_a_schema_for_the_call_are_unverifiable_not_wrong(tmp_path
     extract({}, sources=[write_jsonl(tmp_path / "s.jsonl", [record])], run=tmp_path / "run")
     sample(tmp_path / "run", tiny_policy)
     assert reject_counts(tmp_path / "run") == {"no_verifier": 1, "unverifiable": 1}
-
-
-@pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT])
-def test_a_polite_kill_writes_what_is_sampled(run: Path, tiny_policy: Path, polite: signal.Signals) -> None:
-    """As clusters and people send it: parts are large and young, yet nothing that was sampled is lost."""
-    flags = f"--model {tiny_policy} --engine transformers --num-samples 3 --max-new-tokens 48 --batch-size 3".split()
-    report = (
-        "import sys; import pivotmine_stages.rollout.stage as stage; collect = stage._collect\n"
-        "def told(replies, work, shown):\n"
-        "    collect((print('got', flush=True) or reply for reply in replies), work, shown)\n"
-        "stage._collect = told\n"
-        "from pivotmine_stages.cli.app import main; main()"
-    )
-    command = [sys.executable, "-c", report, "rollout", str(run), *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(2):  # the first reply is taken in when the second one comes
-        assert process.stdout.readline() == "got\n"
-    process.send_signal(polite)
-    _, said = process.communicate()
-    assert process.returncode == (143 if polite is signal.SIGTERM else 130)
-    word = "stopped" if polite is signal.SIGTERM else "interrupted"
-    assert f"pivotmine: {word}; the same command continues from here\n" in said
-    assert len(rows(run)) >= 3
-    assert sample(run, tiny_policy, max_new_tokens=48)["missing_samples"] == 0
-    assert sorted(set(keys(run))) == keys(run)
 
 
 def test_trajectories_that_begin_alike_are_sampled_next_to_each_other(tmp_path: Path) -> None:
@@ -332,39 +235,16 @@ def test_trajectories_that_begin_alike_are_sampled_next_to_each_other(tmp_path: 
     assert len(list(groupby(begins))) == len(set(begins)) == 4
 
 
-def test_a_part_that_cannot_be_written_is_told_and_sampled_again(
-    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk is full for the second part only: its error ends the command, what came after it is written."""
-    write, written = PartsManifest.write, list[str]()
-
-    def full_at_second(manifest: PartsManifest, path: Path, table: pa.Table) -> None:
-        if path.name == "part-0of1-000001.parquet":
-            raise OSError(28, "No space left on device")
-        write(manifest, path, table)
-        written.extend([path.name] if path.name.startswith("part-") else [])
-
-    monkeypatch.setattr(stage, "SAMPLES_PER_PART", 12)
-    monkeypatch.setattr(stage, "SECONDS_PER_PART", 1e9)
-    with monkeypatch.context() as patch:
-        patch.setattr(PartsManifest, "write", full_at_second)
-        with pytest.raises(OSError, match="No space left"):
-            sample(run, tiny_policy, batch_size=6)
-    assert written == ["part-0of1-000000.parquet", "part-0of1-000002.parquet"]
-    assert 12 < len(keys(run)) <= 12 + 12
-    assert sample(run, tiny_policy)["missing_samples"] == 0
-    assert keys(run) == [(state, index) for state in sorted(calling_states(run)) for index in range(3)]
-
-
 def test_what_was_prefilled_is_told(run: Path, tiny_policy: Path) -> None:
     """One batch of all states, in the order of their prefixes: nearly the tree of their prompts."""
-    done = sample(run, tiny_policy, batch_size=1000)["sampled"]
+    done = sample(run, tiny_policy, batch_size=1000).sampled
     renderer = load_renderer(str(tiny_policy), {})
     turns = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
     prompts = [sortable(renderer.render(s.messages, s.tools).token_ids) for s in state_messages(run, turns)]
-    assert done["prompt_tokens"] == sum(map(len, prompts)) // 4
-    assert tree_tokens(prompts) <= done["prefill_tokens"] <= 1.1 * tree_tokens(prompts)
-    assert done["prefill_tokens"] + done["cached_tokens"] == done["prompt_tokens"]
+    assert done.prompt_tokens == sum(map(len, prompts)) // 4
+    assert done.prefill_tokens is not None
+    assert tree_tokens(prompts) <= done.prefill_tokens <= 1.1 * tree_tokens(prompts)
+    assert done.prefill_tokens + done.cached_tokens == done.prompt_tokens
 
 
 def test_the_engine_is_asked_for_whole_states_and_its_words_are_stored(
@@ -427,22 +307,19 @@ def test_what_the_engine_fails_at_is_a_reject_in_whole_or_in_part_and_missing(
     found = rows(run)
     kept = found.group_by("state_id").agg(pl.col("sample_index").sort(), pl.col("num_prompt_tokens").first())
     assert sorted(kept["sample_index"].to_list()) == [[0, 1, 2], [0, 1, 2], [1]]
-    done = summary["sampled"]
-    assert (done["states"], done["samples"], done["tokens"]) == (3, 7, found["num_tokens"].sum())
-    assert (summary["wanted_states"], summary["wanted_samples"], summary["missing_samples"]) == (4, 12, 3 + 2)
-    assert summary["stored"] == {
-        "samples": 7,
-        "tokens": found["num_tokens"].sum(),
-        "prompt_tokens": kept["num_prompt_tokens"].sum(),
-    }
-    assert summary["rejects"] == {"engine_error": 2, "no_verifier": 1}
-    assert summary["causes"]["engine_error"] == "on fire"
+    done = summary.sampled
+    assert (done.states, done.samples, done.tokens) == (3, 7, found["num_tokens"].sum())
+    assert (summary.wanted_states, summary.wanted_samples, summary.missing_samples) == (4, 12, 3 + 2)
+    stored = (summary.stored.samples, summary.stored.tokens, summary.stored.prompt_tokens)
+    assert stored == (7, found["num_tokens"].sum(), kept["num_prompt_tokens"].sum())
+    assert summary.rejects == {"engine_error": 2, "no_verifier": 1}
+    assert summary.causes["engine_error"] == "on fire"
     rejects = scan(run, "rejects").filter(pl.col("reason") == "engine_error").collect()
     assert rejects["detail"].to_list() == ["on fire", "smoke"]
     assert [state in set(kept["state_id"]) for state in rejects["state_id"]] == [False, True]
     again = sample(run, tiny_policy, limit=4)
-    assert (again["sampled"]["samples"], again["missing_samples"], again["stored"]["samples"]) == (5, 0, 12)
-    assert again["rejects"] == {"no_verifier": 1}
+    assert (again.sampled.samples, again.missing_samples, again.stored.samples) == (5, 0, 12)
+    assert again.rejects == {"no_verifier": 1}
     assert len(set(keys(run))) == len(keys(run)) == 12
 
 
@@ -451,31 +328,10 @@ def test_a_prompt_that_fits_exactly_is_sampled(run: Path, tiny_policy: Path) -> 
     turns = demonstrated_turns(run).filter(pl.col("kind") == "tool_call")
     lengths = [len(renderer.render(s.messages, s.tools).token_ids) for s in state_messages(run, turns)]
     fits = sample(run, tiny_policy, num_samples=1, max_model_len=max(lengths) + 6)
-    assert (fits["sampled"]["states"], fits["rejects"]) == (2 * NUM_ORDERS, {"no_verifier": NUM_ORDERS})
+    assert (fits.sampled.states, fits.rejects) == (2 * NUM_ORDERS, {"no_verifier": NUM_ORDERS})
     cut = sample(run, tiny_policy, num_samples=2, max_model_len=max(lengths) + 5)
-    assert cut["rejects"]["prompt_too_long"] == lengths.count(max(lengths))
-    assert cut["sampled"]["states"] == 2 * NUM_ORDERS - lengths.count(max(lengths))
-
-
-def test_what_is_sampled_is_written_in_time_though_no_further_reply_comes(
-    run: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The engine's second reply comes when the first one is on the disk, and not before."""
-    draw, found = TransformersEngine.sample, list[tuple[str, int]]()
-
-    def halting(engine: TransformersEngine, requests: Iterable[Request]) -> Iterator[Reply]:
-        replies, deadline = draw(engine, requests), time.monotonic() + 30
-        yield next(replies)
-        while not found and time.monotonic() < deadline:
-            time.sleep(0.01)
-            found.extend(keys(run))
-        yield from replies
-
-    monkeypatch.setattr(TransformersEngine, "sample", halting)
-    monkeypatch.setattr(stage, "SECONDS_PER_PART", 0.1)
-    sample(run, tiny_policy, limit=3)
-    assert len(found) == 3
-    assert len(keys(run)) == 9
+    assert cut.rejects["prompt_too_long"] == lengths.count(max(lengths))
+    assert cut.sampled.states == 2 * NUM_ORDERS - lengths.count(max(lengths))
 
 
 @pytest.mark.parametrize("logprob", [float("nan"), float("-inf")])
@@ -491,11 +347,11 @@ def test_samples_of_a_model_that_answers_with_no_numbers_are_none(logprob: float
 
 
 def test_without_a_sample_the_stages_after_rollout_are_told_why() -> None:
-    stage.require_samples({"stored": {"samples": 1}})
-    nothing: dict[str, Any] = {"stored": {"samples": 0}, "rejects": {}, "causes": {}}
+    stage.require_samples(ROLLED)
+    nothing = replace(ROLLED, stored=stage.Stored(0, 0, 0), rejects={}, causes={})
     with pytest.raises(UserError, match=r"^nothing was sampled: nothing in the sources is a demonstration"):
         stage.require_samples(nothing)
-    rejects = {"rejects": {"no_verifier": 2, "engine_error": 1}, "causes": {"engine_error": "status 500:\n no"}}
     words = "^nothing was sampled: no_verifier 2, engine_error 1; the first engine_error: status 500: no$"
+    rejects, causes = {"no_verifier": 2, "engine_error": 1}, {"engine_error": "status 500:\n no"}
     with pytest.raises(UserError, match=words):
-        stage.require_samples({**nothing, **rejects})
+        stage.require_samples(replace(nothing, rejects=rejects, causes=causes))

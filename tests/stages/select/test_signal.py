@@ -288,7 +288,7 @@ def test_the_twin_has_the_same_sizes_and_domains_in_each_split(run: Path, option
     assert (folder / name / "demonstrations.parquet").read_bytes() == (
         folder / f"{name}-random" / "demonstrations.parquet"
     ).read_bytes()
-    assert verify(VerifyConfig(), run)["broken"] == []
+    assert verify(VerifyConfig(), run).broken == []
 
 
 def test_the_twin_is_a_fair_draw_and_the_same_again(run: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from runs import (
@@ -31,7 +30,8 @@ from pivotmine_stages.cli.options import score as score_by_name
 from pivotmine_stages.cli.usable_result import require_usable
 from pivotmine_stages.score.stage import ScoreConfig, score
 from pivotmine_stages.verify.options import VerifyConfig
-from pivotmine_stages.verify.stage import verify, verify_report
+from pivotmine_stages.verify.repair import MendedFile
+from pivotmine_stages.verify.stage import VerifySummary, verify, verify_report
 
 CHECK, REPAIR = VerifyConfig(), VerifyConfig(repair=True)
 Damage = Callable[[Path], None]
@@ -67,15 +67,15 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for t in rundir.TABLES for path in rundir.table_files(run, t)}
 
 
-def broken(summary: dict[str, Any], run: Path) -> dict[str, tuple[str, str]]:
-    return {one["path"].removeprefix(f"{run}/"): (one["table"], one["problem"]) for one in summary["broken"]}
+def broken(summary: VerifySummary, run: Path) -> dict[str, tuple[str, str]]:
+    return {one.path.removeprefix(f"{run}/"): (one.table, one.problem) for one in summary.broken}
 
 
 def test_a_whole_run_is_whole(run: Path) -> None:
     found = verify(CHECK, run)
-    assert (found["broken"], found["mended"]) == ([], [])
-    assert found["files"] == len(contents(run))
-    assert found["bytes"] == sum(map(len, contents(run).values()))
+    assert (found.broken, found.mended) == ([], [])
+    assert found.files == len(contents(run))
+    assert found.bytes == sum(map(len, contents(run).values()))
     assert verify_report(found).splitlines()[-1].strip().startswith("all whole")
     require_usable("verify", found)
 
@@ -100,12 +100,12 @@ def test_what_follows_from_whole_files_is_made_again_byte_for_byte(run: Path, pa
     words = words if path.exists() else "is missing"
     found = verify(CHECK, run)
     assert broken(found, run) == {name: (table, words)}
-    assert found["broken"][0]["remedy"].endswith(f"or `pivotmine verify {run} --repair`")
+    assert found.broken[0].remedy.endswith(f"or `pivotmine verify {run} --repair`")
     with pytest.raises(UserError, match=r"^1 of \d+ files are broken$"):
         require_usable("verify", found)
     times = {other: (run / other).stat().st_mtime_ns for other in before if other != name}
     mended = verify(REPAIR, run)
-    assert (mended["broken"], [one["path"] for one in mended["mended"]]) == ([], [str(path)])
+    assert (mended.broken, [one.path for one in mended.mended]) == ([], [str(path)])
     assert contents(run) == before
     changed = {other for other, time in times.items() if (run / other).stat().st_mtime_ns != time}
     assert all("profiles" in other or other.startswith("rejects/score") for other in changed), changed
@@ -114,11 +114,11 @@ def test_what_follows_from_whole_files_is_made_again_byte_for_byte(run: Path, pa
 def test_rollouts_cannot_be_made_again_and_are_set_aside(run: Path) -> None:
     lost, (left,) = "rollouts/policy-1/part-0of1-000001.parquet", rundir.table_files(run, "rollouts")[:1]
     flip(run / lost)
-    (told,) = verify(CHECK, run)["broken"]
-    assert told["remedy"].startswith("delete it and start the same `pivotmine rollout` again")
+    (told,) = verify(CHECK, run).broken
+    assert told.remedy.startswith("delete it and start the same `pivotmine rollout` again")
     done = verify(REPAIR, run)
-    assert done["broken"] == []
-    assert done["mended"][0]["how"] == "moved to set-aside; the same `pivotmine rollout` draws its samples again"
+    assert done.broken == []
+    assert done.mended[0].how == "moved to set-aside; the same `pivotmine rollout` draws its samples again"
     assert (run / "set-aside" / lost).exists()
     assert rundir.table_files(run, "rollouts") == [left]
     profiles = rundir.scan(run, "profiles").collect()
@@ -130,8 +130,8 @@ def test_a_copy_is_no_second_sample(run: Path) -> None:
     copy = shutil.copy(part, part.with_name("part-0of1-000009.parquet"))
     with pytest.raises(UserError, match=r"^\S+part-0of1-000009.parquet is not in the run's manifests: it is a copy"):
         score(ScoreConfig(verifier=make_spec("tool_call", {})), run)
-    assert verify(REPAIR, run)["mended"] == [
-        {"path": str(copy), "table": "rollouts", "how": "moved to set-aside"},
+    assert verify(REPAIR, run).mended == [
+        MendedFile(str(copy), "rollouts", "moved to set-aside"),
     ]
     assert contents(run) == before
 
@@ -152,7 +152,7 @@ def test_a_part_without_a_digest_is_decoded(run: Path) -> None:
     for manifest in (run / "manifests").glob("parts-*.json"):
         manifest.unlink()
     found = verify(CHECK, run)
-    assert (found["broken"], found["without_digest"]) == ([], 7)
+    assert (found.broken, found.without_digest) == ([], 7)
     path = run / "rollouts/policy-1/part-0of1-000000.parquet"
     data = path.read_bytes()
     path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
@@ -167,17 +167,17 @@ def test_a_manifest_of_nothing_is_written_again(run: Path, stage: str) -> None:
         ((name, (table, problem)),) = broken(verify(CHECK, run), run).items()
         assert (name, table) == (str(path.relative_to(run)), "manifests")
         assert problem == "is cut short or damaged"
-        assert verify(REPAIR, run)["broken"] == []
+        assert verify(REPAIR, run).broken == []
     found = verify(CHECK, run)
-    assert (found["broken"], contents(run)) == ([], before)
-    assert found["without_digest"] == 0
+    assert (found.broken, contents(run)) == ([], before)
+    assert found.without_digest == 0
 
 
 def test_extracts_manifest_of_nothing_stays_broken(run: Path) -> None:
     (path,) = (run / "manifests").glob("extract-*.json")
     empty(path)
     found = verify(REPAIR, run)
-    assert [(one["path"], one["remedy"]) for one in found["broken"]] == [
+    assert [(one.path, one.remedy) for one in found.broken] == [
         (str(path), "extract the same sources again, into another --run")
     ]
     with pytest.raises(UserError, match=f"^{path} is cut short or damaged: extract the same sources again"):
@@ -190,11 +190,11 @@ def test_other_sources_mend_nothing(run: Path) -> None:
     (path,) = run.glob("messages/*.parquet")
     flip(path)
     done = verify(REPAIR, run)
-    assert [one["path"] for one in done["broken"]] == [str(path)]
+    assert [one.path for one in done.broken] == [str(path)]
     assert not list(run.glob(".verify-*"))
     source.write_text(source.read_text().replace("Find C", "Find A"))
     moved = source.rename(source.with_name("moved.jsonl"))
-    assert verify(VerifyConfig(repair=True, source=(moved,)), run)["broken"] == []
+    assert verify(VerifyConfig(repair=True, source=(moved,)), run).broken == []
 
 
 def test_pivots_are_selected_again(tmp_path: Path, tiny_policy: Path) -> None:
@@ -215,7 +215,7 @@ def test_pivots_are_selected_again(tmp_path: Path, tiny_policy: Path) -> None:
     before = contents(run)
     cut(run / "pivots/default/train.parquet")
     done = verify(REPAIR, run)
-    assert (done["broken"], [one["how"] for one in done["mended"]]) == ([], ["selected again"])
+    assert (done.broken, [one.how for one in done.mended]) == ([], ["selected again"])
     assert contents(run) == before
 
 
@@ -229,7 +229,7 @@ def test_rejects_are_checked_and_written_again(run: Path, tiny_policy: Path, sta
         damage(path)
         assert broken(verify(CHECK, run), run) == {str(path.relative_to(run)): ("rejects", words)}
         mended = verify(REPAIR, run)
-        assert (mended["broken"], mended["without_digest"]) == ([], 0)
+        assert (mended.broken, mended.without_digest) == ([], 0)
         assert contents(run) == before
 
 
@@ -240,12 +240,12 @@ def test_rejects_that_rollout_alone_writes_are_set_aside(run: Path) -> None:
         row = {"stage": "rollout", "reason": "template_error", "state_id": share}
         parts.write_rejects(run, folder, rundir.table_of_rows("rejects", [row]), share)
     before, lost = contents(run), folder / "rejects-1of2.parquet"
-    assert verify(CHECK, run)["without_digest"] == 0
+    assert verify(CHECK, run).without_digest == 0
     flip(lost)
     assert broken(verify(CHECK, run), run)[str(lost.relative_to(run))][0] == "rejects"
     done = verify(REPAIR, run)
-    assert done["mended"][0]["how"] == "moved to set-aside; the same `pivotmine rollout` writes it again"
-    assert done["broken"] == []
+    assert done.mended[0].how == "moved to set-aside; the same `pivotmine rollout` writes it again"
+    assert done.broken == []
     del before[str(lost.relative_to(run))]
     assert contents(run) == before
 
@@ -256,8 +256,8 @@ def test_rejects_of_an_earlier_version_get_a_digest_when_they_are_written(run: P
         if "rejects/" in manifest.read_text():
             manifest.unlink()
     found = verify(CHECK, run)
-    assert (found["broken"], found["without_digest"]) == ([], 1)
+    assert (found.broken, found.without_digest) == ([], 1)
     score(ScoreConfig(verifier=make_spec("tool_call", {})), run)
-    assert verify(CHECK, run)["without_digest"] == 0
+    assert verify(CHECK, run).without_digest == 0
     flip(path)
     assert broken(verify(CHECK, run), run)[str(path.relative_to(run))][0] == "rejects"

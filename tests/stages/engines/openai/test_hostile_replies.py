@@ -240,9 +240,9 @@ def test_one_bad_reply_is_a_reject_of_its_state_and_the_rest_is_written(odd_serv
     options: dict[str, Any] = {"engine": "openai", "model": "m", "policy_name": "p", "api": "chat", "max_retries": 0}
     options |= {"base_url": [odd_server.address], "concurrency": 1, "num_samples": 1}
     summary = rollout({}, run=run, **options)
-    assert summary["rejects"] == {"engine_error": 5}
-    assert len(odd_server.asked) == summary["wanted_states"] == 9
+    assert summary.rejects == {"engine_error": 5}
+    assert len(odd_server.asked) == summary.wanted_states == 9
     rejects = scan(run, "rejects").collect()
     assert all(words.startswith("the server's reply cannot be read: ") for words in rejects["detail"])
-    assert summary["stored"]["samples"] == len(scan(run, "rollouts").collect()) == 4
+    assert summary.stored.samples == len(scan(run, "rollouts").collect()) == 4
     assert score({}, run=run).samples == 4

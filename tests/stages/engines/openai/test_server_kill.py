@@ -71,4 +71,4 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_state(
     rows = rundir.scan(run, "rollouts").select("state_id", "sample_index").collect()
     assert 0 < written[0] < len(rows)
     assert sorted(rows.iter_rows()) == [(state, index) for state in states for index in range(NUM_SAMPLES)]
-    assert (summary["missing_samples"], len(states)) == (0, 2 * NUM_ORDERS)
+    assert (summary.missing_samples, len(states)) == (0, 2 * NUM_ORDERS)

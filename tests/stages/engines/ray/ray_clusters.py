@@ -27,6 +27,7 @@ from pivotmine_stages.cli.options import extract, rollout
 from pivotmine_stages.engines import open_engine
 from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Request
+from pivotmine_stages.rollout.stage import RolloutSummary
 
 pytestmark = pytest.mark.filterwarnings(
     # Ray's own, of its internals.
@@ -51,7 +52,7 @@ def run(source: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def sample(run: Path, model: Path, **options: Any) -> dict[str, Any]:
+def sample(run: Path, model: Path, **options: Any) -> RolloutSummary:
     settings: dict[str, Any] = {"engine": "ray", "num_samples": 3, "max_new_tokens": 24, "verifier": "tool_call"}
     settings |= {"replica_engine": "transformers", "cpus_per_replica": 0.5, "states_per_block": 4}
     return rollout({}, run=run, model=str(model), **{**settings, **options})
@@ -100,10 +101,10 @@ def test_two_replicas_sample_what_one_process_samples_and_a_second_start_nothing
     """The policy is the inner engine's: the same id, and with seeds by sample the same tokens."""
     half = sample(run, tiny_policy, engine="transformers", limit=NUM_ORDERS)
     summary = sample(run, tiny_policy, num_replicas=2)
-    assert summary["policy_id"] == half["policy_id"]
-    assert summary["sampled"]["states"] == 2 * NUM_ORDERS - NUM_ORDERS
+    assert summary.policy_id == half.policy_id
+    assert summary.sampled.states == 2 * NUM_ORDERS - NUM_ORDERS
     assert rows(run).select(COLUMNS).equals(calm)
-    assert sample(run, tiny_policy)["sampled"] == {}
+    assert not sample(run, tiny_policy).sampled
     too_many = pytest.raises(UserError, match=r"999 replicas of 1 CPUs are more than the .* of this machine")
     with too_many:
         sample(run, tiny_policy, num_samples=4, num_replicas=999, cpus_per_replica=1)
@@ -113,10 +114,10 @@ def test_two_replicas_sample_what_one_process_samples_and_a_second_start_nothing
 
 def test_a_replica_holds_vllm_and_is_the_policy_that_vllm_is(run: Path, tiny_policy: Path) -> None:
     summary = sample(run, tiny_policy, replica_engine="vllm", cpus_per_replica=1, num_samples=2)
-    assert summary["sampled"]["samples"] == 2 * 2 * NUM_ORDERS
+    assert summary.sampled.samples == 2 * 2 * NUM_ORDERS
     assert len(set(keys(run))) == 2 * 2 * NUM_ORDERS
     assert rows(run)["token_ids"].list.len().is_between(1, 24).all()
-    assert sample(run, tiny_policy, engine="vllm", num_samples=2)["sampled"] == {}
+    assert not sample(run, tiny_policy, engine="vllm", num_samples=2).sampled
 
 
 def test_given_tokens_have_the_inner_engines_log_probabilities_in_order(tiny_policy: Path) -> None:
