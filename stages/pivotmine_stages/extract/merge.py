@@ -300,13 +300,12 @@ def add(a: BlockTotals, b: BlockTotals) -> BlockTotals:
 
 def _reject_counts(rejects: pa.Table) -> dict[str, RejectCount]:
     # Arrow's own grouping would import pandas: see `pivotmine.run.arrow_columns`.
-    columns = (rejects[name].to_pylist() for name in ("reason", "num_turns", "source", "source_index", "detail"))
+    places, turns = dict[str, list[int]](), rejects["num_turns"].to_pylist()
+    for place, reason in enumerate(rejects["reason"].to_pylist()):
+        places.setdefault(reason, []).append(place)
     found: dict[str, RejectCount] = {}
-    for reason, turns, *first in zip(*columns, strict=True):
-        before = found.get(reason)
-        if before is None:
-            found[reason] = RejectCount(1, turns, (first[0], first[1], first[2]))
-        else:
-            known = [n for n in (before.turns, turns) if n is not None]
-            found[reason] = RejectCount(before.rows + 1, sum(known) if known else None, before.first)
+    for reason, of in places.items():
+        known = [n for place in of if (n := turns[place]) is not None]
+        source, index, detail = (rejects[name][of[0]].as_py() for name in ("source", "source_index", "detail"))
+        found[reason] = RejectCount(len(of), sum(known) if known else None, (source, index, detail))
     return found

@@ -36,7 +36,7 @@ class MessageFacts:
     )
 
     def __init__(self, message: Any, key: bytes, action_format: str = NATIVE) -> None:
-        ordinary = _is_text(message) or strict_json.is_ordinary(message)
+        ordinary = _holds_texts(message) or strict_json.is_ordinary(message)
         self.text = key if ordinary else strict_json.dump_bytes(message)
         """The message as JSON."""
         canonical = strict_json.canonical_bytes(message, ordinary=ordinary)
@@ -114,7 +114,6 @@ def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple
     return seen, demonstration(message, action, ordinary=ordinary)
 
 
-def _is_text(message: Any) -> bool:
-    """Whether a message is a role and a text, as most are: spares them the walk."""
-    keys = isinstance(message, dict) and len(message) == 2
-    return keys and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+def _holds_texts(message: Any) -> bool:
+    """Whether a message is an object of texts, as most are: spares them the walk."""
+    return type(message) is dict and {*map(type, message.values())} == {str}

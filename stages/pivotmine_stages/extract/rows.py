@@ -130,7 +130,8 @@ def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place
     """Add the rows of one trajectory; False (and a reject) where nothing is left of it or it is stored already."""
     known = [rows.known.describe(segment.messages, segment.action_format or NATIVE) for segment in found.segments]
     usable = [_usable(rows, segment, of, place) for segment, of in zip(found.segments, known, strict=True)]
-    num_turns = sum(_num_turns(of[s.num_inherited :]) for s, of in zip(found.segments, usable, strict=True))
+    own = [m for s, of in zip(found.segments, usable, strict=True) for m in of[s.num_inherited :]]
+    num_turns = _num_turns(own)
     if not num_turns:
         if usable == known:
             rows.reject("no_turns", place, num_turns=0, detail="no assistant message")
@@ -151,8 +152,7 @@ def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place
     row |= {"domain": found.domain, "outcome": found.outcome, "num_segments": len(usable), "num_turns": num_turns}
     metadata = strict_json.dumps(found.metadata, ordinary=ordinary) if found.metadata else None
     key = None if found.outcome is None else found.outcome_key or f"{reader} reader"
-    turns = [m for s, of in zip(found.segments, usable, strict=True) for m in of[s.num_inherited :]]
-    rows.add_trajectory({**row, "metadata": metadata}, key, sum(m.undocumented_mask for m in turns))
+    rows.add_trajectory({**row, "metadata": metadata}, key, sum([m.undocumented_mask for m in own]))
     return True
 
 
@@ -172,13 +172,12 @@ def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -
 
 
 def _num_turns(known: Iterable[MessageFacts]) -> int:
-    return sum(message.role == "assistant" for message in known)
+    return [message.role for message in known].count("assistant")
 
 
 def _usable(rows: Rows, segment: Segment, known: list[MessageFacts], place: Place) -> list[MessageFacts]:
     """The segment up to where its states are no longer whole; the turns from there on are one counted reject."""
-    problems = [message.problem for message in known]
-    end = next((at for at, problem in enumerate(problems) if problem), len(known)) if any(problems) else len(known)
+    end = next((at for at, message in enumerate(known) if message.problem), len(known))
     parts = [message.part for message in known[:end]]
     if (gap := find_gap(parts, segment)) is not None:
         end, reason, detail = gap
