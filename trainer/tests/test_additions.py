@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pivotmine_trainer.cli.app import main
-from pivotmine_trainer.extras.curriculum import TEMPERATURE, Curriculum, CurriculumSampler, group_advantages
+from pivotmine_trainer.extras.curriculum import TEMPERATURE, Curriculum, CurriculumSampler
 from pivotmine_trainer.extras.echo import Echo
 from pivotmine_trainer.extras.retrieval import log_likelihoods
 from pivotmine_trainer.sft.demonstrations import continuations
@@ -43,10 +43,12 @@ def test_the_mean_is_over_the_last_300_samples() -> None:
 
 
 def test_what_could_not_be_scored_has_no_advantage() -> None:
-    assert group_advantages([1.0, math.nan, 0.0]) == pytest.approx(
-        [0.5 / (math.sqrt(0.5) + 1e-4), -0.5 / (math.sqrt(0.5) + 1e-4)]
-    )
-    assert group_advantages([1.0, math.nan]) == [0.0]
+    curriculum = Curriculum(["three", "two"], seed=0)
+    curriculum.learn(["three"] * 3, [1.0, math.nan, 0.0], 3)
+    curriculum.learn(["two"] * 2, [1.0, math.nan], 2)
+    assert curriculum.advantages["three"] == pytest.approx([0.5 / (math.sqrt(0.5) + 1e-4)] * 2)
+    assert list(curriculum.advantages["two"]) == [0.0]
+    assert curriculum.num_samples == {"three": 2, "two": 1}
 
 
 def test_a_domain_with_signal_is_drawn_more_often_than_one_without() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pivotmine_trainer.extras.curriculum import group_advantages
+from pivotmine_trainer.train.advantages import group_advantages
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def kl(p: Array, q: Array) -> float:
 @settings(max_examples=40)
 def test_equal_rewards_give_no_advantage(reward: float, size: int) -> None:
     """Proposition 3.1."""
-    assert group_advantages([reward] * size) == pytest.approx([0.0] * size, abs=1e-9)
+    assert group_advantages(torch.full((1, size), reward), "grpo")[0].tolist() == pytest.approx([0.0] * size, abs=1e-9)
 
 
 @given(problems())

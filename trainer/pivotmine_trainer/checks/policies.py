@@ -13,6 +13,7 @@ from typing import Any
 from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine import policy
 from pivotmine.errors import UserError
@@ -108,6 +109,19 @@ def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings
     assert isinstance(given, dict), "TrainingArguments reads JSON text into a dict"
     ours = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
     return {**ours, **given}
+
+
+def trainer_arguments(model: ModelSettings, settings: GRPOSettings | SFTSettings, tokenizer: Any) -> dict[str, Any]:
+    """What every trainer of TRL takes of the policy. An adapter is loaded here, and any other model by TRL."""
+    adapter = load_adapter(model, settings)
+    settings.model_init_kwargs = None if adapter else model_init_kwargs(model, settings)
+    return {
+        "model": adapter or str(model.model_name_or_path),
+        "args": settings,
+        "processing_class": tokenizer,
+        "quantization_config": None if adapter else get_quantization_config(model),
+        "peft_config": get_peft_config(model),
+    }
 
 
 def load_adapter(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:

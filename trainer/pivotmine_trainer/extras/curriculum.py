@@ -17,11 +17,12 @@ import random
 from collections import deque
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.train.advantages import group_advantages
 from pivotmine_trainer.train.prompt_sampler import PromptSampler, first_order, repeated
 
 WINDOW = 300
@@ -46,11 +47,12 @@ class Curriculum:
 
     def learn(self, domains: Sequence[str | None], rewards: Sequence[float], num_generations: int) -> None:
         """Count the advantages of one batch of samples, group by group; NaN: could not be scored."""
-        for start in range(0, len(rewards), num_generations):
-            domain = domains[start] or ""
-            for advantage in group_advantages(rewards[start : start + num_generations]):
-                self.advantages[domain].append(abs(advantage))
-                self.num_samples[domain] += 1
+        groups = torch.tensor(rewards, dtype=torch.float64).view(-1, num_generations)
+        found = group_advantages(groups, "grpo")
+        for group, worth, domain in zip(groups, found, domains[::num_generations], strict=True):
+            scored = worth[~group.isnan()].abs().tolist()
+            self.advantages[domain or ""].extend(scored)
+            self.num_samples[domain or ""] += len(scored)
 
     def weights(self) -> dict[str, float]:
         """The probability of each domain."""
@@ -106,32 +108,19 @@ class Curriculum:
             ) from None
 
 
-def group_advantages(rewards: Sequence[float]) -> list[float]:
-    """(r - mean) / (std + 1e-4), std with Bessel's correction, of the rewards that are not NaN: as TRL has it."""
-    scored = torch.tensor([reward for reward in rewards if reward == reward], dtype=torch.float64)
-    if len(scored) < 2:
-        return [0.0] * len(scored)
-    return ((scored - scored.mean()) / (scored.std() + 1e-4)).tolist()
-
-
 class CurriculumSampler(PromptSampler):
     """Batches of prompts as the curriculum draws them, as many an epoch as TRL's sampler gives."""
 
     curriculum: Curriculum
-    epoch = 0
 
     @classmethod
-    def of(cls, sampler: Any, curriculum: Curriculum) -> CurriculumSampler:
+    def of(cls, sampler: Any, curriculum: Curriculum) -> Self:
         made = cls.like(sampler)
-        assert isinstance(made, CurriculumSampler)
         made.curriculum = curriculum
         return made
 
-    def set_epoch(self, epoch: int) -> None:
-        """Batches are numbered over all epochs."""
-        self.epoch = epoch
-
     def __iter__(self) -> Generator[int]:
+        """Batches are numbered over all epochs."""
         num_batches = self.num_samples // self.batch_size
         for place in range(self.epoch * num_batches, (self.epoch + 1) * num_batches):
             yield from repeated(self.curriculum.draw(place, self.batch_size), self)

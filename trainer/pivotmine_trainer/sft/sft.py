@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 from datasets import Dataset
 from trl.trainer.sft_trainer import SFTTrainer
-from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import check_model
 from pivotmine_trainer.checks.setup import check_training
 from pivotmine_trainer.cli.arguments import ModelSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.cli.console import is_first_process, say, say_rows
+from pivotmine_trainer.cli.console import is_first_process, say_rows
 from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
@@ -51,18 +50,9 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     ours = identity.identity(arguments, settings, model, tokenizer, rows)
     identity.remember(settings, ours, checkpoint)
     only_to_save = resume.only_to_save(settings, checkpoint)
-    adapter = policies.load_adapter(model, settings)
-    settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     with policies.refusals("the trainer cannot be made"):
-        trainer = _Trainer(
-            model=adapter or str(model.model_name_or_path),
-            args=settings,
-            train_dataset=examples["train"],
-            eval_dataset=examples.get("validation"),
-            processing_class=tokenizer,
-            quantization_config=None if adapter else get_quantization_config(model),
-            peft_config=get_peft_config(model),
-        )
+        given = policies.trainer_arguments(model, settings, tokenizer)
+        trainer = _Trainer(train_dataset=examples["train"], eval_dataset=examples.get("validation"), **given)
     count = f"{len(examples['train'])} sequences of {len(rows['train'])} rows"
     facts = {
         "policy": str(model.model_name_or_path),
@@ -78,10 +68,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
         model.model_name_or_path,
     )
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
-    trainer.save_model(settings.output_dir)
-    saving.save_in_dtype(settings.output_dir, config)
-    trainer.create_model_card()
-    say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
+    saving.save(trainer, config)
     if settings.push_to_hub:
         trainer.push_to_hub()
 

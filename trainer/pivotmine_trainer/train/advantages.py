@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import torch
 
-CHOICES = ("grpo", "leave_one_out", "rloo")
 EPSILON = 1e-4
 
 

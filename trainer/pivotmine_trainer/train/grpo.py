@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from trl.trainer.utils import get_peft_config, get_quantization_config
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.checks import policies
@@ -84,9 +83,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
     resume.train(trainer, checkpoint, only_to_save=only_to_save)
     if held_out is not None and not _evaluated(trainer):
         trainer.evaluate()
-    trainer.save_model(settings.output_dir)
-    saving.save_in_dtype(settings.output_dir, config)
-    trainer.create_model_card()
+    saving.save(trainer, config)
     _report(arguments, settings, model, trainer)
     if settings.push_to_hub:
         trainer.push_to_hub()
@@ -143,22 +140,13 @@ def _trainer(
     held_out: Dataset | None,
     additions: Additions,
 ) -> PivotTrainer:
-    adapter = policies.load_adapter(model, settings)
-    settings.model_init_kwargs = None if adapter else policies.model_init_kwargs(model, settings)
     name = str(policies.base_of(model.model_name_or_path) or model.model_name_or_path)
     end_ids = end_of_turn_ids(tokenizer, config.get_text_config(), policies.load_generation_config(name))
     reward = make_reward(tokenizer, end_ids, verifier=arguments.verifier, watch_verifier=arguments.watch_verifier)
     with policies.refusals("the trainer cannot be made"):
+        given = policies.trainer_arguments(model, settings, tokenizer)
         return PivotTrainer(
-            model=adapter or model.model_name_or_path,
-            reward_funcs=reward,
-            args=settings,
-            train_dataset=data,
-            eval_dataset=held_out,
-            processing_class=tokenizer,
-            quantization_config=None if adapter else get_quantization_config(model),
-            peft_config=get_peft_config(model),
-            additions=additions,
+            reward_funcs=reward, train_dataset=data, eval_dataset=held_out, additions=additions, **given
         )
 
 
@@ -254,7 +242,6 @@ def _evaluated(trainer: PivotTrainer) -> bool:
 
 
 def _report(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, trainer: PivotTrainer) -> None:
-    say(f"trained   {trainer.state.global_step} steps, saved to {settings.output_dir}")
     evaluations = heldout.read(Path(str(settings.output_dir)))
     if settings.eval_strategy != "no" and evaluations:
         say(heldout.compared(evaluations))

@@ -7,7 +7,7 @@ and repeats the first epoch's order; here every epoch's order has a seed of its 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from trl.trainer.utils import RepeatSampler
@@ -16,13 +16,16 @@ from trl.trainer.utils import RepeatSampler
 class PromptSampler(RepeatSampler):
     """TRL's RepeatSampler, with orders that depend on the seed and the epoch alone."""
 
+    epoch = 0
+
     def set_epoch(self, epoch: int) -> None:
         """Called before each epoch, the first one after a resumption too."""
+        self.epoch = epoch
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + epoch)
 
     @classmethod
-    def like(cls, sampler: RepeatSampler) -> PromptSampler:
+    def like(cls, sampler: RepeatSampler) -> Self:
         """The same rows, groups and repeats as TRL's sampler."""
         return cls(
             sampler.data_source,
@@ -42,17 +45,12 @@ class WeightedSampler(PromptSampler):
     """
 
     weights: torch.Tensor
-    epoch = 0
 
     @classmethod
-    def by(cls, sampler: Any, weights: Sequence[float]) -> WeightedSampler:
+    def by(cls, sampler: Any, weights: Sequence[float]) -> Self:
         made = cls.like(sampler)
-        assert isinstance(made, WeightedSampler)
         made.weights = torch.tensor(weights, dtype=torch.float64)
         return made
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __iter__(self) -> Generator[int]:
         generator = torch.Generator().manual_seed((self.seed or 0) + self.epoch)

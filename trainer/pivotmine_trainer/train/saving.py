@@ -11,11 +11,20 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import Trainer
 
 from pivotmine.escape import inert
-from pivotmine_trainer.cli.console import is_first_process
+from pivotmine_trainer.cli.console import is_first_process, say
 from pivotmine_trainer.train import heldout
 from pivotmine_trainer.train.heldout import HeldOut
+
+
+def save(trainer: Trainer, config: Any) -> None:
+    """Save a trained model to OUTPUT_DIR with its card, and say so. config: as in `save_in_dtype`."""
+    trainer.save_model(trainer.args.output_dir)
+    save_in_dtype(trainer.args.output_dir, config)
+    trainer.create_model_card()
+    say(f"trained   {trainer.state.global_step} steps, saved to {trainer.args.output_dir}")
 
 
 def save_in_dtype(output_dir: str | None, config: Any) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from trl.models.utils import unwrap_model_for_generation
 
-from pivotmine.sampling.attention import use_grouped_attention
 from pivotmine.sampling.decoding import Draw, decode
 from pivotmine.sampling.settings import Sampling
 
@@ -81,11 +80,6 @@ def sample(trainer: Any, prompt_ids: list[list[int]]) -> tuple[list[list[int]], 
             ids += [one.token_ids for one in drawn]
             logprobs += [one.logprobs for one in drawn]
     return ids, logprobs
-
-
-def share(model: Any) -> None:
-    """Let a model decode side by side where it can."""
-    use_grouped_attention(model)
 
 
 def _batches(prompt_ids: list[list[int]], budget: int) -> Iterator[list[list[int]]]:

@@ -17,6 +17,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from pivotmine.errors import UserError
+from pivotmine.sampling.attention import use_grouped_attention
 from pivotmine_trainer.cli.console import is_first_process, quiet_unscorable, say, warn
 from pivotmine_trainer.extras import retrieval
 from pivotmine_trainer.extras.curriculum import Curriculum, CurriculumSampler
@@ -72,7 +73,7 @@ class PivotTrainer(GRPOTrainer):
         args: Any = self.args
         way, model = self._additions.shared_prefix, self._unwrapped(self.model)
         if self._own_sampling is None:
-            shared_sampling.share(model)
+            use_grouped_attention(model)
         elif not self.use_vllm:
             say(f"sampling  each prompt once a sample: {self._own_sampling}")
         if way == "false":
