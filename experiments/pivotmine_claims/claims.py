@@ -156,11 +156,16 @@ def _turns(scores: Scores) -> str:
         )
         reached.append(f"{ARMS[arm].title}: {', '.join(each)}.")
     words += reached
-    dead = cost.dead_groups / cost.groups if cost.groups else None
-    words.append(f"In {percent(dead)} of the groups of end-to-end RL all episodes had the same outcome.")
+    words.append(f"In {_dead(scores, 'end_to_end')} of the groups of end-to-end RL all episodes had the same outcome.")
     if count < MIN_SEEDS:
         words.append("Too few seeds to conclude from.")
     return _bullets(words)
+
+
+def _dead(scores: Scores, arm: str) -> str:
+    """The share of the arm's training groups without a signal."""
+    cost = scores.cost(arm)
+    return percent(cost.dead_groups / cost.groups) if cost and cost.groups else MISSING
 
 
 def _ablation(scores: Scores) -> str:
@@ -184,7 +189,31 @@ def _ablation(scores: Scores) -> str:
                 undecided="It is not worth more than its interval.",
             )
         )
+    words.append(
+        f"Groups without a signal, whose rewards are all equal: pivots {_dead(scores, 'pivots')}, random states "
+        f"{_dead(scores, 'random')}."
+    )
     return _bullets(words)
+
+
+def conclusions(scores: Scores) -> str:
+    """A list of what the arms of the README's table say."""
+    words = [
+        finding(
+            f"{question}, {measure} episodes",
+            scores.difference(ours, theirs, measure),
+            better="A gain.",
+            worse="A loss.",
+            undecided="No difference is shown.",
+        )
+        for question, ours, theirs, measure in (
+            ("Pivots in place of SFT", "pivots", "sft", "greedy"),
+            ("Pivots after SFT, over SFT alone", "sft_then_pivots", "sft", "greedy"),
+            ("Pivots after SFT, over SFT alone", "sft_then_pivots", "sft", "sampled"),
+            ("Pivots in place of as many random states", "pivots", "random", "greedy"),
+        )
+    ]
+    return "\n".join(f"- {one}" for one in words)
 
 
 _CLAIMS: dict[str, Callable[[Scores], str]] = {
@@ -212,9 +241,19 @@ def guide(scores: Scores, never_probability: float | None) -> Sequence[Sequence[
             ("mine the policy that SFT made, and train on its pivots", "stop after SFT"),
         ),
         (
-            "20 % or more never, and one training is to do",
+            "the same, with time for one training only",
+            ("sft", "pivots_demonstrations", "greedy"),
+            ("SFT", "pivots with a demonstration loss"),
+        ),
+        (
+            "RL has a demonstration loss already",
             ("pivots_demonstrations", "demonstrations", "sampled"),
-            ("pivots with a demonstration loss", "the demonstration loss alone"),
+            ("train on pivots next to it", "the demonstration loss alone"),
+        ),
+        (
+            "RL is to sample recorded states",
+            ("pivots", "random", "greedy"),
+            ("mine pivots first", "random states: they need no mining"),
         ),
         (
             "skills outside must not suffer",

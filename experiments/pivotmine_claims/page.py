@@ -41,14 +41,15 @@ def write(out: Path, results: Path, world: World, scale: Scale, readme: Path | N
 
 
 def _why(scores: Scores) -> str:
-    """The arms that a user chooses among."""
+    """The arms that a user chooses among, and what follows from their differences."""
     rows: list[list[str]] = []
     for arm in ("base", "sft", "pivots", "sft_then_pivots", "pivots_demonstrations", "end_to_end"):
         cost, seeds = scores.cost(arm), len(scores.cells[arm])
         means = [percent(scores.mean(arm, name).mean) for name in ("greedy", "sampled", "skills_mean")]
         shown = [f"{cost.turns:,}", *means] if cost is not None else [claims.MISSING, *means]
         rows.append([ARMS[arm].title, str(seeds), *shown])
-    return table(("desk, never 20 %", "seeds", "turns, mining included", "greedy", "sampled", "general skills"), rows)
+    names = ("desk, never 20 %", "seeds", "turns, mining included", "greedy", "sampled", "general skills")
+    return f"{table(names, rows)}\n\n{claims.conclusions(scores)}"
 
 
 def status(results: Path, world: World, scale: Scale) -> None:
