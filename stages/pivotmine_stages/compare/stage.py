@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pivotmine.counts import counted
 from pivotmine.errors import UserError
@@ -16,8 +17,35 @@ from pivotmine_stages.report.transitions import compared
 _PIVOTS = "pivots/"
 
 
-def compare(config: CompareConfig, run: Path) -> dict[str, Any]:
-    """What `compared` gives, with `words` (the settings in which the two differ), or the overlap of two selections.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileComparison:
+    """The other attributes are those of `compared`."""
+
+    kind: Literal["profiles"] = "profiles"
+    one: str
+    other: str
+    words: list[str]
+    """For each of the two, the settings in which it differs from the other."""
+    name: str
+    shared: int
+    mean: float | None
+    other_mean: float | None
+    decided: float | None
+    other_decided: float | None
+    transitions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionComparison:
+    kind: Literal["selections"] = "selections"
+    one: str
+    other: str
+    groups: list[dict[str, Any]]
+    """{rows, states, examples} of the states in both, and in either one only."""
+
+
+def compare(config: CompareConfig, run: Path) -> ProfileComparison | SelectionComparison:
+    """Two profiles by the states that changed class, or two selections by their states.
 
     UserError if a name fits nothing, or if a profile is compared with a selection.
     """
@@ -32,10 +60,10 @@ def compare(config: CompareConfig, run: Path) -> dict[str, Any]:
         raise UserError(f"{config.one} and {config.other} are the same profile: {one.name}")
     found = compared(connect(run, one), other, config.num_examples)
     words = differing([settings_of(run, one), settings_of(run, other)])
-    return {"kind": "profiles", "one": one.name, "other": other.name, "words": words, **found}
+    return ProfileComparison(one=one.name, other=other.name, words=words, **found)
 
 
-def _selections(config: CompareConfig, run: Path) -> dict[str, Any]:
+def _selections(config: CompareConfig, run: Path) -> SelectionComparison:
     names = [text.removeprefix(_PIVOTS) for text in (config.one, config.other)]
     states = [set(chosen_states(run, name)["state_id"]) for name in names]
     groups = {
@@ -47,22 +75,20 @@ def _selections(config: CompareConfig, run: Path) -> dict[str, Any]:
         {"rows": name, "states": len(ids), "examples": sorted(ids)[: config.num_examples]}
         for name, ids in groups.items()
     ]
-    return {"kind": "selections", "one": config.one, "other": config.other, "groups": rows}
+    return SelectionComparison(one=config.one, other=config.other, groups=rows)
 
 
-def compare_report(found: dict[str, Any]) -> str:
+def compare_report(found: ProfileComparison | SelectionComparison) -> str:
     """The comparison as lines of text."""
-    lines = [f"{found['one']}  against  {found['other']}"]
-    if found["kind"] == "selections":
+    lines = [f"{found.one}  against  {found.other}"]
+    if isinstance(found, SelectionComparison):
         lines += [
-            f"{row['states']:>7,} {_where(row['rows'])}  {_ids(row['examples'])}".rstrip() for row in found["groups"]
+            f"{row['states']:>7,} {_where(row['rows'])}  {_ids(row['examples'])}".rstrip() for row in found.groups
         ]
     else:
-        lines += [f"  {name}: {words}" for name, words in zip(("first", "second"), found["words"], strict=True)]
-        lines.append(
-            f"{counted(found['shared'], 'state')} in both; {_mean(found['mean'])} -> {_mean(found['other_mean'])}"
-        )
-        lines += [_transition(row) for row in found["transitions"]]
+        lines += [f"  {name}: {words}" for name, words in zip(("first", "second"), found.words, strict=True)]
+        lines.append(f"{counted(found.shared, 'state')} in both; {_mean(found.mean)} -> {_mean(found.other_mean)}")
+        lines += [_transition(row) for row in found.transitions]
     return "\n".join(f"{'compare' if i == 0 else '':<9} {line}" for i, line in enumerate(lines))
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from pivotmine.errors import UserError
 from pivotmine.run import rundir
 from pivotmine.run.parts import PartsManifest, write_rejects
 from pivotmine_stages.compare.options import CompareConfig
-from pivotmine_stages.compare.stage import compare, compare_report
+from pivotmine_stages.compare.stage import ProfileComparison, SelectionComparison, compare, compare_report
 from pivotmine_stages.extract.options import ExtractConfig
 from pivotmine_stages.extract.stage import extract
 from pivotmine_stages.report.transitions import wilson
@@ -167,8 +168,9 @@ def test_a_text_harness_is_not_said_to_lack_tools(tmp_path: Path) -> None:
 
 def test_profiles_are_compared_by_transitions(run: Path) -> None:
     found = compare(CompareConfig(one="policy-1", other="policy-2"), run)
-    assert (found["shared"], round(found["mean"], 4), round(found["other_mean"], 4)) == (6, 0.5833, 0.6667)
-    rows = {(row["from"], row["to"]): row["states"] for row in found["transitions"]}
+    assert isinstance(found, ProfileComparison)
+    assert (found.shared, round(found.mean or 0, 4), round(found.other_mean or 0, 4)) == (6, 0.5833, 0.6667)
+    rows = {(row["from"], row["to"]): row["states"] for row in found.transitions}
     assert rows == {("never", "always"): 1, ("sometimes", "always"): 3, ("always", "never"): 2}
     assert "sometimes -> always" in compare_report(found)
 
@@ -189,8 +191,8 @@ def test_what_cannot_be_compared(run: Path, one: str, other: str, message: str) 
 
 def test_two_selections_are_told_by_where_their_states_are() -> None:
     rows = [("both", 2, ["a" * 32]), ("only pivots/a", 1, []), ("only pivots/b", 0, [])]
-    groups = [dict(zip(("rows", "states", "examples"), row, strict=True)) for row in rows]
-    found = {"kind": "selections", "one": "pivots/a", "other": "pivots/b", "groups": groups}
+    groups: list[dict[str, Any]] = [dict(zip(("rows", "states", "examples"), row, strict=True)) for row in rows]
+    found = SelectionComparison(one="pivots/a", other="pivots/b", groups=groups)
     assert [line[10:].strip() for line in compare_report(found).splitlines()] == [
         "pivots/a  against  pivots/b",
         "2 in both  aaaaaaaaaaaa",
