@@ -157,7 +157,7 @@ def test_a_ledger_that_is_lost_is_one_line(tiny_policy: Path) -> None:
         "ray", EngineOptions(model=str(tiny_policy), replica_engine="transformers", cpus_per_replica=0.5)
     )
     ray.kill(engine._ledger)
-    with pytest.raises(UserError, match=r"^Ray has stopped: .*; start again: what is stored is kept$"):
+    with pytest.raises(UserError, match=r"^Ray has stopped: .*; start again: stored samples are kept$"):
         engine.prefill([[1, 2]])
     engine.close()
 
