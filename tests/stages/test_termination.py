@@ -131,6 +131,45 @@ def test_rollout_stores_every_reply_that_has_come(run: Path, odd_server: OddServ
     assert len(scan(run, "rollouts").collect()) == len(odd_server.asked) < 8
 
 
+SLOW = "select count(*) from range(100000000) a, range(1000) b where a.range * b.range % 7 = 3"
+
+
+ENDINGS = [(signal.SIGTERM, 143, "stopped"), (signal.SIGINT, 130, "interrupted")]
+
+
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
+def test_a_signal_ends_a_query(run: Path, number: signal.Signals, code: int, word: str) -> None:
+    """Alone, DuckDB looks at no signal while it makes an Arrow table."""
+    program = (
+        "import os, threading; import pivotmine.run.sql; from pivotmine_stages.cli.app import main\n"
+        f"threading.Timer(2, os.kill, (os.getpid(), {int(number)})).start(); main()"
+    )
+    _ends(["-c", program, "sql", str(run), SLOW], code, word)
+
+
+@pytest.mark.parametrize(("number", "code", "word"), ENDINGS)
+def test_duckdbs_own_error_for_a_signal_is_no_traceback(
+    run: Path, number: signal.Signals, code: int, word: str
+) -> None:
+    """A double of a query that is executed: whether DuckDB notices a signal there depends on its threads."""
+    program = (
+        "import os, time; from pivotmine.run import sql; from pivotmine_stages.cli.app import main\n"
+        "def query_all(*_, **__):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(number)}); time.sleep(20)\n"
+        "    except BaseException:\n"
+        "        raise RuntimeError('Query interrupted') from None\n"
+        "sql.query_all = query_all; main()"
+    )
+    _ends(["-c", program, "sql", str(run), "select 1"], code, word)
+
+
+def _ends(arguments: list[str], code: int, word: str) -> None:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert done.stderr.endswith(f"pivotmine: {word}; the same command continues from here\n")
+
+
 def test_score_does_not_wait_for_a_judge_that_is_silent(run: Path, odd_server: OddServer, tmp_path: Path) -> None:
     odd_server.answers = [(200, {"choices": [GOOD]})]
     rollout({}, run=run, base_url=[odd_server.address], verifier="exact", **OPTIONS)

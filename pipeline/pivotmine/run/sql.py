@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, groupby
 from pathlib import Path
 
@@ -174,13 +175,24 @@ def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Ta
             kind = refused.type.name.replace("_", " ").lower()
             raise UserError(f"sql: a statement of kind {kind} is not run, only reading ones are; --unsafe lifts this")
         answers = [connection.sql(one.query) for one in parsed]
-        tables = [answer.to_arrow_table() for answer in answers if answer is not None]  # pyright: ignore[reportUnnecessaryComparison]
+        tables = [_answer(connection, answer) for answer in answers if answer is not None]  # pyright: ignore[reportUnnecessaryComparison]
     except (duckdb.Error, pa.ArrowException) as error:
         # DuckDB repeats the statement below its message, and a message may quote a cell.
         raise UserError(f"DuckDB: {one_line(str(error).split(chr(10) * 2 + 'LINE ')[0])}") from None
     if not tables:
         raise UserError("the statement gives no table: ask with select")
     return [table.rename_columns(_distinct(table.column_names)) for table in tables]
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, asked: duckdb.DuckDBPyRelation) -> pa.Table:
+    """Run in a thread, since DuckDB looks at no signal meanwhile: Ctrl-C and SIGTERM interrupt it."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(asked.to_arrow_table)
+        try:
+            return answer.result()
+        except BaseException:
+            connection.interrupt()
+            raise
 
 
 _EXPLAIN = re.compile(r"\s*explain\b(\s+analyze\b)?", re.IGNORECASE)

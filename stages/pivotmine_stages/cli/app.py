@@ -35,7 +35,7 @@ from pivotmine_stages.cli.parameters import given, parameters
 from pivotmine_stages.cli.usable_result import require_usable
 from pivotmine_stages.command import Command, load, to_json
 from pivotmine_stages.policy.differences import ask
-from pivotmine_stages.termination import TERMINATED, on_sigterm
+from pivotmine_stages.termination import TERMINATED, is_asked, on_sigterm
 
 log = logging.getLogger("pivotmine")
 
@@ -103,8 +103,8 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
                 body(chosen, **fixed)
             except (UserError, SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException:  # polars panics with one
-                if told := _damage(fixed["run"]):
+            except BaseException as error:  # polars panics with one
+                if str(error) != _DUCKDB_INTERRUPTED and (told := _damage(fixed["run"])):
                     raise UserError(told) from None
                 raise
 
@@ -271,6 +271,8 @@ def _options(
 
 _DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 _INTERRUPTED = 130
+_DUCKDB_INTERRUPTED = "Query interrupted"
+"""DuckDB raises this RuntimeError for a signal during a query, in place of what the signal's handler raised."""
 
 
 def main() -> None:
@@ -286,13 +288,24 @@ def main() -> None:
             raise
         print(f"pivotmine: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:  # before typer has begun
+        _end(_INTERRUPTED)
+    except RuntimeError as error:
+        if str(error) != _DUCKDB_INTERRUPTED:
+            raise
+        _end(TERMINATED if is_asked() else _INTERRUPTED)
     except SystemExit as done:
         # typer turns Ctrl-C into this exit code.
         if done.code in (_INTERRUPTED, TERMINATED):
-            word = "interrupted" if done.code == _INTERRUPTED else "stopped"
-            print(f"pivotmine: {word}; the same command continues from here", file=sys.stderr)
-            _leave_threads(done.code)
+            _end(done.code)
         raise
+
+
+def _end(code: int) -> None:
+    word = "interrupted" if code == _INTERRUPTED else "stopped"
+    print(f"pivotmine: {word}; the same command continues from here", file=sys.stderr)
+    _leave_threads(code)
+    sys.exit(code)
 
 
 def _leave_threads(code: int) -> None:
