@@ -49,7 +49,7 @@ def on_sigterm() -> None:
 
 
 def _wake_main_thread(told: socket.socket, teller: socket.socket) -> None:
-    """For each SIGTERM and Ctrl-C, of which Python writes the number into `teller`. SIGURG does nothing but wake."""
+    """Python writes the number of each signal into `teller`. SIGURG does nothing but wake."""
     with told, teller:
         while numbers := told.recv(64):
             for _ in range(_WAKE_TIMES if {signal.SIGTERM, signal.SIGINT} & set(numbers) else 0):

@@ -30,7 +30,7 @@ def carried_dir(run: Path, policy_id: str, verifier_id: str) -> Path:
 
 
 def carried_states(run: Path, policy_id: str, verifier_id: str, budget: int | None) -> dict[str, Carried]:
-    """The carried estimate by state_id: of a state's rows, the one with the least unseen mass. UserError for nonsense.
+    """The carried estimate by state_id: of a state's rows, that of smallest unseen mass. UserError for nonsense.
 
     budget: the token budget that the rows must be of; None: any, where nobody knows the profile's.
     """
