@@ -7,12 +7,17 @@ noted, and it ends the program at the next `waiting`: where nothing finished is 
 Python runs a handler in its main thread alone. If the kernel gives a signal to another thread, or just before the main
 thread begins to wait for a lock, the main thread sleeps on: `score` then waits for a judge that never answers. So a
 thread is told of each signal and wakes the main one.
+
+Python drops what is raised in `__del__` and in the callback of a weak reference. What a signal raised there is raised
+again when the main thread is woken.
 """
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -30,6 +35,8 @@ class _State:
         self.num_finishing = 0
         self.is_waiting = False
         self.is_asked = False
+        self.dropped: BaseException | None = None
+        """What a signal raised and Python dropped."""
 
 
 _state = _State()
@@ -41,20 +48,36 @@ def on_sigterm() -> None:
     A second SIGTERM changes nothing: whoever sends it to a whole group of processes may send it twice.
     """
     signal.signal(signal.SIGTERM, _note)
-    signal.signal(signal.SIGURG, lambda *_: None)  # a handler of ours, or the kernel drops it
+    signal.signal(signal.SIGURG, _raise_dropped)
     told, teller = socket.socketpair()
     teller.setblocking(False)
     signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_wake_main_thread, args=(told, teller), name="signals", daemon=True).start()
+    print_dropped = sys.unraisablehook
+
+    def keep_dropped(args: sys.UnraisableHookArgs) -> None:
+        ours = isinstance(args.exc_value, KeyboardInterrupt) or (
+            isinstance(args.exc_value, SystemExit) and _state.is_asked
+        )
+        if ours:
+            _state.dropped = args.exc_value
+        else:
+            print_dropped(args)
+
+    sys.unraisablehook = keep_dropped
 
 
 def _wake_main_thread(told: socket.socket, teller: socket.socket) -> None:
-    """Python writes the number of each signal into `teller`. SIGURG does nothing but wake."""
+    """Python writes the number of each signal into `teller`. SIGURG wakes, and raises what was dropped."""
     with told, teller:
         while numbers := told.recv(64):
-            for _ in range(_WAKE_TIMES if {signal.SIGTERM, signal.SIGINT} & set(numbers) else 0):
+            if not {signal.SIGTERM, signal.SIGINT} & set(numbers):
+                continue
+            for times in itertools.count(1):
                 time.sleep(_WAKE_S)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
+                if times >= _WAKE_TIMES and _state.dropped is None:
+                    break
 
 
 def _note(*_: Any) -> None:
@@ -63,6 +86,15 @@ def _note(*_: Any) -> None:
     _state.is_asked = True
     if not _state.num_finishing or _state.is_waiting:
         raise SystemExit(TERMINATED)
+
+
+def _raise_dropped(*_: Any) -> None:
+    dropped, _state.dropped = _state.dropped, None
+    if isinstance(dropped, SystemExit):
+        _state.is_asked = False
+        _note()
+    elif dropped is not None:
+        raise KeyboardInterrupt
 
 
 def is_asked() -> bool:

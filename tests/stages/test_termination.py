@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pivotmine_stages.termination import finishing, is_asked, on_sigterm, waitin
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process answers SIGTERM for the length of a test."""
     before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # restored in the end
     monkeypatch.setattr(termination, "_state", termination._State())  # pyright: ignore[reportPrivateUsage]
     on_sigterm()
     yield
@@ -94,6 +95,37 @@ def test_it_ends_a_wait_if_another_thread_gets_the_signal(
     assert not answered.is_set()
     answered.set()
     asking.join()
+
+
+class _Dying:
+    def __init__(self, last_words: Callable[[], Any]) -> None:
+        self.last_words = last_words
+
+    def __del__(self) -> None:
+        self.last_words()
+
+
+@pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.parametrize(("number", "ending"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_it_ends_the_program_if_python_drops_the_exception(
+    listening: None, number: signal.Signals, ending: type[BaseException], times: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in `__del__` and in the callback of a weak reference: Python prints what they raise, and goes on."""
+    until = time.monotonic() + 10
+
+    def pause() -> None:
+        time.sleep(0.2)  # raised in here, it is dropped again
+
+    with pytest.raises(ending):  # noqa: PT012
+        gone = _Dying(lambda: os.kill(os.getpid(), number))
+        del gone
+        for _ in range(times - 1):
+            gone = _Dying(pause)
+            del gone
+        while time.monotonic() < until:
+            time.sleep(0.01)
+    assert time.monotonic() < until
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture
