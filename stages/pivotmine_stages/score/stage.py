@@ -62,8 +62,10 @@ from pivotmine_stages.score.options import ScoreConfig
 SAMPLES_WORTH_PROCESSES = 20_000
 _KEY = ("sample_index", "budget")
 """Columns that, with the state, name a row of `rollouts` and its row of `scores`."""
-_TURN = ("state_id", "segment_id", "position", "tools_id", "action_format", *COLUMNS[1:])
-"""Columns of demonstrated turns that are held."""
+_PLACE = ("state_id", "segment_id", "position", "tools_id")
+"""Columns of demonstrated turns that lead to their messages."""
+_TURN = (*_PLACE, "domain", "action_format", "demonstration")
+"""Columns of demonstrated turns that their gates follow from."""
 _SAMPLE = ("text", "message", "finish_reason", "opened_reasoning", "reward")
 """Columns of `rollouts` that decide what the action is, and the reward that was recorded with it."""
 
@@ -161,10 +163,11 @@ def _score(
     rollouts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     carried = carried_states(run, record.policy_id, config.verifier.verifier_id, record.budget)
     sampled = pl.concat([_sampled(run, record), pl.DataFrame({"state_id": list(carried)}, {"state_id": pl.String})])
-    turns = scan_demonstrated(run).select(_TURN).collect()
-    sampled_turns = turns.join(sampled, on="state_id", how="semi", maintain_order="left")
-    gates = gate_table(run, sampled_turns, config.verifier, texts)
-    del sampled_turns
+    # Turns are read three times, and held only where they are used: a run may have millions.
+    turns = scan_demonstrated(run).select(_TURN)
+    turns = turns.join(sampled.lazy(), on="state_id", how="semi", maintain_order="left").collect()
+    gates = gate_table(run, turns, config.verifier, texts)
+    del turns, sampled
     for orphan in {path.name for path in folder.glob("part-*.parquet")} - {path.name for path in rollouts}:
         (folder / orphan).unlink()  # its rollouts were deleted: views and holdouts would count it
     require_sound(run, "scores", folder, may_lack=True)
@@ -173,14 +176,15 @@ def _score(
     new = [path for path in rollouts if not manifest.has(folder / path.name)]
     with closing(manifest), process_map(_num_processes(config, _num_rows(run, new))) as over:
         work = partial(_score_part, run, parser, identity)
-        done = over(work, _parts(new, folder, gates, turns, texts))
+        done = over(work, _parts(run, new, folder, gates, texts))
         for path, digest in zip(new, track(done, "score", "parts", len(new)), strict=True):
             manifest.note(folder / path.name, digest)
-    profiles, outcomes = _profiles(run, record, folder, gates.rows, list(carried))
-    profiles = with_posteriors(run, turns, profiles)
-    del turns
+    judged = gates.rows.select("state_id", "gate", "detail", "judges_truncated")
+    del gates
+    profiles, outcomes = _profiles(run, record, folder, judged, list(carried))
+    profiles = with_posteriors(run, scan_demonstrated(run).select(COLUMNS).collect(), profiles)
     manifest.write(folder / "profiles.parquet", profiles.to_arrow().cast(PROFILES))
-    rejects = list(_rejects(run, gates.rows, profiles))
+    rejects = list(_rejects(run, judged, profiles))
     write_rejects(run, rundir.rejects_dir(run, "score", identity), rundir.table_of_rows("rejects", rejects))
     reasons = dict(sorted(Counter(row["reason"] for row in rejects).items()))
     summary = ScoreSummary(
@@ -257,9 +261,7 @@ def _num_processes(config: ScoreConfig, num_samples: int) -> int | None:
     return 1 if config.verifier.num_waiting or num_samples < SAMPLES_WORTH_PROCESSES else config.num_processes
 
 
-def _parts(
-    paths: list[Path], folder: Path, gates: GateTable, turns: pl.DataFrame, texts: SegmentTexts
-) -> Iterator[_Part]:
+def _parts(run: Path, paths: list[Path], folder: Path, gates: GateTable, texts: SegmentTexts) -> Iterator[_Part]:
     """The parts, each with the gates and the messages of its states; one pass over `messages` for all of them."""
     held = [pl.read_parquet(p, columns=["state_id"], glob=False).unique(maintain_order=True) for p in paths]
     held = [states.with_columns(part=pl.lit(number)) for number, states in enumerate(held)]
@@ -269,8 +271,8 @@ def _parts(
     places = places.with_row_index("place").filter("has_verifier").drop("has_verifier")
     passing = rows.join(places, on="state_id", how="inner", maintain_order="left").drop("state_id")
     asking = gates.rows[passing.filter("needs_messages")["place"].unique(maintain_order=True), ["state_id"]]
-    first = turns.join(asking, on="state_id", how="semi", maintain_order="left")
-    first = first.select("state_id", "segment_id", "position", "tools_id")
+    first = scan_demonstrated(run).select(_PLACE)
+    first = first.join(asking.lazy(), on="state_id", how="semi", maintain_order="left").collect()
     first = first.unique("state_id", keep="first", maintain_order=True)
     texts.add(first)
     of_state = {state_id: place for place, state_id in enumerate(first["state_id"])}
