@@ -5,6 +5,7 @@ Commands are children of a process that has imported everything and done nothing
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -53,9 +54,12 @@ class Command:
             time.sleep(0.002)
 
     def end(self) -> Ended:
-        """Wait for it."""
+        """Wait for it. One that hangs says first where its threads are."""
         self.process.join(LONGEST_S)
         if self.process.is_alive():
+            os.kill(self.process.pid or 0, signal.SIGUSR1)
+            self.process.join(5)
+            print(self._log.read_text(encoding="utf-8", errors="replace"))
             self.process.kill()
             self.process.join()
             return Ended(0, f"Traceback: it hung for {LONGEST_S:.0f} s")
@@ -69,6 +73,7 @@ def _run(arguments: list[str], log: str, prepare: Callable[[], None] | None) -> 
     with open(os.devnull, "w") as out, open(log, "wb", buffering=0) as err:  # noqa: PTH123
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
+    faulthandler.register(signal.SIGUSR1, file=2)
     sys.argv = ["pivotmine", *arguments]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if prepare is not None:
