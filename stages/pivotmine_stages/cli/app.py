@@ -269,7 +269,7 @@ def _options(
     pass
 
 
-_DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+_DISK_TROUBLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS, errno.ESTALE)
 _INTERRUPTED = 130
 _DUCKDB_INTERRUPTED = "Query interrupted"
 """DuckDB raises this RuntimeError for a signal during a query, in place of what the signal's handler raised."""

@@ -108,12 +108,15 @@ def _extract(
     started = time.monotonic()
     folder = run / rundir.UNFINISHED
     shutil.rmtree(folder, ignore_errors=True)
-    with process_map(config.num_processes) as over:
-        num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, files)
-        min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
-        done = _merge(over, folder, num_blocks, min_outcome)
-    summary = summarise(folder, done, num_without_user, min_outcome, started)
-    rejects = _move_in(run, folder, identity)
+    try:
+        with process_map(config.num_processes) as over:
+            num_blocks, labels, num_without_user = _read_all(over, config, tools, folder, files)
+            min_outcome = least_outcome(labels) if config.min_outcome is None else config.min_outcome
+            done = _merge(over, folder, num_blocks, min_outcome)
+        summary = summarise(folder, done, num_without_user, min_outcome, started)
+        rejects = _move_in(run, folder, identity)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # on a full disk it would keep what the next start needs
     rundir.write_text(run / run_format.FILE, run_format.format_text())
     rejected = f"{rejects.relative_to(run).as_posix()}/"
     parts = {name.replace("rejects/", rejected, 1): digest for name, digest in sorted(done.digests.items())}
@@ -148,10 +151,8 @@ def _read_all(
     if not num_records:
         raise UserError("the sources hold no record at all")
     if config.outcome_column and labels and not any(outcome is not None for outcome, _ in labels):
-        shutil.rmtree(folder)
         raise UserError(f"--outcome-column {config.outcome_column}: no record has a label there; name another key")
     if config.domain_column and not num_domains:
-        shutil.rmtree(folder)
         raise UserError(f"--domain-column {config.domain_column}: no record has that key; name one of a record's keys")
     return num_blocks, labels, len(without_user)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while workers are busy."""
+"""What is left where extract does not come to its end: Ctrl-C while workers are busy, and a full disk."""
 
 import os
 import signal
@@ -28,3 +28,19 @@ def test_ctrl_c_is_one_line_and_ends_the_workers(tmp_path: Path) -> None:
         _, errors = process.communicate()
     assert (process.returncode, "Traceback" in errors) == (130, False)
     assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "run/.extract.tmp").exists()
+
+
+def test_a_full_disk_is_one_line_and_gets_its_room_back(tmp_path: Path) -> None:
+    """A limit on the size of a file stands for the disk: the system refuses the same writes."""
+    source = write_lines(tmp_path / "a.jsonl", [user("hello"), assistant("a" * 2000)])
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "from pivotmine_stages.cli.app import main; main()"
+    )
+    command = [sys.executable, "-c", script, "extract", source, "--run", tmp_path / "run", "--num-processes", "1"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith("pivotmine: ")
+    assert "too large" in done.stderr
+    assert not (tmp_path / "run/.extract.tmp").exists()
