@@ -96,6 +96,18 @@ def test_killed_it_goes_on_at_the_same_step_with_the_same_prompts(policy: Path, 
         torch.testing.assert_close(weights(killed)[name], weight)
 
 
+def test_ctrl_c_is_one_line(policy: Path, dataset: Path, tmp_path: Path) -> None:
+    args = tiny.command(policy, dataset, tmp_path / "out", max_steps=200, save_steps=1, eval_strategy="no")
+    command = [sys.executable, "-m", "pivotmine_trainer", *args]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while not (tmp_path / "out/checkpoint-1").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, "Traceback" in errors) == (130, False)
+    assert errors.splitlines()[-1].startswith("interrupted: with --resume_from_checkpoint true the same command")
+
+
 def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,6 @@
 """`pivotmine-train`: parse, train, and print bad input as one line, once a machine.
 
-Exit codes: 0 done, 1 bad input or configuration, 2 usage.
+Exit codes: 0 done, 1 bad input or configuration, 2 usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,18 @@ def main(args: Sequence[str] | None = None) -> None:
         silence_other_ranks()
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        silence_other_ranks()
+        print(
+            "interrupted: with --resume_from_checkpoint true the same command goes on from the last checkpoint, if "
+            "there is one",
+            file=sys.stderr,
+        )
+        raise SystemExit(_INTERRUPTED) from None
+
+
+_INTERRUPTED = 130
+"""As shells have it: 128 and the number of SIGINT."""
 
 
 def _run(args: list[str]) -> None:
