@@ -1,13 +1,12 @@
 """`shell`: commands that are the same program, by their parsed structure. An equivalence, not a similarity.
 
-The argument that holds the command (or the code block of a message) is parsed by tree-sitter-bash; `shell_syntax` says
-what its forms leave out (quoting, white space, comments) and `shell_commands` what is put in one order (flags of known
-commands, tests of `find`, `cd a && cd b`). Expansions,
-substitutions and here-documents compare as they are written. Programs of another form are different only if
-`shell_difference` proves it; otherwise they are unproven. So is a text that cannot be read as bash. An argument that is
-a list of words is a command without a shell, and `["bash", "-lc", SCRIPT]` is its script.
+tree-sitter-bash parses the argument that holds the command, or the code block of a message. `shell_syntax` drops
+quoting, white space and comments. `shell_commands` sorts what has no order (flags of known commands, tests of `find`)
+and joins `cd a && cd b`. Expansions, substitutions and here-documents are compared as written. Programs of another form
+are different only if `shell_difference` proves it; otherwise they are unproven. Text that is not readable as bash is
+unproven too. An argument that is a list of words is a command without a shell; `["bash", "-lc", SCRIPT]` is its script.
 
-Nothing is run or expanded, and the working directory is not known: `cat a/b` and `cd a && cat b` differ.
+Nothing is run or expanded. The working directory is unknown, so `cat a/b` and `cd a && cat b` are not the same.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ _TEXT = "text"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellOptions:
     arguments: tuple[str, ...] = ("command", "cmd", "bash_command", "shell_command", "script")
-    """Arguments that hold a command: the first of them that a call has. The rest compares as in `tool_call`."""
+    """Arguments that may hold a command; the first one that a call has counts. `tool_call` compares the rest."""
     working_directory: str = ""
-    """The directory in which every command starts; a leading `cd` to it does not count. Empty: not known."""
+    """The directory in which every command starts; a leading `cd` to it does not count. Empty if unknown."""
     ignored_flags: tuple[str, ...] = ()
-    """Flags of read-only commands that do not matter where no other command reads the output: "ls -a -l" makes
-    `ls`, `ls -a` and `ls -la` the same."""
+    """Flags of read-only commands to ignore if no other command reads the output. With "ls -a -l", the commands `ls`,
+    `ls -a` and `ls -la` are the same."""
     rest: ToolCallOptions = field(default_factory=ToolCallOptions)
-    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
+    """Options of `tool_call` for the other arguments. Default: those of the same config file, if it has any."""
 
     def __post_init__(self) -> None:
         _ignored(self.ignored_flags)
 
 
 def prepare(state: State, demonstration: Action, options: ShellOptions) -> Callable[[Action], Verdict]:
-    """Return a scorer for one demonstration: calls with a command, or a message that is one."""
+    """Return a scorer for one demonstration: a call with a command, or a message that is one."""
     ignored = _ignored(options.ignored_flags)
 
     def read(value: Any) -> tuple[Any, ...] | None:
@@ -81,16 +80,13 @@ def _read_words(value: Any, start: str, ignored: dict[str, frozenset[str]]) -> t
     if any("\0" in word for word in value):
         return _TEXT, tuple(value)
     if len(value) == 3 and value[0] in _SHELLS and value[1] in ("-c", "-lc"):
-        return _within_shell(value[0], value[1], _read_script(value[2], start, ignored))
+        script = _read_script(value[2], start, ignored)
+        return script[0], value[0], value[1], script
     return "words", canonical(("command", (), value[0], tuple(value[1:])), start, ignored)
 
 
-def _within_shell(shell: str, flag: str, script: tuple[Any, ...]) -> tuple[Any, ...]:
-    return script[0], shell, flag, script
-
-
 def _ignored(rules: tuple[str, ...]) -> dict[str, frozenset[str]]:
-    """First names of the flags that do not matter, by command; raises UserError."""
+    """First names of the flags to ignore, by command; raises UserError for a rule that cannot be used."""
     found: dict[str, frozenset[str]] = {}
     for rule in rules:
         words = rule.split()

@@ -1,11 +1,11 @@
-"""Programs of `shell_syntax` in one order, where the order provably does not count.
+"""Bring programs of `shell_syntax` into one form where the difference provably does not matter.
 
-- Flags of the commands in `shell_flags.RULES`: order, grouping, long and short names, `-n 5` and `-n5`, operands
-  before or behind.
-- The tests of `find`, which have no effect, within one conjunction; its implied `-print`.
-- `cd a && cd b && c` is c in a/b; a path without `./`, `//` or a slash at its end.
-- A `cd` into the directory where every command starts, where the caller knows it.
-- Flags that a rule set declares not to matter, for a command whose output nothing else reads.
+- Flags of the commands in `shell_flags.RULES`: order, grouping, long and short names, `-n 5` and `-n5`, before or after
+  the operands.
+- Tests of `find` have no side effects, so they are sorted within one conjunction; the implied `-print` is added.
+- `cd a && cd b && c` becomes `cd a/b && c`; the path of a `cd` loses `./`, `//` and a trailing slash.
+- A leading `cd` into the directory where every command starts is dropped, if the caller knows that directory.
+- Flags that the caller declares irrelevant are dropped from commands whose output no other command reads.
 
 Assumed: GNU tools, and neither POSIXLY_CORRECT nor CDPATH set.
 """
@@ -20,7 +20,7 @@ from pivotmine.verifiers.shell.shell_flags import RULES, arguments
 from pivotmine.verifiers.shell.shell_syntax import Form
 from pivotmine.verifiers.shell.shell_words import is_plain
 
-# Tests that neither do nor print anything, and the number of words behind each.
+# Tests without effect or output, and the number of words that follow each.
 _FIND_TESTS = {
     "-name": 1, "-iname": 1, "-path": 1, "-ipath": 1, "-wholename": 1, "-type": 1, "-size": 1, "-mtime": 1,
     "-mmin": 1, "-atime": 1, "-amin": 1, "-ctime": 1, "-cmin": 1, "-perm": 1, "-user": 1, "-group": 1,
@@ -31,7 +31,7 @@ _FIND_ACTIONS = {"-print": 0, "-print0": 0, "-ls": 0, "-delete": 0}
 
 
 def canonical(program: Form, working_directory: str = "", ignored: Mapping[str, frozenset[str]] | None = None) -> Form:
-    """The program in its one order; equal only if two programs do the same."""
+    """Return the program in one form; two forms are equal only if the programs do the same."""
     return _Canon(clean_path(working_directory), ignored or {}).statement(program, seen=True)
 
 
@@ -41,7 +41,7 @@ class _Canon:
         self._ignored = ignored
 
     def statement(self, form: Form, *, seen: bool) -> Form:
-        """`seen`: only the policy reads its output, no other command does."""
+        """`seen`: the policy reads the output, and no other command does."""
         kind = form[0]
         if kind == "command":
             return self._command(form, seen=seen)
@@ -77,7 +77,7 @@ class _Canon:
         return "command", assignments, name, flags, found.operands
 
     def _list(self, parts: list[Any]) -> Form:
-        """`cd a && cd b && ...` as one `cd`."""
+        """Join leading `cd a && cd b` into one `cd`."""
         while len(parts) > 3 and parts[1] == parts[3] == "&&" and (joined := _joined(parts[0], parts[2])):
             parts[:3] = [joined]
         return "list", *parts
@@ -98,13 +98,14 @@ def _directory(form: Any) -> str:
 
 def _joined(first: Any, second: Any) -> Form | None:
     path, further = _directory(first), _directory(second)
+    # `a/..` is another directory than the current one if `a` is a link.
     if not path or not further or further.startswith("/") or ".." in further.split("/"):
         return None
     return "command", (), "cd", (f"{path.rstrip('/')}/{further}",)
 
 
 def clean_path(path: str) -> str:
-    """A path without `./`, empty parts and a slash at its end; `..` stays, for links may lie before it."""
+    """Drop `./`, empty parts and a trailing slash from a path; `..` stays, because the part before it may be a link."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("//") and not path.startswith("///"):
         return path
@@ -114,7 +115,7 @@ def clean_path(path: str) -> str:
 
 
 def _find(words: Sequence[str]) -> tuple[Any, ...]:
-    """Words of `find` with each conjunction's tests in one order; all as they are where one is not known."""
+    """Sort the tests within each conjunction of `find`; leave all words as they are if one is unknown."""
     roots = list(takewhile(lambda word: not word.startswith(("-", "(", "!", ")", "\x00")), words))
     units = _find_units(words[len(roots) :])
     if units is None:
@@ -133,7 +134,7 @@ def _find(words: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _find_units(words: Sequence[str]) -> list[tuple[str, ...]] | None:
-    """Tests, negated tests, actions, operators and parentheses, each with its words."""
+    """Tests, negated tests, actions, operators and parentheses, each with its words; None if one is unknown."""
     units: list[tuple[str, ...]] = []
     known = _FIND_TESTS | _FIND_SETTINGS | _FIND_ACTIONS
     at = 0
@@ -151,7 +152,7 @@ def _find_units(words: Sequence[str]) -> list[tuple[str, ...]] | None:
         else:
             return None
         unit = tuple(words[at:end])
-        # What the shell expands may be several words.
+        # A word that the shell expands may become several words.
         if end > len(words) or (word != "-exec" and not all(map(is_plain, unit))):
             return None
         units.append(("!", *unit) if negated else unit)

@@ -1,15 +1,15 @@
-"""Proofs that two readable programs are different. They are cheap, and silence proves nothing.
+"""Cheap proofs that two readable programs are different. Programs without a proof may still be different.
 
-- Another program: single commands with other names, or compound ones with other programs besides the text tools that
-  can stand for each other (`cat a | grep x` may be `grep x a`).
-- Writing against reading, and redirections into other files.
-- Another literal: the same commands in the same order, with a plain word that the other one does not have. Words of
-  tools that take a script or a pattern language are not compared, because `s/a/b/` and `s|a|b|` are the same script.
-- Another output: filters that make different text of one source (`shell_outputs`).
-- Another target: absolute paths of which none contains, or is, one of the other program's.
+- Another program: single commands with different names, or compound ones with different programs. Text tools that can
+  replace each other do not count (`cat a | grep x` may be `grep x a`).
+- Other files: one writes and the other only reads, or they redirect into different files.
+- Another literal: the same commands in the same order, but one has a plain word that the other lacks. Words of tools
+  that take a script or a pattern are not compared, because `s/a/b/` and `s|a|b|` are the same script.
+- Another output: filters that turn one source into different text (`shell_outputs`).
+- Another target: no absolute path of one program is, contains or lies in a path of the other.
 
-A word is a literal only if the shell passes it on as it is and no unit, escape or format may hide in it. Relative and
-absolute paths with the same end may be the same file, so they prove nothing. Links are not considered.
+A word is a literal only if the shell passes it on unchanged and it cannot hold a unit, an escape or a format. Relative
+and absolute paths with the same end may be the same file and prove nothing. Links are not considered.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SAME_PROGRAM = {
     "gsed": "sed", "apt": "apt-get", "gmake": "make", "rmdir": "rm", "unlink": "rm", "less": "cat", "more": "cat",
     "py.test": "pytest", "printf": "echo",
 }  # fmt: skip
-"""Programs that may do the same as another, by the other's name."""
+"""A program, and the one that may do the same."""
 _PLUMBING = frozenset((
     "cat", "echo", "printf", "cd", "pwd", "true", "false", ":", "xargs", "test", "exit", "set", "export", "sleep",
     "time", "sudo", "env", "command", "bash", "eval", "exec", "read", "tee", "seq", "pushd", "popd", "nohup", "let",
     "expr", "bc", "basename", "dirname", "local", "declare", "shopt", "stdbuf",
 ))  # fmt: skip
-"""Programs that a compound command may hold more or fewer times and still do the same."""
+"""Programs that a compound command may run more or less often and still do the same."""
 _SELECTORS = frozenset((
     "grep", "sed", "awk", "cut", "head", "tail", "tr", "perl", "python", "column", "paste", "rev", "fold", "fmt", "jq",
     "wc", "sort", "uniq", "tac", "nl", "expand", "comm", "join", "strings",
@@ -47,7 +47,7 @@ _HAVE_SCRIPTS = frozenset((
     "sed", "awk", "perl", "jq", "python", "bash", "eval", "expr", "bc", "find", "test", "date", "printf", "tr", "ssh",
     "let", "exec", "env", "xargs", "sudo", "time", "nohup", "stat", "sort", "cut", "sleep", "timeout", "kill",
 ))  # fmt: skip
-"""Programs whose words are a language or have several spellings: only their paths are compared."""
+"""Programs whose words are a script or have several spellings: only their numbers and paths are compared."""
 _WRITERS = frozenset(("rm", "mv", "cp", "mkdir", "touch", "chmod", "chown", "ln", "dd", "truncate", "install", "tee"))
 _RUNNERS = frozenset(("xargs", "bash", "python", "perl", "eval", "exec", "env", "sudo", "find", ".", "awk", "sed"))
 """Programs that may write although no word of the command shows it."""
@@ -73,7 +73,7 @@ class _Command(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """A program taken apart."""
+    """A program, split into its parts."""
 
     commands: list[_Command]
     shape: list[str]
@@ -81,16 +81,16 @@ class _Parts(NamedTuple):
     written: list[str]
     """Files that redirections write."""
     hidden: list[str]
-    """Text that is not taken apart."""
+    """Text that is not parsed further."""
 
     @property
     def names(self) -> set[str]:
-        """The programs that are seen to run."""
+        """Names of the programs in `commands`."""
         return {command.name for command in self.commands} - {""}
 
     @property
     def tokens(self) -> set[str]:
-        """Every word that may be the name of a program, seen to run or not."""
+        """Every word that may name a program, also in arguments and hidden text."""
         texts = (*self.hidden, *self.names, *(word for command in self.commands for word in command.words))
         found = {token for text in texts for token in _TOKEN.findall(text)}
         return found | self.names | {_SAME_PROGRAM[token] for token in found if token in _SAME_PROGRAM}
@@ -150,7 +150,7 @@ def _collect_command(form: Form, parts: _Parts) -> None:
 
 
 def _flat(words: Any) -> Iterator[str]:
-    """The words of `find`, which come in groups."""
+    """Flatten the words of `find`, which come in groups."""
     for word in words:
         if isinstance(word, tuple):
             yield from _flat(word)
@@ -159,7 +159,7 @@ def _flat(words: Any) -> Iterator[str]:
 
 
 def _collect_word(word: str, parts: _Parts) -> None:
-    """Add the program that runs inside a word."""
+    """Add the program that a substitution in the word runs."""
     if is_plain(word) or not any(mark in word for mark in ("$(", "`", "<(", ">(")):
         return
     inner = _SUBSTITUTION.fullmatch(word.removeprefix(OPAQUE))
@@ -174,7 +174,7 @@ def _collect_word(word: str, parts: _Parts) -> None:
 
 
 def _has_other_program(one: _Parts, other: _Parts) -> bool:
-    """Whether the first runs a program that the second does not run, and that no program of the second stands for."""
+    """Whether the first runs a program that the second neither names nor can replace by others."""
     if any(not is_plain(command.name) for command in (*one.commands, *other.commands)):
         return False
     alone = one.shape == other.shape == ["program"] and len(one.commands) == len(other.commands) == 1
@@ -202,7 +202,7 @@ def _other_files(one: _Parts, other: _Parts) -> bool:
 
 
 def _only_reads(name: str) -> bool:
-    """Whether a program writes no file with any words."""
+    """Whether a program writes no file, with any arguments."""
     is_known = name in _PLUMBING | _SELECTORS or (name in RULES and RULES[name].reads_only)
     return is_known and name not in _WRITERS | _RUNNERS
 
@@ -219,13 +219,13 @@ def _other_literal(one: _Parts, other: _Parts) -> bool:
 
 
 def _aligned(one: _Command, other: _Command) -> Iterator[tuple[str, str]]:
-    """Words in the same place of two commands of the same length, values of flags included."""
+    """Pair the words of two commands of equal length by place, values of flags included."""
     words, others = ([*[f"{n}={v}" for n, v in c.flags], *c.words] for c in (one, other))
     return iter(zip(words, others, strict=True)) if len(words) == len(others) else iter(())
 
 
 def _other_number(one: str, other: str) -> bool:
-    """Whether two words, scripts included, are the same text but for a number, or for one added at a block's end."""
+    """Whether two words or scripts differ only in numbers, or only in the number that the last block adds."""
     (core, summand), (other_core, other_summand) = _without_summand(one), _without_summand(other)
     if core == other_core and "print" in core:
         return summand != other_summand
@@ -235,7 +235,7 @@ def _other_number(one: str, other: str) -> bool:
 
 
 def _without_summand(script: str) -> tuple[str, int]:
-    """A script without the number that its last block adds to what it prints: `{print n - 2}`."""
+    """Split off the number that the last block of a script adds to what it prints: `{print n - 2}`."""
     found = _SUMMAND.fullmatch(script)
     return (script.rstrip(" }"), 0) if found is None else (found[1], int(f"{found[2]}{found[3]}"))
 
@@ -251,7 +251,7 @@ def _words_contradict(one: _Command, other: _Command) -> bool:
     left, right = Counter(one.words) - Counter(other.words), Counter(other.words) - Counter(one.words)
     if not left or not right or left.total() != right.total():
         return False
-    # One word that stands against every word the other has in its place is enough.
+    # One word that contradicts all words that only the other command has is enough.
     return any(all(_contradict(a, b) for b in right) for a in left)
 
 

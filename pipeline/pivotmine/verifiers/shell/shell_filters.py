@@ -1,7 +1,7 @@
-"""What common text filters make of their input, in plain Python: `cut -d: -f2`, `awk '{print $1}'`, `sort -u`, ...
+"""Common text filters as Python functions: `cut -d: -f2`, `awk '{print $1}'`, `sort -u`, ...
 
-Nothing is run. A filter with a flag, a pattern or a script that is not read here has no function, and nothing is
-proved about its pipeline. Assumed: GNU tools, and an order of characters by their number.
+Nothing is run. A filter with an unsupported flag, pattern or script has no function, and nothing is proved about its
+pipeline. Assumed: GNU tools, and characters in the order of their code points.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 
 
 def filter_of(name: str, flags: Sequence[tuple[str, str | None]], words: Sequence[str]) -> Filter | None:
-    """The function of a filter that reads its standard input; None if it is not read here."""
+    """Return the function of a filter that reads standard input; None if it is not supported."""
     given = dict(flags)
     if len(given) != len(flags) or name not in _FILTERS:
         return None
@@ -32,10 +32,10 @@ def filter_of(name: str, flags: Sequence[tuple[str, str | None]], words: Sequenc
 
 
 def pattern_of(text: str, *, extended: bool, ignore_case: bool = False) -> re.Pattern[str] | None:
-    """A simple regular expression as Python has it: characters, `.`, lists, `*`, anchors and alternatives."""
+    """Compile a simple regular expression: characters, `.`, lists, one `*`, anchors, alternatives. None for others."""
     if not extended:
         if re.search(r"[|+?(){}]", text.replace("\\|", "")):
-            return None  # literal here, and easily taken for operators
+            return None  # literal in basic syntax, operators in Python's
         text = text.replace("\\|", "|")
     plain = re.sub(r"\[\^?\]?[^\]\[\\]*\]", "x", text)
     if len(text) > _PATTERN_CHARS or re.search(r"[\\(){}+?\[\]]", plain.replace("\\.", "")) or plain.count("*") > 1:
@@ -111,7 +111,7 @@ def _awk(flags: Flags, words: list[str]) -> Filter | None:
                 continue
             fields = line.split() if separator == " " else splitter.split(line) if line else []
             if any(value and value[2] and int(value[2]) > len(fields) for value in values):
-                return _joined(found)  # a negative field ends the program
+                return _joined(found)  # awk stops with an error at a negative field
             found.append(" ".join(value_of(line, fields, value) for value in values if value))
         return _joined(found)
 
@@ -182,7 +182,7 @@ def _tr(flags: Flags, words: list[str]) -> Filter | None:
 
 
 def _characters(word: str) -> str | None:
-    """The characters of a set of `tr`; None if it is not read here."""
+    """The characters of a set of `tr`; None if it is not supported."""
     if word in _CLASSES:
         return _CLASSES[word]
     word = _ESCAPES.get(word, word)
@@ -225,7 +225,7 @@ def _wc(flags: Flags, words: list[str]) -> Filter | None:
 
 
 def _of_all(change: Callable[[list[str]], list[str]]) -> Callable[[Flags, list[str]], Filter | None]:
-    """A filter without flags."""
+    """A filter that takes no flags and changes the list of lines."""
 
     def read(flags: Flags, words: list[str]) -> Filter | None:
         return None if flags or words else (lambda text: _joined(change(_lines(text))))

@@ -1,10 +1,10 @@
-"""Which flags of which commands take values and may change places: GNU and the tools' own manuals.
+"""Flags of known commands: which take values, and which may change places (from GNU's and the tools' manuals).
 
-A flag is written `x`, `x,long` or `x,other,long`: names of one flag, its first name first; `=` behind it means a
-value of its own, `?` a value only where it is attached (`--color=auto`, `-i.bak`). Flags within one group keep
-their order, for the later one counts or adds to the earlier one; so does a flag given several times. All others
-are independent of each other: any order is the same. A command with a flag that is not here keeps all its words
-in order.
+A flag is written as its names: `x`, `x,long` or `x,other,long`. The first name stands for it everywhere else. A
+trailing `=` means that it takes a value, `?` that a value must be attached (`--color=auto`, `-i.bak`).
+
+Flags of one group keep their order, because the later one wins or adds to the earlier one. A repeated flag keeps its
+order too. All other flags may come in any order. A command with an unknown flag keeps all its words in order.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Rule:
     flags: str
     """The flags, in the notation of the module."""
     groups: tuple[str, ...] = ()
-    """First names of flags whose order among each other counts. No flag is in two groups."""
+    """Groups of flags, by first name, whose relative order matters. No flag is in two groups."""
     permutes: bool = True
-    """Flags may stand behind operands, as GNU getopt has it."""
+    """Flags may follow operands, as in GNU getopt."""
     number: str = ""
     """The flag that `-5` stands for as the first word."""
     number_anywhere: bool = False
-    """It does so anywhere, not only as the first word."""
+    """`-5` may be any word, not only the first."""
     keeps_dashes: bool = False
-    """`--` separates operands of two kinds."""
+    """`--` separates two kinds of operands, so it is kept."""
     reads_only: bool = False
-    """It changes nothing but its own output, with any flags here."""
+    """The command only prints, with any of these flags."""
 
 
 _GIT_LOG = "n,max-count= p,patch oneline stat graph all decorate? author= since= until= grep= format= pretty? name-only name-status follow reverse no-merges no-color"  # noqa: E501
@@ -140,7 +140,7 @@ class _Flag(NamedTuple):
 
 class Arguments(NamedTuple):
     flags: tuple[tuple[str, str | None], ...]
-    """First name and value; sorted by group, in order within a group."""
+    """First name and value; sorted by group, in the written order within a group."""
     operands: tuple[str, ...]
 
 
@@ -150,7 +150,7 @@ def _group(rule: Rule, name: str) -> str:
 
 @lru_cache
 def _flags(command: str) -> dict[str, _Flag]:
-    """Every name of every flag of a command: "-x", "--long"."""
+    """The flags of a command by each of their names: "-x", "--long"."""
     rule = RULES[command]
     found: dict[str, _Flag] = {}
     for word in rule.flags.split():
@@ -161,12 +161,12 @@ def _flags(command: str) -> dict[str, _Flag]:
 
 
 def arguments(command: str, words: Sequence[str]) -> Arguments | None:
-    """Flags and operands of a command in RULES, from the forms of its words; None where order may count."""
+    """Split the word forms of a command in RULES into flags and operands; None if their order may matter."""
     rule, known = RULES[command], _flags(command)
     flags: list[tuple[_Flag, str | None]] = []
     operands: list[str] = []
     pending = list(reversed(words))
-    opaque = False  # an operand that may turn out to be a flag: no flag moves across it
+    opaque = False  # an operand may expand to a flag: no flag may move across it
     while pending:
         first = len(pending) == len(words)
         word = pending.pop()

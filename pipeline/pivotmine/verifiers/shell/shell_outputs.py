@@ -1,10 +1,10 @@
-"""Pipelines of common text filters that make different text of the same input.
+"""Prove that two pipelines of common text filters print different text.
 
-Two programs are different if they filter one source (the same command or file, or texts that both programs hold) and
-their outputs differ. A text that a program holds is filtered as it is. What a command or a file gives is not known, so
-made texts stand for it: words joined by single blanks and by every separator that either program names, and the words
-that they look for. Some texts have each separator once in a line, in several orders, and those of a command are one
-line: there the last field may be the second one, and `head -n 1` does nothing. The outputs must differ on every text.
+Both must filter the same command or the same file, or each a literal text (`echo TEXT`, `<<< TEXT`). Literal texts are
+filtered as they are. What a command prints or a file holds is unknown, so generated texts replace it. They hold random
+words and the words that the filters look for, joined by blanks and by every separator that either program names. In
+half of the texts a line has each separator once; for a command such a text is a single line. There the last field may
+be the second one, and `head -n 1` changes nothing. The outputs must differ on every text.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ NUM_TEXTS = 4
 NUM_LINES = 8
 MAX_FILTERS = 20
 MAX_CHARS = 2_000
-"""Of a text and of what the filters make of it; a pattern may take the square of that."""
+"""Maximum length of a text and of each filter's output: matching a pattern may take quadratic time."""
 _SUBSTITUTION = re.compile(r"<\((?!\()(.*)\)", re.DOTALL)
 _SEPARATORS = ".-_#:,;=/|@\t"
 
 
 class _Pipeline(NamedTuple):
     source: tuple[str, Any]
-    """`text`, `file` or `command`, and which."""
+    """`text`, `file` or `command`, then the text, the path or the command's form."""
     filters: list[Filter]
     named: str
     """The words of the filters: separators and search patterns."""
 
     def output(self, text: str) -> str | None:
-        """What the filters make of a text; None: more than is looked at."""
+        """Apply the filters to a text; None if an output is longer than MAX_CHARS."""
         for change in self.filters:
             text = change(text)
             if len(text) > MAX_CHARS:
@@ -46,7 +46,7 @@ class _Pipeline(NamedTuple):
 
 
 def outputs_differ(one: Form, other: Form) -> bool:
-    """Whether two programs of `shell_commands.canonical` provably make different text of one source."""
+    """Whether two programs of `shell_commands.canonical` provably print different text."""
     first, second = _pipeline(one), _pipeline(other)
     if first is None or second is None or first.source[0] != second.source[0]:
         return False
@@ -63,7 +63,7 @@ def _differ(one: str | None, other: str | None) -> bool:
 
 
 def _pipeline(program: Form, depth: int = 0) -> _Pipeline | None:
-    """Source and filters of a program that is one pipeline; None if a part of it is not read here."""
+    """Source and filters of a program that is one pipeline; None if a part of it is not supported."""
     if len(program) != 2 or program[0] != "program" or depth > 3:
         return None
     statement = program[1]
@@ -76,7 +76,7 @@ def _pipeline(program: Form, depth: int = 0) -> _Pipeline | None:
         change = filter_of(name, flags, words) if all(map(is_plain, words)) else None
         if found is None or change is None:
             return None
-        found = found._replace(filters=[*found.filters, change], named=f"{found.named} {_said(flags, words)}")
+        found = found._replace(filters=[*found.filters, change], named=f"{found.named} {_text_of(flags, words)}")
     return found
 
 
@@ -87,12 +87,12 @@ def _command(form: Form) -> tuple[str, Sequence[tuple[str, str | None]], Sequenc
     return (form[2], form[3], form[4]) if len(form) == 5 else (form[2], (), form[3])
 
 
-def _said(flags: Sequence[tuple[str, str | None]], words: Sequence[str]) -> str:
+def _text_of(flags: Sequence[tuple[str, str | None]], words: Sequence[str]) -> str:
     return " ".join([*(value for _, value in flags if value), *words])
 
 
 def _first(form: Form, depth: int) -> _Pipeline | None:
-    """The source of a pipeline, with the filter that its first command may be."""
+    """The source of a pipeline; if its first command is a filter, with that filter."""
     text = None
     if form[0] == "redirected" and len(form[2]) == 1 and form[2][0][:2] == ("0", "<<<") and is_plain(form[2][0][2]):
         form, text = form[1], f"{form[2][0][2]}\n"
@@ -101,18 +101,18 @@ def _first(form: Form, depth: int) -> _Pipeline | None:
         change = filter_of(name, flags, words) if all(map(is_plain, words)) else None
         return None if change is None or len(text) > MAX_CHARS else _Pipeline(("text", text), [change], "")
     if name == "echo" and words and not flags and all(map(is_plain, words)) and not words[0].startswith("-"):
-        said = " ".join(words)
-        return None if "\\" in said or len(said) >= MAX_CHARS else _Pipeline(("text", f"{said}\n"), [], "")
+        shown = " ".join(words)
+        return None if "\\" in shown or len(shown) >= MAX_CHARS else _Pipeline(("text", f"{shown}\n"), [], "")
     if name in FILTERS and words and (source := _operand(words[-1], depth)) is not None:
         change = filter_of(name, flags, words[:-1]) if all(map(is_plain, words[:-1])) else None
         if change is not None:
-            named = f"{source.named} {_said(flags, words[:-1])}"
+            named = f"{source.named} {_text_of(flags, words[:-1])}"
             return source._replace(filters=[*source.filters, change], named=named)
     return _Pipeline(("command", form), [], "") if name and name not in FILTERS else None
 
 
 def _operand(word: str, depth: int) -> _Pipeline | None:
-    """What the file that a filter reads holds: a plain path, or the output of a pipeline."""
+    """The source that the file operand of a filter names: a path, or the pipeline of a `<(...)`."""
     if is_plain(word):
         return None if word in ("", "-") else _Pipeline(("file", clean_path(word)), [], "")
     inner = _SUBSTITUTION.fullmatch(word.removeprefix(OPAQUE))
@@ -124,7 +124,7 @@ def _operand(word: str, depth: int) -> _Pipeline | None:
 
 @lru_cache(maxsize=1_000)
 def _texts(is_command: bool, *named: str) -> list[str]:  # noqa: FBT001
-    """Made texts with every separator and every word that the filters name."""
+    """Generate texts with every separator and every word that the filters name."""
     random = Random(0)
     letters = "".join(named)
     separators = [" ", *(char for char in _SEPARATORS if char in letters or (char == "\t" and "\\t" in letters))]
@@ -135,7 +135,7 @@ def _texts(is_command: bool, *named: str) -> list[str]:  # noqa: FBT001
         random.shuffle(orders)
         once = [_line(random, orders, wanted) for _ in range(1 if is_command else NUM_LINES)]
         many = [_line(random, random.sample(separators * 3, 3 * len(separators)), wanted) for _ in range(NUM_LINES)]
-        # Repeated lines, next to each other and apart.
+        # Repeat lines next to each other and apart: `uniq` drops only the former.
         texts += [_joined(once), _joined([*many[:3], many[2], *many[3:], many[number]])]
     return texts
 

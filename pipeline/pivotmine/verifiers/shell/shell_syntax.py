@@ -1,15 +1,15 @@
-"""Bash as nested tuples that are equal only if two texts are the same program, by tree-sitter-bash.
+"""Parse bash, by tree-sitter-bash, into nested tuples that are equal only if two texts are the same program.
 
-Only these parts of the text are left out: white space and line continuations between words, comments, the semicolon or
-line end behind a statement, and how a word was quoted. Everything else is in the tuples. A text that the
-parser does not cover, does not know or had to repair is refused. Nothing is expanded and nothing is run.
+The tuples leave out white space and line continuations between words, comments, the semicolon or line end after a
+statement, and how a word was quoted. They keep everything else. A text is refused if the parser does not cover all of
+it, finds an unknown form, or had to repair it. Nothing is expanded or run.
 
     ("program", STATEMENT, ...)                          ("list", STATEMENT, "&&", STATEMENT, ...)
     ("pipeline", STATEMENT, "|", STATEMENT, ...)         ("redirected", STATEMENT, (REDIRECT, ...))
     ("command", (ASSIGNMENT, ...), NAME, (WORD, ...))    ("raw", TYPE, TEXT) for text kept as written
     other statements: their type, then tokens and statements in order
 
-Words are as `shell_words` makes them.
+Words have the form that `shell_words` describes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_DEPTH = 50
 """Commands with a deeper syntax tree are not read."""
 
 _CHUNK_BYTES = 1024
-_READS_PER_CHUNK = 16  # the parser of a sane text reads a chunk once or twice; repairs of an insane one, thousands
+_READS_PER_CHUNK = 16  # the parser reads a chunk of sane text once or twice; to repair a broken one, thousands of times
 
 _COMPOUND = frozenset(("if_statement", "elif_clause", "else_clause", "while_statement", "for_statement", "do_group"))
 _GROUPS = frozenset(("program", "list", "pipeline", "subshell", "compound_statement", "negated_command"))
@@ -48,11 +48,11 @@ Form = tuple[Any, ...]
 
 
 class UnreadableCommand(ValueError):
-    """The text is not bash, or bash that this module does not read."""
+    """The text is not bash, or not bash that this module supports."""
 
 
 def read_program(text: str) -> Form:
-    """The program in a text; raises UnreadableCommand with the reason."""
+    """Parse a text into a program; raises UnreadableCommand with the reason."""
     source = text.encode("utf-8", "surrogatepass")
     if len(source) > MAX_BYTES:
         raise UnreadableCommand("too long")
@@ -70,7 +70,7 @@ def read_program(text: str) -> Form:
 
 
 def _parse(source: bytes) -> Any:
-    """The root node; None if the parser takes much longer than the length of the text explains."""
+    """The root node; None if the parser takes far too long for the length of the text."""
     from tree_sitter import Parser
 
     reads_left = 64 + _READS_PER_CHUNK * (len(source) // _CHUNK_BYTES + 1)
@@ -80,8 +80,9 @@ def _parse(source: bytes) -> Any:
         reads_left -= 1
         return plain[offset : offset + _CHUNK_BYTES] if reads_left > 0 else b""
 
-    # The grammar's scanner looks characters up in a table of 256 entries, so that others read memory beyond it and may
-    # crash the process. To bash they are letters of a word, never blanks or parts of a name; so is a percent sign.
+    # The grammar's scanner looks characters up in a table of 256 entries: with larger ones it reads memory beyond the
+    # table and may crash the process. Bash treats non-ASCII characters like a percent sign: as part of a word, never
+    # as a blank or part of a name.
     plain = _NOT_ASCII.sub(b"%", source)
     tree = Parser(_language()).parse(read)
     return tree.root_node if reads_left > 0 else None
@@ -164,14 +165,14 @@ def _redirected(node: Any, source: bytes, depth: int) -> Form:
 
 
 def _redirect_last(statement: Form, words: list[str], nodes: list[Any], source: bytes) -> Form:
-    """The parser puts the redirections of a list's or pipeline's last command around all of it."""
+    """Give the last command its redirections: the parser puts them around the whole list or pipeline."""
     if statement[0] in _FLATTENED:
         return *statement[:-1], _redirect_last(statement[-1], words, nodes, source)
     return _with_redirects(_with_words(statement, words), nodes, source)
 
 
 def _with_redirects(statement: Form, nodes: list[Any], source: bytes) -> Form:
-    """A statement with its redirections, in order; words behind a redirection's target are the command's."""
+    """A statement with its redirections, in order. Words after a redirection's target belong to the command."""
     if not nodes:
         return statement
     before: tuple[Form, ...] = ()
@@ -194,7 +195,7 @@ def _with_words(statement: Form, words: list[str]) -> Form:
 
 
 def _input_last(redirects: list[Form]) -> tuple[Form, ...]:
-    """A here-document, which cannot fail, behind the other redirections where none of them is about the input."""
+    """Move a here-document, which cannot fail, behind the other redirections if none of them concerns the input."""
     inputs = [redirect for redirect in redirects if redirect[0] == "0"]
     if [redirect[1][:2] for redirect in inputs] != ["<<"] or any(redirect[2:] == ("0",) for redirect in redirects):
         return tuple(redirects)
@@ -215,7 +216,7 @@ def _redirect(node: Any, source: bytes) -> tuple[list[Form], list[str]]:
 
 
 def _heredoc(node: Any, source: bytes) -> tuple[list[Form], list[str]]:
-    """A here-document: quoted or not, and its text; how its end is called does not matter."""
+    """Redirections and further words of a here-document. The name of its delimiter does not matter."""
     _check_tokens(node, source)
     kinds = [child.type for child in node.children]
     start, end = kinds.index("heredoc_start"), node.children[-1]
@@ -240,13 +241,13 @@ def _heredoc_body(source: bytes, after: int, end: Any, operator: str) -> str:
     last = last.lstrip(b"\t") if operator == "<<-" else last
     if source[after:line_end].strip(b" \t") or not 0 < line_end + 1 <= line_start:
         raise UnreadableCommand("words behind a here-document")
-    if last != source[end.start_byte : end.end_byte]:  # bash takes the text on for the document's
+    if last != source[end.start_byte : end.end_byte]:  # bash reads on, as part of the document
         raise UnreadableCommand("a here-document without its end")
     return source[line_end + 1 : line_start].decode("utf-8", "surrogatepass")
 
 
 def _check_words(nodes: list[Any], source: bytes) -> None:
-    """Refuses words with anything but blanks between them; words without any would be one word."""
+    """Refuse words with anything but blanks between them. Without a blank they would be one word."""
     for left, right in pairwise(nodes):
         gap = source[left.end_byte : right.start_byte]
         if _BLANK.fullmatch(gap) is None and (gap or not {left.type, right.type} & _REDIRECTS):
@@ -254,7 +255,7 @@ def _check_words(nodes: list[Any], source: bytes) -> None:
 
 
 def _check_statements(node: Any, source: bytes) -> None:
-    """Refuses statements with text between them that no node covers."""
+    """Refuse statements with text between them that no node covers."""
     _check_tokens(node, source)
     children = node.children
     edges = source[node.start_byte : children[0].start_byte] + source[children[-1].end_byte : node.end_byte]
@@ -267,7 +268,7 @@ def _check_statements(node: Any, source: bytes) -> None:
 
 
 def _check_tokens(node: Any, source: bytes) -> None:
-    """Refuses a token that covers more text than its own."""
+    """Refuse a token that covers more text than its own."""
     for child in node.children:
         if not child.is_named and source[child.start_byte : child.end_byte] != child.type.encode():
             raise UnreadableCommand("a token with text that is not its own")

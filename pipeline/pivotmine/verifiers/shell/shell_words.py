@@ -1,8 +1,8 @@
-"""Words of bash as the shell has them before it expands anything: without quotes, active characters marked.
+"""Words of bash before any expansion: quotes removed, active characters marked.
 
-The form of a word is a string. Literal characters stand for themselves, however they were quoted; a character
-that makes the shell do something (a glob, a brace, a leading tilde, history expansion) has ACTIVE before it. A
-word with an expansion or a substitution is kept as it is written, behind OPAQUE.
+The form of a word is a string. Literal characters stand for themselves, quoted or not. A character that makes the
+shell do something (a glob, a brace, a leading tilde, history expansion) has ACTIVE before it. A word with an expansion
+or a substitution is kept as it is written, after OPAQUE.
 
 Bash manual, 3.1.2 Quoting and 3.5 Shell Expansions.
 """
@@ -12,40 +12,40 @@ from __future__ import annotations
 import re
 
 ACTIVE = "\x00"
-"""Before each active character; no command that is read holds this character itself."""
+"""Stands before each active character. Commands that hold this character themselves are refused."""
 
 OPAQUE = "\x00$"
-"""Before the text of a word with an expansion in it."""
+"""Stands before the text of a word with an expansion."""
 
 _PLAIN = re.compile(r"[\w./:,=@%+-]+", re.ASCII)  # a tilde or an active character is not among these
 _SYNTAX = frozenset(" \t\n|&;()<>`")
 _GLOBS = frozenset("*?[{}")
-_EXPANDS = re.compile(r"[\w{(\[@*#?$!-]")  # behind a dollar sign; \w is wider than a name may be, which is safe
-_HISTORY = re.compile(r"[^\s=(]")  # behind an exclamation mark, in an interactive shell
+_EXPANDS = re.compile(r"[\w{(\[@*#?$!-]")  # after a dollar sign; \w allows more than a name may hold, which is safe
+_HISTORY = re.compile(r"[^\s=(]")  # after an exclamation mark, in an interactive shell
 
 
 def word_form(text: str) -> str:
-    """The form of one word as it is written."""
+    """Return the form of a word as it is written."""
     if _PLAIN.fullmatch(text):
         return text
-    if text == "{}":  # find and xargs: no brace expansion
+    if text == "{}":  # for find and xargs; bash does not expand it
         return text
     form = _scan(text)
     return OPAQUE + text if form is None else form
 
 
 def is_plain(form: str) -> bool:
-    """Whether the shell passes the word on as it is: nothing active, nothing expanded."""
+    """Whether the shell passes the word on unchanged."""
     return ACTIVE not in form
 
 
 def may_be_flag(form: str) -> bool:
-    """Whether what the shell makes of the word may begin with a dash, or be several words or none."""
+    """Whether the word, once expanded, may begin with a dash or become several words or none."""
     return form.startswith(("-", ACTIVE))
 
 
 def quoted(text: str) -> bool:
-    """Whether any character of the word is quoted: no alias and no keyword then."""
+    """Whether any character of the word is quoted. Then it is neither an alias nor a keyword."""
     return any(quote in text for quote in "'\"\\")
 
 
@@ -105,5 +105,5 @@ def _is_tilde(text: str, at: int) -> bool:
 
 
 def _is_history(text: str, at: int) -> bool:
-    # In double quotes the closing quote ends it: "Hi!" holds no history expansion.
+    # The closing double quote ends it: "Hi!" is not a history expansion.
     return text[at] == "!" and text[at + 1 : at + 2] != '"' and _HISTORY.match(text, at + 1) is not None

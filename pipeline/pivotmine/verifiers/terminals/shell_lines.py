@@ -1,7 +1,7 @@
-"""Whether a terminal runs a shell: before the first keystroke, by its screen, and behind each line, by its programs.
+"""Whether a terminal runs a shell: its screen shows it before the first keystroke, the programs of each line after it.
 
-Text that is typed into anything else (an editor, a pager, a prompt of Python or of a database, a question) is no
-command. So a line leaves the shell unless every program in it is known not to read the terminal.
+Text that is typed into another program (an editor, a pager, a prompt of Python or a database, a question) is not a
+command. A line counts as leaving the shell unless every program in it is known not to read the terminal.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from pivotmine import messages
 
 MAX_SCREEN_CHARS = 20_000
-"""The prompt is searched in this many last characters of the last message."""
+"""How many characters at the end of the last message are searched for the prompt."""
 
 _PROMPT = re.compile(
     r"(?:\([\w.+-]+\)\s*)*(?:\[?[\w.-]+@[\w.-]+[: ][^>]*|\[[^\]]*\]|(?:ba|z|da)?sh(?:-[\d.]+)?|[~/][\w./~-]*)?\s*"
     r"(?<![=\-(!*'\"])(?:[#$]|(?<!\d)%)"
 )
-"""A whole line that is the prompt of a shell. A database's prompt ends in `=#`."""
+"""Matches a whole line that is the prompt of a shell, but not a database's, which ends in `=#`."""
 _QUESTION = "Are you sure you want to mark the task as complete"
 """Terminus asks this below the screen."""
 
@@ -34,18 +34,21 @@ _NO_INPUT = frozenset((
     "sync", "tail", "tar", "test", "touch", "tree", "true", "tsc", "type", "ulimit", "umask", "uname",
     "unset", "uptime", "wait", "wget", "which", "whoami", "xxd",
 ))  # fmt: skip
-"""Programs that do not read the terminal with the operands that they need."""
+"""Programs that do not read the terminal if they have the operands that they need."""
 _NEED_OPERANDS = {
     "cat": 1, "head": 1, "tail": 1, "wc": 1, "sort": 1, "uniq": 1, "cut": 1, "md5sum": 1, "sha1sum": 1, "sha256sum":
     1, "nl": 1, "tac": 1, "rev": 1, "od": 1, "hexdump": 1, "xxd": 1, "column": 1, "strings": 1, "grep": 2, "egrep":
     2, "fgrep": 2, "sed": 2, "awk": 2, "jq": 2, "diff": 2, "cmp": 2, "comm": 2, "join": 2, "tr": 3, "tee": 99,
     "xargs": 99,
 }  # fmt: skip
-"""Programs that read the terminal with fewer operands; behind a pipe they never do."""
+"""Programs that read the terminal if they have fewer operands than this. After a pipe they never do."""
 _SHELLS = frozenset(("bash", "sh", "zsh", "dash"))
 _RESERVED = frozenset((
     "for", "while", "until", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "in", "{", "}", "!",
     "time", "command", "nohup", "function",
+))  # fmt: skip
+_QUIET_GIT = frozenset((
+    "add", "status", "checkout", "switch", "restore", "reset", "init", "mv", "rm", "rev-parse", "config", "stash",
 ))  # fmt: skip
 _ASKING = re.compile(r"-[a-zA-Z]*[iI]|--interactive|-ok")
 _JOINTS = re.compile(r"[;&|()]+")
@@ -53,7 +56,7 @@ _ASSIGNMENT = re.compile(r"\w+\+?=.*", re.DOTALL)
 
 
 def is_shell(history: Sequence[dict[str, Any]]) -> bool:
-    """Whether the last screen ends in the prompt of a shell; also without any message, as in a new terminal."""
+    """Whether the last screen ends in a shell's prompt. True without messages, since a new terminal runs a shell."""
     last = next((message for message in reversed(history) if message.get("role") != "assistant"), None)
     if last is None:
         return True
@@ -62,7 +65,7 @@ def is_shell(history: Sequence[dict[str, Any]]) -> bool:
 
 
 def stays_in_shell(line: str) -> bool:
-    """Whether the shell reads the next line, too, after it ran this one."""
+    """Whether the shell also reads the next line after it has run this one."""
     if not line.strip() or line.lstrip().startswith("#"):
         return True
     if "`" in line:
@@ -71,20 +74,20 @@ def stays_in_shell(line: str) -> bool:
     reader.whitespace_split = True
     try:
         words = list(reader)
-    except ValueError:  # a quote without end: the line goes on
+    except ValueError:  # an open quote: the command goes on in the next line
         return True
     return all(_reads_nothing(command, piped=piped) for command, piped in _commands(words))
 
 
 def _commands(words: list[str]) -> Iterator[tuple[list[str], bool]]:
-    """The simple commands of a line, and whether each reads a pipe or a file."""
+    """Yield each simple command of a line, and whether it reads a pipe or a file."""
     command: list[str] = []
     piped = False
     for word in [*words, ";"]:
         if _JOINTS.fullmatch(word) is None:
             command.append(word)
             continue
-        if command and word != "&":  # what runs in the background reads nothing
+        if command and word != "&":  # a background command does not read the terminal
             yield command, piped or any(part.startswith("<") for part in command)
         command, piped = [], word in ("|", "|&")
 
@@ -127,21 +130,7 @@ def _git(given: list[str], operands: list[str]) -> bool:
     name = operands[0] if operands else ""
     if name == "commit":
         return not asks and any(re.match(r"-[a-z]*m|--message|-F|--file|--no-edit", word) for word in given)
-    quiet = (
-        "add",
-        "status",
-        "checkout",
-        "switch",
-        "restore",
-        "reset",
-        "init",
-        "mv",
-        "rm",
-        "rev-parse",
-        "config",
-        "stash",
-    )
-    return not asks and (name in quiet or "--no-pager" in given)
+    return not asks and (name in _QUIET_GIT or "--no-pager" in given)
 
 
 def _install(given: list[str], operands: list[str]) -> bool:

@@ -4,20 +4,20 @@ An action is a call of the Terminus tool (`actions.conventions.terminus`), with 
 demonstration. A message is read by that convention first: one JSON object, in a code fence or not. An action passes if
 all of this holds:
 
-1. it calls the task complete exactly where the demonstration does;
-2. it types the same: special keys (`C-c`, `Escape`) each as a command of its own, as many lines entered, and the words
-   of every line equal and in order. These do not count: how lines are spread over commands, waiting times, blanks
-   outside of quotes and around operators, the order of flags of known commands, and empty lines. Nor does free text
-   if no special key is typed and every line is a command of its own, ended by Enter: comments, what `echo` or
-   `printf` only show, a commit's message;
-3. the keystrokes, free text included, are similar: rapidfuzz's normalised Indel similarity reaches `min_similarity`.
+1. It marks the task complete if and only if the demonstration does.
+2. It enters the same lines, with the same words in order, and the same special keys (`C-c`, `Escape`), each as a
+   command of its own. These do not count: how lines are split into commands, waiting times, blanks outside of quotes
+   and around operators, the order of flags of known commands, and empty lines. Free text does not count either if no
+   special key is typed and every line is a complete command, ended by Enter: comments, text that `echo` or `printf`
+   only show, a commit's message.
+3. The keystrokes, free text included, are similar: rapidfuzz's normalised Indel similarity reaches `min_similarity`.
 
-All this is true of what a shell reads. What any other program reads (an editor, Python, a database, a question) is
-compared as it is typed, and unproven if it differs. The terminal runs a shell if its last screen ends in the prompt of
-one, and as long as each line runs only programs that are known not to read the terminal (`shell_lines`).
+These rules hold for text that a shell reads. Text for any other program (an editor, Python, a database, a question) is
+compared as it is typed, and unproven if it differs. The terminal runs a shell if its last screen ends in a shell's
+prompt, and as long as each line runs only programs that are known not to read the terminal (`shell_lines`).
 
-Symmetric. `cd a && ls` and the same as two lines are unproven. Other commands that do the same fail here: `shell`
-proves some of those.
+The verdict is symmetric. `cd a && ls` against the same commands in two lines is unproven. Other commands that do the
+same fail here; `shell` proves some of those equal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pivotmine.verifiers.terminals.shell_lines import is_shell, stays_in_shell
 from pivotmine.verifiers.texts.json_texts import json_of
 
 MAX_CHARS = 20_000
-"""Longer keystrokes, which would cost too much to compare, pass where they are equal."""
+"""Longer keystrokes cost too much to compare: they are unproven unless they are equal."""
 
 _KEY = re.compile(
     r"(?:[CMS]-){1,3}\S{1,8}|Escape|B?Tab|B?Space|Up|Down|Left|Right|Home|End|PPage|NPage|PageUp|PageDown|F\d\d?"
@@ -47,12 +47,12 @@ _KEY = re.compile(
 _ENTER = ("Enter", "C-m", "KPEnter")
 _SHOWN_ONLY = re.compile(r"\s*(echo|printf)\s[^<>|&;$`\\!]*+")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
-"""Keys that are typed as characters: a tab asks the shell to complete a word."""
+"""Characters that act as keys: a tab asks the shell to complete a word."""
 _OPEN = re.compile(
     r"\s*(?:for|while|until|if|case|select|function|then|do|else)\b(?!.*;\s*(?:done|fi|esac)\s*$)"
     r"|\s*[{(]|[^'\"]*\(\)\s*\{?|.*(?:\||&&|\\|\()\s*$"
 )
-"""A line that begins a compound command, or goes on in the next: what it shows may go elsewhere."""
+"""A line that begins a compound command or goes on in the next line: its output may not go to the screen."""
 _COMMIT_MESSAGE = re.compile(
     r"""(git\s+commit(?:\s+-[-a-z]{1,12}){0,4}?\s+(?:-[a-z]?m|--message)[ =])("[^"$`\\]*"|'[^']*')"""
 )
@@ -64,10 +64,10 @@ _JOINTS = frozenset(("&&", "||", "|", ";", "&"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalOptions:
     min_similarity: float = 0.5
-    """Least similarity of all keystrokes, 0 to 1. With `same_words` it only bounds how much free text may be added."""
+    """Minimum similarity of all keystrokes, 0 to 1. With `same_words` it only limits how much free text is added."""
     same_words: bool = True
-    """Words outside of free text have to be equal. Without it similarity alone decides, as elsewhere: then take 0.95,
-    and know that another path or number in a long command passes."""
+    """Words outside of free text must be equal. Without it similarity alone decides: then set `min_similarity` to 0.95,
+    and expect that another path or number in a long command passes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_similarity <= 1:
@@ -75,7 +75,7 @@ class TerminalOptions:
 
 
 def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Callable[[Action], Verdict]:
-    """A judge of messages against one demonstrated batch."""
+    """Return a scorer for one demonstrated batch."""
     form = _form_of(demonstration)
     gold = _batch(demonstration, form)
     if isinstance(gold, Verdict):
@@ -96,14 +96,14 @@ def prepare(state: State, demonstration: Action, options: TerminalOptions) -> Ca
 
 
 def _form_of(demonstration: Action) -> str:
-    """The form of a call, or of a message that is read as one."""
+    """The Terminus version whose form a call has, or a message that is read as one."""
     if demonstration.tool_calls:
         return "terminus_1" if "is_task_complete" in demonstration.tool_calls[0].arguments else "terminus_2"
     return form_of(json_of(demonstration.message))
 
 
 def _batch(action: Action, form: str) -> Batch | Verdict:
-    """The batch that an action types in a form; else the verdict on it."""
+    """Read the batch that an action types in a form; the verdict if it is not one."""
     read = action if action.tool_calls else read_text(action.message, form)
     if read.unparsed:
         return Verdict(0.0, Outcome.INVALID_CALL, shown_text(read.unparsed[0].reason))
@@ -139,7 +139,7 @@ def _compare(gold: list[_Piece], given: list[_Piece], options: TerminalOptions, 
 
 
 def _differs_in_form(gold: list[_Piece], given: list[_Piece], words: list[_Piece], given_words: list[_Piece]) -> bool:
-    """Whether the first difference is in text that no shell reads, or in blanks, `&&` and `;`."""
+    """Whether the first difference is in text that no shell reads, or all are in blanks, `&&` and `;`."""
     first = next((pair for pair in zip(words, given_words, strict=False) if pair[0] != pair[1]), None)
     shorter = min(len(words), len(given_words))
     rest = first or (words[shorter:] + given_words[shorter:])[:1]
@@ -159,7 +159,7 @@ def _squeezed(pieces: list[_Piece]) -> list[_Piece]:
 
 
 def _without_joints(pieces: list[_Piece]) -> list[_Piece]:
-    """The words with `&&` and `;` as line ends: the same commands, unless one of them fails."""
+    """Turn `&&` and `;` into line ends: the commands stay the same, unless one of them fails."""
     return [piece._replace(text="\n") if piece.text in ("&&", ";") and not piece.is_key else piece for piece in pieces]
 
 
@@ -173,7 +173,7 @@ def _by_similarity(text: str, given: str, least: float) -> Verdict:
 
 
 def _typed(batch: Batch) -> list[_Piece]:
-    """Typed input: text, joined over commands, and special keys."""
+    """Split the typed input into special keys and text; text is joined across commands."""
     pieces: list[tuple[bool, list[str]]] = []
     for keystrokes in batch.keystrokes:
         text = "\n" if keystrokes in _ENTER else keystrokes.replace("\r\n", "\n").replace("\r", "\n")
@@ -187,7 +187,7 @@ def _typed(batch: Batch) -> list[_Piece]:
 
 
 def _words(pieces: list[_Piece], *, in_shell: bool) -> list[_Piece]:
-    """Keys, words and line ends, free text left out."""
+    """Keys, words and line ends, without free text."""
     has_keys = any(piece.is_key or _CONTROL.search(piece.text) for piece in pieces)
     words: list[_Piece] = []
     for piece in pieces:
@@ -200,14 +200,14 @@ def _words(pieces: list[_Piece], *, in_shell: bool) -> list[_Piece]:
 
 
 def _words_of_text(text: str, *, verbatim: bool, in_shell: bool) -> tuple[list[_Piece], bool]:
-    """The words of a text, and whether a shell still reads behind it."""
-    # White space counts in what goes into a file and in quotes: such text is only cut into lines.
+    """The words of a text, and whether a shell reads what follows it."""
+    # White space counts in quotes and in text for a file: such text is only split into lines.
     lines = text.split("\n")
     verbatim = verbatim or "<<" in text or any(map(_goes_on, lines))
     found: list[_Piece] = []
     in_file = False
     for number, line in enumerate(lines):
-        is_last = number == len(lines) - 1  # without Enter: the next batch goes on with it
+        is_last = number == len(lines) - 1  # no Enter yet: the next batch may continue this line
         words = [line] if not in_shell or in_file else [line.rstrip()] if verbatim else _words_of_line(line)
         words = [line] if is_last and line else words
         if verbatim or words:
@@ -220,7 +220,7 @@ def _words_of_text(text: str, *, verbatim: bool, in_shell: bool) -> tuple[list[_
 
 
 def _goes_on(line: str) -> bool:
-    """Whether a line is no command by itself."""
+    """Whether a line is not a complete command."""
     quotes = line.count('"') % 2 or line.count("'") % 2
     return bool(quotes) or line.count("(") != line.count(")") or _OPEN.match(line) is not None
 
@@ -247,7 +247,7 @@ def _words_of_line(line: str) -> list[str]:
 
 
 def _in_one_order(command: list[str]) -> list[str]:
-    """The words of a command with its flags in one order, if they are known."""
+    """The words of a command; its flags are sorted if they are known."""
     size = 2 if " ".join(command[:2]) in RULES else 1
     name = " ".join(command[:size])
     if name not in RULES or any(word[-1] in "<>&" or not is_plain(word_form(word)) for word in command):
