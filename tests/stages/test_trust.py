@@ -140,7 +140,7 @@ def test_a_row_of_a_strangers_dataset_sends_nothing_to_its_server(
     for trusted in ("", "judge", "https://evil.example", "https://evil.example/v1/more"):
         monkeypatch.setenv(TRUSTED, trusted)
         dataset_rows._check_trust.cache_clear()  # pyright: ignore[reportPrivateUsage]
-        with pytest.raises(UserError, match=f"^row 0: the row asks a server, {address}: where you trust it"):
+        with pytest.raises(UserError, match=f"^row 0: the row asks a server, {address}: if you trust it"):
             row_spec(row, "row 0")
     monkeypatch.setenv(TRUSTED, f"a:b,{address}")
     assert row_spec(row, "row 0") == spec

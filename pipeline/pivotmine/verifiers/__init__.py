@@ -1,4 +1,4 @@
-"""The reward: is an action functionally one of the demonstrations of its state?
+"""The reward: does an action do the same as one of the demonstrations of its state?
 
     spec = make_spec("tool_call", {"free_text": ["search.query"]})
     judge = prepare(spec, State(tools=tools), demonstrations)

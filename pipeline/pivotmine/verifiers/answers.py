@@ -6,9 +6,9 @@
 | different | 0 | the reason |
 | unproven | null | `unproven` |
 
-A fourth thing is no answer: a null with any other outcome means that the machinery failed. A failure hides every
-combination that its answer could have changed. Each function reads verdicts one by one and stops as soon as the
-result is certain, so an expensive verifier stands last.
+A null with any other outcome is not an answer: the machinery failed. Then the combination fails too, unless no answer
+of that verifier could have changed it. Each function reads verdicts one by one and stops as soon as the result is
+certain: put an expensive verifier last.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def any_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """Same if any is (the greatest reward, the first among equals), else unproven if any is, else different.
+    """Same if any is (the highest reward; ties go to the first), else unproven if any is, else different.
 
-    A failure hides every reward below 1: the verifier that failed might have given more.
+    A failure outranks every reward below 1, because the verifier that failed might have given more.
     """
     seen: list[Verdict] = []
     for verdict in verdicts:
@@ -45,7 +45,7 @@ def any_of(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def first_decided(verdicts: Iterable[Verdict]) -> Verdict:
-    """The first answer that is same or different; without one a failure if there is any, else the last unproven."""
+    """The first answer that is same or different. If there is none: the first failure, else the last unproven."""
     seen: list[Verdict] = []
     for verdict in verdicts:
         if verdict.reward is not None:
@@ -66,7 +66,7 @@ def weighted_mean(verdicts: Sequence[Verdict], shares: Sequence[float]) -> Verdi
 
 
 def valued(verdict: Verdict, worth: str) -> Verdict:
-    """The verdict with the reward that an unproven answer is worth: `zero` or `null`. Applied once, outside all."""
+    """Give an unproven verdict its worth, `zero` or `null`. Called once, outside all members."""
     return replace(verdict, reward=0.0) if verdict.is_unproven and worth == ZERO else verdict
 
 

@@ -1,7 +1,7 @@
-"""What a verifier is: its verdicts, its declaration, and a verifier together with its options.
+"""The types of verifiers: a verdict, a verifier's declaration, and a verifier together with its options.
 
-A verifier's module ends with its `VERIFIER`, and `registry` names them all. This module imports no verifier.
-`answers` says how verdicts combine.
+A verifier's module ends with its `VERIFIER`, and `registry` lists them all. This module imports no verifier.
+`answers` combines verdicts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pivotmine.actions.action import Action
 from pivotmine.run.outcomes import Outcome
 
 MAX_SHOWN = 80
-"""Characters of a name, a path or a value that a detail shows."""
+"""Maximum number of characters of a name, a path or a value in a detail."""
 BY_KIND, ZERO, NULL = "by_kind", "zero", "null"
 WORTHS = (BY_KIND, ZERO, NULL)
-"""What an unproven answer is worth (`VerifierSpec.unproven`)."""
+"""The values of `VerifierSpec.unproven`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +45,18 @@ def unproven(detail: str = "") -> Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a verifier may know of the state. It is hostile text: compare it, never execute it."""
+    """The part of a state that verifiers see. It is hostile text: compare it, never execute it."""
 
     tools: tuple[dict[str, Any], ...] = ()
     """Tool definitions in OpenAI form (`{"type": "function", "function": {"name", "parameters"}}`)."""
     messages: tuple[dict[str, Any], ...] = field(default=())
-    """The messages before the turn; empty if the verifier does not ask for them."""
+    """The messages before the turn; empty if the verifier does not need them (`needs_messages`)."""
     action_format: str | None = None
-    """`native` or None, or the text convention of the state's turns; then `tools` are the ones it implies."""
+    """`native` or None; or the text convention of the turns, and then `tools` holds the tools that it implies."""
 
 
 Scorer = Callable[[Action], Verdict]
-"""A verifier prepared for one state: what it needs from the demonstrations is computed."""
+"""Judges an action in one state. The work on the demonstrations is already done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,8 @@ class Verifier:
     """Returns a scorer for a state, one demonstration of a kind that it handles, and the options. Pure. Hostile text
     may make it raise: `VerifierSpec.judge` turns every exception into a verdict."""
     options: type[Any]
-    """A frozen dataclass, every field with a default. A value that makes no sense is a UserError. If it has a property
-    `machinery`, that names the options that change no verdict; they are not part of the verifier's id."""
+    """A frozen dataclass in which every field has a default. It raises UserError for a value that makes no sense. A
+    property `machinery`, if there is one, names the options that change no verdict. They are not part of the id."""
     version: int
     """Raise it when any verdict changes. Scores of two versions are never mixed."""
     kinds: frozenset[str]
@@ -75,29 +75,29 @@ class Verifier:
     """Whether it may answer unproven. Then the option `unproven` of its spec is part of its id. A combination
     abstains if a member does."""
     reads_commands: bool = False
-    """Whether a message that it judges is a command, a query or a batch of keystrokes: something a harness executes."""
+    """Whether a harness executes the messages that it judges: commands, queries or keystrokes."""
     judges_all: bool = False
-    """Whether it judges truncated, unreadable and empty actions itself, as published verifiers do that have no
-    outcome for them. Other verifiers never see such actions."""
+    """Whether it also judges truncated, unreadable and empty actions, as published verifiers do. Other verifiers
+    never see such actions."""
     needs_messages: bool = False
     """Whether it reads `State.messages`."""
     asks_all_members: bool = False
-    """For a combination: whether it handles only the kinds that all members handle, instead of any of them."""
+    """For a combination: whether all members must handle a kind, instead of any one member."""
     picks: Callable[[Any, Action], VerifierSpec | None] | None = None
-    """For a combination in which one member judges a demonstration: which one, given the options."""
+    """For a combination that gives each demonstration to one member: returns that member."""
     waits: bool = False
-    """Whether its scorers wait for a server. Then `options.max_concurrency` threads may call them at once. All
-    scorers can be called from several threads."""
+    """Whether its scorers wait for a server. Then `options.max_concurrency` threads may call them at once. The
+    scorers of every verifier are safe to call from several threads."""
     check_server: Callable[[Any], None] | None = None
-    """Asks that server once, with these options; UserError if it gives no verdict."""
+    """Sends that server one request, with these options. Raises UserError if no verdict comes back."""
     requires: tuple[str, ...] = ()
     """Modules outside the standard library that it imports when it runs; checked before the first row."""
     extra: str = ""
-    """The extra of pivotmine that installs them; empty: pivotmine itself does."""
+    """The extra of pivotmine that installs these modules; empty if pivotmine itself does."""
 
     @property
     def missing_modules(self) -> list[str]:
-        """Those of `requires` that are not installed."""
+        """The modules in `requires` that are not installed."""
         return [module for module in self.requires if find_spec(module) is None]
 
 
@@ -115,17 +115,17 @@ class VerifierSpec:
     verifier: Verifier
     """The verifier itself."""
     unproven: str = BY_KIND
-    """What an unproven answer is worth: `zero` (reward 0), `null` (no reward), or `by_kind`: `null` for messages,
+    """The worth of an unproven answer: `zero` (reward 0), `null` (no reward), or `by_kind`: `null` for messages,
     `zero` for calls and commands. Only the outermost verifier applies it; a member always has `by_kind`."""
 
     @property
     def is_default(self) -> bool:
-        """Whether every option has its default: then the verifier's name alone gives this spec."""
+        """Whether every option has its default, so that the name alone gives this spec."""
         return self.options == self.verifier.options()
 
     @property
     def options_json(self) -> str:
-        """All options, defaults included, as canonical JSON; with `unproven` if an answer may be that."""
+        """All options, defaults included, as canonical JSON; with `unproven` if it is set or the verifier abstains."""
         return strict_json.canonical(self._json(deciding_only=False))
 
     @property
@@ -163,36 +163,36 @@ class VerifierSpec:
 
     @property
     def judges_all(self) -> bool:
-        """Whether it sees truncated, unreadable and empty actions; each member has its own rule."""
+        """Whether it sees truncated, unreadable and empty actions. A combination does; its members have own rules."""
         return bool(self.members) or self.verifier.judges_all
 
     @property
     def judges_truncated(self) -> bool:
-        """Whether a truncated action may earn a reward: a member judges such actions, or the verifier itself."""
+        """Whether a truncated action may earn a reward, because the verifier or a member judges such actions."""
         members = self.members
         return any(member.judges_truncated for member in members) if members else self.verifier.judges_all
 
     @property
     def num_waiting(self) -> int:
-        """How many of its scorers, which wait for a server, may be called at once from threads; 0: it does not wait."""
+        """Maximum number of concurrent calls of its scorers if they wait for a server; 0 if they do not wait."""
         own = self.options.max_concurrency if self.verifier.waits else 0
         return max((own, *(member.num_waiting for member in self.members)))
 
     def check_server(self) -> None:
-        """UserError if a server that it needs gives no verdict. Call it before a long run."""
+        """Raise UserError if a server that it needs gives no verdict. Call it before a long run."""
         if (check := self.verifier.check_server) is not None:
             check(self.options)
         for member in self.members:
             member.check_server()
 
     def handles(self, kind: str) -> bool:
-        """Whether turns of this kind can be verified. A turn that cannot be is a reject, never a reward."""
+        """Whether it can verify turns of this kind. Other turns are rejects and get no reward."""
         if not self.members:
             return kind in self.verifier.kinds
         return (all if self.verifier.asks_all_members else any)(member.handles(kind) for member in self.members)
 
     def is_command(self, demonstration: Action) -> bool:
-        """Whether the demonstration is something a harness executes, in a call or in a message."""
+        """Whether a harness executes the demonstration: it has calls, or its message is a command."""
         if demonstration.tool_calls:
             return True
         if self.verifier.picks is not None:
@@ -201,9 +201,9 @@ class VerifierSpec:
         return self.verifier.reads_commands or any(member.is_command(demonstration) for member in self.members)
 
     def judge(self, state: State, demonstration: Action) -> Scorer:
-        """A scorer of actions against one demonstration of a kind that is handled. It never raises.
+        """Return a scorer of actions against one demonstration of a kind that it handles. The scorer never raises.
 
-        An unproven answer has no reward here, even if the verifier wrote one: `run_verifier` says what it is worth.
+        It drops the reward of an unproven answer, because `run_verifier` decides what that answer is worth.
         """
         try:
             compare = self.verifier.prepare(state, demonstration, self.options)
@@ -234,7 +234,7 @@ def _digest(name: str, version: int, options: str, members: Iterable[str]) -> st
 
 
 def _as_json(value: Any, *, deciding_only: bool) -> Any:
-    """Options as JSON values; with `deciding_only`, without those that change no verdict, at every level."""
+    """Options as JSON values. `deciding_only` leaves out, at every level, those that change no verdict."""
     if isinstance(value, VerifierSpec):
         return {"name": value.name, "options": _as_json(value.options, deciding_only=deciding_only)}
     if is_dataclass(value):
@@ -254,7 +254,7 @@ def default_spec(name: str, verifier: Verifier) -> VerifierSpec:
 
 
 def unusable(action: Action) -> Verdict | None:
-    """The verdict on an action that no verifier can accept: truncated, unreadable or empty; None for any other."""
+    """The verdict on a truncated, unreadable or empty action, which no verifier can accept; None for any other."""
     if action.truncated:
         return Verdict(0.0, Outcome.TRUNCATED)
     if action.unparsed:
@@ -265,8 +265,8 @@ def unusable(action: Action) -> Verdict | None:
 
 
 def shown_text(text: str) -> str:
-    """Text of at most MAX_SHOWN characters, unprintable ones escaped. A lone surrogate would break every file
-    that it is written to."""
+    """Cut a text after MAX_SHOWN characters and escape unprintable ones: a lone surrogate cannot be written to a
+    file."""
     cut = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
     if cut.isprintable():
         return cut

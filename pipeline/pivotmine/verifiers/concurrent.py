@@ -1,4 +1,4 @@
-"""Verdicts in order; those that wait for a server are requested many at once."""
+"""Judge actions in order. Calls that wait for a server run concurrently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class JudgeCall(NamedTuple):
     judge: Scorer
     action: Action
     num_waiting: int
-    """How many such calls may run at once (`VerifierSpec.num_waiting`); 0: it does not wait."""
+    """How many such calls may run at once (`VerifierSpec.num_waiting`); 0 if it does not wait."""
 
 
 def judge_all(questions: Sequence[JudgeCall]) -> Iterator[Verdict]:
@@ -29,5 +29,5 @@ def judge_all(questions: Sequence[JudgeCall]) -> Iterator[Verdict]:
         for question, pending in zip(questions, asked, strict=True):
             yield pending.result() if pending else question.judge(question.action)
     finally:
-        # An interrupt does not wait for calls that have not started.
+        # An interrupt must not wait for calls that have not started.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -1,9 +1,9 @@
-"""The verifier that a run's TOML file means by a name.
+"""The verifiers that a run's TOML file defines by name.
 
     [verifiers.tool_call]              # options of a verifier; also for the other arguments of commands, queries,
     free_text = ["send_email.body"]    # programs and edits, unless their table has `rest = { ... }`
 
-    [verifiers.loose]                  # a verifier with other options, under a name of one's own
+    [verifiers.loose]                  # a verifier with other options, under a new name
     verifier = "tool_call"
     free_text = ["*.body", "*.note"]
 
@@ -21,10 +21,10 @@
     domain = "mail"
     verifier = "loose"
 
-Every verifier has the option `unproven`. Only the outermost one may set it, for it is applied once, outside all
-members. Another package's verifier is imported only if somebody vouched for it (`third_party.require_trusted`).
-A rule has a `verifier`, and any of `domain` and `tool` (a name, or a list of them) and `kind`. Behind the
-rules stand the defaults of `auto`, with the file's options.
+Every verifier has the option `unproven`. Only the outermost one may set it, because it is applied once, outside all
+members. A verifier of another package is imported only if the user trusts it (`third_party.require_trusted`).
+A rule has a `verifier`, and optionally `domain` and `tool` (a name or a list of names) and `kind`. The defaults of
+`auto` come after the rules; they use the options that the file sets.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ Rules = Sequence[Mapping[str, Any]]
 
 COMBINATORS = ("all", "any", "first_decided")
 DEFINING = ("verifier", *COMBINATORS, "weights")
-"""A table under a name of one's own has one of these keys."""
+"""A table that defines a new name has exactly one of these keys."""
 _CONDITIONS = ("domain", "tool", "kind")
 
 
 def configured_spec(name: str, tables: Tables, rules: Rules = ()) -> VerifierSpec:
-    """The verifier called `name`, where a file has the tables `[verifiers.*]` and the rules `[[choose]]`.
+    """The verifier called `name`, given a file's tables `[verifiers.*]` and its rules `[[choose]]`.
 
-    UserError where the name, or what it is made of, does not exist.
+    Raise UserError if the name or a member does not exist.
     """
     return _spec(name, tables, rules, ())
 
@@ -63,7 +63,7 @@ def is_defined(name: str, table: Mapping[str, Any]) -> bool:
 def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> VerifierSpec:
     if name in through:
         raise UserError(f"verifier {name} is made of itself: {' of '.join((*through, name))}")
-    if through:  # by itself it was typed, or named by a program
+    if through:  # the outermost name is trusted: a person typed it, or a program passed it
         require_trusted(f"[verifiers.{through[-1]}]", name)
     through = (*through, name)
     options = dict(tables.get(name, {}))
@@ -78,7 +78,7 @@ def _spec(name: str, tables: Tables, rules: Rules, through: tuple[str, ...]) -> 
 
 
 def _with_rest(name: str, options: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
-    """The options, with [verifiers.tool_call] as `rest` of a verifier that leaves other arguments to `tool_call`."""
+    """Add [verifiers.tool_call] as the default of `rest`, if the verifier leaves other arguments to `tool_call`."""
     has_rest = name in VERIFIERS and "rest" in VERIFIERS[name].options.__dataclass_fields__
     shared = {key: value for key, value in tables.get("tool_call", {}).items() if key != "unproven"}
     return {"rest": shared, **options} if has_rest and shared else dict(options)
@@ -132,7 +132,7 @@ def _rule(rule: Mapping[str, Any], tables: Tables, rules: Rules, through: tuple[
 
 
 def _require_fit(spec: VerifierSpec, name: str, kind: str, tools: list[Any]) -> None:
-    """UserError for a rule that fits no turn, since its verifier does not judge turns of that kind."""
+    """Raise UserError if the rule can fit no turn, because its verifier does not judge turns of that kind."""
     if kind == KEYSTROKES or (not kind and not tools):
         return
     asked = kind if kind in ALL_KINDS else "tool_call"

@@ -1,7 +1,7 @@
 """The reward from a row of a pivot dataset: its verifier, its state and its demonstrations.
 
-Every trainer that a dataset goes to (`pivotmine-train`, `trl grpo`, verl, `verifiers`) computes its reward here.
-A row is a dictionary with the columns of `pivots` that COLUMNS names.
+All trainers (`pivotmine-train`, `trl grpo`, verl, `verifiers`) compute their rewards here. A row is a dictionary
+with the columns in COLUMNS, as the table `pivots` stores them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ COLUMNS = (
     *("state_id", "tools", "prompt_messages", "demonstrations", "kind", "verifier", "verifier_options", "verifier_id"),
     *("parser", "opened_reasoning", "action_format", "action_tools"),
 )
-"""What decides a reward. The last two may be absent, which means native."""
+"""The columns that decide a reward. The last two may be absent; then the action format is native."""
 
 
 def tools_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row's tool definitions; empty where there are none."""
+    """The row's tool definitions; empty if it has none."""
     return json.loads(row["tools"]) if row["tools"] else []
 
 
 def executed_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tools that the verifier sees: in a text convention the implied ones, which the prompt does not show."""
+    """The tools that the verifier sees. For a text convention: the implied tools, which the prompt does not show."""
     if is_text(row.get("action_format")):
         return json.loads(row["action_tools"]) if row["action_tools"] else []
     return tools_of(row)
@@ -42,9 +42,9 @@ def demonstrated_actions(row: dict[str, Any]) -> list[Action]:
 
 
 def read_completion(row: dict[str, Any], text: str, *, truncated: bool) -> Action:
-    """The action that a completion spells in this row's state, read by the row's action format.
+    """Parse a completion in this row's state into an action, by the row's action format.
 
-    text: special tokens kept (a tool-call marker may be one), the end-of-turn token left out.
+    text: with its special tokens, because a tool-call marker may be one, but without the end-of-turn token.
     """
     return parse_action(
         text,
@@ -57,9 +57,9 @@ def read_completion(row: dict[str, Any], text: str, *, truncated: bool) -> Actio
 
 
 def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> VerifierSpec | None:
-    """The row's verifier, or the one named instead; None where it has none.
+    """The verifier that `verifier` names, else the row's own; None if the row has none.
 
-    UserError if the installed verifier has another id than the one that scored the row.
+    Raise UserError if the installed verifier's id differs from that of the verifier that scored the row.
     """
     if verifier is None and row["verifier"] is None:
         return None
@@ -80,7 +80,7 @@ def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> Ve
 
 
 def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
-    """What gives the reward in this row's state: the function that the miner's `score` calls."""
+    """Return the scorer for this row's state, made as the miner's `score` makes it."""
     state = State(
         tools=tuple(executed_tools(row)),
         messages=tuple(json.loads(row["prompt_messages"])),
@@ -90,7 +90,7 @@ def make_judge(row: dict[str, Any], spec: VerifierSpec) -> Scorer:
 
 
 def judge_action(row: dict[str, Any], action: Action, verifier: str | None = None) -> Verdict:
-    """One verdict, for trainers that ask for one completion at a time; UserError where no verifier judges the row."""
+    """Judge one action, for trainers that pass one completion at a time. Raise UserError if the row has no verifier."""
     place = f"state {row['state_id']}"
     spec = row_spec(row, place, verifier)
     if spec is None:
@@ -100,7 +100,7 @@ def judge_action(row: dict[str, Any], action: Action, verifier: str | None = Non
 
 @lru_cache(maxsize=256)
 def named_spec(name: str, options: str) -> VerifierSpec:
-    """The verifier of this name with these options (a JSON object); ValueError or UserError if it cannot be made."""
+    """The verifier of this name with these options, a JSON object. Raise ValueError or UserError if one is wrong."""
     read = json.loads(options)
     if not isinstance(read, dict):
         raise ValueError("not a JSON object")
@@ -109,6 +109,6 @@ def named_spec(name: str, options: str) -> VerifierSpec:
 
 @lru_cache(maxsize=256)
 def _check_trust(name: str, options: str) -> None:
-    """NotTrusted where a row names code or a server that nobody vouched for: a dataset may be a stranger's."""
+    """Raise NotTrusted if a row names untrusted code or an untrusted server: a stranger may have made the dataset."""
     require_trusted("the row", name, json.loads(options))
     require_trusted_servers(json.loads(options))

@@ -3,18 +3,18 @@
 The argument that holds the code (or the code block of a message) is parsed by the standard library's `ast`. These do
 not count: white space, comments, parentheses that change nothing, how a string or a number is written, and
 docstrings that the program cannot read. Everything else counts, including names of locals and the order of
-statements. A last semicolon counts, too: in a notebook it hides the value.
+statements. A semicolon at the end also counts, because it hides the value in a notebook.
 
-A docstring does not count only if nothing can read it. All docstrings count in a program that names one of READERS
-(in its code or in a string) or imports a module that is not in HARMLESS: libraries find functions by their names
-(ply, doit) or in objects that they are given (fire, tool servers). In other programs a docstring counts below a
-decorator, in a class with a base, in a function or a class that is used as a value, and if it holds a doctest. The
-docstring of the module counts if nothing follows it, because a notebook shows the last value.
+A docstring is ignored only if nothing can read it. All docstrings count in a program that names one of READERS
+(in its code or in a string) or imports a module that is not in HARMLESS. Libraries find functions by name (ply, doit)
+or in objects that are passed to them (fire, tool servers). In other programs a docstring counts below a decorator, in
+a class with a base, in a function or a class that is used as a value, and if it holds a doctest. The docstring of the
+module counts if nothing follows it, because a notebook shows the last value.
 
-A program that may read its own source (SOURCE_READERS) is the same only if its text is: comments and layout count.
+If a program may read its own source (SOURCE_READERS), only equal texts are the same: comments and layout count.
 
-Two programs are different if they differ only in literals. Programs of another form are unproven, and so are texts
-that are not Python (a notebook's `!ls` or `%time`). Nothing is compiled or run.
+Two programs are different if they differ only in literals. Programs that differ in anything else are unproven, and so
+are texts that are not Python (a notebook's `!ls` or `%time`). Nothing is compiled or run.
 """
 
 from __future__ import annotations
@@ -38,26 +38,25 @@ MAX_CHARS = 50_000
 """Longer programs are not parsed."""
 
 MAX_BRACKETS = 100
-"""Programs with a deeper nesting of brackets and blocks are not parsed."""
+"""Programs with deeper nesting of brackets and blocks are not parsed."""
 
 MAX_OPERATORS = 500
-"""Expressions with more operators are not parsed: the parser descends into each."""
-
+"""Programs with more operators in one expression are not parsed, because the parser recurses into each."""
 
 READERS = frozenset((
     "__code__", "__dict__", "__doc__", "__import__", "_getframe", "cleandoc", "co_consts", "docopt", "doctest",
     "get_docstring", "getdoc", "modules", "pydoc", "xdoctest",
 ))  # fmt: skip
-"""Names by which a program finds docstrings, or the things that have some."""
+"""Names by which a program can find docstrings, or the objects that have them."""
 
 BUILTIN_READERS = frozenset(("__builtins__", "compile", "dir", "eval", "exec", "globals", "help", "locals", "vars"))
-"""The same, unless they are attributes of something else."""
+"""Further such names; they count as plain names, but not as attributes (`re.compile`)."""
 
 SOURCE_READERS = frozenset((
     "__cached__", "__file__", "__loader__", "__spec__", "_ih", "executing", "history_manager", "icecream", "inspect",
     "linecache", "orig_argv", "tracemalloc", "varname",
 ))  # fmt: skip
-"""Names by which a program finds its own source; and all names with "lineno" in them."""
+"""Names by which a program can find its own source. Names that contain "lineno" count, too."""
 
 HARMLESS = sys.stdlib_module_names - {
     "__main__", "ast", "cmd", "code", "codeop", "dis", "doctest", "gc", "idlelib", "importlib", "inspect", "pkgutil",
@@ -68,25 +67,26 @@ HARMLESS = sys.stdlib_module_names - {
     "requests", "scipy", "seaborn", "skimage", "sklearn", "sqlalchemy", "statsmodels", "sympy", "torch", "torchvision",
     "tqdm", "transformers", "xgboost", "yaml",
 }  # fmt: skip
-"""Modules that read no docstring of a program that neither decorates nor derives nor passes anything with one."""
+"""Modules that read a program's docstrings only through decorators, base classes or values that they get."""
 
 _OPENERS = frozenset(("Path", "Popen", "check_output", "exec", "open", "read_text", "run", "run_path", "system"))
+"""Names that open or run a file. With `argv[0]`, that may be the program's own source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonOptions:
     arguments: tuple[str, ...] = ("code", "python_code", "source", "python", "script", "cell")
-    """Arguments that hold a program: the first of them that a call has. The rest compares as in `tool_call`."""
+    """Names of arguments that hold a program; the first one that a call has counts. `tool_call` compares the rest."""
     rest: ToolCallOptions = field(default_factory=ToolCallOptions)
-    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
+    """Options of `tool_call` for the other arguments; by default those in the same file, if it has any."""
 
 
 class _Form(NamedTuple):
     text: str
     tree: str | None
-    """The syntax tree as text; None if there is none."""
+    """The syntax tree as text (`syntax_tree`)."""
     outline: str | None
-    """The same without literals."""
+    """The syntax tree without literals, as text; None if the text cannot be parsed."""
 
 
 def prepare(state: State, demonstration: Action, options: PythonOptions) -> Callable[[Action], Verdict]:
@@ -133,14 +133,14 @@ def parsed(text: str) -> ast.Module | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
-        ast.dump(tree)
+        ast.dump(tree)  # a tree that is too deep fails here, not in a later comparison
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return None
     return tree if tree.body else None
 
 
 def syntax_tree(text: str) -> str | None:
-    """The syntax tree as text, without the parts that do not count; None without one, and if layout counts, too."""
+    """The syntax tree as text, without the parts that do not count; None if it cannot be parsed or layout counts."""
     tree = None if "# ///" in text else parsed(text)  # a script's metadata is a comment that counts (PEP 723)
     if tree is None:
         return None
@@ -171,14 +171,14 @@ def _read_tokens(text: str) -> list[tokenize.TokenInfo] | None:
 
 
 def _reads_source(tree: ast.Module, names: set[str]) -> bool:
-    """Whether a program may read its own source, or the numbers of its lines."""
+    """Whether a program may read its own source or its line numbers."""
     if not names.isdisjoint(SOURCE_READERS) or any("lineno" in name for name in names):
         return True
     return "argv" in names and not names.isdisjoint(_OPENERS) and not _skips_itself(tree)
 
 
 def _skips_itself(tree: ast.Module) -> bool:
-    """Whether a program takes only the arguments behind its own name from `argv`."""
+    """Whether a program uses only `argv[1:]`, and never its own path in `argv[0]`."""
     safe: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript):
@@ -205,7 +205,7 @@ def _drop_docstrings(tree: ast.Module, names: set[str], passed: set[str]) -> Non
 
 
 def _modules(tree: ast.Module) -> Iterator[str]:
-    """The first names of the modules that a program imports; a relative one has an empty name."""
+    """Top-level names of the modules that a program imports; empty for a relative import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -214,7 +214,7 @@ def _modules(tree: ast.Module) -> Iterator[str]:
 
 
 def _is_read(node: ast.AST, passed: set[str]) -> bool:
-    """Whether other code may ask for the docstring of this module, function or class."""
+    """Whether other code may read the docstring of this module, function or class."""
     if isinstance(node, ast.Module):
         return len(node.body) == 1
     if isinstance(node, ast.ClassDef):
@@ -224,7 +224,7 @@ def _is_read(node: ast.AST, passed: set[str]) -> bool:
 
 
 def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """All names that a program uses, and those that it uses in another way than to call them."""
+    """All names that a program uses, and the names that it uses other than by calling them."""
     names: set[str] = set()
     called: set[int] = set()
     looked_up: set[str] = set()
@@ -252,6 +252,7 @@ def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
 
 
 def _is_silent(tokens: list[tokenize.TokenInfo]) -> bool:
+    """Whether a semicolon ends the program."""
     code = [token.string for token in tokens if token.type not in _NO_CODE]
     return code[-1:] == [";"]
 

@@ -1,8 +1,8 @@
 """`recorded`: the reward that came with the data, for rollouts that were sampled and judged elsewhere.
 
 It compares nothing. A demonstration is worth 1. A sample is worth its `Action.recorded_reward`, or null if it has
-none. Truncated, unreadable and empty samples keep their recorded reward. A recorded 0 says that the action is
-different; the outcome says in what, as far as the calls' names show it.
+none. Truncated, unreadable and empty samples keep their recorded reward. The outcome of a recorded 0 follows from the
+kinds of the two actions and the names of their calls.
 """
 
 from __future__ import annotations

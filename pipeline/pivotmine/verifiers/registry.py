@@ -1,4 +1,4 @@
-"""The verifiers by name; reads a verifier from its name and a table of options."""
+"""All verifiers by name, and how one is made from its name and a table of options."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ VERIFIERS: dict[str, Verifier] = {
 
 
 def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
-    """A verifier by name, with options as TOML or `options_json` gives them.
+    """Make a verifier from its name and its options, as TOML or `options_json` gives them.
 
-    Every verifier has the option `unproven` (`VerifierSpec.unproven`). UserError that names the allowed options.
+    Every verifier has the option `unproven` (`VerifierSpec.unproven`). Raise UserError if the name, an option or a
+    value is wrong.
     """
     verifier = find_verifier(name)
     _require(name, verifier)
@@ -60,7 +61,7 @@ def make_spec(name: str, options: Mapping[str, Any]) -> VerifierSpec:
 
 
 def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    # Without `from __future__ import annotations` a plain type is itself, not its name.
+    # In a module without `from __future__ import annotations`, the annotation is a type instead of its name.
     annotations = {f.name: f.type.__name__ if type(f.type) is type else str(f.type) for f in fields(kind)}
     values: dict[str, Any] = {}
     for option, value in given.items():
@@ -74,7 +75,7 @@ def _read_fields(what: str, kind: type[Any], given: Mapping[str, Any]) -> dict[s
 
 
 def find_verifier(name: str) -> Verifier:
-    """The verifier of a name; UserError if there is none."""
+    """The verifier of that name. Raise UserError if there is none."""
     if ":" in name:
         return third_party.load(name)
     if name not in VERIFIERS:
@@ -163,7 +164,7 @@ def _json_value(where: str, value: Any) -> Any:
     return value
 
 
-# By the annotation of the option's field: TOML value to field value.
+# Annotation of an option's field -> reader of its value from TOML.
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "ToolCallOptions": _tool_call_options,
     "VerifierSpec": _spec,

@@ -1,14 +1,14 @@
-"""Rules for every verifier: what comes before it, several demonstrations, exceptions, what unproven is worth.
+"""The rules around every verifier: unusable actions, several demonstrations, exceptions and unproven answers.
 
-A scorer never raises, for any state, demonstrations and action. In this order:
+A scorer never raises. It applies these rules in order:
 
 1. Truncated (TRUNCATED), unreadable (INVALID_CALL) and empty (EMPTY) samples get reward 0, except from a verifier
    that `judges_all`.
-2. Each demonstration is compared with the action by itself. A demonstration of a kind that the verifier does not
-   handle gives WRONG_KIND against an action of another kind, and a failure (null) against one of its own kind.
+2. Each demonstration is compared with the action separately. If the verifier does not handle the demonstration's
+   kind, an action of another kind is WRONG_KIND, and one of the same kind is a failure (null).
 3. The answers combine as `answers.any_of`: one demonstration that is the same is enough.
-4. An answer that is still unproven gets what the spec's `unproven` says it is worth. This is applied once, outside
-   all members, so a combination inside never sees it.
+4. An unproven result gets the worth that the spec's `unproven` names. This happens once, outside all members, so a
+   combination inside never sees that reward.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pivotmine.verifiers.base import BY_KIND, NULL, ZERO, Outcome, Scorer, State
 
 
 def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) -> Scorer:
-    """A scorer of any number of actions in one state; what the demonstrations need is computed once."""
+    """Return a scorer for one state and any number of actions. The work on the demonstrations is done once."""
     assert demonstrations, "a state without a demonstration is no candidate"
     judges = [_judge(spec, state, demonstration) for demonstration in demonstrations]
     message_worth = _message_worth(spec, demonstrations)
     call_worth = ZERO if spec.unproven == BY_KIND else spec.unproven
 
-    only = judges[0] if len(judges) == 1 else None
+    only = judges[0] if len(judges) == 1 else None  # the common case needs no combination
 
     def judge(action: Action) -> Verdict:
         verdict = only(action) if only else answers.any_of(compare(action) for compare in judges)
@@ -39,7 +39,7 @@ def prepare(spec: VerifierSpec, state: State, demonstrations: Sequence[Action]) 
 
 
 def _message_worth(spec: VerifierSpec, demonstrations: Sequence[Action]) -> str:
-    """What an unproven message is worth: by its kind nothing at all, unless messages are commands here."""
+    """The worth of an unproven message. By kind: null, but zero if no message or a command is demonstrated."""
     messages = [demonstration for demonstration in demonstrations if not demonstration.tool_calls]
     if spec.unproven != BY_KIND:
         return spec.unproven
@@ -52,7 +52,7 @@ def verify(spec: VerifierSpec, state: State, demonstrations: Sequence[Action], a
 
 
 def passes_gate(spec: VerifierSpec, state: State, demonstration: Action) -> Verdict:
-    """The verdict on a demonstration against itself. A state is worth sampling only if its reward is 1."""
+    """The verdict on a demonstration compared with itself. A state is worth sampling only if the reward is 1."""
     return verify(spec, state, [demonstration], demonstration)
 
 

@@ -1,12 +1,12 @@
 """`search_query`: queries that ask a search engine for the same. Symmetric.
 
-Same: what the queries name is equal (numbers and words with a digit, quoted phrases, operators such as `site:`), and
-so are their words in order, prepositions included. These do not count: letter case, articles, a plural whose singular
+Same: the queries have equal numbers (and words with a digit), quoted phrases and operators such as `site:`, and the
+same words in the same order, prepositions included. These do not count: letter case, articles, a plural whose singular
 is certain, British or American spelling, the place of a year, and a frame such as "what is the" or "how to" if the
-other query has none. "weather in Oslo" is "Oslo weather": the words around a preposition change places only for the
-nouns of ATTRIBUTES. A word with a capital is never brought into another form: it may be a name.
+other query has none. "weather in Oslo" is "Oslo weather", because "weather" is in ATTRIBUTES; other words do not
+change places around a preposition. A word with a capital keeps its form, because it may be a name.
 
-Different: another number, phrase or operator; a capitalised word that the other query lacks; words on both sides that
+Different: another number, phrase or operator; a capitalised word that the other query lacks; words in each query that
 the other lacks (red for blue); another order around a relation (from, to, than, without). Unproven: one query has
 all words of the other and more, the same words in another order, another preposition, or words that may be forms of
 one word.
@@ -26,7 +26,7 @@ from pivotmine.verifiers.tool_calls.one_argument import prepare_code
 from pivotmine.verifiers.tool_calls.tool_call import ToolCallOptions
 
 MAX_CHARS = 2_000
-"""Longer queries are the same only if their texts are."""
+"""Longer queries are the same only if their texts are equal."""
 
 FUNCTION_WORDS = frozenset(("a", "an", "the", "is", "are", "and"))
 """Words that do not count. `The` and `An` do not either; `A` counts (vitamin A), and so do `IS` and `AND`."""
@@ -35,10 +35,10 @@ _LETTERED = frozenset((
     "vitamin", "hepatitis", "influenza", "type", "group", "grade", "plan", "class", "series", "model", "size", "level",
     "section", "part", "exhibit", "point", "star", "option", "team", "line", "appendix", "schedule", "form", "blood",
 ))  # fmt: skip
-"""Behind these, `a` is a letter, no article."""
+"""After these words, `a` is a letter, not an article."""
 
 PREPOSITIONS = frozenset(("of", "in", "on", "for", "at"))
-"""Words that count, but whose absence proves nothing."""
+"""A query with another preposition is not the same, but not proven different either."""
 
 ATTRIBUTES = frozenset((
     "altitude", "area", "boiling point", "capital", "climate", "color", "cost", "currency", "definition", "density",
@@ -52,7 +52,7 @@ RELATIONS = frozenset((
     "from", "to", "into", "before", "after", "since", "until", "by", "than", "over", "under", "between", "vs", "versus",
     "not", "no", "non", "never", "only", "without", "except", "excluding", "minus", "if", "or", "against", "with", "as",
 ))  # fmt: skip
-"""Words around which another order asks for something else."""
+"""Words around which another word order changes the meaning."""
 
 _NEGATIONS = frozenset(("not", "no", "non", "never", "only", "without", "except", "excluding", "minus"))
 _FRAMES = {
@@ -87,7 +87,7 @@ _NOUNS = frozenset((
     "symptom", "table", "tablet", "tax", "teacher", "theater", "ticket", "tool", "toy", "train", "tree", "truck",
     "tutorial", "university", "vaccine", "vegetable", "video", "village", "website", "word", "writer", "zoo",
 )) - {"fish", "child", "person", "knife", "sport", "stock", "park"}  # fmt: skip
-"""Nouns whose regular plural is nothing but their plural."""
+"""Nouns whose regular plural has no other meaning."""
 _NOUN_ENDINGS = ("tion", "sion", "ment", "ity", "ology", "ship")
 
 _PHRASE = re.compile(r'([^\s"“”]{0,20})(?:"([^"]*+)"|“([^“”]*+)”)')
@@ -100,9 +100,9 @@ _OPENING, _CLOSING = "([{'‘", ".,;:!?)]}'’"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQueryOptions:
     arguments: tuple[str, ...] = ("query", "q", "search_query", "search_term", "keywords")
-    """Arguments that hold a query: the first of them that a call has. The rest compares as in `tool_call`."""
+    """Names of arguments that hold a query; the first one that a call has counts. `tool_call` compares the rest."""
     rest: ToolCallOptions = field(default_factory=ToolCallOptions)
-    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
+    """Options of `tool_call` for the other arguments; by default those in the same file, if it has any."""
 
 
 class _Query(NamedTuple):
@@ -112,11 +112,11 @@ class _Query(NamedTuple):
     capitals: frozenset[str]
     """Stems of the words with a capital."""
     words: tuple[tuple[str, str], ...]
-    """All words that count, in order: in lower case, and in their plain form (empty: the word may be a name)."""
+    """The words that count, in order: each in lower case and in its plain form (empty if it may be a name)."""
     stems: tuple[str, ...]
-    """Their stems without prepositions and years: different stems are different words."""
+    """The stems of these words, without prepositions and years. Different stems are different words."""
     frame: str
-    """The kind of question around the words; empty: none."""
+    """The kind of question around the words; empty if there is none."""
 
 
 def prepare(state: State, demonstration: Action, options: SearchQueryOptions) -> Callable[[Action], Verdict]:
@@ -143,7 +143,7 @@ def _read(value: Any) -> _Query | None:
     fixed = Counter([*phrases, *[f":{token.casefold()}" for token in operators], *logic, *numbers])
     named = frozenset(_stem(token) for token in plain if token[0].isupper() and token.casefold() not in PREPOSITIONS)
     if not logic:
-        # Alone, a year may stand anywhere. Other numbers belong to their neighbours.
+        # The place of a single year does not matter. Other numbers belong to their neighbours.
         years = [token for token in numbers if token.isdigit()]
         free = years[0] if len(years) == 1 and _YEAR.fullmatch(years[0]) else ""
         ordered = [token for token in _in_one_order(plain) if token != free]
@@ -174,7 +174,7 @@ def _without_frame(text: str) -> tuple[str, str]:
 
 
 def _in_one_order(tokens: list[str]) -> list[str]:
-    """The tokens with "N of B" as "B N", where N is an attribute and nothing else relates the words."""
+    """Rewrite "N of B" to "B N" if N is an attribute and no other word relates the two."""
     places = [place for place, token in enumerate(tokens) if token.casefold() in PREPOSITIONS]
     if len(places) != 1 or tokens[places[0]].casefold() not in ("of", "in", "at"):
         return tokens
@@ -198,17 +198,17 @@ def _plain_form(token: str) -> str:
 
 
 def _singulars(word: str) -> Iterable[str]:
-    """What a regular plural may be the plural of."""
+    """The possible singulars of a regular plural."""
     if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
         ending = (("ies", "y"), ("es", ""), ("s", ""))
         bare = [word.removesuffix(plural) + single for plural, single in ending if word.endswith(plural)]
-        # "es" makes a plural behind a hissing sound only.
+        # "es" is the plural's ending only after a hissing sound.
         return [one for one in bare if one + "s" == word or one.endswith(("y", "s", "x", "z", "ch", "sh"))]
     return []
 
 
 def _stem(token: str) -> str:
-    """One form for everything that may be a form of one word: words with different stems are different."""
+    """One stem for all possible forms of a word. Different stems are different words."""
     word = token.casefold().removesuffix("'s").removesuffix("’s")
     word = _AMERICAN.get(word, word)
     if not word.isalpha() or not word.isascii() or len(word) < 3 or word.endswith(("ss", "us", "is")):

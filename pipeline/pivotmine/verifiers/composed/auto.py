@@ -1,7 +1,7 @@
-"""`auto`: each turn goes to the verifier that the rules name for it; the first rule that fits counts.
+"""`auto`: each turn goes to the verifier of the first rule that fits it.
 
-A rule may ask for domains, tools and a kind of turn, and fits only turns that its verifier handles. Behind the rules
-of a run's config stand the defaults:
+A rule may name domains, tools and a kind of turn. It fits only turns that its verifier handles. The defaults come
+after the rules of a run's config:
 
 | kind | what it is (`call_kinds`) | verifier |
 |---|---|---|
@@ -13,14 +13,14 @@ of a run's config stand the defaults:
 | `tool_call` | any other call | `tool_call` |
 | `message` | any other message | `text` |
 
-Those verifiers compare the other arguments of a call, and calls of no kind next to it, as `tool_call` does. If a turn
-has calls of several kinds, each call is compared by its own verifier, and all must match: `auto` accepts nothing that
-its parts do not accept. A default whose packages are not installed is left out, and `tool_call` takes its calls; the
-rules that remain are part of the id, and `left_out` names the missing packages.
+These verifiers compare the other arguments of a call, and calls of no kind in the same turn, as `tool_call` does. If a
+turn has calls of several kinds, each call is compared by its own verifier, and all must match. `auto` accepts nothing
+that its parts do not accept. If the packages of a default are missing, `tool_call` takes its calls. The rules that
+remain are part of the id, and `left_out` names the missing packages.
 
-A domain is known where trajectories are, not where an action is judged. So the miner asks `resolve` for the verifier
-of each state and writes that one into the dataset. `auto` itself stays only for states whose demonstrations, or whose
-calls, want different verifiers.
+The miner knows a state's domain, but a trainer that judges an action does not. Therefore the miner calls `resolve` for
+each state and writes the result into the dataset. `auto` itself remains only if the demonstrations of a state, or
+their calls, need different verifiers.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from pivotmine.verifiers.tool_calls import call_diff, tool_call
 from pivotmine.verifiers.tool_calls.one_argument import MAX_PARALLEL, best_matching
 
 KEYSTROKES = "keystrokes"
-"""A kind of turn that rules may ask for: a terminal agent's batch of keystrokes, as a message or as calls."""
+"""A kind of turn: a terminal agent's batch of keystrokes, as a message or as calls."""
 RULE_KINDS = (KEYSTROKES, *CALL_KINDS, *sorted(ALL_KINDS))
-"""The kinds of turn that a rule may ask for."""
+"""The kinds of turn that a rule may name."""
 _DEFAULTS: dict[str, tuple[str, Verifier]] = {
     KEYSTROKES: ("terminal", terminal.VERIFIER),
     EDIT: ("edit", edit.VERIFIER),
@@ -63,20 +63,20 @@ class Rule:
     verifier: VerifierSpec
     """Judges the turns that fit."""
     domains: tuple[str, ...] = ()
-    """The turn's domain is one of them; empty: any."""
+    """The turn's domain must be one of these; empty allows any."""
     tools: tuple[str, ...] = ()
-    """Every demonstrated call is of one of them; empty: any, and messages too."""
+    """Every demonstrated call must be of one of these tools; empty allows any call, and messages."""
     kind: str = ""
-    """One of RULE_KINDS; empty: any that the verifier handles."""
+    """One of RULE_KINDS; empty allows every kind that the verifier handles."""
 
 
 def default_names() -> dict[str, str]:
-    """Kind of turn -> name of the verifier that is right for it if no rule says otherwise; the first that fits."""
+    """Kind of turn -> name of its default verifier, if its packages are installed. The first kind that fits counts."""
     return {kind: name for kind, (name, verifier) in _DEFAULTS.items() if not verifier.missing_modules}
 
 
 def left_out() -> dict[str, list[str]]:
-    """The defaults that are not installed: name of the verifier -> missing modules."""
+    """The default verifiers that miss a package: name of the verifier -> missing modules."""
     found = {name: verifier.missing_modules for name, verifier in _DEFAULTS.values()}
     return {name: modules for name, modules in found.items() if modules}
 
@@ -99,7 +99,7 @@ class AutoOptions:
 
 
 def prepare(state: State, demonstration: Action, options: AutoOptions) -> Callable[[Action], Verdict]:
-    """A scorer by the verifier of the first rule that fits the demonstration, or by one for each of its calls."""
+    """Return the scorer of the first rule that fits the demonstration, or one that finds a rule for each call."""
     kinds = _call_kinds(demonstration)
     if _is_mixed(options.rules, demonstration, kinds):
         return _prepare_each(state, demonstration, options.rules)
@@ -110,7 +110,7 @@ def prepare(state: State, demonstration: Action, options: AutoOptions) -> Callab
 
 
 def _prepare_each(state: State, demonstration: Action, rules: Sequence[Rule]) -> Scorer:
-    """A scorer that compares each call by its own verifier; a turn passes if its calls can be matched one to one."""
+    """Return a scorer that compares each call by its own verifier. All calls must match, one to one."""
     demonstrated = demonstration.tool_calls
     judges = [_prepare_call(state, call, rules) for call in demonstrated]
 
@@ -134,7 +134,7 @@ def _prepare_call(state: State, call: ToolCall, rules: Sequence[Rule]) -> Scorer
 
 
 def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Action]) -> VerifierSpec | None:
-    """The one verifier for a state of this domain with these demonstrations; None if none handles any of them."""
+    """The verifier for a state of this domain with these demonstrations; None if no verifier handles any of them."""
     if not isinstance(spec.options, AutoOptions):
         return spec if any(spec.handles(demonstration.kind) for demonstration in demonstrations) else None
     rules = tuple(
@@ -148,17 +148,17 @@ def resolve(spec: VerifierSpec, domain: str | None, demonstrations: Sequence[Act
         kinds = _call_kinds(demonstration)
         is_whole = is_whole or _is_mixed(rules, demonstration, kinds)
         one = _first_fit(rules, demonstration, kinds)
-        # The rules hold few verifiers: one that is there already is found by identity, and nothing is hashed.
+        # A list, not a set: the rules name few verifiers, and `in` compares by identity first, without a slow hash.
         if one is not None and one not in found:
             found.append(one)
     if is_whole or len(found) > 1:
         return replace(spec, options=AutoOptions(rules=rules))
-    # What unproven is worth is said of the whole.
+    # The option `unproven` belongs to the outermost verifier.
     return replace(found[0], unproven=spec.unproven) if found else None
 
 
 def _is_mixed(rules: Iterable[Rule], demonstration: Action, kinds: set[str]) -> bool:
-    """Whether the first rule that is about any of the calls is about some of them only."""
+    """Whether the first rule that concerns any of the calls concerns only some of them."""
     if len(kinds - {""}) < 2 or len(demonstration.tool_calls) > MAX_PARALLEL:
         return False
     for rule in rules:
@@ -186,7 +186,7 @@ def _fits(rule: Rule, demonstration: Action, kinds: set[str]) -> bool:
 
 def _is_of_kind(kind: str, demonstration: Action, kinds: set[str]) -> bool:
     if kind in CALL_KINDS:
-        # Its verifier compares calls of no kind as `tool_call` does.
+        # Calls of no kind may accompany it, because its verifier compares them as `tool_call` does.
         return kind in kinds and kinds <= {kind, ""}
     if kind == KEYSTROKES:
         calls = demonstration.tool_calls

@@ -1,8 +1,8 @@
-"""What the text in a call's argument is: a command, a query, a program or a file edit, by evidence.
+"""Which calls run a command, a query or a program, or edit a file.
 
 An argument's name alone proves little: `code` may be a coupon, `query` a web search, `command` an order to a robot. A
-verifier that reads bash, SQL or Python accepts texts that such a tool tells apart. So a kind needs a second witness:
-the tool's name, or a content that is hardly anything else. Without one a call is compared as `tool_call` does.
+verifier of bash, SQL or Python accepts texts that such a tool tells apart. Therefore the tool's name or the content
+must confirm the kind. Otherwise `tool_call` compares the call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pivotmine.verifiers.shell.shell_flags import RULES
 from pivotmine.verifiers.sql.sql import SqlOptions
 
 MAX_CHARS = 20_000
-"""Longer texts are known by the tool's name only."""
+"""Only so many first characters of a text are examined. A longer Python program needs a tool whose name says so."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SHELL_TOOLS = frozenset(("bash", "shell", "sh", "zsh", "terminal", "cmd", "console", "exec", "command", "commands"))
@@ -45,9 +45,9 @@ _SQL_WORD = re.compile(
     r"|describe|desc|begin|commit|rollback|grant|revoke|analyze|vacuum|use|set|call)\b",
     re.IGNORECASE,
 )
-"""What a statement begins with, for a tool or an argument that is called SQL."""
+"""How a statement begins. This is enough if the name of the tool or the argument says SQL."""
 _SELECTED = re.compile(r"\s*select\s+(?:[\d'\"(*]|[\w.]{1,60}\s*\()|\s*(?:pragma|explain)\s", re.IGNORECASE)
-"""A statement without a table that is hardly anything else."""
+"""A statement without a table that is hardly anything but SQL."""
 _COMMENTS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*[^*]*\*/|\((?=\s*(?:select|with|values)\b))+", re.IGNORECASE)
 _STATEMENT = re.compile(
     r"\s*(?:select\b.*\bfrom\b|with\b.*\bas\s*\(|insert\s+into\b|update\b.*\bset\b|delete\s+from\b"
@@ -77,13 +77,14 @@ def is_command(call: ToolCall) -> bool:
         return in_shell and isinstance(words, list) and bool(words)
     name, text = found
     if in_shell or name in ("bash_command", "shell_command"):
+        # A script may be in another language, unless the tool is named after a shell.
         return name != "script" or bool({"bash", "shell", "sh", "zsh"} & _tool_words(call))
     first, _, _ = text[:MAX_CHARS].strip().partition(" ")
     return name in ("command", "cmd") and first in _PROGRAMS and _SHELL_SIGNS.search(text[:MAX_CHARS]) is not None
 
 
 def command_of(call: ToolCall) -> tuple[str, str] | None:
-    """Argument and text of the shell command that the call runs; None if it runs none, or a list of words."""
+    """Argument and text of the shell command that the call runs; None if it runs none or a list of words."""
     return _text(call, ShellOptions().arguments) if is_command(call) else None
 
 
@@ -120,7 +121,7 @@ def is_code(call: ToolCall) -> bool:
 
 
 def _has_statement(text: str) -> bool:
-    """Whether a text is a program that does something: a coupon or a number is an expression, too."""
+    """Whether a text is a program that does something. A coupon code or a number is only an expression."""
     tree = parsed(text)
     return tree is not None and any(
         not isinstance(statement, ast.Expr) or any(isinstance(node, ast.Call) for node in ast.walk(statement))
@@ -146,5 +147,5 @@ CALL_KINDS: Mapping[str, Callable[[ToolCall], bool]] = {
 
 
 def kind_of(call: ToolCall) -> str:
-    """The kind of a call; empty if no verifier knows better than `tool_call`."""
+    """The kind of a call; empty if it is for `tool_call`."""
     return next((kind for kind, fits in CALL_KINDS.items() if fits(call)), "")

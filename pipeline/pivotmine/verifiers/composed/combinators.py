@@ -1,14 +1,14 @@
-"""Verifiers made of verifiers; each demonstration goes to every member. `answers` says how their answers combine.
+"""Verifiers made of other verifiers: each member judges the action, and `answers` combines the answers.
 
 - `all`: different if any member says so, else unproven if any is, else the smallest reward.
-- `any`: same if any member says so (the greatest reward), else unproven if any is, else different.
-- `first_decided`: the first member that says same or different.
+- `any`: same if any member says so (the highest reward), else unproven if any is, else different.
+- `first_decided`: the answer of the first member that says same or different.
 - `weighted`: the mean of the rewards by weight; unproven if any member is.
 
 If a member fails (a null that is not unproven), the result is a failure unless that member could not have changed it.
-Members are asked in order and only until the result is certain, so an expensive member stands last. `all` and
-`weighted` handle the kinds of turn that all members handle. `any` and `first_decided` handle the kinds that one
-member handles, and skip the members that do not.
+Members judge in order, and only until the result is certain: put an expensive member last. `all` and `weighted` handle
+the kinds of turn that all members handle. `any` and `first_decided` handle the kinds that any member handles, and skip
+the other members.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ class WeightedOptions:
 
 
 def prepare_all(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A scorer by `answers.all_of`."""
+    """Members that must all accept: different if any is, else unproven if any is, else the smallest reward."""
     return _judge_by(answers.all_of, state, demonstration, options.members)
 
 
 def prepare_any(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A scorer by `answers.any_of`."""
+    """Members of which one must accept: same if any is, else unproven if any is, else different."""
     return _judge_by(answers.any_of, state, demonstration, options.members)
 
 
 def prepare_first(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:
-    """A scorer by the first member that decides."""
+    """Members that judge in order, until one says same or different."""
     return _judge_by(answers.first_decided, state, demonstration, options.members)
 
 
 def prepare_weighted(state: State, demonstration: Action, options: WeightedOptions) -> Callable[[Action], Verdict]:
-    """A scorer by the weighted mean."""
+    """Members whose rewards are averaged by weight; unproven if any member is."""
     total = sum(options.weights)
     shares = [weight / total for weight in options.weights]
     return _judge_by(

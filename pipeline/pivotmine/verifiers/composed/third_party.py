@@ -1,14 +1,14 @@
-"""Verifiers of somebody else's: `package.module:function`, imported by that name.
+"""Verifiers of other packages: `package.module:function`, imported by that name.
 
-The function takes the state (messages included), one demonstration and one action, and answers with a `Verdict`, or
-with a reward in [0, 1], or with None where it cannot tell, which is *unproven*. It is pure: the same three give the
-same answer. Any other answer, NaN, and an exception are failures: a null reward, and a detail that names the type.
+The function takes the state (messages included), one demonstration and one action. It returns a `Verdict`, a reward
+in [0, 1], or None if it cannot tell (unproven). It must be pure: the same arguments give the same answer. Any other
+answer, NaN and an exception are failures: the reward is null, and the detail names the type.
 
     def refund_reward(state: State, demonstration: Action, action: Action) -> float | None: ...
 
-Its module's text is part of `verifier_id`, so that an edited function is another verifier; a whole number in
-`function.version` stands in its place where there is one. Who wants options, or work done once a state, names a
-`Verifier` by `package.module:NAME` instead.
+The text of its module is part of `verifier_id`: an edited function is another verifier. A whole number in
+`function.version` replaces the text there. For options, or for work that is done once per state, name a `Verifier`
+(`package.module:NAME`) instead of a function.
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ from pivotmine.escape import public_address
 from pivotmine.verifiers.base import ALL_KINDS, Outcome, Scorer, State, Verdict, Verifier, unproven
 
 TRUSTED = "PIVOTMINE_TRUSTED_VERIFIERS"
-"""Environment variable with the `package.module:function` verifiers that a file may have imported, by commas."""
+"""Environment variable with what files may name, comma-separated: verifiers, and addresses of judges' servers."""
 _HERE = ("127.0.0.1", "::1", "localhost")
 _loaded: set[str] = set()
-"""What this process has imported already."""
+"""Verifiers that this process has already imported, and therefore trusts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoOptions:
-    """A function has none."""
+    """A function has no options."""
 
 
 def trust(*names: str) -> None:
-    """Vouch for verifiers of other packages, in this process and those that it starts."""
+    """Trust verifiers of other packages, in this process and in the processes that it starts."""
     os.environ[TRUSTED] = ",".join(filter(None, (os.environ.get(TRUSTED), *names)))
 
 
 def require_trusted(who: str, name: str, options: Any = None) -> None:
-    """NotTrusted where a file names another package's code that nobody vouched for: it may be a stranger's.
+    """Raise NotTrusted if a file names another package's code that the user does not trust.
 
-    who: names it, for the message. options: as JSON or TOML gives them, where the verifier may be made of others.
+    who: what names the code, for the message. options: JSON or TOML values, in which members are looked for.
     """
     trusted = {one.strip() for one in os.environ.get(TRUSTED, "").split(",")} | _loaded
     for foreign in (name, *_member_names(options)):
         if ":" in foreign and foreign not in trusted:
             raise NotTrusted(
-                f"{who} asks for code of another package, {foreign!r}: where you trust it, name it by "
-                f"--trust-verifier, or in the environment variable {TRUSTED} (several with commas between)"
+                f"{who} asks for code of another package, {foreign!r}: if you trust it, name it with "
+                f"--trust-verifier or in the environment variable {TRUSTED} (comma-separated)"
             )
 
 
 def require_trusted_servers(options: Any) -> None:
-    """NotTrusted where a row's options name a server elsewhere that nobody vouched for.
+    """Raise NotTrusted if a row's options name a server on another machine that the user does not trust.
 
-    It would be sent trajectories, and the key that an option of the same row may name.
+    That server would get trajectories, and the key that another option of the row may name.
     """
     trusted = {one.strip() for one in os.environ.get(TRUSTED, "").split(",")}
     for address in _addresses(options):
         if urlsplit(address).hostname not in _HERE and address not in trusted:
             raise NotTrusted(
-                f"the row asks a server, {public_address(address)}: where you trust it, name the address in the "
-                f"environment variable {TRUSTED} (several with commas between)"
+                f"the row asks a server, {public_address(address)}: if you trust it, name the address in the "
+                f"environment variable {TRUSTED} (comma-separated)"
             )
 
 
 def _addresses(options: Any) -> Iterator[str]:
-    """The servers of a verifier and of those that it is made of."""
+    """The addresses of all servers that a verifier's options name, members included."""
     if isinstance(options, dict) and isinstance(options.get("base_url"), str):
         yield options["base_url"]
     for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
@@ -84,7 +84,7 @@ def _addresses(options: Any) -> Iterator[str]:
 
 
 def _member_names(options: Any) -> Iterator[str]:
-    """The names of all verifiers that a verifier is made of."""
+    """The names of all members in a verifier's options."""
     if isinstance(options, dict) and isinstance(options.get("name"), str):
         yield options["name"]
     for value in options.values() if isinstance(options, dict) else options if isinstance(options, list) else ():
@@ -93,9 +93,9 @@ def _member_names(options: Any) -> Iterator[str]:
 
 @cache
 def load(name: str) -> Verifier:
-    """The verifier behind `package.module:function`; UserError where there is none.
+    """Import the verifier `package.module:function`. Raise UserError if there is none.
 
-    Importing runs the module: a name is as much to be trusted as a package that one installs.
+    Importing runs the module: load a name only if you would install its package.
     """
     module_name, _, attribute = name.partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
@@ -138,7 +138,7 @@ def _prepare(function: Callable[..., Any], state: State, demonstration: Action, 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The `prepare` of somebody else's `Verifier` with its answers checked. A class, so that two of them compare."""
+    """The `prepare` of another package's `Verifier`, with its answers checked. A class, so that two can be equal."""
 
     prepare: Callable[..., Any]
 
@@ -148,7 +148,7 @@ class _Checked:
 
 
 def _checked(answer: Any) -> Verdict:
-    """A verdict whose fields have their types; TypeError that names the type of one that does not."""
+    """The verdict, if its fields have the right types. Else raise TypeError that names the wrong type."""
     if not isinstance(answer, Verdict):
         raise TypeError(f"the verifier answered with {_article(answer)}, not with a Verdict")
     reward = None if answer.reward is None else _reward(answer.reward)
@@ -159,7 +159,7 @@ def _checked(answer: Any) -> Verdict:
 
 
 def _reward(answer: Any) -> float:
-    # True is 1, and numpy's numbers are real numbers; a text that looks like a number is not one.
+    # True is accepted as 1, and so are numpy's numbers. A text that looks like a number is not.
     if not isinstance(answer, Real):
         raise TypeError(f"the reward is {_article(answer)}, not a number in [0, 1] or None")
     return float(answer)
