@@ -1,7 +1,7 @@
-"""Which turns are demonstrations: not those that the source masks, that failed, or of trajectories that did badly.
+"""Which turns are demonstrations: those that the source does not mask, whose call succeeded, of good trajectories.
 
-What one turn says is known as it is read. How good a trajectory must be depends on the best outcome label of all
-sources, so the turns settle last.
+The first two follow from a turn and its results. How good a trajectory must be depends on the best outcome label of all
+sources, so it is decided last.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Demonstration(NamedTuple):
     action: str
     """The action as JSON."""
     reason: str | None
-    """Why it is not worth imitating, also if it succeeded; None: it may be."""
+    """Why the action is not worth imitating even if its call succeeds; None if it may be."""
     detail: str
-    """What exactly; empty: the reason says it all."""
+    """Details of the reason; may be empty."""
 
 
 def demonstration(message: dict[str, Any], action: Action, *, ordinary: bool | None = None) -> Demonstration:
-    """What an assistant message demonstrates by itself.
+    """Return what an assistant message demonstrates by itself.
 
-    action: the one in it; ordinary: what `strict_json.is_ordinary` says of its arguments, where that is known.
+    action: the parsed message. ordinary: `strict_json.is_ordinary` of its arguments; None if unknown.
     """
     return Demonstration(action.kind, action_to_json(action, ordinary=ordinary), *_problem(message, action))
 
@@ -49,11 +49,11 @@ def _problem(message: dict[str, Any], action: Action) -> tuple[str | None, str]:
 
 
 def masking_key(message: dict[str, Any]) -> str | None:
-    """The key by which the source leaves an assistant message out of training; None: it does not.
+    """Return the key by which the source excludes an assistant message from training; None if it does not.
 
-    `weight` (OpenAI), `loss` (ms-swift, AgentInstruct), `train` and `training` (axolotl), `trainable`, `loss_mask` and
-    `loss_weight` leave out by false or 0, `is_demo` (SWE-agent) by true. Under `mask` true can mean either: a doubtful
-    turn demonstrates nothing. Its false has no documented meaning and leaves nothing out.
+    False or 0 excludes under `weight` (OpenAI), `loss` (ms-swift, AgentInstruct), `train` and `training` (axolotl),
+    `trainable`, `loss_mask` and `loss_weight`; true excludes under `is_demo` (SWE-agent). `mask: true` can mean either,
+    and a doubtful turn is not a demonstration. `mask: false` has no documented meaning and excludes nothing.
     """
     if message.keys().isdisjoint(_MASKING_KEYS):  # nearly every message
         return None
@@ -65,14 +65,17 @@ def masking_key(message: dict[str, Any]) -> str | None:
 
 
 def result_failure(message: dict[str, Any]) -> str | None:
-    """The beginning of a tool result that reports a failure; None where it reports none."""
+    """Return the beginning of a tool result that reports a failure; None if it does not."""
     if not messages.result_failed(message):
         return None
     return one_line(messages.text_of(message.get("content")))[:200]
 
 
 def least_outcome(labels: Iterable[tuple[float | None, float]]) -> float | None:
-    """The best of (outcome, the format's failure label); infinity where all fail, None where nothing is labelled."""
+    """Return the best outcome of (outcome, the format's failure label) pairs.
+
+    Infinity if all labels are failures, None if nothing is labelled.
+    """
     labelled = [(outcome, failure) for outcome, failure in labels if outcome is not None]
     if not labelled:
         return None

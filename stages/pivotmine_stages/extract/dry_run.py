@@ -1,8 +1,8 @@
-"""`extract --dry-run`: what the sources hold and what their prompts would cost, before anything is written.
+"""`extract --dry-run`: count what the sources hold and what their prompts would cost. Nothing is written to the run.
 
-The sources are extracted for good, but into a temporary folder that is gone at the end. The size of a prompt is that
-of its messages and tools: what a chat template writes around them is its own. A prefix cache that forgets nothing
-computes each distinct prefix once: that is the tokens of the prefix tree, whose nodes are states.
+The sources are extracted in full, into a temporary folder that is deleted at the end. The size of a prompt counts its
+messages and tools, not what a chat template adds. The distinct prefixes of all prompts form a tree, whose nodes are
+states. An unbounded prefix cache computes each node once.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from pivotmine.run.states import StateMessages
 
 Size = Callable[[str], int]
-"""Tokens of a text, or its characters."""
+"""Counts the tokens, or the characters, of a text."""
 _NODES = pa.schema([("node", pa.string()), ("size", pa.int64())])
 _NODES_PER_PART = 100_000
 _TEXTS_REMEMBERED = 1 << 12
 
 
 def extract_or_count(config: ExtractConfig, counting: CountOptions, run: Path) -> ExtractSummary:
-    """`pivotmine extract`: extracts, or with --dry-run only counts."""
+    """Run `pivotmine extract`: extract, or only count with --dry-run."""
     if counting.tokenizer is not None and not counting.dry_run:
         raise UserError("--tokenizer counts the tokens of a --dry-run: add --dry-run, or give it to rollout")
     return count_sources(config, counting.tokenizer) if counting.dry_run else extract(config, run)
 
 
 def count_sources(config: ExtractConfig, tokenizer: str | None) -> ExtractSummary:
-    """What `extract` would answer, with the prompts' sizes; without a tokenizer these are in characters."""
+    """Return the summary that `extract` would give, with sizes of the prompts: in characters without a tokenizer."""
     unit, size = ("characters", len) if tokenizer is None else ("tokens", _tokens(tokenizer))
     with tempfile.TemporaryDirectory(prefix="pivotmine-") as name:
         run = Path(name) / "run"
@@ -73,7 +73,7 @@ def _tokens(name: str) -> Size:
 
 
 def _prompts(run: Path, folder: Path, size: Size) -> tuple[array[int], int]:
-    """Size of each prompt, and of all distinct prefixes together, which are told apart on disk."""
+    """Return the size of each prompt, and the total size of all distinct prefixes. The prefixes are counted on disk."""
     from pivotmine.run.states import action_formats, state_messages  # here: only a dry run needs polars
 
     turns = rundir.scan(run, "turns").select("segment_id", "position", "tools_id").collect()
@@ -96,7 +96,7 @@ def _prompts(run: Path, folder: Path, size: Size) -> tuple[array[int], int]:
 
 
 def _prefixes(segment: Iterator[StateMessages], size: Size) -> Iterator[tuple[int, list[tuple[str, int]]]]:
-    """For each turn of a segment: the size of its prompt, and the nodes (state, size) that the turn before lacks."""
+    """For each turn of a segment, yield the size of its prompt and the nodes (state, size) that the turn adds."""
     state, seen, prompt = None, 0, 0
     for turn in segment:
         new: list[tuple[str, int]] = []

@@ -1,4 +1,4 @@
-"""Outcome labels where the user says they stand (`--outcome-column`), in words that the user declares."""
+"""Outcome labels under the user's `--outcome-column`, with the words of `--outcome-words`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pivotmine.readers.trajectory import Trajectory, outcome_label
 
 
 def read_words(words: str | None) -> dict[str, float]:
-    """The labels that words stand for (`pass=1,fail=0`), by the word in lower case; UserError for anything else."""
+    """Parse `pass=1,fail=0` into labels by lower-case word; UserError for anything else."""
     labels: dict[str, float] = {}
     for word in words.split(",") if words else ():
         name, _, number = word.rpartition("=")
@@ -28,7 +28,7 @@ def read_words(words: str | None) -> dict[str, float]:
 
 
 def with_numbers(record: Any, column: str, words: Mapping[str, float]) -> Any:
-    """The record with the number that a word stands for in its place: its reader may look for a label there as well."""
+    """Replace the word in the record by its number, because the reader may look for a label there too."""
     if not words or not isinstance(record, Mapping):
         return record
     first, _, rest = column.partition(".")
@@ -41,9 +41,9 @@ def with_numbers(record: Any, column: str, words: Mapping[str, float]) -> Any:
 
 
 def with_label(found: Trajectory, record: Any, column: str, words: Mapping[str, float]) -> Trajectory:
-    """The trajectory with the label of the record's column, unlabelled without one; BadTrajectory if it is not a label.
+    """Return the trajectory with the label in the record's column; without one it is unlabelled.
 
-    A record that was joined out of several has the columns of the last one.
+    BadTrajectory if the value is not a label. A record that was joined from several has the last one's columns.
     """
     value = value_at(record, column)
     value = value_at(found.metadata, column) if value is None else value

@@ -1,9 +1,8 @@
-"""The second pass of extract: what one block cannot know of the others.
+"""The second pass of extract, for what depends on all blocks.
 
-A message, a set of tools or a trajectory may stand in several blocks: the first keeps it. How good a trajectory must be
-depends on the best outcome label of all sources. So blocks are first written as they come, as Arrow files of little
-compression, then each is written again as the run will have it. Blocks are compared by ids alone, on disk
-where they are many.
+A message, a set of tools or a trajectory may occur in several blocks; the first block keeps it. How good a trajectory
+must be depends on the best outcome label of all sources. So each block is first written raw, as lightly compressed
+Arrow files, and then rewritten as the run keeps it. Blocks are compared by ids only, on disk if there are many.
 """
 
 from __future__ import annotations
@@ -30,35 +29,35 @@ if TYPE_CHECKING:
     import duckdb
 
 BLOCKS = "blocks"
-"""Folder of the blocks as they came."""
+"""Folder of the raw blocks."""
 IDS = {"messages": "message_id", "tools": "tools_id", "trajectories": "trajectory_id"}
-"""Tables whose rows stand in several blocks, and what tells that they are the same."""
+"""Tables whose rows may occur in several blocks -> the column that identifies a row."""
 _IDS_SCHEMA = pa.schema([("name", pa.string()), ("block", pa.int32()), ("row", pa.int32()), ("id", pa.string())])
 _IDS = "ids"
-"""Folder of what tells the blocks' rows apart, a Parquet file a block."""
+"""Folder of the ids of the blocks' rows, one Parquet file per block."""
 _LIGHTLY = ipc.IpcWriteOptions(compression="lz4")
 LOW_OUTCOME = "low_outcome"
 SPILLED = "spilled"
-"""Folder of what DuckDB holds on disk."""
+"""Folder for what DuckDB spills to disk."""
 _MEMORY = "128MB"
-"""What DuckDB takes with one thread, however many the rows; with four it runs out of it at 20 million."""
+"""Memory limit of DuckDB: enough for one thread and any number of rows. Four threads exceed it at 20 million rows."""
 
 
 class BlockJob(NamedTuple):
     folder: Path
-    """Holds the blocks, and gets the tables."""
+    """Holds the raw blocks; the tables are written below it."""
     number: int
-    """Of the block."""
+    """Number of the block."""
     repeated: dict[str, list[int]]
-    """Table -> its rows that an earlier block has."""
+    """Table -> indices of its rows that an earlier block has."""
     floor: float
-    """Minimum outcome label of a demonstration; -infinity: any."""
+    """Minimum outcome label of a demonstration; -infinity accepts any."""
 
 
 class RejectCount(NamedTuple):
     rows: int
     turns: int | None
-    """Turns lost with them; None: unknown of every row."""
+    """Turns lost with these rows; None if no row knows its number."""
     first: tuple[str, int | None, str | None]
     """Source, index in it and detail of the first row."""
 
@@ -75,32 +74,32 @@ class BlockTotals(NamedTuple):
     calls_without_tools: int
     """Demonstrations that call a tool in a state that offers none."""
     undocumented_masks: int
-    """Turns under a false `mask`."""
+    """Turns with `mask: false`."""
     rejects: dict[str, RejectCount]
     """By reason."""
     digests: dict[str, str]
-    """Of the parts that were written, by their paths in the folder."""
+    """Digests of the written parts, by their paths in the folder."""
 
 
 NOTHING = BlockTotals(Counter(), Counter(), Counter(), Counter(), 0, 0, {}, {})
 NOTED = (pa.field("outcome_key", pa.string()), pa.field("undocumented_masks", pa.int32()))
-"""Columns of `trajectories` in a block as it came, which the run does not keep: the summary counts them."""
+"""More columns of `trajectories` in a raw block. The summary counts them; the run does not keep them."""
 
 
 def part(folder: Path, table: str, number: int) -> Path:
-    """Where a block's part of a table lies."""
+    """Return the path of a block's part of a table."""
     return folder / table / f"part-{number:06d}.parquet"
 
 
-def _as_it_came(folder: Path, table: str, number: int) -> Path:
+def _raw_path(folder: Path, table: str, number: int) -> Path:
     return part(folder / BLOCKS, table, number).with_suffix(".arrow")
 
 
 def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
-    """Write a block as it came; a table without rows gets no file."""
+    """Write a raw block. A table without rows gets no file."""
     for name, table in tables.items():
         if table.num_rows:
-            path = _as_it_came(folder, name, number)
+            path = _raw_path(folder, name, number)
             path.parent.mkdir(parents=True, exist_ok=True)
             with ipc.new_file(path, table.schema, options=_LIGHTLY) as file:
                 file.write_table(table)
@@ -110,7 +109,7 @@ def write_block(folder: Path, number: int, tables: dict[str, pa.Table]) -> None:
 
 
 def block_jobs(folder: Path, num_blocks: int, floor: float) -> Iterator[BlockJob]:
-    """The blocks, each with its rows that an earlier one has."""
+    """Yield a job for each block, with its rows that an earlier block has."""
     repeats = _repeats(folder) if num_blocks > 1 else iter(())
     found = next(repeats, None)
     for number in range(num_blocks):
@@ -122,8 +121,8 @@ def block_jobs(folder: Path, num_blocks: int, floor: float) -> Iterator[BlockJob
 
 
 def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
-    """(block, table, its rows that an earlier block has), by block."""
-    # Most ids stand in one block: those are dropped before anything is held of their rows.
+    """Yield (block, table, indices of its rows that an earlier block has), in the order of blocks."""
+    # Most ids occur in one block only. The query drops them before it collects rows.
     query = """
         with ids as not materialized (select name, block, row, id::uuid as same from read_parquet(?)),
         repeated as (select name, same, min(block) as first from ids group by all having count(*) > 1)
@@ -137,7 +136,7 @@ def _repeats(folder: Path) -> Iterator[tuple[int, str, list[int]]]:
 
 
 def _ids(number: int, tables: dict[str, pa.Table]) -> pa.Table:
-    """What tells the rows of a block apart."""
+    """Return the ids of a block's rows, as _IDS_SCHEMA."""
     parts = [_ids_of(name, number, tables[name][column]) for name, column in IDS.items()]
     return pa.concat_tables(parts)
 
@@ -149,7 +148,7 @@ def _ids_of(name: str, number: int, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A DuckDB of little memory that goes on below the folder."""
+    """Open a DuckDB with little memory, which spills to disk below the folder."""
     import duckdb
 
     connection = duckdb.connect()
@@ -161,18 +160,18 @@ def connect(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def merge_block(given: BlockJob) -> BlockTotals:
-    """Write a block's tables as the run will have them."""
+    """Write a block's tables as the run keeps them, and return their totals."""
     tables = {name: _read(given, name) for name in (*rundir.EXTRACT_TABLES, "rejects")}
     tables = _without_repeats(tables, given.repeated)
     tables = _with_low_outcomes(tables, given.floor)
     digests: dict[str, str] = {}
     for name, table in tables.items():
-        if table.num_rows or given.number == 0:  # every table has at least one part, if an empty one
+        if table.num_rows or given.number == 0:  # every table has at least one part, even an empty one
             kept, path = table.select(TABLES[name].names).cast(TABLES[name]), part(given.folder, name, given.number)
             rundir.write_table(path, kept)
             digests[path.relative_to(given.folder).as_posix()] = file_digest(path)
     for name in tables:
-        _as_it_came(given.folder, name, given.number).unlink(missing_ok=True)
+        _raw_path(given.folder, name, given.number).unlink(missing_ok=True)
     counts = Counter({name: table.num_rows for name, table in tables.items()})
     trajectories = tables["trajectories"]
     return BlockTotals(
@@ -192,26 +191,29 @@ def _noted(trajectories: pa.Table, field: pa.Field) -> list[Any]:
 
 
 def _calls_without_tools(turns: pa.Table, segments: pa.Table) -> int:
-    """Demonstrations that call a tool that no list offers; a text convention tells its tools in the prompt."""
-    told = pc.not_equal(segments["action_format"], _text(NATIVE))  # null: a native segment, which the filter drops
-    in_text = pc.is_in(turns["segment_id"], segments["segment_id"].filter(told))
+    """Count the native demonstrations that call a tool in a state without tools.
+
+    A text convention describes its tools in the prompt, so its calls do not count.
+    """
+    is_text = pc.not_equal(segments["action_format"], _text(NATIVE))  # null for null, which the filter drops as native
+    in_text = pc.is_in(turns["segment_id"], segments["segment_id"].filter(is_text))
     calls = pc.and_(pc.equal(turns["kind"], _text("tool_call")), pc.invert(in_text))
     bare = pc.and_(pc.is_null(turns["tools_id"]), pc.is_null(turns["reject_reason"]))
     return pc.sum(pc.and_(calls, bare)).as_py() or 0
 
 
 def _read(given: BlockJob, name: str) -> pa.Table:
-    path = _as_it_came(given.folder, name, given.number)
+    path = _raw_path(given.folder, name, given.number)
     return _load(path) if path.exists() else arrow_columns.table_of_rows([], TABLES[name])
 
 
 def _load(path: Path) -> pa.Table:
-    """A table of a block as it came."""
+    """Read a table of a raw block."""
     return ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _without_repeats(tables: dict[str, pa.Table], repeated: dict[str, list[int]]) -> dict[str, pa.Table]:
-    """Leave out the rows that an earlier block has; of a trajectory everything, for one counted reject."""
+    """Drop the rows that an earlier block has. A repeated trajectory loses all its rows and gets one reject."""
     left = dict(tables)
     if rows := repeated.get("trajectories"):
         lost = tables["trajectories"].take(arrow_columns.column(sorted(rows), pa.int32()))
@@ -240,7 +242,7 @@ def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, p
     if math.isinf(floor) and floor < 0:
         return tables
     below = pc.less(turns["outcome"], arrow_columns.scalar(floor, pa.float64()))
-    # Kleene's: an outcome that is null is not below.
+    # By Kleene's rules a null outcome is not below the minimum.
     low = pc.and_kleene(pc.is_null(turns["reject_reason"]), pc.and_kleene(pc.is_valid(turns["outcome"]), below))
     lost = turns.filter(low)
     if not lost.num_rows:
@@ -259,7 +261,7 @@ def _with_low_outcomes(tables: dict[str, pa.Table], floor: float) -> dict[str, p
 
 
 def _rejects(reason: str, rows: pa.Table, *, detail: Any) -> pa.Table:
-    """Rows of `rejects` for rows that have some of its columns."""
+    """Make rows of `rejects` from rows that have some of its columns; the other columns are null."""
     schema = TABLES["rejects"]
     made: dict[str, Any] = {
         "stage": pa.repeat(_text("extract"), rows.num_rows),
@@ -277,7 +279,7 @@ def _text(text: str) -> pa.Scalar:
 
 
 def add(a: BlockTotals, b: BlockTotals) -> BlockTotals:
-    """The counts of both; the first reject of a reason is a's, if it has one."""
+    """Add the counts of both. For each reason, keep the first reject of `a` if it has one, else that of `b`."""
     rejects = dict(a.rejects)
     for reason, more in b.rejects.items():
         if reason in rejects:

@@ -1,6 +1,6 @@
-"""What a message is: found out once for all places where a block of records holds it.
+"""Facts about a message, computed once for all its places in a block of records.
 
-A process remembers messages from block to block: the same system prompts and requests return all over a source.
+A process keeps them from block to block, because the same system prompts and requests recur throughout a source.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pivotmine.readers.whole_context import Part, part_of
 from pivotmine_stages.extract.demonstrations import Demonstration, demonstration, result_failure
 
 _KEPT_BYTES = 32 << 20
-"""Memory of the messages that a process remembers from block to block, about."""
+"""Approximate memory of the messages that a process keeps from block to block."""
 _FACTS_BYTES = 6000
-"""Of it for a message, apart from its text, which is held up to three times."""
+"""Approximate memory of one message without its text, which is held up to three times."""
 
 
 class MessageFacts:
-    """A message, kept or not."""
+    """A message, usable or not."""
 
     __slots__ = (
         "demonstration",
@@ -43,17 +43,17 @@ class MessageFacts:
         self.message_id = messages.digest(canonical)
         self.role: str | None = message.get("role") if isinstance(message, dict) else None
         self.problem = messages.problem(message)
-        """Why no state can hold it: (reason, detail); None: it can."""
+        """Why no state can hold it: (reason, detail); None if a state can."""
         self.seen: messages.Seen | None = None
-        """What a state's id takes from it; None: no state can hold it."""
+        """What it adds to a state's id; None if no state can hold it."""
         self.demonstration: Demonstration | None = None
-        """Of an assistant message: the action, and why it is not worth imitating."""
+        """The action of an assistant message, and why it is not worth imitating, if so."""
         self.undocumented_mask = self.role == "assistant" and message.get("mask") is False
-        """Whether it is an assistant message under a false `mask`."""
+        """Whether it is an assistant message with `mask: false`."""
         self.failure: str | None = None
-        """Of a tool result that reports a failure: its beginning."""
+        """The beginning of a tool result that reports a failure."""
         self.part = Part(None) if self.problem else part_of(message)
-        """What it is in the exchange of calls and results."""
+        """Its part in the exchange of calls and results."""
         if self.problem:
             return
         if self.role == "assistant":
@@ -64,20 +64,20 @@ class MessageFacts:
                 self.seen, self.demonstration = _read(message, canonical, ordinary=ordinary)
             return
         self.seen = messages.seen(message, canonical)
-        # A text harness answers an action with a message of the user.
+        # A text harness returns the result of an action in a user message.
         if self.role in ("tool", "function") or (self.role == "user" and is_text(action_format)):
             self.failure = result_failure(message)
 
 
 class KnownMessages:
-    """The messages of a block of records, and those of earlier blocks that may return."""
+    """The messages of a block of records, and those of earlier blocks that may recur."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[bytes, MessageFacts]] = {}
         """By action format, which decides what a message demonstrates."""
 
     def describe(self, found: Iterable[Any], action_format: str = NATIVE) -> list[MessageFacts]:
-        """What each message is in a segment of this action format."""
+        """Return the facts about each message in a segment of this action format."""
         known, answers = self._known.setdefault(action_format, {}), list[MessageFacts]()
         for message in found:
             key = strict_json.fingerprint(message)
@@ -88,7 +88,7 @@ class KnownMessages:
         return answers
 
     def end_block(self) -> None:
-        """Forget the messages with ids of calls, which belong to one conversation, and all if the rest is large."""
+        """Forget messages with call ids, which belong to one conversation; forget all if the rest is large."""
         size = 0
         for action_format, known in self._known.items():
             kept = {key: one for key, one in known.items() if not one.part.calls and one.part.answers is None}
@@ -100,12 +100,12 @@ class KnownMessages:
 
 @cache
 def known_messages() -> KnownMessages:
-    """Those of this process."""
+    """Return the known messages of this process."""
     return KnownMessages()
 
 
 def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple[messages.Seen, Demonstration]:
-    """What a state's id takes from an assistant message, and what it demonstrates: its arguments are read once."""
+    """Return what an assistant message adds to a state's id and what it demonstrates; parse its arguments once."""
     action = action_from_message(message)
     arguments = [call.arguments for call in action.tool_calls]
     ordinary = ordinary and strict_json.is_ordinary(arguments)
@@ -115,5 +115,5 @@ def _read(message: dict[str, Any], canonical: bytes, *, ordinary: bool) -> tuple
 
 
 def _holds_texts(message: Any) -> bool:
-    """Whether a message is an object of texts, as most are: spares them the walk."""
+    """Return whether all values of a message are texts. Most messages are like this, and skip the recursive check."""
     return type(message) is dict and {*map(type, message.values())} == {str}

@@ -11,14 +11,14 @@ from pivotmine_stages.command import Command
 
 
 def format_names() -> list[str]:
-    """The formats that can be read, those of other packages included."""
+    """Return the names of all readable formats, including those of other packages."""
     from pivotmine.readers import all_readers
 
     return list(all_readers())
 
 
 def action_format_names() -> list[str]:
-    """`native` and the text conventions."""
+    """Return `native` and the text conventions."""
     from pivotmine.actions.conventions import CONVENTIONS
 
     return ["native", *CONVENTIONS]
@@ -31,7 +31,7 @@ class ExtractConfig:
     tools_file: Annotated[Path | None, Option(flag="tools")] = None
     """JSON list of tool definitions, for trajectories that carry none."""
     format: Annotated[str | None, Option(choices=format_names, metavar="NAME")] = None
-    """Format of the sources (see `pivotmine formats`); by default recognised in each record."""
+    """Format of the sources (see `pivotmine formats`); by default recognised for each record."""
     domain: Annotated[str | None, Option()] = None
     """Domain of every trajectory; by default the source's own."""
     domain_column: Annotated[str | None, Option()] = None
@@ -39,13 +39,14 @@ class ExtractConfig:
     messages_column: Annotated[str | None, Option()] = None
     """Column or key that holds the messages; by default the names that the readers know."""
     outcome_column: Annotated[str | None, Option()] = None
-    """Key of a record that holds its outcome label; dots lead into objects."""
+    """Key of a record that holds its outcome label; dots lead into objects (info.reward)."""
     outcome_words: Annotated[str | None, Option()] = None
-    """Labels of words under --outcome-column, such as pass=1,fail=0."""
+    """Numbers for words under --outcome-column, such as pass=1,fail=0."""
     action_format: Annotated[str | None, Option(choices=action_format_names, metavar="NAME")] = None
-    """Action format of segments whose source names none: native or a text convention; by default told by evidence."""
+    """Action format of segments without one in their source: native or a text convention. By default it is recognised
+    from the segment."""
     calls: Annotated[Literal["native", "verbatim"] | None, Option()] = None
-    """native: make tool calls of every call in text; verbatim: of none; by default as the convention wants it."""
+    """native: turn every call in text into a tool call. verbatim: turn none. By default the convention decides."""
     min_outcome: Annotated[float | None, Option()] = None
     """Minimum outcome label of a demonstration; by default the best label of all sources, never a failure label."""
     limit: Annotated[int | None, Option(flag="max_records", was="limit", min=1)] = None
@@ -56,12 +57,12 @@ class ExtractConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountOptions:
-    """What `extract --dry-run` counts with."""
+    """Options of `extract --dry-run`."""
 
     dry_run: Annotated[bool, Option(panel="Cost")] = False
-    """Only count: write nothing into the run."""
+    """Only count, and write nothing into the run."""
     tokenizer: Annotated[str | None, Option(panel="Cost")] = None
-    """Folder or hub id of the tokenizer that a dry run counts with; by default it counts characters."""
+    """Folder or hub id of the tokenizer for --dry-run; by default it counts characters."""
 
 
 SOURCES = "Files, folders or globs, or hf://, s3://, gs:// or http(s):// URLs."

@@ -1,7 +1,7 @@
-"""A trajectory as rows of segments, messages, tools and turns, and as rejects where something cannot be kept.
+"""Turn a trajectory into rows of segments, messages, tools and turns, and into rejects for what cannot be kept.
 
 Every assistant message of a record becomes a turn or is counted in the `num_turns` of a reject. A message is stored
-once; a turn names its state by (segment, position), so that no prefix is ever written out.
+once. A turn names its state by (segment, position), so no prefix is written out.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Place(NamedTuple):
     source: str
     """Path of the source, as given."""
     source_index: int | None
-    """Record in the source, from 0; None: the source as a whole."""
+    """Record in the source, from 0; None if the row is about the whole source."""
 
 
 class Rows:
-    """The rows of a block of records, a list a table; what the block holds twice is stored once."""
+    """The rows of a block of records, by table. A row that occurs twice in the block is stored once."""
 
     def __init__(self) -> None:
         self.tables: dict[str, list[dict[str, Any]]] = {
             name: [] for name in (*rundir.EXTRACT_TABLES, "rejects") if name not in ("messages", "turns")
         }
         self._turns: dict[str, list[Any]] = {name: [] for name in TABLES["turns"].names if name not in _OF_SEGMENT}
-        """Their columns: most rows by far are turns."""
+        """Columns instead of rows, because most rows are turns."""
         self._of_segments: dict[str, list[Any]] = {name: [] for name in _OF_SEGMENT}
-        """The columns that have one value in all turns of a segment: a value a segment."""
+        """The columns of _OF_SEGMENT, with one value per segment."""
         self._num_turns: list[int] = []
-        """Of each segment."""
+        """Number of turns of each segment."""
         self.messages: dict[str, MessageFacts] = {}
-        """By message_id; the first of equal ones."""
+        """By message_id; of equal messages the first."""
         self.known = known_messages()
         self._outcome_keys: list[str | None] = []
         self._undocumented_masks: list[int] = []
@@ -54,13 +54,13 @@ class Rows:
         self._tools_ids: dict[bytes, str] = {}
 
     def is_new(self, identity: str) -> bool:
-        """Whether the id is asked for the first time."""
+        """Return whether the id is new, and remember it."""
         new = identity not in self._ids
         self._ids.add(identity)
         return new
 
     def add_trajectory(self, row: dict[str, Any], outcome_key: str | None, undocumented_masks: int) -> None:
-        """Add a row of `trajectories`, with what only the summary tells of it."""
+        """Add a row of `trajectories`. The other arguments are counted by the summary only."""
         self.tables["trajectories"].append(row)
         self._outcome_keys.append(outcome_key)
         self._undocumented_masks.append(undocumented_masks)
@@ -75,7 +75,7 @@ class Rows:
         return frozenset(self._states_without_user)
 
     def store_tools(self, tools: list[Any]) -> str:
-        """Add tool definitions where they are new; returns their id."""
+        """Add tool definitions if they are new, and return their id."""
         key = strict_json.fingerprint(tools)
         if key not in self._tools_ids:
             tools_id = self._tools_ids[key] = messages.tools_id(tools)
@@ -98,7 +98,7 @@ class Rows:
         self._num_turns.append(len(columns["position"]))
 
     def arrow(self) -> dict[str, pa.Table]:
-        """The tables by name, each under its schema."""
+        """Return the tables by name, in their schemas. `trajectories` also has the columns `merge.NOTED`."""
         made = {name: arrow_columns.table_of_rows(rows, TABLES[name]) for name, rows in self.tables.items()}
         noted = zip(merge.NOTED, (self._outcome_keys, self._undocumented_masks), strict=True)
         for field, values in noted:
@@ -122,12 +122,12 @@ class Rows:
 
 
 def num_assistant(found: Iterable[Any]) -> int:
-    """Assistant messages among values that may be anything."""
+    """Count the assistant messages among arbitrary values."""
     return sum(isinstance(message, dict) and message.get("role") == "assistant" for message in found)
 
 
 def store_trajectory(rows: Rows, found: Trajectory, *, reader: str, place: Place) -> bool:
-    """Add the rows of one trajectory; False (and a reject) where nothing is left of it or it is stored already."""
+    """Add the rows of one trajectory. Return False, and add a reject, if it has no usable turn or is stored already."""
     known = [rows.known.describe(segment.messages, segment.action_format or NATIVE) for segment in found.segments]
     usable = [_usable(rows, segment, of, place) for segment, of in zip(found.segments, known, strict=True)]
     own = [m for s, of in zip(found.segments, usable, strict=True) for m in of[s.num_inherited :]]
@@ -163,10 +163,10 @@ def reject_duplicate(rows: Rows, trajectory_id: str, place: Place, num_turns: in
 
 
 def _trajectory_id(found: Trajectory, ids: list[list[str]], *, ordinary: bool) -> str:
-    """ordinary: what `is_ordinary` says of everything except the ids."""
+    """Hash the content and the labels of a trajectory. ordinary: `is_ordinary` of everything except the ids."""
     content = [[m, s.tools or None, s.num_inherited] for m, s in zip(ids, found.segments, strict=True)]
     whole: list[Any] = [content, found.task_id, found.outcome, found.metadata]
-    if any(is_text(segment.action_format) for segment in found.segments):  # ids of native ones do not change
+    if any(is_text(segment.action_format) for segment in found.segments):  # native ones keep the ids of older versions
         whole.append([segment.action_format for segment in found.segments])
     return messages.digest(strict_json.canonical_bytes(whole, ordinary=ordinary))
 
@@ -176,7 +176,7 @@ def _num_turns(known: Iterable[MessageFacts]) -> int:
 
 
 def _usable(rows: Rows, segment: Segment, known: list[MessageFacts], place: Place) -> list[MessageFacts]:
-    """The segment up to where its states are no longer whole; the turns from there on are one counted reject."""
+    """Cut the segment where its states become incomplete. One reject counts the turns from there on."""
     end = next((at for at, message in enumerate(known) if message.problem), len(known))
     parts = [message.part for message in known[:end]]
     if (gap := find_gap(parts, segment)) is not None:
@@ -199,7 +199,7 @@ def _store_segment(
     first_turn: int,
     place: Place,
 ) -> int:
-    """Add a segment with its messages and turns; returns the number of its turns."""
+    """Add a segment with its messages and turns, and return the number of its turns."""
     trajectory_id, _, number = segment_id.partition("/")
     tools_id = rows.store_tools(segment.tools) if segment.tools else None
     ids = [message.message_id for message in known]
@@ -224,7 +224,7 @@ def _store_segment(
 
 
 def _state_ids(segment: Segment, known: list[MessageFacts], tools_id: str | None) -> dict[int, str]:
-    """The position of each turn with the id of its state."""
+    """Return the state_id of each turn, by the turn's position."""
     state, found = messages.StateHash(tools_id, segment.action_format), dict[int, str]()
     for position, message in enumerate(known):
         if message.role == "assistant" and position >= segment.num_inherited:
@@ -237,7 +237,7 @@ def _state_ids(segment: Segment, known: list[MessageFacts], tools_id: str | None
 def _demonstrated(
     rows: Rows, segment: Sequence[MessageFacts], turns: Mapping[str, Sequence[Any]], trajectory_id: str, place: Place
 ) -> dict[str, list[Any]]:
-    """What the turns of a segment demonstrate; adds the rejects of those that demonstrate nothing."""
+    """Return the columns of `turns` about demonstrations, and add a reject for each turn that is not one."""
     found: dict[str, list[Any]] = {"kind": [], "demonstration": [], "reject_reason": []}
     for turn_id, position, state_id in zip(*(turns[name] for name in ("turn_id", "position", "state_id")), strict=True):
         taken = segment[position].demonstration
@@ -255,7 +255,7 @@ def _demonstrated(
 
 
 def _failure(segment: Sequence[MessageFacts], position: int) -> str | None:
-    """The first failure among the results that follow a turn."""
+    """Return the first failure among the results that follow a turn."""
     for at in range(position + 1, len(segment)):
         if segment[at].role == "assistant":
             break

@@ -1,4 +1,4 @@
-"""What `extract` tells: counts, where it found them, and why it left the rest out."""
+"""The summary of `extract`: counts, labels, and rejects with the place of the first."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MAX_REASONS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectCount:
-    """What was left out for one reason."""
+    """The rejects of one reason."""
 
     rows: int
     """Rows of `rejects`."""
     turns: int | None
-    """Turns that were lost; None: not known."""
+    """Turns that were lost; None if unknown."""
     first: str
-    """The place of the first one, with its detail."""
+    """Place and detail of the first reject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +37,11 @@ class ExtractSummary:
     """What the sources hold."""
 
     dry_run: bool | None = field(default=None, metadata=OMITTED)
-    """True: nothing was written; None: it was."""
+    """True for a dry run, else None."""
     trajectories: int
     segments: int
     messages: int
-    """Distinct ones."""
+    """Distinct messages."""
     tools: int
     """Distinct lists of tools."""
     turns: int
@@ -50,15 +50,15 @@ class ExtractSummary:
     """Turns that are demonstrations."""
     demonstrated_states: int
     kinds: dict[str, int] | None = field(default=None, metadata=OMITTED)
-    """Demonstrations by kind, `tool_call` and `message`; None: the summary of an older run."""
+    """Demonstrations by kind, `tool_call` and `message`; None in the summary of an older run."""
     formats: dict[str, int]
     """Trajectories by reader."""
     outcomes: dict[str, int]
-    """Trajectories by outcome label, in the order of the labels; `None`: without one."""
+    """Trajectories by outcome label, in the order of the labels; `None` counts those without a label."""
     min_outcome: float | None
-    """Minimum outcome label of a demonstration; None: there is none."""
+    """Minimum outcome label of a demonstration; None if nothing is labelled, or if `all_failed`."""
     all_failed: bool
-    """Whether no label makes a demonstration."""
+    """Whether every label is a failure."""
     outcome_keys: dict[str, int]
     """Labelled trajectories by the key of their label, or by their reader."""
     calls_without_tools: int
@@ -66,21 +66,21 @@ class ExtractSummary:
     states_without_user: int
     """States that hold no user message."""
     undocumented_masks: int
-    """Turns under a false `mask`, which nobody documents and which leaves nothing out."""
+    """Turns with `mask: false`, which has no documented meaning and excludes nothing."""
     rejects: dict[str, RejectCount]
-    """By reason, the commonest first."""
+    """By reason, the most frequent first."""
     seconds: float
     prompt_tokens: int | None = field(default=None, metadata=OMITTED)
-    """Tokens of the prompts of all turns; None: no dry run, or one without a tokenizer."""
+    """Tokens of the prompts of all turns; None unless a dry run has a tokenizer."""
     distinct_prefix_tokens: int | None = field(default=None, metadata=OMITTED)
     """Tokens of all distinct prefixes of these prompts."""
     longest_prompt_tokens: int | None = field(default=None, metadata=OMITTED)
     prompt_characters: int | None = field(default=None, metadata=OMITTED)
-    """The same in characters; None: no dry run, or one with a tokenizer."""
+    """The same in characters; None unless a dry run has no tokenizer."""
     distinct_prefix_characters: int | None = field(default=None, metadata=OMITTED)
     longest_prompt_characters: int | None = field(default=None, metadata=OMITTED)
     max_model_len: int | None = field(default=None, metadata=OMITTED)
-    """Context of the model in the tokenizer's folder, in tokens; None: no dry run, or no model there."""
+    """Context of the model in the tokenizer's folder, in tokens; None without a dry run or without a model there."""
     too_long: int | None = field(default=None, metadata=OMITTED)
     """Turns whose prompt fills this context."""
 
@@ -88,7 +88,7 @@ class ExtractSummary:
 def summarise(
     folder: Path, done: BlockTotals, states_without_user: int, min_outcome: float | None, started: float
 ) -> ExtractSummary:
-    """The summary of tables in a folder. min_outcome: infinite if no label makes a demonstration."""
+    """Summarise the tables in a folder. min_outcome: infinity if every label is a failure."""
     num_states, num_demonstrations, num_demonstrated = _demonstrated(folder)
     labels = sorted(done.outcomes, key=lambda label: (label is None, label or 0.0))
     counts: dict[str, Any] = {name: done.counts[name] for name in rundir.EXTRACT_TABLES}
@@ -115,14 +115,14 @@ def summarise(
 
 
 def from_json(stored: dict[str, Any]) -> ExtractSummary:
-    """The summary that a manifest holds."""
+    """Return the summary that a manifest holds."""
     found = dict(stored)
     found["rejects"] = {reason: RejectCount(**one) for reason, one in stored["rejects"].items()}
     return ExtractSummary(**found)
 
 
 def _place(source: str, index: int | None, detail: str | None) -> str:
-    """The place of a reject in words, with its detail."""
+    """Describe the place of a reject, with its detail."""
     if index is None:
         place = source
     elif any(suffix in _LINES for suffix in Path(source).suffixes):
@@ -133,7 +133,7 @@ def _place(source: str, index: int | None, detail: str | None) -> str:
 
 
 def nothing_usable(summary: ExtractSummary, rejects: Path) -> UserError:
-    """The error of a run without a demonstration: every reason with its count and first place."""
+    """Return the error of a run without demonstrations: every reason with its count and first place."""
     reasons = [f"{reason} {count.rows:,} (first: {count.first})" for reason, count in summary.rejects.items()]
     more = f"; and {len(reasons) - _MAX_REASONS} other reasons" if len(reasons) > _MAX_REASONS else ""
     if summary.turns:
@@ -153,7 +153,7 @@ def nothing_usable(summary: ExtractSummary, rejects: Path) -> UserError:
 
 
 def _demonstrated(folder: Path) -> tuple[int, int, int]:
-    """States, demonstrations, and states that have one; told apart on disk where they are many."""
+    """Count states, demonstrations and demonstrated states, on disk if there are many."""
     query = """
         with states as (
             select count(*) filter (reject_reason is null) as demonstrations

@@ -13,23 +13,23 @@ from pivotmine_stages.policy.options import parser_names
 
 
 def verifier_named(name: str) -> VerifierSpec:
-    """A verifier with its default options."""
+    """Return a verifier with its default options."""
     return configured_spec(name, {})
 
 
 def auto_verifier() -> VerifierSpec:
-    """The verifier that every command takes unless it is told another."""
+    """Return the default verifier of every command."""
     return verifier_named("auto")
 
 
 VERIFIER = Option(panel="Verifier", read=verifier_named, metavar="NAME")
-"""`--verifier`; the command line reads the options of a verifier from --config."""
+"""`--verifier`; the options of the verifier come from --config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreConfig:
     verifier: Annotated[VerifierSpec, VERIFIER] = field(default_factory=auto_verifier)
-    """auto chooses by the rules [[choose]] of --config; or a verifier's name (see `pivotmine verifiers`)."""
+    """Name of a verifier (see `pivotmine verifiers`); auto chooses by the rules [[choose]] of --config."""
     policy: Annotated[str | None, Option()] = None
     """Policy id, or a part of it; needed only if the run has several."""
     parser: Annotated[str | None, Option(choices=parser_names)] = None
