@@ -1,4 +1,4 @@
-"""Messages that are JSON: what structured output, terminal agents and agents without tools answer with."""
+"""Messages that are JSON, as from structured output, terminal agents and agents without tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL)
 
 
 def json_of(text: str) -> Any:
-    """The JSON object or list that a message consists of, in one code fence or in none; None: it is something else."""
+    """The JSON object or list that is the whole message, with or without a code fence; None if it is not one."""
     text = text.strip()
     if fenced := _FENCE.fullmatch(text):
         text = fenced[1].strip()

@@ -1,12 +1,13 @@
-"""The lines of a message, and what their layout says: items of lists, headings, paragraphs, code.
+"""The lines of a message, with marks for their layout: items of lists, headings, paragraphs, code.
 
-A line begins with a mark, where it does not go on with the sentence of the line before:
+A line begins with a mark, unless it continues the sentence of the line before:
 
-- `↵`: another line, `¶`: another line behind a list, or one that is indented (`¶1`: one step).
-- `•`: an item of a list, `•1`: of a list inside an item. Bullets and numbers are one, with two exceptions. The number
-  stays (`•.2`) where it does not count up from 1, or where the message may refer to it ("option 2"). The character
-  stays (`•+`) where a `+` may mean a pro, or where a `-` may be the sign of the only item.
-- `¶#2`: a heading of the second level. The mark of a heading that is the first line and the only one says nothing.
+- `↵`: a new line. `¶`: a new line after a list, or an indented line (`¶1`: by one step).
+- `•`: a list item, `•1`: an item of a nested list. Bullets and numbers are the same, with three exceptions. The number
+  stays (`•.2`) if the numbers do not count up from 1, or if the message may refer to one ("option 2"). The character
+  stays (`•+`) if a `+` may mean a pro, or if a `-` may be the sign of the only item. A second kind of bullet at one
+  level is marked (`•'`).
+- `¶##`: a heading of the second level. A heading that is the first line and the only heading gets no such mark.
 - `¶code`: a code block, which is kept as it is.
 """
 
@@ -27,13 +28,13 @@ _TYPOGRAPHY = str.maketrans(
         "…": "...",
     }
 )
-# Scripts that put no space between words: a space where they meet Latin letters and digits.
+# Scripts that put no space between words: they get a space next to Latin letters and digits.
 _UNSPACED = re.compile("[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*[^\s*])\1(?![\w*])")
 _ITEM = re.compile(r"([-*•·+]|\d{1,3}[.)])[ \t]+(?=\S)")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(?=[^\W\d_])")
 TAB = "⇥"
-"""A tab inside a line, which may end a table's cell; a word of its own."""
+"""A tab inside a line is a word of its own, because it may end a table's cell."""
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SIGNED = re.compile(r"[\d.$€£¥₹]")
 _SENTENCE_END = re.compile(r"[.?!][\"')\]]*\Z")
@@ -49,7 +50,7 @@ _REFERENCES = re.compile(
 
 class Line(NamedTuple):
     mark: str
-    """What begins here; empty where the line goes on with the one before, and for the first line."""
+    """What begins here; empty if the line continues the one before, and for a first line of text."""
     text: str
     """In plain typography, without the mark."""
 
@@ -89,7 +90,7 @@ def lines_of(text: str) -> tuple[list[Line], tuple[str, ...]]:
 def plain(text: str) -> str:
     """The text in one typography: composed characters, straight quotes, plain hyphens, no emphasis."""
     text = unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
-    # Twice: one may stand inside another.
+    # Twice, because emphasis may stand inside emphasis.
     for _ in range(2):
         text = _EMPHASIS.sub(_without_emphasis, text)
     return _UNSPACED.sub(r" \g<0> ", text)
@@ -142,7 +143,7 @@ def _prose(text: str, depth: int, *, is_apart: bool) -> _Read:
 
 
 def _item_marks(read: Sequence[_Read]) -> list[str]:
-    """What of each item's marker says something."""
+    """The part of each item's marker that counts; empty for other lines."""
     items = [line for line in read if line.kind == "item"]
     numbers = [int(line.marker) for line in items if line.marker.isdigit()]
     keeps_numbers = bool(numbers) and (not _counts_up(read) or _may_refer(read, max(numbers)))
@@ -177,13 +178,13 @@ def _counts_up(read: Sequence[_Read]) -> bool:
 
 
 def _may_refer(read: Sequence[_Read], highest: int) -> bool:
-    """Whether words or a number may mean an item of a list by its number."""
+    """Whether words or a number in the message may refer to an item by its number."""
     found = (match for line in read for match in _REFERENCES.finditer(line.text))
     return any(match[1] is None or int(match[1]) <= highest for match in found)
 
 
 def _going_on(read: Sequence[_Read]) -> list[bool]:
-    """Which lines go on with the sentence of the line before: a wrapped sentence, from its capital to its end."""
+    """For each line, whether it continues the sentence of the line before, which has a capital and an end mark."""
     follows = [False] * len(read)
     capital = False
     for at, line in enumerate(read):
@@ -201,7 +202,7 @@ def _going_on(read: Sequence[_Read]) -> list[bool]:
         )
         if not follows[at]:
             capital = line.text[:1].isupper()
-    ends = False
+    ends = False  # without an end mark, here or further down, the lines are not one sentence
     for at in reversed(range(len(read))):
         ends = ends or _SENTENCE_END.search(read[at].text[-4:]) is not None
         ends = follows[at] = follows[at] and ends

@@ -1,7 +1,7 @@
-"""The plain form of a message: its words in order, with courtesy and spelling variants taken out.
+"""The plain form of a message: its words in order, without courtesy and spelling variants.
 
-Two messages with one plain form say the same. Every rule below removes or rewrites a closed set of English words; any
-word that no rule names stays where it is. Nothing is compared by similarity.
+Two messages with the same plain form say the same. Every rule below removes or rewrites a closed set of English words.
+All other words stay as they are. Nothing is compared by similarity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pivotmine.verifiers.texts.text_tokens import START, tokens_of, unmarked
 
 class PlainForm(NamedTuple):
     tokens: tuple[str, ...]
-    """Words in their case (`text_tokens`)."""
+    """Tokens with their letter case (`text_tokens`)."""
     names: frozenset[str]
     """Names that address the user, in lower case; they are not among the tokens."""
     blocks: tuple[str, ...]
@@ -29,16 +29,16 @@ class PlainForm(NamedTuple):
 
 
 def _rule(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
-    """A rule for whole tokens; the first one may begin a sentence, and its replacement does so then."""
+    """A rule for whole tokens. If the first one begins a sentence, its replacement does, too."""
     return re.compile(rf"(?<![^\s{START}])(?:{pattern})(?!\S)", re.IGNORECASE), replacement
 
 
 # "He'd put it" may stand for "had" or for "would".
 _EITHER = "put|cut|let|read|quit|set|hit|bet|come|become|run|cost|hurt|shut|spread|split|bid|cast"
-# "He's left" is has or is; before these words it is is.
+# "He's left" may mean "has" or "is"; before these words it means "is".
 _IS = r"not|a|an|the|in|at|on|my|your|our|their|here|there|very|too|\S+ing"
 _SPELLINGS = [
-    # A code in code font is that code; "type `please`" is not "type please".
+    # Backquotes around a fact do not count; but "type `please`" is not "type please".
     _rule(r"` ([a-z]+:\S+) `", r"\1"),
     # Contractions.
     _rule(r"(?:can't|cannot)(?! (?:only|just|merely|simply))", "can not"),
@@ -63,7 +63,7 @@ _SPELLINGS = [
     _rule(r"would like to", "want to"),
     _rule(r"(?:am|is|are) going to", "will"),
     _rule(r"(currency:\S+) (number:\S+)(?! currency:)", r"\2 \1"),
-    # A line's end ends a sentence that has ended already, and so does an item's.
+    # A line's end after a sentence's end adds nothing, and neither does a period before an item or a paragraph.
     _rule(r"(?<=[.?] )↵", ""),
     _rule(r"[.](?= [¶•])", ""),
 ]
@@ -71,7 +71,7 @@ _COURTESIES = r"""hello|hi|hey|dear|thanks|sorry|i am sorry|i apologize|thank yo
     |good (?:morning|afternoon|evening)"""
 _COURTESY = re.sub(r"\s*\n\s*", "", _COURTESIES)
 SENTENCE_ENDS = frozenset(".?!…:;↵")
-# Words that say yes to a question, and nothing where no question was asked.
+# Words that mean yes after a question, and nothing otherwise.
 _ASSENT = "sure|certainly|of course|absolutely|okay|ok|with pleasure"
 _ENDS = r"(?: [,.↵])+ "
 _OPENING = re.compile(rf"\A(?:[.] )*+(?:{START}?(?:{_COURTESY}){_ENDS})+", re.IGNORECASE)
@@ -100,8 +100,8 @@ _PLEASE = [
     ),
     _rule(r"((?:could|can|would|will) you) (?:please|kindly)", r"\1"),
 ]
-# The user is asked for something of his own: to give it, to share it, or to say what it is. A noun must follow: "need
-# your help to ..." asks for an action, and "tell your doctor" names who is told.
+# The user is asked to give, share or say something of theirs. A noun must follow: "need your help to ..." asks for an
+# action, and "tell your doctor" names who is told.
 _YOURS = r"(your (?:[^.?!…\s]\S* )*?[^.?!…\s]\S*)"
 _CAN_YOU = rf"{START}?(?:could|can|would|will) you"
 _MAY_I = rf"{START}?(?:may|can|could|might) (?:i|we)"
@@ -122,7 +122,7 @@ _ASKED = [
         (rf"{START}?what (?:is|are) {_YOURS} [?]", "(say)"),
     )
 ]
-# "It is open." is no answer "Open.", which may be a command: what follows must be a thing or a fact.
+# "It is open." is not "Open.", which may be a command: only a thing or a fact may follow.
 _ANSWER = re.compile(
     rf"{START}?(?:(?:it is|that is) (?=(?:a|an|the|[a-z]+:\S+) |(?-i:[A-Z]))"
     r"|(?:the )?(?:final |correct )?answer(?: is(?: :)?| :)(?: that)? )(?=(?:[^.?!…↵¶•\s]\S* )+[.?]\Z)",
@@ -154,7 +154,7 @@ def asks_yes_or_no(text: str) -> bool:
 def plain_form(text: str, is_user: Callable[[str], bool], *, answers: bool = False) -> PlainForm:
     """The plain form of a message.
 
-    is_user: whether a name may be the user's; answers: whether the message answers a question, so that assent counts.
+    is_user: says whether a name is the user's. answers: whether the message answers a question, so that assent counts.
     """
     text, called = _without_names(text, is_user)
     lines, blocks = lines_of(text)
@@ -166,7 +166,7 @@ def plain_form(text: str, is_user: Callable[[str], bool], *, answers: bool = Fal
     for pattern, replacement in _PLEASE:
         bare = pattern.sub(replacement, bare)
     bare = _one_end(bare)
-    # A message of courtesy alone says just that.
+    # If a message is only courtesy, the courtesy is what it says.
     words = bare if bare not in ("", ".") else _one_end(words)
     words = " ".join(_asked(sentence) for sentence in sentences_of(words))
     if answer := _ANSWER.match(words):
@@ -187,7 +187,7 @@ def sentences_of(form: str) -> Iterator[str]:
 
 
 def _one_end(words: str) -> str:
-    """Sentence ends that follow each other are one; none begins the message."""
+    """Reduce consecutive sentence ends to one, and drop those that begin the message."""
     kept: list[str] = []
     for word in words.split():
         before = kept[-1] if kept else "."
@@ -199,6 +199,7 @@ def _one_end(words: str) -> str:
 
 
 def _asked(sentence: str) -> str:
+    """A request for something of the user's in one wording; any other sentence as it is."""
     for pattern, act in _ASKED:
         if found := pattern.fullmatch(sentence):
             return f"{act} {found[1]} ?"
@@ -206,6 +207,7 @@ def _asked(sentence: str) -> str:
 
 
 def _without_names(text: str, is_user: Callable[[str], bool]) -> tuple[str, frozenset[str]]:
+    """The text without names that address the user, and these names in lower case."""
     called = set[str]()
 
     def is_name(name: str) -> bool:

@@ -1,17 +1,17 @@
 """`text`: whether a message provably says the same as the demonstrated one.
 
-- *Same*, reward 1: both have one plain form (`plain_form`). It keeps every word in its order and its case, facts by
-  value, every mark of punctuation, and the layout: lines, lists with their levels, headings, code. It leaves out
-  courtesy, emphasis, a name that addresses the user, and the difference between contractions and full words; a period
-  at the end, `!` for `.`, a capital at a sentence's beginning, and bullets for numbers to which nothing refers.
-  Greetings, thanks and apologies are courtesy. "Sure" and "certainly" are courtesy, too, unless the user asked
-  something that they answer with yes. Every other sentence claims something and must stand on both sides.
+- *Same*, reward 1: both have the same plain form (`plain_form`). It keeps every word in its order and its case, facts
+  by value, all punctuation, and the layout: lines, lists with their levels, headings, code. It leaves out courtesy,
+  emphasis and a name that addresses the user. These do not count either: contractions, a period at the end, `!` for
+  `.`, a capital at a sentence's beginning, and bullets for numbers to which nothing refers. Greetings, thanks and
+  apologies are courtesy. "Sure" and "certainly" are courtesy, too, unless they say yes to a question of the user. Every
+  other sentence claims something and must stand on both sides.
 - *Different*, reward 0: a sentence denies or asks what a sentence of the demonstration says, or states another fact in
   its place. A call is different too.
 - *Unproven*, reward null: everything else. Put a judge behind this verifier to decide it.
 
-A JSON object or list is the same as another of the same value, and different from anything else: one flag in it
-decides what a program does with it. Symmetric.
+A JSON object or list is the same as another one of equal value, and different from anything else, because one flag in
+it decides what a program does with it. Symmetric.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from pivotmine.verifiers.tool_calls.canonical import canonical_form
 from pivotmine.verifiers.tool_calls.schema import Schema
 
 MAX_CHARS = 20_000
-"""Longer messages are compared word for word only."""
+"""Longer messages are only compared word for word."""
 MAX_STATE_CHARS = 200_000
-"""Characters of the state in which a name is looked up, from its end."""
+"""A name is looked up in this many last characters of the state."""
 MAX_SENTENCES = 50
-"""Sentences of each message that are compared to prove a difference, the first ones."""
+"""Maximum number of sentences of a message that are compared to prove a difference, from its beginning."""
 
 _DENIAL = """not no never without neither nor none nobody nothing hardly false untrue lie wrong incorrect refuse deny
     non ne pas jamais nicht kein keine keinen nie nunca jamás não nao nessun niet geen не нет"""
 _DENIALS = frozenset(_DENIAL.split())
 _AUXILIARIES = frozenset({"do", "does", "did"})
 _KIN = (frozenset(("dollar", "usd")), frozenset(("¥", "jpy")), frozenset(("rupee", "inr")))
-"""Currencies that may be one."""
+"""Currencies that may be the same."""
 _STEM_CHARS = 4
-"""Letters by which "cost" and "costs" are one word, where only a denial tells two sentences apart."""
+"""To find a denial, words with this many equal first letters count as one: "cost" and "costs"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextOptions:
-    """None: a proof does not depend on a threshold."""
+    """It has no options: a proof needs no threshold."""
 
 
 def prepare(state: State, demonstration: Action, options: TextOptions) -> Callable[[Action], Verdict]:
-    """A scorer of messages against one demonstrated message."""
+    """Return a scorer for one demonstrated message."""
     demonstrated = demonstration.message
     written = _as_written(demonstrated)
     is_user, answers = _names_of(state), _is_asked(state)
 
-    @cache  # needed by the first message that differs from the demonstration
+    @cache  # computed only if a message differs from the demonstration
     def gold() -> PlainForm:
         return plain_form(demonstrated, is_user, answers=answers)
 
@@ -90,7 +90,7 @@ def prepare(state: State, demonstration: Action, options: TextOptions) -> Callab
 
 
 def _as_written(text: str) -> str:
-    """The text without spaces at its lines' ends, empty lines around it, and what indents all of its lines."""
+    """The text without trailing spaces, empty lines around it, and indentation that all lines share."""
     lines = [line.rstrip() for line in text.splitlines()]
     indent = min((len(line) - len(line.lstrip()) for line in lines if line), default=0)
     return "\n".join(line[indent:] for line in lines).strip("\n")
@@ -114,7 +114,7 @@ def _compare(gold: PlainForm, given: PlainForm) -> Verdict:
 
 
 def _difference_in_writing(gold: PlainForm, given: PlainForm) -> str | None:
-    """What differs in two messages of the same words."""
+    """How two messages of the same words differ; None if they do not."""
     for one, other in zip(gold.tokens, given.tokens, strict=True):
         if not _is_one_spelling(one, other) and not _is_one_spelling(other, one):
             return f'writes "{other.removeprefix(START)}" for "{one.removeprefix(START)}"'
@@ -125,22 +125,24 @@ def _difference_in_writing(gold: PlainForm, given: PlainForm) -> str | None:
 
 
 def _is_one_spelling(one: str, other: str) -> bool:
-    """Whether two spellings of a word are one: a capital at a sentence's beginning may be due to its place."""
+    """Whether two spellings of a word are equal, apart from a capital at the beginning of a sentence."""
     return other in (one, one.removeprefix(START)) or (one.startswith(START) and other == one[1:].capitalize())
 
 
 class _Claim(NamedTuple):
-    """A sentence, and its parts that are compared."""
+    """A sentence, and the forms in which it is compared."""
 
     words: list[str]
     """The last one is `.` or `?`."""
     masked: list[str]
+    """The words with only the kind of each fact."""
     core: list[str]
+    """The stems of the words, without denials and auxiliaries."""
     num_denials: int
 
 
 def _contradiction(gold: str, given: str) -> str | None:
-    """How one message contradicts the other, in a few words; None where that is not proved."""
+    """How one message contradicts the other, in a few words; None if that is not proved."""
     wanted, said = _claims(gold), _claims(given)
     wanted_only = [sentence for sentence in wanted if sentence not in said][:MAX_SENTENCES]
     said_only = [sentence for sentence in said if sentence not in wanted][:MAX_SENTENCES]
@@ -158,7 +160,7 @@ def _words_alone(form: str) -> list[str]:
 
 
 def _asks(one: _Claim, other: _Claim) -> str | None:
-    """Whether one sentence asks what the other states."""
+    """Which sentence asks what the other one states, in a few words; None if neither does."""
     if one.words[:-1] != other.words[:-1]:
         return None
     asks = other.words[-1] == "?"
@@ -178,7 +180,7 @@ def _claims(form: str) -> list[_Claim]:
 
 
 def _against(one: _Claim, other: _Claim) -> str | None:
-    """How one sentence contradicts another; symmetric but for the words."""
+    """How one sentence contradicts another, in a few words; None if that is not proved. Symmetric but for the words."""
     if one.masked == other.masked:
         pairs = zip(one.words, other.words, strict=True)
         return next(
@@ -239,7 +241,7 @@ def _ends_with(words: list[str], end: list[str]) -> bool:
 
 
 def _other_fact(gold: list[str], given: list[str]) -> str | None:
-    """A fact of one message, where the other one states a different fact of that kind."""
+    """How a fact differs that stands next to the same word in both messages; None if none does."""
     wanted, said = Counter(gold), Counter(given)
     places = {place: fact for fact, place in _places(gold) if fact not in said}
     for fact, place in _places(given):
@@ -249,7 +251,7 @@ def _other_fact(gold: list[str], given: list[str]) -> str | None:
 
 
 def _places(words: list[str]) -> list[tuple[str, tuple[str, int, str]]]:
-    """Each fact with its kind and a neighbour that is a word of its own weight, on either side."""
+    """Each fact with its kind and a neighbour on either side, if that is a word of more than 3 letters."""
     found: list[tuple[str, tuple[str, int, str]]] = []
     for at, fact in enumerate(words):
         kind, colon, _ = fact.partition(":")
@@ -293,7 +295,7 @@ def _is_asked(state: State) -> bool:
 
 
 def _names_of(state: State) -> Callable[[str], bool]:
-    """Whether a name is the user's: the state says so, or the user's id holds it, and it is never a plain word."""
+    """Return a test for the user's names: the state or the user's id must show it, and it is never a plain word."""
 
     @cache
     def text() -> str:

@@ -1,13 +1,13 @@
-"""A message as tokens: words, facts in one spelling each, marks, and what its layout says (`lines`).
+"""A message as tokens: words, facts in one spelling each, punctuation, and the marks of its layout (`lines`).
 
 A fact is `kind:value`. The kinds are `number`, `percent`, `ordinal`, `currency`, `date`, `year`, `time`, `clock` (a
 time that may be before or after noon) and `id`. No word contains a colon. Every mark is a token: `.`, `?`, `!`, `,`,
 quotes (“ opens, ” closes), brackets, `/`, the hyphen of a word. `!` behind a word is `.`: only its tone differs.
 
-A word keeps its case. `↑the` is "The" at a sentence's beginning, where the capital may be due to the place.
+A word keeps its case. `↑the` is "The" at the beginning of a sentence, where any word has a capital.
 
-Every step is linear in the text. What has several readings is an `id`, which equals itself only: 05/06/2024, 1.234,56,
-007, 3-5, digits of another script, a word of mixed alphabets or with an invisible character.
+Every step is linear in the text. A word with several readings is an `id`, which equals only itself: 05/06/2024,
+1.234,56, 007, 3-5, digits of another script, a word of mixed alphabets or with an invisible character.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from pivotmine.verifiers.texts.lines import TAB, Line
 
 START = "↑"
-"""Begins a word that has a capital because it begins a sentence."""
+"""Marks a word that may have its capital only because it begins a sentence."""
 # A sign, a flag or a point in front belongs to the word: -5, --force, !done, .5.
 _OPENS, _CLOSES = "\"'`([{¿¡", "\"'`)]},.;:!?"
 _OPENING, _CLOSING = {'"': "“", "'": "‘"}, {'"': "”", "'": "’", "...": "…"}
@@ -36,7 +36,7 @@ _TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _TENS = {word: 10 * n for n, word in enumerate(_TENS_WORDS.split(), 2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _CURRENCIES = {
-    # Other countries have dollars, too, and China's ¥ is not Japan's.
+    # `$` need not be US dollars, and `¥` may be China's or Japan's.
     **dict.fromkeys(("$", "dollar", "dollars"), "dollar"),
     **dict.fromkeys(("usd", "us$"), "usd"),
     **dict.fromkeys(("€", "eur", "euro", "euros"), "eur"),
@@ -51,7 +51,7 @@ _MEASURES = frozenset(_MEASURE_WORDS.split())
 _SPAN_WORDS = """seconds minutes hours days weeks months years nights business working people passengers times
     metres meters miles kilometres kilometers kilos kg km cm mm"""
 _SPANS = frozenset(_SPAN_WORDS.split())
-# "No one", "which one", "one must": no number.
+# In "no one", "which one" and "one must", "one" is not a number.
 _NOT_ONE = frozenset(("no", "any", "every", "some", "each", "the", "this", "that", "which", "another"))
 _ONE_DOES = frozenset(
     ("must", "may", "might", "can", "could", "will", "would", "shall", "should", "is", "was", "has", "another")
@@ -67,7 +67,7 @@ _DAY = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?", re.ASCII)
 _YEAR = re.compile(r"(?:19|20)\d\d", re.ASCII)
 _TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?(am|pm|z)?", re.ASCII | re.IGNORECASE)
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})", re.ASCII)
-# With those of the tokens themselves: a message does not write a token.
+# They include the marks that we add, so that a message cannot write such a mark.
 _ID_CHARS = frozenset("_@/\\&+=$%^:<>~#|*.↑↵¶•“”‘’…")
 # Decimal's default context keeps 28 digits; a longer number is an id.
 _MAX_NUMBER_CHARS = 24
@@ -99,13 +99,13 @@ def tokens_of(lines: Sequence[Line]) -> list[str]:
 
 
 def unmarked(token: str) -> str:
-    """A token without what its place adds: in lower case if it is a word of more than one letter."""
+    """A token without its START mark, in lower case if it is a word of more than one letter."""
     token = token.removeprefix(START)
     return token if ":" in token or (len(token) == 1 and token != "I") else token.lower()
 
 
 def _started(pieces: Sequence[_Piece], at: int) -> str:
-    """A word at the beginning of a sentence. "A room" is an article, "A" by itself is not."""
+    """Mark a word that begins a sentence. In "A room" it is an article; "A" by itself stays as it is."""
     text = pieces[at].text
     has_capital = text[0].isupper() and (text[1:] == text[1:].lower())
     if not has_capital or (len(text) == 1 and text != "I" and not (text == "A" and _is_lower(pieces, at + 1))):
@@ -142,7 +142,7 @@ def _of_chunk(chunk: str) -> Iterator[_Piece]:
 
 
 def _split(core: str) -> Iterator[_Piece]:
-    """The words of one written word, as of `and/or` and `one-way`, with the marks between them."""
+    """Split a word such as `and/or` or `one-way` into its words and the marks between them."""
     hyphened = core.split("-")
     if not core.isalpha() and "/" in core and all(part.isalpha() for part in core.split("/")):
         parts, mark = core.split("/"), "/"
@@ -163,7 +163,7 @@ def _are_words(parts: list[str]) -> bool:
 
 
 def _read(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]]:
-    """How many pieces are read from an index on, and their tokens."""
+    """The number of pieces that are read from an index on, and their tokens."""
     text = pieces[at].text
     if is_odd(text):
         return 1, [f"id:{text}"]
@@ -174,7 +174,7 @@ def _read(pieces: Sequence[_Piece], at: int) -> tuple[int, list[str]]:
 
 def _word(pieces: Sequence[_Piece], at: int) -> str:
     low = pieces[at].text.lower()
-    # "Dollars" by itself is a word.
+    # "Dollars" without a number in front is a plain word.
     is_currency = low in _CURRENCIES and (len(low) == 3 or _is_number(pieces, at - 1))
     return f"currency:{_CURRENCIES[low]}" if is_currency else pieces[at].text
 
@@ -281,7 +281,7 @@ def _spelling(value: Decimal) -> str:
 
 
 def _hour(pieces: Sequence[_Piece], at: int, hour: str, half: str) -> tuple[int, list[str]]:
-    """`3pm`, `3 PM`."""
+    """An hour with am or pm: `3pm`, `3 PM`."""
     taken, half = (1, half) if half else (2, _meridiem(pieces, at) or "")
     if not 1 <= int(hour) <= 12:
         return 1, [f"id:{pieces[at].text}"]
@@ -310,7 +310,7 @@ def _hours(hour: str, half: str) -> int:
 
 
 def _meridiem(pieces: Sequence[_Piece], at: int) -> str | None:
-    """Whether `am` or `pm` follows an index."""
+    """`am` or `pm` if it follows an index, else None."""
     low = _low(pieces, at + 1).replace(".", "")
     return low if low in ("am", "pm") else None
 
@@ -324,13 +324,13 @@ def _date(pieces: Sequence[_Piece], month: int, day: int, after: int) -> tuple[i
 
 
 def _day(pieces: Sequence[_Piece], at: int) -> int:
-    """The day of a month at an index; 0: none."""
+    """The day of a month at an index; 0 if there is none."""
     match = _DAY.fullmatch(_low(pieces, at))
     return int(match[1]) if match and 1 <= int(match[1]) <= 31 else 0
 
 
 def _numeric_date(text: str) -> list[str] | None:
-    """A date in digits, where the order of month and day is certain."""
+    """A date in digits, if the order of month and day is certain; else None."""
     if match := _ISO_DATE.fullmatch(text):
         year, month, day = match[1], int(match[2]), int(match[3])
     elif match := _SLASH_DATE.fullmatch(text):

@@ -15,7 +15,7 @@ Form = Callable[[Any, Schema], Any]
 """What a verifier compares instead of a value: two values are the same if their forms are equal."""
 
 MAX_DIFFERENCES = 1_000
-"""The search for the difference to report ends after so many: two long lists may differ in every element."""
+"""Maximum number of differences among which one is chosen for the report: long lists may differ everywhere."""
 
 _ABSENT: Any = object()
 _SCALARS = frozenset({str, int, bool, type(None)})  # floats have two zeros
@@ -29,7 +29,7 @@ class _Difference(NamedTuple):
 
 
 # A missing or unknown argument says more than a value that differs.
-_TOLD_FIRST = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
+_REPORT_ORDER = (Outcome.MISSING_ARGUMENTS, Outcome.UNKNOWN_ARGUMENTS, Outcome.WRONG_ARGUMENTS)
 
 
 def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
@@ -43,7 +43,7 @@ def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Ve
 
 
 def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
-    """The verdict if equally many calls name other tools, in any order; None if they name the same."""
+    """The verdict if as many calls name other tools, in any order; None if they name the same tools."""
     if len(given) == 1:
         name, only = given[0].name, demonstrated[0].name
         return None if name == only else wrong_tool(name, only)
@@ -76,7 +76,7 @@ def in_arguments(demonstrated: ToolCall, given: ToolCall, schema: Schema, form: 
 
 
 def _rank(difference: _Difference) -> int:
-    return _TOLD_FIRST.index(difference.outcome)
+    return _REPORT_ORDER.index(difference.outcome)
 
 
 def place(tool: str, path: str) -> str:
@@ -131,7 +131,7 @@ def _in_objects(
         if name in given:
             if not _plainly_same(value, given[name]):
                 _compare(value, given[name], schema.argument(name), form, f"{path}.{name}", found)
-        elif form({name: value}, schema) != form({}, schema):
+        elif form({name: value}, schema) != form({}, schema):  # equal forms: the value is its default, or ignored
             found.append(_Difference(Outcome.MISSING_ARGUMENTS, f"{path}.{name}", value, _ABSENT))
     for name, value in given.items():
         if name not in demonstrated and form({name: value}, schema) != form({}, schema):

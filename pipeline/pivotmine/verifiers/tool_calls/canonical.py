@@ -1,4 +1,4 @@
-"""Forms: hashable stand-ins for JSON values, equal for two values that mean the same to a tool with this schema."""
+"""Forms: hashable stand-ins for JSON values. Equal forms mean the same to a tool with this schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pivotmine.verifiers.tool_calls.string_formats import one_spelling
 MAX_DEFAULT_CHAIN = 4
 """Levels of defaults inside defaults that are read. A hostile default may contain itself."""
 MAX_UNORDERED = 1000
-"""Longer lists are compared in order. Hostile values may share one hash, which takes quadratic time."""
+"""Longer lists are compared in order, because hostile values may share one hash, which takes quadratic time."""
 
 _TRUE, _FALSE, _UNORDERED = object(), object(), object()  # in Python, True == 1
 _MEASURE, _IGNORED, _ALTERNATIVE = object(), object(), object()
@@ -75,7 +75,7 @@ def _text_form(text: str, schema: Schema) -> str:
         return text  # a separator, a line end, an indentation: white space is its content
     if rule == "trim":
         trimmed = text.strip()
-        # In several lines, the indentation of the first counts: code, a file, a diff.
+        # Text of several lines may be code, a file or a diff: the indentation of its first line counts.
         form = text if "\n" in trimmed else trimmed
     elif rule == "exact":
         form = text
@@ -87,7 +87,7 @@ def _text_form(text: str, schema: Schema) -> str:
 
 
 def default_form(schema: Schema, name: str, chain: int = MAX_DEFAULT_CHAIN) -> Any:
-    """The form that an absent argument has: that of its default, without the defaults inside it."""
+    """The form of an absent argument: that of its default, or NO_DEFAULT if it has none."""
     forms = schema.default_forms
     if (name, chain) in forms:
         return forms[name, chain]
@@ -102,9 +102,9 @@ def default_form(schema: Schema, name: str, chain: int = MAX_DEFAULT_CHAIN) -> A
 
 
 def split_measures(form: Any) -> tuple[Any, tuple[float, ...]]:
-    """A form without its measures, and the measures, in an order that depends only on the rest.
+    """Split a form into its measures and the rest. The order of the measures depends only on the rest.
 
-    Elements of unordered lists keep their measures: they are compared exactly.
+    Elements of unordered lists keep their measures, so they are compared exactly.
     """
     values: list[float] = []
     return _split(form, values), tuple(values)

@@ -1,8 +1,8 @@
 """`exact`: the strict baseline, reward 1 only if the action is the demonstration (PivotRL's r_strict).
 
-The same calls in the same order, with the same names and arguments identical as JSON: 1 and 1.0 differ, so do
-`true` and 1, "a" and "a ". The order of keys does not count: not every serialisation keeps it. The
-state's tools and their schemas are not read.
+The same calls in the same order, with the same names and with arguments that are identical as JSON: 1 and 1.0 differ,
+and so do `true` and 1, or "a" and "a ". The order of keys does not count, because not every serialisation keeps it.
+The state's tools and their schemas are not read.
 """
 
 from __future__ import annotations

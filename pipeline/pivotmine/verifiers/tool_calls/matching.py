@@ -1,4 +1,4 @@
-"""Maximum matchings: how many demonstrated calls find a given call of their own."""
+"""Maximum matchings, such as of demonstrated calls with the calls of an action."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pivotmine.verifiers.tool_calls.canonical import are_close, split_measures
 def num_matched(wanted: Sequence[Any], found: Sequence[Any], tolerance: float) -> int:
     """The size of a maximum matching of wanted and found forms, each used once.
 
-    Without a tolerance, forms match where they are equal. With one, "close" is not transitive, so that the pairs
-    need a search. Only forms that agree in everything but their measures are compared.
+    Without a tolerance, equal forms match. With one, "close" is not transitive, so the pairs need a search. It compares
+    only forms that differ in nothing but their measures.
     """
     if not tolerance:
         return (Counter(wanted) & Counter(found)).total()
@@ -30,7 +30,7 @@ def num_matched(wanted: Sequence[Any], found: Sequence[Any], tolerance: float) -
 
 
 def maximum_matching(edges: Sequence[Sequence[int]]) -> dict[int, int]:
-    """A largest set of pairs (i, j) with j in edges[i] in which no i and no j occurs twice, as j -> i.
+    """A largest set of pairs (i, j), with j in edges[i], in which no i and no j occurs twice. Returned as j -> i.
 
     Hopcroft and Karp (1973), without recursion: thousands of calls must not exhaust the stack.
     """
@@ -66,7 +66,7 @@ def _levels(edges: Sequence[Sequence[int]], taken_by: dict[int, int], free: Sequ
 
 
 def _augment(start: int, untried: Sequence[Any], level: dict[int, int], taken_by: dict[int, int]) -> bool:
-    """Find a path of untried edges, one level a step, from a free row to a free column, and take it."""
+    """Find a path of untried edges, one level per step, from a free row to a free column, and match along it."""
     path: list[tuple[int, int]] = []  # rows, each with the column by which it was left
     i = start
     while True:

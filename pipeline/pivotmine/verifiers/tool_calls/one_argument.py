@@ -1,9 +1,9 @@
-"""Calls in which one part (a command, a query, an edit) has a comparison of its own; `tool_call` compares the rest.
+"""Compare one part of a call (a command, a query, an edit) in its own way, and the rest by `tool_call`.
 
-Such a verifier reads the arguments that it understands and makes a form of them. Two calls are the same if the
-comparison of their forms says so and `tool_call`, with the options `rest`, finds no other difference. `tool_call` sees
-the given call with the demonstrated values in place of the arguments that were read. It finds another tool, a missing
-or unknown argument, another value, a surplus call. So every argument is compared.
+A verifier of this kind makes a form of the arguments that it understands. Two calls are the same if their forms are,
+and if `tool_call`, with the options `rest`, finds no other difference. `tool_call` sees the given call with the
+demonstrated values in the arguments that were read. It finds another tool, a missing or unknown argument, or another
+value elsewhere, so every argument is compared.
 
 An action may also be code in a message, for harnesses without tools. Exactly one fenced block is the code, and the
 text around it does not count. A message without a fence is code as a whole. Both sides must use the same fence,
@@ -38,9 +38,9 @@ class Reading(NamedTuple):
 
 
 Read = Callable[[ToolCall], Reading | None]
-"""The part of a call that is compared in its own way; None where there is none."""
+"""The part of a call that is compared in its own way; None if there is none."""
 ReadValue = Callable[[Any], Any]
-"""The form of one argument's value or of a block of code; None where it cannot be compared in its own way."""
+"""The form of one argument's value or of a block of code; None if it cannot be compared in its own way."""
 Compare = Callable[[Any, Any], Outcome]
 """Demonstrated form, given form: CORRECT, or why not."""
 ArgumentScorer = Callable[[Action], Verdict]
@@ -60,7 +60,7 @@ def prepare_code(
     compare: Compare,
     rest: ToolCallOptions,
 ) -> ArgumentScorer:
-    """A judge for code in an argument or in a message; the first of `names` that a call has holds its code."""
+    """Return a scorer for code in an argument or in a message. The first of `names` that a call has holds its code."""
     if not demonstration.tool_calls:
         return _prepare_message(demonstration.message, read_value, compare)
 
@@ -81,11 +81,11 @@ def prepare_calls(
     *,
     same_names: bool = True,
 ) -> ArgumentScorer:
-    """A judge of actions against one demonstration with at least one call.
+    """Return a scorer for one demonstration with at least one call.
 
-    `rest` says how `tool_call` compares the other arguments, and calls from which nothing is read.
-    With `same_names` a form stands for the same arguments in both calls; without, for any that the schema of
-    the state's tool knows.
+    rest: options of `tool_call`, for the other arguments and for calls from which nothing is read.
+    same_names: whether both forms must come from the same arguments. If not, the given call's form may come from any
+    arguments that the tool's schema knows.
     """
     demonstrated = demonstration.tool_calls
     if len(demonstrated) > MAX_PARALLEL:
@@ -140,7 +140,7 @@ def _compare(wanted: _Wanted, call: ToolCall, reading: Reading, compare: Compare
     assert wanted.reading is not None
     names = wanted.reading.names
     rest = {name: value for name, value in call.arguments.items() if name not in reading.names}
-    if not names.isdisjoint(rest):
+    if not names.isdisjoint(rest):  # the given form leaves out an argument that the demonstrated form stands for
         return wanted.judge(Action(tool_calls=(call,)))
     shown = {name: wanted.call.arguments[name] for name in names}
     verdict = wanted.judge(Action(tool_calls=(ToolCall(name=call.name, arguments=rest | shown),)))
@@ -159,10 +159,10 @@ def _detail(demonstrated: ToolCall, given: ToolCall, reading: Reading) -> str:
 
 
 def best_matching(verdicts: list[list[Verdict]]) -> Verdict:
-    """The verdict on all calls, from one for each demonstrated (row) and given call (column).
+    """The verdict on all calls, from one verdict for each demonstrated call (row) and given call (column).
 
-    Same if every row can have a column of its own that is the same; unproven if that takes unproven pairs; else the
-    reason why one row has none.
+    Same if every row can have its own column that is the same. Unproven if this needs unproven pairs. Otherwise the
+    reason why one row has no column.
     """
     if len(verdicts) == 1:
         return verdicts[0][0]
@@ -176,7 +176,7 @@ def best_matching(verdicts: list[list[Verdict]]) -> Verdict:
 
 
 def _matching(verdicts: list[list[Verdict]], *accepted: Outcome) -> dict[int, int]:
-    """Row by column of as many pairs as can be accepted at once."""
+    """Column -> row, for a largest matching of the pairs that have an accepted outcome."""
     return maximum_matching([[at for at, one in enumerate(row) if one.outcome in accepted] for row in verdicts])
 
 
@@ -215,9 +215,9 @@ def _kind(info: str | None) -> str:
 
 
 def code_block(message: str) -> tuple[str | None, str] | None:
-    """The word behind the fence and the code of the only fenced block; (None, message) of a message without fence.
+    """The word behind the fence, and the code, of the only fenced block; (None, message) if there is no fence.
 
-    None where there is more than one block or a fence without end.
+    None if there is more than one block or a fence that does not end.
     """
     if _FENCE not in message:
         return None, message

@@ -5,11 +5,11 @@ only when a value is compared with it, so a large or cyclic schema costs nothing
 which argument names a schema knows and requires, what their defaults are, how values are compared, and which
 subschema describes a value inside a value.
 
-Read are: `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`,
-`format`, `type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (next to a `$ref` only a
-`default` is read). Nothing inside `anyOf`, `oneOf` and `allOf` is read: values there compare as JSON. An object
-with one of `CONDITIONS` keeps its subschemas. Its defaults are not applied, because there the presence of one
-argument depends on the others. Only `additionalProperties: false` closes it.
+It reads `properties`, `required`, `additionalProperties`, `items`, `default`, `enum`, `const`, `pattern`, `format`,
+`type: integer`, `uniqueItems`, and `$ref` within the tool's own parameters (next to a `$ref`, only `default`). It reads
+nothing inside `anyOf`, `oneOf` and `allOf`: values there compare as JSON. An object with one of `CONDITIONS` keeps its
+subschemas, but its defaults are not applied, because the presence of one argument may depend on the others. Only
+`additionalProperties: false` closes such an object.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ CONDITIONS = frozenset(
         "patternProperties",
     }
 )
-"""Keywords by which the rules for one argument depend on its spelling or on the rest of the object."""
+"""Keywords by which the rules for one argument depend on its name or on the rest of the object."""
 
 MAX_REF_HOPS = 16
-"""A chain of `$ref` is followed this often; a longer one is a cycle."""
+"""Maximum length of a chain of `$ref`; a longer one counts as a cycle."""
 
 WHITE_SPACE_NAMES = frozenset(
     {
@@ -66,7 +66,7 @@ WHITE_SPACE_WORDS = frozenset(
 """And in arguments whose name ends with one of these words: `replacement_text`, `fileContents`, `db_password`."""
 
 NO_DEFAULT: Any = object()
-"""Says that an argument has no default: null is a default like any other."""
+"""Marks an argument without a default. None cannot: null is a default like any other."""
 
 _NOTHING: dict[str, Any] = {}
 _PLAIN_NAMES = frozenset(name.replace("_", "") for name in WHITE_SPACE_NAMES | WHITE_SPACE_WORDS)
@@ -81,7 +81,7 @@ class Alternatives(NamedTuple):
 
 
 Path = tuple[str | Alternatives, str]
-"""A declaration, and the dotted path from here to the values that it holds for."""
+"""A declaration, and the dotted path from here to its values."""
 
 
 class Schema:
@@ -116,7 +116,7 @@ class Schema:
         """Take a tool's `parameters`, which may be anything, and the declarations for its arguments.
 
         Declarations: `free_text`, `any_case`, `exact`, `dates`, `unordered`, `ignore`, `measure`, Alternatives.
-        `root` and `interned` are for the schemas below: where a `$ref` starts, and the schemas made so far.
+        `root` (where a `$ref` starts) and `interned` (the schemas made so far) are passed to subschemas only.
         """
         self._root = node if root is None else root
         self._interned = {} if interned is None else interned
@@ -169,7 +169,7 @@ class Schema:
         return found
 
     def items(self) -> Schema:
-        """The schema of a list's elements. A declaration for the text of a list holds for its elements."""
+        """The schema of a list's elements, with its declarations other than `unordered` and alternatives."""
         whole = [(d, path) for d, path in self._paths if not path and (d == "unordered" or isinstance(d, Alternatives))]
         paths = tuple([path for path in self._paths if path not in whole])
         return self._below(None if "prefixItems" in self._node else self._node.get("items"), paths)
@@ -181,6 +181,7 @@ class Schema:
         return self.argument(name)._node.get("default", NO_DEFAULT)
 
     def _rest(self) -> Any:
+        """The subschema of arguments that `properties` does not list."""
         return None if "patternProperties" in self._node else self._node.get("additionalProperties")
 
     def _below(self, node: Any, paths: tuple[Path, ...]) -> Schema:
@@ -210,7 +211,7 @@ def shared_schema(parameters: Any, paths: tuple[Path, ...]) -> Schema:
 
 
 def white_space_counts(name: str) -> bool:
-    """Whether an argument of this name holds text whose outer white space does something."""
+    """Whether outer white space counts in an argument of this name."""
     words = _WORDS.findall(name)
     return bool(words) and ("".join(words).lower() in _PLAIN_NAMES or words[-1].lower() in WHITE_SPACE_WORDS)
 

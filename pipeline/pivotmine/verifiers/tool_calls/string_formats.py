@@ -1,7 +1,7 @@
-"""Strings whose JSON schema names a `format`: one form for all spellings of a value.
+"""One spelling for each value of a string whose JSON schema names a `format`.
 
-A string that does not have its format is compared as text. Every pattern here is bounded and linear. Formats that are
-not listed have one spelling for each value.
+A string that does not match its format is compared as text. Every pattern here is bounded and linear. Formats that are
+not listed have only one spelling of each value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]*)([^\s]*)")
 
 
 def date_or_time(text: str) -> str | None:
-    """A date-time or time of day by the instant that it names; one without a zone stays without."""
+    """One spelling of a date-time or a time of day; None for any other text. A date-time with a zone becomes UTC."""
     if found := _DATE_TIME.fullmatch(text):
         moment = datetime.fromisoformat(f"{found[1]}T{found[2]}{(found[3] or '').upper()}")
         return (moment.astimezone(UTC) if moment.tzinfo else moment).isoformat()
@@ -48,7 +48,7 @@ def _ipv6(text: str) -> str | None:
 
 
 def _uri(text: str) -> str | None:
-    """RFC 3986, 6.2.2.1 and 6.2.3: case does not count in scheme and host, and no path is the path /."""
+    """RFC 3986, 6.2.2.1 and 6.2.3: case does not count in scheme and host, and an empty path is `/`."""
     found = _URI.fullmatch(text)
     if found is None or not found[2].isascii():
         return None
@@ -68,11 +68,11 @@ FORMATS: dict[str, Callable[[str], str | None]] = {
     "url": _uri,
     "uuid": _uuid,
 }
-"""Format -> the one spelling for all that say the same, None (or ValueError) where the text is none of the format."""
+"""Format -> function from a text to the one spelling of its value; None or ValueError if the text does not match."""
 
 
 def one_spelling(name: str, text: str) -> str:
-    """The text, outer white space aside, in the one spelling of its format. Never raises."""
+    """The text without outer white space, in the one spelling of its format. Never raises."""
     text = text.strip()
     if len(text) > MAX_CHARS:
         return text

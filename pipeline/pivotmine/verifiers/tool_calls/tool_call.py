@@ -6,15 +6,15 @@ Parallel calls are compared as a multiset: their order does not count. A call is
   or the option `unordered` names them. Numbers compare by value (1 is 1.0; `true` is never 1), within `tolerance`.
 - An optional argument at its schema's default is the same as an absent one, also inside nested objects.
 - Strings under an `enum` or a `const`, and strings that `exact` names, are compared as they are. `free_text` drops
-  case and inner white space. `dates`, and each `format` of FORMATS, compares what a string says (instants, hosts,
-  UUIDs). All other strings are compared without their outer white space.
-- White space stays where it may count: in arguments named like file contents, edits, keys or secrets
+  case and inner white space. `dates` and the `format`s in FORMATS compare what a string means (instants, hosts, UUIDs).
+  All other strings are compared without their outer white space.
+- Outer white space stays if it may count: in arguments named like file contents, edits, keys or secrets
   (`white_space_counts`), in text of several lines, under a `pattern`, and in strings without a letter or digit (" ",
   ", ", a tab).
-- An argument that a closed schema does not know fails, and so does a missing required one. This holds even if the
-  demonstration has the same fault: then it fails its own gate. So does a tool that the state does not offer. Without
-  a schema, the arguments must be exactly those of the demonstration.
-- `ignore` names arguments whose value does not count, `alternatives` the values of an argument that count as one.
+- An argument that a closed schema does not know fails. So does a missing required one, and a tool that the state does
+  not offer. This holds even if the demonstration has the same fault; then it fails its own gate. Without a schema, the
+  arguments must be exactly those of the demonstration.
+- `ignore` names arguments whose value does not count. `alternatives` lists values of an argument that count as one.
 
 `schema.py` says which parts of a schema are read. Values are not validated: a demonstration that breaks its
 schema's types or enums is matched by the same values only.
@@ -65,9 +65,9 @@ class SameValues:
 class ToolCallOptions:
     free_text: tuple[str, ...] = ()
     """Arguments in which case and inner white space do not count: "tool.argument", or "tool.argument.name" for a value
-    inside an object, also through lists. `*` stands for any name: "*.note" is an argument of any tool, "*.*" every
-    argument, for a `*` at the end includes the values inside. A declaration for a list covers the strings in it. All
-    options with paths are written like this."""
+    inside an object, also through lists. `*` stands for any name; at the end of a path it includes the values inside.
+    "*.note" is an argument of any tool, "*.*" every argument. A path to a list covers the strings in it. All options
+    with paths are written like this."""
     any_case: tuple[str, ...] = ()
     """Arguments in which case does not count."""
     exact: tuple[str, ...] = ()
@@ -77,14 +77,14 @@ class ToolCallOptions:
     unordered: tuple[str, ...] = ()
     """Lists whose order does not count."""
     ignore: tuple[str, ...] = ()
-    """Arguments whose value does not count, as "think.thought". An optional one may also be absent."""
+    """Arguments whose value does not count, such as "think.thought". An optional one may also be absent."""
     alternatives: tuple[SameValues, ...] = ()
     """Values that count as one: [{argument = "book.city", values = ["NYC", "New York"]}]."""
     tolerance: float = 0.0
     """Maximum difference of two equal numbers, as a share of the larger one. Two whole numbers must be equal, and so
     must arguments of type integer: they count or name something."""
     parallel: str = "strict"
-    """`strict`: 0 unless all calls match. Otherwise part credit for m matching calls, g given and d demonstrated ones:
+    """`strict`: 0 unless all calls match. Others give partial credit if m of g given calls match d demonstrated ones:
     `fractional` m / max(g, d), `f1` 2m / (g + d). A surplus call lowers both."""
 
     def __post_init__(self) -> None:
@@ -114,11 +114,11 @@ _CREDIT: dict[str, Callable[[int, int, int], float]] = {
     "fractional": lambda matched, given, demonstrated: matched / max(given, demonstrated),
     "f1": lambda matched, given, demonstrated: 2 * matched / (given + demonstrated),
 }
-"""Part credit for m matching calls, fewer than all."""
+"""Partial credit if some calls match, but not all."""
 
 
 def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration with at least one call."""
+    """Return a scorer for one demonstration with at least one call."""
     parameters = parameters_by_tool(state.tools)
     demonstrated = demonstration.tool_calls
     schemas = {c.name: shared_schema(parameters.get(c.name), _declared(options, c.name)) for c in demonstrated}
@@ -134,7 +134,7 @@ def prepare(state: State, demonstration: Action, options: ToolCallOptions) -> Ca
         if verdict is not None:
             return verdict
         if len(demonstrated) == 1 and not options.tolerance:
-            # Quicker than two forms, and with the same result.
+            # Faster than making two forms, with the same result.
             return call_diff.in_arguments(demonstrated[0], given[0], schemas[given[0].name], canonical_form) or matched
         found = [form(call) for call in given]
         if num_matched(wanted, found, options.tolerance) == len(wanted):
@@ -178,7 +178,7 @@ def _with_lists(value: Any) -> Any:
 
 
 def _fault(demonstrated: Sequence[ToolCall], parameters: dict[str, Any], schemas: dict[str, Schema]) -> Verdict | None:
-    """The verdict on all actions that equal a demonstration that its own tools forbid; None if they allow it."""
+    """The verdict on actions equal to a demonstration that its own tools forbid; None if the tools allow it."""
     for call in demonstrated:
         if parameters and call.name not in parameters:
             detail = f"{shown_text(call.name)}: no tool of this state, though demonstrated"
