@@ -24,20 +24,20 @@ ENGINES: dict[str, EngineSpec] = {
 
 
 def engine_spec(name: str) -> EngineSpec:
-    """The declaration of an engine; UserError for a name that no engine has."""
+    """The description of an engine; UserError if no engine has this name."""
     if name not in ENGINES:
         raise UserError(f"no engine is called {name!r}; choose one of {', '.join(ENGINES)}{nearest(name, ENGINES)}")
     return ENGINES[name]
 
 
 def open_engine(name: str, options: EngineOptions) -> Engine:
-    """The engine, ready to sample; UserError for a missing package, model, adapter or server."""
+    """Open an engine for sampling; UserError if a package, the model, the adapter or a server is missing."""
     check_engine(name, options)
     return ENGINES[name].open(options)
 
 
 def check_engine(name: str, options: EngineOptions) -> None:
-    """UserError for what can be told before anything heavy is loaded: packages, the model's and adapter's folders."""
+    """Raise UserError if a package, --replica-engine or a file of model or adapter is wrong; loads nothing heavy."""
     spec = engine_spec(name)
     require_packages(name, options)
     if spec.hosts_replicas and not engine_spec(options.replica_engine).can_be_replica:
@@ -63,18 +63,19 @@ def install_words(name: str) -> str:
 
 
 def require_packages(name: str, options: EngineOptions) -> None:
-    """UserError where the engine needs a package that is not installed."""
+    """Raise UserError if the engine needs a package that is not installed."""
     if missing := missing_packages(name, with_adapter=options.adapter is not None):
         raise UserError(f"engine {name} needs the package {missing[0]}: {install_words(name)}")
 
 
 def default_engine() -> str:
-    """`vllm` where it is installed and a GPU is there, else `transformers`; imports neither."""
+    """`vllm` if it is installed and a GPU is visible, else `transformers`; imports neither."""
     return "vllm" if importlib.util.find_spec("vllm") is not None and has_gpu() else "transformers"
 
 
 def has_gpu() -> bool:
-    """Whether a GPU is visible to this process; nothing is imported to find out."""
+    """Whether a GPU is visible to this process; imports nothing."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
+    # Device files of NVIDIA, of AMD, and of both under WSL.
     return any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))

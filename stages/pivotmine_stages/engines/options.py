@@ -1,4 +1,4 @@
-"""What every engine is opened with, and the checks that run before anything heavy is loaded."""
+"""Options and helpers that all engines share, and checks that load nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pivotmine_stages.engines.model_files import read_object, require_whole_file
 from pivotmine_stages.engines.protocol import Reply, Request, Sample
 
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "tekken*", "*.tiktoken", "*.model")
-"""A folder with none of these has no tokenizer, and transformers would make up an empty one without a word."""
+"""A folder without any of these has no tokenizer, and transformers would silently make up an empty one."""
 
 
 def _replica_engines() -> list[str]:
@@ -27,7 +27,7 @@ def _replica_engines() -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How an engine is opened. `num_stored` is set by the program; every other field is a flag of `rollout`."""
+    """Options of an engine. The program sets `num_stored`; every other field is a flag of `rollout`."""
 
     model: Annotated[str, Option(panel="Policy")]
     """Folder or hub id of the policy; on a server, the served model's name."""
@@ -37,14 +37,14 @@ class EngineOptions:
     seed: Annotated[int, Option(panel="Sampling")] = 0
     """Seed of the sampling. A server is not seeded."""
     num_stored: Annotated[int, Option(is_set=False)] = 0
-    """Samples of this policy that an earlier start stored. An engine seeded as a whole mixes it into the seed;
-    otherwise a second start would draw the first one's samples again."""
+    """Number of samples of this policy that earlier starts stored. An engine with a single seed mixes it into the seed;
+    otherwise a second start would repeat the first one's samples."""
     max_model_len: Annotated[int | None, Option(panel="Engine", min=1)] = None
-    """Maximum tokens of prompt and reply together; by default, and at most, the model's own."""
+    """Maximum tokens of prompt and reply together; by default the model's own limit, which still applies."""
     concurrency: Annotated[int, Option(panel="Engine", min=1)] = 64
-    """Requests in flight (vllm; openai: per server)."""
+    """Maximum requests in flight (vllm, and openai for each server)."""
     batch_size: Annotated[int, Option(panel="Engine", min=1)] = 128
-    """Samples decoded together (transformers); a request with more is never split."""
+    """Samples decoded together (transformers); a state with more samples is a batch of its own."""
     tensor_parallel_size: Annotated[int, Option(panel="Engine", min=1)] = 1
     """GPUs that share one copy of the model (vllm)."""
     gpu_memory_utilization: Annotated[float, Option(panel="Engine", above=0, max=1)] = 0.9
@@ -52,17 +52,17 @@ class EngineOptions:
     num_replicas: Annotated[int, Option(panel="Ray", min=1)] = 1
     """Number of workers, each with an engine of its own (ray)."""
     replica_engine: Annotated[str, Option(panel="Ray", choices=_replica_engines)] = "vllm"
-    """Engine of a worker (ray); the policy is that engine's."""
+    """Engine that the workers run; it determines the policy (ray)."""
     cpus_per_replica: Annotated[float, Option(panel="Ray", above=0)] = 1.0
     """CPUs that a worker takes from Ray; may be less than one (ray)."""
     gpus_per_replica: Annotated[float | None, Option(panel="Ray", min=0)] = None
     """GPUs that a worker takes from Ray; by default --tensor-parallel-size if the cluster has GPUs (ray)."""
     states_per_block: Annotated[int, Option(panel="Ray", min=1)] = 64
-    """States that a worker gets at a time, in whole trajectories; a lost worker's block is repeated (ray)."""
+    """Minimum states in a block of whole trajectories; the blocks of a lost worker are repeated (ray)."""
     ray_address: Annotated[str | None, Option(panel="Ray")] = None
     """`auto` or host:port of a Ray cluster; by default one is started on this machine (ray)."""
     base_urls: Annotated[tuple[str, ...], Option(panel="Server", flag="base_url")] = ()
-    """URL of a server with its /v1; repeat it for several servers, which share the trajectories (openai)."""
+    """URL of a server, with /v1 at its end; repeat it for several servers, which share the trajectories (openai)."""
     api: Annotated[Literal["completions", "chat"], Option(panel="Server")] = "completions"
     """completions sends token ids; chat sends messages and the server renders them (openai)."""
     api_key_env: Annotated[str, Option(panel="Server")] = "OPENAI_API_KEY"
@@ -70,7 +70,7 @@ class EngineOptions:
     served_model: Annotated[str | None, Option(panel="Server")] = None
     """Name of the model on the server; by default --model if the server lists it, else its only model (openai)."""
     timeout_s: Annotated[float, Option(panel="Server", above=0)] = 600.0
-    """Maximum wait in seconds for a reply or for any server (openai), for a free worker slot (ray)."""
+    """Maximum wait in seconds for a reply or for any server (openai), or for the first worker (ray)."""
     max_retries: Annotated[int, Option(panel="Server", min=0)] = 5
     """Retries after connection errors, timeouts, 429, 5xx and unreadable replies (openai)."""
     template_options: Annotated[Mapping[str, Any], Option(panel="Policy", metavar="JSON")] = field(
@@ -80,7 +80,7 @@ class EngineOptions:
 
 
 def require_model(model: str) -> None:
-    """UserError unless the model is a folder with `config.json` and a tokenizer, or a hub id that can be loaded."""
+    """Raise UserError unless the model is a folder with `config.json` and a tokenizer, or a loadable hub id."""
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -99,13 +99,13 @@ def _require_hub_model(model: str) -> None:
 
     try:
         huggingface_hub.hf_hub_download(model, "config.json")
-    except (OSError, ValueError) as error:  # the library's own errors are of these two kinds
+    except (OSError, ValueError) as error:  # the library's own errors derive from these two
         words = one_line(str(error))
-        raise UserError(f"model {model}: no such folder, and the hub does not give it: {words}") from None
+        raise UserError(f"model {model}: no such folder, and it cannot be loaded from the hub: {words}") from None
 
 
 def adapter_config(adapter: str) -> dict[str, Any]:
-    """The adapter's `adapter_config.json`; UserError if it is missing."""
+    """The adapter's `adapter_config.json`; UserError if one of the adapter's files is missing or cut short."""
     path = Path(adapter) / "adapter_config.json"
     found = read_object(path)
     if found is None:
@@ -115,9 +115,9 @@ def adapter_config(adapter: str) -> dict[str, Any]:
 
 
 def context_length(options: EngineOptions) -> int | None:
-    """Maximum tokens of prompt and reply together: what the model's `config.json` says, cut to `max_model_len`.
+    """Maximum tokens of prompt and reply together: the smaller of `max_model_len` and the limit in `config.json`.
 
-    None where neither says anything.
+    None if neither is known.
     """
     config = _model_json(options.model, "config.json")
     own = (config.get("text_config") or config).get("max_position_embeddings")
@@ -125,7 +125,7 @@ def context_length(options: EngineOptions) -> int | None:
 
 
 def end_of_turn_ids(options: EngineOptions, tokenizer: Any) -> frozenset[int]:
-    """Every token that the model's files or its tokenizer call the end of a turn."""
+    """All tokens that end a turn according to the model's files or its tokenizer."""
     files = [_model_json(options.model, name) for name in ("config.json", "generation_config.json")]
     named = [tokenizer.eos_token_id, *((one.get("text_config") or one).get("eos_token_id") for one in files)]
     lists = [ids if isinstance(ids, list) else [ids] for ids in named]
@@ -133,19 +133,19 @@ def end_of_turn_ids(options: EngineOptions, tokenizer: Any) -> frozenset[int]:
 
 
 def _model_json(model: str, name: str) -> dict[str, Any]:
-    """A JSON file of a model's folder, or of the hub's; empty if it is missing or does not hold an object."""
+    """Read a JSON file from a model's folder or from the hub; empty if it is missing or does not hold an object."""
     if Path(model).is_dir():
         return read_object(Path(model) / name) or {}
     import huggingface_hub
 
     try:
         return read_object(Path(huggingface_hub.hf_hub_download(model, name))) or {}
-    except (OSError, ValueError):  # what the hub's errors are
+    except (OSError, ValueError):  # the library's own errors derive from these two
         return {}
 
 
 def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> None:
-    """UserError if the token budget alone fills the context: no prompt fits then."""
+    """Raise UserError if the token budget alone fills the context, since no prompt fits then."""
     if max_model_len is not None and max_new_tokens >= max_model_len:
         raise UserError(
             f"--max-new-tokens {max_new_tokens} leaves no room for a prompt in {what} of {max_model_len} tokens: "
@@ -154,7 +154,7 @@ def require_room(max_new_tokens: int, max_model_len: int | None, what: str) -> N
 
 
 def refusal(request: Request, max_model_len: int | None, vocab_size: int | None) -> Reply | None:
-    """The reply to a prompt that no engine can take; null where it can be sampled."""
+    """The failed reply to a prompt that no engine can take; None if it can be sampled."""
     num_tokens = len(request.prompt_ids)
     if num_tokens == 0:
         return failed(request, "engine_error", "the prompt is empty")
@@ -172,31 +172,31 @@ def failed(request: Request, failure: str, detail: str) -> Reply:
 
 
 def one_line(words: str, limit: int = 300) -> str:
-    """Foreign words as `escape.one_line` has them, at most `limit` characters."""
+    """Foreign text on one line (`escape.one_line`), cut to at most `limit` characters."""
     line = escape.one_line(words)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def token_budget(request: Request, sampling: Sampling, max_model_len: int | None) -> int:
-    """Tokens that may be drawn for a sample of this request: what its stored tokens leave of the budget."""
+    """Maximum new tokens for a sample of this request: the budget minus its stored tokens, limited by the context."""
     left = sampling.max_new_tokens - request.num_continued
     return left if max_model_len is None else min(left, max_model_len - len(request.prompt_ids))
 
 
 def num_drawn(request: Request, sampling: Sampling) -> int:
-    """Samples to ask a server or vLLM for: greedy ones are all alike, and vLLM refuses to draw two."""
+    """Number of samples to request: only 1 if greedy, since they are all equal and vLLM refuses more."""
     return 1 if sampling.temperature == 0 else len(request.sample_indices)
 
 
 def for_all_indices(request: Request, sampling: Sampling, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """What was drawn, a greedy sample repeated for every index that was asked for."""
+    """The drawn samples; a greedy one is repeated for every requested index."""
     if sampling.temperature > 0:
         return samples
     return tuple(replace(sample, sample_index=index) for sample in samples[:1] for index in request.sample_indices)
 
 
 def derive_seed(*parts: object) -> int:
-    """63 bits that differ wherever a part differs: state ids, sample indices, the user's seed."""
+    """A seed of 63 bits, hashed from parts such as the user's seed, a state id and a sample index."""
     digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -210,7 +210,7 @@ def smaller(a: int | None, b: int | None) -> int | None:
 def sample_from_tokens(
     tokenizer: Any, sample_index: int, token_ids: list[int], logprobs: list[float] | None, finish_reason: str
 ) -> Sample:
-    """A sample decoded here, special tokens kept and the end-of-turn token left off."""
+    """A sample from its tokens; its text keeps special tokens, except the end-of-turn token."""
     said = token_ids[:-1] if finish_reason == "stop" else token_ids
     text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return Sample(

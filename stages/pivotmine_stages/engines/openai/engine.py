@@ -1,16 +1,17 @@
 """Engine `openai`: any server that speaks OpenAI's protocol, by completions (token ids) or by chat (messages).
 
-The K samples of a state are one request with `n` = K; a bounded number of requests is in flight. Several servers are
-a fleet (`fleet.py`): each trajectory keeps to one. Connection errors, time-outs, 429, 5xx and replies that cannot be
-read are tried again, at another server where that one is out; after that the state is a reject with the last words.
-A server that returns fewer samples than asked is asked again for the others, so one that ignores `n` gets a request a
-sample. Where it ends one for a reason of its own (a content filter), the others are kept, the state is a reject with
-that reason, and the next start samples the missing ones. An empty sample counts only where the server shows that a
-token was drawn for it.
+The K samples of a state are one request with `n` = K. The number of requests in flight is bounded. Several servers form
+a fleet (`fleet.py`), in which each trajectory stays with one server.
 
-vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only where
-`/v1/models` says `owned_by: vllm`, since other servers reject fields they do not know. No seed is sent: a vLLM server
-on a CPU dies of it. Log-probabilities are the unmodified distribution's unless the server has another mode.
+Connection errors, time-outs, 429, 5xx and unreadable replies are retried, on another server if this one is left out.
+After the last retry the state is a reject with the last error. If a server returns fewer samples than requested, the
+engine requests the rest; a server that ignores `n` gets one request per sample. If a server ends a sample for its own
+reason (a content filter), the other samples are kept and the state is a reject with that reason. The next start samples
+the missing ones. An empty sample counts only if the server shows that it generated a token.
+
+vLLM's extensions (token ids, log-probabilities of the sampled tokens, `top_k`, template options) are used only if
+`/v1/models` says `owned_by: vllm`, since other servers reject unknown fields. No seed is sent, because it crashes a
+vLLM server on a CPU. Log-probabilities are of the unmodified distribution unless the server is set to another mode.
 """
 
 from __future__ import annotations
@@ -50,23 +51,23 @@ from pivotmine_stages.termination import is_asked
 from pivotmine_stages.termination import waiting as waiting_for_more
 
 START_TIMEOUT_S = 15.0
-"""For a server's list of models."""
+"""Maximum wait for a server's list of models."""
 FREE_BYTES, BYTES_PER_TOKEN = 64 << 20, 1 << 10
-"""What any answer may have, and for each token that was asked for more: its text, id and log-probability."""
+"""Maximum size of an answer: a fixed part, and a part per requested token (its text, id and log-probability)."""
 LONGEST_WAIT_S = 3600.0
-"""A server that asks for more patience is asked again then."""
+"""Maximum wait that a server's `Retry-After` can demand."""
 LOOK_AGAIN_S = 1.0
-"""A request without a server looks for one that often."""
+"""How often a request without a server looks for one."""
 
 
 class _NoAnswer(UserError):
-    """A server that may be there later."""
+    """The server does not answer now; it may answer later."""
 
 
 class OpenAIEngine:
     """See `protocol.Engine`. Opening asks every server for its models.
 
-    UserError if no server answers or one does not serve the model.
+    UserError if no server answers, or if one does not serve the model.
     """
 
     def __init__(self, options: EngineOptions) -> None:
@@ -75,14 +76,14 @@ class OpenAIEngine:
         for url in options.base_urls:
             if not url.startswith(("http://", "https://")):
                 address = public_address(url)
-                raise UserError(f"server {address}: no http(s) address, such as http://127.0.0.1:8000/v1")
+                raise UserError(f"server {address}: not an http(s) address such as http://127.0.0.1:8000/v1")
             if "?" in url or "#" in url:
                 words = "an address without a query; a key is read from the environment variable of --api-key-env"
                 raise UserError(f"server {public_address(url)}: give {words}")
         if options.api not in ("completions", "chat"):
             raise UserError(f"api {options.api!r}: choose completions or chat")
         self._options = options
-        # A separate daemon thread: an interrupted program does not wait for the replies in flight.
+        # A daemon thread, so that an interrupted program does not wait for the replies in flight.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
@@ -96,7 +97,7 @@ class OpenAIEngine:
             raise
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Send every request; replies come as the servers answer."""
+        """Send every request; yield replies as the servers answer."""
         waiting = iter(requests)
         in_flight: set[Future[Reply]] = set()
         most = self._options.concurrency * len(self._fleet.servers)
@@ -117,11 +118,11 @@ class OpenAIEngine:
                 future.cancel()
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
-        """No server is asked: few give the log-probabilities of a prompt."""
+        """Raise UserError, since few servers give the log-probabilities of a prompt."""
         raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
 
     def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
-        """As `prefill`."""
+        """Raise UserError, as `prefill` does."""
         raise UserError("engine openai gives no log-probabilities of given tokens: use transformers or vllm")
 
     def close(self) -> None:
@@ -143,7 +144,7 @@ class OpenAIEngine:
                 await server.client.close()
 
     async def _meet_all(self) -> None:
-        """Meet every server; one that does not answer is out at first, unless it is the only one."""
+        """Ask every server for its models. Those that do not answer are left out at first, if at least one answers."""
         servers = self._fleet.servers
         found = await asyncio.gather(*(self._meet(server) for server in servers), return_exceptions=True)
         wrong = [error for error in found if error is not None and not isinstance(error, _NoAnswer)]
@@ -154,7 +155,7 @@ class OpenAIEngine:
                 self._fleet.leave_out(server, one_line(str(error)))
 
     async def _meet(self, server: Server) -> None:
-        """Ask a server what it serves; UserError where that is not the policy, or it does not answer."""
+        """Ask a server for its models; UserError if it does not serve the policy or does not answer."""
         if server.client is None:
             server.client = _client(server.url, self._options)
         served = await _served(server.client, self._options)
@@ -182,7 +183,7 @@ class OpenAIEngine:
         return put_together(request, replies)
 
     async def _try(self, request: Request) -> Reply:
-        """The answer to as many samples as a server gives at once, at least one; a failed reply is to all of them."""
+        """A reply with as many samples as a server gives at once, at least one; or a failed reply about all of them."""
         words = ""
         for num_tries in range(1, self._options.max_retries + 2):
             server = await self._server(request.trajectory_id or request.state_id)
@@ -200,7 +201,7 @@ class OpenAIEngine:
         return failed(request, "engine_error", words)
 
     async def _server(self, key: str) -> Server | None:
-        """The trajectory's server, as soon as it takes requests; None where no server has for `timeout_s`."""
+        """Wait until the trajectory's server takes requests; None if no server has taken any for `timeout_s`."""
         while True:
             for due in self._fleet.due():
                 probe = asyncio.create_task(self._probe(due))
@@ -211,13 +212,13 @@ class OpenAIEngine:
                 return server
             if server is None and self._fleet.seconds_all_down() + min(wait_s, LOOK_AGAIN_S) > self._options.timeout_s:
                 return None
-            # Not all at once: those that wait for one server would all meet it at the same moment.
+            # Random, or all requests that wait for one server would reach it at the same moment.
             await asyncio.sleep(min(wait_s, LOOK_AGAIN_S) * random.uniform(1.0, 1.2))
 
     async def _ask(self, server: Server, request: Request) -> Reply:
-        """One try. Trouble where another may help; a failed reply where none can."""
+        """Send the request once. Raise Trouble if another try may succeed; return a failed reply if none can."""
         try:
-            async with asyncio.timeout(self._options.timeout_s):  # the client's own is for each piece of an answer
+            async with asyncio.timeout(self._options.timeout_s):  # the client's own limit is per piece of an answer
                 body = await self._post(server, request)
         except openai.APIStatusError as error:
             if error.status_code == 400 and _is_about_length(error.message):
@@ -237,7 +238,7 @@ class OpenAIEngine:
             self._fleet.failed(server, one_line(words))
             raise Trouble(words) from None
         try:
-            # The lenient parser: one odd character in one sample must not cost the others.
+            # Not `strict_json`: one odd character in a sample must not cost the others.
             reply = read_reply(request, json.loads(body.decode("utf-8", "replace")))
             if self._options.sampling.temperature == 0:
                 samples = for_all_indices(request, self._options.sampling, reply.samples)
@@ -270,11 +271,11 @@ class OpenAIEngine:
 
 
 class NotWhole(Exception):
-    """A reply that is longer than what was asked for can be, or that broke off."""
+    """The reply broke off, or is larger than the requested tokens can be."""
 
 
 async def _whole(response: Any, most: int) -> bytes:
-    """Its bytes, and not its text: a header may name an encoding that does not exist."""
+    """Read the answer as bytes, not as text: a header may name an encoding that does not exist."""
     body = bytearray()
     try:
         async for block in response.iter_bytes():
@@ -283,7 +284,7 @@ async def _whole(response: Any, most: int) -> bytes:
                 raise NotWhole(f"an answer of more than {most:,} bytes")
     except NotWhole:
         raise
-    except Exception as error:  # of the client's transport, which the package `openai` chooses
+    except Exception as error:  # from the HTTP transport, which the package `openai` chooses
         raise NotWhole(f"the answer broke off: {error}") from error
     return bytes(body)
 
@@ -293,12 +294,12 @@ def _client(url: str, options: EngineOptions) -> openai.AsyncOpenAI:
         base_url=url,
         api_key=os.environ.get(options.api_key_env) or "none",
         timeout=options.timeout_s,
-        max_retries=0,  # they are the fleet's: another server may answer
+        max_retries=0,  # `_try` retries: another server may answer
     )
 
 
 async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedModel:
-    """The server's own description of the model to be sampled."""
+    """The server's description of the model to sample; UserError if there is none."""
     url = public_address(str(client.base_url))
     try:
         impatient: Any = client.with_options(timeout=START_TIMEOUT_S)
@@ -318,12 +319,14 @@ async def _served(client: openai.AsyncOpenAI, options: EngineOptions) -> ServedM
         wanted = next(iter(models))
     if wanted not in models:
         words = one_line(", ".join(list(models)[:10]) or "nothing")
-        raise UserError(f"server {url}: name the served model ({wanted or 'none named'}); it serves {words}")
+        raise UserError(
+            f"server {url} does not serve {wanted or options.model} (it serves {words}); set --served-model"
+        )
     return _with_limit(models[wanted], models)
 
 
 def _with_limit(model: ServedModel, models: dict[str, ServedModel]) -> ServedModel:
-    """vLLM tells an adapter's context only at its base model."""
+    """The model with its context length, which vLLM lists for an adapter's base model only."""
     parent = models.get(model.parent or "")
     if model.max_model_len or parent is None:
         return model
@@ -331,7 +334,7 @@ def _with_limit(model: ServedModel, models: dict[str, ServedModel]) -> ServedMod
 
 
 def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
-    """What every request says, the prompt and the token budget of completions aside."""
+    """The fields that all requests share; UserError if the policy needs fields of vLLM that this server lacks."""
     sampling, chat = options.sampling, options.api == "chat"
     fields: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if chat:
@@ -341,7 +344,7 @@ def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
             raise UserError("top_k and template options need a vLLM server; this one takes neither")
         return fields
     fields["logprobs"] = True if chat else 0
-    # The neutral values are said too, or vLLM takes those of the model's generation_config.json.
+    # Neutral values are sent too, or vLLM takes those of the model's generation_config.json.
     extra: dict[str, Any] = {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
     extra |= {"return_token_ids": True, "skip_special_tokens": False, "spaces_between_special_tokens": False}
     if chat and options.template_options:
@@ -354,7 +357,7 @@ def _is_about_length(words: str) -> bool:
 
 
 def _remedy(words: str) -> str:
-    """What to do about a refusal that only the server's start can mend."""
+    """Advice for an error that only other start options of the server can fix; empty for other errors."""
     if "--enable-auto-tool-choice" not in words:
         return ""
     return (
@@ -364,12 +367,12 @@ def _remedy(words: str) -> str:
 
 
 def _may_pass(status_code: int) -> bool:
-    """Whether another try, or another server, may succeed: refused keys and unknown models are a server's own."""
+    """Whether another try or server may succeed; a refused key or an unknown model concerns one server only."""
     return status_code in (401, 403, 404, 408, 409, 429) or status_code >= 500
 
 
 def _retry_after_s(header: str | None) -> float:
-    """`Retry-After`, in seconds or as a date, as seconds from now, at most an hour; 0 where none can be read."""
+    """Seconds to wait by `Retry-After` (seconds or a date), at most an hour; 0 if it cannot be read."""
     try:
         wait_s = float(header or 0)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Several servers of one policy: which of them a trajectory's requests go to, and which are left out for a while.
+"""Several servers of one policy: which server a trajectory's requests go to, and which are left out for a while.
 
-Every trajectory ranks the servers by a hash of its own (rendezvous hashing, Thaler and Ravishankar 1998) and goes to
-the first that is in: all of its states meet one prefix cache, every process agrees, and where a server drops out only
-its own trajectories move. A server that fails `FAILURES` times in a row is out, for longer each time, until it lists
-its models again (the circuit breaker of Nygard, "Release It!").
+Each trajectory ranks the servers by a hash (rendezvous hashing, Thaler and Ravishankar 1998) and goes to the first one
+that is not left out. All states of a trajectory use the prefix cache of one server. Every process computes the same
+ranking. If a server drops out, only its trajectories move. A server that fails `FAILURES` times in a row is left out,
+longer each time, until it lists its models again (the circuit breaker of Nygard, "Release It!").
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 from pivotmine.escape import public_address
 
 FAILURES = 3
-"""Failures in a row that put a server out."""
+"""Failures in a row after which a server is left out."""
 FIRST_OUTAGE_S, LONGEST_OUTAGE_S = 2.0, 60.0
-"""How long it is left out at first, and at most: the time doubles with every outage until it has answered again."""
+"""How long it is left out at first, and at most: the time doubles with every outage until it samples again."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
-"""Before a request is sent again: doubled with every try, and drawn between half and all of it."""
+"""Pause before a request is sent again, at first and at most: it doubles with every try, times a random 0.5 to 1."""
 STICKY_WAIT_S = 10.0
-"""A busy server that names a longer wait loses its trajectories to the others until then."""
+"""If a busy server demands a longer wait, the others take its trajectories until then."""
 
 _log = logging.getLogger("pivotmine")
 
@@ -33,23 +33,23 @@ _log = logging.getLogger("pivotmine")
 @dataclass(slots=True, eq=False)
 class Server:
     url: str
-    """With a password, where it was given with one: `name` is what may be shown."""
+    """May contain a password: show `name` instead."""
     client: Any = None
     model: str = ""
     """The policy's name on this server."""
     fields: dict[str, Any] | None = None
-    """The fields of every request to this server; None: not known yet."""
+    """The fields of every request to this server; None if not known yet."""
     failures: int = 0
     """In a row."""
     outages: int = 0
     """In a row, without an answer between them."""
     is_in: bool = True
     retry_at: float = 0.0
-    """When a server that is out is asked for its models again."""
+    """When to ask for its models again, if it is left out."""
     busy_until: float = 0.0
-    """Until when it wants no request."""
+    """It wants no requests before this time."""
     trouble: str = ""
-    """Its last failure, in its own words."""
+    """The message of its last failure."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Server:
 
 
 class Fleet:
-    """Times are those of `now`, in seconds."""
+    """The servers and their state; times are in seconds, as `now` counts them."""
 
     def __init__(self, urls: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         self.servers = [Server(url) for url in dict.fromkeys(urls)]
@@ -66,8 +66,8 @@ class Fleet:
         self._all_down_since: float | None = None
 
     def choose(self, key: str) -> tuple[Server | None, float]:
-        """The server of a trajectory, and how long to wait before it is asked; None: no server takes requests now,
-        look again after that time."""
+        """The server of a trajectory and how long to wait before using it. If no server takes requests now: None, and
+        how long to wait before choosing again."""
         now = self._now()
         ranked = sorted(self.servers, key=lambda server: _rank(key, server.url), reverse=True)
         found = next((s for s in ranked if s.is_in and s.busy_until - now <= STICKY_WAIT_S), None)
@@ -82,7 +82,7 @@ class Fleet:
         return 0.0 if self._all_down_since is None else self._now() - self._all_down_since
 
     def due(self) -> list[Server]:
-        """The servers that are out and to be asked for their models now; each is handed out once."""
+        """The servers to ask for their models now; each is returned once per outage."""
         now = self._now()
         found = [server for server in self.servers if not server.is_in and server.retry_at <= now]
         for server in found:
@@ -90,18 +90,18 @@ class Fleet:
         return found
 
     def answered(self, server: Server) -> None:
-        """Note that it has sampled."""
+        """Note that it answered a request."""
         server.failures = server.outages = 0
 
     def failed(self, server: Server, words: str) -> None:
-        """Note that a request failed. Requests that were under way when the server went out count as one failure."""
+        """Note that a request failed. Failures while the server is left out do not lengthen its outage."""
         server.trouble = words
         server.failures += 1
         if server.is_in and server.failures >= FAILURES:
             self.leave_out(server, words)
 
     def leave_out(self, server: Server, words: str) -> None:
-        """Send it nothing for a while."""
+        """Send it nothing for a while, longer after each outage."""
         longest = min(LONGEST_OUTAGE_S, FIRST_OUTAGE_S * 2**server.outages)
         outage_s = longest * random.uniform(0.5, 1.0)
         server.is_in, server.outages, server.trouble = False, server.outages + 1, words
@@ -109,12 +109,12 @@ class Fleet:
         _log.warning("server %s is left out for %.0f s: %s", server.name, outage_s, words)
 
     def take_back(self, server: Server) -> None:
-        """It lists its models again: one more failure puts it out again, for longer."""
+        """Use it again, since it lists its models; after one more failure it is left out for longer."""
         server.is_in, server.failures = True, FAILURES - 1
         _log.warning("server %s is back", server.name)
 
     def busy(self, server: Server, wait_s: float, words: str) -> None:
-        """It has asked for patience, which is not a failure."""
+        """Note that it demanded a wait, which is not a failure."""
         server.busy_until, server.trouble = max(server.busy_until, self._now() + wait_s), words
 
     def troubles(self) -> str:
@@ -123,7 +123,7 @@ class Fleet:
 
 
 def pause_s(num_tries: int) -> float:
-    """How long to wait after so many tries, in seconds."""
+    """Seconds to wait after so many failed tries."""
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (num_tries - 1)) * random.uniform(0.5, 1.0)
 
 

@@ -1,7 +1,7 @@
-"""What a server's answers hold: samples and model lists, or the reason why not; never an empty sample that looks drawn.
+"""Read a server's answers: samples, model lists, or the reason why samples are missing.
 
-A server is not trusted: every field that is used is checked by type and range here, before anything else reads it. One
-that is wrong makes the whole reply unreadable, and its state a reject; nothing of it reaches a table.
+A server is not trusted. Every field that is used is checked for type and range here, before anything else reads it. A
+wrong field makes the whole reply unreadable, and its state a reject; nothing of the reply reaches a table.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ FINISH_REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
 """A reply with another finish reason (`content_filter`, `abort`, ...) is not a sample."""
 
 TRANSIENT_ENDS = ("abort", "error")
-"""A request whose samples all ended so is sent again: the server was shutting down, or ran into trouble."""
+"""If all samples of a request end so, it is sent again: the server was shutting down, or had an internal error."""
 
 MAX_INT = 2**31 - 1
-"""What the columns of `rollouts` hold."""
+"""The maximum in the integer columns of `rollouts`."""
 
 
 def _storable(text: Any) -> Any:
-    """Half of a surrogate pair, which JSON can say and UTF-8 cannot, becomes a question mark."""
+    """Replace half of a surrogate pair, which JSON can express but UTF-8 cannot, by a question mark."""
     return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
 
 
 _Text = Annotated[str, BeforeValidator(_storable)]
 _Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Logprob = Annotated[float, Field(le=0.01)]
-"""Rounding may lift one a little above 0; a server that tells raw logits lifts them far above. `rollout` rejects
-numbers that are not finite."""
+"""Rounding may lift a log-probability a little above 0; a server that returns raw logits is far above. `rollout`
+rejects values that are not finite."""
 
 
 class _Checked(BaseModel):
@@ -69,7 +69,7 @@ class _Logprobs(_Checked):
     content: list[_Token] | None = None
 
     def of_tokens(self) -> list[float] | None:
-        """Of completions or of chat; None where the server does not tell all of them."""
+        """The tokens' log-probabilities, of completions or of chat; None if the server does not return all of them."""
         found = self.token_logprobs
         if found is None:
             found = [token.logprob for token in self.content or ()]
@@ -114,7 +114,7 @@ class ServedModel(_Checked):
     parent: _Text | None = None
     """The base model of an adapter."""
     max_model_len: _Count | None = None
-    """Prompt and reply together, in tokens; 0 or None: not told."""
+    """Maximum tokens of prompt and reply together; 0 or None if not reported."""
 
 
 class _ModelList(_Checked):
@@ -125,7 +125,7 @@ C = TypeVar("C", bound=_Checked)
 
 
 def _checked(kind: type[C], body: Any) -> C:
-    """The body, whose fields have their types and ranges; ValueError that names the first wrong one."""
+    """The validated body; ValueError that names the first field of a wrong type or range."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -135,12 +135,12 @@ def _checked(kind: type[C], body: Any) -> C:
 
 
 def read_models(body: Any) -> dict[str, ServedModel]:
-    """The models of a server by their ids; ValueError where that is not a model list."""
+    """The models of a server by id; ValueError if the body is not a list of models."""
     return {model.id: model for model in _checked(_ModelList, body).data}
 
 
 class Trouble(Exception):
-    """This try failed and another may not; its words are for the reject where it was the last one."""
+    """This try failed, but another may succeed; after the last try, its message is the reject's detail."""
 
     def __init__(self, words: str, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -148,10 +148,10 @@ class Trouble(Exception):
 
 
 def read_reply(request: Request, body: Any) -> Reply:
-    """The samples of a reply, and why some are missing; Trouble where all of them were broken off.
+    """The samples of a reply, and the reason if some are missing; Trouble if the server aborted all of them.
 
-    A server may give fewer answers than were asked for: the reply's request is cut to the samples that it answered.
-    Further answers are ignored. ValueError if a field does not have its type or range.
+    A server may return fewer answers than requested: the reply's request then names only the answered samples. Extra
+    answers are ignored. ValueError if a field has a wrong type or range.
     """
     read = _checked(_Body, body)
     pairs = sorted(zip(read.choices, body["choices"], strict=True), key=lambda pair: pair[0].index)
@@ -177,15 +177,15 @@ def read_reply(request: Request, body: Any) -> Reply:
 
 
 def put_together(request: Request, replies: list[Reply]) -> Reply:
-    """What several requests for the samples of one state have brought: all samples, and the first failure."""
+    """Merge the replies to several requests for one state: all samples, and the first failure."""
     failure = next((reply for reply in replies if reply.failure), replies[0])
     samples = tuple(sample for reply in replies for sample in reply.samples)
     return replace(failure, request=request, samples=samples, num_cached_tokens=replies[0].num_cached_tokens)
 
 
 def _is_drawn(choice: _Choice, message: Mapping[str, Any] | None, num_completion_tokens: int | None) -> bool:
-    """Whether the model said something, be it the end of its turn: some servers answer with an empty completion where
-    they could not sample, as on a prompt that fills the context."""
+    """Whether the model generated anything, if only the end of its turn. Some servers return an empty completion if
+    they cannot sample, for example if the prompt fills the context."""
     said = choice.text or any(value for key, value in (message or {}).items() if key != "role")
     if said or choice.token_ids is not None:
         return bool(said or choice.token_ids)
@@ -193,7 +193,7 @@ def _is_drawn(choice: _Choice, message: Mapping[str, Any] | None, num_completion
 
 
 def _sample(sample_index: int, choice: _Choice, message: Mapping[str, Any] | None) -> Sample:
-    """message: as the server wrote it; `choice.message` is what was checked of it."""
+    """message: as the server sent it, while `choice.message` has only the checked fields."""
     text = choice.text if choice.message is None else choice.message.content
     token_ids = choice.token_ids
     logprobs = choice.logprobs.of_tokens() if choice.logprobs else None

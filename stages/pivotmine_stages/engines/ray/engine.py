@@ -1,12 +1,13 @@
 """Engine `ray`: workers on one machine or many, each with a vllm (or transformers) engine, driven by Ray Data.
 
-A block is whole trajectories, their states in order. Ray Data's `map_batches` hands blocks to a pool of actors; the
-driver makes blocks only as they are needed and takes answers as they come, so that memory holds only these. A
-worker that dies is started again by Ray, elsewhere if it must be, and its blocks with it. Where the cluster has lost
-the room for it, its blocks would wait for ever: those that take far longer than any block has taken are handed out
-again, to others, and the first answer counts.
+A block holds whole trajectories, with their states in order. Ray Data's `map_batches` hands blocks to a pool of actors.
+Memory holds only the blocks in flight: the driver makes blocks as they are needed, and takes answers as they come.
 
-The policy is that of the engine inside: what was begun with `vllm` on one machine goes on with `ray`.
+If a worker dies, Ray starts it again, elsewhere if necessary, and repeats its blocks. If the cluster no longer has room
+for it, its blocks would wait for ever. Blocks that take far longer than any finished block are therefore handed out
+again, to other workers, and the first answer counts.
+
+The workers' engine determines the policy: a run begun with `vllm` on one machine can continue with `ray`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from pivotmine.sampling.settings import Prefilled, TokenTree, TreeLogprobs
 from pivotmine_stages.engines.options import EngineOptions, one_line
 from pivotmine_stages.engines.protocol import Reply, Request
 
-# Ray reads these on import: it phones home, warns of its own future, calls an error what Ray Data always does, and
-# starts a cluster whenever a thread asks something of one that has been left.
+# Ray reads these on import. By default it sends usage statistics, warns of its own future changes, logs errors about
+# what Ray Data always does, and starts a cluster whenever a thread uses Ray after the shutdown.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -49,22 +50,22 @@ from pivotmine_stages.engines.ray.workers import Ledger, Worker, numbers
 from pivotmine_stages.termination import waiting as waiting_for_more
 
 CALLS_PER_WORKER = 2
-"""Blocks that share a worker's engine."""
+"""Blocks that share a worker's engine at one time."""
 BLOCKS_PER_WORKER = 4
-"""Blocks under way: those, and others on their way to the worker."""
+"""Blocks in flight per worker: those in its engine, and others on their way to it."""
 PATIENCE_S = 60.0
-"""Blocks are handed out again no sooner than this after the last answer, nor before `PATIENCE` times the longest that
-a block has taken."""
+"""Blocks are handed out again if no answer has come for this long, and for `PATIENCE` times the longest duration of a
+block."""
 PATIENCE = 3.0
 HAND_OUTS = 3
-"""How often a block is handed out at most: one that is merely slow must not be started for ever."""
+"""Maximum number of times a block is handed out: a block that is only slow must not be started for ever."""
 _CLOSE_S = 5.0
 
 _log = logging.getLogger("pivotmine")
 
 
 class _Block:
-    """Under way: requests to be sampled, or sequences or trees of tokens to be prefilled."""
+    """A block in flight: requests to sample, or token sequences or trees to prefill."""
 
     def __init__(self, place: int, block: list[Any]) -> None:
         self.place, self.block = place, block
@@ -98,7 +99,7 @@ class RayEngine:
             raise
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Draw every request's samples; replies come a block at a time."""
+        """Sample every request; replies come a block at a time."""
         blocks = whole_trajectories(requests, self._options.states_per_block)
         for _, block, replies in self._answered(blocks):
             asked = {request.key: request for request in block}
@@ -106,7 +107,7 @@ class RayEngine:
                 yield replace(reply, request=asked[reply.request.key])
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
-        """What the model says of given tokens, the sequences shared out among the workers."""
+        """See `protocol.Engine`; the sequences are shared out among the workers."""
         return self._shared_out(sequences)
 
     def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
@@ -120,7 +121,7 @@ class RayEngine:
         return [answer for place in range(len(blocks)) for answer in found[place]]
 
     def _answered(self, blocks: Iterator[list[Any]]) -> Iterator[tuple[int, list[Any], list[Any]]]:
-        """(place, block, its answers) of all blocks, as they are answered; few are under way at a time."""
+        """Yield (place, block, its answers) of each block as it is answered; few blocks are in flight at a time."""
         numbered = enumerate(blocks)
         under_way: dict[int, _Block] = {}
         most = self._options.num_replicas * BLOCKS_PER_WORKER
@@ -144,7 +145,7 @@ class RayEngine:
                 self._ledger.drop.remote(number)
 
     def close(self) -> None:
-        """End the workers, and the cluster where it was started here."""
+        """End the workers, and the cluster if it was started here."""
         if not ray.is_initialized():
             return
         if self._stream is not None:
@@ -157,7 +158,7 @@ class RayEngine:
         _got(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
 
     def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Any]]:
-        """The next block's answers; what has been answered before is passed over."""
+        """The number and answers of the next block; a second answer to a block is skipped."""
         while True:
             patience_s = max(PATIENCE_S, PATIENCE * self._longest_s) if self._longest_s else self._options.timeout_s
             try:
@@ -197,7 +198,7 @@ class RayEngine:
     def _dataset(self, here: str) -> Any:
         options = self._options
         context = ray.data.DataContext.get_current()
-        # A row, which is a block of ours, is a block of Ray's: none waits for others to fill one up.
+        # Each row (a block of ours) is a block of Ray's, so that none waits for others to fill one up.
         context.target_max_block_size = 1
         context.enable_progress_bars = False
         context.max_errored_blocks = -1  # they are handed out again
@@ -231,7 +232,7 @@ class RayEngine:
                 assert isinstance(answer, BaseException), answer
                 raise _stopped(answer) from None
             if time.monotonic() - started > self._options.timeout_s and not ray.wait([placed], timeout=0)[0]:
-                raise UserError(f"no worker has found a place in {self._options.timeout_s:.0f} s: {_room(self._gpus)}")
+                raise UserError(f"no worker could start within {self._options.timeout_s:.0f} s: {_room(self._gpus)}")
         max_model_len, trouble = _got(opened)
         if trouble is not None:
             raise UserError(trouble)
@@ -239,7 +240,7 @@ class RayEngine:
 
 
 def whole_trajectories(requests: Iterable[Request], num_states: int) -> Iterator[list[Request]]:
-    """Blocks of them, at least `num_states` requests in each but the last."""
+    """Group requests into blocks of whole trajectories, with at least `num_states` requests in each but the last."""
     block: list[Request] = []
     for _, of_trajectory in itertools.groupby(requests, lambda request: request.trajectory_id or request.state_id):
         block += of_trajectory
@@ -251,7 +252,7 @@ def whole_trajectories(requests: Iterable[Request], num_states: int) -> Iterator
 
 
 def _for_workers(asked: Request | list[int]) -> Request | list[int]:
-    """Without what only a chat server would read."""
+    """A request without messages and tools, which only a chat server reads; tokens as they are."""
     return replace(asked, messages=None, tools=None) if isinstance(asked, Request) else asked
 
 
@@ -259,7 +260,7 @@ def _connect(address: str | None) -> None:
     """Join the cluster at the address, or start one here; UserError if no cluster is there."""
     if address is not None and ":" in address:
         _require_answer(address)
-    # Its troubles come as exceptions; that blocks come one by one is meant so.
+    # Ray Data's errors come as exceptions, and its warnings about blocks of one row do not apply here.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors", module="ray")
     before = signal.getsignal(signal.SIGTERM)
@@ -269,24 +270,24 @@ def _connect(address: str | None) -> None:
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except Exception as error:  # of a dozen kinds, a plain Exception among them
-        words = "; is `ray start` done there?" if address is not None else ""
+    except Exception as error:  # a dozen types, plain Exception among them
+        words = "; has `ray start` run there?" if address is not None else ""
         raise UserError(f"Ray at {address or 'this machine'}: {one_line(str(error))}{words}") from None
     if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray has put its own in place, which writes nothing that was sampled
+        signal.signal(signal.SIGTERM, before)  # Ray has set its own, which loses samples that are not written yet
 
 
 def _require_answer(address: str) -> None:
-    """Ray would try for a minute and end the program."""
+    """Raise UserError if nothing listens there; Ray itself would try for a minute and end the program."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=15).close()
     except (OSError, ValueError):
-        raise UserError(f"Ray at {address}: no answer; `ray start --head` there, or correct the address") from None
+        raise UserError(f"Ray at {address}: no answer; run `ray start --head` there, or correct the address") from None
 
 
 def _gpus(options: EngineOptions) -> float:
-    """GPUs of a replica: as asked, else the engine's where the cluster has some."""
+    """GPUs of a replica: --gpus-per-replica, else --tensor-parallel-size if the cluster has GPUs, else 0."""
     if options.gpus_per_replica is not None:
         return options.gpus_per_replica
     return options.tensor_parallel_size if ray.cluster_resources().get("GPU") else 0
@@ -297,7 +298,7 @@ def _require_room(options: EngineOptions, gpus: float) -> None:
         there = ray.cluster_resources().get(kind, 0)
         if each * options.num_replicas > there:
             words = f"{options.num_replicas} replicas of {each:g} {kind}s are more than the {there:g} of this machine"
-            raise UserError(f"{words}: fewer by --num-replicas, or less for each by --{kind.lower()}s-per-replica")
+            raise UserError(f"{words}: reduce --num-replicas or --{kind.lower()}s-per-replica")
 
 
 def _room(gpus: float) -> str:
@@ -308,12 +309,12 @@ def _room(gpus: float) -> str:
 
 
 def _absolute(model: str) -> str:
-    """A folder's path wherever a worker runs; it must be there on every machine."""
+    """The absolute path of a folder, which must exist on every machine; a hub id as it is."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _got(asked: Any) -> Any:
-    """What the ledger answers; UserError where it was lost, as when its machine has run out of memory."""
+    """The ledger's answer; UserError if the ledger was lost, for example if its machine ran out of memory."""
     try:
         return ray.get(asked)
     except RayError as error:

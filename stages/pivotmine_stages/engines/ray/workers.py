@@ -1,4 +1,4 @@
-"""What runs in the Ray cluster: the ledger of the blocks under way, and the workers, each with an engine of its own."""
+"""The actors in the Ray cluster: the ledger of the blocks in flight, and the workers, each with its own engine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from pivotmine_stages.engines.options import EngineOptions, derive_seed, failed
 from pivotmine_stages.engines.protocol import Engine, EngineDied, Reply, Request
 
 MAX_STARTS = 5
-"""A block that was started more often than this has killed its workers: its states fail."""
+"""Maximum starts of a block. One that needs more has probably killed its workers; its states fail."""
 
 
 class Ledger:
-    """The blocks under way and the order in which they are handed out.
+    """The blocks in flight and the order in which they are handed out.
 
-    It lives on the driver's machine and dies with the driver; workers may die as they like, since a block stays here
-    until the driver has its answers. If Ray repeats a block, the same place gives the same block.
+    It lives on the driver's machine and ends with the driver. A block stays here until the driver has its answers, so
+    the death of a worker loses no block. If Ray repeats a task, the same place in the order gives the same block.
     """
 
     def __init__(self) -> None:
@@ -49,46 +49,46 @@ class Ledger:
         await self.hand_out(number)
 
     async def hand_out(self, number: int) -> None:
-        """To the next free worker; again, where the first one may have been lost."""
+        """Hand a block to the next free worker; a second time if the first worker may be lost."""
         async with self._changed:
             self._order.append(number)
             self._changed.notify_all()
 
     async def number(self, place: int) -> int | None:
-        """The block in this place of the order, as soon as it exists; None: no further block will come."""
+        """Wait for the number of the block at this place in the order; None if no further block will come."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._order) > place)
             return self._order[place] if len(self._order) > place else None
 
     async def take(self, number: int) -> tuple[list[Any], int]:
-        """A block, empty where it was answered already, and how often it has been started."""
+        """A block, empty if it was already answered, and how often it has been started."""
         self._starts[number] += 1
         return self._blocks.get(number, []), self._starts[number]
 
     async def drop(self, number: int) -> None:
-        """Its answers have come."""
+        """Forget a block whose answers have come."""
         self._blocks.pop(number, None)
 
     async def register(self) -> int:
-        """A worker's number: another one after every start."""
+        """A new number for a worker that starts."""
         async with self._changed:
             self._num_workers += 1
             self._changed.notify_all()
             return self._num_workers
 
     async def opened(self, max_model_len: int | None, trouble: str | None) -> None:
-        """A worker has its engine, or the words why not."""
+        """Note that a worker has opened its engine, or why it could not."""
         async with self._changed:
             self._opened = max_model_len, trouble
             self._changed.notify_all()
 
     async def first_worker(self) -> None:
-        """Waits for a worker that has a place in the cluster."""
+        """Wait until a worker runs in the cluster."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._num_workers > 0)
 
     async def first_opened(self) -> tuple[int | None, str | None]:
-        """Waits for a worker's `opened`."""
+        """Wait until a worker has called `opened`; returns what it reported."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._opened is not None)
             assert self._opened is not None
@@ -101,7 +101,7 @@ class Ledger:
 
 
 def numbers(_: dict[str, Any], ledger: Any) -> Iterator[dict[str, Any]]:
-    """The blocks' numbers, each a row, as the ledger hands them out."""
+    """Yield the blocks' numbers in the ledger's order, each as a row."""
     for place in itertools.count():
         number: Any = ray.get(ledger.number.remote(place))
         if number is None:
@@ -120,11 +120,11 @@ class _Call:
 
 
 class Worker:
-    """One engine for two blocks, so that it is not idle while the last states of a block end."""
+    """One engine that samples two blocks at a time, so that it is not idle during the last states of a block."""
 
     def __init__(self, ledger: Any, engine_name: str, options: EngineOptions) -> None:
         self._ledger = ledger
-        # An engine with one seed must not draw what other workers or its own last start drew.
+        # An engine with a single seed must not repeat the samples of other workers or of its own last start.
         worker = ray.get(ledger.register.remote())
         options = replace(options, num_stored=derive_seed(options.num_stored, worker))
         try:
@@ -139,13 +139,13 @@ class Worker:
         threading.Thread(target=self._sample, name="sampling", daemon=True).start()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`block`: its number; `answers`, pickled: its replies, each with only the key of its request, or
-        its prefilled sequences, or an exception, the user's or a bug."""
+        """Sample or prefill a block. Returns its number (`block`) and pickled `answers`: replies with only the keys of
+        their requests, or prefilled sequences or trees, or an exception."""
         (number,) = batch["block"].tolist()
         block, num_starts = ray.get(self._ledger.take.remote(number))
         answer: Any = []
         if block and num_starts > MAX_STARTS:
-            answer = _given_up(block, f"the worker died of it, or was lost, {num_starts - 1} times")
+            answer = _given_up(block, f"its worker died or was lost {num_starts - 1} times")
         elif block and isinstance(block[0], Request):
             answer = self._replies(block)
         elif block:
@@ -164,7 +164,7 @@ class Worker:
         call = _Call(requests)
         with self._lock:
             for request in requests:
-                # The engine's reply holds the very request: two blocks may hold equal ones.
+                # By identity, which the engine's reply keeps: two blocks may hold equal requests.
                 self._calls[id(request)] = call, request
             for request in requests:
                 self._queue.put(request)
@@ -206,9 +206,9 @@ class Worker:
 
 
 def _told(error: BaseException) -> BaseException:
-    """The error as the driver is told of it."""
+    """The error in the form that goes to the driver; a worker whose engine died ends here instead."""
     if isinstance(error, EngineDied):
-        # The worker goes with its engine, and Ray starts another one and the blocks again.
+        # Ray then starts another worker and repeats the blocks.
         os._exit(1)
     return error if isinstance(error, UserError) else RuntimeError("".join(traceback.format_exception(error)))
 
@@ -220,5 +220,5 @@ def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
 
 
 def _named(request: Request) -> Request:
-    """Its key alone: the driver has the rest."""
+    """The request with only its key, since the driver has the rest."""
     return Request(state_id=request.state_id, prompt_ids=[], sample_indices=request.sample_indices)

@@ -18,7 +18,7 @@ ENGINE = EngineSpec(
     packages=("torch", "transformers"),
     adapter_packages=("peft",),
     can_be_replica=True,
-    # torch reads it on import: threads that wait then sleep. If they spin on cores that other work uses too, sampling
-    # takes 3 to 5 times as long.
+    # torch reads it on import: waiting threads then sleep instead of spin. Spinning on cores that other work uses too
+    # makes sampling 3 to 5 times slower.
     environment={"OMP_WAIT_POLICY": "passive"},
 )

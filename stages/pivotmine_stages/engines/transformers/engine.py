@@ -1,10 +1,12 @@
-"""Engine `transformers`: in process, no server, no GPU needed; the default where vLLM cannot run.
+"""Engine `transformers`: in this process, with or without a GPU; the default if vLLM cannot run.
 
-A state is prefilled once, from where its prompt leaves the one before. Its cache is copied for each of its samples,
-several states are decoded side by side, and finished rows leave the batch. Every sample has its own random numbers,
-one a token, made from (seed, state, sample index). They do not depend on the rest of the batch or on how often the
-sample's budget grew. So an interrupted run and an undisturbed one hold the same contents, up to rounding: another batch
-shape may change the last digit of a logit, in bfloat16 on a GPU more often than in float32.
+A prompt is prefilled once, from the first token that differs from the prompt before it. Its cache is copied for each of
+its samples, several states are decoded in one batch, and finished samples leave the batch.
+
+Every sample has its own random numbers, one per token, derived from (seed, state, sample index). They do not depend on
+the rest of the batch or on how often the sample's budget grew. An interrupted run therefore draws the same samples as
+an uninterrupted one, up to rounding: another batch shape may change the last digit of a logit, in bfloat16 more often
+than in float32.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from pivotmine_stages.termination import waiting as waiting_for_more
 
 
 class TransformersEngine:
-    """See `protocol.Engine`. Opening loads the model, bfloat16 on a GPU and float32 on a CPU, with its adapter."""
+    """See `protocol.Engine`. Opening loads the model with its adapter, in bfloat16 on a GPU and float32 on a CPU."""
 
     def __init__(self, options: EngineOptions) -> None:
         logging.disable_progress_bar()
@@ -52,7 +54,7 @@ class TransformersEngine:
         self.max_model_len: int | None = smaller(own_limit, options.max_model_len)
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Draw every request's samples, a batch of whole requests at a time."""
+        """Sample every request, a batch of whole requests at a time."""
         batch: list[Request] = []
         for request in requests:
             refused = refusal(request, self.max_model_len, self._vocab_size)
@@ -71,7 +73,7 @@ class TransformersEngine:
         return [prefill(self._model, token_ids) for token_ids in sequences]
 
     def prefill_trees(self, trees: list[TokenTree]) -> list[TreeLogprobs]:
-        """See `protocol.Engine`; what replies and successive prompts share is computed once."""
+        """See `protocol.Engine`; a prefix that replies or successive prompts share is computed once."""
         return [self._trees.read(tree) for tree in trees]
 
     def close(self) -> None:
@@ -93,7 +95,8 @@ class TransformersEngine:
                 return
             drawn, num_computed = None, None
         if drawn is None or num_computed is None:
-            # A GPU too small for this batch: seeds are per sample, so two halves draw the same samples.
+            # The batch does not fit the GPU. Seeds are per sample, so its halves draw the same samples. Not inside
+            # `except`, where the error would keep the batch's tensors in memory.
             yield from self._answer(batch[: len(batch) // 2])
             yield from self._answer(batch[len(batch) // 2 :])
             return
@@ -107,7 +110,7 @@ class TransformersEngine:
             yield Reply(request=request, samples=samples, num_cached_tokens=num_cached, num_prefill_tokens=computed)
 
     def _decode(self, batch: list[Request]) -> tuple[list[Drawn], list[int]]:
-        """The samples of all requests, one after another, and the prompt tokens that each request cost."""
+        """The samples of all requests, in order, and the number of prompt tokens prefilled for each request."""
         options = self._options
         draws = [
             Draw(
@@ -132,7 +135,7 @@ def _load(options: EngineOptions) -> tuple[Any, Any]:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
         model: Any = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype)
-    except Exception as error:  # no weights, weights of other shapes, an unknown architecture: of a dozen kinds
+    except Exception as error:  # no weights, weights of other shapes, an unknown architecture: a dozen types
         raise UserError(f"model {options.model}: {type(error).__name__}: {one_line(str(error))}") from None
     if options.adapter is not None:
         model = _merge_adapter(model, options.adapter)
@@ -150,7 +153,7 @@ def _merge_adapter(model: Any, adapter: str) -> Any:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that anything about the model calls the end of a turn."""
+    """All tokens that end a turn according to the model or its tokenizer."""
     named = (
         model.generation_config.eos_token_id,
         model.config.get_text_config().eos_token_id,

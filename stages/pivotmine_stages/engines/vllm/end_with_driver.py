@@ -1,12 +1,12 @@
-"""vLLM's processes end with their driver, the process that opened the engine, however that process ends.
+"""End vLLM's processes with their driver, the process that opened the engine, even if the driver was killed.
 
-Left to itself, vLLM waits for ever for the next request of a driver that was killed, and holds its GPU's memory. So
-each of its workers looks for the driver twice a second and, where it is gone, kills vLLM's process above it, where
-there is one, and itself. Nothing is found by a name or a number that may have become another's: the driver is named by
-its start time too, and only a parent and the worker itself are killed. Before there is a worker, no memory of a GPU is
-held; vLLM's process then gives up five minutes after its driver's end.
+Without this, vLLM waits for ever for the next request of a killed driver and keeps the GPU's memory. Each vLLM worker
+therefore checks for the driver twice a second. If the driver is gone, the worker kills vLLM's process above it, if
+there is one, and then itself. A process id may be reused, so the driver is identified by its start time too, and a
+worker kills only its parent and itself. Before a worker exists, no GPU memory is held; vLLM's process then gives up
+five minutes after its driver's end.
 
-On Linux; elsewhere nothing is done.
+This works on Linux; elsewhere nothing is done.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Self
 
 DRIVER = "PIVOTMINE_VLLM_DRIVER"
-"""Environment variable that vLLM's processes inherit: the driver's number and start time."""
+"""Environment variable that vLLM's processes inherit: the driver's process id and start time."""
 INTERVAL_S = 0.5
 EXTENSION = f"{__name__}.EndWithDriver"
-"""For vLLM's option `worker_extension_cls`."""
+"""The value of vLLM's option `worker_extension_cls`."""
 
 
 def name_driver() -> None:
-    """Tell the processes that vLLM is about to start that this one is their driver."""
+    """Name this process as the driver of the processes that vLLM starts next."""
     pid = os.getpid()
     started = start_time(pid)
     if started:
@@ -35,7 +35,7 @@ def name_driver() -> None:
 
 
 class EndWithDriver:
-    """A base that vLLM gives its worker: with the worker, before it touches a GPU, the watch begins."""
+    """Base class that vLLM gives its worker; it starts the watch before the worker touches a GPU."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if DRIVER in os.environ:
@@ -45,12 +45,12 @@ class EndWithDriver:
 
 
 def start_time(pid: int) -> str:
-    """When a running process was started, in ticks since the boot; empty: no such process runs, or this is no Linux."""
+    """The start time of a running process, in ticks since boot; empty if it does not run, or not on Linux."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # One that has ended stays in the list until its own parent has asked for its exit status.
+    # An ended process stays listed as Z or X until its parent has asked for its exit status.
     return "" if fields[0] in "ZXx" else fields[19]
 
 
@@ -66,5 +66,5 @@ def _watch(driver: int, started: str) -> None:
 def _runs(pid: int, started: str) -> bool:
     try:
         return start_time(pid) == started
-    except OSError:  # no file can be opened just now
+    except OSError:  # too many open files, for example
         return True

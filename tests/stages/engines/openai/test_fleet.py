@@ -329,7 +329,7 @@ def test_no_server_at_the_start_or_one_of_another_model_is_a_user_error(live: An
     a, b = live(), live(name="other")
     with pytest.raises(UserError, match="no answer; start it"), opened(a, b):
         pass
-    wrong = pytest.raises(UserError, match=r"name the served model \(m\); it serves other")
+    wrong = pytest.raises(UserError, match=r"does not serve m \(it serves other\); set --served-model")
     with a.up(), b.up(), wrong, opened(a, b, served_model="m"):
         pass
 

@@ -227,11 +227,11 @@ def test_a_block_that_has_killed_its_workers_fails_with_the_reason(no_cluster: l
     assert [answers(worker, 1)[0].failure for _ in range(MAX_STARTS)] == [None] * MAX_STARTS
     (reply,) = answers(worker, 1)
     assert (reply.request.state_id, reply.samples, reply.failure) == ("a", (), "engine_error")
-    assert reply.detail == f"the worker died of it, or was lost, {MAX_STARTS} times"
+    assert reply.detail == f"its worker died or was lost {MAX_STARTS} times"
     assert len(no_cluster[0].prompts) == MAX_STARTS
     for _ in range(MAX_STARTS):
         assert answers(worker, 2) == [Prefilled([2.0], [0])]
-    assert str(answers(worker, 2)).startswith("engine ray: 1 sequence could not be prefilled: the worker died of it")
+    assert str(answers(worker, 2)).startswith("engine ray: 1 sequence could not be prefilled: its worker died")
 
 
 def test_a_worker_is_asked_for_trees_too(no_cluster: list[Echo]) -> None:
