@@ -185,7 +185,7 @@ REFUSED = {
 
 ELSEWHERE = {
     "s3": "cannot be read: NoSuchBucket: ",
-    "gs": "is not there: ",
+    "gs": "does not exist: ",
     "hf": "cannot be read: RepositoryNotFoundError: 401 Client Error. ",
 }
 
@@ -200,9 +200,9 @@ def test_what_is_not_there_or_refused_is_one_clear_line(bucket: Bucket, tmp_path
         return errors.removesuffix("\n")
 
     missing = f"{bucket.url}/none/none.jsonl"
-    assert said_of(missing) == f"pivotmine: {missing} is not there: name what holds the trajectories"
+    assert said_of(missing) == f"pivotmine: {missing} does not exist: name a file or folder of trajectories"
     nothing = f"{bucket.url}/there/*.parquet"
-    assert said_of(nothing) == f"pivotmine: {nothing} matches no file: name what holds the trajectories"
+    assert said_of(nothing) == f"pivotmine: {nothing} matches no file: name a file or folder of trajectories"
     elsewhere = bucket.url.replace("logs", "none") + "/a.jsonl"
     assert said_of(elsewhere).startswith(f"pivotmine: {elsewhere} {ELSEWHERE[bucket.name]}")
     bucket.remote.refuses = True

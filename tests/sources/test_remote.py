@@ -93,7 +93,9 @@ def test_a_file_behind_http_is_read_as_a_local_one(server: str, tmp_path: Path, 
 
 
 def test_a_url_that_cannot_be_read_is_one_clear_line(server: str) -> None:
-    with pytest.raises(UserError, match=r"^http://.*/none\.jsonl is not there: name what holds the trajectories$"):
+    with pytest.raises(
+        UserError, match=r"^http://.*/none\.jsonl does not exist: name a file or folder of trajectories$"
+    ):
         find_sources([f"{server}/none.jsonl"])
     port = server.rpartition(":")[2]
     with pytest.raises(UserError, match=r"^http://.*/a cannot be read: ClientConnectorError: ") as raised:
@@ -143,7 +145,7 @@ def test_folders_and_globs_of_a_file_system_are_found() -> None:
     assert find_sources(["memory://d/**/*.parquet", "memory://d/b.jsonl"]) == inside[::-1]
     assert [list(read_source(file)) for file in inside] == [RECORDS, RECORDS]
     assert len({content_hash(file) for file in inside}) == 2
-    for nothing, why in (("memory://d/*.xml", "matches no file"), ("memory://none", "is not there")):
+    for nothing, why in (("memory://d/*.xml", "matches no file"), ("memory://none", "does not exist")):
         with pytest.raises(UserError, match=why):
             find_sources([nothing])
 
@@ -174,7 +176,7 @@ def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_hub_that_is_not_reached_is_one_clear_line() -> None:
-    with pytest.raises(UserError, match=r"^hf://datasets/a/b/c\.jsonl (cannot be read: |is not there)") as raised:
+    with pytest.raises(UserError, match=r"^hf://datasets/a/b/c\.jsonl (cannot be read: |does not exist)") as raised:
         find_sources(["hf://datasets/a/b/c.jsonl"])
     assert "\n" not in str(raised.value)
 

@@ -283,11 +283,13 @@ def test_a_file_named_twice_is_read_once_in_whatever_spelling(tmp_path: Path, mo
 
 
 def test_sources_that_are_not_there_are_user_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"/nothing is neither a file nor a folder: name what holds the trajectories$"):
+    with pytest.raises(
+        UserError, match=r"/nothing is neither a file nor a folder: name a file or folder of trajectories$"
+    ):
         find_sources([tmp_path / "nothing"])
-    with pytest.raises(UserError, match=r"^a source without a name: name what holds the trajectories$"):
+    with pytest.raises(UserError, match=r"^the name of a source is empty: name a file or folder of trajectories$"):
         find_sources([""])
-    with pytest.raises(UserError, match=r"holds no \.json, \.jsonl, .*\.eval file \(plain, \.gz or \.zst\)$"):
+    with pytest.raises(UserError, match=r"contains no \.json, \.jsonl, .*\.eval file \(plain, \.gz or \.zst\)$"):
         find_sources([tmp_path])
     with pytest.raises(UserError, match=r"/nothing cannot be read: No such file or directory$"):
         content_hash(tmp_path / "nothing")
@@ -302,7 +304,7 @@ def test_globs_name_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Path(n) for n in ("b.txt", "a.jsonl", "odd[1].jsonl", "sub/c.jsonl")
     ]
     assert find_sources(["odd[1].jsonl"]) == [Path("odd[1].jsonl")]
-    with pytest.raises(UserError, match=r"^\*\.xml matches no file: name what holds the trajectories$"):
+    with pytest.raises(UserError, match=r"^\*\.xml matches no file: name a file or folder of trajectories$"):
         find_sources(["*.xml"])
 
 

@@ -1,4 +1,4 @@
-"""The bytes of a file as a stream, gz and zst unpacked, to where they break off."""
+"""Read the bytes of a file as a stream, unpacking gz and zst, up to where they break off."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import zstandard
 
 _PACKED_BYTES = 1 << 10
-"""Unpacked at a time: what it unpacks to is held in memory, and a block of zst may hold 128 KB in four bytes."""
+"""Packed bytes that are unpacked at a time. The result is held in memory, and four bytes of zst may hold 128 KB."""
 _READ_BYTES = 1 << 16
 FREE_BYTES = 1 << 30
-"""What any file may unpack to."""
+"""Size to which any file may unpack."""
 MAX_RATIO = 200
-"""What a larger file may unpack to, in multiples of its packed size: logs and tables stay far below it."""
+"""Maximum ratio of unpacked to packed size above FREE_BYTES: logs and tables stay far below it."""
 
 
 class TooLarge(ValueError):
@@ -23,12 +23,12 @@ class TooLarge(ValueError):
 
 
 def too_large() -> str:
-    """The words of a `TooLarge`."""
+    """The message of a `TooLarge`."""
     return f"it unpacks to more than {MAX_RATIO} times its size and {FREE_BYTES >> 30} GB"
 
 
 def read_blocks(file: io.BufferedReader, trouble: list[str]) -> Iterator[bytes]:
-    """The file's bytes, unpacked (its first bytes say how); where they break off, `trouble` gets the reason."""
+    """Yield the file's bytes, unpacked as its first bytes say. If they break off, add the reason to `trouble`."""
     try:
         unpacker = _unpacker(file.peek(4)[:4])
         blocks = iter(lambda: file.read(_READ_BYTES), b"")
@@ -47,9 +47,9 @@ def _unpacker(magic: bytes) -> Callable[[], Any] | None:
 
 
 def unpacked(blocks: Iterable[bytes], unpacker: Callable[[], Any]) -> Iterator[bytes]:
-    """The contents of all frames, one after the other.
+    """Yield the contents of all frames, one after the other.
 
-    EOFError if the last one is cut off; TooLarge, with what was unpacked before, if they hold too much.
+    Raises EOFError after the last one if it is cut off, and TooLarge as soon as they hold too much.
     """
     frame, num_packed, num_unpacked = None, 0, 0
     for block in _small(blocks):
@@ -73,7 +73,7 @@ def _small(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class BlockStream(io.RawIOBase):
-    """Blocks of bytes as a file."""
+    """A file object that reads from blocks of bytes."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._rest = blocks, memoryview(b"")

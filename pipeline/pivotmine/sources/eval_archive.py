@@ -1,6 +1,7 @@
-"""Inspect's `.eval` archives: zip files of JSON files, one a sample, packed by deflate or zstd (new in Python 3.14).
+"""Inspect's `.eval` archives: zip files with a JSON file for each sample, packed by deflate or zstd.
 
-An archive that ends early has lost its directory: its members are then found one behind the other.
+Members are unpacked here, because `zipfile` knows zstd only from Python 3.14 on. An archive that ends early has lost
+its directory: its members are then found by their own headers, one after the other.
 """
 
 from __future__ import annotations
@@ -21,26 +22,24 @@ MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
 _SIZES_FOLLOW = 0x8
 _BLOCK_BYTES = 1 << 16
-
-
 _SAMPLES = "samples/"
 _KNOWN = (_SAMPLES, "_journal/", "header.json", "summaries.json", "reductions.json")
-"""What Inspect puts into an archive."""
+"""Beginnings of the names that Inspect gives to members."""
 
 
 class Member(NamedTuple):
     name: str
     offset: int
-    """Of its local header."""
+    """Position of its local header."""
     method: int
     num_bytes: int
-    """Packed."""
+    """Packed size."""
     checksum: int
-    """CRC-32 of what it unpacks to."""
+    """CRC-32 of the unpacked data."""
 
 
 def read_archive(file: IO[bytes]) -> Iterator[Record]:
-    """The samples in order, each with the `eval` of the log's header; a sample that cannot be read is a problem."""
+    """Yield the samples in order, each with the `eval` of the log's header, or a problem if it cannot be read."""
     members, cut_off = _members(file)
     samples = [m for name, m in members.items() if name.startswith(_SAMPLES) and not _is_broken_sample(name)]
     about = _about(file, members)
@@ -60,7 +59,7 @@ def _is_broken_sample(name: str) -> bool:
 
 
 def _members(file: IO[bytes]) -> tuple[dict[str, Member], bool]:
-    """The members by name, of several with one name the last; and whether the archive's directory is missing."""
+    """The members by name (the last one of equal names), and whether the archive's directory is missing."""
     try:
         with zipfile.ZipFile(file) as archive:
             found = archive.infolist()
@@ -72,7 +71,7 @@ def _members(file: IO[bytes]) -> tuple[dict[str, Member], bool]:
 
 
 def _scanned(file: IO[bytes]) -> Iterator[Member]:
-    """The members that are whole, as their own headers tell them."""
+    """Yield the complete members, as their own headers describe them."""
     end, offset = file.seek(0, 2), 0
     while True:
         file.seek(offset)
@@ -123,7 +122,7 @@ def _sample(file: IO[bytes], index: int, member: Member, about: Any) -> Record:
 
 
 def _about(file: IO[bytes], members: dict[str, Member]) -> Any:
-    """The log's `eval`, of its header or, where it never ended, of its start; None where neither can be read."""
+    """The log's `eval`, from its header or, if the log never ended, its start; None if neither can be read."""
     for name in ("header.json", "_journal/start.json"):
         try:
             found = strict_json.loads(_contents(file, members[name]).decode())

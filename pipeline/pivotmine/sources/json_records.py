@@ -1,4 +1,4 @@
-"""Records out of JSON: one document, JSON lines, or one array that is parsed element by element."""
+"""Read records from JSON: one document, JSON lines, or one array that is parsed element by element."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import IO, Any
 from pivotmine import strict_json
 
 _CHUNK_CHARS = 1 << 20
-"""What an array is read by."""
+"""Characters of an array that are read at a time."""
 _MARGIN_CHARS = 16
-"""No JSON literal is longer: an error this close to the end of what was read may be the end's doing."""
+"""No JSON literal is longer: an error this close to the end of the text may only mean that more must be read."""
 _SEPARATORS = re.compile(r"[\s,]*")
 _UNDECODED = re.compile(r"[\udc80-\udcff]")
 _FIRST_KEY = re.compile(rb'\s*\{\s*"([^"\\]*)"')
@@ -21,9 +21,9 @@ _FINDS_ENDS = json.JSONDecoder()
 
 
 class Record:
-    """A JSON value with its place in the source, or the problem that it has; read when it is first looked at.
+    """A JSON value with its place in the source, or the problem that prevents reading it.
 
-    Until then it holds its text only, so that another process can be given the work of reading it.
+    Its text is parsed on first access, so that another process can do the parsing.
     """
 
     __slots__ = ("_data", "_problem", "_value", "index", "num_bytes")
@@ -32,34 +32,34 @@ class Record:
         self, index: int | None, value: Any, problem: tuple[str, str] | None = None, *, num_bytes: int = 0
     ) -> None:
         self.index = index
-        """Place in the source, from 0; None: the source as a whole."""
+        """Place in the source, from 0; None for the source as a whole."""
         self.num_bytes = num_bytes
-        """Size of the text or row that it was read from, about; 0: not known."""
+        """Approximate size of its text or row; 0 if unknown."""
         self._value, self._problem = value, problem
         self._data: bytes | None = None
 
     @classmethod
     def unread(cls, index: int, data: bytes) -> Record:
-        """The record whose JSON is `data`."""
+        """A record with the JSON text `data`, not parsed yet."""
         record = cls(index, None, num_bytes=len(data))
         record._data = data
         return record
 
     @property
     def value(self) -> Any:
-        """The JSON value; None where there is a problem."""
+        """The JSON value; None if there is a problem."""
         self._read()
         return self._value
 
     @property
     def problem(self) -> tuple[str, str] | None:
-        """(reason, detail) where the record could not be read."""
+        """(reason, detail) if the record could not be read; else None."""
         self._read()
         return self._problem
 
     @property
     def first_key(self) -> str | None:
-        """The first key of an object, told without reading it whole; None: it is not an object, or cannot be told."""
+        """The first key, found without parsing the whole text; None if it is not an object or the key has escapes."""
         if self._data is None:
             return next(iter(self._value), None) if isinstance(self._value, dict) else None
         found = _FIRST_KEY.match(self._data)
@@ -102,7 +102,7 @@ def read_lines(file: Iterable[bytes]) -> Iterator[Record]:
 
 
 def read_document(data: bytes) -> Iterator[Record]:
-    """One JSON value; where another follows, these are JSON lines under another name."""
+    """Read one JSON value. If another follows, the file holds JSON lines under another name."""
     record = Record.unread(0, data)
     if record.problem and record.problem[1].startswith("Extra data"):
         yield from read_lines(io.BytesIO(data))
@@ -111,7 +111,7 @@ def read_document(data: bytes) -> Iterator[Record]:
 
 
 def read_array(file: IO[bytes]) -> Iterator[Record]:
-    """The elements of one JSON array, each parsed as soon as it is whole: memory holds a few, not the file."""
+    """Yield the elements of one JSON array as soon as each is complete: memory holds a few, not the file."""
     index = 0
     try:
         for element in _elements(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")):
@@ -122,7 +122,7 @@ def read_array(file: IO[bytes]) -> Iterator[Record]:
 
 
 def _elements(file: IO[str]) -> Iterator[str]:
-    """The text of each element; ValueError if what follows is not an element."""
+    """Yield the text of each element; ValueError if what follows is not an element."""
     buffer, end, size = file.read(_CHUNK_CHARS).lstrip(), 1, _CHUNK_CHARS
     while not buffer.startswith("]", start := _skip_separators(buffer, end)):
         stop = _element_end(buffer, start)
@@ -135,7 +135,7 @@ def _elements(file: IO[str]) -> Iterator[str]:
         else:
             raise ValueError("it does not end")
     rest = buffer[start + 1 :].strip()
-    while more := file.read(_CHUNK_CHARS):  # to the end, where a packed file has its checksum
+    while more := file.read(_CHUNK_CHARS):  # read to the end: a packed file has its checksum there
         rest = rest or more.strip()
     if rest:
         raise ValueError("text after its end")
@@ -148,7 +148,7 @@ def _skip_separators(text: str, start: int) -> int:
 
 
 def _element_end(text: str, start: int) -> int | None:
-    """Index behind the element at `start`; None if it may go on behind the text; ValueError if it is not JSON."""
+    """Index after the element at `start`; None if more text may belong to it; ValueError if it is not JSON."""
     try:
         _, end = _FINDS_ENDS.raw_decode(text, start)
     except RecursionError:
@@ -157,5 +157,5 @@ def _element_end(text: str, start: int) -> int | None:
         if error.pos < len(text) - _MARGIN_CHARS and not error.msg.startswith("Unterminated"):
             raise ValueError(error.msg) from None
         return None
-    # A number or a literal may go on behind the text; what has brackets or quotes cannot.
+    # At the end of the text a number or a literal may be incomplete; a closed bracket or quote is not.
     return end if text[start] in '[{"' or (end < len(text) and text[end] in " \t\r\n,]") else None

@@ -1,6 +1,6 @@
-"""Records out of Parquet: a row each, row group by row group; a column of JSON text (or `arrow.json`) as its value.
+"""Read records from Parquet, one for each row, row group by row group. JSON text in a column is parsed.
 
-Damage costs its row or the rest of its row group. A file without its directory is lost as a whole.
+Damage loses its row or the rest of its row group. A file without its directory is lost as a whole.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 PARQUET = b"PAR1"
-"""How a Parquet file begins, and ends."""
+"""First and last bytes of a Parquet file."""
 _ROWS = 256
-"""Made into JSON values at a time."""
+"""Rows that are made into JSON values at a time."""
 _BUFFER_BYTES = 1 << 20
 _TROUBLE = (EOFError, OSError, ValueError, OverflowError, MemoryError, NotImplementedError, KeyError)
-"""What a damaged file makes Arrow raise: its own errors are among these."""
+"""Errors that Arrow raises for a damaged file; its own errors derive from these."""
 _CUT_OFF = "the file is cut off: a Parquet file ends with its directory, without which nothing of it can be read"
 
 
 def read_parquet(source: Path | IO[bytes], messages_column: str | None = None) -> Iterator[Record]:
-    """The rows in order, null cells left out; what cannot be read is a problem with the index of its first row.
+    """Yield the rows in order, without null cells. Rows that cannot be read are one problem, at the first one's index.
 
-    `messages_column`: the column that must be there, and whose cells are the messages.
+    `messages_column`: the column that must exist and holds the messages.
     """
     import pyarrow.parquet as pq
 
@@ -54,18 +54,18 @@ def read_parquet(source: Path | IO[bytes], messages_column: str | None = None) -
 
 
 def _has_end(source: Path | IO[bytes]) -> bool:
-    """Whether the file ends as a whole one does."""
+    """Whether the file ends as a complete one does."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             return _has_end(file)
-    # The magic alone is a beginning and no end.
+    # The first four bytes are the beginning, also of a file that has no more.
     size = source.seek(0, io.SEEK_END)
     source.seek(max(size - len(PARQUET), len(PARQUET)))
     return source.read(len(PARQUET)) == PARQUET
 
 
 def _group_sizes(file: pq.ParquetFile) -> list[int]:
-    """Rows of each row group; ValueError where the directory contradicts itself: no row would have a place."""
+    """Rows of each row group; ValueError if the directory contradicts itself, since rows would have no index."""
     about = file.metadata
     sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
     if sum(sizes) != about.num_rows or min(sizes, default=0) < 0:
@@ -92,7 +92,7 @@ def _read_group(file: pq.ParquetFile, group: int, index: int, num_rows: int) -> 
 
 
 def _largest(file: pq.ParquetFile, group: int) -> int:
-    """What a row group may unpack to, in bytes; TooLarge where its directory says that it holds more."""
+    """Maximum unpacked size of a row group, in bytes; TooLarge if its directory states a larger one."""
     about = file.metadata.row_group(group)
     columns = [about.column(place) for place in range(about.num_columns)]
     most = max(decompress.FREE_BYTES, decompress.MAX_RATIO * sum(max(one.total_compressed_size, 0) for one in columns))
@@ -106,7 +106,7 @@ def _words(error: BaseException) -> str:
 
 
 def _rows(batch: pa.RecordBatch, index: int) -> Iterator[Record]:
-    """The rows of a batch; one with a value that Python cannot hold does not cost the others."""
+    """Yield the rows of a batch. A row with a value that Python cannot hold does not affect the others."""
     try:
         values = batch.to_pylist()
     except _TROUBLE as error:
@@ -129,7 +129,7 @@ def _row(index: int, row: dict[str, Any], num_bytes: int) -> Record:
 
 
 def _cell(cell: Any) -> Any:
-    """A column of messages may be JSON text."""
+    """The cell as a JSON value, parsed if it is JSON text, as a column of messages may be."""
     if isinstance(cell, str) and cell[:1] in ("[", "{"):
         try:
             return strict_json.loads(cell)
@@ -139,7 +139,7 @@ def _cell(cell: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it. A struct fills a key that one row lacks with null: such keys are left out again."""
+    """The value in JSON's types. A struct has null under each key that the row lacked: null keys are dropped."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):

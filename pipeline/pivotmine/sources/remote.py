@@ -1,7 +1,7 @@
 """Files behind a URL: hf://, s3://, gs:// and http(s)://, listed and read through fsspec (extra `remote`).
 
-A file is streamed, and never held whole; only where a format needs to jump about in it (Parquet, archives) and the
-server cannot, it is copied to a temporary file first.
+A file is streamed and never held in memory as a whole. If a format needs random access (Parquet, archives) and the
+server does not support it, the file is first copied to a temporary one.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from pivotmine.escape import one_line, public_address
 PROTOCOLS = ("hf", "s3", "gs", "gcs", "http", "https")
 _BUFFER_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
-"""Read at a time: what a connection sent before it broke off is lost by the piece."""
+"""Bytes read at a time. A broken connection loses the piece that it was sending."""
 _STREAM = {"block_size": 0}
-"""By http a file is one stream: its server may know no ranges."""
+"""Over http a file is one stream, because the server may not support ranges."""
 _BLOCKS = {"block_size": 8 << 20, "cache_type": "blockcache", "cache_options": {"maxblocks": 8}}
-"""Elsewhere it is asked for by the block, which a connection that breaks off loses. A table's columns are read in
-turns: several blocks are kept, or each turn would fetch its block again. Left to themselves, the libraries ask for
-64 KiB (gs) or for 50 MB (s3) at once."""
+"""Other files are requested in blocks; a broken connection loses one. Several blocks are kept, because a table's
+columns are read in turns, and each turn would fetch its block again. The libraries' defaults are 64 KiB (gs) and 50 MB
+(s3)."""
 _SILENT = logging.NullHandler()
-"""What gcsfs prints of an error by default, with a traceback, it raises as well."""
+"""By default gcsfs prints each error with a traceback, and also raises it."""
 _FINGERPRINTS = ("ETag", "etag", "md5Hash", "crc32c", "blob_id", "xet_hash", "sha256", "oid")
-"""What file systems say of a file's content without its being read."""
+"""Keys under which file systems report a hash of a file's content."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to be read, as `Path` stands for a local one. As text it is its public address, which may be stored."""
+    """A remote file to read. Its text is its public address, without secrets, which may be stored."""
 
     url: str = field(repr=False)
 
@@ -57,9 +57,9 @@ def is_url(source: object) -> bool:
 
 
 def find_remote(url: str, is_source: Callable[[str], bool]) -> tuple[list[RemoteFile], list[str]]:
-    """The files that a URL names (itself, those of a folder, those of a glob), and those of a folder that are skipped.
+    """Find the files that a URL names (a file, a folder or a glob), and the files of a folder that are skipped.
 
-    UserError if there is no file, if it cannot be reached, or if the extra is missing.
+    Raises UserError if there is no file, if it cannot be reached, or if the extra is missing.
     """
     with _plainly(url):
         system, path = _open_system(url)
@@ -74,7 +74,7 @@ def find_remote(url: str, is_source: Callable[[str], bool]) -> tuple[list[Remote
 
 
 def fingerprint(file: RemoteFile) -> str:
-    """128 bits in hexadecimal that change with the content: of what the server says of it, else of its bytes."""
+    """128 bits in hexadecimal that change with the content: of hashes from the server, else of the bytes."""
     with _plainly(file.url):
         system, path = _open_system(file.url)
         info = system.info(path)
@@ -101,7 +101,7 @@ def open_remote(file: RemoteFile) -> Generator[io.BufferedReader]:
 
 @contextmanager
 def seekable(file: IO[bytes]) -> Generator[IO[bytes]]:
-    """The file, or a temporary copy of it where one cannot jump about in it; at its start."""
+    """The file, at its start; a temporary copy if it does not support random access."""
     if file.seekable():
         yield file
         return
@@ -124,7 +124,7 @@ def _file(system: Any, path: str, url: str) -> RemoteFile:
 
 @contextmanager
 def _plainly(url: str) -> Generator[None]:
-    """Make one clear line of what the libraries raise: each has its own kinds of errors."""
+    """Turn the errors of the libraries, which each has its own, into a UserError of one line."""
     try:
         yield
     except ImportError:
@@ -132,22 +132,22 @@ def _plainly(url: str) -> Generator[None]:
         how = "in the project's folder, `pip install -c constraints.txt '.[remote]'`"
         raise MissingPackage(f"{protocol}:// needs the extra remote: {how}") from None
     except FileNotFoundError as error:
-        # The libraries say so of a server that does not answer, and of one that refuses, too.
+        # The libraries also raise this for a server that does not answer, and for one that refuses.
         cause = error.__cause__
         if cause and getattr(cause, "status", None) != 404:
             raise UserError(f"{public_address(url)} cannot be read: {_os_error(cause)}") from None
-        raise UserError(f"{public_address(url)} is not there: name what holds the trajectories") from None
+        raise UserError(f"{public_address(url)} does not exist: name a file or folder of trajectories") from None
     except Exception as error:
         raise UserError(f"{public_address(url)} cannot be read: {_os_error(error)}") from None
 
 
 def _os_error(error: BaseException) -> OSError:
-    """Its whole text in one line: who lacks which right is often said in the last of several."""
+    """The whole text in one line: the last of several lines often says who lacks which permission."""
     return OSError(one_line(f"{type(error).__name__}: {error}")[:300])
 
 
 class _Plain(io.RawIOBase):
-    """A remote file whose troubles are OSErrors: a broken connection is one to some libraries only."""
+    """A remote file that raises only OSErrors; some libraries raise other errors for a broken connection."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

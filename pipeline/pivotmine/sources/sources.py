@@ -1,9 +1,9 @@
-"""Sources: files, folders, globs and URLs of records, streamed.
+"""Stream the records of sources: files, folders, globs and URLs.
 
-JSON, JSON lines, Parquet and Inspect's archives are told by their first bytes, as are gz and zst around them.
+The first bytes of a file tell JSON, JSON lines, Parquet and Inspect's archives apart, and whether gz or zst packs them.
 
-A record is a JSON value with its place in the source. What cannot be read is a record too, with the reason, and what
-was read before it is kept.
+A record is a JSON value with its place in the source. Data that cannot be read becomes a record with the reason; the
+records before it are kept.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import codecs
 import io
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob
 from hashlib import blake2b
@@ -33,16 +32,16 @@ TEXT_SUFFIXES = (".json", ".jsonl", ".ndjson", ".traj")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".eval")
 _COMPRESSED = ("", ".gz", ".zst")
 _HEAD_BYTES = 1 << 20
-"""Bytes read to tell the form."""
+"""Bytes read to recognise the form."""
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedFiles:
-    """The files of a folder that are not sources by their names: its one record says so."""
+    """The files of a folder whose names are not those of sources: they give one record, which says so."""
 
     folder: str
     suffixes: str
-    """The number of files by suffix, and of those that are hidden or not regular."""
+    """The number of files by suffix, and of hidden and irregular ones, as text."""
 
     @property
     def name(self) -> str:
@@ -57,9 +56,9 @@ Source = Path | RemoteFile | SkippedFiles
 
 
 def find_sources(paths: Iterable[Path | str]) -> list[Source]:
-    """Files as given, folders as the files below them, globs and URLs as what they name, each file once.
+    """Find the files that paths, folders, globs and URLs name, each file once.
 
-    What a folder holds besides its sources comes last. UserError where one of them names nothing.
+    The skipped files of folders come last. Raises UserError for a path that names no file.
     """
     found: dict[Path | str, Source] = {}
     skipped: dict[str, Source] = {}
@@ -74,31 +73,31 @@ def find_sources(paths: Iterable[Path | str]) -> list[Source]:
 
 
 def _local(name: str) -> tuple[list[Path], list[str]]:
-    """The files of a path or glob, and what the other files of a folder are."""
-    if not name:  # of a shell's variable that is not set; as a path it would be the current folder
-        raise UserError("a source without a name: name what holds the trajectories")
+    """The files of a path, folder or glob, and the suffixes of a folder's other files."""
+    if not name:  # an unset shell variable; as a path it would be the current folder
+        raise UserError("the name of a source is empty: name a file or folder of trajectories")
     path = Path(name)
     if path.is_file():
         return [path], []
     if path.is_dir():
         return _inside(path)
     if not any(mark in name for mark in "*?["):
-        raise UserError(f"{path} is neither a file nor a folder: name what holds the trajectories")
+        raise UserError(f"{path} is neither a file nor a folder: name a file or folder of trajectories")
     matched = [Path(one) for one in sorted(glob(name, recursive=True))]  # noqa: PTH207 (a pattern may begin anywhere)
     files = [one for one in matched if one.is_file()]
     if not files:
-        raise UserError(f"{name} matches no file: name what holds the trajectories")
+        raise UserError(f"{name} matches no file: name a file or folder of trajectories")
     return files, []
 
 
 def _inside(folder: Path) -> tuple[list[Path], list[str]]:
-    """The sources below a folder, and what the other files that are not hidden are, by suffix."""
+    """The sources below a folder, and the suffixes of its other files."""
     paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
     shown = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     inside = [path for path in shown if _is_source(path.name) and path.is_file()]
     if not inside:
-        raise UserError(f"{folder} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
-    # A link may lead nowhere: it looks like a source, and holds nothing.
+        raise UserError(f"{folder} contains no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+    # A broken link may have the name of a source.
     others = [_suffix(path.name) if path.is_file() else "no regular file" for path in sorted({*shown} - {*inside})]
     return inside, others + ["hidden" for path in {*paths} - {*shown} if _is_source(path.name)]
 
@@ -106,9 +105,9 @@ def _inside(folder: Path) -> tuple[list[Path], list[str]]:
 def _remote(url: str) -> tuple[list[RemoteFile], list[str]]:
     files, others = find_remote(url, _is_source)
     if not files and any(mark in url for mark in "*?["):
-        raise UserError(f"{public_address(url)} matches no file: name what holds the trajectories")
+        raise UserError(f"{public_address(url)} matches no file: name a file or folder of trajectories")
     if not files:
-        raise UserError(f"{public_address(url)} holds no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
+        raise UserError(f"{public_address(url)} contains no {', '.join(SUFFIXES)} file (plain, .gz or .zst)")
     return files, [_suffix(name) for name in others]
 
 
@@ -130,7 +129,7 @@ def lies_in(source: Source, folder: Path) -> bool:
 
 
 def content_hash(path: Path | RemoteFile) -> str:
-    """128 bits in hexadecimal of a source's content; UserError where it cannot be read."""
+    """128 bits in hexadecimal that change with a source's content; UserError if it cannot be read."""
     if isinstance(path, RemoteFile):
         return fingerprint(path)
     digest = blake2b(digest_size=16)
@@ -144,7 +143,7 @@ def content_hash(path: Path | RemoteFile) -> str:
 
 
 def read_source(path: Source, messages_column: str | None = None) -> Iterator[Record]:
-    """The records of one source, in order; where it breaks off, the last record says so.
+    """Yield the records of one source, in order. If it breaks off, the last record says so.
 
     `messages_column`: the column (or key) that holds the messages; it becomes `messages`.
     """
@@ -154,7 +153,7 @@ def read_source(path: Source, messages_column: str | None = None) -> Iterator[Re
         return
     trouble: list[str] = []
     try:
-        with _opened(path) as file:
+        with path.open("rb") if isinstance(path, Path) else open_remote(path) as file:
             for record in _read(path, file, trouble, messages_column):
                 yield _renamed(record, messages_column) if messages_column else record
     except OSError as error:
@@ -163,14 +162,8 @@ def read_source(path: Source, messages_column: str | None = None) -> Iterator[Re
         yield Record(None, None, ("unreadable_source", detail))
 
 
-@contextmanager
-def _opened(path: Path | RemoteFile) -> Generator[io.BufferedReader]:
-    with path.open("rb") if isinstance(path, Path) else open_remote(path) as file:
-        yield file
-
-
 def _renamed(record: Record, column: str) -> Record:
-    """The record with the column's value as its messages; one without it is a problem that names the columns found."""
+    """Move the column's value to `messages`. Without the column, the record is a problem that names its columns."""
     value = record.value
     if record.problem:
         return record
@@ -187,7 +180,7 @@ def _renamed(record: Record, column: str) -> Record:
 
 
 def _continues(messages: Any) -> bool:
-    """Whether messages begin with an answer: they are the rest of a conversation."""
+    """Whether messages begin with an answer, as the rest of a conversation does."""
     first = messages[0] if isinstance(messages, list) and messages else None
     return isinstance(first, dict) and first.get("role") in ("assistant", "tool")
 
@@ -204,7 +197,7 @@ def _read(
         with seekable(file) as whole:
             if magic == eval_archive.MAGIC:
                 yield from eval_archive.read_archive(whole)
-            else:  # Arrow reads a local file by itself, and better
+            else:  # Arrow reads a local file better by its path
                 yield from read_parquet(path if isinstance(path, Path) else whole, messages_column)
         return
     blocks = read_blocks(file, trouble)
@@ -216,7 +209,7 @@ def _read(
     head = head.removeprefix(codecs.BOM_UTF8)
     unpacked = io.BufferedReader(BlockStream(chain([head], blocks)), _HEAD_BYTES)
     if head[:4] == PARQUET:
-        # A table's directory is at its end: packed, it must be whole in memory.
+        # A table's directory is at its end, so a packed table must be held in memory as a whole.
         yield from read_parquet(io.BytesIO(unpacked.read()), messages_column)
     elif _is_csv(path.name, head):
         yield Record(None, None, ("unreadable_source", "CSV is not read: convert it to JSON lines or Parquet"))
@@ -231,7 +224,7 @@ def _read(
 
 
 def _is_csv(name: str, head: bytes) -> bool:
-    """Whether a file is a table of text by its name, or by a first line that is not JSON and names columns."""
+    """Whether a file is a CSV or TSV table by its name, or by a first line of column names."""
     if any(suffix in (".csv", ".tsv") for suffix in PurePosixPath(name).suffixes):
         return True
     first = head.lstrip().partition(b"\n")[0]
@@ -240,7 +233,7 @@ def _is_csv(name: str, head: bytes) -> bool:
 
 
 def _is_lines(name: str, head: bytes) -> bool:
-    """JSON lines by name, or where the first line is a JSON value and another line follows."""
+    """Whether a file holds JSON lines: by its name, or if its first line is a JSON value and another line follows."""
     if any(suffix in (".jsonl", ".ndjson") for suffix in PurePosixPath(name).suffixes):
         return bool(head.strip())
     first, _, rest = head.lstrip().partition(b"\n")

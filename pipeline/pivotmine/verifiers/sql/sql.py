@@ -1,22 +1,25 @@
 """`sql`: statements that ask for the same, by their syntax, and queries that give the same rows, by trial.
 
-The argument that holds the statement (or the code block of a message) is parsed by sqlglot. `sql_syntax` says what
-does not count. Statements that write are compared by their form alone. Statements are different if one reads and the
-other writes, if their tables differ, or if only their literals do. All other pairs of different forms are unproven,
-unless a trial decides.
+sqlglot parses the argument that holds the statement, or the code block of a message. `sql_syntax` says what does not
+count. Statements that write are compared by their form alone. Statements are different if one reads and the other
+writes, if their tables differ, or if only their literals do. All other pairs of different forms are unproven, unless a
+trial decides.
 
-Queries are tried if the tables are known, from a SQLite file or from CREATE TABLE statements in the state. Both run in
-SQLite, on tables with generated rows that satisfy and just miss the queries' conditions (test suites after
-Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"), and on a copy of the file if there
-is one. One difference makes them different. They pass only if they read the same tables, hold the same literals,
-both or neither ask for an order, and give the same rows (values and column order; names do not count) on every
-database. The databases must also tell one of the queries from all its mutants (`sql_mutants`), and both from those with
-a function less, unless only the keys and NOT NULL make a mutant equal. This is evidence, not a proof: two queries can
-agree on all databases and differ elsewhere, and another engine may read a query differently. So `by_result = false`
-switches it off, and with a `dialect` other than SQLite's nothing is tried.
+Queries are tried if their tables are known, from a SQLite file or from CREATE TABLE statements in the state. SQLite
+runs both on a copy of the file, if there is one, and on generated tables, whose rows satisfy or just miss the queries'
+conditions (test suites after Zhong et al. 2020, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites"). If
+the rows differ once, the queries are different. They pass only if all of this holds:
 
-Queries run in a process of their own (`sql_worker.py`) with limits of memory, time and steps. Only SELECT is allowed,
-and no file is written.
+- They read the same tables and hold the same literals, and both or neither ask for an order.
+- They give the same rows on every database: the same values in the same columns; names of columns do not count.
+- The databases distinguish one of the queries from all its mutants (`sql_mutants`), and both from mutants that lack a
+  function. A mutant may be equal if only the keys and NOT NULL make it so.
+
+This is evidence, not a proof: two queries can agree on all databases and differ elsewhere, and another engine may read
+a query differently. `by_result = false` switches trials off, and a `dialect` other than SQLite's has none.
+
+Queries run in a separate process (`sql_worker.py`) with limits of memory, time and steps. Only SELECT is allowed, and
+no file is written.
 """
 
 from __future__ import annotations
@@ -47,8 +50,8 @@ MAX_DATABASE_BYTES = 64 * 1024 * 1024
 TIMEOUT_S = 30.0
 """Maximum wait for the worker. Its own limit of CPU time ends it earlier, unless the machine is overloaded."""
 
-_WORKER = Path(__file__).with_name("sql_worker.py")  # it is run, never imported
-# These mean something else each time.
+_WORKER = Path(__file__).with_name("sql_worker.py")  # run as a script, in a separate process
+# The value of these depends on when the query runs.
 _NOW = re.compile(
     r"\bnow\b|current_(?:date|time)|localtime|\b(?:date|time|datetime|julianday|unixepoch)\s{0,9}\(\s{0,9}\)"
     r"|\bstrftime\s{0,9}\([^,()]{0,80}\)",
@@ -61,14 +64,14 @@ class SqlOptions:
     arguments: tuple[str, ...] = ("query", "sql", "sql_query", "statement")
     """Arguments that may hold a statement; the first one that a call has counts. `tool_call` compares the rest."""
     dialect: str = ""
-    """A dialect of sqlglot ("sqlite", "postgres", "mysql", ...); empty: common SQL, or SQLite's with `database`. It
-    decides whether the letter case of names counts and what double quotes mean."""
+    """A dialect of sqlglot ("sqlite", "postgres", "mysql", ...). Empty means common SQL, or SQLite's with `database`.
+    The dialect decides whether the letter case of names counts and what double quotes mean."""
     database: str = ""
-    """The SQLite file that the queries are for, maximum 64 MiB. It is read and never written. Empty: none."""
+    """The SQLite file that the queries are for, maximum 64 MiB. It is read and never written."""
     by_result: bool = True
-    """Queries of different form may pass by the rows that they give, if the tables are known."""
+    """Compare queries of different form by the rows that they give, if the tables are known."""
     rest: ToolCallOptions = field(default_factory=ToolCallOptions)
-    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
+    """Options of `tool_call` for the other arguments. Default: those of the same config file, if it has any."""
 
     def __post_init__(self) -> None:
         if self.dialect:
@@ -88,11 +91,11 @@ class SqlOptions:
 class _Form(NamedTuple):
     text: str
     statements: Statements | None
-    """None: not readable."""
+    """None if the text is not readable."""
 
 
 def prepare(state: State, demonstration: Action, options: SqlOptions) -> Callable[[Action], Verdict]:
-    """Return a scorer for one demonstration: calls with a statement, or a message that is one."""
+    """Return a scorer for one demonstration: a call with a statement, or a message that is one."""
     tries = options.by_result and options.dialect in ("", "sqlite")
     known = _Known({}, {}, {}, {})
     if options.database:
@@ -137,7 +140,7 @@ def _columns(schema: Schema) -> dict[str, frozenset[str]]:
 
 @lru_cache(maxsize=32)
 def _known_of_file(path: str) -> _Known:
-    """Names of tables and columns of a SQLite file; the worker reads the rest itself."""
+    """Tables and columns of a SQLite file; the worker reads keys and rows itself."""
     database = sql_worker.open_database(str(Path(path).resolve()))
     try:
         tables = sql_worker.read_schema(database)
@@ -158,14 +161,14 @@ def _read(text: str, dialect: str, columns: Mapping[str, frozenset[str]]) -> _Fo
 
 
 def _are_different(one: Statements, other: Statements) -> bool:
-    """Whether the syntax alone proves it: reading and writing, another table, or another literal and nothing else."""
+    """Whether the syntax proves it: one reads and one writes, their tables differ, or nothing but their literals."""
     if one.is_query != other.is_query or one.tables != other.tables:
         return True
     return one.literals != other.literals and _without_literals(one.form) == _without_literals(other.form)
 
 
 def _without_literals(form: Any) -> Any:
-    """A form without the values of its literals, which also decide the order of some operands."""
+    """Drop the values of a form's literals, and sort again the operands that these values had ordered."""
     if not isinstance(form, tuple):
         return form
     if form[:1] == ("Literal",):
@@ -176,7 +179,7 @@ def _without_literals(form: Any) -> Any:
 
 
 def _may_agree(one: Statements, other: Statements) -> bool:
-    """Two queries of the same tables with the same literals, both or neither in order."""
+    """Whether both are queries of the same tables with the same literals, and both or neither ask for an order."""
     both = one.is_query and other.is_query and one.is_ordered == other.is_ordered
     return both and one.tables == other.tables and one.literals == other.literals and bool(one.tables)
 
@@ -204,7 +207,7 @@ def _by_trial(
         "is_ordered": statements[0].is_ordered,
     }
     try:
-        # -I: neither the environment nor the working directory is looked at.
+        # With -I, Python ignores the environment and the working directory.
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(_WORKER)],
             input=json.dumps(task),

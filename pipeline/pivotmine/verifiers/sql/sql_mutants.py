@@ -1,8 +1,8 @@
 """Mutants of a query: copies with one small change each.
 
-The changes: another comparison or operator, a condition less, DISTINCT, another join, a function less, a function's
-other literal. If no generated database tells a query from its mutant, those databases say little about the part that
-was changed. Mutants that mean the same by the rules of SQL are left out: DISTINCT over one row or over all groups, an
+A change replaces a comparison, an operator, a literal or the kind of a join, toggles DISTINCT, or removes a condition
+or a function. If no generated database distinguishes a query from its mutant, the databases say little about the
+changed part. Mutants that mean the same by the rules of SQL are left out: DISTINCT over one row or over all groups, an
 outer join whose missing rows a later condition rejects, an order that nobody sees, a cast to the column's own type.
 """
 
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from pivotmine.verifiers.sql.sql_trials import Columns, places, value_of
 
 MAX_MUTANTS = 60
-"""Of one query; a query with more is not tried."""
+"""A query with more mutants is not tried."""
 
 Kinds = Mapping[str, Mapping[str, str]]
-"""By table and column, in lower case: the kind of values ("integer", "real", "text", "date")."""
+"""Kinds of values ("integer", "real", "text", "date") by table and column, in lower case."""
 
 
 class TooManyMutants(ValueError):
@@ -25,16 +25,16 @@ class TooManyMutants(ValueError):
 
 
 class Mutants(NamedTuple):
-    """SQLite's SQL."""
+    """Texts in SQLite's dialect."""
 
     others: list[str]
-    """Other conditions, joins, sets, orders, operators."""
+    """Mutants with another condition, join, set, order or operator."""
     with_less: list[str]
-    """A function, a sign or a collation less."""
+    """Mutants that lack a function, a sign or a collation."""
 
 
 def mutants(tree: Any, columns: Columns, kinds: Kinds) -> Mutants:
-    """The query's mutants; raises TooManyMutants."""
+    """Return the mutants of a query; raises TooManyMutants."""
     found: tuple[dict[str, None], dict[str, None]] = ({}, {})
     size = sum(1 for _ in tree.walk())
     for place in range(size):
@@ -58,7 +58,7 @@ _Change = Callable[[Any], object]
 
 
 def _changes(node: Any, columns: Columns) -> Iterator[_Change]:
-    """The changes that make mutants of a query at one node."""
+    """Changes at one node that make mutants of the query."""
     from sqlglot import exp
 
     swaps = {
@@ -98,7 +98,7 @@ def _changes(node: Any, columns: Columns) -> Iterator[_Change]:
 
 
 def _value_changes(node: Any, columns: Columns, kinds: Kinds) -> Iterator[_Change]:
-    """The changes at one node that leave out a function, a sign or a collation."""
+    """Changes at one node that remove a function, a sign or a collation."""
     from sqlglot import exp
 
     if isinstance(node, exp.Neg | exp.Collate):
@@ -111,7 +111,7 @@ def _value_changes(node: Any, columns: Columns, kinds: Kinds) -> Iterator[_Chang
 
 
 def _unwraps(node: Any, columns: Columns, kinds: Kinds) -> bool:
-    """Whether a function of a value may give something else than the value."""
+    """Whether a node is a function that may change its argument."""
     from sqlglot import exp
 
     if not isinstance(node, exp.Func) or isinstance(
@@ -130,7 +130,7 @@ def _unwraps(node: Any, columns: Columns, kinds: Kinds) -> bool:
 
 
 def _argument(function: Any) -> Any:
-    """The value that a function is of."""
+    """The first argument of a function."""
     return function.this if hasattr(function.this, "args") else next(iter(function.expressions), None)
 
 
@@ -178,15 +178,14 @@ def _set_changes(node: Any) -> Iterator[_Change]:
 
     if isinstance(node, exp.Union):
         yield lambda it: it.set("distinct", not it.args.get("distinct"))
-        yield lambda it: it.replace(it.left.copy())
     else:
         other = exp.Except if isinstance(node, exp.Intersect) else exp.Intersect
         yield lambda it: it.replace(other(**it.args))
-        yield lambda it: it.replace(it.left.copy())
+    yield lambda it: it.replace(it.left.copy())
 
 
 def _may_lose_rows(join: Any, columns: Columns) -> bool:
-    """Whether the joined table's missing rows may be seen: no later condition rejects them."""
+    """Whether rows without a partner may be seen: no later condition rejects them."""
     from sqlglot import exp
 
     if join.args.get("side") not in (None, "", "LEFT") or join.args.get("on") is None:

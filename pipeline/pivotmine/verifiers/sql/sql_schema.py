@@ -11,16 +11,16 @@ from pivotmine import messages
 MAX_TABLES = 64
 MAX_STATEMENT_CHARS = 8_000
 MAX_CHARS = 400_000
-"""Maximum number of characters of all messages together, from the first on."""
+"""Characters that are searched for tables, from the first message on."""
 
 _CREATE = re.compile(r"\bcreate\s{1,9}table\b", re.IGNORECASE)
 
 Schema = dict[str, tuple[tuple[str, str], ...]]
-"""By table: its columns, each a name and a kind of values ("integer", "real", "text", "date")."""
+"""Columns by table; a column is a name and a kind of values ("integer", "real", "text", "date")."""
 
 
 def read_schema(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> Schema:
-    """The described tables by lower-case name. A table with two descriptions, or an unreadable one, is left out."""
+    """The described tables by lower-case name, without those whose descriptions differ or are unreadable."""
     found: Schema = {}
     spoiled: set[str] = set()
     for statement in _statements(_texts(history, tools)):
@@ -31,11 +31,11 @@ def read_schema(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any
 
 
 class Keys(NamedTuple):
-    """What a table's declaration promises of its rows."""
+    """What a table's declaration promises about its rows."""
 
     not_null: tuple[str, ...]
     unique: tuple[tuple[str, ...], ...]
-    """Columns that no two rows share; the primary key among them."""
+    """Groups of columns in which no two rows are equal, the primary key included."""
 
 
 def read_keys(history: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> dict[str, Keys]:
@@ -107,7 +107,7 @@ def _statements(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _end(statement: str) -> int:
-    """Index behind the parenthesis that closes the first one; 0 if none does."""
+    """Index after the parenthesis that closes the first one; 0 if none does."""
     depth = 0
     for match in re.finditer(r"[()]", statement):
         depth += 1 if match[0] == "(" else -1
@@ -127,7 +127,7 @@ def _read_table(statement: str) -> Schema:
 
 
 def _kind(declared: Any) -> str:
-    """SQLite's affinities (sqlite.org/datatype3.html, 3.1), with dates apart."""
+    """The kind of a declared type: SQLite's affinity (sqlite.org/datatype3.html, 3.1), or a date."""
     words = "" if declared is None else declared.sql().upper()
     for kind, signs in _KINDS.items():
         if any(sign in words for sign in signs):

@@ -1,16 +1,16 @@
-"""SQL as nested tuples that are equal only if two texts ask for the same, by sqlglot's syntax tree.
+"""Parse SQL, by sqlglot, into nested tuples that are equal only if two texts ask for the same.
 
-These do not count: white space, comments, letter case of keywords and of identifiers that the dialect folds, quotes
-that an identifier does not need, redundant parentheses and words (`INNER`, `OUTER`, `ASC`, `AS`, `OFFSET 0`). These
-have one order: operands of AND and OR, both sides of a comparison, the literals of an IN list, the columns of INSERT
-with their values, and the assignments of UPDATE if none reads an assigned column. BETWEEN is two comparisons,
-`a = 1 OR a = 2` is an IN list, and `count(1)` is `count(*)`. In a query without subqueries the names of table aliases
-do not count, nor does a column's table if there is only one. Everything else counts: expressions, their order in a
-select list, joins, literals as they are written.
+- Ignored: white space, comments, letter case of keywords and of identifiers that the dialect folds, quotes that an
+  identifier does not need, redundant parentheses and words (`INNER`, `OUTER`, `ASC`, `AS`, `OFFSET 0`). In a query
+  without subqueries also the names of table aliases, and a column's table if there is only one.
+- Sorted: operands of AND and OR, both sides of a comparison, the literals of an IN list, the columns of INSERT with
+  their values, and the assignments of UPDATE if none reads an assigned column.
+- Rewritten: BETWEEN as two comparisons, `a = 1 OR a = 2` as an IN list, and `count(1)` as `count(*)`.
 
-Functions and types that sqlglot takes for one, and that are not one in every engine (AS_WRITTEN), count by name.
+Everything else counts: expressions, their order in a select list, joins, literals as they are written. sqlglot treats
+some functions and types as equal that differ in some engines (AS_WRITTEN): their names count.
 
-In SQLite, a name in double quotes is a string if no column, table or alias is called so.
+In SQLite, a name in double quotes is a string if no column, table or alias has that name.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ class Statements(NamedTuple):
     form: Form
     """What is compared."""
     is_query: bool
-    """One statement that only reads."""
+    """Whether it is a single statement that only reads."""
     is_ordered: bool
-    """Its rows come in an order that it asks for."""
+    """Whether it is a query with an order or a limit."""
     tables: frozenset[str]
-    """Names of the tables it reads, in lower case."""
+    """Names of the tables in the first statement, in lower case."""
     literals: tuple[tuple[str, int], ...]
-    """Its numbers (by value) and strings, and how often each."""
+    """Numbers (by value) and strings, each with its count."""
     tree: Any
     """The syntax tree of the first statement, for `sql_trials`."""
 
 
 def read_sql(text: str, dialect: str = "", columns: Mapping[str, frozenset[str]] | None = None) -> Statements:
-    """The statements in a text; raises UnreadableSql. `columns`: names of columns by table, in lower case, if known."""
+    """Parse the statements in a text; raises UnreadableSql. `columns`: names by table, in lower case, if known."""
     import sqlglot
     from sqlglot import errors, exp
 
     if len(text) > MAX_CHARS or _depth(text) > MAX_DEPTH:
         raise UnreadableSql("too long or nested too deeply")
-    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it would print the text
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it would log the text
     try:
-        # Common SQL has no backticks. MySQL and SQLite read them alike.
+        # Common SQL has no backticks. MySQL and SQLite read them in the same way.
         reader = dialect or ("sqlite" if "`" in text else None)
         trees = [tree for tree in sqlglot.parse(text, dialect=reader) if tree is not None]
         if not trees or any(tree.find(exp.Command) for tree in trees):
@@ -84,7 +84,7 @@ def read_sql(text: str, dialect: str = "", columns: Mapping[str, frozenset[str]]
 
 
 def _depth(text: str) -> int:
-    """Parentheses inside each other, quotes aside: an upper bound of a kind."""
+    """About how deep brackets are nested: those inside quotes count too."""
     depth = deepest = 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
@@ -112,7 +112,7 @@ def _statements(trees: list[Any], dialect: str, written: tuple[str, ...]) -> Sta
 
 
 def _simplify(tree: Any, columns: Mapping[str, frozenset[str]] | None) -> None:
-    """Bring a tree into its plain form, in place."""
+    """Simplify a tree in place: `count(1)`, `OFFSET 0`, and SQLite's strings in double quotes."""
     from sqlglot import exp
 
     for count in tree.find_all(exp.Count):
@@ -158,7 +158,7 @@ def _literal(node: Any) -> str:
 
 
 def _rename_tables(tree: Any) -> None:
-    """Give the tables of a query without subqueries names by their place, and drop a lone table's name."""
+    """Name the tables of a query without subqueries by their position; drop the name of a lone table."""
     from sqlglot import exp
 
     if not isinstance(tree, exp.Select) or any(tree.find_all(exp.Subquery, exp.CTE, exp.SetOperation, exp.Lateral)):
@@ -173,7 +173,7 @@ def _rename_tables(tree: Any) -> None:
     )
     if not plain or len(set(names)) != len(names):
         return
-    # A name of a table may stand for its whole row.
+    # A column that has a table's name may mean the whole row.
     if any(c.args.get("db") or (c.table not in names if c.table else c.name in names) for c in columns):
         return
     outputs = {alias.alias for alias in tree.find_all(exp.Alias)}
@@ -189,7 +189,7 @@ def _rename_tables(tree: Any) -> None:
 
 
 def _form(node: Any) -> Any:
-    if not hasattr(node, "args"):  # true is not 1
+    if not hasattr(node, "args"):  # the type keeps true and 1 apart, which are equal in Python
         return (type(node).__name__, node) if isinstance(node, bool | int | float) else node
     if type(node).__name__ == "Paren":
         return _form(node.this)
@@ -207,7 +207,7 @@ def _plain(node: Any, **changed: Any) -> Form:
 
 
 def _in_any_order(node: Any) -> Form:
-    """Operands of a chain of AND or of OR, sorted; the chain may be long, so it is not descended into."""
+    """Sort the operands of a chain of AND or of OR. A loop flattens it: recursion may be too deep for a long chain."""
     from sqlglot import exp
 
     pending: list[Any] = [node]
@@ -226,7 +226,7 @@ def _in_any_order(node: Any) -> Form:
 
 
 def _with_lists(operands: list[Form], is_or: bool) -> list[Form]:  # noqa: FBT001
-    """The operands of OR with comparisons of one value as one IN list; those of AND with NOT IN."""
+    """Merge the comparisons of one value: for OR into an IN list, for AND into a NOT IN list."""
     values: dict[str, list[Form]] = {}
     lists: dict[str, Form] = {}
     others: list[Form] = []
@@ -243,7 +243,7 @@ def _with_lists(operands: list[Form], is_or: bool) -> list[Form]:  # noqa: FBT00
 
 
 def _listed(operand: Form | None) -> tuple[Form, list[Form]] | None:
-    """The value and the literals that it is compared with, of `a = 1` or `a IN (1, 2)`."""
+    """Split `a = 1` or `a IN (1, 2)` into the value and its literals; None for anything else."""
     if operand is None:
         return None
     if operand[0] == "In" and len(operand) == 4 and not operand[3]:
@@ -262,7 +262,7 @@ def _one_of(value: Form, literals: list[Form]) -> Form:
 
 
 def _negated(operand: Form) -> Form:
-    """NOT of a comparison or of an IN list, in the form that a tree has for it."""
+    """Negate a comparison or an IN list, in the form that the parser gives it."""
     swapped = {"EQ": "NEQ", "NEQ": "EQ"}.get(operand[0])
     if swapped:
         return swapped, *operand[1:]
@@ -300,15 +300,13 @@ def _in_list(node: Any) -> Form:
     from sqlglot import exp
 
     values = node.expressions
-    if not values or not all(isinstance(value, exp.Literal) for value in values):
-        return _plain(node)
-    if node.args.get("is_global"):
+    if not values or node.args.get("is_global") or not all(isinstance(value, exp.Literal) for value in values):
         return _plain(node)
     return _one_of(_form(node.this), [_form(value) for value in values])
 
 
 def _update(node: Any) -> Form:
-    """Assignments have one order if none of them reads an assigned column: engines differ in what it then holds."""
+    """Sort the assignments if none reads an assigned column: engines differ in what such a column holds."""
     from sqlglot import exp
 
     targets = {pair.this.name for pair in node.expressions}
@@ -320,7 +318,7 @@ def _update(node: Any) -> Form:
 
 
 def _insert(node: Any) -> Form:
-    """The named columns in one order, and every row of values in the same order."""
+    """Sort the named columns, and every row of values in the same order."""
     from sqlglot import exp
 
     target, source = node.this, node.expression

@@ -1,4 +1,4 @@
-"""Values for the generated tables of a trial: they satisfy and just miss the queries' conditions."""
+"""Values for the generated tables of a trial: they satisfy or just miss the queries' conditions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Columns = Mapping[str, frozenset[str]]
-"""By table, in lower case: its columns."""
+"""Names of columns by table, in lower case."""
 Place = tuple[str, str]
 """Table and column."""
 
 
 Values = dict[str, dict[str, list[list[Any]]]]
-"""By table and column: values that satisfy a condition, and values next to them."""
+"""By table and column: a list of values that satisfy a condition, and a list of values next to its literals."""
 
 
 def hints(trees: Sequence[Any], columns: Columns) -> tuple[Values, list[list[list[str]]]]:
@@ -33,7 +33,7 @@ def hints(trees: Sequence[Any], columns: Columns) -> tuple[Values, list[list[lis
 
 
 def places(node: Any, columns: Columns) -> set[Place]:
-    """The columns that a column of a query may be: its table's, or those of that name in any table of the query."""
+    """The columns that a column of a query may mean: in its table or, if it names none, in any table of the query."""
     root = node.root()
     from sqlglot import exp
 
@@ -79,7 +79,7 @@ def _satisfying(kind: str, value: Any) -> list[Any]:
 
 
 def value_of(literal: Any) -> Any:
-    """The value of a literal of a query."""
+    """The Python value of a literal."""
     if literal.is_string:
         return literal.name
     number = float(literal.name)
@@ -87,7 +87,7 @@ def value_of(literal: Any) -> Any:
 
 
 def _around(value: Any) -> list[Any]:
-    """The value and others next to it: in other letter case, with outer blanks, negated. Of a pattern: texts that it
+    """The value and values next to it: in other letter case, with outer blanks, negated. For a pattern, texts that it
     matches."""
     if isinstance(value, str):
         texts = [value.replace("%", fill).replace("_", "a") for fill in ("", "x")]
@@ -97,7 +97,7 @@ def _around(value: Any) -> list[Any]:
 
 
 def _inside(holder: Any, value: Any) -> list[Any]:
-    """Values of a column for which a function of it is near this value: texts of that length, dates of that year."""
+    """Column values for which a function of the column is near this value: texts of that length, dates of that year."""
     from sqlglot import exp
 
     number = value if isinstance(value, int) else int(value) if isinstance(value, str) and value.isdigit() else None
@@ -111,7 +111,7 @@ def _inside(holder: Any, value: Any) -> list[Any]:
 
 
 def _only_column(value: Any) -> Any:
-    """The column that a value is, or is a function of; None for several or none."""
+    """The only column in a value; None if it holds several or none."""
     from sqlglot import exp
 
     found = [value] if isinstance(value, exp.Column) else list(value.find_all(exp.Column))

@@ -1,16 +1,16 @@
-"""Two queries on generated tables, in a process of its own with little time and memory: `python -I THIS_FILE`.
+"""Compare two queries on generated tables, in a separate process with little time and memory: `python -I THIS_FILE`.
 
 Standard input is a JSON object: `schema` (columns by table) or `database` (a SQLite file, read as it is), `keys`,
 `queries` (two texts), `mutants` and `value_mutants` (a list of texts for each query), `values` and `groups` (from
 `sql_trials.hints`), `literals` (numbers and strings in the queries), `is_ordered`. Standard output is one word:
 
-    equal    both gave the same rows every time, often enough rows; every mutant of one of them and every value mutant
-             of either gave other rows
+    equal    both gave the same rows every time, and at least three different sets of rows; every mutant of one of them
+             and every value mutant of either gave other rows
     differ   they gave different rows at least once
     unknown  anything else: an error, a limit, a query that may not run, results that show nothing
 
-The two queries are compared on tables that obey the declared keys. A mutant may also be told apart on tables that
-break them: then the keys are why it means the same. Only SELECT runs, on tables in memory. An authoriser refuses every
+The two queries are compared on tables that obey the declared keys. A mutant may also give other rows on tables that
+break the keys: then only the keys make it equal. Only SELECT runs, on tables in memory. An authoriser refuses every
 other action: no ATTACH, no PRAGMA, no write, no file, no function but the listed ones.
 """
 
@@ -40,18 +40,18 @@ FUNCTIONS = frozenset((
     "percent_rank", "rank", "replace", "round", "row_number", "rtrim", "sign", "strftime", "string_agg", "substr",
     "substring", "sum", "time", "total", "trim", "typeof", "unicode", "upper",
 ))  # fmt: skip
-"""Functions that depend on their arguments alone; dates are refused earlier where they mean now."""
+"""Functions that depend on their arguments alone. Date functions that mean now are refused earlier."""
 
 ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE))
 
 TEXTS = ["a", "A", "b", "B", " a", "a ", "ab c", "AB C", " ab ", "abcd", "1", "10", "9", "-2", "2.5", "", "héé"]
-"""Texts with twins in other letter case, with outer blanks, and numbers as texts."""
+"""Texts that differ in letter case or outer blanks, and numbers as texts."""
 
 Schema = dict[str, list[list[str]]]
 
 
 def main() -> None:
-    """Answer standard input."""
+    """Read a task from standard input and write the answer."""
     limit_resources()
     task = json.load(sys.stdin)
     try:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def limit_resources() -> None:
-    """Limits of the operating system, where it has them: memory, time, and no byte to any file."""
+    """Limit memory and CPU time, and allow no byte to be written to a file."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -71,7 +71,7 @@ def limit_resources() -> None:
 
 
 def compare(task: dict[str, Any]) -> str:
-    """The word for two queries; the same whichever of them comes first."""
+    """Return the answer for two queries. Their order does not matter."""
     source = open_database(task["database"]) if task["database"] else None
     schema = read_schema(source) if source else task["schema"]
     keys = read_keys(source) if source else task.get("keys", {})
@@ -94,14 +94,14 @@ def compare(task: dict[str, Any]) -> str:
             kill(alive, free_rows, free, task)
             kill(values_alive, free_rows, free, task)
             free.close()
-    # Rows that are always there, or never, show nothing of conditions.
+    # Results that hardly vary show nothing about the conditions.
     told_apart = (not alive or not all(alive)) and not any(values_alive)
     return "equal" if +seen and len(+seen) >= 3 and told_apart else "unknown"
 
 
 def rows_of(database: sqlite3.Connection, number: int, task: dict[str, Any]) -> list[tuple[int, list[str]]]:
-    """What the two queries give."""
-    # LIKE minds letter case on other engines.
+    """Run both queries on a database."""
+    # On other engines LIKE distinguishes letter case, so it does on half of the databases.
     database.execute(f"pragma case_sensitive_like = {int(number > 0 and number % 2)}")
     restrict(database)
     return [run(database, query, is_ordered=task["is_ordered"]) for query in task["queries"]]
@@ -120,7 +120,7 @@ def kill(alive: list[set[str]], rows: list[Any], database: sqlite3.Connection, t
 
 
 def open_database(path: str) -> sqlite3.Connection:
-    """A file as it is: neither written, nor locked, nor its journal read."""
+    """Open a file as it is: it is not written or locked, and its journal is not read."""
     from urllib.parse import quote
 
     return sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
@@ -137,7 +137,7 @@ def read_schema(database: sqlite3.Connection) -> Schema:
 
 
 def read_keys(database: sqlite3.Connection) -> dict[str, list[Any]]:
-    """By table: the columns that are never null, and the groups of columns that no two rows share."""
+    """By table: the columns that are never null, and the groups of columns in which no two rows are equal."""
     keys: dict[str, list[Any]] = {}
     for (name,) in database.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"):
         quoted = name.replace('"', '""')
@@ -153,7 +153,7 @@ def read_keys(database: sqlite3.Connection) -> dict[str, list[Any]]:
 
 
 def affinity(declared: str) -> str:
-    """Kind of values that a column is declared for."""
+    """The kind of values that a declared type stands for."""
     words = (declared or "").upper()
     if "DATE" in words or "TIME" in words:
         return "date"
@@ -163,7 +163,7 @@ def affinity(declared: str) -> str:
 
 
 def copied(source: sqlite3.Connection) -> sqlite3.Connection:
-    """The database in memory."""
+    """Copy a database into memory."""
     database = sqlite3.connect(":memory:")
     source.backup(database)
     return database
@@ -176,11 +176,11 @@ def generated(
     keys: dict[str, Any] | None = None,
     hints: tuple[dict[str, Any], list[Any]] = ({}, []),
 ) -> sqlite3.Connection:
-    """Tables in memory with rows that depend on the arguments alone.
+    """Generate tables in memory, with rows that depend on the arguments alone.
 
-    Few values, nulls, doubles, and values just next to each literal, so that conditions, joins and counts come out
-    differently where they differ. Half of the rows hold values that satisfy the queries' conditions, in columns that
-    queries equate the same values. Rows that break the keys are left out.
+    The rows repeat few values, with nulls, duplicates and values next to each literal. So a difference between
+    conditions, joins or counts shows in the results. About half of the rows satisfy the queries' conditions. Columns
+    that the queries equate share their values. Rows that break the keys are repaired or left out.
     """
     database = sqlite3.connect(":memory:")
     values, groups = hints
@@ -219,7 +219,7 @@ def fitting(kind: str, values: list[Any]) -> list[Any]:
 
 
 def common(draw: random.Random, kind: str, number: int, group: int) -> Any:
-    """One of the few values of columns that queries equate, or its twin in other letter case, padded or negated."""
+    """Draw a value of columns that queries equate, or a variant: in other letter case, padded or negated."""
     place = draw.randrange((2, 4, 9)[number % 3])
     is_twin = draw.random() < 0.2
     if kind != "text":
@@ -230,9 +230,9 @@ def common(draw: random.Random, kind: str, number: int, group: int) -> Any:
 
 
 def obeying(rows: list[list[Any]], columns: list[str], keys: Any, draw: random.Random) -> list[list[Any]]:
-    """The rows that obey the keys: nulls in NOT NULL columns are replaced, and so are numbers that a key has twice.
+    """Make rows obey the keys: replace nulls in NOT NULL columns, and numbers that occur twice in a key.
 
-    Of other rows with an equal key only the first is kept.
+    Of other rows with equal keys only the first is kept.
     """
     if not keys:
         return rows
@@ -255,12 +255,12 @@ def obeying(rows: list[list[Any]], columns: list[str], keys: Any, draw: random.R
 
 
 def sample(draw: random.Random, values: list[Any]) -> list[Any]:
-    """Some of the values, few of them most of the time, so that equal ones meet."""
+    """Draw some of the values, mostly few, so that rows share values."""
     return draw.sample(values, min(len(values), draw.choice((1, 2, 3, len(values)))))
 
 
 def value(draw: random.Random, pools: list[list[Any]]) -> Any:
-    """A null, or a value of one of the pools; mostly one of the literals."""
+    """Draw a null, or a value of one of the pools."""
     return None if draw.random() < 0.1 else draw.choice(draw.choice([pool for pool in pools if pool]))
 
 
@@ -285,7 +285,7 @@ def pools_of(kind: str, literals: list[Any]) -> tuple[list[Any], list[Any], list
 
 
 def restrict(database: sqlite3.Connection) -> None:
-    """From here on only bounded SELECTs."""
+    """Allow only bounded SELECTs from here on."""
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     database.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN_BYTES)
     database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -293,14 +293,14 @@ def restrict(database: sqlite3.Connection) -> None:
 
 
 def authorize(action: int, first: str | None, second: str | None, schema: str | None, trigger: str | None) -> int:
-    """SQLite's question whether a statement may do something."""
+    """Answer SQLite whether a statement may take an action."""
     if action in ALLOWED or (action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
 
 def run(database: sqlite3.Connection, query: str, *, is_ordered: bool) -> tuple[int, list[str]]:
-    """Number of columns and the rows: in order where the query asks for one, else sorted."""
+    """Run a query: the number of columns, and the rows, sorted unless the query asks for an order."""
     checks = MAX_STEPS // STEPS_BETWEEN_CHECKS
 
     def out_of_steps() -> int:
