@@ -132,28 +132,15 @@ def _read_spec(where: str, value: Any) -> VerifierSpec:
     return make_spec(str(value["name"]), value["options"])
 
 
-def _rule(where: str, value: Any) -> auto.Rule:
-    if isinstance(value, auto.Rule):
-        return value
-    if not isinstance(value, dict) or "verifier" not in value:
-        raise UserError(f"{where}: must be a rule with a verifier, is {value!r:.80}")
-    return auto.Rule(**_read_fields(where, auto.Rule, value))
+def _table_of(kind: type[Any], words: str, *required: str) -> Callable[[str, Any], Any]:
+    def read(where: str, value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, dict) or not value.keys() >= set(required):
+            raise UserError(f"{where}: must be {words}, is {value!r:.80}")
+        return kind(**_read_fields(where, kind, value))
 
-
-def _same_values(where: str, value: Any) -> tool_call.SameValues:
-    if isinstance(value, tool_call.SameValues):
-        return value
-    if not isinstance(value, dict) or set(value) != {"argument", "values"}:
-        raise UserError(f"{where}: must be a table with argument and values, is {value!r:.80}")
-    return tool_call.SameValues(**_read_fields(where, tool_call.SameValues, value))
-
-
-def _tool_call_options(where: str, value: Any) -> tool_call.ToolCallOptions:
-    if isinstance(value, tool_call.ToolCallOptions):
-        return value
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: must be a table of options of tool_call, is {value!r:.80}")
-    return tool_call.ToolCallOptions(**_read_fields(where, tool_call.ToolCallOptions, value))
+    return read
 
 
 def _json_value(where: str, value: Any) -> Any:
@@ -166,15 +153,18 @@ def _json_value(where: str, value: Any) -> Any:
 
 # Annotation of an option's field -> reader of its value from TOML.
 _READERS: dict[str, Callable[[str, Any], Any]] = {
-    "ToolCallOptions": _tool_call_options,
+    "ToolCallOptions": _table_of(tool_call.ToolCallOptions, "a table of options of tool_call"),
     "VerifierSpec": _spec,
     "bool": _of_type(bool, "true or false"),
     "float": _of_type(float, "a number"),
     "int": _of_type(int, "a whole number"),
     "str": _of_type(str, "a string"),
     "tuple[Any, ...]": _list_of(_json_value, "values"),
-    "tuple[SameValues, ...]": _list_of(_same_values, "tables with argument and values"),
-    "tuple[Rule, ...]": _list_of(_rule, "rules"),
+    "tuple[SameValues, ...]": _list_of(
+        _table_of(tool_call.SameValues, "a table with argument and values", "argument", "values"),
+        "tables with argument and values",
+    ),
+    "tuple[Rule, ...]": _list_of(_table_of(auto.Rule, "a rule with a verifier", "verifier"), "rules"),
     "tuple[VerifierSpec, ...]": _list_of(_spec, "verifiers"),
     "tuple[float, ...]": _list_of(_of_type(float, "a number"), "numbers"),
     "tuple[str, ...]": _strings,

@@ -4,9 +4,9 @@ Replacements, insertions, whole files and patches (`editor_tools.py` has the arg
 the text that the state's messages show (`file_state.py`), and the results are compared. So an `old_str` with more
 context, an insertion instead of a replacement, or another hunk can be the same. White space counts everywhere.
 
-If the text is not known, or an edit is not sure to succeed on it, edits are the same only if they are written the
-same. They are different if they name other files, write another whole file, or put another text in place of the same
-old one. Everything else is unproven.
+If the text is not known, or an edit may fail on it, edits are the same only if they are written the same. They are
+different if they name other files, write another whole file, or replace the same old text by another one. Everything
+else is unproven.
 
 If only a part of the file is known, a shorter `old_str` may occur again outside of it. Then a replacement passes only
 if its `old_str` contains the demonstrated one, which did occur once. On such states the verdict is not symmetric. No
@@ -44,17 +44,17 @@ class EditOptions:
     """Tools that change no file, so that a text seen before such a call is still valid. Views and read-only shell
     commands are recognised. After a call of any other tool, no file's text is known."""
     rest: ToolCallOptions = field(default_factory=ToolCallOptions)
-    """How the other arguments compare: options of `tool_call`; those of the same file, if it has any, by default."""
+    """Options of `tool_call` for the other arguments; by default those in the same file, if it has any."""
 
 
 class _Form(NamedTuple):
     changes: tuple[Change, ...]
     results: dict[str, Text | None] | None
-    """None: not known."""
+    """Path -> text after the changes (`editor_tools.results`); None if it is not known."""
 
 
 def prepare(state: State, demonstration: Action, options: EditOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration with at least one call; reads the state's messages."""
+    """Return a scorer for one demonstration with at least one call. It reads the state's messages."""
     edits = [read_edit(call.arguments) for call in demonstration.tool_calls]
     paths = frozenset(change.path for edit in edits if edit is not None for change in edit.changes)
     known = known_texts(state.messages, paths, options.harmless_tools) if paths else {}
@@ -101,7 +101,7 @@ def _differ_in_text(demonstrated: tuple[Change, ...], given: tuple[Change, ...])
     if isinstance(one, Replace) and isinstance(other, Replace):
         return (one.path, one.old, one.every) == (other.path, other.old, other.every) and one.new != other.new
     if isinstance(one, ReplaceLines) and isinstance(other, ReplaceLines):
-        # What the tool does with line ends behind the text differs.
+        # Tools differ in what they do with line ends behind the text.
         texts = one.text.rstrip("\r\n"), other.text.rstrip("\r\n")
         return one[:3] == other[:3] and texts[0] != texts[1]
     if isinstance(one, Insert) and isinstance(other, Insert):
@@ -110,7 +110,7 @@ def _differ_in_text(demonstrated: tuple[Change, ...], given: tuple[Change, ...])
 
 
 def _is_sure(demonstrated: tuple[Change, ...], given: tuple[Change, ...]) -> bool:
-    """Whether the given edit is sure to succeed in a file that is known in part, as the demonstrated one did."""
+    """Whether the given edit surely succeeds in a file of which only a part is known, as the demonstrated one did."""
     if len(demonstrated) != 1 or len(given) != 1:
         return False
     one, other = demonstrated[0], given[0]

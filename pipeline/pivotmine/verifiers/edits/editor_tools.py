@@ -1,9 +1,9 @@
-"""File edits as editor tools write them: which arguments mean what, and what becomes of a file's text.
+"""File edits by editor tools: what their arguments mean, and the text of a file after them.
 
 The tables name arguments, not tools: `str_replace_editor` and its kin (`command` with `str_replace`, `insert`,
 `create`), tools with old and new text, whole files, and patches in one argument. A call that gives one of these
-twice, or not as text, is no edit. Texts are compared and changed in memory; no file is touched. A range of lines that
-is replaced is compared as it is written.
+twice, or not as text, is not an edit. Texts are compared and changed in memory; no file is touched. A replacement of a
+range of lines is compared as it is written.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ COMMAND = "command"
 FIRST, LAST = ("start_line",), ("end_line",)
 RANGE_TEXT = ("replacement_text", "new_content", "new_text", "new_str", "content")
 OPEN_OLD, OPEN_NEW, OPEN_EVERY = ("search",), ("replace",), ("replace-all", "replace_all")
-"""SWE-agent's editor: it changes the file that is open, and no argument names that one."""
+"""SWE-agent's editor: it changes the open file, which no argument names."""
 OPEN_FILE = ""
-"""The path of the file that is open, which the calls do not say."""
+"""Stands for the path of the open file, which the calls do not name."""
 
 MAX_CHARS = 2_000_000
 """Longer texts are compared as they are and never changed."""
 MAX_WORK_CHARS = 200_000_000
-"""Each change reads the file once. Edits that would read more than this are not worked out."""
+"""Each change reads the file once. Edits that would read more than this are not applied."""
 
 
 class Replace(NamedTuple):
@@ -47,10 +47,10 @@ class Replace(NamedTuple):
 class Insert(NamedTuple):
     path: str
     line: int
-    """Behind this line; 0: before the first."""
+    """The text goes behind this line; 0 means before the first."""
     text: str
     as_lines: bool
-    """The tool is known to add the text as whole lines."""
+    """Whether the tool is known to add the text as whole lines."""
 
 
 class ReplaceLines(NamedTuple):
@@ -64,7 +64,7 @@ class Write(NamedTuple):
     path: str
     text: str
     overwrites: bool
-    """The tool replaces a file that is there; else it refuses to."""
+    """Whether the tool replaces a file that exists, or else refuses to."""
 
 
 class Delete(NamedTuple):
@@ -90,13 +90,13 @@ class Text(NamedTuple):
 
     text: str
     complete: bool
-    """All of it (but for a line end at its end); else a stretch of it without a gap."""
+    """Whether it is the whole file (a line end at its end may be missing), or else a stretch without a gap."""
     first_line: int | None = 1
-    """Number of the stretch's first line, where it is known."""
+    """Number of the stretch's first line; None if it is not known."""
 
 
 def read_edit(arguments: dict[str, Any]) -> Edit | None:
-    """The edit that a call's arguments describe; None where they describe none."""
+    """The edit that a call's arguments describe; None if they describe none."""
     fields = {name: value for name, value in arguments.items() if value is not None}
     command = fields.get(COMMAND)
     if command == "str_replace":
@@ -115,7 +115,7 @@ def read_edit(arguments: dict[str, Any]) -> Edit | None:
 
 
 def _one(fields: dict[str, Any], names: Sequence[str], kind: type) -> str | None:
-    """The only name of several that the fields have, where its value is of the kind."""
+    """The only one of these names among the fields; None if there is not exactly one, or its value has another type."""
     found = [name for name in names if name in fields]
     return found[0] if len(found) == 1 and type(fields[found[0]]) is kind else None
 
@@ -146,7 +146,7 @@ def _replace(fields: dict[str, Any], more: tuple[str, ...]) -> Edit | None:
         every = _one(fields, EVERY, bool)
         if every is None:
             return None
-    # The new text may be left out: then the old one goes.
+    # Without a new text, the old one is deleted.
     if path is None or old is None or (new is None and any(name in fields for name in NEW)):
         return None
     change = Replace(
@@ -204,7 +204,7 @@ def _patched(file: PatchedFile) -> Change:
 
 
 def results(changes: Sequence[Change], known: dict[str, Text]) -> dict[str, Text | None] | None:
-    """The files after the changes, None for one that is gone; None where one of the changes cannot be worked out."""
+    """Path -> text after the changes, or None for a deleted file. None as a whole if a change cannot be applied."""
     texts: dict[str, Text | None] = {}
     work = 0
     for change in changes:
@@ -242,7 +242,7 @@ def _replaced(change: Replace, before: Text) -> str | None:
         return None
     if change.every:
         return text.replace(change.old, change.new) if before.complete and change.old and change.old in text else None
-    # Some editors expand tabs on both sides before they look.
+    # Some editors expand tabs in both texts before they search.
     expanded = "\t" not in text or _is_unique(change.old.expandtabs(), text.expandtabs())
     return text.replace(change.old, change.new) if expanded and _is_unique(change.old, text) else None
 
@@ -275,7 +275,7 @@ def _with_hunks(change: Patch, before: Text) -> str | None:
 
 
 def _place(hunk: Hunk, lines: list[str], before: Text, moved: int) -> int | None:
-    """Where the old lines are: at the hunk's own number, or without one the only place where they can be."""
+    """The index of the old lines: by the hunk's line number, or the only place that fits. None if it is not certain."""
     size = len(hunk.old)
     if hunk.first_line is not None:
         if before.first_line is None:

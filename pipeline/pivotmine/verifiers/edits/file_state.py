@@ -27,7 +27,7 @@ from pivotmine.verifiers.edits.editor_tools import (
 from pivotmine.verifiers.shell.shell_commands import clean_path
 
 WRITERS = frozenset(("write_file", "create_file", "write", "save_file", "Write"))
-"""Tools without a `command` argument whose path and text are a whole file."""
+"""Tools without a `command` argument that write a whole file."""
 
 VIEWERS = frozenset(("view", "view_file", "read_file", "read", "open_file", "cat", "Read"))
 """Tools that show a file and change nothing."""
@@ -36,7 +36,9 @@ COMMANDS = ("command", "cmd")
 """Arguments that hold a shell command."""
 
 _NUMBERED = re.compile(r" {0,8}(\d{1,7})(?:\t|→)(.*)")
+# A view or a print that may not show all of its lines.
 _CUT = re.compile(r"truncated|clipped|omitted|too long|\[\.\.\.", re.IGNORECASE)
+# Replies of editors that changed nothing.
 _NOT_DONE = re.compile(r"no replacement was performed|invalid `|did not appear verbatim", re.IGNORECASE)
 _PRINTS = re.compile(r"(?:cat|cat -n|nl -ba|sed -n '?\d+,\d+p'?) (/[\w./-]+)")
 # Commands that change no file, in any combination.
@@ -64,7 +66,7 @@ def known_texts(
 
 
 def _answers(history: Sequence[dict[str, Any]], start: int) -> dict[str, dict[str, Any]]:
-    """Tool results up to the next assistant message, by the id of their call: ids may come again later."""
+    """Call id -> tool result, up to the next assistant message, because later calls may have the same ids."""
     found: dict[str, dict[str, Any]] = {}
     for message in takewhile(lambda message: message.get("role") != "assistant", islice(history, start, None)):
         if message.get("role") == "tool":
@@ -103,7 +105,7 @@ def _follow_edit(known: dict[str, Text], edit: Edit, reply: str, paths: Collecti
             known.clear()
             continue
         before = known.get(change.path)
-        # The same file may be known by another name.
+        # The same file may be known by another path.
         name = change.path.rsplit("/", 1)[-1]
         for path in [path for path in known if path.rsplit("/", 1)[-1] == name]:
             del known[path]
@@ -128,6 +130,7 @@ def _follow_view(known: dict[str, Text], arguments: dict[str, Any], reply: str, 
     named = [clean_path(arguments[name]) for name in PATH if isinstance(arguments.get(name), str)]
     if len(named) != 1 or named[0] not in paths or (named[0] in known and known[named[0]].complete):
         return
+    # A command and a path, and no range of lines.
     whole = arguments.get(COMMAND) == "view" and len([v for v in arguments.values() if v is not None]) == 2
     _learn(known, named[0], _shown(reply), whole=whole and not _CUT.search(reply))
 
@@ -146,7 +149,7 @@ def _learn(known: dict[str, Text], path: str, shown: Text | None, *, whole: bool
 
 
 def _shown(reply: str) -> Text | None:
-    """The first run of numbered lines; `complete` where nothing but white space follows it."""
+    """The first run of numbered lines; it is `complete` if only white space follows."""
     lines = reply.split("\n")
     start = next((i for i, line in enumerate(lines) if _NUMBERED.fullmatch(line)), None)
     if start is None:

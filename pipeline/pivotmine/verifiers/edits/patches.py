@@ -21,9 +21,9 @@ class UnreadablePatch(ValueError):
 
 class Hunk(NamedTuple):
     first_line: int | None
-    """Number of the first old line; None where the patch gives none."""
+    """Number of the first old line; None if the patch gives none."""
     heading: str
-    """A line that comes before, where the patch names one."""
+    """A line that must stand somewhere before the hunk; empty if the patch names none."""
     old: tuple[str, ...]
     """Context and removed lines."""
     new: tuple[str, ...]

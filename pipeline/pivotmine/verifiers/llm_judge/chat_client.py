@@ -1,7 +1,7 @@
-"""Questions to an OpenAI-compatible chat server, over the standard library: bounded, repeated where that may help, and
-answered from a cache where they were asked before.
+"""A client for OpenAI-compatible chat servers, by the standard library. Requests are bounded, retried if that may help,
+and cached.
 
-Safe to call from many threads. Redirects are not followed: the key would go with them.
+Safe to call from many threads. Redirects are not followed, because the key would go with them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 FIRST_PAUSE_S = 1.0
-"""Before the second attempt; doubled before each one after it, up to MAX_PAUSE_S."""
+"""Pause before the second attempt. It doubles before each further one, up to MAX_PAUSE_S."""
 MAX_PAUSE_S = 60.0
 MAX_REPLY_BYTES = 4 << 20
 MAX_REMEMBERED = 100_000
-"""Replies that a client without a folder keeps."""
+"""Maximum number of replies that a client without a cache folder keeps."""
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, *range(500, 600)})
 
 
@@ -36,7 +36,7 @@ class ChatError(Exception):
 
 
 class ChatClient:
-    """One server and model."""
+    """A client for one server."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class ChatClient:
         self._only_model = ""
 
     def ask(self, request: dict[str, Any], is_usable: Callable[[str], bool]) -> str:
-        """The text of the first choice. A reply that is not usable is an error, and is not asked for again.
+        """Return the text of the first choice. Raise ChatError if it is not usable or no reply comes.
 
-        Raises ChatError.
+        A reply that is not usable is not requested again.
         """
         request = {**request, "model": request["model"] or self._model()}
         key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
@@ -161,7 +161,7 @@ class ChatClient:
             return
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Next to its place and renamed: another process never reads half a reply.
+        # Written next to its place and renamed, so that another process never reads half a reply.
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -177,11 +177,11 @@ class ChatClient:
 
 
 class _Useless(Exception):
-    """A whole reply that the caller cannot use. At temperature 0 another attempt gives the same."""
+    """A whole reply that the caller cannot use. At temperature 0, another attempt would give the same one."""
 
 
 class _Again(Exception):
-    """What another attempt may mend."""
+    """A failure that another attempt may not have."""
 
     def __init__(self, words: str, pause_s: float = 0.0) -> None:
         super().__init__(words)
@@ -189,9 +189,9 @@ class _Again(Exception):
 
 
 class _Deadline:
-    """A context that ends an exchange after this many seconds: it does not wait for a server that drips.
+    """A context manager that ends an exchange after this many seconds, even if the server sends byte by byte.
 
-    A socket's own time-out is for each piece. At the end the socket is shut down, which its reader is told.
+    A socket's own timeout holds for each read only. At the deadline the socket is shut down, which wakes its reader.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -199,7 +199,7 @@ class _Deadline:
         self._timer.daemon = True
         self.connection: http.client.HTTPConnection | None = None
         self.sock: socket.socket | None = None
-        """The connection's; urllib takes it away from there once the answer begins."""
+        """The connection's socket, which urllib takes from the connection once the reply begins."""
         self.is_over = False
 
     def __enter__(self) -> _Deadline:
@@ -219,6 +219,7 @@ class _Deadline:
                     sock.shutdown(socket.SHUT_RDWR)
 
 
+# The deadline of this thread's exchange: urllib has no way to pass it to the connection that it makes.
 _here = threading.local()
 
 
@@ -230,12 +231,8 @@ class _Connection(http.client.HTTPConnection):
         deadline.sock = self.sock
 
 
-class _TLSConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        deadline: _Deadline = _here.deadline
-        deadline.connection = self
-        super().connect()
-        deadline.sock = self.sock
+class _TLSConnection(_Connection, http.client.HTTPSConnection):
+    pass  # `_Connection.connect` calls that of HTTPSConnection
 
 
 class _Timed(urllib.request.HTTPHandler):
@@ -254,4 +251,5 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _seconds(retry_after: str | None) -> float:
+    """The seconds of a Retry-After header; 0 if it is missing or a date."""
     return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0

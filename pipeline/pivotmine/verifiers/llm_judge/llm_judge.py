@@ -1,14 +1,15 @@
 """`judge`: a language model says whether two actions do the same, asked in both orders.
 
 Use it for what no rule proves. The model sees the state (system message, tools, messages), the demonstration and the
-action, and does not know which is which. They are JSON strings between marks that the texts cannot contain, and the
+action, but not which of the two is which. They are JSON strings between marks that the texts cannot contain, and the
 prompt says that they are data. The prompt is a file; nothing in it is replaced. The last line of the reply is the
 verdict, and nothing else is read. An action passes if the model calls it the same in both orders; if only in one order,
 it is UNPROVEN. A failed request or a reply without a verdict gives null, never 0.
 
-A model can be talked into a verdict, and it can change: put this verifier last, behind verifiers that prove. Replies
-are remembered by the whole question, in the folder `cache` or in memory. A reply without a verdict is not asked for
-again: at temperature 0 it would not change. The demonstration itself passes without a request. Not symmetric.
+A model can be talked into a verdict, and its verdicts can change. Put this verifier last, behind verifiers that prove.
+Replies are cached by the whole question, in the folder `cache` or in memory. A reply without a verdict is not
+requested again, because at temperature 0 it would not change. The demonstration itself passes without a request. Not
+symmetric.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MAX_ACTION_CHARS = 40_000
 """A longer action is UNPROVEN, and is not sent."""
 
 MAX_PROMPT_BYTES = 64 << 10
-"""Of a prompt file."""
+"""Maximum size of a prompt file."""
 _PROMPTS = Path(__file__).parent / "prompts"
 _VERDICTS = ("VERDICT: SAME", "VERDICT: DIFFERENT")
 _QUERY_ARGUMENTS = frozenset({"query", "sql"})
@@ -49,33 +50,33 @@ _COURTESY = re.compile(r"\W*(?:thanks|thank you)?\W*", re.ASCII | re.IGNORECASE)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeOptions:
     base_url: str = "http://127.0.0.1:8000/v1"
-    """Of an OpenAI-compatible server with chat completions."""
+    """Address of an OpenAI-compatible server with chat completions."""
     model: str = ""
-    """Name of the model there; empty: the only one it offers. A named model is the same judge at any address."""
+    """Name of the model there; empty means the only one it offers. A named model is the same judge at any address."""
     both_orders: bool = True
-    """Ask again with the actions exchanged where the first reply says they are the same."""
+    """Ask again with the actions swapped if the first reply says that they are the same."""
     context_chars: int = 8_000
-    """Characters of the state that are shown: system message, tools, and the other messages cut in their middle."""
+    """Maximum characters of the state that the model sees: system message, tools, other messages; cut in the middle."""
     prompt: str = ""
-    """File with the instructions, sent as it is; empty: the shipped one for messages, commands or queries."""
+    """File with the instructions, sent as it is; empty means the shipped one for messages, commands or queries."""
     prompt_sha256: str = ""
-    """Hash of that file, filled in; another hash is another judge."""
+    """Hash of that file, filled in. A different hash is a different judge."""
     max_tokens: int = 2_048
-    """Budget of a reply, reasoning included."""
+    """Maximum tokens of a reply, reasoning included."""
     timeout_s: float = 120.0
-    """For one request."""
+    """Maximum duration of one request, in seconds."""
     max_concurrency: int = 16
-    """Requests in flight at once, in one process."""
+    """Maximum number of requests in flight, in one process."""
     max_attempts: int = 5
-    """Attempts at one reply, with growing pauses."""
+    """Maximum attempts per request, with growing pauses."""
     api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the key; unset: none is sent."""
+    """Name of the environment variable that holds the key. If it is not set, no key is sent."""
     cache: str = ""
-    """Folder of the replies; empty: they are kept in memory."""
+    """Folder for the replies; empty keeps them in memory."""
 
     @property
     def machinery(self) -> frozenset[str]:
-        """Options that say how the model is reached, not what it is. An unnamed model is known by its address."""
+        """Options that say how the model is reached, not which one it is. An unnamed model is known by its address."""
         return _MACHINERY if self.model else _MACHINERY - {"base_url"}
 
     def __post_init__(self) -> None:
@@ -95,13 +96,14 @@ class JudgeOptions:
         digest = hashlib.sha256(_read_prompt(self.prompt).encode()).hexdigest() if self.prompt else ""
         if self.prompt_sha256 not in ("", digest):
             raise UserError(
-                f"verifier judge, option prompt: {self.prompt or 'no file'} is not the file that was hashed"
+                f"verifier judge, option prompt: {self.prompt or 'no file'} is not the file that was hashed: restore "
+                "that file, or score again with this one"
             )
         object.__setattr__(self, "prompt_sha256", digest)
 
 
 def prepare(state: State, demonstration: Action, options: JudgeOptions) -> Callable[[Action], Verdict]:
-    """A judge of actions against one demonstration; it waits for the server."""
+    """Return a scorer for one demonstration. It waits for the server."""
     gold = as_data(demonstration)
     context = shown_state(state, options.context_chars)
     prompt = prompt_for(demonstration, options)
@@ -124,7 +126,7 @@ def prepare(state: State, demonstration: Action, options: JudgeOptions) -> Calla
 
 
 def check_server(options: JudgeOptions) -> None:
-    """Ask for a verdict, once and past all caches; UserError where none comes."""
+    """Request one verdict, without a cache. Raise UserError if none comes back."""
     from pivotmine.verifiers.llm_judge.chat_client import ChatError
 
     client = _new_client(replace(options, max_attempts=1, cache=""))
@@ -142,7 +144,7 @@ def _wrong(action: Action) -> Outcome:
 
 
 def as_data(action: Action) -> str:
-    """What the model sees of an action, as JSON: calls where there are some, else the message. No reasoning."""
+    """What the model sees of an action, as JSON: its calls, or its message if it has none. No reasoning."""
     if action.tool_calls:
         return strict_json.canonical([{"name": call.name, "arguments": call.arguments} for call in action.tool_calls])
     return strict_json.canonical(action.message.strip())
@@ -165,7 +167,7 @@ def _client(options: JudgeOptions) -> ChatClient:
 
 
 def _new_client(options: JudgeOptions) -> ChatClient:
-    # Here, for the standard library's HTTP takes longer to import than all verifiers.
+    # Here, because the standard library's HTTP client takes longer to import than all verifiers.
     from pivotmine.verifiers.llm_judge.chat_client import ChatClient
 
     return ChatClient(
@@ -180,7 +182,7 @@ def _new_client(options: JudgeOptions) -> ChatClient:
 
 def question(context: str, actions: Sequence[str]) -> str:
     """The question about two actions, given as JSON."""
-    # No text can hold a mark made of its own hash; and each text is one line without a bare quotation mark.
+    # No text can contain a mark made of its own hash. Each text is one line without a bare quotation mark.
     mark = hashlib.sha256("\n".join((context, *actions)).encode(errors="replace")).hexdigest()[:16]
     named = (("SITUATION", strict_json.dumps(context)), ("ACTION 1", actions[0]), ("ACTION 2", actions[1]))
     quoted = "\n\n".join(f"[{name} {mark}]\n{text}\n[END {mark}]" for name, text in named)
@@ -197,7 +199,7 @@ def read_verdict(reply: str) -> bool | None:
 
 
 def prompt_for(demonstration: Action, options: JudgeOptions) -> str:
-    """The instructions for a kind of demonstration, or those of the option `prompt`."""
+    """The instructions in the file `prompt`, or the shipped ones for this kind of demonstration."""
     if options.prompt:
         return _read_prompt(options.prompt)
     if not demonstration.tool_calls:
@@ -210,7 +212,7 @@ def prompt_for(demonstration: Action, options: JudgeOptions) -> str:
 def _read_prompt(path: str) -> str:
     """The text of a prompt file. It is sent as it is: nothing in it is replaced or executed."""
     try:
-        if not Path(path).is_file():  # a pipe would be waited for, a device never ends
+        if not Path(path).is_file():  # reading a pipe would block, and a device never ends
             raise FileNotFoundError("no regular file")
         with Path(path).open("rb") as file:
             text = file.read(MAX_PROMPT_BYTES + 1).decode()
@@ -235,7 +237,7 @@ def shown_state(state: State, max_chars: int) -> str:
 
 
 def cut_middle(text: str, max_chars: int) -> str:
-    """A text of at most `max_chars` characters, its beginning and its end kept."""
+    """Cut a text in its middle to at most `max_chars` characters."""
     mark = " [...] "
     if len(text) <= max_chars:
         return text

@@ -1,8 +1,8 @@
 """The final answer that a text states.
 
-A text states an answer only if it states one. Two different boxes, a correction behind the box, "6 or 5", "not sure"
-and "the answer is not 6" state none. A number inside a word ("page5") is not an answer. What changes an answer belongs
-to it: the sign in front of a box, "at least", "million", "pm", the unit.
+A text must state exactly one answer. Two different boxes, a correction behind the box, "6 or 5", "not sure" and "the
+answer is not 6" count as none. A number inside a word ("page5") is not an answer. Words and signs that change an answer
+belong to it: the sign in front of a box, "at least", "million", "pm", the unit.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import re
 from pivotmine.verifiers.maths.quantities import MAX_CHARS, NUMBER, WRAPPED
 
 MAX_TEXT_CHARS = 1_000_000
-"""The answer is searched in this many last characters."""
+"""The answer is looked for in this many last characters."""
 MAX_TAIL_CHARS = 20_000
-"""Without a box, the answer is searched in this many last characters."""
+"""Without a box, the answer is looked for in this many last characters."""
 MAX_WORDS = 4
-"""Of a unit behind a number."""
+"""Maximum number of words of a unit behind a number."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _DISPLAY = re.compile(r"\\\[(.{1,1000}?)\\\]|\\\((.{1,1000}?)\\\)|\$\$(.{1,1000}?)\$\$", re.DOTALL)
 _DOLLARS = re.compile(r"\$([^$]+)\$")
 _SAID = re.compile(r"(?:answer\s+is|answer\s*:|answer\s*=|####|\btherefore\b|\bhence\b)\s*:?(.*)", re.IGNORECASE)
 _EQUALS = re.compile(r"\s*(?:is|equals|=|are|:)\s+(.+)", re.IGNORECASE)
+# Words around an answer, or behind its box, that doubt it or take it back.
 _HEDGE = re.compile(
     r"\b(?:or|either|idea|unsure|sure|unclear|not|no|maybe|perhaps|possibly|probably|might|may|could|guess|page|cannot|"
     r"actually|wait|correction|instead|rather|unless|except|never|neither|nor|wrong|incorrect|false|mistaken|"
     r"impossible|doubt)\b|n['’]t\b",
     re.IGNORECASE,
 )
+# Words in front of a box that deny or doubt its answer.
 _DENIAL = re.compile(
     r"\b(?:not|never|cannot|false|wrong|incorrect|instead of|rather than|other than|except|unless|maybe|perhaps"
     r"|possibly|probably|guess|might|may be|could|unsure)\b|n['’]t\b"
@@ -44,6 +46,7 @@ _CLAUSE_END = re.compile(
     r"conclude|means|implies|leaving|leaves)\b",
     re.IGNORECASE,
 )
+# Words in front of a number that make it another answer.
 _ALTERED = re.compile(
     r"\b((?:(?:less|more|fewer|greater|larger|smaller|higher|lower|older|younger|longer|shorter|other)"
     r" than|at least|at most|up to|between|below|above|under|over|beyond|almost|nearly|half(?: of)?|twice|double|triple"
@@ -61,6 +64,7 @@ _SIGN = re.compile(
     r"(?:\b(?:negative|minus)\s+|(?:\bis|=|\(|^)\s*[-–]\s?|(?<![\w\s])[-–]|(?<=\s)[-–])\$?$", re.IGNORECASE
 )
 _SIGN_OF_BOX = re.compile(r"(?:=|\$|\\[\[(])\s*-$|\b(?:negative|minus)$", re.IGNORECASE)
+# What belongs to the same answer in front of a number: "1 hour" of "1 hour 30 minutes".
 _PART = re.compile(
     r"(?<![\w.])(?:\d[\d.,]{0,20}\s*(?:hours?|hrs?|h|minutes?|mins?|min|seconds?|days?|weeks?|months?|years?|feet|foot|ft"
     r"|yards?|miles?|km|meters?|metres?|m|pounds?|lbs?|kg|dollars?|euros?|degrees?|'|′|°),?\s*(?:and\s+)?){1,3}$"
@@ -73,7 +77,7 @@ _STOP = frozenset((
     "while", "would", "can", "will", "has", "have", "he", "she", "they", "it", "we", "you", "i", "the", "a", "an",
     "exactly", "only", "this", "ways", "way", "such", "possible", "different", "distinct",
 ))  # fmt: skip
-"""A unit ends in front of these words."""
+"""A unit ends before these words."""
 _TAIL_END = re.compile(r"[,;:!?()=]|\.(?=\s|$)|\n|\\[\[\]()]|\$")
 _CHANGED = re.compile(
     r"\s*(?:in base \d{1,3}\b|in (?:binary|octal|decimal|hex(?:adecimal)?)\b|and (?:a |one )?(?:half|quarter|third)\b)"
@@ -118,11 +122,10 @@ def _with_neighbours(text: str, core: re.Match[str], value: str) -> str:
     """A number or a formula with the words around it that change it, its sign, and its unit."""
     value, before, end = value.strip(), text[: core.start()], core.end()
     earlier = [found for found in NUMBER.finditer(before) if _CHANGED.match(text, found.end())]
-    if earlier and value.isdigit():
+    if earlier and value.isdigit():  # the last number is the base of an earlier one, which is the answer
         return _with_neighbours(text, earlier[-1], earlier[-1][0])
     symbol = sign = ""
     if earlier_part := _PART.search(before):
-        # "1 hour 30 minutes" is one answer.
         value, before = f"{earlier_part[0].strip()} {value}", before[: earlier_part.start()]
     if found := _CURRENCY.search(before):
         symbol, sign, before = found[2] if found[2] != "$" else "\\$", found[1], before[: found.start()]
@@ -167,7 +170,7 @@ def _in_dollars(display: re.Match[str]) -> str:
 def _boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:
     answers = {_braced(text, box.end()).strip() for box in boxes[-100:]}
     answer = answers.pop()
-    if answers or not answer:
+    if answers or not answer:  # boxes with different answers, or an empty one
         return ""
     before, behind = text[: boxes[-1].start()][-200:], text[boxes[-1].end() :]
     behind = behind[behind.find(answer) + len(answer) :].partition("}")[2]
@@ -207,7 +210,7 @@ def _boxed_with_neighbours(answer: str, clause: str, behind: str) -> str:
     symbol = sign = ""
     if found := re.search(r"(\\\$|[€£¥₹])\s?$", before):
         symbol, before = found[1], before[: found.start()]
-    # In prose, a dash with blanks around it is no sign.
+    # In prose, a dash with blanks around it is not a sign.
     if _SIGN_OF_BOX.search(before) or (not opened and clause.endswith("-")):
         sign = "-"
     altered = _ALTERED.search(before)

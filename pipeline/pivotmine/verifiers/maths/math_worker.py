@@ -3,7 +3,7 @@
     {"demonstrated": "\\frac{1}{2}", "given": "0.5", "cpu_s": 5}   ->   {"same": true}
 
 A hostile answer can keep a computer algebra system busy for ever or fill the memory, inside one C call that no signal
-interrupts. So the kernel ends the process at its CPU or memory limit, and the asking side starts another one.
+interrupts. Therefore the kernel ends the process at its CPU or memory limit, and its parent starts another one.
 Answers are read by the LaTeX grammar only. They are never evaluated as Python.
 """
 
@@ -18,14 +18,14 @@ from typing import Any
 
 MAX_MEMORY_BYTES = 1 << 30
 MAX_RELATIVE_ERROR = 2e-6
-"""Of two numbers: math-verify rounds to 6 decimals, which makes all tiny numbers equal."""
+"""Maximum relative difference of equal numbers. math-verify rounds to 6 decimals, which makes all tiny ones equal."""
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable()
-    # Loads math-verify now: the time of the first question is for the question.
+    # Load math-verify now, so that its import takes no CPU time from the first request.
     _parsed("1")
     _answer({"ready": True})
     for line in sys.stdin:
@@ -46,12 +46,12 @@ def _limit_cpu(cpu_s: float) -> None:
 
 
 def _same(demonstrated: str, given: str) -> bool:
-    """Whether math-verify accepts each for the other; False if one cannot be read or compared."""
+    """Whether math-verify accepts each answer for the other; False if one cannot be read or compared."""
     from math_verify import verify
 
     try:
         one, other = _parsed(demonstrated), _parsed(given)
-        # Both ways: math-verify forgives an answer more than a reference.
+        # Both ways, because math-verify is more lenient with an answer than with a reference.
         return bool(
             one
             and other
@@ -74,7 +74,7 @@ def _close(one: Any, other: Any) -> bool:
 def _parsed(answer: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    # 0: without its own timeout, which works by signals.
+    # 0 turns off math-verify's own timeout, which works by signals.
     return parse(f"${answer}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=0)
 
 

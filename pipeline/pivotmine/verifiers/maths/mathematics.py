@@ -5,16 +5,16 @@ in dollar signs or display brackets, the text behind "answer is", "answer:" or "
 (`final_answers`). A text that states several answers, or doubts its answer, states none. The text is the message, or
 the call argument that `argument` names; then the other arguments must be equal as JSON.
 
-What changes a number belongs to it (`quantities`): "2 million" is 2,000,000, and "3 pm", "1010 in base 2" or "at
-least 5" is unproven against anything without those words.
+Words that change a number belong to it (`quantities`): "2 million" is 2,000,000. "3 pm", "1010 in base 2" or "at least
+5" is unproven against an answer without those words.
 
 Rational numbers are compared exactly. A decimal of four or more significant digits may round a fraction: 0.3333 is
 1/3, but 0.001 is not 0.0010004. Known units are converted: 5 m is 500 cm and never 5 kg. If only one side has a unit,
-it does not count. Sets, tuples and ratios are never each other.
+it does not count. A set, a tuple and a ratio are never equal.
 
-All other answers are compared in a process of its own (`math_worker`), one per thread, with limits of CPU time and
+All other answers are compared in a separate process (`math_worker`), one per thread, with limits on CPU time and
 memory. An answer that exceeds them, or `MAX_CHARS`, is unproven, and it is not computed again. Symmetric: math-verify
-is asked both ways.
+compares both ways.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from pivotmine.verifiers.maths.quantities import (
 )
 
 START_S = 300.0
-"""Maximum wait for a worker to start, and for an answer beyond its CPU time: the machine may be busy."""
+"""Maximum wait for a worker to start, and for its reply after the CPU time is over, because the machine may be busy."""
 MAX_REMEMBERED = 10_000
-"""Maximum number of answers that are remembered because a worker died of them."""
+"""Maximum number of answers that are remembered because they ended a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MathOptions:
     argument: str = ""
-    """The argument with the answer, as "tool.argument"; empty: the message is the text."""
+    """The argument with the answer, as "tool.argument"; empty means the message."""
     cpu_s: float = 4.0
     """Maximum CPU time of one comparison, in seconds."""
 
@@ -93,19 +93,19 @@ def prepare(state: State, demonstration: Action, options: MathOptions) -> Callab
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _StatedAnswer:
     answer: str
     rest: str
     """Tool and other arguments, as canonical JSON."""
 
 
-def _read_message(action: Action, argument: str) -> _Said | Verdict:
+def _read_message(action: Action, argument: str) -> _StatedAnswer | Verdict:
     if action.tool_calls:
         return Verdict(0.0, Outcome.WRONG_KIND, f"a call of {shown_text(action.tool_calls[0].name)}")
-    return _said(action.message, "")
+    return _stated_answer(action.message, "")
 
 
-def _read_argument(action: Action, argument: str) -> _Said | Verdict:
+def _read_argument(action: Action, argument: str) -> _StatedAnswer | Verdict:
     name, _, key = argument.partition(".")
     if len(action.tool_calls) > 1:
         return Verdict(0.0, Outcome.SURPLUS_CALLS, f"calls: {len(action.tool_calls)}, needed 1")
@@ -118,12 +118,12 @@ def _read_argument(action: Action, argument: str) -> _Said | Verdict:
         return Verdict(0.0, Outcome.MISSING_ARGUMENTS, f"{shown_text(argument)}: missing")
     rest = {other: value for other, value in call.arguments.items() if other != key}
     value = call.arguments[key]
-    return _said(value if isinstance(value, str) else strict_json.dumps(value), strict_json.canonical(rest))
+    return _stated_answer(value if isinstance(value, str) else strict_json.dumps(value), strict_json.canonical(rest))
 
 
-def _said(text: str, rest: str) -> _Said | Verdict:
+def _stated_answer(text: str, rest: str) -> _StatedAnswer | Verdict:
     answer = final_answer(text)
-    return _Said(answer, rest) if answer else Verdict(0.0, Outcome.WRONG_TEXT, "states no answer, or not one")
+    return _StatedAnswer(answer, rest) if answer else Verdict(0.0, Outcome.WRONG_TEXT, "states no answer, or not one")
 
 
 def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
@@ -173,7 +173,7 @@ def _shown(mark: str) -> str:
 
 
 def _scales(one: Answer, other: Answer) -> tuple[Fraction, Fraction] | None:
-    """What to multiply the two formulas by; None if their units measure different things."""
+    """The factors of the two formulas in one unit; None if their units measure different things."""
     known, given = UNITS.get(one.unit), UNITS.get(other.unit)
     if known is None or given is None:
         return one.scale, other.scale
@@ -181,7 +181,7 @@ def _scales(one: Answer, other: Answer) -> tuple[Fraction, Fraction] | None:
 
 
 def _only_case_differs(one: str, other: str) -> bool:
-    """Whether two formulas have the same variables but for their letter case; a single letter is a choice."""
+    """Whether the variables of two formulas differ only in letter case. A single A to H is a choice, not a variable."""
     letters = [set(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text)) for text in (one, other)]
     if len(one) == 1 and one.upper() in "ABCDEFGH":
         return False
@@ -207,19 +207,21 @@ def _ask_worker(one: str, other: str, cpu_s: float, same: Verdict, different: Ve
         return same if found else different
     if len(_deadly) >= MAX_REMEMBERED:
         _deadly.clear()
-    # The demonstration meets many answers. It is to blame if a second one dies with it.
+    # The demonstration meets many answers. It counts as deadly only if a second one ends a worker with it.
     _deadly.update((other, one) if one in _suspected else (other,))
     _suspected.add(one)
     return unproven(f"not compared within {cpu_s:g} s of CPU time")
 
 
 _deadly: set[str] = set()
+"""Answers that ended a worker; they are not computed again."""
 _suspected: set[str] = set()
+"""Demonstrations that a worker compared when it ended."""
 _local = threading.local()
 
 
 def _ask(demonstrated: str, given: str, cpu_s: float) -> bool | None:
-    """Whether two answers are equal; None if the worker died of its limits."""
+    """Whether two answers are equal; None if the worker ended at one of its limits."""
     worker = getattr(_local, "worker", None)
     # A forked process must not talk to its parent's worker.
     if worker is None or worker.process_id != os.getpid() or worker.process.poll() is not None:
@@ -228,7 +230,7 @@ def _ask(demonstrated: str, given: str, cpu_s: float) -> bool | None:
 
 
 class _Worker:
-    """A running `math_worker`; it ends with its standard input."""
+    """A running `math_worker`; it ends when its standard input is closed."""
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("math_worker.py")

@@ -1,4 +1,4 @@
-"""An answer in its parts: the formula, its unit, what it is multiplied by, and the words that change what it means."""
+"""Split an answer into its formula, its unit, its scale, and the words that change its meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 MAX_CHARS = 1_000
-"""Of an answer."""
+"""Maximum length of an answer; longer ones must be equal as text."""
 MIN_ROUNDED_DIGITS = 4
 """A decimal with at least this many significant digits may be the rounded value of a fraction."""
 
@@ -83,7 +83,7 @@ MARKS = frozenset((
     "fewer", "times", "or", "and", "to", "not", "but", "through", "modulo", "mod", "plus",
     "minus", "tenths", "percentile", "o'clock",
 ))  # fmt: skip
-"""Words behind a number with which it is another answer than without."""
+"""Words behind a number that make it another answer."""
 _SYMBOLS = {"$": "dollar", "\\$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"}
 _BASES = {"x": "base 16", "b": "base 2", "o": "base 8", "binary": "base 2", "octal": "base 8", "decimal": "base 10",
           "hex": "base 16", "hexadecimal": "base 16"}  # fmt: skip
@@ -99,11 +99,11 @@ class Answer(NamedTuple):
     mark: str
     """Words that make it another answer: "pm", "base 2", "less than"; empty if there are none."""
     name: str
-    """The variable that it is the value of; empty if it is not named."""
+    """The variable in front, as in "x = 5"; empty if there is none."""
 
 
 def read_answer(answer: str) -> Answer:
-    """An answer in its parts."""
+    """Split an answer into its parts."""
     answer = answer.strip()
     answer = (answer.strip("$") if answer[:1] == answer[-1:] == "$" else answer).replace("\\,", " ").replace("\\!", "")
     text = " ".join(WRAPPED.sub(r" \1 ", answer).replace("^\\circ", "°").replace("^{\\circ}", "°").split())
@@ -148,7 +148,7 @@ def _core_and_words(text: str) -> tuple[str, str]:
 
 
 def _read_words(words: str) -> tuple[Fraction, list[str], str]:
-    """What words behind a number multiply it by, the words that change it, and the unit."""
+    """Read the words behind a number: the factor, the words that change it, and the unit."""
     scale = Fraction(1)
     marks: list[str] = []
     if base := _BASE.match(words):
@@ -166,6 +166,7 @@ def _read_words(words: str) -> tuple[Fraction, list[str], str]:
 
 
 def _digits_and_base(text: str) -> tuple[str, str]:
+    """The digits and "base N" of a number that is written with its base; else the text and an empty string."""
     if (found := _OTHER_BASE.fullmatch(text)) and (found[1].isdigit() or len(found[1]) > 1):
         base = (found[2] or found[3]).lower()
         return found[1], f"base {base}"
@@ -175,16 +176,17 @@ def _digits_and_base(text: str) -> tuple[str, str]:
 
 
 def _unit(words: str) -> str:
+    """A unit in lower case and in the singular."""
     unit = " ".join(words.lower().split()).rstrip(".")
     return unit if unit in UNITS or not unit.endswith("s") or len(unit) < 3 else unit[:-1]
 
 
 def number_of(text: str) -> tuple[Fraction, int | None] | None:
-    """A rational number as it is written, and a decimal's number of places; None for anything else."""
+    """The value of a rational number, and its number of decimal places (None for a fraction); None for other texts."""
     plain = text.replace("{,}", ",").strip()
     if len(plain) > MAX_CHARS:
         return None
-    # Blanks stand between groups of three digits and behind a sign.
+    # Blanks may stand between groups of three digits and behind a sign.
     plain = re.sub(r"(?<=\d) (?=\d{3}(?!\d))|(?<=^[-+])\s+", "", plain)
     if re.fullmatch(DECIMAL, plain, re.ASCII):
         value = Fraction(plain.replace(",", ""))
@@ -202,7 +204,7 @@ def number_of(text: str) -> tuple[Fraction, int | None] | None:
 
 
 def equal_numbers(one: tuple[Fraction, int | None], other: tuple[Fraction, int | None]) -> bool:
-    """Whether two numbers are equal, or one is a decimal that rounds the other, a fraction."""
+    """Whether two numbers are equal, or one is a fraction and the other its rounded decimal."""
     (value, places), (given, given_places) = one, other
     if value == given:
         return True
@@ -215,7 +217,8 @@ def equal_numbers(one: tuple[Fraction, int | None], other: tuple[Fraction, int |
 
 
 def kind_of(text: str) -> str:
-    """What an answer is by its outer brackets: a set, a list in order, a time or ratio, or one value."""
+    """The kind of an answer: `ratio` (or a time), `value`, or a list by its outer brackets: `set`, `round`, `square`,
+    `list` (none)."""
     bare = text.replace("\\left", "").replace("\\right", "").strip()
     if re.search(r"\d\s*:\s*\d", bare):
         return "ratio"
@@ -228,7 +231,7 @@ def kind_of(text: str) -> str:
 
 
 def notation_of(text: str) -> tuple[int, list[str], bool]:
-    """What math-verify reads over: primes, the order of letters in a name, and what "1/2x" divides.
+    """What math-verify ignores: primes, the order of letters in a name, and whether "1/2x" may be read in two ways.
 
     A name is a run of capitals or a word; letters next to each other are a product for algebra.
     """

@@ -28,7 +28,7 @@ from pivotmine.verifiers.base import Outcome, State, Verdict, Verifier, shown_te
 from pivotmine.verifiers.tool_calls.matching import maximum_matching
 
 FLOAT_TOLERANCE = 1e-6
-"""Absolute, and exclusive."""
+"""Numbers match if their absolute difference is smaller."""
 
 MODES = ("binary_strict", "fractional", "f1")
 VERSIONS = ("before", "after")
@@ -42,15 +42,15 @@ class GymSingleStepOptions:
     version: str = "after"
     """"before" or "after" pull request 2463, which made every call of an action count, instead of the first."""
     parallel_tool_call_rewarding: bool = False
-    """Score the set of calls by `mode`, behind the gate of `allow_subset` and `allow_superset`; else 1 where every
-    demonstrated call is matched; surplus calls are free."""
+    """Score the calls by `mode`, if `allow_subset` and `allow_superset` allow their number. Without this option, the
+    reward is 1 if every demonstrated call is matched, and surplus calls are free."""
     allow_subset: bool = False
-    """Fewer calls than demonstrated do not give 0 at once."""
+    """Fewer calls than demonstrated may earn a reward."""
     allow_superset: bool = False
-    """More calls than demonstrated do not give 0 at once."""
+    """More calls than demonstrated may earn a reward."""
     mode: str = "binary_strict"
-    """"binary_strict": 1 where all required calls are matched, those being as many as demonstrated or given, whichever
-    is less. "fractional": the matched part of them. "f1": 2 * matched / (demonstrated + given)."""
+    """"binary_strict": 1 if all required calls are matched: as many as demonstrated or as given, whichever is less.
+    "fractional": the matched share of the required calls. "f1": 2 * matched / (demonstrated + given)."""
 
     def __post_init__(self) -> None:
         for option, value, known in (("version", self.version, VERSIONS), ("mode", self.mode, MODES)):
@@ -60,7 +60,7 @@ class GymSingleStepOptions:
 
 
 def prepare(state: State, demonstration: Action, options: GymSingleStepOptions) -> Callable[[Action], Verdict]:
-    """A judge of any action, truncated and unreadable ones too, against one demonstration."""
+    """Return a scorer for one demonstration. It judges any action, truncated and unreadable ones too."""
     demonstrated = demonstration.tool_calls
     if not demonstrated:
         return _judge_message

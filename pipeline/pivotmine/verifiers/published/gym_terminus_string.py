@@ -3,7 +3,7 @@
 Use it to reproduce published numbers; for mining, `terminal` is the better verifier. Written from the described
 behaviour of `resources_servers/terminus_judge` in the NeMo-Gym repository, without its language-model judge. The text
 behind the last `</think>` must be JSON in the form of the demonstration (`keystrokes`), and complete if the
-demonstration is. Then `difflib.SequenceMatcher` compares the keystrokes, joined with nothing between. If only one
+demonstration is. Then `difflib.SequenceMatcher` compares the keystrokes, joined without a separator. If only one
 side has commands, the similarity is 0, even if the other side's commands type nothing.
 
 Paid there, though wrong: a task called complete too early; another path, number or flag in a long command; a command
@@ -35,8 +35,8 @@ MAX_WORK = 2_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GymTerminusStringOptions:
     threshold: float = 0.9
-    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one. Rows
-    with a threshold of their own were scored with that one; use a run with this option for them."""
+    """Minimum SequenceMatcher ratio, 0 to 1. Published: 0.9 without a judge, 0.95 before one. Published rows may have
+    another threshold; mine them in a run of their own, with this option."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -44,7 +44,7 @@ class GymTerminusStringOptions:
 
 
 def prepare(state: State, demonstration: Action, options: GymTerminusStringOptions) -> Callable[[Action], Verdict]:
-    """A judge of any action, truncated and unreadable ones too, against one demonstrated batch.
+    """Return a scorer for one demonstrated batch. It judges any action, truncated and unreadable ones too.
 
     It reads the answer as it was written: the message, or the text that the Terminus convention read.
     """
@@ -87,7 +87,7 @@ def similarity(demonstrated: str, given: str) -> float | None:
 
 
 class _Bounded(SequenceMatcher[str]):
-    """SequenceMatcher as it is, that gives up if it would take minutes."""
+    """SequenceMatcher that raises TimeoutError if it would take minutes, and changes nothing else."""
 
     b2j: dict[str, list[int]]
 

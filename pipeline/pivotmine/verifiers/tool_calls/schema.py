@@ -20,49 +20,24 @@ from typing import Any, NamedTuple
 
 from pivotmine.verifiers.tool_calls.string_formats import FORMATS
 
-CONDITIONS = frozenset(
-    {
-        "allOf",
-        "anyOf",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "if",
-        "minProperties",
-        "not",
-        "oneOf",
-        "patternProperties",
-    }
-)
+CONDITIONS = frozenset((
+    "allOf", "anyOf", "dependencies", "dependentRequired", "dependentSchemas", "if", "minProperties", "not", "oneOf",
+    "patternProperties",
+))  # fmt: skip
 """Keywords by which the rules for one argument depend on its name or on the rest of the object."""
 
 MAX_REF_HOPS = 16
 """Maximum length of a chain of `$ref`; a longer one counts as a cycle."""
 
-WHITE_SPACE_NAMES = frozenset(
-    {
-        *("code", "data", "input", "keystrokes", "replace", "script", "source", "stdin"),
-        *("new_code", "new_source", "new_str", "new_string", "old_code", "old_source", "old_str", "old_string"),
-    }
-)
+WHITE_SPACE_NAMES = frozenset((
+    "code", "data", "input", "keystrokes", "replace", "script", "source", "stdin",
+    "new_code", "new_source", "new_str", "new_string", "old_code", "old_source", "old_str", "old_string",
+))  # fmt: skip
 """White space counts in arguments of these names (`newString` is `new_string`): file contents, edits, keys, secrets."""
-WHITE_SPACE_WORDS = frozenset(
-    {
-        *(
-            "content",
-            "contents",
-            "delimiter",
-            "diff",
-            "indent",
-            "indentation",
-            "keys",
-            "lines",
-            "passphrase",
-            "password",
-        ),
-        *("patch", "pattern", "prefix", "regex", "replacement", "separator", "snippet", "suffix", "text"),
-    }
-)
+WHITE_SPACE_WORDS = frozenset((
+    "content", "contents", "delimiter", "diff", "indent", "indentation", "keys", "lines", "passphrase", "password",
+    "patch", "pattern", "prefix", "regex", "replacement", "separator", "snippet", "suffix", "text",
+))  # fmt: skip
 """And in arguments whose name ends with one of these words: `replacement_text`, `fileContents`, `db_password`."""
 
 NO_DEFAULT: Any = object()
