@@ -1,7 +1,7 @@
-"""Actions: what a policy did in one turn, and how its text is read.
+"""Actions: what a policy did in one turn, parsed from its output.
 
-Model output is hostile text: reading it returns an action, also if it is garbage. What announces a tool call and
-cannot be read as one is kept whole, with the reason; it is neither a call nor a message.
+Model output is hostile: parsing never fails, even on garbage. Text that looks like a tool call but cannot be parsed is
+kept whole, with the reason. It counts neither as a call nor as a message.
 """
 
 from pivotmine.actions.action import Action, ToolCall, Unparsed, action_from_json, action_to_json

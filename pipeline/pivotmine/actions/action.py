@@ -1,4 +1,4 @@
-"""What a policy did in one turn: reasoning, message, tool calls, and what could be read as neither."""
+"""What a policy did in one turn: reasoning, message, tool calls, and output that could not be parsed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ToolCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unparsed:
     text: str
-    """The whole piece of output that announced a tool call and is not one."""
+    """The whole piece of output that looks like a tool call and is not a valid one."""
     reason: str
-    """Why it could not be read."""
+    """Why it could not be parsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +35,24 @@ class Action:
     reasoning: str = ""
     """Text of the reasoning block, outer white space stripped."""
     unparsed: tuple[Unparsed, ...] = ()
-    """Tool calls that could not be read: such an action is neither a message nor a call."""
+    """Tool calls that could not be parsed. An action with any of them is neither a message nor a call."""
     truncated: bool = False
     """The sample ended at its token budget, not at an end-of-turn token."""
     text: str = field(default="", compare=False)
-    """The answer as it was written, if a text convention read it: what a harness reads and an export writes."""
+    """The answer as written, if a text convention parsed it. Harnesses read this text and exports write it."""
     recorded_reward: float | None = field(default=None, compare=False)
-    """The reward that came with a sample of recorded data; None: none did. It is no part of the stored form."""
+    """The reward in recorded data, or None. It is not part of the stored form."""
 
     @property
     def kind(self) -> str:
-        """`tool_call` where there is at least one call (text next to it does not matter), else `message`."""
+        """`tool_call` if there is at least one call, with or without text; else `message`."""
         return "tool_call" if self.tool_calls else "message"
 
 
 def action_to_json(action: Action, *, ordinary: bool | None = None) -> str:
-    """The stored form: empty fields are left out.
+    """The action as stored JSON, without empty fields.
 
-    ordinary: what `strict_json.is_ordinary` says of the list of the calls' arguments, where that is known.
+    ordinary: the result of `strict_json.is_ordinary` for the list of all calls' arguments, if known.
     """
     fields: dict[str, Any] = {}
     if action.reasoning:

@@ -1,8 +1,7 @@
-"""What makes a decoded JSON value a tool call: the same strict rule for every convention.
+"""The strict rule by which a decoded JSON value is a tool call, the same for every convention.
 
-A key that nobody reads is an argument that nobody checks, so a surplus key refuses the call. Only `id` (a
-string) and `type` (`function`) may stand next to the name and the arguments: both are common and say nothing
-about what is called.
+A surplus key could be an argument that no verifier checks, so the call is refused. Only `id` (a string) and `type`
+(`function`) are allowed next to the name and the arguments. Both are common and do not change the call.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pivotmine import strict_json
 from pivotmine.actions.action import ToolCall
 
 MAX_ARGUMENTS_DEPTH = 64
-"""Nesting of arguments, in levels: leaves room to store them inside other JSON (`strict_json` reads 100)."""
+"""Maximum nesting of arguments, in levels. It leaves room to store them inside other JSON (`strict_json` reads 100)."""
 
 
 def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) -> ToolCall:
@@ -25,7 +24,7 @@ def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) ->
         raise ValueError("the call is not an object")
     fields: dict[str, Any] = value
     if len(fields) == 2 and argument_keys[0] in fields and isinstance(fields.get("name"), str):
-        return make_call(fields["name"], _decoded(fields[argument_keys[0]]))  # nearly always
+        return make_call(fields["name"], _decoded(fields[argument_keys[0]]))  # the usual call
     _check_fields(fields, argument_keys)
     given = [key for key in argument_keys if key in fields]
     if not given:
@@ -36,7 +35,7 @@ def read_call(value: Any, *, argument_keys: tuple[str, ...] = ("arguments",)) ->
 
 
 def make_call(name: str, arguments: Any) -> ToolCall:
-    """The call, if its name is not empty and its arguments are an object to be stored; else ValueError."""
+    """The call; ValueError if the name is empty, or if the arguments are not an object or are nested too deeply."""
     if not name.strip():
         raise ValueError("the name is empty")
     if not isinstance(arguments, dict):

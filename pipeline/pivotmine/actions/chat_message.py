@@ -1,9 +1,8 @@
 """OpenAI assistant messages as actions: recorded demonstrations and chat servers' replies.
 
-Keys next to a call's `function` (an index, a server's own fields) are about the transport and are ignored;
-inside `function` the strict rule of `calls` holds, null values aside. Text in which call markup is left is no
-message but a call that the server could not read: it goes to `unparsed`, or a broken call would pass as an
-answer.
+Keys next to a call's `function` (an index, a server's own fields) concern the transport and are ignored. Inside
+`function` the strict rule of `calls` applies, except that null values are dropped. Text that still contains call markup
+is a call that the server failed to parse. It goes to `unparsed`: as a message, a broken call would pass as an answer.
 """
 
 from __future__ import annotations
@@ -19,29 +18,28 @@ from pivotmine.actions.pieces import Piece, assemble
 from pivotmine.actions.reasoning import opens_reasoning, split_reasoning
 from pivotmine.messages import no_arguments, reasoning_of
 
-# Conventions that are not read here too: DeepSeek's, Kimi's, MiniMax's, GPT-OSS's.
-_UNREAD = (
+# Call markup of conventions that have no parser here: DeepSeek, Kimi, MiniMax, GPT-OSS.
+_FOREIGN = (
     r"<｜tool▁calls?▁begin｜>|<｜DSML｜function_calls>|<\|tool_calls?(?:_section)?_begin\|>|"
     r"<minimax:tool_call>|<\|call\|>"
 )
-_MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{_UNREAD}|{llama3_json.MARKS.pattern}")
+_MARKUP = re.compile(rf"</?tool_call>|<function=|\[TOOL_CALLS\]|{_FOREIGN}|{llama3_json.MARKS.pattern}")
 _PLAIN_KEYS = frozenset(["role", "content", "tool_calls"])
-# What every mark begins with, and every reasoning block's tag.
+# The first characters of all call markup and reasoning tags: a quick test.
 _MARKUP_BEGINNING = re.compile(r"[<\[{]")
 
 
 def action_from_message(message: dict[str, Any], *, truncated: bool = False) -> Action:
-    """The action in an assistant message; what cannot be read as text or call is `unparsed`, with the reason.
+    """The action in an assistant message. Parts that are neither text nor a valid call are `unparsed`, with the reason.
 
-    Read are `content` (text, null, or blocks), the reasoning under its keys (`reasoning_of`), a `<think>` block that
-    opens the content, `refusal`, `tool_calls` and the older `function_call`. `truncated`: the finish reason
-    was `length`.
+    It uses `content` (text, null, or blocks), reasoning (`reasoning_of`, or a `<think>` block at the start of the
+    content), `refusal`, `tool_calls` and the older `function_call`. truncated: whether the finish reason was `length`.
     """
     return _plain_action(message, truncated=truncated) or assemble(_pieces(message), truncated=truncated)
 
 
 def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:
-    """The action of a message of text without markup and readable calls, the common one, without its pieces."""
+    """Fast path for the usual message: text without markup, valid calls, no other keys. None for other messages."""
     content, tool_calls = message.get("content"), message.get("tool_calls")
     if not message.keys() <= _PLAIN_KEYS or not (tool_calls is None or isinstance(tool_calls, list)):
         return None
@@ -55,7 +53,7 @@ def _plain_action(message: dict[str, Any], *, truncated: bool) -> Action | None:
 
 
 def _is_marked(content: str) -> bool:
-    """Whether a text holds reasoning or a call."""
+    """Whether a text starts with reasoning or contains call markup."""
     if _MARKUP_BEGINNING.search(content) is None:
         return False
     return opens_reasoning(content) or _MARKUP.search(content) is not None
@@ -131,7 +129,7 @@ def _read_function(function: Any) -> ToolCall:
     if no_arguments(given.get("arguments")):
         given["arguments"] = {}
     if isinstance(given.get("arguments"), dict):
-        # Decoded by somebody else, perhaps with a parser that lets NaN or a lone surrogate through.
+        # Another parser decoded these and may have accepted NaN or a lone surrogate.
         given["arguments"] = _strict(given["arguments"])
     return calls.read_call(given)
 

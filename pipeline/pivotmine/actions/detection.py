@@ -1,4 +1,4 @@
-"""Which convention a chat template teaches: told by the markup that it writes around calls in the history."""
+"""Detect which convention a chat template teaches, by the markup that it writes around past calls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PARAMETERS_KEY = re.compile(rf"{_QUOTE}parameters{_QUOTE}\s*:")
 
 
 def detect_parser(chat_template: str) -> str | None:
-    """A name in `PARSERS`, or None where no convention that is read here is recognised.
+    """The name in `PARSERS` of the template's parser; None if no parser here fits.
 
-    `<function=NAME>` alone decides nothing: with `<parameter=` inside it is qwen3_xml, with JSON inside it is
-    a convention that is not read here.
+    `<function=NAME>` alone decides nothing: with `<parameter=` inside, it is qwen3_xml; with JSON inside, it has no
+    parser here.
     """
     if "<function=" in chat_template:
         return "qwen3_xml" if "<parameter=" in chat_template else None

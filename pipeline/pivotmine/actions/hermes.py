@@ -4,8 +4,8 @@
     {"name": "search", "arguments": {"query": "tea"}}
     </tool_call> text
 
-Any number of calls, text around them. The JSON is decoded from the opening tag on, so that a closing tag
-inside a string cuts nothing.
+There may be any number of calls, with text around them. The JSON is decoded from the opening tag on, so a closing tag
+inside a string does not end the call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
 
 
 def only_call(text: str) -> ToolCall | None:
-    """The call that a text consists of, white space aside: what most turns are. None: split it."""
+    """Fast path: the call, if the text is exactly one valid call; None if it has to be split."""
     text = text.strip()
     if not (
         text.startswith(_OPENING) and text.endswith(_CLOSING) and text.count(_OPENING) == text.count(_CLOSING) == 1

@@ -3,11 +3,10 @@
     {"name": "search", "parameters": {"query": "tea"}}
     <|python_tag|>{"type": "function", "name": "search", "parameters": {}}; {"name": ..., "parameters": ...}
 
-Several calls are separated by `;` or white space. `arguments` is accepted for `parameters`, as servers do.
-Without the tag, an object is a call where the message begins with it, or, behind other text, where it begins
-with a name and parameters. An object that has none of a call's keys is an answer in JSON, a message. Nothing
-marks a broken call's end, so it goes to the end of the text. Python-style calls (`[search(query="tea")]`) are
-another convention.
+Several calls are separated by `;` or white space. As in servers, `arguments` is accepted instead of `parameters`.
+Without the tag, an object is a call if the text begins with it, or if the object begins with a name and parameters. An
+object without any of a call's keys is an answer in JSON, so a message. A broken call has no end mark: it extends to the
+end of the text. Python-style calls (`[search(query="tea")]`) are another convention.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _TAG = "<|python_tag|>"
 _CALL_KEYS = frozenset({"name", "function", "parameters", "arguments"})
 _SEPARATOR = re.compile(r"\s*+;?+\s*+")
 
-# Possessive throughout: a run of white space is read only once.
+# Possessive quantifiers: no backtracking over long white space.
 _CALL_OBJECT = (
     r'\{\s*+"(?:type"\s*+:\s*+"function"\s*+,\s*+")?+'
     r'name"\s*+:\s*+"[^"\\]*+"\s*+,\s*+"(?:parameters|arguments)"'
 )
 MARKS = re.compile(rf"<\|python_tag\|>|{_CALL_OBJECT}")
-"""What announces a call anywhere in a text."""
+"""The start of a call, anywhere in a text."""
 _MARKS_OR_START = re.compile(rf"\A\s*+\{{|{MARKS.pattern}")
 
 
@@ -40,7 +39,7 @@ def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:
 
 
 def _read(text: str, start: int) -> Iterator[Piece]:
-    """A run of calls; `begin` is where the piece begins, `at` where its JSON does."""
+    """Split a run of calls. `begin` is the start of a piece, `at` the start of its JSON."""
     tagged = text.startswith(_TAG, start)
     begin, at = start, pieces.skip_white_space(text, start + len(_TAG) if tagged else start)
     while True:

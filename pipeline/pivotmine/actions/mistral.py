@@ -20,7 +20,7 @@ from pivotmine.actions.action import ToolCall
 from pivotmine.actions.pieces import Piece
 
 _OPENING = "[TOOL_CALLS]"
-# Possessive throughout: a run of white space is read only once.
+# Possessive quantifiers: no backtracking over long white space.
 _HEADER = re.compile(r"([^\s\[\]{}]++)\s*+(?:\[CALL_ID\][^\[\]{}]*+)?+(?:\[ARGS\]\s*+)?+")
 
 _MARKS = re.compile(r"\[TOOL_CALLS\]|\[ARGS\](?=\s*+\{)")

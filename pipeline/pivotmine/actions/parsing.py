@@ -1,4 +1,4 @@
-"""From a policy's raw text to an action, by the convention that its chat template taught it."""
+"""Parse a policy's raw text into an action, by the convention of its chat template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARSERS = {
 
 
 def require_parser(name: str) -> None:
-    """UserError where no parser has the name."""
+    """Raise UserError if no parser has this name."""
     if name not in PARSERS:
         raise UserError(f"no parser {name!r}: choose from {', '.join(PARSERS)}")
 
@@ -36,12 +36,11 @@ def parse_action(
     truncated: bool = False,
     tools: Sequence[dict[str, Any]] = (),
 ) -> Action:
-    """Read one turn. Every text gives an action, and only markup is dropped.
+    """Parse one turn. Every text gives an action, and only markup is dropped.
 
-    `parser` is a name in `PARSERS`, any other is a `UserError`. It reads turns of the action format `native` (or
-    None); a text convention reads its turns without the parser. `opened_reasoning`: the prompt ends inside a
-    reasoning block. `truncated`: the token budget ended the sample. `tools`: the state's definitions in
-    OpenAI form; the qwen3_xml convention needs their types.
+    parser: a name in `PARSERS`, else UserError. It applies to the action format `native` (or None); text conventions
+    have parsers of their own. opened_reasoning: whether the prompt ends inside a reasoning block. truncated: whether
+    the token budget ended the sample. tools: the state's tools in OpenAI form; qwen3_xml needs their types.
     """
     if is_text(action_format):
         return read_text(text, action_format, opened_reasoning=opened_reasoning, truncated=truncated)
@@ -56,7 +55,7 @@ def parse_action(
 def split_text(
     text: str, *, parser: str, opened_reasoning: bool = False, tools: Sequence[dict[str, Any]] = ()
 ) -> Iterator[Piece]:
-    """The pieces of one turn, in order: their texts joined are `text`."""
+    """Split one turn into pieces, in order. Their texts joined give `text`."""
     require_parser(parser)
     body, end_tokens = split_end_tokens(text)
     reasoning, answer = split_reasoning(body, opened=opened_reasoning)

@@ -1,7 +1,7 @@
-"""The pieces that a policy's output falls into: every splitter yields them, in order, and drops none.
+"""Pieces of a policy's output, which every splitter yields in order.
 
-The pieces' texts joined are the output, character for character. That is what makes "nothing is lost" a
-property that can be tested, and it is the same for every convention.
+Their texts joined give the output, character for character. So one test for all conventions checks that nothing is
+lost.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Piece:
     """A stretch of output and what it is."""
 
     kind: Literal["reasoning", "message", "calls", "unparsed", "mark"]
-    """`mark` is markup that says nothing by itself: a reasoning block's tags, end-of-turn tokens."""
+    """`mark` is markup without content: a reasoning block's tags, end-of-turn tokens."""
     text: str
     """The stretch as written, markup and white space included."""
     calls: tuple[ToolCall, ...] = ()
-    """What was read of it, at least one: only `calls` has them."""
+    """The parsed calls: at least one if the kind is `calls`, else none."""
     reason: str = ""
-    """Why it could not be read: only `unparsed` has one."""
+    """Why it could not be parsed; empty unless the kind is `unparsed`."""
 
 
 def message(text: str) -> Piece:
@@ -34,12 +34,12 @@ def message(text: str) -> Piece:
 
 
 def unparsed(text: str, reason: str) -> Piece:
-    """Text that announces a call and is not one."""
+    """Text that looks like a call and is not a valid one."""
     return Piece(kind="unparsed", text=text, reason=reason)
 
 
 def calls(text: str, read: Callable[[], tuple[ToolCall, ...]]) -> Piece:
-    """Calls as `read` reads them, or, where it raises ValueError, all of it unparsed with that reason."""
+    """The calls that `read` returns; if it raises ValueError, the whole text as unparsed with that reason."""
     try:
         return Piece(kind="calls", text=text, calls=read())
     except ValueError as error:
@@ -47,7 +47,10 @@ def calls(text: str, read: Callable[[], tuple[ToolCall, ...]]) -> Piece:
 
 
 def assemble(pieces: Iterable[Piece], *, truncated: bool = False) -> Action:
-    """The action that the pieces make; stretches of message are stripped and joined by a line break."""
+    """Build the action from its pieces.
+
+    Pieces of the message are stripped and joined by a line break, and so are those of the reasoning.
+    """
     kept = list(pieces)
     return Action(
         message=_joined(kept, "message"),
@@ -69,10 +72,10 @@ def split_at_marks(
     strays: tuple[str, ...],
     read: Callable[[str, int], Iterator[Piece]],
 ) -> Iterator[Piece]:
-    """Walk from mark to mark: `read(text, index)` yields the pieces from there, what lies between is message.
+    """Split a text at its marks: `read(text, index)` yields the pieces from a mark on; the text in between is message.
 
-    A mark in `strays` belongs inside or behind a call: met outside, it says that the text before it was to be
-    one.
+    Marks in `strays` belong inside or behind a call. Outside of a call, such a mark shows that the text before it was
+    meant to be a call, so that text is unparsed.
     """
     at = 0
     while found := marks.search(text, at):

@@ -8,10 +8,10 @@
     </function>
     </tool_call>
 
-The outer tag may be missing, both of it or its opening half, which these models forget. Apart from that,
-anything else makes the whole call unparsed: an unclosed or repeated parameter, text
-between parameters. A value cannot hold `</parameter>` or `<parameter=`, unless it is JSON and declared as
-something else than text. How text becomes a JSON value is in `schema_values`.
+These models sometimes forget the opening `<tool_call>` or both outer tags: that is accepted. Any other deviation makes
+the whole call unparsed: an unclosed or repeated parameter, text between parameters. A value may contain `</parameter>`
+or `<parameter=` only if it is JSON and the parameter's declared type is not string. `schema_values` converts text to
+JSON values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MARKS = re.compile("</?tool_call>|<function=|</function>|</parameter>|<paramete
 
 
 class _MalformedError(Exception):
-    """Not the convention's form: the index up to which it was, and the reason."""
+    """A malformed call. Its arguments: the index up to which it is well formed, and the reason."""
 
 
 def split(text: str, tools: Sequence[dict[str, Any]] = ()) -> Iterator[Piece]:

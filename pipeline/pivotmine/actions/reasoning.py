@@ -1,8 +1,7 @@
-"""What surrounds an answer in every convention: a reasoning block before it, end-of-turn tokens behind it.
+"""Split off what surrounds an answer: a reasoning block before it, end-of-turn tokens behind it.
 
-`<think>` and Mistral's `[THINK]` are both understood everywhere: models are tuned across conventions. Only a
-block at the very start is reasoning; tags further on are text. A tool call inside a reasoning block was
-thought, not made.
+Every convention accepts both `<think>` and Mistral's `[THINK]`, because models are tuned across conventions. Only a
+block at the very start is reasoning; later tags are text. A tool call inside a reasoning block is not a call.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ END_TOKENS = (
     "<eos>",
     "<end_of_turn>",
 )
-"""Tokens that end a turn or pad behind it; engines that keep special tokens may leave them in the text."""
+"""Tokens that end or pad a turn. Engines that keep special tokens may leave them in the text."""
 
 _OPENING = re.compile(r"\s*+(<think>|\[THINK\])")
 _CLOSINGS = {"<think>": re.compile("</think>"), "[THINK]": re.compile(r"\[/THINK\]")}
@@ -36,9 +35,9 @@ def opens_reasoning(text: str) -> bool:
 
 
 def split_reasoning(text: str, *, opened: bool = False) -> tuple[list[Piece], str]:
-    """The reasoning block's pieces and the text behind it; a block that never closes is reasoning to the end.
+    """Split a text into the pieces of its reasoning block and the rest. A block that never closes extends to the end.
 
-    `opened`: the prompt ends inside the block, so the text may start with reasoning and no tag.
+    opened: whether the prompt ends inside the block, so that the text starts with reasoning without a tag.
     """
     opening = _OPENING.match(text)
     if opening is None and not opened:

@@ -1,11 +1,12 @@
-"""JSON values from values written as plain text: the schema says whether `3` is a number or a word.
+"""Convert values that are written as plain text to JSON: the schema says whether `3` is a number or a word.
 
-- A parameter that the schema does not know, or whose tool it does not know: text.
-- Declared as string, also among other types: text.
-- Declared as anything else, or known without a declared type: the JSON value, if the text is strict JSON,
-  else the text, whose wrong type then shows in the verdict.
-- Before all that: `null` and `None` where null is declared, `True` and `False` where boolean is and string is
-  not. Chat templates of this convention write Python's words into the history that the policy imitates.
+The first rule that applies decides:
+- The schema does not know the tool or the parameter: text.
+- `null` or `None`, and null is a declared type: null.
+- String is a declared type: text.
+- `True` or `False`, and boolean is a declared type: that boolean. Chat templates of this convention write Python's
+  words into the history that the policy imitates.
+- Otherwise the JSON value if the text is strict JSON, else the text. The verdict then shows its wrong type.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from pivotmine import strict_json
 from pivotmine.actions import pieces
 
 Types = Mapping[str, Mapping[str, frozenset[str]]]
-"""Tool name -> parameter name -> JSON schema types; an empty set: the parameter is known, its type is not."""
+"""Tool name -> parameter name -> JSON schema types; an empty set if the parameter has no declared type."""
 
 _PYTHON_BOOLEANS = {"True": True, "False": False}
 
 
 def declared_types(tools: Sequence[dict[str, Any]]) -> Types:
-    """Types of every parameter of tools in OpenAI form; what does not have that form declares nothing."""
+    """Types of all parameters of tools in OpenAI form; malformed definitions declare nothing."""
     types: dict[str, dict[str, frozenset[str]]] = {}
     for tool in tools:
         function = _object(_object(tool).get("function"))
@@ -33,7 +34,7 @@ def declared_types(tools: Sequence[dict[str, Any]]) -> Types:
 
 
 def schema_types(schema: Any) -> frozenset[str]:
-    """Every type that a schema, its branches or its listed values allow; empty where it does not say."""
+    """Every type that a schema, its branches or its listed values allow; empty if it declares none."""
     fields = _object(schema)
     declared = fields.get("type")
     types = {name for name in (declared if isinstance(declared, list) else [declared]) if isinstance(name, str)}
@@ -47,7 +48,7 @@ def schema_types(schema: Any) -> frozenset[str]:
 
 
 def value_of(text: str, declared: frozenset[str] | None) -> Any:
-    """The JSON value of a text under its declared types (None: the schema does not know it); never raises."""
+    """The JSON value of a text; never raises. declared: the parameter's types, None if the schema does not know it."""
     word = text.strip()
     if declared is None:
         return text
@@ -64,9 +65,9 @@ def value_of(text: str, declared: frozenset[str] | None) -> Any:
 
 
 def json_before(text: str, start: int, closing: str) -> tuple[Any, int] | None:
-    """The array or object at `start` and the index behind `closing`, if that is all there is between them.
+    """The array or object between `start` and `closing`, and the index behind `closing`; else None.
 
-    Tags inside its strings do not matter.
+    Tags inside its strings do not end it.
     """
     at = pieces.skip_white_space(text, start)
     if not text.startswith(("[", "{"), at):

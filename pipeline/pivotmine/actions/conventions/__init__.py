@@ -1,9 +1,9 @@
-"""Text conventions: how a harness without native tool calls finds the action in what the model wrote.
+"""Text conventions: how a harness without native tool calls finds the action in the model's text.
 
-An action is what the harness executes. A segment whose `action_format` names a convention keeps its history word for
-word. Its turns, demonstrations and samples alike, are read by that convention alone: the policy's own reasoning block
-is split off, the thought becomes reasoning, the command becomes a call of the tool that the convention implies.
-The implied tools are for the verifier. The prompt never shows them.
+An action is what the harness executes. If a segment's `action_format` names a convention, its history is kept word for
+word. That convention alone parses its turns, demonstrations and samples alike. The policy's reasoning block is split
+off, the thought becomes reasoning, and the command becomes a call of the tool that the convention implies. Only the
+verifier sees the implied tools; the prompt never shows them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pivotmine.errors import UserError
 from pivotmine.messages import reasoning_of
 
 NATIVE = "native"
-"""The action format of tool calls and messages: the parser of the policy's chat template reads them."""
+"""The action format of native tool calls and messages. The parser of the policy's chat template parses them."""
 CONVENTIONS: dict[str, Convention] = {
     "function_tags": function_tags.FUNCTION_TAGS,
     "swe_agent_function_tags": function_tags.SWE_AGENT_FUNCTION_TAGS,
@@ -36,26 +36,27 @@ CONVENTIONS: dict[str, Convention] = {
     "hermes": serialised.HERMES,
     "mistral": serialised.MISTRAL,
 }
-"""By name, the more particular ones first. A new one is a `Convention`, and a line here."""
+"""By name. Specific conventions come first, because the first that fits is recognised. A new one is a `Convention` and
+a line here."""
 PARSED = "parsed_action"
-"""Key under a message's `extra`: the action of a turn whose words the source does not hold, as stored JSON."""
+"""Key under a message's `extra`: the turn's action as stored JSON, if the source does not have the turn's text."""
 
 
 def require_action_format(name: str) -> None:
-    """UserError if the name is neither `native` nor a convention's."""
+    """Raise UserError if the name is neither `native` nor a convention."""
     if name != NATIVE and name not in CONVENTIONS:
         raise UserError(f"--action-format {name}: choose from {NATIVE}, {', '.join(CONVENTIONS)}")
 
 
 def is_text(action_format: str | None) -> TypeGuard[str]:
-    """Whether turns of this action format are read from text; None: a run from before there were conventions."""
+    """Whether turns of this action format are parsed from text. None, from runs before format 2, counts as native."""
     return action_format is not None and action_format != NATIVE
 
 
 def read_text(text: str, action_format: str, *, opened_reasoning: bool = False, truncated: bool = False) -> Action:
-    """The action in what a policy wrote, special tokens included. Every text gives an action.
+    """The action in a policy's text, which may contain special tokens. Every text gives an action.
 
-    `opened_reasoning`: the prompt ends inside a reasoning block. ValueError if no convention has the name.
+    opened_reasoning: whether the prompt ends inside a reasoning block. ValueError if no convention has the name.
     """
     body, _ = split_end_tokens(text)
     reasoning, answer = split_reasoning(body, opened=opened_reasoning)
@@ -65,7 +66,7 @@ def read_text(text: str, action_format: str, *, opened_reasoning: bool = False, 
 
 
 def read_message(message: dict[str, Any], action_format: str) -> Action:
-    """The action in a recorded assistant message, or in a chat server's."""
+    """The action in an assistant message, recorded or from a chat server."""
     extra = message.get("extra")
     if isinstance(extra, dict) and isinstance(parsed := extra.get(PARSED), dict):
         calls = tuple(ToolCall(name=call["name"], arguments=call["arguments"]) for call in parsed["tool_calls"])
@@ -81,10 +82,10 @@ def read_message(message: dict[str, Any], action_format: str) -> Action:
 
 
 def implied_tools(action_format: str, demonstrations: Iterable[Action]) -> tuple[dict[str, Any], ...]:
-    """The tools that the harness executes, in OpenAI form: what a verifier sees, and no prompt.
+    """The tools that the harness executes, in OpenAI form. Verifiers see them, prompts do not.
 
-    A tool that a demonstration calls and the convention does not define is one of the harness's too: it takes the
-    convention's `argument`, or any arguments if there is none.
+    Tools that a demonstration calls and the convention does not define are added. They take the convention's
+    `argument`, or any arguments if it has none.
     """
     convention = _convention(action_format)
     if not convention.tools:

@@ -77,7 +77,7 @@ def _call(command: str) -> ToolCall:
 
 
 def around(text: str, start: int, end: int, action: Piece) -> Iterator[Piece]:
-    """The pieces of a text with one action from `start` to `end`: what stands around it is the thought."""
+    """The pieces of a text with one action from `start` to `end`; the text around it is the thought."""
     if start:
         yield Piece(kind="reasoning", text=text[:start])
     yield action
@@ -86,7 +86,7 @@ def around(text: str, start: int, end: int, action: Piece) -> Iterator[Piece]:
 
 
 def no_action(text: str, reason: str) -> Iterator[Piece]:
-    """The piece of a text that is a format error; of nothing but white space an empty message."""
+    """The piece of a text without an action: a format error, or an empty message if it is only white space."""
     if text:
         yield pieces.unparsed(text, reason) if text.strip() else pieces.message(text)
 

@@ -12,23 +12,23 @@ class Convention(NamedTuple):
     """How a harness finds the action in a model's text."""
 
     split: Callable[[str], Iterator[Piece]]
-    """The answer (without the policy's reasoning block and end tokens) as pieces, in order. A text next to a call is a
-    `reasoning` piece: it is the thought. Text without an action is `unparsed` if it is a format error in this
-    harness, and a `message` where the harness shows it to the user."""
+    """Splits the answer (without the policy's reasoning block and end tokens) into pieces, in order. Text next to a
+    call is the thought, a `reasoning` piece. Text without an action is `unparsed` if it is a format error in this
+    harness, or a `message` if the harness shows it to the user."""
     counts: str
     """Which block counts if there are several: `only` (exactly one), `first`, `last` or `all`."""
     plain_text: str
     """What text without an action is: `format_error` or `message`."""
     tools: tuple[dict[str, Any], ...] = ()
-    """The tools that the harness executes, in OpenAI form; empty: the prompt names them."""
+    """The tools that the harness executes, in OpenAI form; empty if the prompt defines them."""
     argument: str | None = None
-    """The argument of a tool that is not in `tools`; None: any arguments."""
+    """The one argument of tools that are not in `tools`; None if they take any arguments."""
     thought: Callable[[str], str] | None = None
-    """The thought in an answer whose action is not apart from it; None: the `reasoning` pieces are the thought."""
+    """Extracts the thought if it is inside the action's piece; None if the thought is the `reasoning` pieces."""
     marks: tuple[str, ...] = ()
-    """Texts without which an answer holds no action: a quick test."""
+    """An answer with none of these texts has no action: a quick test."""
     must_be_taught: bool = False
-    """Whether ordinary chats look alike: recognition then needs more evidence than answers that parse."""
+    """Whether ordinary chats look the same. Recognition then needs more evidence than answers that parse."""
 
 
 def tool(name: str, description: str, required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:

@@ -7,9 +7,9 @@
     </parameter>
     </function>
 
-The first function counts. OpenHands stops the model at `</function`, so that the end tag may be missing at the end of
-the text. A line break behind the opening tag of a parameter and one before its end tag are markup. Text without a
-function is a message in OpenHands (`function_tags`), and a format error in SWE-agent (`swe_agent_function_tags`).
+The first function counts. OpenHands stops the model at `</function`, so the end tag may be missing at the end of the
+text. A line break behind the opening tag of a parameter and one before its end tag are markup. Text without a function
+is a message in OpenHands (`function_tags`), and a format error in SWE-agent (`swe_agent_function_tags`).
 
 Sources: OpenHands 0.48, `llm/fn_call_converter.py`; SWE-agent 1.x, `tools/parsing.py` (`XMLFunctionCallingParser`).
 """

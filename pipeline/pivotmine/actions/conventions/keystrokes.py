@@ -55,9 +55,9 @@ FORMS = {
 @dataclass(frozen=True, slots=True)
 class Batch:
     keystrokes: tuple[str, ...]
-    """Of each command, in order."""
+    """The keystrokes of each command, in order."""
     complete: bool
-    """The agent says that the task is done."""
+    """Whether the agent reports that the task is done."""
 
 
 def form_of(value: Any) -> str:
@@ -66,7 +66,7 @@ def form_of(value: Any) -> str:
 
 
 def form_in(text: Any) -> str | None:
-    """The name of the form in which a text is a batch, alone or in one code fence; None: it is not one."""
+    """The form of the batch that a text consists of, alone or in one code fence; None if it is not a batch."""
     if not isinstance(text, str):
         return None
     try:
@@ -92,7 +92,7 @@ def is_batch(value: Any) -> bool:
 
 
 def read_batch(value: Any, form: str) -> Batch | str:
-    """The batch that a JSON value is in a form; else why it is not a batch."""
+    """The value as a batch in this form, or the reason why it is not one."""
     shape = FORMS[form]
     if problem := _problem(value, shape.required, shape.optional):
         return problem
@@ -104,7 +104,7 @@ def read_batch(value: Any, form: str) -> Batch | str:
 
 
 def read_call(arguments: dict[str, Any], form: str) -> Batch | str:
-    """The batch in the arguments of a call: what `read_batch` reads, without analysis and plan."""
+    """The batch in a call's arguments, as `read_batch` returns it. A call has no analysis and no plan."""
     free = {key: "" for key in FORMS[form].required if key not in ("commands", FORMS[form].complete)}
     return read_batch({**arguments, **free}, form)
 

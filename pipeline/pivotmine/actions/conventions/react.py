@@ -1,10 +1,10 @@
 """ReAct: `Thought: ...`, then `Action: name[input]`; with InterCode's `execute[command]` and `submit`.
 
-The first action counts. What follows it on lines of their own (`Observation: ...`, a further thought) is what the
-model imagined: the harness stops there. Numbers behind the words (`Action 2:`) do not count. The input goes to the last
-closing bracket before that. A text that is an action as a whole needs no `Action:`. `execute[...]` is a call of
-`execute` with the argument `command`, `submit` takes none; any other name is a tool with the argument `input`.
-Text without an action is a format error.
+The first action counts. The model imagines the lines behind it (`Observation: ...`, another thought): the harness stops
+before them. The action's input extends to the last closing bracket before those lines. Numbers (`Action 2:`) are
+ignored. If the whole text is an action, `Action:` may be missing. `execute[...]` calls `execute` with the argument
+`command`. `submit` and `skip` take no argument. Any other name is a tool with the argument `input`. Text without an
+action is a format error.
 
 Sources: ReAct (2210.03629) and its `hotpotqa.ipynb`; InterCode, `experiments/eval_react.py` and `utils/prompts.py`.
 """
@@ -33,7 +33,7 @@ TOOLS = (
 
 
 def split(text: str) -> Iterator[Piece]:
-    """Thought, action, and what was written behind it."""
+    """Split into the thought, the action and the text behind it."""
     mark = _ACTION.search(text)
     begin = mark.end() if mark else 0
     following = _NEXT.search(text, begin)

@@ -1,9 +1,9 @@
-"""Which text convention a recorded segment follows, told by evidence in the whole of it.
+"""Recognise the text convention of a recorded segment, from all of its turns.
 
-Every turn but the last must hold an action of the convention and be answered by an observation, a message of the user
-or a tool. So a single turn is not evidence. Two conventions look like an ordinary chat about commands (fenced blocks).
-For these the segment must also show a harness: a prompt that asks for one command, a run that ends with `submit`, or
-observations in a form that harnesses write.
+Every turn but the last must contain an action of the convention, and a message of the user or a tool must answer it. So
+a single turn is not evidence. Two conventions (fenced blocks) look like an ordinary chat about commands. For these the
+segment must also show a harness: a prompt that asks for one command, a run that ends with `submit`, or observations in
+a form that harnesses write.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _OBSERVED = re.compile(
 _ENDINGS = ("submit", "exit", "exit_forfeit")
 _FINAL = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 SERIALISED = ("qwen3_xml", "hermes", "mistral")
-"""Conventions that only write native calls as text: recognised by their markup, if no other convention is."""
+"""Conventions that only write native calls as text. They are tried if no other convention is recognised."""
 _ANSWERS = ("user", "tool", "function")
 
 
 def recognise(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
-    """The name of the convention that a segment follows, serialised calls aside; None if there is no evidence.
+    """The convention that a segment follows, except those in `SERIALISED`; None if there is no evidence.
 
-    turns: the places of the segment's `own_turns`.
+    turns: the result of `own_turns`.
     """
     if len(turns) < 2 or not all(_is_text_turn(messages[place]) for place in turns):
         return None
@@ -40,7 +40,7 @@ def recognise(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
 
 
 def serialised(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
-    """The convention of the calls that are written in the texts, if every turn can be read by it and one is a call."""
+    """The serialised convention that parses every turn with its markup, at least one of them as a call; else None."""
     texts = [messages[place] for place in turns if _has_markup(messages[place])]
     for name in SERIALISED if texts else ():
         marked = [turn for turn in texts if _is_marked(turn, CONVENTIONS[name])]
@@ -51,12 +51,12 @@ def serialised(messages: Sequence[Any], turns: Sequence[int]) -> str | None:
 
 
 def own_turns(messages: Sequence[Any], num_inherited: int = 0) -> list[int]:
-    """The places of a segment's turns."""
+    """The indices of a segment's turns, without those among the first `num_inherited` messages."""
     return [place for place in range(num_inherited, len(messages)) if is_assistants(messages[place])]
 
 
 def _has_markup(message: dict[str, Any]) -> bool:
-    """Whether a turn is text that may hold a call: every markup has one of two characters."""
+    """Whether a turn is text that may contain a call: all markup has one of two characters."""
     text = message.get("content")
     return isinstance(text, str) and ("<" in text or "[" in text) and _is_text_turn(message)
 

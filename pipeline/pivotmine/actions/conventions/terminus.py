@@ -1,7 +1,7 @@
 """Terminus: the answer is one JSON object with keystrokes, alone or in one code fence (`keystrokes` has its two forms).
 
 The object is a call of `send_keystrokes`: the argument `commands` and the completion flag, as written. Analysis and
-plan are the thought. Anything else is a format error, text around the object too.
+plan are the thought. Anything else is a format error, including text around the object.
 
 Source: Terminal-Bench, `agents/terminus_1.py`, and Harbor, `agents/terminus_2`, as NVIDIA's terminus_judge server
 checks their answers.
@@ -36,7 +36,7 @@ def split(text: str, form: str) -> Iterator[Piece]:
 
 
 def thought(text: str) -> str:
-    """What an answer says besides its keystrokes: analysis and plan, a line each."""
+    """The analysis and the plan in an answer, one line each."""
     value = json_in(text)
     return "\n".join(v.strip() for k, v in value.items() if k in _THOUGHTS and isinstance(v, str) and v.strip())
 
