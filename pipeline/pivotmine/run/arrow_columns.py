@@ -1,7 +1,7 @@
-"""Arrow columns out of Python values.
+"""Arrow columns from Python values.
 
-pyarrow's own `array` and `scalar` do the same, but import pandas first wherever that is installed: half a second a
-process, in which a worker extracts ten megabytes.
+pyarrow's own `array` and `scalar` do the same, but import pandas first if it is installed. That takes half a second per
+process, the time in which a worker extracts ten megabytes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _CODES = {pa.int32(): "i", pa.int64(): "q", pa.float64(): "d"}
 
 
 def table(columns: Mapping[str, Sequence[Any] | pa.Array | pa.ChunkedArray], schema: pa.Schema) -> pa.Table:
-    """A table of the schema's columns, each of Python values or an Arrow array already."""
+    """A table with this schema. Each column is given as Python values or as an Arrow array."""
     made = [_made(columns[field.name], field.type) for field in schema]
     return pa.Table.from_arrays(made, schema=schema)
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table of rows; a key that a row lacks is null."""
+    """A table of rows; missing keys are null."""
     return table({name: [row.get(name) for row in rows] for name in schema.names}, schema)
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Values, None among them, as a string, int32, int64, double or list of such; a list is never None."""
+    """An Arrow array of string, int32, int64, double, or lists of these. Values may be None, lists may not."""
     if isinstance(kind, pa.ListType):
         inner = column(list(chain.from_iterable(values)), kind.value_type)
         return pa.ListArray.from_arrays(_starts(values), inner)
@@ -41,17 +41,17 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def utf8(texts: Sequence[bytes]) -> pa.Array:
-    """A column of strings out of their UTF-8."""
+    """A string column from UTF-8 texts."""
     return _strings(texts, None)
 
 
 def scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
-    """One value, as Arrow's functions take it; `column` has its kinds."""
+    """One value as an Arrow scalar; kinds as in `column`."""
     return column([value], kind)[0]
 
 
 def repeated(values: Sequence[Any], kind: pa.DataType, times: Iterable[int]) -> pa.Array:
-    """A column that has each value so many times, one after the other."""
+    """A column with each value repeated as often as `times` says."""
     places = chain.from_iterable(repeat(place, number) for place, number in enumerate(times))
     return column(values, kind).take(column(array("i", places), pa.int32()))
 
@@ -66,13 +66,13 @@ def _strings(texts: Sequence[bytes], valid: pa.Buffer | None) -> pa.Array:
 
 
 def _starts(values: Sequence[Any]) -> pa.Array:
-    """Where each value begins when all are joined, and where the last one ends."""
+    """The offset of each value when all are joined, and the end of the last one."""
     starts = array("i", accumulate(map(len, values), initial=0))
     return pa.Array.from_buffers(pa.int32(), len(starts), [None, pa.py_buffer(starts)])
 
 
 def _validity(values: Sequence[Any]) -> tuple[pa.Buffer | None, int]:
-    """The bits that are 1 where a value is not None (no buffer: all are), and how many are None."""
+    """A bitmap with 1 for each value that is not None (no buffer if all are), and the number of Nones."""
     num_null = values.count(None)
     if not num_null:
         return None, 0

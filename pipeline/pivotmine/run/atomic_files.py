@@ -1,7 +1,7 @@
-"""Files are written next to their place, under a name that ends in `.tmp`, and renamed when they are whole.
+"""Write files under a temporary name (`.tmp`) next to their place, and rename them when they are complete.
 
-What fails is removed at once. What a killed process leaves is removed by the next stage of the run: whoever writes such
-a file holds a lock on it, which the kernel frees with the process.
+A failed write removes its file at once. The file of a killed process is removed by the next stage of the run. A writer
+holds a lock on its file, and the kernel releases it when the process ends. So an unlocked file is abandoned.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 @contextmanager
 def temporary_place(path: Path) -> Generator[Path]:
-    """Where to write a file before `settle` puts it in its place; nothing is left there at the end."""
+    """The temporary path to write to before `settle` renames it; at the end the file there is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with ExitStack() as held:
         while True:
             file = held.enter_context(place.open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):  # swept between the two
+            with suppress(FileNotFoundError):  # swept by another process before the lock
                 if os.path.samestat(place.stat(), os.fstat(file.fileno())):
                     break
         try:
@@ -39,7 +39,7 @@ def settle(place: Path, path: Path) -> None:
 
 
 def sweep(run: Path, *, but_not: Path) -> None:
-    """Remove what killed processes left half written in a run."""
+    """Remove the unfinished files of killed processes in a run, except those below `but_not`."""
     places = run.rglob("*.tmp")
     remove_unlocked(place for place in places if not (place.is_relative_to(but_not) or place.name.startswith(".")))
 
@@ -47,7 +47,7 @@ def sweep(run: Path, *, but_not: Path) -> None:
 def remove_unlocked(places: Iterable[Path]) -> None:
     """Remove the files that no living process holds a lock on."""
     for place in places:
-        # One that another sweep has just removed is not there.
+        # Errors are expected: the file is locked, or another sweep has removed it.
         with suppress(OSError), place.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             place.unlink()

@@ -1,7 +1,7 @@
 """Named queries for `pivotmine sql RUN --example NAME`; `docs/queries.md` shows each with its output.
 
-Statistics are of one policy under one verifier: a query over several adds their states up. So each query that reads
-`profiles` or `scores` names both.
+Statistics belong to one policy and one verifier, and a run may have several. So each query on `profiles` or `scores`
+returns both ids instead of mixing their states.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 class ExampleQuery(NamedTuple):
     title: str
-    """What it answers, in a few words."""
+    """The question, in a few words."""
     statement: str
 
 
@@ -94,7 +94,7 @@ EXAMPLES: dict[str, ExampleQuery] = {
         """,
     ),
     "tokens": ExampleQuery(
-        "Tokens generated and prompt tokens read, by policy",
+        "Generated tokens and prompt tokens, by policy",
         """
         select policy_id, count(*) as states, sum(samples)::bigint as samples, sum(generated)::bigint as generated,
             sum(prompt)::bigint as prompt

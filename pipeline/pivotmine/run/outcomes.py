@@ -1,4 +1,4 @@
-"""What may become of a sample: by itself, for the tables name the outcomes and need no verifier."""
+"""The outcomes of a sample. They have a module of their own, because the tables need them without verifiers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of a sample. It stands next to the reward, so that a 0 always says why."""
+    """The outcome of a sample. It is stored next to the reward, so that a 0 always has a reason."""
 
     CORRECT = "correct"
-    """Functionally the demonstration."""
+    """Functionally the same as a demonstration."""
     WRONG_KIND = "wrong_kind"
     """A message where a call was demonstrated, or a call where a message was."""
     WRONG_TOOL = "wrong_tool"
@@ -27,11 +27,11 @@ class Outcome(StrEnum):
     WRONG_TEXT = "wrong_text"
     """A text that lacks, contradicts or does not resemble what was demonstrated."""
     UNPROVEN = "unproven"
-    """It may do the same, but the verifier cannot prove it: reward null or 0, as the verifier's `unproven` says."""
+    """It may be the same, but the verifier cannot prove it. Reward null or 0, by the verifier's option `unproven`."""
     PARTIAL = "partial"
     """Right in part: a reward between 0 and 1."""
     INVALID_CALL = "invalid_call"
-    """Something that announces a tool call, or has to be in a given form, and cannot be read as one."""
+    """Output that looks like a tool call, or must have a given form, and cannot be parsed."""
     EMPTY = "empty"
     """Neither text nor call."""
     TRUNCATED = "truncated"

@@ -1,9 +1,8 @@
-"""Digests of a run's parts: what tells a part that was damaged, lost, copied, or brought from another run.
+"""Digests of a run's parts. They reveal parts that were damaged, lost, copied, or brought from another run.
 
-`manifests/extract-*.json` has the digests of extract's tables. Each other folder of parts has a
-`manifests/parts-*.json`, one for each writer that works in it. A digest is stored before its part is in place, so a
-kill leaves no part that the manifests do not know. Folders without digests come from earlier versions: their parts are
-not checked.
+`manifests/extract-*.json` has the digests of extract's tables. Every other folder of parts has one
+`manifests/parts-*.json` per writer. A digest is stored before its part is in place, so even after a kill the manifests
+know every part. Folders without digests come from earlier versions: their parts are not checked.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from pivotmine.run.atomic_files import settle, temporary_place
 from pivotmine.run.rundir import EXTRACT_TABLES
 
 STAGE = "parts"
-"""What these manifests are named after."""
+"""The first word of these manifests' names."""
 ABSENT = "absent"
-"""Stands for a digest where a part was announced, and perhaps never written."""
+"""Accepted in place of a digest: the part may be missing, because a kill can prevent the rename."""
 TABLES = (*EXTRACT_TABLES, "gates", "rollouts", "scores", "profiles", "triage", "carried", "pivots", "demonstrations")
-"""The tables whose parts have digests and decide something; `rejects` has digests too, which `verify` alone checks."""
+"""Tables whose parts are checked before use. `rejects` has digests too, but only `verify` checks them."""
 _SECONDS_PER_SAVE = 5.0
 _sound: dict[Path, tuple[int, int, int]] = {}
-"""Parts that this process has checked, with what the file system said of them."""
+"""Parts that this process has checked, with inode, modification time and size at that time."""
 
 
 class Known(NamedTuple):
-    """What all manifests of a run say of its parts."""
+    """The digests in all manifests of a run."""
 
     digests: dict[str, list[str]]
-    """By path in the run: those that a part may have, `ABSENT` among them."""
+    """By path in the run: the digests that a part may have, perhaps with `ABSENT`."""
     folders: frozenset[str]
     """The folders whose parts have digests."""
 
@@ -65,16 +64,16 @@ _WORDS = {
 
 
 def file_digest(path: Path) -> str:
-    """32 hexadecimal digits of a file's SHA-256."""
+    """The first 32 hexadecimal digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 class PartsManifest:
-    """The digests of the parts that one writer puts into a folder. `close` stores what `note` was told."""
+    """The digests of one writer's parts in a folder. Call `close` after `note`, which does not always save."""
 
     def __init__(self, run: Path, folder: Path, writer: str = "") -> None:
-        """writer: tells apart those that share the folder, such as shards."""
+        """writer: distinguishes writers that share the folder, such as shards."""
         self._run, self._lock, self._saved = run, threading.Lock(), 0.0
         self._config = {"folder": _name(run, folder), "writer": writer}
         self._path = run / "manifests" / f"{STAGE}-{rundir.config_digest(self._config)}.json"
@@ -82,7 +81,7 @@ class PartsManifest:
         if self._path.exists():
             self._digests = _settled(run, read_digests(run, self._path))
         elif table_of(self._config["folder"]) != "rejects" and self._config["folder"] not in known_parts(run).folders:
-            # The parts of an earlier version are checked from here on.
+            # An earlier version wrote no digests: adopt its parts as they are, and check them from now on.
             self._digests = {_name(run, path): [file_digest(path)] for path in sorted(folder.glob("*.parquet"))}
 
     def write(self, path: Path, table: pa.Table) -> None:
@@ -103,14 +102,14 @@ class PartsManifest:
             self._save()
 
     def note(self, path: Path, digest: str) -> None:
-        """Take the digest of a part that is in place already, and that can be made again."""
+        """Add the digest of a part that is already in place. It can be computed again, so saving it may wait."""
         with self._lock:
             self._digests[_name(self._run, path)] = [digest]
             if time.monotonic() - self._saved > _SECONDS_PER_SAVE:
                 self._save()
 
     def forget_lost(self) -> list[Path]:
-        """Forget the parts that are gone; returns them."""
+        """Remove missing parts from the manifest; returns their paths."""
         gone = [name for name in self._digests if not (self._run / name).exists()]
         for name in gone:
             del self._digests[name]
@@ -123,7 +122,7 @@ class PartsManifest:
         return _name(self._run, path) in self._digests
 
     def close(self) -> None:
-        """Store the digests."""
+        """Save the digests."""
         with self._lock:
             self._save()
 
@@ -134,14 +133,17 @@ class PartsManifest:
 
 
 def write_rejects(run: Path, folder: Path, rejects: pa.Table, writer: str = "") -> None:
-    """Write the rejects of one writer (its share of the work; empty: it has all) in place of its former ones."""
+    """Replace the rejects of one writer. writer: names its share of the work; empty means all of it."""
     manifest = PartsManifest(run, folder, writer)
     manifest.forget_lost()
     manifest.write(folder / f"{'-'.join(filter(None, ('rejects', writer)))}.parquet", rejects)
 
 
 def _settled(run: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The digests that are still right for parts that were announced."""
+    """The digests after a possible kill.
+
+    The file shows which of two digests is right. Parts that were never written are dropped.
+    """
     found: dict[str, list[str]] = {}
     for name, accepted in digests.items():
         state = _state(run / name) if len(accepted) > 1 else accepted[0]
@@ -151,7 +153,7 @@ def _settled(run: Path, digests: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def known_parts(run: Path, without: Collection[Path] = ()) -> Known:
-    """What the manifests say, except those in `without`; UserError for a damaged one."""
+    """The digests in all manifests except those in `without`; UserError if one is damaged."""
     digests: dict[str, list[str]] = {}
     folders: set[str] = set()
     for path in sorted(path for stage in ("extract", STAGE) for path in (run / "manifests").glob(f"{stage}-*.json")):
@@ -164,7 +166,7 @@ def known_parts(run: Path, without: Collection[Path] = ()) -> Known:
 
 
 def forget(run: Path, path: Path) -> None:
-    """Take a part out of the manifests, once it is taken out of its folder."""
+    """Remove a part from the manifests, after it was moved out of its folder."""
     for manifest in sorted((run / "manifests").glob(f"{STAGE}-*.json")):
         body = rundir.read_manifest(manifest)
         if body["parts"].pop(_name(run, path), None) is not None:
@@ -172,7 +174,7 @@ def forget(run: Path, path: Path) -> None:
 
 
 def rebuild(run: Path, lost: Path) -> None:
-    """Write a manifest of parts again that was lost, from the parts of its folder that can be decoded."""
+    """Rewrite a lost parts manifest from the decodable parts of its folder that no other manifest lists."""
     known = known_parts(run).digests
     tables = (*TABLES, "rejects")
     for folder in sorted({path.parent for table in tables for path in rundir.table_files(run, table)}):
@@ -197,7 +199,7 @@ def is_readable(path: Path) -> bool:
 
 
 def read_digests(run: Path, path: Path) -> dict[str, list[str]]:
-    """The parts of a manifest by their paths; none in one that an earlier version wrote. UserError if it is damaged."""
+    """The digests in a manifest by path; empty if an earlier version wrote it. UserError if it is damaged."""
     parts = rundir.read_manifest(path).get("parts", {})
     if not isinstance(parts, dict) or not all(_are_digests(one) for one in parts.values()):
         raise UserError(f"{path} is damaged: {_repair(run)} writes it again")
@@ -209,10 +211,10 @@ def _are_digests(found: Any) -> bool:
 
 
 def require_sound(run: Path, table: str, folder: Path | None = None, *, may_lack: bool = False) -> list[Path]:
-    """The parts of a table, after a check of their digests; UserError, with what to do, for a broken one.
+    """The files of a table after a check of their digests; UserError, with what to do, if one is broken.
 
-    folder: one folder of the table; None: all of it. may_lack: whether parts may be missing, as where the caller makes
-    them again. A process reads each part once, however often it asks.
+    folder: check only this folder of the table. may_lack: allow missing parts, for a caller that makes them again. A
+    process reads each part only once for this.
     """
     files = rundir.table_files(run, table)
     files = files if folder is None else [path for path in files if path.parent == folder]
@@ -223,7 +225,7 @@ def require_sound(run: Path, table: str, folder: Path | None = None, *, may_lack
 
 
 def problems(run: Path, table: str, files: list[Path], known: Known, folder: Path | None = None) -> list[Problem]:
-    """The faults of these parts of a table, and the parts missing from `folder` (None: from the whole table)."""
+    """The faults of these parts of a table, and the parts missing from `folder` (from the whole table if None)."""
     gone = [
         run / name
         for name, accepted in known.digests.items()
@@ -232,7 +234,7 @@ def problems(run: Path, table: str, files: list[Path], known: Known, folder: Pat
         and folder in (None, (run / name).parent)
         and not (run / name).exists()
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing holds no lock of Python's
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases Python's lock
         checked = list(pool.map(lambda path: _problem(run, table, path, known), files))
     return [*(Problem(path, table, "missing") for path in gone), *(one for one in checked if one is not None)]
 
@@ -246,7 +248,7 @@ def _problem(run: Path, table: str, path: Path, known: Known) -> Problem | None:
         return Problem(path, table, "cut short")
     accepted = known.digests.get(_name(run, path))
     if accepted is None:
-        # A part of scores that is in place and not noted is scored again; shares of rejects may be of two versions.
+        # `score` repeats parts without a digest, and shards of rejects may come from two versions.
         is_remade = table == "scores" or (table == "rejects" and not path.parent.name.startswith("extract-"))
         is_strange = not is_remade and _name(run, path.parent) in known.folders
         return Problem(path, table, "not of this run") if is_strange else None
@@ -271,7 +273,7 @@ def _repair(run: Path) -> str:
 
 
 def first_problem(run: Path) -> str | None:
-    """The first broken part of a run and what to do; None: each part has its digest."""
+    """The first broken part of a run and what to do; None if all parts are sound."""
     try:
         for table in TABLES:
             require_sound(run, table)

@@ -1,7 +1,8 @@
 """The format version of a run: `RUN/run.json`. Runs of format 1 do not have that file.
 
 A run keeps the format that `extract` gave it, and with it the rules for its ids (state_id, policy_id, verifier_id).
-Later versions read its parts by column name. They add parts with their own columns, so a run can hold parts of both.
+Later versions read its parts by column name. They add parts with the newer columns, so a run can have both kinds of
+parts.
 """
 
 from __future__ import annotations

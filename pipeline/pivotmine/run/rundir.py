@@ -1,6 +1,6 @@
-"""The run directory: where each table lies, and how it is written so that a kill at any time loses nothing.
+"""The run directory: where each table is, and how files are written so that a kill leaves nothing broken.
 
-Files are written next to their place and renamed; a manifest is written last, so what it names is whole.
+A file is written to a temporary name and renamed. A manifest is written last, so everything that it names is complete.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXTRACT_TABLES = ("trajectories", "segments", "messages", "tools", "turns")
 UNFINISHED = ".extract.tmp"
-"""Where extract writes until all of it is whole."""
+"""Extract writes here until all its tables are complete."""
 _LOCKS = ".locks"
 _EXTRACT_NAMES = {*EXTRACT_TABLES, "rejects", "manifests", "views.sql", run_format.FILE, UNFINISHED, _LOCKS}
 _GLOBS = {
@@ -59,7 +59,7 @@ _MADE_BY = {
     "demonstrations": "select",
     **dict.fromkeys(("audit_trials", "audit_errors", "audit_constants"), "audit"),
 }
-"""The command that makes only a table's missing files again."""
+"""By table: the command that writes only its missing files."""
 _SAMPLED_HERE = re.compile(r"part-\d+of\d+-\d+\.parquet")
 _PACKAGES = (
     "pivotmine",
@@ -102,19 +102,19 @@ def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> Non
     names = {path.name for path in run.iterdir()} if run.is_dir() else set[str]()
     if is_run(run) or not names:
         return
-    # Folders called `messages` or `rejects` are only ours next to the lock that extract takes first.
+    # Without the lock that extract takes first, a folder such as `messages` may belong to another program.
     if strange := sorted(names - _EXTRACT_NAMES if _LOCKS in names else names):
         raise UserError(f"--run {run} holds {strange[0]!r} and is not a run: name a new or an empty folder")
 
 
 def table_files(run: Path, table: str) -> list[Path]:
-    """The Parquet files of a table, in a stable order; none where nothing was written yet."""
+    """The Parquet files of a table, in a stable order; empty if nothing was written yet."""
     return sorted(run.glob(_GLOBS.get(table, f"{table}/*.parquet")))
 
 
 def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyFrame:
     """A table (or some files of it) as a lazy frame with the table's schema, empty if the table has no files."""
-    import polars as pl  # here: processes that only write start quicker without it
+    import polars as pl  # here: processes that only write start faster without it
 
     paths = list(table_files(run, table) if files is None else files)
     for path in paths:
@@ -127,7 +127,7 @@ def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyF
 
 
 def _of_one_form(table: str, paths: list[Path], lacking: tuple[str, ...]) -> pl.LazyFrame:
-    """Parts that lack the same columns; each of those has the value that its declaration gives for older parts."""
+    """Parts that lack the same columns, filled with the value that `absent=` declares for each of them."""
     import polars as pl
 
     schema = TABLES[table]
@@ -141,13 +141,13 @@ def _of_one_form(table: str, paths: list[Path], lacking: tuple[str, ...]) -> pl.
 
 
 def require_whole(path: Path, table: str) -> None:
-    """UserError for a Parquet file that was cut short, by a full disk or by hand: its end is not there."""
+    """Raise UserError if a Parquet file was cut short, for example by a full disk."""
     if not is_whole(path):
         raise UserError(f"{path} is cut short: {remedy(path, table)}")
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a Parquet file ends as one does."""
+    """Whether a file ends with a complete Parquet footer."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 8, 0))
@@ -204,9 +204,9 @@ def rejects_dir(run: Path, stage: str, config: Mapping[str, Any]) -> Path:
 
 
 def rejects_before(run: Path, policy_id: str, verifier_id: str | None) -> list[Path]:
-    """The files of the rejects that led to a profile: of extract, of sampling the policy, of its scores.
+    """The files of `rejects` behind a profile: those of extract, of sampling the policy, and of its scores.
 
-    A policy may have been sampled under several verifiers: what they all dropped is in several files.
+    A policy may have been sampled under several verifiers, each with rejects of its own.
     """
     verifiers = {one["config"].get("verifier_id") for one in read_manifests(run, "rollout")}
     folders = [
@@ -218,7 +218,7 @@ def rejects_before(run: Path, policy_id: str, verifier_id: str | None) -> list[P
 
 
 def write_manifest(run: Path, stage: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Say what a stage did: `config` gives the file its name, `facts` are counts and timings."""
+    """Write a stage's manifest. `config` determines the file's name; `facts` are counts and timings."""
     body = {"stage": stage, "config": config, **facts, "versions": versions()}
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     write_text(run / "manifests" / f"{stage}-{config_digest(config)}.json", text)
@@ -231,7 +231,7 @@ def read_manifests(run: Path, stage: str) -> list[dict[str, Any]]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest, with `config` and `summary` (`parts` in those of parts); UserError where it lacks them."""
+    """A manifest with `config` and `summary` (or `parts`); UserError if it lacks them."""
     stage = path.name.rpartition("-")[0]
     again = {
         "extract": "extract the same sources again, into another --run",
@@ -245,7 +245,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON object that a stage wrote; UserError, with what to do about it, where it was cut short or changed."""
+    """A JSON object that a stage wrote; UserError with the remedy if the file is cut short or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
@@ -267,13 +267,13 @@ def versions() -> dict[str, str]:
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Which settings differ, as `key: theirs -> ours`, for an error that names the difference."""
+    """The settings that differ, as `key: theirs -> ours`, for an error message."""
     keys = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
     return ", ".join(f"{key}: {_change(theirs.get(key), ours.get(key))}" for key in keys)
 
 
 def _change(theirs: Any, ours: Any) -> str:
-    """Of two lists only the entries that one of them lacks, and not more than a person reads."""
+    """The change in words. For two lists: the entries that only one of them has, at most four."""
     if not isinstance(theirs, list) or not isinstance(ours, list):
         return " -> ".join("not given" if value is None else repr(value) for value in (theirs, ours))
     changed = [f"-{entry}" for entry in theirs if entry not in ours]
@@ -284,11 +284,9 @@ def _change(theirs: Any, ours: Any) -> str:
 
 @contextmanager
 def stage_lock(run: Path, name: str, *, wait: bool = False) -> Generator[None]:
-    """Hold a stage's lock: one process at a time for one stage and policy. The kernel frees it if the process dies.
+    """Hold a stage's lock, so that one process at a time works on a stage and policy. The kernel frees it on a kill.
 
-    Files that killed processes left half written are removed.
-
-    wait: wait for another process instead of a UserError.
+    It also removes unfinished files of killed processes. wait: wait for another process instead of raising UserError.
     """
     folder = run / _LOCKS
     folder.mkdir(parents=True, exist_ok=True)

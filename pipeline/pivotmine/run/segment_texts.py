@@ -1,7 +1,7 @@
-"""The messages of segments, for reading in any order: `messages` is read once, and the needed rows go to a file.
+"""Read the messages of segments in any order: one pass over `messages` copies the needed rows to a temporary file.
 
-Messages are stored once, by a hash of their content: those of a segment lie in any part, and those of many segments in
-all parts. A reader that wants segments in another order would read the whole table for every few of them.
+Messages are stored once, by a hash of their content, so the messages of one segment may be in any part. Without the
+file, reading segments in another order would read the whole table for every few of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pivotmine.run.parts import require_sound
 
 
 def tools_by_id(run: Path) -> dict[str | None, list[dict[str, Any]] | None]:
-    """Tool definitions by `tools_id`; None has none."""
+    """Tool definitions by `tools_id`; the id None gives None."""
     rows = rundir.scan(run, "tools", require_sound(run, "tools")).collect().iter_rows(named=True)
     return {None: None, **{row["tools_id"]: json.loads(row["tools"]) for row in rows}}
 
@@ -31,7 +31,7 @@ _PREFIX = ".messages-"
 
 
 class SegmentTexts:
-    """The messages and tools of turns that were added; a context, whose file goes with it."""
+    """The messages and tools of added turns. A context manager; it deletes its temporary file on exit."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -40,7 +40,7 @@ class SegmentTexts:
         self._known: pl.DataFrame | None = None
         """message_id, offset and length of the messages in the file."""
         self._places: dict[str, tuple[array[int], array[int]]] = {}
-        """By segment: where its messages begin, and their lengths in bytes."""
+        """By segment: the offsets of its messages in the file, and their lengths in bytes."""
         self._tools: dict[str | None, Any] = {}
 
     def __enter__(self) -> SegmentTexts:
@@ -51,7 +51,7 @@ class SegmentTexts:
             self._file.close()
 
     def add(self, turns: pl.DataFrame) -> None:
-        """Make the segments of turns readable (`segment_id`); one pass over `messages`, unless they all are."""
+        """Make the segments of these turns (`segment_id`) readable; a new one costs one pass over `messages`."""
         wanted = [one for one in turns["segment_id"].unique(maintain_order=True) if one not in self._places]
         if not wanted:
             return
@@ -84,7 +84,7 @@ class SegmentTexts:
         self._known = pl.concat(found) if found else pl.DataFrame(schema=empty)
 
     def _opened(self) -> Any:
-        # In the run, where there is room for it; else, on a read-only disk, where Python finds some.
+        # The run's disk has room for it; if it is read-only, Python's default folder is used.
         folder = self._run if os.access(self._run, os.W_OK) else None
         file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX, suffix=".tmp")  # noqa: SIM115
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -93,7 +93,7 @@ class SegmentTexts:
         return file
 
     def only(self, turns: pl.DataFrame) -> SegmentTexts:
-        """What another process needs to read some of the turns (`segment_id`, `tools_id`) while the file is there."""
+        """A copy for another process that reads only these turns (`segment_id`, `tools_id`), from the same file."""
         chosen = SegmentTexts.__new__(SegmentTexts)
         chosen._path = self._path
         chosen._places = {segment_id: self._places[segment_id] for segment_id in turns["segment_id"].unique()}

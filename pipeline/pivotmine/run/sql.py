@@ -1,7 +1,7 @@
-"""DuckDB over a run: every table a view by its name, the empty ones too.
+"""DuckDB over a run: every table is a view with its name, even if it is empty.
 
-`RUN/views.sql` says the same to a plain `duckdb -init RUN/views.sql` in any directory; it holds absolute paths and is
-written again by every stage (and by `pivotmine sql`, for a run that was moved).
+A plain `duckdb -init RUN/views.sql` in any directory gives the same views. The file contains absolute paths, so every
+stage rewrites it, and `pivotmine sql` does so for a run that was moved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES = {
 }
 
 _OF_SELECTIONS = ("pivots", "demonstrations")
-"""Tables that lie in the folder of a selection; their views name the selection."""
+"""Tables in the folder of a selection; their views have its name as a column."""
 _LAST = {
     "scores": "part-*.parquet",
     "profiles": "profiles.parquet",
@@ -38,7 +38,7 @@ _LAST = {
     "demonstrations": "demonstrations.parquet",
     **{f"audit_{name}": f"{name}.parquet" for name in ("trials", "errors", "constants")},
 }
-"""Files of a table where a folder holds files of several."""
+"""File patterns of tables that share a folder with other tables."""
 
 _STATES_VIEW = """\
 create or replace view states as
@@ -63,12 +63,12 @@ create or replace view last_{table} as
 select * from {table}
 qualify row_number() over (partition by {key}, state_id, sample_index order by budget desc nulls last) = 1;
 """
-"""Of each sample one row: that of its largest token budget."""
+"""One row per sample, that of its largest token budget."""
 _KEYS = {"rollouts": "policy_id", "scores": "policy_id, verifier_id"}
 
 
 def views(run: Path) -> str:
-    """SQL that creates a view a table, `states`, `last_rollouts` and `last_scores`."""
+    """SQL that creates one view per table, and `states`, `last_rollouts` and `last_scores`."""
     last = (_LAST_VIEWS.format(table=table, key=key) for table, key in _KEYS.items())
     return "\n".join([*(_view(run, name) for name in TABLES), _STATES_VIEW, *last])
 
@@ -91,7 +91,7 @@ def _view(run: Path, name: str) -> str:
 
 
 def _select(name: str, lacking: tuple[str, ...], patterns: list[str], extra: str) -> str:
-    """Parts that lack the same columns, each column with the value that its declaration gives for older parts."""
+    """Select from parts that lack the same columns, with the value that `absent=` declares for each of them."""
     columns = ", ".join(
         f'{_absent(field)}::{_duckdb_type(field.type)} as "{field.name}"'
         if field.name in lacking
@@ -108,9 +108,9 @@ def _absent(column: pa.Field) -> str:
 
 
 def _patterns(folder: Path, files: list[Path], name: str) -> dict[tuple[str, ...], list[str]]:
-    """By lacking columns, the table's files in one folder.
+    """The table's files in one folder, grouped by the columns that they lack.
 
-    A folder without older parts is a glob, so that a plain DuckDB sees parts that are written later.
+    A folder without older parts becomes a glob, so that a plain DuckDB also sees parts that are written later.
     """
     found: dict[tuple[str, ...], list[str]] = {}
     for path in files:
@@ -127,7 +127,7 @@ def _escaped(path: Path) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as a literal of SQL."""
+    """A text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -156,11 +156,11 @@ def query(run: Path, statement: str, *, unsafe: bool = False) -> pa.Table:
 def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Table]:
     """The answers to SQL statements over a run, in order; UserError if DuckDB refuses one.
 
-    Only statements that read are run, and of all files only those of the run can be read: the statement may come from
-    a page or a model. `unsafe` lifts both.
+    Only statements that read are run, and they can read only the run's files, because a statement may come from a page
+    or a model. `unsafe` lifts both limits.
     """
     rundir.require_run(run)
-    with contextlib.suppress(OSError):  # a run on a read-only disk can be queried all the same
+    with contextlib.suppress(OSError):  # a run on a read-only disk can still be queried
         write_views(run)
     connection = connect(run)
     try:
@@ -185,7 +185,7 @@ def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Ta
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, asked: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Run in a thread, since DuckDB looks at no signal meanwhile: Ctrl-C and SIGTERM interrupt it."""
+    """Run a query in a thread, so that Ctrl-C and SIGTERM interrupt it: DuckDB does not check for signals."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(asked.to_arrow_table)
         try:
@@ -199,7 +199,7 @@ _EXPLAIN = re.compile(r"\s*explain\b(\s+analyze\b)?", re.IGNORECASE)
 
 
 def _reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:
-    """Whether a statement only reads. `explain analyze` runs what it explains, so that is looked at too."""
+    """Whether a statement only reads. `explain analyze` runs its statement, so that one is checked too."""
     if statement.type != duckdb.StatementType.EXPLAIN:
         return statement.type == duckdb.StatementType.SELECT
     inner = connection.extract_statements(_EXPLAIN.sub("", statement.query, count=1))
@@ -207,7 +207,7 @@ def _reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Column names, none twice: `select 1 as a, 2 as a` has `a` and `a_1`."""
+    """Unique column names: `select 1 as a, 2 as a` has `a` and `a_1`."""
     found: dict[str, None] = {}
     for name in names:
         numbered = (f"{name}_{i}" for i in count(1))

@@ -1,4 +1,4 @@
-"""States as messages and tools: read once a segment, in the order of the turns, with memory for one segment."""
+"""States as messages and tools, read segment by segment, with memory for one segment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pivotmine.run.segment_texts import SegmentTexts
 
 class StateMessages(NamedTuple):
     turn: dict[str, Any]
-    """The row asked for."""
+    """The given row."""
     messages: list[dict[str, Any]]
     """The state: the messages before the turn."""
     reply: list[dict[str, Any]]
-    """What the recorded environment answered: the messages after the turn, up to the next assistant message."""
+    """The recorded environment's answer: the messages after the turn, up to the next assistant message."""
     tools: list[dict[str, Any]] | None
-    """The state's tools in OpenAI form; None: none."""
+    """The state's tools in OpenAI form; None if it has none."""
     message: dict[str, Any]
     """The turn itself, as recorded."""
 
@@ -36,7 +36,7 @@ def demonstrated_turns(run: Path) -> pl.DataFrame:
 
 
 def scan_demonstrated(run: Path) -> pl.LazyFrame:
-    """`demonstrated_turns`, read when it is collected, and no more of it than is asked for."""
+    """`demonstrated_turns` as a lazy frame."""
     turns = _checked(run, "turns").filter(pl.col("reject_reason").is_null())
     places = _checked(run, "trajectories").select("trajectory_id", "source", "source_index", "task_id")
     turns = turns.join(places, on="trajectory_id", how="left", maintain_order="left")
@@ -44,7 +44,7 @@ def scan_demonstrated(run: Path) -> pl.LazyFrame:
 
 
 def action_formats(run: Path) -> pl.DataFrame:
-    """`segment_id` and `action_format` of every segment; null in runs that were written before the column."""
+    """`segment_id` and `action_format` of every segment; null in runs older than the column."""
     return _checked(run, "segments").select("segment_id", "action_format").collect()
 
 
@@ -53,10 +53,10 @@ def _checked(run: Path, table: str) -> pl.LazyFrame:
 
 
 def state_messages(run: Path, turns: pl.DataFrame, texts: SegmentTexts | None = None) -> Iterator[StateMessages]:
-    """For each turn (columns `segment_id`, `position`, `tools_id`): its state, segment by segment as they come.
+    """The state of each turn (columns `segment_id`, `position`, `tools_id`), grouped by segment in their given order.
 
-    The prefix of a turn is never written out: each segment's messages are read once for all of its turns.
-    texts: what other calls read as well; None: a file for this call. A new segment costs a pass over `messages`.
+    Each segment's messages are read once for all of its turns. texts: shared with other calls; None makes a file for
+    this call. A new segment costs a pass over `messages`.
     """
     with ExitStack() as stack:
         texts = stack.enter_context(SegmentTexts(run)) if texts is None else texts
