@@ -1,10 +1,10 @@
 """One attention function for decoding many rows and for packed groups, and a cache that grows in place. All are exact.
 
 - transformers repeats a padded batch's whole cache once per query head (`repeat_kv`) at every step. The heads of a
-  group read the same keys, so they can stand next to each other as queries of one head: the same numbers, no copy.
+  group use the same keys, so they can be computed as queries of one head: the same numbers without a copy.
 - A packed group is one sequence: a prompt, then its actions. Its mask covers the actions only. The prompt's queries
   take the causal kernel, which needs no mask.
-- transformers' cache is a new, one token longer tensor at every step. With room at the end, a token is written in
+- transformers makes a new cache tensor, one token longer, at every step. With room at the end, a token is written in
   place.
 """
 
@@ -25,7 +25,7 @@ _NAME = "pivotmine_grouped"
 
 
 def use_grouped_attention(model: Any) -> bool:
-    """Switch a model that attends by torch's `scaled_dot_product_attention`; False: another kind, left as it is."""
+    """Make a model with torch's `scaled_dot_product_attention` use grouped attention; False if it has another kind."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(_NAME, _attend)
         AttentionMaskInterface.register(_NAME, sdpa_mask)
@@ -34,7 +34,7 @@ def use_grouped_attention(model: Any) -> bool:
 
 
 def make_room(cache: Any) -> None:
-    """Let the layers that grow by a token a step grow in place; sliding, recurrent and other layers stay."""
+    """Let ordinary cache layers grow in place; sliding, recurrent and other layers stay as they are."""
     cache.layers = [_RoomyLayer(layer) if type(layer) is DynamicLayer else layer for layer in cache.layers]
 
 
@@ -68,7 +68,7 @@ def _attend_packed(
     attention_mask: torch.Tensor,
     **kwargs: Any,
 ) -> torch.Tensor:
-    """The mask is of the last queries only; those before it are a prompt, causal among themselves."""
+    """Attention if the mask covers only the last queries. Those before it are a prompt, causal among themselves."""
     prompt = query.shape[2] - attention_mask.shape[2]
     before, _ = sdpa_attention_forward(
         module, query[:, :, :prompt], key[:, :, :prompt], value[:, :, :prompt], None, **kwargs
@@ -98,7 +98,10 @@ class _RoomyLayer(DynamicLayer):
 
 
 def _append(front: torch.Tensor, new: torch.Tensor, behind: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`front` with `new` at its end, along tokens, and the tensor behind it: the given one where it has room."""
+    """`front` with `new` appended along tokens, and the longer tensor that holds both.
+
+    That tensor is `behind` if it belongs to `front` and has room, else a new one.
+    """
     rows, heads, length, width = front.shape
     grown = length + new.shape[2]
     if behind.data_ptr() != front.data_ptr() or behind.shape[2] < grown:

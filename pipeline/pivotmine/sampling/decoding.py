@@ -1,8 +1,8 @@
-"""The decode loop of the transformers engine, the trainer and the desk: what samples share is computed once.
+"""The decode loop of the transformers engine, the trainer and the desk. It computes once what samples share.
 
-One prefill per prompt, one row per distinct text drawn so far, random numbers per sample.
+It needs one prefill per prompt and one row per distinct text so far. Each sample has its own random numbers.
 
-Shapes: S prompts, N samples under way, R rows, V vocabulary, T tokens of the longest row.
+Shapes: S prompts, N running samples, R rows, V vocabulary, T tokens of the longest row.
 """
 
 # ruff: noqa: N803, N806 - axis letters are capitals
@@ -21,7 +21,8 @@ from pivotmine.sampling.prefix_cache import ReadPrompts
 from pivotmine.sampling.settings import Sampling
 
 KEEP_SHARE = 7 / 8
-"""Finished rows are dropped once at most this share of the rows still runs: dropping a row copies the cache."""
+"""Finished rows are dropped only if at most this share of the rows is still running, because dropping copies the
+cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +34,18 @@ class Draw:
     max_new_tokens: int
     """Token budget, at least 1."""
     seed: int
-    """Seeds its random numbers, one a token: the sample does not depend on its batch."""
+    """Seed of its random numbers, one per token. So the sample does not depend on its batch."""
     num_drawn: int = 0
-    """Tokens of the sample at the end of its prompt: the random numbers go on behind theirs."""
+    """Number of the sample's tokens at the end of its prompt; the random numbers continue behind theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
     token_ids: list[int]
-    """Sampled tokens, the end-of-turn token included where it was drawn."""
+    """Sampled tokens, including the end-of-turn token if it was sampled."""
     logprobs: list[float]
-    """Natural log-probability of each token, under the unmodified distribution unless `decode` got another one."""
+    """Natural log-probability of each token, of the unmodified distribution unless `decode` got
+    `logprobs_at_temperature`."""
     finish_reason: str
     """`stop` or `length`."""
 
@@ -59,12 +61,12 @@ def decode(
     read: ReadPrompts | None = None,
     logprobs_at_temperature: bool = False,
 ) -> list[Drawn]:
-    """Draw the samples, in the order of `draws`; UserError where the model returns NaN.
+    """Draw the samples, in the order of `draws`; UserError if the model returns NaN.
 
-    Samples of a prompt that have drawn the same tokens so far share one row of the forward pass.
+    Samples of a prompt with the same tokens so far share one row of the forward pass.
 
-    read: the prompts, where they are read already. logprobs_at_temperature: return log-probabilities of the logits
-    divided by the temperature, as TRL computes them, in place of the unmodified ones.
+    read: the prompts, if they are already prefilled. logprobs_at_temperature: return log-probabilities of the logits
+    divided by the temperature, as TRL computes them, instead of the unmodified ones.
     """
     room = max(draw.max_new_tokens for draw in draws)
     uniforms_NT = np.stack([_uniforms(draw, room) for draw in draws])
@@ -111,7 +113,7 @@ def pick(
     if sampling.temperature == 0:
         tokens_R = logprobs_RV.argmax(-1)
     else:
-        # doubles: in float32 the tokens late in a vocabulary of 150,000 would be rounded away
+        # doubles: float32 would round away the tokens late in a vocabulary of 150,000
         cumulated_RV = shaped(logprobs_RV, sampling).double().cumsum(-1)
         total_R1 = cumulated_RV[:, -1:]
         if not torch.isfinite(total_R1).all():
@@ -133,14 +135,14 @@ def shaped(logprobs_RV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_p < 1:
         sorted_RV, order_RV = probs_RV.sort(-1, descending=True)
         before_RV = sorted_RV.cumsum(-1) - sorted_RV
-        # The likeliest stays, also where the mass is too small for float32.
+        # The most likely token stays, even if top_p is too small for float32.
         sorted_RV = sorted_RV.masked_fill((before_RV > 0) & (before_RV >= sampling.top_p), 0.0)
         probs_RV = torch.zeros_like(probs_RV).scatter_(-1, order_RV, sorted_RV)
     return probs_RV
 
 
 class _Batch:
-    """Rows under way: their tokens, left-padded to one width, and the model's cache of them."""
+    """The running rows: their tokens, left-padded to one width, and the model's cache of them."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]], room: int) -> None:
         self._model = model
@@ -157,22 +159,22 @@ class _Batch:
         self._cache: Any = None
 
     def prefill(self, read: ReadPrompts | None) -> torch.Tensor:
-        """Read the prompts, unless they are read; logits of the first new token, [S, V]."""
+        """Prefill the prompts, unless `read` has them; logits of the first new token, [S, V]."""
         if read is None:
             output = self._forward(0, use_cache=True)
             cache, logits_SV = getattr(output, "past_key_values", None), output.logits[:, -1]
         else:
             cache, logits_SV = read.cache, read.logits
-        # An architecture whose cache cannot be copied for a prompt's samples reads its whole text at every step.
+        # If the cache cannot be copied for a prompt's samples, every step computes the whole text again.
         self._cache = cache if hasattr(cache, "reorder_cache") else None
         if self._cache is not None:
             make_room(self._cache)
         return logits_SV
 
     def grow(self, wanted: list[tuple[int, int]]) -> list[int]:
-        """Append a token to rows, given as (row, token) of each sample; the new row of each sample.
+        """Append a token to rows, given as (row, token) of each sample; returns the new row of each sample.
 
-        A row that no sample continues stays while few such rows are left over: dropping one copies the cache.
+        Finished rows stay while they are few: dropping one copies the cache.
         """
         distinct = list(dict.fromkeys(wanted))
         parents = [row for row, _ in distinct]
@@ -188,12 +190,12 @@ class _Batch:
         return [place[key] for key in wanted]
 
     def step(self) -> torch.Tensor:
-        """Read the token appended last; logits of the next one, [R, V]."""
+        """Compute the token appended last; logits of the next one, [R, V]."""
         cached = self._cache is not None
         return self._forward(self._width - 1 if cached else 0, use_cache=cached).logits[:, -1]
 
     def _select(self, rows: torch.Tensor) -> None:
-        """Keep the given rows, in that order, each as often as it is named."""
+        """Keep these rows in this order; a row may occur several times."""
         rows = rows.to(self._ids.device)
         self._ids, self._mask, self._positions = self._ids[rows], self._mask[rows], self._positions[rows]
         if self._cache is not None:

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens from one forward pass, a piece at a time: logits of a whole segment fit nowhere.
+"""Log-probabilities of given tokens, prefilled piece by piece: the logits of a whole segment would not fit in memory.
 
 Shapes: T tokens of a sequence, V vocabulary.
 """
@@ -18,7 +18,7 @@ PIECE_TOKENS = 512
 
 @torch.inference_mode()
 def prefill(model: Any, token_ids: list[int]) -> Prefilled:
-    """One sequence; a model whose cache cannot grow by pieces reads it whole."""
+    """Prefill one sequence. A model without a cache prefills it in one pass."""
     ids_1T = torch.tensor([token_ids], device=model.device)
     piece = PIECE_TOKENS
     output = model(input_ids=ids_1T[:, :piece], use_cache=True)

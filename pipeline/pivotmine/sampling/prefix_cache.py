@@ -1,13 +1,12 @@
-"""Prompts that share prefixes, read by the transformers engine with each token once: exact, and in any order.
+"""Prefill prompts that share prefixes, each shared token once. It is exact, and the prompts may come in any order.
 
-The keys and values of the prompt read last stay, one sequence. The next prompt keeps what it shares with it and reads
-the rest. Prompts that each begin with the one before (the turns of a segment) are read in one pass, that of the
-last one: by causality the others' keys and values are its front. So prompts in the order of their segments cost the
-nodes of their prefix tree; prompts that share little are left to a padded batch, which is quicker for them.
+The keys and values of the last prompt are kept. The next prompt reuses the prefix that both share and computes the
+rest. If each prompt begins with the one before (the turns of a segment), one pass over the last one is enough: by
+causality, its front has the keys and values of the others. So prompts in the order of their segments cost the nodes of
+their prefix tree. Prompts that share little are faster in a padded batch.
 
-That holds where a layer keeps the keys and values of every token, and where they depend on nothing behind it. Sliding
-windows, recurrent layers and rotations that change with the length read so far (`dynamic`, `longrope`) are left to the
-padded batch too.
+This needs layers that keep the keys and values of every token, independent of later tokens. Sliding windows, recurrent
+layers and rotations that change with the length (`dynamic`, `longrope`) need the padded batch too.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from transformers.cache_utils import DynamicLayer
 from pivotmine.sampling.prefix_tree import shared_length
 
 WORTH = 0.75
-"""Prompts are read one after another where that costs at most this share of the tokens of a padded batch."""
+"""Prompts are prefilled one after another if that costs at most this share of a padded batch's tokens."""
 PASS_TOKENS_CPU, PASS_TOKENS_GPU = 32, 256
-"""A pass over fewer tokens takes no less time: the weights are read from memory all the same (roofline: a device's
-arithmetic a byte of memory, about 300 tokens on an H100 in bfloat16)."""
+"""A pass over fewer tokens takes as long, because it reads all weights from memory (roofline: arithmetic operations per
+byte of memory, about 300 tokens on an H100 in bfloat16)."""
 
 Tokens = Sequence[int]
 
 
 class ReadPrompts(NamedTuple):
-    """Prompts that are read, S of them, left-padded to the longest one's length."""
+    """S prefilled prompts, left-padded to the longest one's length."""
 
     logits: torch.Tensor
-    """Of the first new token, [S, V]."""
+    """Logits of the first new token, [S, V]."""
     cache: Any
     """transformers' cache of S rows."""
     num_computed: list[int]
-    """Tokens that were computed for each prompt."""
+    """Tokens computed for each prompt."""
 
 
 class PrefixCache:
-    """The keys and values of the prompt read last."""
+    """Prefills prompts, and keeps the keys and values of the last one."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -56,7 +55,7 @@ class PrefixCache:
 
     @torch.inference_mode()
     def read(self, prompts: Sequence[Tokens]) -> ReadPrompts | None:
-        """Read the prompts; None, and nothing done, where a padded batch reads them as well or better."""
+        """Prefill the prompts; None, with nothing done, if a padded batch is at least as fast."""
         if self._suits is None:
             self._suits = keeps_every_token(self._model, prompts[0][0])
         chains = list(_chains(prompts))
@@ -70,7 +69,7 @@ class PrefixCache:
         return batch.read_prompts()
 
     def _pays(self, chains: list[list[Tokens]]) -> bool:
-        """A single pass always does: it is what the padded batch would be, or less."""
+        """Whether it is faster than a padded batch. A single pass always is: it computes at most as many tokens."""
         before, cost = self._token_ids, 0
         least = PASS_TOKENS_CPU if self._model.device.type == "cpu" else PASS_TOKENS_GPU
         for chain in chains:
@@ -80,7 +79,10 @@ class PrefixCache:
         return len(chains) == 1 or cost <= WORTH * len(prompts) * max(map(len, prompts))
 
     def _pass(self, chain: list[Tokens]) -> tuple[torch.Tensor, int]:
-        """Read the new rest of a chain's last prompt; logits at the end of each, [chain, V], and the rest's start."""
+        """Compute the new tokens of a chain's last prompt.
+
+        Returns the logits at the end of each prompt, [chain, V], and the index of the first new token.
+        """
         start, ids = _start(self._token_ids, chain), chain[-1]
         if self._cache is None:
             self._cache = DynamicCache()
@@ -99,7 +101,7 @@ class PrefixCache:
 
 
 def _chains(prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
-    """The prompts in order, cut where one does not begin with the one before."""
+    """The prompts in order, as chains in which each prompt begins with the one before."""
     chain: list[Tokens] = []
     for prompt in prompts:
         if chain and shared_length(chain[-1], prompt) < len(chain[-1]):
@@ -110,12 +112,12 @@ def _chains(prompts: Sequence[Tokens]) -> Iterator[list[Tokens]]:
 
 
 def _start(known: Tokens, chain: list[Tokens]) -> int:
-    """The first token to be computed: the last one of the chain's first prompt at the latest, for its logits."""
+    """The first token to compute; at most the last one of the chain's first prompt, whose logits are needed."""
     return min(shared_length(known, chain[-1]), len(chain[0]) - 1)
 
 
 def keeps_every_token(model: Any, token: int) -> bool:
-    """Whether the model keeps keys and values of every token that depend on nothing behind it."""
+    """Whether the model's cache keeps the keys and values of every token, independent of later tokens."""
     rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     kinds = [str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)]
     if any("dynamic" in kind or kind == "longrope" for kind in kinds):
@@ -126,7 +128,7 @@ def keeps_every_token(model: Any, token: int) -> bool:
 
 
 class _Rows:
-    """The padded batch that is put together from what was read."""
+    """The padded batch, put together from the cache."""
 
     def __init__(self, prompts: Sequence[Tokens]) -> None:
         self._num_rows, self._width = len(prompts), max(map(len, prompts))
@@ -135,7 +137,7 @@ class _Rows:
         self._num_computed: list[int] = []
 
     def add(self, chain: list[Tokens], logits: torch.Tensor, start: int, cache: Any) -> None:
-        """The next rows: each is the front of the cache, as long as its prompt."""
+        """Add a chain's rows: each is a copy of the cache's front, as long as its prompt."""
         if not self._layers:
             self._layers = [self._empty(layer) for layer in cache.layers]
         for prompt in chain:

@@ -1,7 +1,7 @@
-"""Prefixes that token ids share, and the nodes of the prefix tree of all prompts: the least that an engine can prefill.
+"""Shared prefixes of token ids, and the size of the prefix tree of all prompts: the minimum that an engine prefills.
 
-Every node is computed once, and all samples of a prompt share its prefill: the 1.0 of prefill economy. No order beats
-it, but samples that happen to repeat what was recorded do: their prefixes are computed already.
+It computes every node once, and all samples of a prompt share its prefill: prefill economy 1.0. No order of the prompts
+costs less. Only samples that repeat what was recorded can, because their tokens are cached already.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def sortable(token_ids: Iterable[int]) -> bytes:
-    """Token ids as bytes, four a token: sorted, those that begin alike lie next to each other."""
+    """Token ids as bytes, four per token. Sorting them puts ids with a shared prefix next to each other."""
     ids = array("I", token_ids)
     assert ids.itemsize == 4
     return ids.tobytes()
 
 
 def tree_tokens(prompts: Iterable[bytes]) -> int:
-    """Nodes of the tree of these prompts, each of them `sortable`."""
+    """Number of nodes of the prefix tree of these prompts (from `sortable`)."""
     total, before = 0, b""
     for prompt in sorted(prompts):
         total += len(prompt) // 4 - shared_length(before, prompt) // 4

@@ -1,4 +1,4 @@
-"""How an action is drawn, and what one forward pass tells of a sequence. Imports no torch."""
+"""How an action is sampled, and the results of one forward pass. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, NamedTuple
 from pivotmine.options import Option
 
 MIN_TEMPERATURE = 0.01
-"""vLLM samples at this temperature if a lower one is asked for; far below it, dividing logits by it overflows."""
+"""vLLM samples at this temperature if a lower one is requested; far below it, dividing logits by it overflows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an action is drawn: everything except the token budget is part of the policy (hashed into `policy_id`)."""
+    """How an action is sampled: everything except the token budget is part of the policy (hashed into `policy_id`)."""
 
     temperature: Annotated[float, Option(panel="Sampling", min=0)] = 1.0
     """Sampling temperature; 0 is greedy, else at least 0.01."""
@@ -26,7 +26,7 @@ class Sampling:
 
 
 class Prefilled(NamedTuple):
-    """What a model says of a sequence of T tokens."""
+    """A model's predictions for a sequence of T tokens."""
 
     logprobs: list[float]
     """Natural log-probability of each token but the first, given those before it: T - 1 values."""
@@ -43,9 +43,9 @@ class TokenTree(NamedTuple):
 
 
 class TreeLogprobs(NamedTuple):
-    """What a model says of a tree."""
+    """A model's predictions for a tree."""
 
     logprobs: list[list[float]]
     """By branch, the natural log-probability of each of its tokens, given the prompt and those before it."""
     num_computed: int
-    """Tokens that were computed."""
+    """Tokens computed."""

@@ -1,11 +1,12 @@
-"""Log-probabilities of stored replies to one prompt from one forward pass: tokens that they share are computed once.
+"""Log-probabilities of stored replies to one prompt from one forward pass, with each shared token computed once.
 
-A prompt and its replies are a tree of tokens. The tree is one sequence: the prompt, then every distinct token of the
-replies, parents first. A mask lets each token see the prompt, its own ancestors and itself, and its position is its
-depth; so each has the log-probability that it has in its own reply. The prompt's keys and values stay for the next
-one, which keeps what it shares: states in the order of their segments cost the nodes of the tree of all prompts.
+A prompt and its replies are a tree of tokens. It becomes one sequence: the prompt, then every distinct token of the
+replies, parents first. A mask lets each token see only the prompt, its own ancestors and itself, and its position is
+its depth. So each token has the log-probability that it has in its own reply. The prompt's keys and values are kept,
+and the next prompt reuses the shared prefix. States in the order of their segments thus cost the nodes of the tree of
+all prompts.
 
-Models whose layers forget tokens, or whose attention takes no such mask, read each reply with its prompt as a whole.
+If a model's layers forget tokens, or its attention takes no such mask, each reply is prefilled with its whole prompt.
 
 Shapes: N tokens of the replies, Q tokens of a pass, K keys in the cache after it, V vocabulary.
 """
@@ -28,11 +29,11 @@ from pivotmine.sampling.settings import TokenTree, TreeLogprobs
 
 Tokens = Sequence[int]
 TREE_TOKENS = 2048
-"""Tokens of replies that are read in one pass: its mask has a row for each, as long as the cache."""
+"""Maximum number of replies' tokens in one pass: its mask has a row for each, as long as the cache."""
 
 
 class TreeReader:
-    """Reads trees with one model; holds the keys and values of the prompt read last."""
+    """Computes trees with one model, and keeps the keys and values of the last prompt."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -61,7 +62,7 @@ class TreeReader:
         return TreeLogprobs(found, computed)
 
     def _whole(self, prompt: Tokens, branches: list[Tokens]) -> tuple[list[list[float]], int]:
-        """One branch, or several that are equal, with its prompt."""
+        """Prefill one branch, or several equal ones, with the prompt."""
         whole = [*prompt, *branches[0]]
         return [prefill(self._model, whole).logprobs[len(prompt) - 1 :]] * len(branches), len(whole)
 
@@ -89,7 +90,7 @@ class TreeReader:
         return logprobs, len(prompt) - known + num_nodes
 
     def _read_front(self, prompt: Tokens, start: int) -> int:
-        """Read a long prompt up to its last piece, without a mask; where that piece starts."""
+        """Prefill a long prompt without a mask, except its last piece; returns where that piece starts."""
         if self._cache is None:
             self._cache = DynamicCache()
         self._crop(start)
@@ -117,10 +118,11 @@ class _Nodes:
     def __init__(self, branches: list[Tokens]) -> None:
         self.tokens: list[int] = []
         self.parents: list[int] = []
-        """-1: the prompt's last token."""
+        """Index of each node's parent; -1 is the prompt's last token."""
         self.depths: list[int] = []
         self.paths: list[list[int]] = []
-        """By branch, the logits that predict each of its tokens: 0 the prompt's last token's, else a node's plus 1."""
+        """By branch, the row of logits that predicts each of its tokens: 0 for the prompt's last token, else the node
+        plus 1."""
         path, before = list[int](), list[int]()
         for branch in branches:
             inner = list(branch[:-1])
@@ -134,7 +136,7 @@ class _Nodes:
             self.paths.append([0, *(node + 1 for node in path)])
 
     def ancestors(self) -> torch.Tensor:
-        """Which node sees which: its ancestors and itself, (N, N)."""
+        """Whether a node sees another: its ancestors and itself, (N, N)."""
         sees_NN = torch.eye(len(self.tokens), dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -143,7 +145,7 @@ class _Nodes:
 
 
 def _passes(branches: Sequence[Tokens], most: int) -> Iterator[list[int]]:
-    """Places of the branches that are read together, in sorted order: at most `most` tokens, or equal branches."""
+    """Indices of the branches of each pass, in sorted order: at most `most` new tokens, or equal branches."""
     group, size, before = list[int](), 0, list[int]()
     for place in sorted((i for i, branch in enumerate(branches) if branch), key=lambda i: list(branches[i])):
         branch = list(branches[place])

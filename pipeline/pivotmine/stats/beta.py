@@ -1,4 +1,4 @@
-"""The beta distribution in plain Python: what a success rate may be, after successes and failures.
+"""The beta distribution in plain Python: the belief about a success rate after successes and failures.
 
 The incomplete beta function by its continued fraction (DLMF 8.17.22, Lentz's method), quantiles by bisection.
 """
@@ -43,7 +43,7 @@ def _fraction(x: float, a: float, b: float) -> float:
 
 
 def _away(value: float) -> float:
-    """Never zero: it is a divisor."""
+    """The value; a tiny number instead of zero, because it is a divisor."""
     return value if abs(value) > _TINY else _TINY
 
 
@@ -59,6 +59,7 @@ def quantile(share: float, a: float, b: float) -> float:
 def expected_signal(a: float, b: float, max_mean: float) -> float:
     """E[sqrt(p (1 - p)); p < max_mean] for p ~ Beta(a, b): the reward's standard deviation, below the bound.
 
-    sqrt(p (1 - p)) turns a beta density into another's: the ratio of two beta functions times a probability.
+    Multiplying by sqrt(p (1 - p)) gives another beta density, so the result is a ratio of two beta functions times a
+    probability.
     """
     return math.exp(log_beta(a + 0.5, b + 0.5) - log_beta(a, b)) * cdf(max_mean, a + 0.5, b + 0.5)

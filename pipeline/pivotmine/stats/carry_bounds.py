@@ -1,15 +1,15 @@
-"""What stored actions say of a new policy, from its exact probability of each.
+"""Bounds of a new policy's mean reward, from its exact probability of each stored action.
 
 Stored token sequences of a state exclude each other. If the new policy draws sequence i with probability q_i, and its
 reward lies in [low_i, high_i], then the new mean reward lies between sum q_i low_i and 1 - sum q_i (1 - high_i). The
-rest, u = 1 - sum q_i, is the mass of actions that nobody has stored. Nothing is averaged, so it does not matter which
-policy drew the sequences, or how often.
+rest, u = 1 - sum q_i, is the probability of all other actions. Nothing is averaged over samples, so it does not matter
+which policy drew the sequences, or how often.
 
-The unseen part succeeds at a rate m that the bounds leave open. The old policy's posterior Beta(a, b) says something
-of it, and the more training came between the less: m ~ Beta(c g + k a, c (1 - g) + k b), a power prior (Ibrahim and
-Chen, Statistical Science 15, 2000). What is kept (k), the rate to which it decays (g) and the weight of that (c) are
-fitted on freshly sampled states, and checked on others. The success rate is low + u m; its beta distribution is the one
-of the same mean and variance.
+The bounds leave open the success rate m of the unseen actions. The old policy's posterior Beta(a, b) is evidence about
+m, but less so the more training came between: m ~ Beta(c g + k a, c (1 - g) + k b), a power prior (Ibrahim and Chen,
+Statistical Science 15, 2000). Three numbers are fitted on freshly sampled states, and checked on others: the share of
+the posterior that is kept (k), the rate to which the belief decays (g), and the weight of that rate (c). The success
+rate is low + u m. Its belief is the beta distribution with the same mean and variance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from pivotmine.stats.beta import log_beta
 
 MOST_WEIGHT = 1e4
-"""Weight of a belief whose bounds leave nothing open, in samples."""
+"""Maximum weight of a belief, in samples: that of a state whose bounds leave nothing open."""
 _KEPT = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _WEIGHTS = (0.3, 1.0, 3.0)
@@ -35,9 +35,9 @@ class Stored(NamedTuple):
 
     token_ids: Sequence[int]
     has_ended: bool
-    """Whether the policy ended its turn; False: a budget cut it."""
+    """Whether the policy ended its turn; False if a budget cut it."""
     reward: float | None
-    """None: nobody knows."""
+    """None if unknown."""
 
 
 class Reward(NamedTuple):
@@ -50,12 +50,15 @@ class Reward(NamedTuple):
 def exclusive_events(
     stored: Iterable[Stored], budget: int, end_ids: frozenset[int], *, judges_truncated: bool = False
 ) -> dict[Tokens, Reward]:
-    """The distinct sequences that a policy of this token budget can draw; each excludes the others.
+    """The distinct sequences that a policy with this token budget can draw, with their rewards.
 
-    end_ids: the tokens that end the policy's turn. A longer sequence is the event of its first `budget` tokens, which
-    earn 0 as every truncated action does. One that was cut before has an unknown reward and no event: a longer stored
-    one may begin with it. Neither has one whose end of turn is missing, or not its last token.
-    judges_truncated: the verifier rewards truncated actions too, so only one that was cut there has a known reward.
+    A sequence longer than the budget counts as its first `budget` tokens, with reward 0 like every truncated action.
+    Three kinds are left out: sequences that were cut below the budget, because a longer stored one may begin with them;
+    sequences without exactly one end of turn, as their last token; and sequences with an unknown reward. So the rest
+    exclude each other.
+
+    end_ids: the tokens that end the policy's turn. judges_truncated: whether the verifier also rewards truncated
+    actions. Then a sequence of `budget` tokens has a known reward only if it was cut there.
     """
     found: dict[Tokens, Reward] = {}
     for action in stored:
@@ -78,12 +81,12 @@ def exclusive_events(
 
 
 class Bounds(NamedTuple):
-    """What a state's events say of a policy's mean reward."""
+    """The bounds of a policy's mean reward in a state."""
 
     low: float = 0.0
     high: float = 1.0
     unseen: float = 1.0
-    """Mass of the actions that are not stored."""
+    """Probability of all actions that are not stored."""
 
 
 def bounds(events: Iterable[tuple[float, Reward]]) -> Bounds:
@@ -96,15 +99,15 @@ def bounds(events: Iterable[tuple[float, Reward]]) -> Bounds:
 
 
 class Carried(NamedTuple):
-    """A state with what is carried over."""
+    """What earlier policies tell about a state."""
 
     bounds: Bounds
     old: tuple[float, float] | None
-    """The old policy's posterior, alpha and beta; None: no posterior there."""
+    """The old policy's posterior, alpha and beta; None if it has none."""
 
 
 class Fresh(NamedTuple):
-    """A carried state that the new policy was sampled in."""
+    """A carried state with samples of the new policy."""
 
     carried: Carried
     successes: float
@@ -113,7 +116,7 @@ class Fresh(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """How the old posterior counts for actions that nobody has stored."""
+    """How much the old posterior counts for unseen actions."""
 
     kept: float = 0.03
     rate: float = 0.3
@@ -128,7 +131,7 @@ class Decay:
         """Beta (alpha, beta) of the state's success rate under the new policy."""
         low, high, unseen = state.bounds
         a, b = self.unseen(state.old)
-        # Where a reward is not known the bounds lie further apart than the unseen mass.
+        # If an action has earned different rewards, the bounds lie further apart than the unseen mass.
         unseen = max(unseen, high - low)
         mean = min(max(low + unseen * a / (a + b), low), high)
         variance = unseen * unseen * a * b / ((a + b) ** 2 * (a + b + 1))
@@ -139,7 +142,7 @@ class Decay:
 
 
 def fit_decay(states: Sequence[Fresh]) -> Decay:
-    """The decay of greatest likelihood; the default where no state was sampled."""
+    """The decay with the maximum likelihood; the default if no state was sampled."""
     if not states:
         return Decay()
     tried = [Decay(kept, rate, weight) for kept in _KEPT for rate in _RATES for weight in _WEIGHTS]
@@ -153,19 +156,19 @@ def _log_likelihood(decay: Decay, state: Fresh) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a decay tells states that it was not fitted on."""
+    """How well a decay predicts states that it was not fitted on."""
 
     states: int
     expected: float
-    """Mean reward that was expected over their samples."""
+    """Expected mean reward of their samples."""
     observed: float
     spread: float
-    """Mean squared error of a state's rewards, relative to what the beliefs expect: 1 is calibrated, above it they are
-    too sure of themselves."""
+    """Squared error of the states' rewards over the variance that the beliefs expect: 1 is calibrated, more is
+    overconfident."""
 
 
 def calibration(decay: Decay, states: Sequence[Fresh]) -> Calibration | None:
-    """On states that were sampled; None where none was."""
+    """The calibration on sampled states; None if there are none."""
     if not states:
         return None
     expected = observed = error = variance = samples = 0.0

@@ -3,9 +3,9 @@
 mean = sum(r) / n, variance = sum((r - mean)^2) / n: the population form, as in PivotRL (arXiv 2603.21383, section 3),
 over the samples with a reward. Statistics over nothing are null.
 
-Rewards that are null because nothing could be proved are not missing at random: a policy may write what no verifier
-can decide. So two more means bound the truth. `mean_low` counts each unproven sample as 0, `mean_high` as 1, both over
-the samples that the machinery did not fail on.
+Rewards that are null because nothing could be proved are not missing at random: a policy may write what no verifier can
+decide. So two more means bound the truth. `mean_low` counts each unproven sample as 0, `mean_high` as 1, both over all
+samples on which the machinery did not fail.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pivotmine.run.outcomes import Outcome
 from pivotmine.run.tables import PROFILES, STATISTICS
 
 SAME_REWARD = 1e-6
-"""Rewards that differ by no more are the same."""
+"""Rewards that differ by at most this are the same."""
 
 
 POSTERIOR_COLUMNS = (
     *("stopping", "posterior_alpha", "posterior_beta", "posterior_mean", "posterior_low", "posterior_high"),
     *("solvable_probability", "pivot_probability", "carried_low", "carried_high", "unseen_mass"),
 )
-"""What depends on the whole run; null until `with_posteriors` fills it."""
+"""Columns that depend on the whole run; null until `with_posteriors` fills them."""
 
 
 def profile(
@@ -62,7 +62,7 @@ def _reward_class() -> pl.Expr:
     return (
         pl.when(high - low > SAME_REWARD)
         .then(pl.lit("sometimes"))
-        .when(pl.col("is_open").fill_null(False))  # the rewards that are missing might differ
+        .when(pl.col("is_open").fill_null(False))  # the missing rewards might differ
         .then(pl.lit("undecided"))
         .when(low.is_null())
         .then(None)
@@ -80,11 +80,10 @@ def _known(bound: str) -> pl.Expr:
 
 
 def with_bounds(profiles: pl.DataFrame) -> pl.DataFrame:
-    """Profiles with `num_pending`, `num_unproven`, `mean_low` and `mean_high`, none of them absent.
+    """The profiles with `num_pending`, `num_unproven`, `mean_low` and `mean_high` filled in, and `num_undecided` added.
 
-    Added is `num_undecided`: unproven samples worth null.
-
-    Profiles of an older run have no bounds: there an unproven sample always had reward 0.
+    `num_undecided` counts the unproven samples whose reward is null. Profiles of an older run have no bounds, because
+    there an unproven sample always had reward 0.
     """
     absent = {"num_unproven": pl.Int32, "num_pending": pl.Int32, "mean_low": pl.Float64, "mean_high": pl.Float64}
     missing = [pl.lit(None, kind).alias(name) for name, kind in absent.items() if name not in profiles.columns]

@@ -1,10 +1,10 @@
-"""Empirical Bayes: what a state's success rate may be before and after its samples, told from the whole run.
+"""Empirical Bayes: beliefs about a state's success rate before and after its samples, fitted on the whole run.
 
 State i has p_i ~ Beta(mu_i phi, (1 - mu_i) phi) with logit mu_i = w . x_i, and s_i successes of n_i samples given p_i:
-the beta-binomial regression of Williams (Applied Statistics 31, 1982). Fitted in turns: w by weighted least squares
-with weights n mu (1 - mu) / (1 + (n - 1) / (phi + 1)) and a ridge that draws groups of few states to the rest, phi by
-the greatest marginal likelihood. A reward between 0 and 1 counts as that share of a success. How many samples a state
-has may depend on its own rewards: the likelihood is the same.
+the beta-binomial regression of Williams (Applied Statistics 31, 1982). w and phi are fitted in turns. w: by weighted
+least squares with weights n mu (1 - mu) / (1 + (n - 1) / (phi + 1)), and a ridge that pulls small groups towards the
+rest. phi: by maximum marginal likelihood. A reward between 0 and 1 counts as that share of a success. The number of
+samples of a state may depend on its rewards, because that does not change the likelihood.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import NamedTuple
 from pivotmine.stats.beta import log_beta
 
 RIDGE = 1.0
-"""Precision of a weight before the data; features are 0 or 1, or about that large."""
+"""Prior precision of a weight; features are 0 or 1, or of that size."""
 MAX_LEVELS = 24
-"""Most groups of a category that have a weight of their own; the rest share the intercept."""
+"""Maximum number of groups of a category with a weight of their own; the others share the intercept."""
 MIN_LEVEL = 8
-"""Fewest states of such a group."""
+"""Minimum number of states of such a group."""
 MAX_STATES = 4000
-"""States that are fitted on, evenly spread, where there are more."""
+"""Maximum number of states to fit on; from more, an evenly spread subset is taken."""
 ROUNDS = 12
 _PHI_LOW, _PHI_HIGH = 0.02, 200.0
 _LOGIT_STEP = 0.125
-"""Prior means are rounded to it (in logits), so that alike states are reckoned once."""
+"""Prior means are rounded to it (in logits), so that similar states share one computation."""
 
 
 class Observed(NamedTuple):
-    """A state with what is known of it."""
+    """A state's rewards and covariates."""
 
     successes: float
     failures: float
     categories: Mapping[str, str] = {}
     """For example domain and tool."""
     numbers: Mapping[str, float] = {}
-    """For example depth and the demonstration's log-probability; one that is absent counts as average."""
+    """For example depth and the demonstration's probability as a logit; a missing one counts as average."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """A fitted prior; `beta(state)` is the state's own."""
+    """A fitted prior; `beta` gives the prior of one state."""
 
     phi: float
     """Concentration: the prior weighs as much as this many samples."""
@@ -74,7 +74,7 @@ class Prior:
 
 
 def fit_prior(states: Sequence[Observed]) -> Prior:
-    """The prior of a run, from its sampled states; with none, the flat one."""
+    """The prior of a run, from its sampled states; flat if there are none."""
     sampled = [state for state in states if state.successes + state.failures > 0]
     chosen = [sampled[place] for place in fitted_places(len(sampled))]
     levels, scales = _levels(chosen), _scales(chosen)
@@ -96,13 +96,13 @@ def fit_prior(states: Sequence[Observed]) -> Prior:
 
 
 def fitted_places(num_states: int) -> list[int]:
-    """Which of so many sampled states a prior is fitted on."""
+    """The indices of the sampled states that a prior is fitted on."""
     size = min(num_states, MAX_STATES)
     return [i * num_states // size for i in range(size)]
 
 
 _Data = list[tuple[list[tuple[int, float]], float, float, int]]
-"""(features, successes, failures, states that are alike)."""
+"""(features, successes, failures, number of states with these values)."""
 
 
 def _levels(states: Sequence[Observed]) -> tuple[tuple[str, str], ...]:
@@ -131,7 +131,7 @@ def _scales(states: Sequence[Observed]) -> tuple[tuple[str, float, float], ...]:
 def _step(data: _Data, prior: Prior) -> tuple[float, ...]:
     """One weighted least-squares step for the weights."""
     size = len(prior.weights)
-    # A faint ridge on the intercept too: a run that always fails has no finite one.
+    # A weak ridge on the intercept too: in a run that always fails, it would be infinite.
     matrix = [[(RIDGE if i else 0.01) * (i == j) for j in range(size)] for i in range(size)]
     vector = [0.0] * size
     for features, s, f, count in data:
@@ -165,7 +165,7 @@ def _solve(matrix: list[list[float]], vector: list[float]) -> list[float]:
 
 
 def _best_phi(data: _Data, weights: Sequence[float]) -> float:
-    """The concentration of greatest marginal likelihood, by golden section on its logarithm."""
+    """The concentration with the maximum marginal likelihood, by golden-section search on its logarithm."""
     alike = Counter[tuple[float, float, float]]()
     for features, s, f, count in data:
         alike[(_mean(sum(weights[place] * value for place, value in features)), s, f)] += count
@@ -185,14 +185,14 @@ def _best_phi(data: _Data, weights: Sequence[float]) -> float:
 
 
 def _mean(logit: float) -> float:
-    """The mean of a rounded logit."""
+    """The success rate at a logit, which is first rounded to _LOGIT_STEP."""
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, round(logit / _LOGIT_STEP) * _LOGIT_STEP))))
 
 
 def replication_probability(a: float, b: float, num_samples: int, max_mean: float, min_mean: float = 0.0) -> float:
     """P(0 < s < K and min_mean <= s / K < max_mean) for K new samples of p ~ Beta(a, b).
 
-    That is the chance that a new profile selects the state again.
+    This is the probability that a new profile selects the state.
     """
     return sum(
         math.comb(num_samples, s) * math.exp(log_beta(a + s, b + num_samples - s) - log_beta(a, b))
