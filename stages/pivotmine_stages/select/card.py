@@ -27,9 +27,9 @@ from pivotmine_stages.select.samples import SampleCost
 from pivotmine_stages.select.summary import SelectSummary
 
 MAX_SUSPECTS = 20
-"""Suspects that a card lists."""
+"""Maximum number of suspects in a card."""
 MAX_CELL = 1000
-"""Characters of one value that are shown."""
+"""Maximum number of characters shown of one value."""
 _STAGES = pl.Enum(["extract", "rollout", "score", "select"])
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&commat;", "://": "&colon;//", "www.": "www&period;"}
 
@@ -37,7 +37,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&commat;", "://": "&c
 def data_card(
     run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None, summary: SelectSummary
 ) -> str:
-    """The card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
+    """Return the card as Markdown, with the header that dataset hubs read. All foreign text is escaped."""
     weighted = "Rows have weights: a trainer draws them by `weight`, with replacement."
     twin = summary.twin and f"`{summary.twin.name}` is its control: as many rows, drawn at random."
     return "\n".join(
@@ -68,7 +68,7 @@ def data_card(
 def twin_card(
     run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None, summary: SelectSummary
 ) -> str:
-    """The card of the control that `--twin` wrote."""
+    """Return the card of the control that `--twin` wrote."""
     twin = summary.twin
     assert twin is not None, "a selection without a twin has no such card"
     name = _cell(config.name)
@@ -78,10 +78,10 @@ def twin_card(
             f"# Control of pivots: {name}",
             "",
             f"{twin.train} training and {twin.validation} validation rows, as many of each domain in each split as",
-            f"{name} has. They are states drawn at random among the demonstrated ones that the verifier can judge; no",
-            "reward was looked at, so some of them may be rows there too.",
+            f"{name} has. They are random demonstrated states that the verifier can judge. No reward was looked at, so",
+            f"some of them may be rows of {name} too.",
             f"Drawing them took no samples. Choosing the rows of {name} took {_cost(summary.cost)}.",
-            "The demonstrations are the same. A state that was profiled has its profile here as well, for comparison.",
+            "The demonstrations are the same. The row of a profiled state has its profile, for comparison.",
             *_left_out(twin.left_out),
             "",
             *_table(("domain", "kind", "train", "validation", "mean reward"), _rows_by_domain(run, twin.name)),
@@ -101,8 +101,8 @@ def _never(summary: SelectSummary) -> list[str]:
             "## Suspects",
             "",
             f"{counted(len(summary.suspects), 'demonstration is', 'demonstrations are')} less likely than "
-            f"{math.exp(MIN_LOGPROB):.0e}: rather a fault",
-            "of format or verifier than hard states.",
+            f"{math.exp(MIN_LOGPROB):.0e}.",
+            "A fault of format or verifier is likelier than difficulty.",
             "",
             *_table(("state", "log-probability"), map(astuple, summary.suspects[:MAX_SUSPECTS])),
             "",
@@ -134,7 +134,7 @@ def _origin(run: Path, config: SelectConfig, record: PolicyRecord, verifier: Ver
 
 
 def _header(train: int, validation: int, demonstrations: int) -> list[str]:
-    """What dataset hubs and `datasets` read; a split without rows, which `datasets` refuses to load, is not named."""
+    """Return what dataset hubs and `datasets` read. It leaves out empty splits, which `datasets` refuses to load."""
     rows = {"train": train, "validation": validation, DEMONSTRATIONS: demonstrations}
     files = [f"  - split: {split}\n    path: {split}.parquet" for split in rows if rows[split]]
     return ["---", "configs:", "- config_name: default", "  data_files:", *files, "---", ""] if files else []
@@ -153,7 +153,7 @@ def _demonstrations(found: Drawn) -> list[str]:
         "",
         f"{counted(found.rows, 'row')} in `{DEMONSTRATIONS}.parquet`, for a loss on demonstrated actions: a uniform",
         f"sample of the {found.states} demonstrated states that no held-out task has met, pivots or not.",
-        "`reward_class` is the class of each; null: not profiled.",
+        "`reward_class` is the class of each; null if it was not profiled.",
         *_left_out(found.left_out),
         "",
     ]
@@ -214,9 +214,9 @@ def _options(verifier: VerifierSpec) -> str:
 
 
 def _named(value: Any) -> Any:
-    """A setting or a place as the card shows it: whoever gets the dataset does not learn where its maker keeps files.
+    """Return a setting as the card shows it, without places on the maker's machine.
 
-    An absolute path is shortened to its name, an address to its public part. The hashes stand next to them.
+    An absolute path is shortened to its name, an address to its public part. The card has the hashes too.
     """
     if isinstance(value, dict):
         return {key: _named(inner) for key, inner in value.items()}
@@ -232,7 +232,7 @@ def _named(value: Any) -> Any:
 def _rejects(
     run: Path, config: SelectConfig, record: PolicyRecord, verifier: VerifierSpec | None
 ) -> list[tuple[Any, ...]]:
-    """Counts of every reject of the stages that led here: of extract, and of this policy, verifier and name."""
+    """Count the rejects of all stages behind this dataset: of extract, and of this policy, verifier and name."""
     own = rundir.rejects_dir(run, "select", {"name": config.name}).glob("*.parquet")
     files = [*rundir.rejects_before(run, record.policy_id, verifier and verifier.verifier_id), *sorted(own)]
     distinct = rundir.scan(run, "rejects", files).unique(TABLES["rejects"].names)
@@ -246,7 +246,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """A value as inert Markdown on one line: foreign text makes no markup, no link and no mention."""
+    """Return a value as inert Markdown on one line: foreign text cannot make markup, links or mentions."""
     if value is None:
         return "none"
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

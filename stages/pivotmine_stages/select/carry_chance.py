@@ -1,6 +1,6 @@
-"""What a rule makes of states that earlier policies' actions are carried over to: it goes by the posterior.
+"""How a rule judges carried states, which have few samples of their own or none: by their posterior.
 
-Their own samples are few, or none. A state satisfies a rule on rewards if a new profile would probably satisfy it.
+A carried state satisfies a rule on rewards if a new profile would probably satisfy it.
 """
 
 from __future__ import annotations
@@ -8,31 +8,31 @@ from __future__ import annotations
 import polars as pl
 
 LIKELY = 0.5
-"""Chance from which on a new profile would probably select the state, unless `min_pivot_probability` sets one."""
+"""Minimum chance that a new profile would select the state, unless `min_pivot_probability` sets another."""
 _COLUMNS = ("unseen_mass", "posterior_mean", "carried_chance")
 _BY_SAMPLES = ("never", "always", "constant", "doubtful", "mean_too_high", "mean_too_low", "too_few_scored")
-"""Reasons that follow from a state's own samples."""
+"""Reject reasons that follow from a state's own samples."""
 
 
 def with_carried(candidates: pl.DataFrame) -> pl.DataFrame:
-    """The candidates with the columns that the rule reads; null where nothing is carried over."""
+    """Add the columns that the rule reads; they are null if nothing is carried over."""
     missing = [name for name in _COLUMNS if name not in candidates.columns]
     return candidates.with_columns(pl.lit(None, pl.Float64).alias(name) for name in missing)
 
 
 def known_mean() -> pl.Expr:
-    """The mean reward; of a carried state its posterior's."""
+    """The mean reward; for a carried state the mean of its posterior."""
     return pl.when(pl.col("unseen_mass").is_not_null()).then("posterior_mean").otherwise("mean")
 
 
 def spread() -> pl.Expr:
-    """The variance of the rewards; of a carried state without samples that of its posterior mean."""
+    """The variance of the rewards; for a carried state without samples m (1 - m), with the posterior mean m."""
     mean = pl.when(pl.col("unseen_mass").is_not_null()).then(pl.col("posterior_mean"))
     return pl.coalesce("variance", mean * (1 - mean))
 
 
 def by_posterior(max_mean: float, likely: float | None) -> pl.Expr:
-    """`reject_reason`, of carried states by their posterior: `carried_chance` is that of a new profile."""
+    """`reject_reason`, for carried states by `carried_chance`, the chance that a new profile satisfies the rule."""
     is_carried = pl.col("unseen_mass").is_not_null() & (pl.col("gate") == "correct")
     is_open = pl.col("reject_reason").is_null() | pl.col("reject_reason").is_in(_BY_SAMPLES)
     return (

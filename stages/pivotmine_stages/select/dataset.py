@@ -1,8 +1,8 @@
-"""From chosen states to the Parquet that a trainer reads.
+"""Write chosen states as the Parquet that a trainer reads.
 
-A row is checked before it is written: its prompt is token for token the one that was sampled, and a trainer that
-tokenises the text gets these tokens. What varies in shape is JSON text, and no column has a name that TRL gives its
-own reward arguments: a column that a trainer fills with nulls, or overwrites, is not a contract.
+A row is checked before it is written: its prompt has exactly the tokens that were sampled from, and tokenising its text
+gives these tokens. Values that vary in shape are JSON text, because a trainer would fill absent keys with nulls. No
+column has the name of one of TRL's reward arguments, because TRL would overwrite it.
 """
 
 from __future__ import annotations
@@ -57,28 +57,29 @@ class Mined(NamedTuple):
 
     policy: PolicyRecord
     verifier: VerifierSpec | None
-    """None: nothing was scored (`--strategy all` only)."""
+    """None if nothing was scored (`--strategy all` only)."""
     parser: str
     profiles: pl.DataFrame
     """Rows of `profiles`."""
     prompts: pl.DataFrame
-    """state_id, num_prompt_tokens and prompt_hash (a list, of one element unless something is amiss) as sampled."""
+    """state_id, num_prompt_tokens and prompt_hash as sampled. The hashes are a list, of one element unless the prompt
+    changed between samples."""
     reported: pl.DataFrame | None = None
-    """Profiles of held-out samples, which the rows report; None: those that chose."""
+    """Profiles of held-out samples, which the rows report; None if they report the profiles that chose them."""
 
     @property
     def verifier_id(self) -> str | None:
-        """The verifier's id; None where there is no verifier."""
+        """The verifier's id; None without a verifier."""
         return self.verifier.verifier_id if self.verifier else None
 
 
 def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer:
-    """The renderer that rollout used; UserError if it is no longer available."""
+    """Return the renderer that rollout used; UserError if it is no longer available."""
     tokenizer = config.tokenizer or record.tokenizer
     if tokenizer is None:
         raise UserError(
-            "the rollouts were not rendered here, but by a chat server or where they were recorded: "
-            "give a tokenizer by --tokenizer"
+            "the prompts were rendered by a chat server, or where the rollouts were recorded: "
+            "name their tokenizer with --tokenizer"
         )
     renderer = load_renderer(tokenizer, record.template_options, (record.tokenizer_hash, record.template_hash))
     if record.rendering < RENDERING:
@@ -88,9 +89,7 @@ def load_prompt_renderer(config: SelectConfig, record: PolicyRecord) -> Renderer
         ("chat template", policy.hash_template(renderer.template), record.template_hash),
     ):
         if theirs is not None and ours != theirs:
-            raise UserError(
-                f"the {what} in {tokenizer} is not the one that was sampled with (it changed since): restore it"
-            )
+            raise UserError(f"the {what} in {tokenizer} has changed since sampling: restore it")
     return renderer
 
 
@@ -103,11 +102,11 @@ def pivot_rows(
     demonstrated: pl.DataFrame,
     rejects: list[dict[str, Any]],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(split, row) of each kept state, in order; what fails a check becomes a reject.
+    """Yield (split, row) of each kept state, in order. A state that fails a check becomes a reject.
 
-    demonstrated: the turns whose demonstrations the kept states have; a state without one there has its row's own.
-    `state_domain` of a kept turn: the domain by which its state's verifier was chosen. kept: as `with_samples` gives
-    them, `weight` may be missing.
+    kept: the result of `with_samples`; `weight` may be missing. Its `state_domain` is the domain by which the state's
+    verifier was chosen. demonstrated: the turns with the demonstrations of the kept states. A state without one there
+    has the demonstration of its own row.
     """
     held_out = validation_trajectories(run, config)
     several = demonstrated.filter(pl.len().over("state_id") > 1)
@@ -118,7 +117,7 @@ def pivot_rows(
         mined.verifier_id,
         _provenance(config, mined.policy, renderer),
     )
-    # Loading a tokenizer in another process costs more than so many prompts.
+    # For fewer rows, loading the tokenizer in more processes takes longer than rendering the prompts.
     num_processes = 1 if len(kept) < ROWS_WORTH_PROCESSES else None
     with SegmentTexts(run) as texts, process_map(num_processes) as over:
         texts.add(pl.concat([kept.select("segment_id"), several.select("segment_id")]))
@@ -146,7 +145,7 @@ class _Work(NamedTuple):
 class _Batch(NamedTuple):
     kept: pl.DataFrame
     several: pl.DataFrame
-    """All turns of those of the kept states that have several."""
+    """All turns of kept states that have several."""
     texts: SegmentTexts
 
 
@@ -158,7 +157,7 @@ def _batches(kept: pl.DataFrame, several: pl.DataFrame, texts: SegmentTexts) -> 
 
 
 _renderers: dict[tuple[Any, ...], Renderer] = {}
-"""Those of this process."""
+"""The renderers of this process, by `_renderer_key`."""
 
 
 def _renderer_key(work: _Work) -> tuple[Any, ...]:
@@ -168,7 +167,7 @@ def _renderer_key(work: _Work) -> tuple[Any, ...]:
 
 
 def _rows(work: _Work, batch: _Batch) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    """(row, None) or (None, reject) of each state of a batch."""
+    """Return (row, None) or (None, reject) for each state of a batch."""
     key = _renderer_key(work)
     if key not in _renderers:
         _renderers[key] = load_prompt_renderer(work.config, work.mined.policy)
@@ -189,14 +188,14 @@ def _row(
         prompt = renderer.render(state.messages, state.tools)
     except UserError:
         raise
-    except Exception as error:  # a foreign template may raise anything; profiled states passed it already
+    except Exception as error:  # a foreign template may raise anything, though it has rendered the profiled states
         return None, as_reject("select", "template_error", turn, refusal_words(error))
     text = renderer.plain_text(prompt)
     if reason := _problem(work.config, text, prompt.token_ids, turn["prompt_hash"]):
         return None, as_reject("select", reason, turn, f"{len(prompt.token_ids)} prompt tokens")
     row = {
         **{name: turn[name] for name in _COPIED},
-        "source": public_address(turn["source"]),  # runs of before stored it with its query
+        "source": public_address(turn["source"]),  # older runs stored it with its query
         "weight": turn.get("weight"),
         "rewards": turn["rewards"] or [],
         "lengths": turn["lengths"] or [],
@@ -220,7 +219,7 @@ def _demonstration(state: StateMessages) -> dict[str, Any]:
 
 
 def validation_trajectories(run: Path, config: SelectConfig) -> set[str]:
-    """The trajectories whose rows are held out: by their task, or by the first state if they name no task."""
+    """Return the ids of the held-out trajectories. They are split by task, or by first state if they name no task."""
     first = rundir.scan(run, "turns").filter(pl.col("turn_index") == 0).select("trajectory_id", "state_id")
     tasks = rundir.scan(run, "trajectories").select("trajectory_id", "task_id")
     keys = {
@@ -243,7 +242,7 @@ def _problem(
 
 
 def _prompt_columns(state: StateMessages, prompt: Prompt, text: str | None) -> dict[str, Any]:
-    # Trainers' code reads message["content"]: null and absent content break it, and say the same as "".
+    # Trainers read message["content"] and fail if it is null or absent. Both mean the same as "".
     messages = [message if message.get("content") else {**message, "content": ""} for message in state.messages]
     return {
         "prompt": text,
@@ -257,7 +256,7 @@ def _prompt_columns(state: StateMessages, prompt: Prompt, text: str | None) -> d
 def _verifier_columns(
     mined: Mined, scored_by: str | None, domain: str | None, demonstrations: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The one verifier of the row: who reads the row knows nothing of the run's rules."""
+    """Name the one verifier that judges the row, because a reader of the row does not know the run's rules."""
     actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
     verifier = mined.verifier and resolve(mined.verifier, domain, actions)
     return {
@@ -270,7 +269,7 @@ def _verifier_columns(
 
 
 def _action_columns(action_format: str | None, demonstrations: list[dict[str, Any]]) -> dict[str, Any]:
-    """How a completion is read. The tools that a text convention implies are for the verifier, never for the prompt."""
+    """Say how a completion is read. Tools that a text convention implies are for the verifier, not for the prompt."""
     if not is_text(action_format):
         return {"action_format": NATIVE, "action_tools": "[]"}
     actions = [action_from_json(strict_json.dumps(shown["action"])) for shown in demonstrations]
@@ -294,7 +293,7 @@ def _provenance(config: SelectConfig, record: PolicyRecord, renderer: Renderer) 
 def write_splits(
     folder: Path, rows: Iterable[tuple[str, dict[str, Any]]], splits: tuple[str, ...] = SPLITS
 ) -> dict[str, int]:
-    """Write the splits next to their place, some rows at a time, and rename them together; returns their lengths."""
+    """Write the splits to temporary files, some rows at a time, and rename them together. Return their lengths."""
     pending: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
     counts = dict.fromkeys(splits, 0)
     with ExitStack() as held:
@@ -311,7 +310,7 @@ def write_splits(
             if len(pending[split]) == ROWS_PER_GROUP:
                 flush(split)
         for split, writer in writers.items():
-            if pending[split]:  # an empty row group, unlike none, breaks `datasets` for the other split too
+            if pending[split]:  # with an empty row group, `datasets` cannot load the other splits either
                 flush(split)
             writer.close()
         manifest = PartsManifest(folder.parents[1], folder)
@@ -321,7 +320,7 @@ def write_splits(
 
 
 def copy_demonstrations(run: Path, source: Path, folder: Path) -> None:
-    """Put the third file of one dataset into the folder of another."""
+    """Copy the demonstrations of one dataset into the folder of another."""
     path = folder / f"{DEMONSTRATIONS}.parquet"
     with temporary_place(path) as place:
         shutil.copyfile(source / path.name, place)

@@ -1,9 +1,8 @@
-"""States drawn at random, without looking at a reward: the third split, and the control next to a dataset.
+"""Draw states at random, without looking at rewards: for the third split, and for the control next to a dataset.
 
-- Demonstrations: a fair sample of all demonstrated states, pivots or not, for a loss on demonstrated actions. A state
-  that a held-out task has met is left out, whichever row it has. Every other state has the same chance, the states of
-  which nothing is known too.
-- The twin: as many rows of each domain in each split as the dataset has, of any state that the verifier can judge.
+- Demonstrations: a fair sample of all demonstrated states, pivots or not, for a loss on demonstrated actions. States
+  that a held-out task has met are left out. Every other state has the same chance, profiled or not.
+- The twin: as many rows of each domain and split as the dataset has, from all states that the verifier can judge.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from pivotmine_stages.select.turns import passing_turns, row_candidates
 Cell = tuple[str, str | None]
 """A split and a domain."""
 STATES_AT_ONCE = 64
-"""Minimum states whose gate is judged together."""
+"""Minimum number of states whose gates are judged together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawn:
-    """What became of a draw."""
+    """The result of a draw."""
 
     states: int = 0
     """States that could be drawn."""
     rows: int = 0
     left_out: dict[str, int] = field(default_factory=dict[str, int])
-    """States that were drawn and cannot be a row, by reason; others were drawn in their place."""
+    """States that were drawn but cannot be a row, by reason; other states replaced them."""
 
 
 class Draw:
-    """One draw: rows as they are asked for, and counts of the results."""
+    """One draw: it yields rows and counts the results."""
 
     def __init__(self, run: Path, config: SelectConfig, mined: Mined, renderer: Renderer) -> None:
         self._run, self._config, self._mined, self._renderer = run, config, mined, renderer
@@ -55,7 +54,7 @@ class Draw:
         return Drawn(states=self._states, rows=self._rows, left_out=dict(self._left_out))
 
     def demonstrations(self, turns: pl.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(DEMONSTRATIONS, row) of the drawn states. turns: the usable demonstrations, in the order of the sources."""
+        """Yield (DEMONSTRATIONS, row) of drawn states. turns: usable demonstrations, in the order of the sources."""
         held_out = rundir.scan(self._run, "turns").filter(pl.col("trajectory_id").is_in(self._held_out))
         met = held_out.select("state_id").unique().collect()
         order = self._in_order(row_candidates(turns.join(met, on="state_id", how="anti"), self._mined), DEMONSTRATIONS)
@@ -66,9 +65,9 @@ class Draw:
             yield from ((DEMONSTRATIONS, row) for _, row in self._write(drawn, turns))
 
     def twin(self, turns: pl.DataFrame, sizes: Counter[Cell]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(split, row) of random states, as many of each split and domain as `sizes` says.
+        """Yield (split, row) of random states, as many of each split and domain as `sizes` says.
 
-        turns: all demonstrated turns. Gates are judged only of as many states as are needed.
+        turns: all demonstrated turns. Gates are judged in batches, until enough states pass.
         """
         missing = Counter(sizes)
         domains = pl.Series("domain", list({domain for _, domain in sizes}), pl.String)
@@ -105,7 +104,7 @@ class Draw:
         return pl.when(pl.col("trajectory_id").is_in(self._held_out)).then(validation).otherwise(train)
 
     def _first_of_each(self, ready: pl.DataFrame, missing: Counter[Cell]) -> pl.DataFrame:
-        """The first states of each split and domain, as many as are missing there."""
+        """Return the first states of each split and domain, as many as are missing there."""
         rows = [(split, domain, count) for (split, domain), count in missing.items()]
         cells = pl.DataFrame(rows, {"split": pl.String, "domain": pl.String, "missing": pl.Int64}, orient="row")
         found = ready.join(cells, on=["split", "domain"], nulls_equal=True, maintain_order="left")

@@ -1,7 +1,7 @@
-"""Two profiles of every state, from samples that know nothing of each other: one to choose by, one to report.
+"""Two profiles of every state, from separate samples: one to choose by, one to report.
 
-Chosen by the same samples, the states that pass `mean < max_mean` are those whose samples were unlucky: their means
-are below their success rates, and a trainer's first measure would "improve" on them by chance alone.
+States that pass `mean < max_mean` tend to have unlucky samples. By the same samples their reported means would be below
+their success rates, and a trainer's first evaluation would "improve" on them by chance alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pivotmine_stages.profiles.posteriors import with_posteriors
 def split_profiles(
     run: Path, profiles: pl.DataFrame, record: PolicyRecord, samples: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The profiles of one policy and verifier, by the samples of even and of odd index.
+    """Profile the states by the samples of even index, and by those of odd index.
 
-    samples: those of `samples_under` the policy's budget.
+    profiles: of one policy and verifier. samples: the result of `samples_under` for the policy's budget.
     """
     if profiles.is_empty():
         return profiles, profiles

@@ -26,7 +26,7 @@ class SelectConfig:
     min_mean: Annotated[float | None, Option(panel="Rule", min=0, below=1)] = None
     """A pivot's mean reward is at least this; by default only above 0."""
     target_mean: Annotated[float | None, Option(panel="Rule", min=0, max=1)] = None
-    """Write a `weight` for each row instead of cutting: 1 at this mean reward, smaller on both sides. The trainer draws
+    """Give each row a `weight` instead of cutting: 1 at this mean reward, smaller on both sides. The trainer draws
     prompts by it."""
     target_width: Annotated[float, Option(panel="Rule", above=0)] = 0.2
     """Standard deviation of the weights' bell curve over the mean reward."""
@@ -39,8 +39,8 @@ class SelectConfig:
     min_entropy: Annotated[float | None, Option(panel="Rule", min=0)] = None
     """Minimum entropy of the policy's actions in a state, in nats, with --strategy entropy. Long actions have more."""
     holdout: Annotated[Literal["none", "half"], Option(panel="Rule")] = "none"
-    """half: choose by the samples of even index and report mean and variance of the odd ones. A state that is chosen
-    for its low mean was also unlucky: the mean of the samples that chose it is too low."""
+    """half: choose by samples of even index, and report mean and variance of the odd ones. Samples that choose a state
+    for its low mean underestimate its success rate."""
     variance_share: Annotated[float | None, Option(panel="Rule", above=0, max=1)] = None
     """Keep the states of greatest variance that together carry this share of it (RAGEN-2)."""
     max_per_trajectory: Annotated[int | None, Option(panel="Limits", min=1)] = None
@@ -55,15 +55,15 @@ class SelectConfig:
     limit: Annotated[int | None, Option(panel="Limits", flag="max_rows", was="limit", min=0)] = None
     """Maximum number of rows; by default no limit."""
     max_prompt_tokens: Annotated[int | None, Option(panel="Limits", min=1)] = None
-    """Maximum tokens of a prompt: a trainer's context less the reply."""
+    """Maximum tokens of a prompt, such as the trainer's context minus the reply."""
     tokenizer: Annotated[str | None, Option(panel="Output")] = None
     """Folder or hub id of the tokenizer, if a chat server rendered the prompts; by default the rollouts' own."""
     twin: Annotated[Literal["none", "random"], Option(panel="Output")] = "none"
-    """random: write a control next to it, NAME-random: as many rows of each domain in each split, of states drawn at
-    random without looking at any reward."""
+    """random: also write a control, NAME-random, with as many rows of each domain and split, drawn at random without
+    looking at rewards."""
     num_demonstrations: Annotated[int, Option(panel="Output", min=0)] = 1000
     """Rows of `demonstrations.parquet`: a fair random sample of all demonstrated states that no held-out task has met,
-    for the trainer's --demonstration_weight. 0: no such file."""
+    for the trainer's --demonstration_weight. 0 writes no such file."""
     validation_share: Annotated[float, Option(panel="Output", min=0, below=1)] = 0.1
     """Share of the tasks that are held out."""
     seed: Annotated[int, Option(panel="Output", flag="salt", was="seed")] = 0
@@ -72,7 +72,7 @@ class SelectConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewOptions:
-    """What `select --dry-run` counts with."""
+    """Options of `select --dry-run`."""
 
     dry_run: Annotated[bool, Option(panel="Output")] = False
     """Only count: print the rows over K and --max-mean, and write nothing."""

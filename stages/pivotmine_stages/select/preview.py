@@ -1,7 +1,7 @@
-"""How many rows a selection would have, without writing it: over the bound on the mean, and over K.
+"""Count the rows that a selection would have, for each bound on the mean and each K, without writing it.
 
-Caps, limits and the split count as `select` counts them. What only rendering can tell (a prompt that changed or that
-is not plain text) is not looked at.
+Caps, limits and the split work as in `select`. Faults that only rendering shows (a prompt that changed or is not plain
+text) are not counted.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
 def select_or_preview(config: SelectConfig, asked: PreviewOptions, run: Path) -> SelectSummary | SelectPreview:
-    """`pivotmine select`: writes a dataset, or with --dry-run only says how many rows it would have."""
+    """Run `pivotmine select`: write a dataset, or only count its rows with --dry-run."""
     return SelectPreview(rows=preview(config, run)) if asked.dry_run else select(config, run)
 
 
 def preview_text(rows: list[dict[str, Any]]) -> str:
-    """A table with a line per K and a column per bound: training and validation rows together."""
+    """Return a table with a line per K and a column per bound. It adds training and validation rows."""
     bounds = sorted({row["max_mean"] for row in rows})
     counts = {(row["num_samples"], row["max_mean"]): row["train"] + row["validation"] for row in rows}
     lines = [f"{'K':>6} | --max-mean " + " ".join(f"{bound:>6.2f}" for bound in bounds)]
@@ -47,9 +47,9 @@ def preview_text(rows: list[dict[str, Any]]) -> str:
 
 
 def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
-    """Rows over K and `--max-mean`: {num_samples, max_mean, train, validation}, K from 2 in powers of two.
+    """Count the rows for each K and `--max-mean`: {num_samples, max_mean, train, validation}.
 
-    The profile of a smaller K is that of the first K samples of each state.
+    K is 2, 4, 8, ... up to all samples. The profile of a smaller K is of the first K samples of each state.
     """
     rundir.require_run(run)
     if problem := check(config):
@@ -59,7 +59,7 @@ def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
     whole = mined.profiles
     most = int(whole["num_samples"].max() or 0)  # pyright: ignore[reportArgumentType]
     found: list[dict[str, Any]] = []
-    # The chance of being a pivot again is known of whole profiles only.
+    # Only whole profiles have a `pivot_probability`.
     counts = [most] if config.min_pivot_probability is not None else _sample_counts(whole, most)
     for num_samples in counts:
         profiles = whole if num_samples == most else _of_first_samples(run, mined, num_samples)
@@ -71,9 +71,9 @@ def preview(config: SelectConfig, run: Path) -> list[dict[str, Any]]:
 def rows_by_bound(
     run: Path, policy_id: str, verifier_id: str, selected: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """Rows over `--max-mean` with all samples: {max_mean, train, validation}.
+    """Count the rows for each `--max-mean` with all samples: {max_mean, train, validation}.
 
-    selected: the settings of a finished selection, which the preview keeps; None: the defaults.
+    selected: the settings of a finished selection, which the preview keeps. None means the defaults.
     """
     known = {field.name for field in fields(SelectConfig)}
     theirs = {"policy", "verifier"}
@@ -96,14 +96,14 @@ def _over_bounds(run: Path, candidates: pl.DataFrame, config: SelectConfig) -> l
 
 
 def _sample_counts(profiles: pl.DataFrame, most: int) -> Iterable[int]:
-    """2, 4, 8, ... up to all samples. Profiles that a rule stopped, and those of nothing, have no smaller K."""
+    """Return 2, 4, 8, ... up to all samples; only the last without profiles, or if a rule stopped some of them."""
     if profiles.is_empty() or profiles["stopping"].drop_nulls().len():
         return [most]
     return [*(1 << power for power in range(1, most.bit_length()) if 1 << power < most), most]
 
 
 def _of_first_samples(run: Path, mined: Mined, num_samples: int) -> pl.DataFrame:
-    """The profiles as they would be of the first samples of each state."""
+    """Profile the states by their first samples only."""
     record, whole = mined.policy, mined.profiles
     policy_id, verifier_id = whole.select("policy_id", "verifier_id").row(0)
     files = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)

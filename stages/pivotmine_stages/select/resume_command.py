@@ -1,4 +1,4 @@
-"""Commands as they are printed for a person to type: with every option of the policy's identity, quoted for a shell."""
+"""Commands that are printed for a person to run, with every option that identifies the policy, quoted for a shell."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HOTTER = 0.3
 """What `sample_hotter` adds to the temperature."""
 NEVER_PLAN = "never.jsonl"
 MAX_NAME = 30
-"""Characters of a policy's name that the hotter policy's name begins with; an id keeps 40."""
+"""Maximum number of characters of the old policy's name in the hotter policy's name; an id keeps 40."""
 
 
 def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: StoppingRule) -> str:
-    """The commands that draw the remaining samples of the states that an adaptive run stopped early."""
+    """Return the commands that draw the remaining samples of states that an adaptive run stopped early."""
     at = shlex.quote(str(run))
     judged = {"verifier": spec.name} if spec.is_default and spec.name != "auto" else {}
     asked = {"num_samples": rule.num_samples, "limit": _num_states(run, record, spec, rule)}
@@ -39,15 +39,15 @@ def sample_the_rest(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: S
 
 
 def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles: pl.DataFrame) -> list[str]:
-    """Commands that sample the states of class `never` again at a higher temperature, as another policy, and score it.
+    """Return commands that sample the states of class `never` hotter, as another policy, and score it.
 
-    Empty for a policy that was imported: there is nothing to sample. CONFIG and URL are what the reader fills in.
+    Empty for an imported policy, which cannot be sampled. The reader replaces CONFIG and URL.
     """
     if record.engine not in ENGINES:
         return []
     at = shlex.quote(str(run))
     temperature = round(record.sampling["temperature"] + HOTTER, 2)
-    # As an id begins with it: a folder's name may hold anything.
+    # The name as an id spells it, because a folder's name may hold any character.
     plain = policy.policy_id(record.name, {}).rpartition("-")[0]
     name = f"{plain[:MAX_NAME]}-t{temperature}"
     query = (
@@ -59,7 +59,7 @@ def sample_hotter(run: Path, record: PolicyRecord, spec: VerifierSpec, profiles:
     judged |= {} if spec.is_default else {"config": "CONFIG"}
     hotter = {"temperature": temperature, "policy_name": name, "plan": NEVER_PLAN}
     server = {"base_url": "URL"} if engine_spec(record.engine).is_remote else {}
-    # The policy's id begins with its name, as a folder may have it.
+    # `score` finds the new policy by the beginning of its id, which spells the name the same way.
     known_by = policy.policy_id(name, {}).rpartition("-")[0]
     return [
         f"pivotmine sql {at} {_quoted(query)} --json > {NEVER_PLAN}",
@@ -88,7 +88,7 @@ def _of_policy(record: PolicyRecord) -> dict[str, Any]:
 
 
 def _num_states(run: Path, record: PolicyRecord, spec: VerifierSpec, rule: StoppingRule) -> int | None:
-    """Every plan names all states of its rounds."""
+    """Count the states in the last plan; None without a plan. A plan names all states of its rounds."""
     plans = plans_dir(run, record.policy_id, spec.verifier_id).glob(f"{rule.rule}-*/round-*.parquet")
     last = max(plans, key=lambda path: path.stat().st_mtime_ns, default=None)
     return None if last is None else pl.scan_parquet(last, glob=False).select(pl.len()).collect().item()
@@ -100,5 +100,5 @@ def _flags(options: dict[str, Any]) -> str:
 
 
 def _quoted(statement: str) -> str:
-    """A statement for a shell: in double quotes where they keep it as it is, for SQL's own quotes are single ones."""
+    """Quote a statement for a shell; in double quotes if they do not change it, because SQL uses single quotes."""
     return shlex.quote(statement) if any(sign in statement for sign in '"$`\\!') else f'"{statement}"'

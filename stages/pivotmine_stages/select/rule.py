@@ -1,8 +1,8 @@
-"""select: profiles -> the states worth training on.
+"""Choose the states worth training on, from their profiles.
 
 A strategy (`strategies`) says which states satisfy it and sorts them. Caps follow in this order: prompt length, share
-of the variance (RAGEN-2, arXiv 2604.06268), states per trajectory, states per domain (by quota where it has one), share
-of message turns, limit. Each cap keeps the first of the states that the cap before it left.
+of the variance (RAGEN-2, arXiv 2604.06268), states per trajectory, states per domain (or its quota), share of message
+turns, limit. Each cap keeps the first states of those that the previous cap kept.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from pivotmine_stages.select.strategies import STRATEGIES, by_variance, by_weigh
 
 
 def choose_states(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
-    """The candidates in the stated order with `weight`, and `reject_reason`: null for those that are kept.
+    """Return the candidates in the strategy's order with `weight` and `reject_reason`, null for those that are kept.
 
-    candidates: state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null: not known), with `entropy` that
-    column too, and the profile's num_scored, mean, variance, reward_class, pivot_probability and gate (null: not
-    judged), and its num_unproven, mean_low and mean_high (absent or null: see `with_bounds`), and where actions are
-    carried over its unseen_mass, posterior_mean and carried_chance, that a new profile would satisfy the rule (absent
-    or null: nothing is). One row per state, with `all` one per turn.
+    candidates: one row per state, or per turn with the strategy `all`, with these columns:
+    - state_id, turn_id, trajectory_id, domain, kind, num_prompt_tokens (null if unknown);
+    - of the profile: num_scored, mean, variance, reward_class, pivot_probability, gate (null if not judged);
+    - num_pending, num_unproven, mean_low and mean_high, which `with_bounds` fills in if they are absent or null;
+    - with the strategy `entropy`: entropy;
+    - for carried states, else absent or null: unseen_mass, posterior_mean, and carried_chance, the chance that a new
+      profile would satisfy the rule.
     """
     strategy = STRATEGIES[config.strategy]
     order = by_weight if config.target_mean is not None and strategy.order is by_variance else strategy.order
@@ -62,20 +64,20 @@ def _reject(ruled: pl.DataFrame, where: pl.Expr | pl.Series, reason: str) -> pl.
 
 
 def _carries_share(ruled: pl.DataFrame, share: float) -> pl.Series:
-    """RAGEN-2: by falling variance, states are needed until their sum reaches `share` of the whole."""
+    """Return which states are kept by RAGEN-2's rule: by falling variance, until their sum is `share` of the total."""
     ranked = (
         ruled.select(v=pl.when(_KEPT).then(pl.col("variance")).otherwise(0.0).fill_null(0.0))
         .with_row_index("place")
         .sort("v", descending=True, maintain_order=True)
         .with_columns(before=pl.col("v").cum_sum().shift(1, fill_value=0.0))
     )
-    # Sums of floats miss by a rounding; a share of 1 is meant to lose nothing by it.
+    # Sums of floats have rounding errors. A share of 1 must not lose a state by them.
     enough = math.inf if share == 1 else share * float(ranked["v"].sum()) * (1 - 1e-9)
     return ranked.with_columns(needed=(pl.col("v") > 0) & (pl.col("before") < enough)).sort("place")["needed"]
 
 
 def _most_of_domain(ruled: pl.DataFrame, config: SelectConfig) -> pl.Expr:
-    """Maximum rows of each candidate's domain; null: no maximum."""
+    """Maximum rows of each candidate's domain; null if there is no maximum."""
     quotas = domain_quotas(config)
     if not quotas:
         return pl.lit(config.max_per_domain)
@@ -90,20 +92,20 @@ def _most_of_domain(ruled: pl.DataFrame, config: SelectConfig) -> pl.Expr:
 
 
 def domain_quotas(config: SelectConfig) -> dict[str, int]:
-    """Maximum rows by domain; UserError where one cannot be read."""
+    """Return the maximum rows by domain; UserError if one cannot be read."""
     found: dict[str, int] = {}
     for text in config.domain_quota:
         name, equals, count = text.rpartition("=")
         if not equals or not count.isdecimal():
-            raise UserError(f"--domain-quota {text}: DOMAIN=ROWS, for example travel=50")
+            raise UserError(f"--domain-quota {text}: write DOMAIN=ROWS, for example travel=50")
         if name in found:
-            raise UserError(f"--domain-quota {text}: {name} has a quota already, {found[name]}")
+            raise UserError(f"--domain-quota {text}: {name} already has the quota {found[name]}")
         found[name] = int(count)
     return found
 
 
 def _allowed_messages(ruled: pl.DataFrame, share: float, limit: int | None) -> int:
-    """Most message turns that are at most `share` of everything kept, now and once the limit has cut."""
+    """Return how many message turns may be kept: at most `share` of all kept rows, before and after the limit."""
     part = Fraction(str(share))
     calls = ruled.filter(_KEPT & ~_IS_MESSAGE).height
     allowed = ruled.height if part == 1 else int(calls * part / (1 - part))
@@ -111,17 +113,17 @@ def _allowed_messages(ruled: pl.DataFrame, share: float, limit: int | None) -> i
 
 
 def is_validation(key: str, config: SelectConfig) -> bool:
-    """Whether all rows of one task (or of one first state) are held out."""
+    """Return whether all rows of one task (or of one first state) are held out."""
     return salted_hash(f"split/{key}", config.seed) < config.validation_share * 2**64
 
 
 def twin_name(config: SelectConfig) -> str:
-    """Name of the control's dataset."""
+    """Return the name of the control's dataset."""
     return f"{config.name}-{config.twin}"
 
 
 def check(config: SelectConfig) -> str | None:
-    """The fault in the settings, in one line; None if there is no fault."""
+    """Return the fault in the settings, in one line; None if there is no fault."""
     if wrong := problem(config):
         return wrong
     if config.min_pivot_probability is not None and not STRATEGIES[config.strategy].asks_pivot_probability:
@@ -139,6 +141,6 @@ def check(config: SelectConfig) -> str | None:
         return f"--min-mean {config.min_mean}: must be below --max-mean {config.max_mean}"
     if config.strategy == "all" and (config.target_mean is not None or config.twin != "none"):
         given = "--target-mean" if config.target_mean is not None else "--twin"
-        return f"{given} needs profiles, and --strategy all takes states without: choose another --strategy"
+        return f"{given} needs profiles, and --strategy all takes states without them: choose another --strategy"
     domain_quotas(config)
     return name_problem("--name", config.name)

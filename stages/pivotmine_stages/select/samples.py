@@ -1,4 +1,4 @@
-"""What the samples of a state were, for the rows of a dataset, and what all of them cost."""
+"""Facts about the samples of a state, for the rows of a dataset, and the cost of all samples."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from pivotmine_stages.select.dataset import Mined
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleCost:
-    """What the samples of one policy cost."""
+    """The cost of the samples of one policy."""
 
     states: int
     samples: int
     tokens: int | None
-    """Sampled tokens; None: the server does not tell."""
+    """Sampled tokens; None if the server does not report them."""
 
 
 def sample_cost(run: Path, mined: Mined) -> SampleCost:
-    """Every sample of the policy, those of states that were not chosen too: the choice needs them."""
+    """Count all samples of the policy. States that were not chosen count too, because the choice needs them."""
     states = samples = tokens = known = 0
     for rows in sample_blocks(run, mined.policy):
         drawn = longest_rows(rows.lazy()).select("state_id", pl.col("num_tokens").cast(pl.Int64)).collect()
@@ -42,7 +42,7 @@ def sample_cost(run: Path, mined: Mined) -> SampleCost:
 
 
 def no_entropy(sampling: Mapping[str, Any]) -> str | None:
-    """What samples that were drawn so lack to tell the entropy of a policy's actions, in one line; None: nothing."""
+    """Return what samples with these parameters lack for an entropy, in one line; None if they lack nothing."""
     own = {"temperature": 1, "top_p": 1, "top_k": 0}
     if all(sampling.get(name, value) == value for name, value in own.items()):
         return None
@@ -52,12 +52,13 @@ def no_entropy(sampling: Mapping[str, Any]) -> str | None:
 def entropies(
     run: Path, record: PolicyRecord, state_ids: pl.Series | None = None, *, even: bool = False
 ) -> pl.DataFrame:
-    """state_id and `entropy`, that of the policy's actions in nats; all states, or those given.
+    """Return state_id and `entropy` of the policy's actions in nats, for all states or for `state_ids`.
 
-    -log p of an action that is drawn from p is an unbiased estimate of it; this is the mean over the samples with
-    stored log-probabilities (CARL, arXiv 2512.04949, takes this entropy for a state's criticality). These are the
-    model's own, so it is null where samples were drawn otherwise (`no_entropy`). Long actions have more of it than
-    short ones. A truncated sample counts with the tokens that it has. even: only samples of even index.
+    -log p of an action sampled from p is an unbiased estimate of the entropy. This is its mean over the samples with
+    stored log-probabilities (CARL, arXiv 2512.04949, uses this entropy as a state's criticality). Engines store the
+    log-probabilities of the model's own distribution, so the entropy is null for samples of another one (`no_entropy`).
+    Long actions have more entropy than short ones. A truncated sample counts with the tokens that it has.
+    even: only samples of even index.
     """
     within = pl.col("logprobs") if record.budget is None else pl.col("logprobs").list.head(record.budget)
     wanted = None if state_ids is None else state_ids.unique().to_frame()
@@ -72,9 +73,9 @@ def entropies(
 
 
 def with_samples(run: Path, states: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The states with `rewards` and `lengths` in the order of the sample indices, `num_distinct_actions`, `entropy`.
+    """Add `rewards` and `lengths` (in the order of the sample indices), `num_distinct_actions` and `entropy`.
 
-    Only samples that count under the policy's budget, with at most its tokens. A state without any has null.
+    Only samples under the policy's budget count, with at most its tokens. A state without samples has nulls.
     """
     if mined.verifier_id is None:
         absent = {"rewards": pl.List(pl.Float64), "lengths": pl.List(pl.Int32), "num_distinct_actions": pl.Int32}

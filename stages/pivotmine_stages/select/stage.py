@@ -1,7 +1,7 @@
-"""select, the stage: choose states, hand them to `dataset`, write the card.
+"""The select stage: choose states, write them as a dataset, and write its card.
 
-A state's row is of its first demonstration that passes the gate; with `--strategy all` every demonstrated turn is a
-row. Same settings, same input: the same files.
+The row of a state is made from its first demonstration that passes the gate. With `--strategy all` every demonstrated
+turn is a row. The same settings and input give the same files.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from pivotmine_stages.select.turns import all_turns, candidate_rows, reported, r
 
 
 def select(config: SelectConfig, run: Path) -> SelectSummary:
-    """Run the stage; returns the summary that the command prints.
+    """Run the stage and return its summary.
 
-    Under the name of a finished selection, other settings are a UserError; more scores give it new rows.
+    UserError if a finished selection with other settings has the name. With the same settings it is replaced.
     """
     rundir.require_run(run)
     if problem := check(config):
@@ -67,6 +67,7 @@ def select(config: SelectConfig, run: Path) -> SelectSummary:
 
 
 def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Mined:
+    """Load the profiles and what else a selection needs; UserError if they cannot answer this selection."""
     prompts = prompts_of_states(run, record)
     if STRATEGIES[config.strategy].asks_entropy:
         if problem := no_entropy(record.sampling):
@@ -76,14 +77,14 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     scored = scored_verifiers(run, record.policy_id)
     if not scored and not STRATEGIES[config.strategy].needs_profiles and config.verifier is None:
         return Mined(record, None, record.parser, rundir.scan(run, "profiles", []).collect(), prompts)
-    where = f"of {record.policy_id} in {run}: run `pivotmine score {shlex.quote(str(run))}` first"
-    verifier_id = choose("verifier", scored, config.verifier, where)
+    whose, remedy = f"of {record.policy_id} in {run}", f"run `pivotmine score {shlex.quote(str(run))}` first"
+    verifier_id = choose("verifier", scored, config.verifier, f"{whose}: {remedy}")
     folder = run / "scores" / record.policy_id / verifier_id
     spec, settings = stored_verifier(folder)
     profiles = with_bounds(rundir.scan(run, "profiles", require_sound(run, "profiles", folder)).collect())
     old = "of an older version of the verifier" if spec.verifier_id != verifier_id else None
     if old := old or problem_of(profiles, count_samples(run, record, record.budget), record):
-        raise UserError(f"the profiles {where} (they are {old})")
+        raise UserError(f"the profiles {whose} are {old}: {remedy}")
     profiles = finished(profiles)
     if (rule := rule_of(profiles)) and (problem := undecided(profiles, config)):
         raise UserError(f"{problem}; {sample_the_rest(run, record, spec, rule)}, or choose otherwise")
@@ -99,7 +100,7 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
 
 
 def check_name(config: SelectConfig, run: Path, policy_id: str, verifier_id: str | None) -> dict[str, Any]:
-    """The settings that the selection is known by; UserError where its name, or its twin's, has others already."""
+    """Return the settings that identify the selection; UserError if its name, or its twin's, has other ones."""
     identity: dict[str, Any] = {**asdict(config), "policy": policy_id, "verifier": verifier_id}
     identity["domain_quota"] = list(config.domain_quota)  # as JSON has it
     ours = [identity] if config.twin == "none" else [identity, _twin_identity(config, identity)]
@@ -132,7 +133,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
     renderer = load_prompt_renderer(config, mined.policy)
     rows = pivot_rows(run, config, mined, renderer, with_samples(run, kept, mined), several, rejects)
     written, demonstrations, twin = dict.fromkeys(SPLITS, 0), Drawn(), None
-    if (first := next(rows, None)) is not None:  # an empty dataset would pass for one
+    if (first := next(rows, None)) is not None:  # an empty dataset would look like a finished one
         draw, sizes = Draw(run, config, mined, renderer), Counter[Cell]()
         splits = (*SPLITS, DEMONSTRATIONS) if config.num_demonstrations else SPLITS
         usable = turns if by_state or mined.verifier is None else usable_turns(run, turns, mined)
@@ -169,7 +170,7 @@ def _select(config: SelectConfig, run: Path, mined: Mined, identity: dict[str, A
 
 
 def _passed_over(chosen: pl.DataFrame) -> pa.Table:
-    """The states that the rule or a cap leaves out, as rows of `rejects`."""
+    """Return the states that the rule or a cap leaves out, as rows of `rejects`."""
     left = chosen.filter(pl.col("reject_reason").is_not_null())
     rows = left.with_columns(stage=pl.lit("select"), reason="reject_reason", detail=pl.lit(None, pl.String))
     schema = TABLES["rejects"]
@@ -193,7 +194,7 @@ def _suspects(run: Path, mined: Mined) -> list[Suspect]:
 
 
 def _counted(rows: Iterable[tuple[str, dict[str, Any]]], sizes: Counter[Cell]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows, counted by split and domain as they pass."""
+    """Pass the rows on, and count them in `sizes` by split and domain."""
     for split, row in rows:
         sizes[split, row["domain"]] += 1
         yield split, row
@@ -202,7 +203,7 @@ def _counted(rows: Iterable[tuple[str, dict[str, Any]]], sizes: Counter[Cell]) -
 def _write_twin(
     run: Path, config: SelectConfig, mined: Mined, draw: Draw, turns: pl.DataFrame, sizes: Counter[Cell]
 ) -> TwinSummary:
-    """The control, with the same demonstrations: the two datasets differ in their rows alone."""
+    """Write the control, with the same demonstrations, so that the two datasets differ in their rows only."""
     folder = run / "pivots" / twin_name(config)
     written = write_splits(folder, draw.twin(turns, sizes))
     if config.num_demonstrations:

@@ -1,4 +1,4 @@
-"""What a selection can make of profiles that adaptive profiling stopped early."""
+"""Whether a selection can use profiles that adaptive profiling stopped early."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pivotmine_stages.select.strategies import STRATEGIES, by_variance
 
 
 def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
-    """Why the stopped profiles cannot answer this selection, in one line; None if they can."""
+    """Return why the stopped profiles cannot answer this selection, in one line; None if they can."""
     rule = rule_of(profiles)
     if rule is None:
         return None
@@ -33,7 +33,7 @@ def undecided(profiles: pl.DataFrame, config: SelectConfig) -> str | None:
 
 
 def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
-    """Why no profile that the rule stops can answer this selection; None if it depends on the profiles."""
+    """Return why no profile that the rule stopped can answer this selection; None if it depends on the profiles."""
     strategy = STRATEGIES[config.strategy]
     order = {
         "--variance-share": config.variance_share,
@@ -45,14 +45,14 @@ def unfit(config: SelectConfig, rule: StoppingRule) -> str | None:
     }
     by_order = next((flag for flag, value in order.items() if value is not None), None)
     if config.variance_share is not None or (rule.rule == "exact" and by_order and strategy.order is by_variance):
-        return f"{by_order} goes by the variance of all samples"
+        return f"{by_order} needs the variance of all samples"
     by_mean = {"--min-mean": config.min_mean, "--target-mean": config.target_mean}
     if flag := next((flag for flag, value in by_mean.items() if value is not None), None):
-        return f"{flag} goes by the mean of all samples"
+        return f"{flag} needs the mean of all samples"
     if config.holdout == "half":
         return "--holdout half needs samples that no rule has looked at"
     if strategy.needs_profiles and config.min_scored > rule.min_scored:
-        return f"--min-scored {config.min_scored} asks more samples than {rule.min_scored}"
+        return f"--min-scored {config.min_scored} needs more samples than {rule.min_scored}"
     if rule.rule != "probabilistic" or strategy.max_mean is None or strategy.max_mean(config) == rule.max_mean:
         return None
     is_option = strategy.max_mean(config) == config.max_mean

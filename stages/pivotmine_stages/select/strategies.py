@@ -1,4 +1,4 @@
-"""The rules that `--strategy` names: which states satisfy each, by which bound on the mean, in which order.
+"""The rules of `--strategy`: which states satisfy each, its bound on the mean, and its order.
 
 To add a rule, write a function that gives its reject reasons and a line in STRATEGIES. Then add the rule's name to the
 choices of `SelectConfig.strategy`.
@@ -23,13 +23,13 @@ class Strategy(NamedTuple):
     """One rule."""
 
     reject_reason: Callable[[SelectConfig], pl.Expr]
-    """Over the candidates of `choose_states`: null if a state satisfies the rule, before any cap."""
+    """An expression over the candidates of `choose_states`: null if a state satisfies the rule, before any cap."""
     max_mean: Callable[[SelectConfig], float] | None
-    """The bound that the mean reward must stay below; None: the rule does not look at rewards."""
+    """The bound that the mean reward must stay below; None if the rule does not look at rewards."""
     order: Callable[[pl.DataFrame, SelectConfig], pl.DataFrame]
     """Sorts the candidates: caps and limits keep the first."""
     needs_profiles: bool = True
-    """False: each demonstrated turn is a row, with or without scores."""
+    """If False, each demonstrated turn is a row, with or without scores."""
     asks_pivot_probability: bool = False
     """Whether `min_pivot_probability` applies."""
     asks_entropy: bool = False
@@ -42,7 +42,7 @@ def pivots(config: SelectConfig) -> pl.Expr:
     With `min_mean` the mean is also at least that: a band of difficulty. With `min_pivot_probability`, a new profile
     must also be likely enough to give the same answer.
     """
-    # First: above the bound for any reward of the unproven samples. Then: above it if they are worth enough.
+    # First the states above the bound for any reward of the unproven samples, then those above it for some rewards.
     bounded = _rewards_differ(config).when(pl.col("mean_low") >= config.max_mean).then(pl.lit("mean_too_high"))
     bounded = bounded.when((pl.col("num_undecided") > 0) & (pl.col("mean_high") >= config.max_mean))
     bounded = bounded.then(pl.lit("undecided")).when(pl.col("mean") >= config.max_mean).then(pl.lit("mean_too_high"))
@@ -89,7 +89,7 @@ def by_entropy(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFrame:
 
 
 def weights(config: SelectConfig) -> pl.Expr:
-    """A bell curve over the mean reward, 1 at `target_mean`; null without one: all rows are equal."""
+    """A bell curve over the mean reward, 1 at `target_mean`; null without `target_mean`: all rows are equal."""
     if config.target_mean is None:
         return pl.lit(None, pl.Float64)
     return (-(((known_mean() - config.target_mean) / config.target_width) ** 2) / 2).exp()
@@ -108,7 +108,7 @@ def by_salted_hash(candidates: pl.DataFrame, config: SelectConfig) -> pl.DataFra
 
 
 def salted_hash(text: str, salt: int) -> int:
-    """64 bits that depend only on the text and the salt: a second mining draws the same."""
+    """Hash the text and the salt to 64 bits. A second mining with the same salt draws the same states."""
     return int.from_bytes(hashlib.blake2b(f"{salt}/{text}".encode(), digest_size=8).digest(), "big")
 
 
@@ -145,7 +145,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def rule_words(config: Mapping[str, Any]) -> str:
-    """A stored selection's rule: its strategy, its bounds if it has any, and its caps."""
+    """Describe a stored selection's rule: its strategy, bounds and caps."""
     bounds = {"max_mean": "mean below", "min_mean": "mean from"} if config["strategy"] == "pivots" else {}
     names = ("limit", "max_per_trajectory", "max_per_domain", "target_mean", "variance_share", "min_pivot_probability")
     words = {**bounds, **{name: name.replace("_", " ").replace("limit", "max rows") for name in names}}

@@ -1,4 +1,4 @@
-"""What `select` says when it is done."""
+"""The summary of `select`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TwinSummary:
     train: int
     validation: int
     left_out: dict[str, int]
-    """States that were drawn and cannot be a row, by reason; others were drawn in their place."""
+    """States that were drawn but cannot be a row, by reason; other states replaced them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,12 @@ class Deferred:
     expected: float
     """How many of them are expected to have a success rate above 1 %."""
     commands: list[str]
-    """What samples them again at a higher temperature; empty: an imported policy cannot be sampled."""
+    """Commands that sample them at a higher temperature; empty for an imported policy, which cannot be sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A demonstration that is rather a fault of format or verifier than a hard state."""
+    """A demonstration so unlikely that a fault of format or verifier is likelier than a hard state."""
 
     state_id: str
     logprob: float
@@ -47,17 +47,17 @@ class SelectSummary:
     name: str
     policy_id: str
     verifier_id: str | None
-    """None: nothing was scored (`--strategy all` only)."""
+    """None if nothing was scored (`--strategy all` only)."""
     candidates: int
     train: int
-    """Rows; 0 and no validation row: no dataset was written."""
+    """Training rows. Without training and validation rows no dataset was written."""
     validation: int
     demonstrations: Drawn
     twin: TwinSummary | None
     cost: SampleCost
-    """Of the profiles that the choice needs."""
+    """Cost of the profiles that the choice needs."""
     deferred: Deferred | None
-    """What the states of class `never` still hold; None: no state is of this class."""
+    """The states of class `never`; None if there are none."""
     suspects: list[Suspect]
     """Profiled states whose demonstrations are nearly impossible, worst first."""
     rejects: dict[str, int]
@@ -67,8 +67,8 @@ class SelectSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectPreview:
-    """What `--dry-run` counted."""
+    """The counts of `--dry-run`."""
 
     rows: list[dict[str, Any]]
-    """{num_samples, max_mean, train, validation}, K from 2 in powers of two."""
+    """{num_samples, max_mean, train, validation}, for num_samples 2, 4, 8, ... up to all."""
     dry_run: bool = True

@@ -23,9 +23,10 @@ _CARRIED = ("unseen_mass", "carried_chance")
 
 
 def all_turns(run: Path) -> pl.DataFrame:
-    """Demonstrated turns in the order of the sources, with `place`, and `num_turns`: the turns lost with a state.
+    """Return the demonstrated turns in the order of the sources, with three more columns.
 
-    `state_domain`: the domain by which the verifier of the state is chosen.
+    `place`: the order. `num_turns`: the turns that are lost if the state is rejected. `state_domain`: the domain by
+    which the verifier of the state is chosen.
     """
     return demonstrated_turns(run).with_row_index("place").with_columns(
         state_domain=pl.col("domain").first().over("state_id"),
@@ -34,7 +35,7 @@ def all_turns(run: Path) -> pl.DataFrame:
 
 
 def usable_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """Of profiled states that pass the gate only the turns whose demonstration does; of other states all turns."""
+    """Drop the turns whose own demonstration fails the gate, in profiled states that pass it; keep all other turns."""
     passing = mined.profiles.filter(pl.col("gate") == str(Outcome.CORRECT)).select("state_id")
     gated = turns.join(passing, on="state_id", how="semi", maintain_order="left")
     good = passing_turns(run, gated, mined)
@@ -42,7 +43,7 @@ def usable_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
 
 
 def passing_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The turns whose demonstration passes the gate of its state."""
+    """Return the turns whose demonstration passes the gate of its state."""
     assert mined.verifier is not None, "only `all` goes without profiles"
     gates = gate_table(run, turns, mined.verifier).rows.filter(pl.col("usable").list.len() > 0)
     usable = gates.select("state_id", demonstration=pl.col("demonstrations").list.gather(pl.col("usable")))
@@ -51,26 +52,26 @@ def passing_turns(run: Path, turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
 
 
 def rule_turns(run: Path, turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
-    """The turns that the rule chooses among: the usable ones; with `all` every turn, each for itself."""
+    """Return the turns that the rule chooses from: the usable ones, or with `all` every turn on its own."""
     if STRATEGIES[config.strategy].needs_profiles:
         return usable_turns(run, turns, mined)
     return turns.with_columns(num_turns=pl.lit(1, pl.Int32))
 
 
 def candidate_rows(turns: pl.DataFrame, config: SelectConfig, mined: Mined) -> pl.DataFrame:
-    """The rows that `choose_states` takes, of the turns of `rule_turns`: one a state, with `all` one a turn."""
+    """Make the candidates of `choose_states` from the turns of `rule_turns`: one per state, or with `all` per turn."""
     if STRATEGIES[config.strategy].needs_profiles:
         turns = turns.unique("state_id", keep="first", maintain_order=True)
     return _with_profiles(turns, mined)
 
 
 def row_candidates(turns: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """Each state's first turn with the statistics that a row reports; no rule looks at them."""
+    """Return each state's first turn with the statistics that a row reports. No rule looks at them."""
     return reported(_with_profiles(turns.unique("state_id", keep="first", maintain_order=True), mined), mined)
 
 
 def reported(rows: pl.DataFrame, mined: Mined) -> pl.DataFrame:
-    """The rows with the statistics that the dataset reports: those of the held-out samples, if there are such."""
+    """Return the rows with the statistics that the dataset reports: those of held-out samples, if there are any."""
     if mined.reported is None:
         return rows
     held_out = mined.reported.select("state_id", *_STATISTICS, "posterior_mean")

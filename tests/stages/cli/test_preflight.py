@@ -70,7 +70,7 @@ def test_what_a_later_stage_refuses_is_refused_before_the_first(
         ("", {"adaptive": "probabilistic", "target_recall": 2.0}, "--target-recall 2.0"),
         ("", {"adaptive": "exact", "num_samples": 1}, "--adaptive needs --num-samples of at least 2"),
         ("[select]\nholdout = 'half'\n", {"adaptive": "exact"}, "--holdout half needs samples that no rule has looked"),
-        ("[select]\nmax_rows = 3\n", {"adaptive": "exact"}, "--max-rows goes by the variance of all samples"),
+        ("[select]\nmax_rows = 3\n", {"adaptive": "exact"}, "--max-rows needs the variance of all samples"),
         ("[score]\nverifier = 'exact'\n", {"adaptive": "exact", "verifier": "tool_call"}, None),
     ],
 )

@@ -132,7 +132,7 @@ def test_a_cut_sample_is_pending_until_it_is_continued(source: Path, tiny_policy
     assert f"{cut} truncated samples are not continued: rollout with --max-new-tokens {LARGE}" in status(run).missing[0]
     assert select({}, run=run, strategy="mixed").rejects["pending"] == len(profiles(run))
     sample(run, tiny_policy, LARGE)
-    with pytest.raises(UserError, match="they are of fewer samples than there are"):
+    with pytest.raises(UserError, match="are of fewer samples than there are"):
         select({}, run=run, strategy="mixed")
     assert score({}, run=run, verifier="tool_call").pending == 0
     assert status(run).policies[0]["pending"] == 0

@@ -32,7 +32,7 @@ from pivotmine_stages.select.stage import select
 
 def test_a_changed_tokenizer_or_template_is_refused(run: Path, tokenizer: Path, tmp_path: Path) -> None:
     changed = save_tokenizer(tmp_path / "changed", TEMPLATE.replace("<user>", "<USER>") + " ")
-    with pytest.raises(UserError, match=r"the chat template in .* is not the one that was sampled with"):
+    with pytest.raises(UserError, match=r"the chat template in .* has changed since sampling"):
         select(SelectConfig(tokenizer=str(changed)), run)
     with pytest.raises(UserError, match="no tokenizer under /nowhere/at/all: no such folder"):
         select(SelectConfig(tokenizer="/nowhere/at/all"), run)
@@ -84,7 +84,7 @@ def test_a_state_that_the_template_refuses_is_a_reject(tmp_path: Path) -> None:
 def test_a_chat_servers_policy_needs_a_tokenizer(tmp_path: Path, tokenizer: Path) -> None:
     run = make_run(tmp_path, trajectory(said("x"), called("find", id="A"), answered("ok")))
     remember(run, policy_record(tokenizer=None, weights_hash=None))
-    with pytest.raises(UserError, match="give a tokenizer by --tokenizer"):
+    with pytest.raises(UserError, match="name their tokenizer with --tokenizer"):
         select(SelectConfig(strategy="all"), run)
     select(SelectConfig(strategy="all", tokenizer=str(tokenizer)), run)
     loaded = AutoTokenizer.from_pretrained(str(tokenizer))

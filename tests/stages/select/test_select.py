@@ -298,7 +298,7 @@ def test_a_name_whose_folder_was_removed_is_free(run: Path) -> None:
 def test_more_scores_under_the_same_name_give_new_rows(run: Path) -> None:
     select(SelectConfig(), run)
     add_rollouts(run, {states_of(run)["user: hard"]: [WRONG] * 4}, part=1, first=4)
-    with pytest.raises(UserError, match=r"run `pivotmine score .*` first \(they are of fewer samples than there are\)"):
+    with pytest.raises(UserError, match=r"are of fewer samples than there are: run `pivotmine score .*` first"):
         select(SelectConfig(), run)
     score(ScoreConfig(verifier=TOOL_CALL), run)
     select(SelectConfig(), run)
@@ -316,7 +316,7 @@ def test_nothing_selected_writes_no_dataset(run: Path) -> None:
 def test_profiles_of_an_older_verifier_are_refused(run: Path) -> None:
     (folder,) = run.glob("scores/*/*")
     folder.rename(folder.with_name("tool_call-00000000"))
-    with pytest.raises(UserError, match=r"score .*first \(they are of an older version of the verifier\)"):
+    with pytest.raises(UserError, match=r"are of an older version of the verifier: run `pivotmine score"):
         select(SelectConfig(), run)
 
 

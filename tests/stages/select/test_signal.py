@@ -109,13 +109,13 @@ def test_domain_quotas(run: Path) -> None:
     best = choose(run, domain_quota=("orders=3",), target_mean=0.5, strategy="mixed")
     assert {row["mean"] for row in best if row["domain"] == "orders"} == {0.5}
     for quota, words in {
-        "travel": "DOMAIN=ROWS, for example travel=50",
-        "travel=-1": "DOMAIN=ROWS, for example travel=50",
+        "travel": "write DOMAIN=ROWS, for example travel=50",
+        "travel=-1": "write DOMAIN=ROWS, for example travel=50",
         "travels=1": "no candidate has this domain; there are , orders, travel; did you mean travel?",
     }.items():
         with pytest.raises(UserError, match=f"--domain-quota {quota}: {words}".replace("?", r"\?")):
             choose(run, domain_quota=(quota,))
-    with pytest.raises(UserError, match="travel has a quota already, 1"):
+    with pytest.raises(UserError, match="travel already has the quota 1"):
         choose(run, domain_quota=("travel=1", "travel=2"))
     # The same settings again are the same selection, though a manifest holds a list where the options hold a tuple.
     config = SelectConfig(name="again", domain_quota=("travel=2",))
