@@ -2,7 +2,7 @@
 
     python examples/mine_and_look.py RUN
 
-It samples 30 states with the small policy that the project brings: a few seconds without a GPU.
+It samples 30 states with the project's small policy, which takes a few seconds without a GPU.
 """
 
 from __future__ import annotations

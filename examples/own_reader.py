@@ -1,9 +1,9 @@
-"""A reader of one's own: it says which records it knows, and makes a trajectory of each.
+"""A reader of your own: it recognises records of its format and makes a trajectory of each.
 
     python examples/own_reader.py RUN
 
-The script writes a sample log in a format of its own and reads it. A package brings its reader through an entry
-point, and then every command knows it:
+The script writes a sample log in a format of its own and reads it. If a package declares its reader as an entry point,
+every command knows the format:
 
     [project.entry-points."pivotmine.readers"]
     ticket_log = "my_package.own_reader:READER"
@@ -34,7 +34,7 @@ SAMPLE = {
 
 
 def read(record: Any) -> Trajectory:
-    """One ticket: a trajectory of one segment."""
+    """The trajectory of one ticket, a single segment; BadTrajectory if the record cannot be read."""
     if not isinstance(record["steps"], list):
         raise BadTrajectory("no_messages", "`steps` is not a list")
     messages = [_message(step) for step in record["steps"]]
@@ -65,7 +65,7 @@ READER = Reader(lambda record: isinstance(record, dict) and {"ticket", "steps", 
 def main(folder: Path) -> None:
     log = folder.with_name(f"{folder.name}.jsonl")
     log.write_text(json.dumps(SAMPLE) + "\n", encoding="utf-8")
-    READERS["ticket_log"] = READER  # for this script alone; a package has its entry point
+    READERS["ticket_log"] = READER  # for this script alone; a package declares an entry point
     run_extract(ExtractConfig(sources=(log,), num_processes=1), folder)
     print(open_run(folder).turns.select("turn_id", "kind", "demonstration").collect())
 

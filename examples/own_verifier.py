@@ -1,8 +1,8 @@
-"""A verifier of one's own: a function of the state, one demonstration and one action.
+"""A verifier of your own: a function of the state, one demonstration and one action.
 
     python examples/own_verifier.py RUN
 
-The script tries it on the demonstrations of `data/desk` and on mutations of them. The commands take it by its name:
+The script tries it on the demonstrations of `data/desk` and on mutations of them. Every command finds it by its name:
 
     PYTHONPATH=examples pivotmine score RUN --verifier own_verifier:same_record
 """

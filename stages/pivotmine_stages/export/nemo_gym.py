@@ -4,8 +4,8 @@
      "expected_action": {"type": "function_call" | "message" | "function_call_batch", ...},
      "agent_ref": {"type": "responses_api_agents", "name"}, "source_model_info": {...}, "pivotmine": {...}}
 
-One demonstration a row, as the format has it: the pivot's first. A row that came from such a row keeps its request's
-other parameters, its `agent_ref` and all other keys; the profile is this run's.
+The format has one demonstration per row: the pivot's first. If the pivot came from a row in this format, the new row
+keeps that row's other request parameters, its `agent_ref` and all its other keys. The profile is this run's.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _OURS = ("state_id", "turn_id", "trajectory_id", "task_id", "policy_id", "verifi
 def nemo_gym_row(
     pivot: dict[str, Any], source: dict[str, Any], rewards: list[float], agent: str | None
 ) -> dict[str, Any]:
-    """One row.
+    """The row of one pivot.
 
     pivot: a row of `pivots`. source: `message` (the demonstrated turn, JSON), and its trajectory's `format` and
-    `metadata` (JSON or None). rewards: those of the state's samples.
+    `metadata` (JSON or None). rewards: of the state's samples. agent: the name in `agent_ref` if the source has none.
     """
     kept = strict_json.loads(source["metadata"] or "{}") if source["format"] == "nemo_gym" else {}
     expected = _expected(strict_json.loads(source["message"]))
@@ -54,12 +54,12 @@ def _request(pivot: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A flat definition, as the Responses API has it."""
+    """A flat tool definition, as in the Responses API."""
     return {**tool["function"], "type": "function"}
 
 
 def _expected(message: dict[str, Any]) -> dict[str, Any]:
-    """The demonstration under the key that the format has for it; a row's own words are given back."""
+    """The demonstration under its key in the format. A row that came in this format gets its own value back."""
     extra = message.get("extra") or {}
     for key in ("expected_action", "expected_answer"):
         if key in extra:

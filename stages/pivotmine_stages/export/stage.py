@@ -1,8 +1,8 @@
 """export: a pivot dataset in the forms that other trainers read, next to the TRL one.
 
 `nemo_gym`: JSON lines for NeMo Gym and NeMo RL. `verl`: Parquet, with the options that make verl sample and reward as
-mining did. `verifiers`: an environment package of the `verifiers` library. A pure function of `pivots/<name>/` and the
-run's tables: again, it writes the same files.
+mining did. `verifiers`: an environment package of the `verifiers` library. The output depends only on `pivots/<name>/`
+and the run's tables: a second command writes the same files.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def export(config: ExportConfig, run: Path) -> ExportSummary:
 
 
 def _pivots(folder: Path, split: str) -> Iterator[list[dict[str, Any]]]:
-    """The rows of one split, some at a time."""
+    """Yield the rows of one split, a batch at a time."""
     path = folder / f"{split}.parquet"
     absent = {name: absent_value(PIVOTS.field(name)) for name in run_format.lacking(path, PIVOTS)}
     for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP):
@@ -101,7 +101,7 @@ def _write_nemo_gym(config: ExportConfig, run: Path, folder: Path, split: str) -
 
 
 def _sources(run: Path, pivots: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By turn: its message, and what the source's record holds besides the messages."""
+    """By turn: its message, and the format and metadata of its trajectory."""
     rows = (
         sql.connect(run)
         .execute(
@@ -136,7 +136,7 @@ def _rewards(run: Path, pivots: list[dict[str, Any]]) -> dict[tuple[str, str, st
 
 
 def _write_parquet(config: ExportConfig, run: Path, folder: Path, split: str) -> int:
-    """Write one split for verl, or for the `verifiers` library, whose rows have some of our columns."""
+    """Write one split for verl or for the `verifiers` library; returns the number of rows."""
     is_verl = config.format == "verl"
     schema = VERL if is_verl else ROWS
     into = folder / "verl" if is_verl else folder / "verifiers" / package_name(config.name)
@@ -154,12 +154,12 @@ def _write_parquet(config: ExportConfig, run: Path, folder: Path, split: str) ->
 
 
 def _texts(config: ExportConfig, folder: Path) -> dict[str, str]:
-    """The files next to the rows, by path."""
+    """The text files next to the rows, by path."""
     if config.format == "nemo_gym":
         return {}
     rows = pl.concat([pl.scan_parquet(folder / f"{split}.parquet") for split in SPLITS], how="diagonal")
-    several = rows.select(pl.col("sampling").drop_nulls().unique()).collect()["sampling"].to_list()
-    sampling = strict_json.loads(several[0]) if len(several) == 1 else {}
+    distinct = rows.select(pl.col("sampling").drop_nulls().unique()).collect()["sampling"].to_list()
+    sampling = strict_json.loads(distinct[0]) if len(distinct) == 1 else {}
     if config.format == "verifiers":
         return package_files(config.name, sampling)
     longest = rows.select(pl.col("prompt_ids").list.len().max()).collect().item() or 0

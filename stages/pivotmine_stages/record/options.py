@@ -16,17 +16,18 @@ class RecordConfig:
     sources: Annotated[tuple[Path | str, ...], Option(is_set=False)]
     """Files, folders of files, globs, URLs."""
     policy_name: Annotated[str, Option()]
-    """Name of the policy that acted; recorded actions do not tell its weights."""
+    """Name of the policy that acted, since the log does not identify its weights."""
     state_key: Annotated[Literal["exact", "actions"], Option()] = "exact"
     """When two histories are the same state: exact, or actions (the environment's answers may differ)."""
     format: Annotated[str | None, Option(choices=format_names, metavar="NAME")] = None
-    """Format of the sources (see `pivotmine formats`); by default recognised in each record."""
+    """Format of the sources (see `pivotmine formats`); by default recognised for each record."""
     tools_file: Annotated[Path | None, Option(flag="tools")] = None
-    """JSON list of tool definitions for sources that carry none: the one that the run was extracted with."""
+    """JSON list of tool definitions for sources that carry none: the list that `extract` used."""
     action_format: Annotated[str | None, Option(choices=action_format_names, metavar="NAME")] = None
-    """Action format of segments whose source names none: native or a text convention; by default told by evidence."""
+    """Action format of segments without one in their source: native or a text convention. By default it is recognised
+    from the segment."""
     calls: Annotated[Literal["native", "verbatim"] | None, Option()] = None
-    """native: make tool calls of every call in text; verbatim: of none; by default as the convention wants it."""
+    """native: turn every call in text into a tool call. verbatim: turn none. By default the convention decides."""
 
 
 COMMAND = Command(

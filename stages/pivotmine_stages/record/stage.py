@@ -1,9 +1,9 @@
-"""record: actions sampled elsewhere -> rollouts and, where they came with rewards, scores and profiles.
+"""record: actions sampled elsewhere -> rollouts and, if they have rewards, scores and profiles.
 
-The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, where the run
-has that state (`state_keys` says when); with `actions` the samples of several states go to one of them. A source is
-recorded once, under the digest of its content: the same command again does nothing. Sources with no fitting record
-are an error; the rejects say why.
+The sources are read as `extract` reads them. Every turn is a sample of the recorded policy in its state, if the run has
+that state (`state_keys`). With `--state-key actions`, the samples of several states go to one of them. A source is
+recorded once, under the digest of its content; a second command does nothing. It is an error if no turn is in a state
+of the run; the rejects say why.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SAID = (
     *("role", "content", *REASONING_KEYS, "reasoning_details"),
     *("refusal", "tool_calls", "function_call"),
 )
-"""What of a recorded message the policy wrote."""
+"""The keys of a recorded message that the policy wrote."""
 _COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
 
 
@@ -59,7 +59,7 @@ class _Sample(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What recording a source needs of the run."""
+    """What all sources of one command need, and the rejects of the current source."""
 
     config: RecordConfig
     run: Path
@@ -68,11 +68,11 @@ class _Work(NamedTuple):
     states: dict[str, str]
     """State ids by key."""
     action_formats: tuple[str | None, ...]
-    """Those of the run's segments."""
+    """The action formats of the run's segments."""
     rejects: list[dict[str, Any]]
-    """Of the source at work."""
+    """The rejects of the current source."""
     manifest: PartsManifest
-    """The digests of its parts."""
+    """The digests of the policy's parts."""
 
     @property
     def rollouts(self) -> Path:
@@ -81,7 +81,7 @@ class _Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSummary:
-    """What was recorded of all sources."""
+    """Counts over all sources."""
 
     policy_id: str
     sources: int
@@ -93,12 +93,12 @@ class RecordSummary:
     """Samples that came with a reward."""
     rejects: int
     score: ScoreSummary | None = field(metadata=OMITTED)
-    """Summary of `score` by the recorded rewards; None: no sample has one."""
+    """Summary of `score` by the recorded rewards; None if no sample has one."""
     seconds: float
 
 
 def record(config: RecordConfig, run: Path) -> RecordSummary:
-    """Run the command; returns the summary that it prints. UserError where nothing is a sample of the run's states."""
+    """Run the command; returns the summary that it prints. UserError if no turn is in a state of the run."""
     started = time.monotonic()
     rundir.require_run(run)
     if wrong := problem_of(config):
@@ -132,11 +132,11 @@ def _nothing_fits(total: dict[str, int], done: list[dict[str, Any]]) -> str:
         return "the sources hold no record at all"
     first = next(counts["first_reject"] for counts in done if counts["first_reject"])
     looked_at = f"{counted(total['turns'], 'turn')} in {counted(total['records'], 'record')}"
-    return f"none of {looked_at} is in a state of this run; the first reject, {first}"
+    return f"none of {looked_at} is in a state of this run; the first reject is {first}"
 
 
 def describe_recorded(config: RecordConfig) -> PolicyRecord:
-    """The policy that acted elsewhere: its name, and by what its states are told apart."""
+    """The record of a policy that acted elsewhere, identified by its name and --state-key."""
     identity = {"engine": "recorded", "name": config.policy_name, "state_key": config.state_key}
     return PolicyRecord(
         policy_id=policy.policy_id(config.policy_name, identity),
@@ -157,9 +157,9 @@ def describe_recorded(config: RecordConfig) -> PolicyRecord:
 
 
 def _record_source(work: _Work, path: Source) -> dict[str, Any]:
-    """Record one source; its counts, those that were written when it was recorded first.
+    """Record one source; returns its counts, the stored ones if it was recorded before.
 
-    A source without a fitting sample is not recorded, and `first_reject` says why: with other options it may fit.
+    A source without samples does not count as recorded, since it may fit with other options; `first_reject` says why.
     """
     skipped = isinstance(path, SkippedFiles)
     name = rundir.config_digest({"skipped": repr(path)}) if skipped else content_hash(path)[:12]
@@ -180,9 +180,9 @@ def _record_source(work: _Work, path: Source) -> dict[str, Any]:
 
 
 def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The counts of a source that is recorded; None: it is not. UserError if they were read with other options."""
+    """The counts of a source that was recorded before, else None; UserError if other options were used then."""
     for manifest in rundir.read_manifests(work.run, "record"):
-        known = {**identity, **manifest["config"]}  # an earlier version named the two only
+        known = {**identity, **manifest["config"]}  # an earlier version stored only these two
         same = all(known[key] == identity[key] for key in ("policy_id", "source"))
         if same and manifest["summary"]["samples"]:
             if difference := rundir.difference(identity, known):
@@ -192,7 +192,7 @@ def _recorded(work: _Work, path: Source, identity: dict[str, Any]) -> dict[str, 
 
 
 def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
-    """Write the samples of a source; `work.rejects` are its rejects then."""
+    """Write the samples of a source and return its counts; `work.rejects` then has its rejects."""
     work.rejects.clear()
     counts = Counter[str]()
     indices = _stored_samples(work, name)
@@ -209,7 +209,7 @@ def _write_parts(work: _Work, path: Source, name: str) -> Counter[str]:
 
 
 def _first(rejects: list[dict[str, Any]]) -> str | None:
-    """The first reject in words; None: nothing was rejected."""
+    """The first reject as text; None if nothing was rejected."""
     if not rejects:
         return None
     place = "" if rejects[0]["source_index"] is None else f", record {rejects[0]['source_index']}"
@@ -217,14 +217,14 @@ def _first(rejects: list[dict[str, Any]]) -> str | None:
 
 
 def _stored_samples(work: _Work, name: str) -> Counter[str]:
-    """Samples by state, those of this source aside: what a stopped command wrote of it is written again."""
+    """Samples per state from other sources: what a stopped command wrote of this source is written again."""
     parts = [path for path in sorted(work.rollouts.glob("part-*.parquet")) if not path.name.startswith(f"part-{name}-")]
     totals = rundir.scan(work.run, "rollouts", parts).group_by("state_id").agg(pl.len()).collect()
     return Counter(dict(totals.iter_rows()))
 
 
 def _has_rewards(work: _Work) -> bool:
-    """Whether any sample of this policy was rewarded: the samples without a reward then get null verdicts."""
+    """Whether any sample of this policy has a reward; if so, the samples without one get null verdicts."""
     parts = sorted(work.rollouts.glob("part-*.parquet"))
     return rundir.scan(work.run, "rollouts", parts).select(pl.col("reward").is_not_null().any()).collect().item()
 
@@ -243,7 +243,7 @@ def _samples(work: _Work, path: Source, counts: Counter[str]) -> Iterator[_Sampl
         if not num_turns:
             reject = {"reason": "no_turns", "detail": "no assistant message", "num_turns": 0}
             work.rejects.append({**place, **reject})
-        # What a whole trajectory earned is the reward of a turn only where it is the one turn.
+        # A trajectory's outcome is the reward of a turn only if that is its only turn.
         label = (trajectory.outcome,) if num_turns == 1 else ()
         for segment in trajectory.segments:
             yield from _of_segment(work, segment, segment.rewards or label, place, counts)
@@ -254,13 +254,13 @@ def _read(work: _Work, found: Record) -> Trajectory:
         raise BadTrajectory(*found.problem)
     if work.config.format:
         return _settled(work, all_readers()[work.config.format].read(found.value))
-    # A rollout file may name the expected action too: here it is the response that counts.
+    # A rollout file may name the expected action too, but only the response is a sample.
     name = "responses" if all_readers()["responses"].matches(found.value) else detect(found.value)
     return _settled(work, all_readers()[name].read(found.value))
 
 
 def _settled(work: _Work, found: Trajectory) -> Trajectory:
-    """The trajectory with the tools and action formats that extract gives it."""
+    """The trajectory with the tools and action formats that `extract` would give it."""
     return prepare(settle(found, tools=work.tools, calls=work.config.calls, action_format=work.config.action_format))
 
 
@@ -268,7 +268,7 @@ def _of_segment(
     work: _Work, segment: Segment, earned: tuple[Any, ...], place: dict[str, Any], counts: Counter[str]
 ) -> Iterator[_Sample]:
     tools = segment.tools
-    # A recorded rollout need not say how its harness read it, as a lone turn never does: then the run says it.
+    # A recorded rollout may not show its action format, and a single turn never does: try the run's formats too.
     formats = dict.fromkeys((segment.action_format, *work.action_formats))
     keys = [StateKey(tools_id(tools) if tools else None, work.config.state_key, name) for name in formats]
     rewards, num_unknown = iter(earned), 0
@@ -294,7 +294,7 @@ def _of_segment(
 
 
 def _whole_until(segment: Segment) -> Gap | None:
-    """Where the states of a segment end to be whole, as extract tells it; None: nowhere."""
+    """Where a segment begins to lack context that the model saw, by the rules of `extract`; None if nowhere."""
     problems = ((position, problem(message)) for position, message in enumerate(segment.messages))
     first = next(((position, found) for position, found in problems if found), None)
     end = len(segment.messages) if first is None else first[0]
@@ -303,7 +303,7 @@ def _whole_until(segment: Segment) -> Gap | None:
 
 
 def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Counter[str]) -> None:
-    """A part of rollouts, each with the reward that came with it."""
+    """Write a part of rollouts, with the rewards that came with them."""
     rollouts: list[dict[str, Any]] = []
     for sample in samples:
         place = {"state_id": sample.state_id, "sample_index": indices[sample.state_id]}
@@ -316,7 +316,7 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
     said = {key: message[key] for key in _SAID if message.get(key) is not None}
     extra = message.get("extra") or {}
-    if PARSED in extra:  # the action of a turn whose words nobody recorded
+    if PARSED in extra:  # the action of a turn whose text was not recorded
         said["extra"] = {PARSED: extra[PARSED]}
     truncated = bool(extra.get("truncated")) or extra.get("finish_reason") == "length"
     return {
@@ -329,7 +329,7 @@ def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokens(extra: dict[str, Any]) -> dict[str, Any]:
-    """The sampled tokens that a trace recorded, with their log-probabilities; nothing that is of another kind."""
+    """The recorded token ids and log-probabilities, without values of a wrong type or range."""
     tokens, logprobs = extra.get("token_ids"), extra.get("logprobs")
     if not isinstance(tokens, list) or not all(type(token) is int and 0 <= token < 2**31 for token in tokens):
         return {}

@@ -1,7 +1,7 @@
-"""When two histories are the same state: declared by `--state-key`, never guessed.
+"""Keys of states: two histories with the same key are one state. `--state-key` names the kind; it is never guessed.
 
-`exact`: the state's id. `actions`: the same tools, the same messages of system and user, and the same actions so far,
-not the environment's answers: process ids, times and host names change from run to run.
+`exact`: the state's id. `actions`: the tools, the messages of system and user, and the actions so far. The
+environment's answers do not count, since process ids, times and host names change from run to run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class StateKey:
     def add(self, message: dict[str, Any]) -> None:
         """Append a message to the state."""
         role = message["role"]
+        # In a text convention the environment answers as `user`, after the first action.
         if self._kind == "actions" and role in self._results and (role != "user" or self._has_acted):
             message = {"role": role, "content": ""}
         self._has_acted = self._has_acted or role == "assistant"
@@ -44,7 +45,7 @@ def known_formats(run: Path) -> tuple[str | None, ...]:
 
 
 def known_states(run: Path, kind: str) -> dict[str, str]:
-    """The run's state ids by their keys: of several with one key the first, a demonstrated one where there is one."""
+    """The run's state ids by key. If several have the same key, the first demonstrated one counts, else the first."""
     turns = rundir.scan(run, "turns").collect()
     if kind == "exact":
         return {state_id: state_id for state_id in turns["state_id"].unique()}

@@ -1,6 +1,6 @@
-"""Samples that a smaller budget cut: their stored tokens, the requests that continue them, and what comes of both.
+"""Continue samples that a smaller token budget truncated.
 
-A continued sample is parsed as one: its text is decoded from all its tokens, since a cut may fall inside a character.
+The text of a continued sample is decoded from all its tokens, since the cut may fall inside a character.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def stored_samples(run: Path, record: PolicyRecord, asked: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """By state the longest rows of the samples that are asked for (state_id, sample_index): all of them in memory."""
+    """The longest row of each requested sample (state_id, sample_index), by state; all are held in memory."""
     if asked.is_empty():
         return {}
     rows = stored_rows(run, record).join(asked.lazy(), on=["state_id", "sample_index"], how="semi")
@@ -33,9 +33,9 @@ def stored_samples(run: Path, record: PolicyRecord, asked: pl.DataFrame) -> dict
 
 
 def continuing(request: Request, rows: Iterable[Row]) -> list[tuple[Request, dict[int, Row]]]:
-    """Requests that continue the rows, each with its rows by sample; samples with the same tokens share one.
+    """Requests that continue the rows, each with its rows by sample index; samples with the same tokens share one.
 
-    request: the state's, from its prompt.
+    request: the state's request, whose `prompt_ids` are the prompt only.
     """
     groups: dict[tuple[int, ...], dict[int, Row]] = {}
     for row in rows:
@@ -55,7 +55,7 @@ def continuing(request: Request, rows: Iterable[Row]) -> list[tuple[Request, dic
 
 
 def joined(tokenizer: Any, row: Row, drawn: Sample) -> Sample:
-    """The whole sample: its stored tokens and those drawn behind them."""
+    """The whole sample: its stored tokens and the new tokens after them."""
     assert drawn.token_ids is not None, "the engine says that it continues samples"
     token_ids, logprobs = [*row["token_ids"], *drawn.token_ids], None
     if row["logprobs"] is not None and drawn.logprobs is not None:
@@ -64,7 +64,7 @@ def joined(tokenizer: Any, row: Row, drawn: Sample) -> Sample:
 
 
 def shortened(tokenizer: Any, row: Row, budget: int) -> dict[str, Any]:
-    """The row as a smaller budget would have cut it: for verifiers that judge truncated samples."""
+    """The row as a smaller budget would have truncated it, for verifiers that judge truncated samples."""
     token_ids, logprobs = row["token_ids"][:budget], row["logprobs"] and row["logprobs"][:budget]
     cut = sample_from_tokens(tokenizer, row["sample_index"], token_ids, logprobs, "length")
     columns = {name: getattr(cut, name) for name in ("text", "token_ids", "logprobs", "finish_reason", "num_tokens")}

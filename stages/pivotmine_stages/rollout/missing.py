@@ -1,4 +1,4 @@
-"""The samples that rollout still has to draw: those of eligible states, less the stored ones."""
+"""The samples that rollout still has to draw: those of eligible states that are not stored."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pivotmine_stages.profiles.gate import Gate, as_reject, gate_states, reject_
 from pivotmine_stages.rollout.options import MAX_SAMPLES
 
 MIN_JUDGED = 256
-"""States judged at a time while a limit is not reached: each time reads the turns again."""
+"""Minimum number of states judged at a time until a limit is reached, since each time reads the turns again."""
 
 
 class Eligible(NamedTuple):
     states: pl.DataFrame
     """The first demonstrated turn of each state that passes the gate, in the order of the sources."""
     rejects: list[dict[str, Any]]
-    """The states of this shard that fail it. Each state is rejected by one shard."""
+    """The rejects of this shard's states that fail it. Only one shard rejects a state."""
 
 
 def eligible_states(
@@ -36,9 +36,10 @@ def eligible_states(
     plan: Path | None = None,
     limit: int | None = None,
 ) -> Eligible:
-    """The states that may be sampled. Only the states that are asked for are judged.
+    """The states that may be sampled.
 
-    These are the states of the plan, or else the shard's; with a limit, states in order until so many pass.
+    Only the states that are needed are judged: the plan's, or else the shard's; with a limit, states in order until
+    that many pass.
     """
     turns = demonstrated_turns(run)
     counts = turns.group_by("state_id").agg(pl.len().cast(pl.Int32).alias("num_turns"))
@@ -58,7 +59,7 @@ def eligible_states(
         gates |= found
     passing = pl.Series("passes", [bool(gate.usable) for gate in gates.values()], pl.Boolean)
     judged = states.head(len(gates)).with_columns(passing)
-    # Batches may judge more than the limit needs: the answer does not depend on their size.
+    # A batch may judge more states than the limit needs. Drop those: the result must not depend on the batch size.
     before = pl.col("passes").cum_sum() - pl.col("passes").cast(pl.UInt32)
     judged = judged.filter(before < wanted)
     rejects = [
@@ -71,7 +72,8 @@ def eligible_states(
 def wanted_samples(
     eligible: pl.DataFrame, *, num_samples: int, plan: Path | None, limit: int | None, shard: tuple[int, int]
 ) -> pl.DataFrame:
-    """The states of this command with `num_samples`: the plan's counts, or the same for all; then limit, then shard."""
+    """This command's states with `num_samples` (the plan's, or the same for all), after the limit and then the
+    shard."""
     if plan is not None:
         states = eligible.join(_known_plan(plan, eligible), on="state_id", maintain_order="left")
     else:
@@ -80,12 +82,12 @@ def wanted_samples(
 
 
 def first_states(states: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """At most `limit` of them, however large it is; None: all."""
-    return states if limit is None else states.head(min(limit, len(states)))
+    """The first `limit` states; all if it is None."""
+    return states if limit is None else states.head(min(limit, len(states)))  # polars takes no number of over 64 bits
 
 
 def _of_shard(states: pl.DataFrame, shard: tuple[int, int]) -> pl.DataFrame:
-    """Trajectories are shared out whole, by their id, so that a prefix cache keeps its worth."""
+    """The states of one shard: trajectories are assigned by their id, and stay whole for the prefix cache's sake."""
     i, n = shard
     share = pl.col("trajectory_id").str.slice(0, 8).str.to_integer(base=16) % n
     return states.filter(share == i) if n > 1 else states
@@ -107,9 +109,9 @@ def _known_plan(path: Path, eligible: pl.DataFrame) -> pl.DataFrame:
 def _read_plan(path: Path) -> pl.DataFrame:
     readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
     if path.suffix not in readers:
-        raise UserError(f"--plan {path}: a .parquet, .csv or .jsonl file with the columns state_id and num_samples")
+        raise UserError(f"--plan {path}: not a .parquet, .csv or .jsonl file with columns state_id and num_samples")
     try:
-        # Its bytes, for a name may look like a pattern.
+        # Pass the bytes: polars would expand a path that looks like a pattern.
         given = readers[path.suffix](io.BytesIO(path.read_bytes())).select(
             pl.col("state_id").cast(pl.String), pl.col("num_samples").cast(pl.Float64)
         )
@@ -122,15 +124,17 @@ def _read_plan(path: Path) -> pl.DataFrame:
         or not given["num_samples"].is_between(0, MAX_SAMPLES).all()
         or (given["num_samples"] != plan["num_samples"]).any()
     ):
-        raise UserError(f"--plan {path}: one row a state, each with a whole number of samples from 0 to {MAX_SAMPLES}")
+        raise UserError(
+            f"--plan {path}: needs one row per state, with a whole number of samples from 0 to {MAX_SAMPLES}"
+        )
     return plan
 
 
 def missing_samples(samples: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The wanted states that lack something, with the sample indices `missing` (to be drawn) and `pending`.
+    """The wanted states that lack samples, with the sample indices `missing` (to be drawn) and `pending`.
 
-    All pending samples of a state can be continued. States that lack nothing are left out. samples: those of
-    `samples_under`; an index that was replaced is not used again.
+    All pending samples of a state can be continued. samples: the rows of `samples_under`; the index of a replaced
+    sample is not used again.
     """
     status, index = pl.col("status"), pl.col("sample_index")
     lists = {
@@ -149,9 +153,10 @@ def missing_samples(samples: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame
 
 
 def in_prefix_order(run: Path, states: pl.DataFrame) -> pl.DataFrame:
-    """The rows, trajectories whole and in order, those that begin alike next to each other: it is what caches keep.
+    """Sort whole trajectories so that those with a common beginning are neighbours, for the sake of prefix caches.
 
-    Sorted by tools, then message by message (their ids hash their content), trajectories lie as in their prefix tree.
+    The order is by tools, then message by message (message ids hash the content), as in a prefix tree. The states of a
+    trajectory keep their order.
     """
     begins = states.unique("trajectory_id", keep="first").select("trajectory_id", "segment_id", "tools_id")
     messages = rundir.scan(run, "segments").select("segment_id", pl.col("message_ids").list.join(" ")).collect()

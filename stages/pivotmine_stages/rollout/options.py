@@ -14,7 +14,7 @@ from pivotmine_stages.score.options import VERIFIER, auto_verifier
 from pivotmine_stages.select.options import SelectConfig
 
 MAX_SAMPLES = 16_384
-"""Maximum samples of a state: one request asks for all of them, and this is vLLM's limit for a request."""
+"""Maximum samples of a state, which is vLLM's maximum in one request."""
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -41,35 +41,35 @@ class RolloutConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """What a dry run counts with."""
+    """Options of a dry run."""
 
     dry_run: Annotated[bool, Option(panel="Cost")] = False
-    """Say what sampling would cost, and sample nothing."""
+    """Estimate the cost of sampling; sample only what --pilot says."""
     pilot: Annotated[int, Option(panel="Cost", min=0)] = 0
-    """Number of states that a dry run samples anyway, to know the length of an action; the samples are kept."""
+    """Number of states that a dry run samples, to measure the length of an action; the samples are kept."""
     tokens_per_second: Annotated[float | None, Option(panel="Cost", above=0)] = None
     """Generated tokens per second and GPU, for the GPU-hours of a dry run."""
     prompt_tokens_per_second: Annotated[float | None, Option(panel="Cost", above=0)] = None
     """Prefilled tokens per second and GPU, for the GPU-hours of a dry run; by default 10 times --tokens-per-second."""
     price_per_hour: Annotated[float | None, Option(panel="Cost", min=0)] = None
-    """Price of a GPU per hour: a dry run then prints the price as well."""
+    """Price of a GPU per hour; a dry run then estimates the total price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarryOptions:
-    """Mining again: estimates from earlier policies, and how many fresh samples they are worth."""
+    """Mining again: the earlier policies to estimate from, and how many new samples to draw."""
 
     earlier: Annotated[tuple[str, ...], Option(panel="Mining again", spelling="--from", metavar="POLICY")] = ()
-    """Earlier policy of the run: its stored actions bound the new mean rewards, and only states that they leave open
-    are sampled. Repeat it for more; the first one's profiles count."""
+    """Earlier policy of the run. Its stored actions bound the new mean rewards; only states that the bounds leave
+    undecided are sampled. Repeat it for several policies; the first one's profiles count."""
     completions: Annotated[tuple[Path, ...], Option(panel="Mining again")] = ()
-    """Folder OUTPUT_DIR/completions of a training: its actions are stored ones too; repeat it for several."""
+    """Folder OUTPUT_DIR/completions of a training, whose actions count as stored ones; repeat it for several."""
     max_mean: Annotated[float, Option(panel="Mining again", above=0, max=1)] = SelectConfig().max_mean
-    """Bound on the mean reward that the selection will have; 1 for --strategy mixed."""
+    """The --max-mean that `select` will use; 1 for --strategy mixed."""
     target_recall: Annotated[float, Option(panel="Mining again", above=0, max=1)] = 0.98
-    """Share of the signal that --num-samples of every state would give."""
+    """Share to reach of the signal that --num-samples in every state would give."""
     sample_budget: Annotated[int | None, Option(panel="Mining again", min=1)] = None
-    """Maximum samples in all, stored ones included; by default as many as the target needs."""
+    """Maximum total number of samples, stored ones included; by default as many as --target-recall needs."""
 
 
 COMMAND = Command(

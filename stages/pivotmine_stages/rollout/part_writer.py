@@ -1,7 +1,7 @@
-"""Rows to part files as they come, by a thread: a part is written when it is full, or when its oldest row has waited.
+"""Write rows to part files in a thread: a part is written when it is full, or when its oldest row has waited.
 
-Not when a row comes: an engine that is silent for long must not keep what it gave before from the disk. It goes on
-meanwhile; at most the rows of two parts are in memory.
+The thread does not wait for the next row, so that rows reach the disk even if the engine is silent for long. The engine
+goes on meanwhile; at most the rows of two parts are in memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Rows = list[dict[str, Any]]
 
 
 class PartWriter:
-    """A context that writes the remaining rows when it is left, also by an exception.
+    """A context manager; on exit it writes the remaining rows, also after an exception.
 
-    Errors of writing are raised by `add` or at the end.
+    `add` or the exit raises errors of writing.
     """
 
     def __init__(self, write: Callable[[Rows], None], *, num_rows: int, seconds: float) -> None:
-        """write: one part; num_rows: those of a full one; seconds: how long a row waits at most."""
+        """write: writes one part; num_rows: rows of a full part; seconds: maximum wait of a row."""
         self._write, self._num_rows, self._seconds = write, num_rows, seconds
         self._rows: Rows = []
         self._closed = False
@@ -36,7 +36,7 @@ class PartWriter:
         return self
 
     def add(self, rows: Rows) -> None:
-        """Take rows for the next part; waits while that one is full and the one before is still being written."""
+        """Add rows to the next part; waits while it is full and the part before is still being written."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._rows) < self._num_rows)
             self._rows += rows
@@ -44,8 +44,8 @@ class PartWriter:
         self._raise()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        # A signal's exception that is raised while the lock is being taken leaves it taken: the thread would wait for
-        # it, and this one for the thread.
+        # An exception that a signal raises while `add` takes the lock leaves it taken. Release it, or the writing
+        # thread would wait for the lock, and this one for that thread.
         with contextlib.suppress(RuntimeError):
             while True:
                 self._lock.release()
@@ -54,7 +54,7 @@ class PartWriter:
             self._changed.notify_all()
         try:
             self._thread.join()
-        except BaseException:  # a signal in the middle: the rows are written all the same
+        except BaseException:  # a signal during the wait: write the rows all the same
             self._thread.join()
             raise
         self._raise()
@@ -67,7 +67,7 @@ class PartWriter:
                 self._error = error
 
     def _next_part(self) -> Rows:
-        """The rows of the next part, as soon as it is due; empty: there are no more rows."""
+        """Wait until a part is due and return its rows; empty if no more rows will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closed)
             self._changed.wait_for(lambda: len(self._rows) >= self._num_rows or self._closed, self._seconds)

@@ -1,8 +1,8 @@
 """rollout: demonstrated states -> sampled actions.
 
-States whose demonstrations fail the configured verifier are not sampled. Stored samples are never drawn
-again: a row is named by (state, sample, token budget), and a part file is whole or absent. With a larger budget, the
-samples that a smaller one cut are continued (`continuation`); with a smaller one, nothing is sampled.
+States whose demonstrations all fail the verifier are not sampled. Stored samples are never drawn again: a row is
+identified by (state, sample, token budget), and a part file is whole or absent. A larger budget continues the samples
+that a smaller one truncated (`continuation`); a smaller budget draws no stored sample again.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ log = logging.getLogger("pivotmine")
 SAMPLES_PER_PART = 4096
 SECONDS_PER_PART = 30.0
 STATES_PER_READ = 8192
-"""States whose stored tokens are read at a time, where samples are continued."""
+"""Number of states whose stored tokens are read at a time, to continue their samples."""
 _OF_SAMPLE = [field.name for field in fields(Sample)]
 
 
 class _Asked(NamedTuple):
-    """What a request in flight was made from."""
+    """The parts that a request in flight was made from."""
 
     turn: dict[str, Any]
     prompt: Prompt | None
     cut: Mapping[int, Row]
-    """By sample index the stored rows that it continues; empty: it draws from the prompt."""
+    """The stored rows that it continues, by sample index; empty if it samples from the prompt."""
 
 
 class _Work:
@@ -67,17 +67,17 @@ class _Work:
         self.config, self.record, self.rejects = config, record, rejects
         self.in_flight: dict[tuple[str, tuple[int, ...]], _Asked] = {}
         self.tokenizer: Any = None
-        """Of the prompts; None where a chat server renders, whose samples are never continued."""
+        """The tokenizer of the prompts; None if a chat server renders them, whose samples are never continued."""
         self.num_open: Counter[str] = Counter()
-        """Requests of each state that are not answered."""
+        """Number of unanswered requests per state."""
         self.parts = PartWriter(self.write, num_rows=SAMPLES_PER_PART, seconds=SECONDS_PER_PART)
         self.manifest = PartsManifest(run, self.folder, "{}of{}".format(*config.shard))
         for path in self.manifest.forget_lost():
             log.warning("%s is missing: its samples are drawn again", path)
         self.counts: Counter[str] = Counter()
         self.sampled_states: set[str] = set()
-        # Not their number: one that could not be written leaves a gap.
-        # Nor those alone that are here: the scores of one that was deleted would pass for the next one's.
+        # One above the highest number: the count of parts is too low if a write failed. Deleted parts with scores count
+        # too, or their scores would pass for those of a new part.
         names = f"part-{config.shard[0]}of{config.shard[1]}-*.parquet"
         parts = [*self.folder.glob(names), *(run / "scores" / record.policy_id).glob(f"*/{names}")]
         self.part = 1 + max((int(path.name.split("-")[2].split(".")[0]) for path in parts), default=-1)
@@ -86,7 +86,7 @@ class _Work:
         self.rejects.append(as_reject("rollout", reason, turn, detail))
 
     def write(self, rows: Rows) -> None:
-        """Write a part, under a name that was never used for a part."""
+        """Write a part under a name that no part has ever had."""
         remember_policy(self.run, self.record)
         i, n = self.config.shard
         path, self.part = self.folder / f"part-{i}of{n}-{self.part:06d}.parquet", self.part + 1
@@ -95,22 +95,22 @@ class _Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """What the engine gave; false if it was not asked, or did not answer."""
+    """Counts of what the engine generated; false if it was not needed, or did not answer."""
 
     states: int = 0
     """States with a new sample."""
     samples: int | None = field(default=None, metadata=OMITTED)
-    """Samples drawn from prompts; None: truncated ones were continued, and nothing else was asked."""
+    """Samples drawn from prompts; None if there were none to draw."""
     continued: int | None = field(default=None, metadata=OMITTED)
-    """Truncated samples that were continued; None: none was to be."""
+    """Truncated samples that were continued; None if there were none to continue."""
     tokens: int = 0
     """Generated tokens."""
     prompt_tokens: int = 0
-    """Of every request; 0 if a chat server renders the prompts."""
+    """Prompt tokens of all requests; 0 if a chat server renders the prompts."""
     cached_tokens: int = 0
-    """Prompt tokens that the prefix cache spared."""
+    """Prompt tokens that came from a prefix cache."""
     prefill_tokens: int | None = field(default=None, metadata=OMITTED)
-    """Tokens prefilled, over all samples; None: the engine does not count them."""
+    """Prompt tokens that were prefilled, over all samples; None if the engine does not count them."""
 
     def __bool__(self) -> bool:
         return self != Sampled()
@@ -118,7 +118,8 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What all starts together have stored of the policy: a sample's longest row counts, and each prompt once."""
+    """The policy's samples that all starts have stored. Only the longest row of a sample counts, and each prompt
+    once."""
 
     samples: int
     tokens: int
@@ -128,14 +129,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutSummary:
-    """One start."""
+    """The result of one start."""
 
     policy_id: str
     verifier_id: str
     wanted_states: int
     wanted_samples: int
     missing_samples: int
-    """Samples among them that are missing now, or truncated by a smaller budget."""
+    """Wanted samples that are still missing, or truncated by a smaller budget."""
     sampled: Sampled = field(metadata=EMPTY)
     stored: Stored
     rejects: dict[str, int]
@@ -143,7 +144,7 @@ class RolloutSummary:
     causes: dict[str, str]
     """Detail of the first reject, by reason."""
     sampling_s: float
-    """Seconds of sampling; `seconds` counts the rest as well."""
+    """Seconds of sampling; `seconds` is the whole start."""
     seconds: float
 
 
@@ -152,8 +153,8 @@ def rollout(
 ) -> RolloutSummary:
     """Run the stage; returns the summary that the command prints. A second run draws only missing samples.
 
-    policy: one that was opened for this configuration and stays open, for several rounds; None: open one for this call.
-    eligible: the states that the rounds share; None: those that this configuration asks for.
+    policy: one that was opened for this configuration and stays open, for several rounds; None to open one for this
+    call. eligible: the states that the rounds share; None to find those of this configuration.
     """
     rundir.require_run(run)
     i, n = config.shard
@@ -196,18 +197,18 @@ def _rollout(config: RolloutConfig, run: Path, policy: PolicySession, eligible: 
 
 
 def _shorten(work: _Work, samples: pl.DataFrame) -> None:
-    """Write the samples that are longer than the budget as it cuts them: the verifier judges them too."""
+    """Write samples that are longer than the budget again, truncated to it: the verifier judges truncated samples."""
     budget = work.config.policy.engine.sampling.max_new_tokens
     longer = samples.filter(pl.col("status") == LONGER).select("state_id", "sample_index")
     for some in longer.iter_slices(SAMPLES_PER_PART):
         rows = [row for of_state in stored_samples(work.run, work.record, some).values() for row in of_state]
-        # What a chat server parsed has no shorter form.
+        # A message that a chat server parsed has no shorter form.
         if cut := [shortened(work.tokenizer, row, budget) for row in rows if row["message"] is None]:
             work.write(cut)
 
 
 def announce_policy(run: Path, record: PolicyRecord) -> None:
-    """Say how a policy that the run does not have yet differs from those that it has; imported ones do not count."""
+    """Print how a policy that is new to the run differs from its other policies; imported ones do not count."""
     if is_sampled(run, record.policy_id):
         return
     others = [other for other in known_policies(run).values() if other.weights_hash or other.engine == record.engine]
@@ -216,11 +217,11 @@ def announce_policy(run: Path, record: PolicyRecord) -> None:
 
 
 def require_samples(summary: RolloutSummary) -> None:
-    """UserError, with the reason, where no sample is stored for the stages that come next."""
+    """Raise UserError with the reason if no sample is stored for the next stages."""
     if summary.stored.samples:
         return
     if not summary.rejects:
-        raise UserError("nothing was sampled: nothing in the sources is a demonstration, extract's rejects say why")
+        raise UserError("nothing was sampled: no turn in the sources is a demonstration, extract's rejects say why")
     reasons = ", ".join(f"{reason} {number}" for reason, number in summary.rejects.items())
     cause = "".join(f"; the first {reason}: {detail}" for reason, detail in list(summary.causes.items())[:1])
     raise UserError(one_line(f"nothing was sampled: {reasons}{cause}"))
@@ -265,7 +266,7 @@ def _requests(
 def _asks(
     state: StateMessages, prompt: Prompt | None, cut: list[dict[str, Any]], work: _Work
 ) -> list[tuple[Request, dict[int, Row]]]:
-    """A state's requests: one for the samples that are drawn from the prompt, then those that continue others."""
+    """A state's requests, each with the rows that it continues: first the samples from the prompt, without rows."""
     fresh = Request(
         state_id=state.turn["state_id"],
         prompt_ids=prompt.token_ids if prompt else [],
@@ -276,7 +277,7 @@ def _asks(
     )
     asks: list[tuple[Request, dict[int, Row]]] = [(fresh, {})] if fresh.sample_indices else []
     if cut and (prompt is None or {row["prompt_hash"] for row in cut} != {hash_token_ids(prompt.token_ids)}):
-        work.reject("prompt_changed", state.turn, "its samples cannot be continued: their prompt was another one")
+        work.reject("prompt_changed", state.turn, "its samples cannot be continued: its prompt has changed")
         return asks
     return [*asks, *continuing(fresh, cut)]
 
@@ -286,13 +287,13 @@ def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | N
         return renderer.render(state.messages, state.tools)
     except UserError:
         raise
-    except Exception as error:  # a foreign template may raise anything; the state is what it refuses
+    except Exception as error:  # a foreign template may raise anything; it refuses this state only
         work.reject("template_error", state.turn, refusal_words(error))
         return None
 
 
 def sound(reply: Reply) -> Reply:
-    """The reply; a failure where the model answers with no numbers, for its samples would look like answers."""
+    """The reply; a failed one if a log-probability is not a number, since such samples would look valid."""
     if all(math.isfinite(logprob) for sample in reply.samples for logprob in sample.logprobs or ()):
         return reply
     return failed(reply.request, "engine_error", "log-probabilities that are not numbers: the weights may be broken")
@@ -333,7 +334,7 @@ def _rows(work: _Work, reply: Reply, asked: _Asked) -> Rows:
     for sample in reply.samples:
         row = asked.cut.get(sample.sample_index)
         whole = sample if row is None else joined(work.tokenizer, row, sample)
-        # Not `asdict`: it copies every token, while the engine waits.
+        # Not `asdict`, which copies every token while the engine waits.
         said = {name: getattr(whole, name) for name in _OF_SAMPLE}
         rows.append({**of_state, **said, "continues": row and row["budget"]})
     return rows
@@ -344,7 +345,7 @@ def _finish(run: Path, work: _Work, wanted: pl.DataFrame, sampling_s: float, sec
     identity = {"policy_id": work.record.policy_id, "verifier_id": config.verifier.verifier_id}
     folder = rundir.rejects_dir(run, "rollout", identity)
     parts.write_rejects(run, folder, rundir.table_of_rows("rejects", work.rejects), f"{i}of{n}")
-    # An earlier start may have used other shares: count again by these.
+    # An earlier start may have used another number of shards: its files would count the same rejects twice.
     for other in set(folder.glob("rejects-*.parquet")) - set(folder.glob(f"rejects-*of{n}.parquet")):
         other.unlink()
         parts.forget(run, other)

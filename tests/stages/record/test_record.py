@@ -158,19 +158,19 @@ def test_only_the_states_of_the_run_have_samples(tmp_path: Path) -> None:
         (
             "a.jsonl",
             json.dumps([ASK, called("find", id="7"), answered("open"), called("stop")]),
-            "none of 2 turns in 1 record is in a state of this run; the first reject, {}, record 0: "
+            "none of 2 turns in 1 record is in a state of this run; the first reject is {}, record 0: "
             "unknown_state: the run has no such state",
         ),
         (
             "a.jsonl",
             json.dumps([ASK]) + '\n{"nothing": 1}\n',
-            "none of 0 turns in 2 records is in a state of this run; the first reject, {}, record 0: "
+            "none of 0 turns in 2 records is in a state of this run; the first reject is {}, record 0: "
             "no_turns: no assistant message",
         ),
         (
             "a.jsonl",
             "",
-            "none of 0 turns in 1 record is in a state of this run; the first reject, {}: "
+            "none of 0 turns in 1 record is in a state of this run; the first reject is {}: "
             "empty_source: the file holds nothing but white space",
         ),
         ("a.json", "[ ]", "the sources hold no record at all"),
@@ -198,7 +198,7 @@ def test_a_manifest_of_an_earlier_version_says_nothing_of_a_source_without_sampl
     next((run / "manifests").glob(f"record-{rundir.config_digest(manifest['config'])}.json")).unlink()
     without = {**manifest["summary"], "samples": 0}
     rundir.write_manifest(run, "record", {**known, "source": content_hash(source)[:12]}, {"summary": without})
-    with pytest.raises(UserError, match=r"the first reject, .*a\.jsonl, record 0: no_turns"):
+    with pytest.raises(UserError, match=r"the first reject is .*a\.jsonl, record 0: no_turns"):
         record_in(run, source)
     tools = tmp_path / "tools.json"
     tools.write_text(json.dumps(DEMONSTRATED["tools"]), encoding="utf-8")

@@ -102,13 +102,13 @@ def test_a_plan_has_one_row_a_state_with_a_number(run: Path, tmp_path: Path, cou
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
     plan = tmp_path / "plan.csv"
     plan.write_text("state_id,num_samples\n" + counts.format(a=eligible["state_id"][0]))
-    with pytest.raises(UserError, match="one row a state, each with a whole number of samples from 0 to 16384"):
+    with pytest.raises(UserError, match="needs one row per state, with a whole number of samples from 0 to 16384"):
         wanted(eligible, plan=plan)
 
 
 def test_a_plan_is_a_table_of_a_known_kind(run: Path, tmp_path: Path) -> None:
     eligible, _ = eligible_states(run, VERIFIER, (0, 1))
-    with pytest.raises(UserError, match=r"plan\.txt: a \.parquet, \.csv or \.jsonl file"):
+    with pytest.raises(UserError, match=r"plan\.txt: not a \.parquet, \.csv or \.jsonl file"):
         wanted(eligible, plan=tmp_path / "plan.txt")
 
 

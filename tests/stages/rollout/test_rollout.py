@@ -349,7 +349,7 @@ def test_samples_of_a_model_that_answers_with_no_numbers_are_none(logprob: float
 def test_without_a_sample_the_stages_after_rollout_are_told_why() -> None:
     stage.require_samples(ROLLED)
     nothing = replace(ROLLED, stored=stage.Stored(0, 0, 0), rejects={}, causes={})
-    with pytest.raises(UserError, match=r"^nothing was sampled: nothing in the sources is a demonstration"):
+    with pytest.raises(UserError, match=r"^nothing was sampled: no turn in the sources is a demonstration"):
         stage.require_samples(nothing)
     words = "^nothing was sampled: no_verifier 2, engine_error 1; the first engine_error: status 500: no$"
     rejects, causes = {"no_verifier": 2, "engine_error": 1}, {"engine_error": "status 500:\n no"}

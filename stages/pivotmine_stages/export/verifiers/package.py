@@ -4,8 +4,8 @@
       pyproject.toml  README.md
       pivots_NAME/    __init__.py, and the rows of both splits
 
-The package holds the data and a few lines; the environment itself is `single_turn` (library up to 0.3) and `taskset`
-(from 0.4 on).
+The package has the data and a few lines of code. The environment itself is `single_turn` (for the library up to 0.3)
+or `taskset` (from 0.4 on).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pivotmine.run.tables import PIVOTS
 from pivotmine.verifiers.dataset_rows import COLUMNS
 
 ROWS = pa.schema([PIVOTS.field(name) for name in (*COLUMNS, "prompt", "prompt_ids", "domain", "mean")])
-"""The columns that an environment reads."""
+"""The columns that the environments read."""
 
 _MODULE = '''\
-"""Pivots of pivotmine as an environment of the `verifiers` library, in the form that the installed version has."""
+"""Pivots of pivotmine as an environment of the `verifiers` library, in the form that the installed version reads."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +34,7 @@ __all__ = ["load_environment"]
 
 
 def load_environment(verifier: str | None = None):
-    """The environment for versions up to 0.3; `verifier` is one for all rows instead of each row's own."""
+    """The environment for versions up to 0.3; `verifier` replaces each row's own verifier."""
     from pivotmine_stages.export.verifiers import single_turn
 
     return single_turn.load(FOLDER, verifier)
@@ -51,12 +51,12 @@ if tuple(map(int, version("verifiers").split(".")[:2])) >= (0, 4):
 
 
 def package_name(name: str) -> str:
-    """The Python package of a pivot dataset; the library calls it by the same name with `-` for `_`."""
+    """Name of a pivot dataset's Python package; the library uses the same name with `-` for `_`."""
     return "pivots_" + (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "dataset")
 
 
 def package_files(name: str, sampling: dict[str, Any]) -> dict[str, str]:
-    """The text files of the package by path; `sampling` is the mined policy's parameters."""
+    """The text files of the package, by path; `sampling` has the mined policy's sampling parameters."""
     module = package_name(name)
     project = module.replace("_", "-")
     return {
@@ -90,12 +90,12 @@ packages = ["{module}"]
 
 
 def _readme(project: str, sampling: dict[str, Any]) -> str:
-    said = ", ".join(f"{key} {value}" for key, value in sampling.items()) or "see the dataset"
+    parameters = ", ".join(f"{key} {value}" for key, value in sampling.items()) or "see the dataset"
     return f"""\
 # {project}
 
 An environment of the `verifiers` library: each task is one state of a recorded trajectory, the policy takes one action,
-and pivotmine's verifier gives the reward. Mining sampled with: {said}. Train with the same.
+and pivotmine's verifier gives the reward. Mining sampled with: {parameters}. Train with the same.
 
     pip install pivotmine && pip install .
 
@@ -104,11 +104,11 @@ and pivotmine's verifier gives the reward. Mining sampled with: {said}. Train wi
 | 0.4, prime-rl | 0.4.0 | the taskset `{project}` |
 | 0.1.9, Tinker's cookbook | 0.1.9.post3 | `load_environment("{project}")`; the cookbook's `vf_env_id={project}` |
 
-With 0.4 the trainer renders messages and tools; the metric `prompt_as_mined` says whether the tokens are those that
-were mined. The harness asks the policy once and executes nothing, so `--env.agent.runtime.type subprocess` is enough.
-`--env.taskset.split validation` runs the held-out split. With 0.1.9 the prompt is the text that was mined, tools
-included, through the completions API.
+With 0.4 the trainer renders messages and tools. The metric `prompt_as_mined` is 1 if its tokens are those of the mined
+prompt. The harness calls the policy once and executes nothing: `--env.agent.runtime.type subprocess` is enough.
+`--env.taskset.split validation` runs the held-out split. With 0.1.9 the mined prompt is sent as text, tools included,
+through the completions API.
 
-With 0.4 an action that nobody could judge is an error, and the trainer drops the sample. 0.1.9 has no such thing: there
-the action has the mean reward that mining found in its state.
+If the verifier cannot judge an action, 0.4 reports an error and the trainer drops the sample. With 0.1.9 the action
+gets the mean reward that mining found in its state.
 """

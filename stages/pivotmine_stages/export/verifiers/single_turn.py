@@ -1,8 +1,8 @@
 """The environment of the `verifiers` library up to 0.3: `load_environment`, as Tinker's cookbook calls it.
 
-The policy continues the mined prompt as text: a tokenizer makes `prompt_ids` of it, and the tools stand in it. A chat
-request would leave the rendering to the server, and the cookbook's chat client takes no tools. Imported by the package
-that `export --to verifiers` writes, in an environment that has such a version.
+The policy continues the mined prompt as text, which contains the tools and tokenises to `prompt_ids`. For a chat
+request the server would render the prompt, and the cookbook's chat client takes no tools. Only the package that
+`export --to verifiers` writes imports this module.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pivotmine.verifiers.dataset_rows import judge_action, read_completion
 from pivotmine_stages.export.verifiers.package import read_rows
 
 KEPT = {"skip_special_tokens": False}
-"""What a vLLM server must be told, or the completion loses its tool-call markers."""
+"""A field for vLLM servers: without it, completions lose their tool-call markers."""
 
 
 def load(folder: Path, verifier: str | None = None) -> Any:
-    """A `SingleTurnEnv` on the rows in a folder; `verifier` is one for all rows instead of each row's own."""
+    """A `SingleTurnEnv` on the rows in a folder; `verifier` replaces each row's own verifier."""
 
     async def pivot_reward(state: Any) -> float:
         row = json.loads(state["info"]["row"])
         text, is_whole = said(state)
         verdict = judge_action(row, read_completion(row, text, truncated=not is_whole), verifier)
-        # The library has no sample without a reward: the mean that mining found has an advantage of about 0.
+        # The library needs a reward. With the mean that mining found, the advantage is about 0.
         return (row["mean"] or 0.0) if verdict.reward is None else verdict.reward
 
     return vf.SingleTurnEnv(
@@ -44,7 +44,7 @@ def load(folder: Path, verifier: str | None = None) -> Any:
 def said(state: Any) -> tuple[str, bool]:
     """The completion without its end-of-turn token, and whether the policy ended it itself.
 
-    Some clients say `stop` of every completion: there the budget tells, where no end-of-turn token does.
+    Some clients report `stop` for every completion. A spent budget then shows that it is truncated.
     """
     step = state["trajectory"][-1]
     text, end = split_end_tokens(step["completion"])

@@ -1,8 +1,8 @@
 """The taskset, task and harness of the `verifiers` library from 0.4 on (`verifiers.v1`), as prime-rl runs them.
 
-The harness asks the policy once, with the messages and the tools of the state. The renderer of the trainer makes the
-prompt of them: the metric `prompt_as_mined` says whether its tokens are those that were mined. Imported by the package
-that `export --to verifiers` writes, in an environment that has such a version.
+The harness calls the policy once, with the messages and tools of the state. The trainer renders the prompt from them,
+and the metric `prompt_as_mined` tells whether its tokens are those of the mined prompt. Only the package that
+`export --to verifiers` writes imports this module.
 """
 
 # The library is not in the environment that checks types.
@@ -35,7 +35,7 @@ class PivotData(vf.TaskData):
     row: dict[str, Any]
     """The row of the pivot dataset."""
     verifier: str | None = None
-    """The config's."""
+    """As in `PivotConfig`."""
 
 
 class PivotTask(vf.Task[PivotData]):
@@ -46,7 +46,7 @@ class PivotTask(vf.Task[PivotData]):
 
     @vf.reward(weight=1.0)
     async def pivot_reward(self, trace: Any) -> float:
-        """The verifier's reward; an error, with which the trainer drops the sample, where nobody could judge it."""
+        """The verifier's reward; ValueError if it cannot judge the action, and the trainer drops the sample."""
         row, message = self.data.row, trace.assistant_messages[-1]
         truncated = trace.is_truncated
         if is_text(row.get("action_format")):
@@ -60,7 +60,7 @@ class PivotTask(vf.Task[PivotData]):
 
     @vf.metric
     async def prompt_as_mined(self, trace: Any) -> dict[str, float]:
-        """Whether the prompt's tokens are those that were mined, 1 or 0; nothing where the client keeps no tokens."""
+        """1 if the prompt's tokens are those of the mined prompt, else 0; empty if the client keeps no tokens."""
         tokens = [pair for node in trace.nodes for pair in zip(node.token_ids, node.mask, strict=True)]
         ids = [token for token, is_action in tokens if not is_action]
         return {"prompt_as_mined": float(ids == self.data.row["prompt_ids"])} if ids else {}
@@ -96,7 +96,7 @@ class PivotHarness(vf.Harness[vf.HarnessConfig]):
         mcp_urls: dict[str, str],
         data: PivotData,
     ) -> Any:
-        """Ask the policy through the endpoint that records what it says."""
+        """Call the policy through the endpoint, which records its answer."""
         body: dict[str, Any] = {"model": ctx.model, "messages": request_messages(data.row)}
         if tools := tools_of(data.row):
             body["tools"] = tools
@@ -109,7 +109,7 @@ class PivotHarness(vf.Harness[vf.HarnessConfig]):
 
 
 def request_messages(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The state's messages as a chat request has them: content is text, calls have the modern form."""
+    """The state's messages for a chat request; content is text."""
     found: list[dict[str, Any]] = []
     for message in json.loads(row["prompt_messages"]):
         kept = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}

@@ -1,7 +1,7 @@
-"""verl's agent loop for rows of `export --to verl`: one action, sampled from the prompt that was mined.
+"""verl's agent loop for rows of `export --to verl`: it samples one action from the mined prompt.
 
-verl's own loop renders the messages, with the tools of its configuration and not of the row. Here the prompt is the
-row's `prompt_ids`. The completion goes to the reward function with its special tokens. Imported by verl only.
+verl's own loop renders the messages with the tools of verl's configuration, not the row's. This loop takes the row's
+`prompt_ids`, and passes the completion with its special tokens to the reward function. Only verl imports this module.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pivotmine_stages.export.verl.reward import COMPLETION, TRUNCATED
 
 
 class PromptLoop(AgentLoopBase):  # pyright: ignore[reportUntypedBaseClass]
-    """Rows choose it by their column `agent_name`; `agent_loops.yaml` tells verl its place."""
+    """Rows name it in their column `agent_name`; `agent_loops.yaml` tells verl where it is."""
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """Sample one action.
 
-        row: the columns of the exported row. UserError if the prompt is longer than verl makes room for: verl would
+        row: the columns of the exported row. UserError if the prompt exceeds `data.max_prompt_length`, since verl would
         cut off its beginning.
         """
         info, limits = row["extra_info"], self.rollout_config
@@ -62,10 +62,10 @@ class PromptLoop(AgentLoopBase):  # pyright: ignore[reportUntypedBaseClass]
 
 @lru_cache(maxsize=4)
 def _end_ids(model: str, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a turn: the tokenizer's, and the model's own where it names more."""
+    """The tokens that end a turn, according to the tokenizer or the model's generation config."""
     try:
         named = GenerationConfig.from_pretrained(model).eos_token_id
-    except (OSError, ValueError):  # a model need not have one
+    except (OSError, ValueError):  # a model need not have a generation config
         named = None
     ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
     return frozenset(token for token in ids if token is not None)

@@ -2,11 +2,12 @@
 
     reward.custom_reward_function.path=pkg://pivotmine_stages.export.verl.reward
 
-verl hands over text that has lost its special tokens, among them tool-call markers and the end of the turn. So the
-text is taken from `extra_info.completion`, where `prompt_loop` has put it with special tokens kept.
+verl passes text without special tokens, so that tool-call markers and the end of the turn are lost. The function reads
+`extra_info.completion` instead, where `prompt_loop` puts the text with them.
 
-verl has no sample without a reward. One that nobody could judge gets the mean reward that mining found in its state:
-an advantage of about 0, where a 0 would teach that the action was wrong. The metric `unscored` counts these.
+verl needs a reward for every sample. A sample that the verifier cannot judge gets the mean reward that mining found in
+its state, for an advantage of about 0; a reward of 0 would teach that the action was wrong. The metric `unscored`
+counts these samples.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers.dataset_rows import judge_action, read_completion
 
 COMPLETION, TRUNCATED = "completion", "completion_truncated"
-"""What `prompt_loop` adds to `extra_info`: the text without its end-of-turn token, and whether that was missing."""
+"""Keys that `prompt_loop` adds to `extra_info`: the text without its end-of-turn token, and whether it had none."""
 
 
 def compute_score(
@@ -28,11 +29,11 @@ def compute_score(
     verifier: str | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """The verdict as verl wants it: `score` trains, the rest is logged.
+    """The verdict in verl's form: `score` is the reward, the rest is logged.
 
-    data_source, solution_str, ground_truth: not read; the row in `extra_info` has all that decides. verifier: one for
-    all rows instead of each row's own (`+reward.custom_reward_function.reward_kwargs.verifier=exact`). others: what
-    verl adds when it has a reward model.
+    data_source, solution_str, ground_truth: ignored, since `extra_info` has the row. verifier: one for all rows instead
+    of each row's own (`+reward.custom_reward_function.reward_kwargs.verifier=exact`). others: arguments that verl adds
+    if it has a reward model; ignored.
 
     UserError if the completion is missing, or the installed verifier is not the one that scored the row.
     """

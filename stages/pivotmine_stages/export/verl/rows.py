@@ -1,10 +1,11 @@
-"""What `export --to verl` writes: the rows, the list of agent loops, and a README with the options to give verl.
+"""What `export --to verl` writes: the rows, the list of agent loops, and a README with the options for verl.
 
-verl renders `prompt` itself, with the tools of its own configuration and not of the row. So each row names an agent
-loop (`prompt_loop`) that samples from `extra_info.prompt_ids`, the prompt that was mined, token for token. Calls are in
-OpenAI form with arguments as JSON text; a key that a message lacks is null, content never is. `extra_info` has what
-the reward function reads (`reward`); `reward_model.ground_truth` is the JSON list of the demonstrated actions, for
-people and for other reward functions.
+verl by itself renders `prompt` with the tools of its own configuration, not the row's. Each row therefore names an
+agent loop (`prompt_loop`) that samples from `extra_info.prompt_ids`, the tokens of the mined prompt.
+
+Calls are in OpenAI form with arguments as JSON text. A key that a message lacks is null, but content is never null.
+`extra_info` has all that the reward function reads (`reward`). `reward_model.ground_truth` is the JSON list of the
+demonstrated actions, for people and for other reward functions.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _COPIED = {
     "prompt_ids": pa.list_(pa.int32()),
 }
 AGENT = "pivotmine"
-"""The agent loop that the rows ask for."""
+"""The name of the agent loop in the rows."""
 VERL = pa.schema(
     {
         "data_source": pa.string(),
@@ -60,7 +61,7 @@ VERL = pa.schema(
 
 
 def verl_row(pivot: dict[str, Any], split: str, index: int) -> dict[str, Any]:
-    """One row from a row of `pivots`; `index` is its place in the split."""
+    """The row of one pivot, a row of `pivots`; `index` is its place in the split."""
     actions = [shown["action"] for shown in strict_json.loads(pivot["demonstrations"])]
     return {
         "data_source": "pivotmine",
@@ -80,11 +81,11 @@ AGENT_LOOPS = f"""\
 
 
 def verl_readme(folder: Path, sampling: dict[str, Any], longest_prompt: int) -> str:
-    """README.md: the options that make verl sample as mining did and call the reward function.
+    """README.md, with the options that make verl sample as mining did and call the reward function.
 
-    sampling: the mined policy's parameters. longest_prompt: tokens of the longest prompt of both splits.
+    sampling: the mined policy's sampling parameters. longest_prompt: tokens of the longest prompt of both splits.
     """
-    top_k = sampling.get("top_k") or -1  # vLLM's number for no limit
+    top_k = sampling.get("top_k") or -1  # -1 is no limit in vLLM
     options = {
         "data.train_files": folder / "train.parquet",
         "data.val_files": folder / "validation.parquet",
@@ -106,13 +107,13 @@ def verl_readme(folder: Path, sampling: dict[str, Any], longest_prompt: int) -> 
             "# Pivots for verl",
             "",
             "Install pivotmine in verl's environment. These options make verl sample from the mined prompts, as mining",
-            "did, and compute pivotmine's reward. Give them with those of your model and your cluster:",
+            "did, and compute pivotmine's reward. Add the options of your model and your cluster:",
             "",
             *(f"    {line}" for line in " \\\n    ".join(command).split("\n")),
             "",
             "Tested with verl 0.9.1. `+reward.custom_reward_function.reward_kwargs.verifier=exact` uses one verifier",
-            "for all rows. The metric `unscored` counts actions that nobody could judge; each has the mean reward that",
-            "mining found in its state.",
+            "for all rows. The metric `unscored` counts actions that the verifier could not judge. Their reward is the",
+            "mean that mining found in their state.",
             "",
         ]
     )
