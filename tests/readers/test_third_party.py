@@ -54,7 +54,7 @@ def test_a_package_brings_a_reader_that_comes_first(install: Install) -> None:
         ("x = MODULE:READER", "1 / 0", "cannot be loaded.*: ZeroDivisionError: division by zero"),
         ("x = MODULE:OTHER", MODULE, "cannot be loaded.*: AttributeError: "),
         ("x = MODULE:READER", "READER = 5", r"is not a pivotmine\.readers\.trajectory\.Reader but int"),
-        ("openai = MODULE:READER", MODULE, "takes the name of a reader of pivotmine's: uninstall or rename it"),
+        ("openai = MODULE:READER", MODULE, "has the name of a built-in reader: rename or uninstall it"),
     ],
 )
 def test_a_broken_reader_is_one_clear_line(install: Install, entry: str, source: str, why: str) -> None:

@@ -1,8 +1,8 @@
-"""Readers: one module a format, chosen by looking at each record.
+"""Readers: one module per format, chosen by looking at each record.
 
-To add a format, write a module with a `READER` and name it here; the first that matches reads the record, so put the
-more particular ones first. Where one trajectory is spread over several records of a file (a log with a line an event or
-a request), the reader's `group` joins them before they are read: `grouped`.
+To add a format, write a module with a `READER` and add it to READERS. The first reader that matches reads the record,
+so the more specific ones come first. If a trajectory is spread over several records of a file (a log with one line per
+event or request), the reader's `group` joins them before they are read (`grouped`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from pivotmine.sources.json_records import Record
 
 ENTRY_POINTS = "pivotmine.readers"
 _MAX_UNREAD = 256
-"""Records without a reader that are held until the next one that has one."""
+"""Maximum number of records without a reader that wait for the next record with one."""
 READERS: dict[str, Reader] = {
     "tau_bench": tau_bench.READER,
     "tau2": tau2.READER,
@@ -87,7 +87,7 @@ READERS: dict[str, Reader] = {
 
 
 def detect(record: Any) -> str:
-    """Name of the first reader that matches; BadTrajectory where none does."""
+    """Name of the first reader that matches; BadTrajectory if none does."""
     for name, reader in all_readers().items():
         if reader.matches(record):
             return name
@@ -95,10 +95,10 @@ def detect(record: Any) -> str:
 
 
 def all_readers() -> dict[str, Reader]:
-    """Every reader by its name: those that other packages bring, which know their format best, come first.
+    """All readers by name. Readers of other packages come first, because they know their format best.
 
-    A package brings a reader through the entry-point group `pivotmine.readers`: `my_format = my_package.module:READER`.
-    One that cannot be loaded, is not a Reader or takes a name of ours is a UserError.
+    A package adds a reader by the entry-point group `pivotmine.readers`: `my_format = my_package.module:READER`.
+    Raises UserError if it cannot be loaded, is not a Reader, or has the name of a built-in reader.
     """
     third_party = _third_party()
     return {**third_party, **READERS} if third_party else READERS
@@ -112,23 +112,23 @@ def _third_party() -> dict[str, Reader]:
 def _loaded(entry: EntryPoint) -> Reader:
     where = f"the reader {entry.name!r} ({one_line(entry.value)})"
     if entry.name in READERS:
-        raise UserError(f"{where} takes the name of a reader of pivotmine's: uninstall or rename it")
+        raise UserError(f"{where} has the name of a built-in reader: rename or uninstall it")
     try:
         found = entry.load()
     except Exception as error:
         why = one_line(f"{type(error).__name__}: {error}")[:300]
-        raise UserError(f"{where} cannot be loaded, mend or uninstall its package: {why}") from None
+        raise UserError(f"{where} cannot be loaded; fix or uninstall its package: {why}") from None
     if not isinstance(found, Reader):
         raise UserError(f"{where} is not a pivotmine.readers.trajectory.Reader but {type(found).__name__}")
     return found
 
 
 def grouped(records: Iterator[Record], name: str | None = None) -> Iterator[Record]:
-    """The records of one file, pieces of one trajectory joined; lazily, in order.
+    """Join the pieces of each trajectory among the records of one file, lazily and in order.
 
-    A record whose reader (or the one of this name) has a `group` goes through it, with all that follows up to the next
-    record of another reader. Records of readers without one pass by unread, so that workers can read them: a record
-    that begins with the key of such a record is taken for another of its kind.
+    A record whose reader (or the reader called `name`) has a `group` goes through it, with all records up to the next
+    one of another reader. Records of readers without a `group` pass unparsed, so that workers can parse them. A record
+    with the same first key as one of these is taken for another of its kind.
     """
     rest, unread = _Pushed(records), list[Record]()
     alone: set[str | None] = set()
@@ -139,7 +139,7 @@ def grouped(records: Iterator[Record], name: str | None = None) -> Iterator[Reco
             continue
         reader = None if record.problem else _reader(record.value, name)
         if reader is None:
-            # It may be a lost piece of the trajectory that follows: the reader's `group` is to see it.
+            # It may be a damaged piece of the trajectory that follows, so the next reader's `group` must see it.
             unread.append(record)
             if len(unread) > _MAX_UNREAD:
                 yield unread.pop(0)
@@ -176,7 +176,7 @@ class _Pushed:
 
 
 def _run(records: Iterator[Record], rest: _Pushed, reader: Reader, name: str | None) -> Iterator[Record]:
-    """The records up to the first of another reader, which is pushed back to the rest."""
+    """Yield the records up to the first of another reader, and push that one back to the rest."""
     for record in records:
         if not name and not record.problem and not reader.matches(record.value):
             other = _reader(record.value, name)

@@ -1,10 +1,10 @@
 """Agent Data Protocol: `{"schema_version", "id", "content": [{"class_": "api_action", ...}, ...], "details"}`.
 
-An action is one turn. An `api_action` is a call with its `description` as the text said with it; a `code_action` is a
-call named by its language, with the argument `code`; a `message_action` is a message, its `description` reasoning.
-What the environment shows behind an action is its result, by its `tool_call_id` or else by its order; what the user
-says is a message. A web page was worded by the harness, in words that the file does not hold: it ends the state.
-`available_apis` and `available_custom_tools` are names without definitions (`--tools FILE`).
+An action is one turn. An `api_action` is a call, with its `description` as text. A `code_action` is a call named after
+its language, with the argument `code`. A `message_action` is a message, with its `description` as reasoning. What the
+environment shows is the result of the call with its `tool_call_id`, or else of the last call. What the user shows is a
+message. The harness words web pages for the model, and the file does not hold these words: the turns from there on are
+rejected. `available_apis` and `available_custom_tools` name tools without definitions: use `--tools FILE`.
 
 Checked against neulab/agent-data-protocol, `schema/SCHEMA.md`, `schema/trajectory.py` and `schema/tool_call_links.py`
 (versions 1.2 and later).
@@ -16,23 +16,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotmine import strict_json
-from pivotmine.readers.openai_form import assistant, object_at, tool_call, tool_result, unreadable, unrecorded
-from pivotmine.readers.record_fields import labelled, list_or_bad, object_of, task_of
+from pivotmine.readers.openai_form import assistant, list_at, object_at, tool_call, tool_result, unreadable, unrecorded
+from pivotmine.readers.record_fields import labelled, object_of, task_of
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, text_or_none
 
 _CALLS = ("api_action", "code_action")
 
 
 def matches(record: Any) -> bool:
-    """An object with `content` whose first item has a `class_`."""
+    """Whether a record has a `content` whose first item has a `class_`."""
     content = record.get("content") if isinstance(record, dict) and "id" in record else None
     return isinstance(content, list) and bool(content) and isinstance(content[0], dict) and "class_" in content[0]
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields = object_of(record)
-    content = list_or_bad(fields, "content")
+    content = list_at(fields, "content")
     details = object_at(fields, "details")
     outcome, key = labelled(details)
     metadata = {k: v for k, v in fields.items() if k != "content"}

@@ -1,9 +1,9 @@
 """Anthropic Messages: `{"system", "messages", "tools"}` whose content is blocks of `text`, `thinking`, `tool_use`, ...
 
-A `tool_use` block is a call, a `tool_result` block of a user message a tool message, `thinking` the reasoning; its
-signature is bookkeeping. `system` is the first message. Keys next to the messages are read as those of OpenAI messages.
-A block of another type (an image, a server's own tool) ends the state before it. Logs of such requests are read by
-`request_log`.
+A `tool_use` block is a call, and a `tool_result` block of a user message is a tool message. `thinking` is reasoning;
+its signature is dropped. `system` becomes the first message. Keys next to the messages are read as for OpenAI messages.
+If a block has another type (an image, a tool of the server), the turns from there on are rejected. `request_log` reads
+logs of such requests.
 
 Checked against the Messages API reference (docs.anthropic.com, /v1/messages) and its SDK's types of content blocks.
 """
@@ -22,7 +22,7 @@ _OWN_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, at least one with a block that only Anthropic has."""
+    """Whether a record has `messages`, at least one with a block that only Anthropic has."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(map(_is_own, messages))
 
@@ -39,7 +39,7 @@ def _is_own(message: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields = dict(object_of(record))
     messages = to_messages(fields.pop("system", None), message_list(fields.pop("messages", None), "messages"))
     return of_messages(messages, fields)
@@ -65,7 +65,7 @@ def _converted(message: Any) -> list[Any]:
 
 
 def said(content: Any) -> dict[str, Any]:
-    """An assistant message of content blocks."""
+    """Make an assistant message of content blocks."""
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         return unreadable("assistant", "the content of a reply is not a list of blocks")

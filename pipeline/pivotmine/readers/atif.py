@@ -1,21 +1,21 @@
 """ATIF, Harbor's Agent Trajectory Interchange Format (RFC 0001, versions 1.0 to 1.8): `{schema_version, agent,
 steps[]}`.
 
-A step of the agent is one turn, with its calls and, as tool messages, the results that its observation names; a
-result without a call's id answers the one call there is, or is what the environment said: a user message. Steps that
-no model call made (`llm_call_count` not 1) are masked. Steps copied from another file (`is_copied_context`, the
+A step of the agent is one turn, with its calls. The results in its observation are tool messages. A single result
+without a call's id answers the step's single call; otherwise the environment said it, in a user message. Steps that are
+not one model call (`llm_call_count` is not 1) are masked. Steps copied from another file (`is_copied_context`, at the
 beginning of a continuation) are inherited: each continuation file is a separate trajectory and repeats no turn.
-Embedded `subagent_trajectories` are segments; referenced ones are files of their own.
+Embedded `subagent_trajectories` are segments; referenced ones are separate files.
 
-A system step that replaced the context (`extra.context_management.boundary`) opens a new segment, which begins with
-the system prompt and goes on with the steps behind it. Where it refers to sub-agents that did the replacing
-(Terminus), what the model saw then is not in the file, and the turns from there on are a reject; the continuation
+A system step that replaced the context (`extra.context_management.boundary`) opens a new segment. It begins with the
+system prompt and goes on with the steps that follow. If the step refers to sub-agents that replaced the context
+(Terminus), the file does not hold what the model saw then, and the turns from there on are rejected. The continuation
 files that Terminus writes with `linear_history` hold it all.
 
-Terminus agents write text, and Harbor keeps its parts: the message is "Analysis: ...\\nPlan: ...", the keystrokes
-are calls of `bash_command`. With the JSON parser the first such turn's action is known (`terminus_2`), its words are
-not. What the model saw from then on is not in the file, and the later turns are a reject. With another parser this
-holds for the first such turn as well. A step without calls whose message is not of that form was kept word for word.
+Terminus agents write text, but Harbor keeps only its parts: the message is "Analysis: ...\\nPlan: ...", and the
+keystrokes are calls of `bash_command`. With the JSON parser the action of the first such turn is known (`terminus_2`),
+but its words are not. The file does not hold what the model saw from then on, so later turns are rejected. With another
+parser the first such turn is rejected too. A step without calls whose message has another form was kept word for word.
 
 The outcome is `reward`, `score`, `resolved` or `success` of the record, its `extra`, or its `final_metrics.extra`.
 """
@@ -35,6 +35,7 @@ from pivotmine.readers.openai_form import (
     assistant,
     first_label,
     list_at,
+    listed,
     masked,
     object_at,
     plain,
@@ -49,16 +50,16 @@ from pivotmine.readers.trajectory import Reader, Segment, Trajectory, outcome_la
 _PARTS = re.compile(r"Analysis: .*\nPlan: ", re.DOTALL)
 _ROLES = {"system": "system", "user": "user", "agent": "assistant"}
 _MAX_NESTED = 20
-"""Sub-agents of sub-agents: a record is nested no deeper than JSON is read, but a recursion must end by itself."""
+"""Maximum depth of sub-agents of sub-agents, so that the recursion ends by itself."""
 
 
 def matches(record: Any) -> bool:
-    """An object with `steps` whose `schema_version` says ATIF."""
+    """Whether a record has `steps` and a `schema_version` of ATIF."""
     return isinstance(record, dict) and "steps" in record and str(record.get("schema_version")).startswith("ATIF")
 
 
 def read(record: Any) -> Trajectory:
-    """One document: a segment, one more for each replaced context, and those of embedded sub-agents."""
+    """Read one document: a segment, one more for each replaced context, and those of embedded sub-agents."""
     places = [record, object_at(record, "extra"), object_at(object_at(record, "final_metrics"), "extra")]
     dropped = ("steps", "subagent_trajectories")
     return Trajectory(
@@ -96,10 +97,10 @@ def _segments(record: dict[str, Any], depth: int = 0) -> Iterator[Segment]:
 
 
 def _replacement(step: Any, messages: list[Any]) -> list[Any] | None:
-    """What the new context begins with, where the step replaced the old one of these messages; else None."""
+    """The messages that start the new context if this step replaced the old one; None if it did not."""
     if not isinstance(step, dict) or step.get("source") != "system":
         return None
-    results = _list(object_at(step, "observation").get("results"))
+    results = listed(object_at(step, "observation"), "results")
     if any(isinstance(r, dict) and r.get("subagent_trajectory_ref") for r in results):
         return [unrecorded("user", "sub-agents replaced the context: the file does not hold what the model saw then")]
     if object_at(object_at(step, "extra"), "context_management").get("boundary") != "replace":
@@ -107,12 +108,8 @@ def _replacement(step: Any, messages: list[Any]) -> list[Any] | None:
     return list(takewhile(lambda message: message.get("role") == "system", messages))
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _messages(step: Any) -> Iterator[Any]:
-    """The messages of a step: what was said, then what was observed."""
+    """Yield the messages of a step: what was said, then what was observed."""
     source = step.get("source") if isinstance(step, dict) else None
     role = _ROLES.get(source) if isinstance(source, str) else None
     if role is None:
@@ -130,13 +127,13 @@ def _messages(step: Any) -> Iterator[Any]:
 
 
 def _terminus_messages(step: Any, parser: Any) -> Iterator[Any]:
-    """The messages of a step of a Terminus agent, and what is not in the file behind the parts of an answer."""
+    """Yield the messages of a Terminus agent's step. If only parts of an answer are kept, say what the file lacks."""
     first, *observed = _messages(step)
     said = first.get("content")
     is_parts = isinstance(said, str) and (bool(first.get("tool_calls")) or _PARTS.match(said) is not None)
     if first.get("role") != "assistant" or UNREADABLE in first or not is_parts:
         yield first
-        # The model made no call with an id: what it observed came as a message of the user.
+        # The model wrote text and made no call, so it saw the result as a user message.
         yield from ({"role": "user", "content": m.get("content")} if m.get("role") == "tool" else m for m in observed)
     elif parser != "json" or (action := _terminus_action(said, first.get("tool_calls") or [])) is None:
         yield unrecorded("assistant", "the file holds the parsed parts of the answer, not its words")
@@ -146,7 +143,7 @@ def _terminus_messages(step: Any, parser: Any) -> Iterator[Any]:
 
 
 def _terminus_action(said: Any, calls: list[Any]) -> dict[str, Any] | None:
-    """The call of the Terminus tool that the parts of an answer are; None if they are something else."""
+    """The call of the Terminus tool that the parts of an answer stand for; None if they are something else."""
     commands: list[Any] = []
     complete = False
     for call in calls:

@@ -1,13 +1,13 @@
 """Claude Code's session files: JSON lines, each an event with a `uuid` and the `parentUuid` that it follows.
 
-`group` joins the lines of a session. The lines of one API response (one `message.id`) are one turn, its tool results
-follow it in the order of its calls, and the context of a turn is the way from it to the root: a prompt taken back, a
-sub-agent (`isSidechain`) and what follows a compaction are segments of their own. Messages that Claude Code made up in
-the model's name (`<synthetic>`) are masked; reports of API errors are left out, as they are for the model.
+`group` joins the lines of a session. The lines of one API response (one `message.id`) are one turn. Its tool results
+follow it in the order of its calls. The context of a turn is the path from the root to it. So a prompt that was taken
+back, a sub-agent (`isSidechain`) and the part after a compaction are separate segments. Messages that Claude Code wrote
+in the model's name (`<synthetic>`) are masked. Reports of API errors are left out, because the model does not see them.
 
-The files hold neither the system prompt nor the tools (`--tools FILE`), nor what reminders said: `metadata.unrecorded`
-names them. A line whose parent is missing, and what follows a compaction that kept or cleared single messages, has a
-context that nobody knows: its turns are a reject. The format has no outcome.
+The files do not hold the system prompt, the tools (`--tools FILE`) and the text of reminders: `metadata.unrecorded`
+names them. The context is unknown if a line's parent is missing, or after a compaction that kept or cleared single
+messages: the turns from there on are rejected. The format has no outcome.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OTHER_KINDS = (
     *("summary", "file-history-snapshot", "queue-operation", "custom-title", "ai-title", "agent-name", "last-prompt"),
     *("mode", "permission-mode", "pr-link", "worktree-state", "bridge-session"),
 )
-"""Lines of a session without a place in it."""
+"""Types of lines that are not part of the conversation."""
 _ABOUT = ("sessionId", "agentId", "cwd", "gitBranch", "version", "summary")
 
 
@@ -38,7 +38,7 @@ class _Item:
     parent: _Item | None
     message: dict[str, Any]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By the id of the call."""
+    """Results by call id."""
 
     def answer(self) -> list[dict[str, Any]]:
         """The results in the order of the calls."""
@@ -49,15 +49,15 @@ class _Item:
 @dataclass(slots=True)
 class _Session:
     places: dict[str, _Item | None] = field(default_factory=dict)
-    """The item of each line, by its uuid; None: the root."""
+    """The item of each line, by its uuid; None for the root."""
     replies: dict[str, _Item] = field(default_factory=dict)
-    """By the id of the response, in the order in which they began."""
+    """Replies by response id, in the order in which they began."""
     callers: dict[str, _Item] = field(default_factory=dict)
     """The reply that made a call, by the call's id."""
 
 
 def is_line(value: Any) -> bool:
-    """A line of a session file, with a place in the conversation or without."""
+    """Whether a value is a line of a session file, part of the conversation or not."""
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     placed = {"uuid", "parentUuid", "sessionId"} <= value.keys()
@@ -65,12 +65,12 @@ def is_line(value: Any) -> bool:
 
 
 def matches(record: Any) -> bool:
-    """A line of a session file, or the joined lines of a session."""
+    """Whether a record is a line of a session file, or the joined lines of a session."""
     return is_line(record) or (isinstance(record, dict) and isinstance(record.get(_JOINED), list))
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """The lines of a session as one record; a session ends where the next begins and follows nothing of it."""
+    """Join the lines of each session. A session ends at a line of another session that does not continue it."""
     first: int | None = None
     lines: list[Any] = []
     known: set[str] = set()
@@ -92,7 +92,7 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def read(record: Any) -> Trajectory:
-    """One session: a segment, and one more for each other way through it."""
+    """Read one session: a segment for each path through it."""
     lines = [record] if is_line(record) else list_at(record, _JOINED)
     session = _Session()
     for line in lines:
@@ -110,19 +110,19 @@ def read(record: Any) -> Trajectory:
 
 
 def _context(turn: _Item) -> list[Any]:
-    """The messages on the way to the turn, from the root."""
-    way: list[_Item] = []
+    """The messages on the path from the root to the turn."""
+    path: list[_Item] = []
     item = turn.parent
     while item is not None:
-        way.append(item)
+        path.append(item)
         item = item.parent
-    seen = [message for one in reversed(way) for message in (one.message, *one.answer())]
+    seen = [message for one in reversed(path) for message in (one.message, *one.answer())]
     headless = not seen or seen[0].get("role") == "assistant"
     return [unrecorded("user", "a reply that follows nothing"), *seen] if headless else seen
 
 
 def _place(line: dict[str, Any], session: _Session) -> _Item | None:
-    """The item that the line makes or belongs to: what follows the line follows it."""
+    """The item that the line makes or belongs to; lines that follow this line follow that item."""
     parent = _parent(line, session)
     kind, message = line["type"], line.get("message")
     if kind == "system":
@@ -144,7 +144,7 @@ def _parent(line: dict[str, Any], session: _Session) -> _Item | None:
 
 
 def _boundary(line: dict[str, Any], parent: _Item | None) -> _Item | None:
-    """A compaction begins again, with the summary that follows; one that kept or cleared messages begins unknown."""
+    """What follows a system line: after a compaction the root, or an unknown context if it kept or cleared messages."""
     subtype = line.get("subtype")
     kept = object_at(line, "compactMetadata").get("preservedSegment")
     if subtype == "microcompact_boundary" or (subtype == "compact_boundary" and kept):
@@ -153,7 +153,7 @@ def _boundary(line: dict[str, Any], parent: _Item | None) -> _Item | None:
 
 
 def _reply(line: dict[str, Any], message: dict[str, Any], parent: _Item | None, session: _Session) -> _Item:
-    """The reply of the response, the line's blocks added to it."""
+    """The reply of the response, with the line's blocks added."""
     identity = str(message.get("id") or line["uuid"])
     item = session.replies.get(identity)
     reply = said(message.get("content"))
@@ -178,7 +178,7 @@ def _merged(reply: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prompt(message: dict[str, Any], parent: _Item | None, session: _Session) -> _Item | None:
-    """What the user's side said: results go to the reply that called, the rest is a message."""
+    """Give the results in a user's message to the replies that called; the rest is a message."""
     content = message.get("content")
     results = [b for b in content if is_result(b)] if isinstance(content, list) else []
     item = parent

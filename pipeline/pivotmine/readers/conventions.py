@@ -1,16 +1,16 @@
-"""The action format of each segment that a reader found, and calls in text as native calls where that is right.
+"""Decide the action format of each segment, and turn calls in text into native calls where that is right.
 
-In this order:
+The first rule that applies decides:
 
 1. the convention that the reader names, because the format says so;
 2. the convention that the user declares (`--action-format`), for segments without native calls;
-3. a harness's convention for which the whole segment is evidence (`recognition`), if no tools are offered natively;
+3. a harness's convention that the whole segment shows (`recognition`), if it offers no native tools;
 4. calls that are only serialised in the text (`<tool_call>`, `[TOOL_CALLS]`). They become native calls if the tools'
    schemas are known, and stay text otherwise;
 5. `native`.
 
-`--calls native` makes native calls of every text convention, with the tools that it implies. `--calls verbatim` leaves
-all text as it is.
+`--calls native` turns the calls of every text convention into native ones, with the tools that it implies.
+`--calls verbatim` leaves all text as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CALLS = ("native", "verbatim")
 
 
 def require_calls(name: str | None) -> None:
-    """UserError if the word after `--calls` is not in CALLS; None: not given."""
+    """Raise UserError if the value of `--calls` is not in CALLS; None if it is not given."""
     if name is not None and name not in CALLS:
         raise UserError(f"--calls {name}: choose from {', '.join(CALLS)}")
 
@@ -38,9 +38,9 @@ def require_calls(name: str | None) -> None:
 def settle(
     found: Trajectory, *, tools: list[Any] | None = None, calls: str | None = None, action_format: str | None = None
 ) -> Trajectory:
-    """The trajectory with the action format and the tools of every segment.
+    """Return the trajectory with the action format and the tools of every segment.
 
-    tools: those of `--tools`, for native segments that carry none. calls, action_format: as on the command line.
+    tools: those of `--tools`, for native segments without tools. calls, action_format: as on the command line.
     """
     return replace(found, segments=tuple(_settled(segment, tools, calls, action_format) for segment in found.segments))
 
@@ -58,7 +58,7 @@ def _settled(segment: Segment, tools: list[Any] | None, calls: str | None, decla
 
 
 def _declared(segment: Segment, turns: list[int], declared: str | None) -> str | None:
-    """The declared convention; not for a segment with native calls, which the declaration cannot mean."""
+    """The declared convention; None for a segment with native calls, which a text convention cannot describe."""
     if not is_text(declared):
         return declared
     found = [segment.messages[place] for place in turns]
@@ -74,7 +74,7 @@ def _serialised(segment: Segment, turns: list[int], calls: str | None) -> Segmen
 
 
 def _as_native(segment: Segment, name: str) -> Segment:
-    """The segment with each turn's calls as native ones, and the messages of the user behind them as results."""
+    """Turn the calls of each turn into native ones, and the user messages after them into results."""
     if name in SERIALISED:
         return replace(text_calls.with_native_calls(segment), action_format=NATIVE)
     ids, made, waiting = CallIds(), list[Any](), 0

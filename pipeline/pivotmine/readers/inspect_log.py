@@ -1,13 +1,13 @@
 """Inspect evaluation logs: `.json` (`{eval, samples[]}`) and samples of `.eval` archives (`sources.eval_archive`).
 
-A sample is a trajectory. Its model events say what each call saw, with which tools, and what was answered: they make
-the segments (compaction, sub-agents and branches included); calls of scorers and graders are not the agent's. A log
-without model events has `messages` only: one segment, without tools, in which the sample's input is masked. Long
-texts are looked up in `attachments` and pooled messages in `events_data`.
+A sample is a trajectory. Its model events record what each call saw, its tools and its answer. They make the segments,
+with compactions, sub-agents and branches. Calls of scorers and graders are left out. A log without model events has
+only `messages`: they are one segment without tools, in which the sample's input is masked. Long texts are looked up in
+`attachments`, and pooled messages in `events_data`.
 
-The outcome is the first score, as Inspect's `value_to_float` reads it (C 1, P 0.5, I and N 0); a sample that a limit
-or an error ended and that has no score failed (0). The task is `<eval.task>:<sample id>`: epochs of a sample share
-it.
+The outcome is the first score, as Inspect's `value_to_float` reads it (C 1, P 0.5, I and N 0). A sample without a score
+that ended at a limit or with an error failed (0). The task is `<eval.task>:<sample id>`, which the epochs of a sample
+share.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
-from pivotmine.readers.openai_form import assistant, list_at, masked, object_at, tool_call, tool_result, unreadable
+from pivotmine.readers.openai_form import (
+    assistant,
+    list_at,
+    listed,
+    masked,
+    object_at,
+    tool_call,
+    tool_result,
+    unreadable,
+)
 from pivotmine.readers.record_fields import tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label
 from pivotmine.sources.json_records import Record
@@ -25,11 +34,11 @@ _PROTOCOL = "attachment://"
 _SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "no": 0.0}
 _HEAVY = ("messages", "events", "events_data", "attachments", "store", "timelines", "output", "input", "id")
 _MOST_NESTED = 20
-"""Levels of events inside events, in logs before spans."""
+"""Maximum levels of events inside events, which older logs have instead of spans."""
 
 
 def matches(record: Any) -> bool:
-    """A sample with its epoch and messages, or a log with `eval` and `samples`."""
+    """Whether a record is a sample with its epoch and messages, or a log with `eval` and `samples`."""
     if not isinstance(record, dict):
         return False
     is_log = isinstance(record.get("eval"), dict) and "samples" in record
@@ -37,7 +46,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """A log is as many records as it has samples, numbered through the file."""
+    """Split each log into its samples, numbered through the file."""
     number = 0
     for record in records:
         if record.problem or not matches(record.value) or "samples" not in record.value:
@@ -54,7 +63,7 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def read(record: Any) -> Trajectory:
-    """One sample: a segment, and one more for each rewritten context."""
+    """Read one sample: a segment, and one more for each rewritten context."""
     final = list_at(record, "messages")
     if record.get("invalidation"):
         raise BadTrajectory("invalidated", str(object_at(record, "invalidation").get("reason"))[:200])
@@ -75,20 +84,18 @@ def read(record: Any) -> Trajectory:
 
 
 def _plain(final: list[Any], shown: list[Any]) -> Segment:
-    """The conversation as it ended; assistant messages of the sample's input are nobody's turns."""
+    """The final conversation; assistant messages of the sample's input are not turns."""
     given = [isinstance(m, dict) and m.get("source") == "input" for m in final]
     return Segment(messages=[masked(m) if put else m for m, put in zip(shown, given, strict=True)])
 
 
 def _calls(record: dict[str, Any], attachments: dict[str, Any], final: list[Any]) -> list[ModelCall]:
-    pool = object_at(record, "events_data").get("messages")
+    pool = listed(object_at(record, "events_data"), "messages")
     found: list[tuple[list[Any], Any, list[Any] | None]] = []
     for event in _model_events(record.get("events")):
         reply = _reply(event, attachments)
         if reply is not None:
-            context = [
-                _message(_resolved(m, attachments)) for m in _input(event, pool if isinstance(pool, list) else [])
-            ]
+            context = [_message(_resolved(m, attachments)) for m in _input(event, pool)]
             found.append((context, reply, _tools(event, attachments)))
     seen_next = [*(context for context, _, _ in found), final][1:] if found else []
     return [
@@ -98,7 +105,7 @@ def _calls(record: dict[str, Any], attachments: dict[str, Any], final: list[Any]
 
 
 def _answer(reply: Any, contexts: tuple[list[Any], ...]) -> tuple[Any, ...]:
-    """The results behind the reply where a later context shows it last of all replies."""
+    """The results that follow the reply in the first of the contexts that holds it."""
     for context in contexts:
         place = max((i for i, message in enumerate(context) if message == reply), default=None)
         if place is not None:
@@ -109,7 +116,7 @@ def _answer(reply: Any, contexts: tuple[list[Any], ...]) -> tuple[Any, ...]:
 
 
 def _model_events(events: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The model events outside of scorers, those inside of other events (older logs) included."""
+    """Yield the model events outside of scorers, also those inside other events (older logs)."""
     scoring: set[str] = set()
     steps: list[bool] = []
     for event in events if isinstance(events, list) and depth < _MOST_NESTED else ():
@@ -144,7 +151,7 @@ def _input(event: dict[str, Any], pool: list[Any]) -> list[Any]:
 
 
 def _reply(event: dict[str, Any], attachments: dict[str, Any]) -> Any:
-    """What the model answered; None where the call failed or is not done."""
+    """What the model answered; None if the call failed or is pending."""
     choices = object_at(event, "output").get("choices")
     if event.get("error") or event.get("pending") or not isinstance(choices, list) or not choices:
         return None
@@ -164,7 +171,7 @@ def _tools(event: dict[str, Any], attachments: dict[str, Any]) -> list[Any] | No
 
 
 def _resolved(value: Any, attachments: dict[str, Any]) -> Any:
-    """The value with every attachment in its place; one that is not there stays a reference."""
+    """Replace references by their attachments; keep a reference whose attachment is missing."""
     if not attachments:
         return value
     if isinstance(value, str):

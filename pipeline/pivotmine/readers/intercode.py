@@ -1,17 +1,17 @@
 """InterCode histories: `{"0": {"query", "turn_history": {"actions", "observations", "rewards", "valid_action"}}, ...}`.
 
-A file holds the attempts of one model, one entry a query. There are two kinds of logs:
+A file holds the attempts of one model, one entry per query. There are two kinds of logs:
 
-- In a multi-turn log an action is a bare command, and each one is rewarded. So these are recorded rollouts as well.
-  The text around the command is not recorded: an action is a call of the environment's tool (`bash`, `sql`, ...) with
-  the argument `command`, an observation is its result. An attempt with less than the best reward is masked.
+- In a multi-turn log an action is a bare command with its own reward, so such a log also holds recorded rollouts. The
+  text around the command is not recorded: an action is read as a call of the environment's tool (`bash`, `sql`, ...)
+  with the argument `command`, and an observation as its result. A turn with less than the best reward is masked.
 - In a ReAct log an action is `execute[command]` or `submit`, mostly with `thoughts` next to `actions`. The model wrote
   and saw text (`react`): "Thought 1: ...", "Action 1: execute[...]" and the observation, as InterCode's
   `experiments/eval_react.py` numbers them. The reward comes with `submit`, so earlier turns are not masked.
 
-Neither kind holds the prompt: the state is the query and what was tried. The outcome is the best reward. A turn whose
-own reward is null is not masked. An action that was not valid failed. `Segment.rewards` are the rewards as recorded,
-except that a ReAct turn before the `submit` has none.
+Neither kind holds the prompt: a state is the query and the turns so far. The outcome is the best reward. A turn with a
+null reward is not masked. An invalid action is a failed call. `Segment.rewards` are the recorded rewards, except that a
+ReAct turn before the `submit` has none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REACT = ("execute", "submit", "skip")
 
 
 def matches(record: Any) -> bool:
-    """An entry, or an object of nothing but entries."""
+    """Whether a record is an entry, or an object of entries only."""
     return _is_entry(record) or _is_file(record)
 
 
@@ -44,7 +44,7 @@ def _is_file(value: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """The entries of each record, numbered through the file."""
+    """Yield the entries of each record, numbered through the file."""
     index = 0
     for record in records:
         index = max(index, record.index or 0)
@@ -63,7 +63,7 @@ class _Turn(NamedTuple):
 
 
 def read(record: Any) -> Trajectory:
-    """One entry, one segment: the history only grows."""
+    """Read an entry as one segment: the history only grows."""
     entry = object_of(record)
     turns = _turns(entry.get("turn_history"))
     earned = [turn.reward for turn in turns if turn.reward is not None]
@@ -94,7 +94,7 @@ def _commands(query: Any, turns: list[_Turn], environment: str, outcome: float |
 
 
 def _react(query: Any, turns: list[_Turn]) -> Segment:
-    """A ReAct log, in the words that InterCode's loop puts together."""
+    """A ReAct log, as text that InterCode's loop puts together."""
     messages = [query]
     for number, turn in enumerate(turns, 1):
         said = f"Action {number}: {turn.action}"
@@ -111,7 +111,7 @@ def _failure(turn: _Turn) -> dict[str, Any]:
 
 
 def _react_tool(action: str) -> str | None:
-    """The tool of InterCode's ReAct that an action calls; None: it is a bare command."""
+    """The tool of InterCode's ReAct that an action calls; None for a bare command."""
     calls = read_text(action, "react").tool_calls
     return calls[0].name if calls and calls[0].name in _REACT else None
 

@@ -1,8 +1,8 @@
-"""LangChain messages, in each form in which they are dumped: `{"type": "human", "content"}`, the same under `data`
+"""LangChain messages, in each of their dumped forms: `{"type": "human", "content"}`, the same under `data`
 (`messages_to_dict`), and constructors (`{"lc": 1, "id": [..., "HumanMessage"], "kwargs"}`, of `dumpd`).
 
-They stand in a list, or under `messages` with keys next to them as OpenAI messages have them. Calls are `tool_calls`
-(`name`, `args`, `id`), else those of `additional_kwargs`; a call that LangChain could not read (`invalid_tool_calls`)
+They are a list, or stand under `messages` with the same keys next to them as OpenAI messages. Calls are `tool_calls`
+(`name`, `args`, `id`), else those of `additional_kwargs`. A call that LangChain could not read (`invalid_tool_calls`)
 keeps its text. Blocks of thinking are reasoning.
 
 Checked against langchain-core (`messages/ai.py`, `load/serializable.py`).
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.openai_form import assistant, object_at, tool_call, unreadable
+from pivotmine.readers.openai_form import assistant, listed, object_at, tool_call, unreadable
 from pivotmine.readers.openai_messages import of_messages
 from pivotmine.readers.record_fields import message_list
 from pivotmine.readers.trajectory import Reader, Trajectory
@@ -27,13 +27,13 @@ _KEPT = ("tool_call_id", "name", "status")
 
 
 def matches(record: Any) -> bool:
-    """A list (or one under `messages`) whose first message is one of LangChain's."""
+    """Whether a record is a list, or has one under `messages`, whose first message is LangChain's."""
     messages = record.get("messages") if isinstance(record, dict) else record
     return isinstance(messages, list) and bool(messages) and _unwrapped(messages[0]) is not None
 
 
 def _unwrapped(message: Any) -> tuple[str, dict[str, Any]] | None:
-    """Role and fields of a message; None: it is not LangChain's."""
+    """Role and fields of a message; None if it is not LangChain's."""
     if not isinstance(message, dict) or "role" in message or "from" in message:
         return None
     path = message.get("id")
@@ -44,7 +44,7 @@ def _unwrapped(message: Any) -> tuple[str, dict[str, Any]] | None:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"messages": record}
     return of_messages([_message(m) for m in message_list(fields.pop("messages", None), "messages")], fields)
 
@@ -69,7 +69,7 @@ def _message(message: Any) -> Any:
 
 
 def _said(content: Any) -> tuple[Any, list[str]]:
-    """Text, or the blocks if one of them is not text, and the thoughts; blocks of calls are among the calls already."""
+    """Split content into text (or its blocks, if one is not text) and thoughts, without the blocks of calls."""
     if not isinstance(content, list):
         return content, []
     rest, thoughts = list[Any](), list[str]()
@@ -88,17 +88,12 @@ def _said(content: Any) -> tuple[Any, list[str]]:
 
 def _calls(fields: dict[str, Any], more: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The calls; None if one of them cannot be read."""
-    calls = [*_listed(fields, "tool_calls"), *_listed(fields, "invalid_tool_calls")]
+    calls = [*listed(fields, "tool_calls"), *listed(fields, "invalid_tool_calls")]
     if calls:
         if not all(isinstance(call, dict) for call in calls):
             return None
         return [tool_call(call.get("id"), call.get("name"), call.get("args")) for call in calls]
-    return _listed(more, "tool_calls")
-
-
-def _listed(fields: dict[str, Any], key: str) -> list[Any]:
-    found = fields.get(key)
-    return found if isinstance(found, list) else []
+    return listed(more, "tool_calls")
 
 
 READER = Reader(matches, read)

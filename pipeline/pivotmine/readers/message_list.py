@@ -1,10 +1,9 @@
-"""A file that is a list of messages: a JSON array of them, or a message a line; ShareGPT entries and items of the
-Responses API likewise.
+"""A file that is a list of messages: a JSON array, or one message per line (also ShareGPT entries and Responses items).
 
-Sources are read record by record, so each message of such a file is a record. They are joined again, by the id of
-their conversation (`conversation_id`, `session_id`, ...) if they have one, else as one conversation. Without an id a
-second system message begins another conversation: which messages belong to which is not told, and the turns from there
-on are rejects (`several_conversations`). A line that could not be read may be of any conversation: it ends all of them.
+Sources are read record by record, so each message of such a file is a record. Messages are joined again by the id of
+their conversation (`conversation_id`, `session_id`, ...); those without an id are one conversation. If these hold a
+second system message, it is unclear which messages belong together, and the turns from there on are rejected
+(`several_conversations`). An unreadable line may belong to any conversation, so all lose their later turns.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from pivotmine.readers.trajectory import Reader, Trajectory
 from pivotmine.sources.json_records import Record
 
 _RECORDS = ("messages", "conversations", "traj", "trajectory", "request", "response")
-"""Keys of a record that no message has."""
+"""Keys of records that messages do not have."""
 
 
 def matches(record: Any) -> bool:
-    """One message: an object with a role and content or calls, or with `from` and `value`; or an item of a response."""
+    """Whether a record is a message (a role with content or calls, or `from` and `value`) or an item of a response."""
     if not isinstance(record, dict) or any(key in record for key in _RECORDS):
         return False
     if response_list.is_item(record):
@@ -34,7 +33,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """A record for each conversation, in the order in which they begin; records that are not messages come first."""
+    """Join the messages of each conversation, in the order in which these begin. Other records come first."""
     conversations: dict[tuple[str, str] | None, _Conversation] = {}
     unread = False
     for record in records:
@@ -67,7 +66,7 @@ class _Conversation:
         self._index, self._key = index, key
         self._messages: list[Any] = []
         self._begun = False
-        """Whether a message stands behind the system prompt."""
+        """Whether a message follows the system prompt."""
 
     def lose(self, index: int | None) -> None:
         """Note that a record of the file could not be read."""
@@ -94,7 +93,7 @@ class _Conversation:
 
 
 def read(record: Any) -> Trajectory:
-    """The messages of a file, or one."""
+    """Read the messages of a conversation, or a single one."""
     messages = record if isinstance(record, list) else [record]
     readers = (response_list, sharegpt)
     return next((one for one in readers if one.matches(messages)), openai_messages).READER.read(messages)

@@ -1,13 +1,12 @@
 """mini-swe-agent's `.traj.json` files: `{messages[], info, trajectory_format}`, versions 1 and 2.
 
-The messages are those of the API with an `extra` that no model saw. Version 1 acts by one
-`bash` block in the content, which stays text (`fenced_command`); version 2 by `tool_calls`, or by Responses-API items,
-which become one assistant message a response, unless its model is a text-based one.
-The `exit` message at the end is the harness's own and goes to the metadata. Tools are not in the files: `--tools
-FILE`.
+The messages are those of the API, with an `extra` that the model did not see. In version 1, and with a text-based model
+of version 2, an action is one `bash` block in the content, which stays text (`fenced_command`). Other actions of
+version 2 are `tool_calls`, or Responses-API items, which become one assistant message per response. The `exit` message
+at the end is the harness's own and goes to the metadata. The files hold no tools: use `--tools FILE`.
 
-The outcome is `resolved` (or `reward`, `score`) of the record or of `info`; without it a run whose `exit_status` is
-not `Submitted` failed (0), and one that submitted is unlabelled.
+The outcome is `resolved`, `reward` or `score` of the record, its `info` or its `report`. Without it, a run whose
+`exit_status` is not `Submitted` failed (0), and one that submitted is unlabelled.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _UNSEEN = ("extra", "timestamp")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages` that names the format, or mini-swe-agent's version in `info`."""
+    """Whether a record has `messages` and names the format, or mini-swe-agent's version in `info`."""
     if not isinstance(record, dict) or "messages" not in record:
         return False
     named = str(record.get("trajectory_format")).startswith("mini-swe-agent")
@@ -40,7 +39,7 @@ def matches(record: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One run, one segment: the agent only ever appends."""
+    """Read a run as one segment: the context only grows."""
     found = list_at(record, "messages")
     info = object_at(record, "info")
     ends = [m for m in found if isinstance(m, dict) and m.get("role") == "exit"]
@@ -55,7 +54,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _action_format(messages: list[Any]) -> str:
-    """`native` if the model was given tools to call, else the block in the text."""
+    """`native` if the model called tools, else the block in the text."""
     known = [message for message in messages if isinstance(message, dict)]
     has_calls = any(message.get("tool_calls") or message.get("role") == "tool" for message in known)
     return NATIVE if has_calls else "fenced_command"
@@ -74,12 +73,12 @@ def _messages(found: list[Any]) -> Iterator[Any]:
 
 
 def _seen(message: dict[str, Any]) -> dict[str, Any]:
-    """Without what the API never got, and without the keys that its client fills with null."""
+    """Drop the keys that the API never got, and those that its client fills with null."""
     return {k: v for k, v in message.items() if k not in _UNSEEN and (v is not None or k == "content")}
 
 
 def _reply(output: Any) -> dict[str, Any]:
-    """One assistant message of a response's items."""
+    """Make one assistant message of a response's items."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []

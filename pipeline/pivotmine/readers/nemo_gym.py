@@ -1,10 +1,10 @@
 """NVIDIA's pivot rows (NeMo Gym): `{"responses_create_params": {"input", "tools"}, "expected_action": {...}}`.
 
-A row is one turn already: the messages of the input are inherited, the expected action is the one turn. It is a
-`function_call`, a `function_call_batch` (parallel calls) or a `message`. The terminal servers have `expected_answer`
-instead: the keystrokes of a Terminus agent, as the text of a message. Any other `expected_answer` is the ground truth
-of the whole task (a number, a judge's rubric). Such a record is a log (`responses`), not a pivot row. A reward in a
-pivot row is that of another action (its `response`, which `record` reads), not a label of this one.
+A row is one turn: the input's messages are inherited, and the expected action is the turn. It is a `function_call`, a
+`function_call_batch` (parallel calls) or a `message`. The terminal servers have `expected_answer` instead: the
+keystrokes of a Terminus agent, as the text of a message. Any other `expected_answer` is the ground truth of the whole
+task (a number, a judge's rubric). Such a record is a log (`responses`), not a pivot row. A reward in a pivot row
+belongs to its `response`, which `record` reads, and is not a label of the expected action.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Traject
 
 
 def matches(record: Any) -> bool:
-    """An object with `responses_create_params` and an expected action, or an expected answer of keystrokes."""
+    """Whether a record has `responses_create_params` and an expected action, or an expected answer of keystrokes."""
     if not isinstance(record, dict) or PARAMS not in record:
         return False
     return record.get("expected_action") is not None or _are_keystrokes(record.get("expected_answer"))
 
 
 def _are_keystrokes(answer: Any) -> bool:
-    """Whether an expected answer is what a Terminus agent answers with: JSON text of an object with commands."""
+    """Whether an expected answer is a Terminus agent's: JSON text of an object with commands."""
     if not isinstance(answer, str) or not answer.lstrip().startswith("{"):
         return False
     try:
@@ -39,7 +39,7 @@ def _are_keystrokes(answer: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One row, one segment, one turn."""
+    """Read a row as one segment with one turn."""
     params = params_of(record)
     before = input_messages(params)
     segment = Segment(
@@ -58,7 +58,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _expected(record: dict[str, Any]) -> dict[str, Any]:
-    """The expected action as an assistant message; the row's own words are kept aside."""
+    """The expected action as an assistant message; `extra` keeps it as the row has it."""
     action = record.get("expected_action")
     if action is None:
         answer = record.get("expected_answer")

@@ -1,10 +1,10 @@
 """OpenAI-style messages: `{"messages": [...], "tools": [...], ...}`, or the bare list of messages.
 
 `messages` may be JSON text. Messages are kept as they are: modern `tool_calls` and the older `function_call`, content
-as text, null or blocks, `reasoning_content`, `weight`; a call that holds name and arguments itself gets a `function`,
-as chat templates read it. Keys next to them: `tools` or `functions` (a list, or its JSON
-text); the outcome and the task under the keys of `labels`; `domain`; `system` or `system_prompt`, which the model saw
-first where the messages do not begin with such a prompt. A failure is labelled 0.
+as text, null or blocks, `reasoning_content`, `weight`. A call that holds name and arguments itself gets a `function`,
+as chat templates read it. These keys next to the messages are read: `tools` or `functions` (a list, or its JSON text),
+the outcome and the task (`record_fields` has their keys), `domain`, and `system` or `system_prompt`, which becomes the
+first message if they do not begin with such a prompt. A failure is labelled 0.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SYSTEM_KEYS = ("system", "system_prompt")
 
 
 def matches(record: Any) -> bool:
-    """A list, or an object with the key `messages`."""
+    """Whether a record is a list, or an object with the key `messages`."""
     return isinstance(record, list) or (isinstance(record, dict) and "messages" in record)
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"messages": record}
     messages = message_list(fields.pop("messages", None), "messages")
     if any(map(_is_vercel, messages)):
@@ -34,7 +34,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _is_vercel(message: Any) -> bool:
-    """Whether a message is the Vercel AI SDK's: without its parts, its calls would be lost."""
+    """Whether a message is the Vercel AI SDK's. Read as OpenAI's, it would lose its calls."""
     if not isinstance(message, dict):
         return False
     content = message.get("content")
@@ -44,7 +44,7 @@ def _is_vercel(message: Any) -> bool:
 
 
 def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
-    """The trajectory of these messages, labelled by the keys next to them; what names no label is metadata."""
+    """Make a trajectory of messages, labelled by the keys next to them, which become its metadata."""
     used = ["domain", "tools"] if fields.get("tools") else ["domain", "tools", "functions"]
     if system := _system_key(messages, fields):
         messages = [{"role": "system", "content": fields[system]}, *messages]
@@ -62,7 +62,7 @@ def of_messages(messages: list[Any], fields: dict[str, Any]) -> Trajectory:
 
 
 def with_functions(message: Any) -> Any:
-    """The message, its calls as the API writes them: neither flat nor as JSON text."""
+    """Write the calls of a message as the API does: neither flat nor as JSON text."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     if isinstance(calls, list) and any(isinstance(call, str) for call in calls):
         calls = [_parsed(call) if isinstance(call, str) else call for call in calls]
@@ -89,7 +89,7 @@ def _with_function(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _system_key(messages: list[Any], fields: dict[str, Any]) -> str | None:
-    """What holds the system prompt next to the messages; None: nothing, or they begin with one."""
+    """The key that holds the system prompt; None if there is none, or the messages begin with one."""
     first = messages[0] if messages else None
     if isinstance(first, dict) and first.get("role") in ("system", "developer"):
         return None

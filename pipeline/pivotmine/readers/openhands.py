@@ -1,19 +1,19 @@
 """OpenHands event streams, versions 0.14 to 1.x (before the SDK): the rows of `output.jsonl`, and bare event lists.
 
-A row is `{instance_id, history[], test_result, ...}`; a saved trajectory is a list of events, one after the other in
-the file, which `group` joins. A turn is one model response, whose message the first of its events holds in
-`tool_call_metadata.model_response`; a message of the agent is a response without calls. The context of each call is
-built as OpenHands' conversation memory builds it (0.48): observations in the words that the model saw, cut at
-`max_message_chars`; a delegate's events are a context of their own; a condensation opens a new segment. Workspace
-context and microagents are worded as 0.48 words them, since the stream holds their parts only.
+A row is `{instance_id, history[], test_result, ...}`. A saved trajectory is a list of events, one after the other in
+the file, which `group` joins. A turn is one model response: the first of its events holds the message in
+`tool_call_metadata.model_response`. A message of the agent is a response without calls. The context of each call is
+built as in the conversation memory of OpenHands 0.48. Observations have the words that the model saw, cut at
+`max_message_chars`. The events of a delegate are a separate context, and a condensation opens a new segment. The stream
+holds only the parts of workspace context and microagents, so they are worded as in 0.48.
 
-What the model saw is not in the stream, and the turns from there on are a reject, where an agent's event has no
-response, and where a condenser works that records nothing. A stream without a `system` event (before 0.30) has no
-system prompt: `metadata.unrecorded` says so.
+If an event of the agent has no response, the stream does not hold what the model saw, and the turns from there on are
+rejected. If a condenser did not record its work, the whole run is rejected. A stream without a `system` event (before
+0.30) has no system prompt: `metadata.unrecorded` says so.
 
 The outcome is `resolved` of the row, its `report` or `test_result`, or the `result`, `score` or `reward` of
-`test_result` (or `test_result` itself where it is a number); a run that ended with an `error` and has none of these
-failed (0).
+`test_result`, or `test_result` itself if it is a number. A run with none of these that ended with an `error` failed
+(0).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pivotmine import strict_json
-from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of
+from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of, streams_of
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
 from pivotmine.readers.openai_form import (
     assistant,
     first_label,
     list_at,
+    listed,
     object_at,
     tool_call,
     tool_result,
@@ -41,55 +42,44 @@ from pivotmine.sources.json_records import Record
 
 _UNSEEN_ACTIONS = ("recall", "null", "change_agent_state", "pause", "resume", "start", "stop")
 _UNCOUNTED = ("null", "change_agent_state", "agent_state_changed", "condensation_request")
-"""Never part of the events that a condensation counts."""
+"""Events that a condensation does not count."""
 _RECORDED_CONDENSERS = ("noop", "llm", "llm_attention", "amortized", "structured", "conversation_window", "None")
 _SUMMARY = "summary"
 
 
 def is_event(value: Any) -> bool:
-    """An object with a `source` and the name of an `action` or an `observation`."""
+    """Whether a value has a `source` and the name of an `action` or an `observation`."""
     if not isinstance(value, dict) or "source" not in value or "kind" in value:
         return False
     return isinstance(value.get("action"), str) or isinstance(value.get("observation"), str)
 
 
 def matches(record: Any) -> bool:
-    """An event, or an object with a `history` of events."""
-    if is_event(record) and "history" not in record:
-        return True
-    history = record.get("history") if isinstance(record, dict) else None
-    return isinstance(history, list) and bool(history) and is_event(history[0])
+    """Whether a record is an event, or has a `history` of events."""
+    history = listed(record, "history")
+    return _is_bare_event(record) or (bool(history) and is_event(history[0]))
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """Events one after the other are one stream, until the ids restart."""
-    first: Record | None = None
-    events: list[Any] = []
-    for record in records:
-        single = is_event(record.value) and "history" not in record.value
-        if events and ((not single and not record.problem) or (single and _starts_anew(events[-1], record.value))):
-            yield Record(first.index if first else None, {"history": events})
-            events = []
-        if record.problem and events:
-            # A stream that lost an event tells no longer what the model saw.
-            events.append({"source": "agent", "action": "unreadable", "args": {}, "id": events[-1].get("id")})
-        if not single:
-            yield record
-        elif events:
-            events.append(record.value)
-        else:
-            first, events = record, [record.value]
-    if events:
-        yield Record(first.index if first else None, {"history": events})
+    """Group consecutive events into one stream; a new stream starts where the ids restart."""
+    return streams_of(records, _is_bare_event, _restarts, _lost_event)
 
 
-def _starts_anew(last: dict[str, Any], event: dict[str, Any]) -> bool:
+def _is_bare_event(value: Any) -> bool:
+    return is_event(value) and "history" not in value
+
+
+def _restarts(last: dict[str, Any], event: dict[str, Any]) -> bool:
     ids = (last.get("id"), event.get("id"))
     return all(type(i) is int for i in ids) and ids[1] <= ids[0]  # pyright: ignore[reportOptionalOperand]
 
 
+def _lost_event(last: dict[str, Any]) -> dict[str, Any]:
+    return {"source": "agent", "action": "unreadable", "args": {}, "id": last.get("id")}
+
+
 def read(record: Any) -> Trajectory:
-    """One run: a segment for the agent, one for each delegate, and one more after each condensation."""
+    """Read one run: a segment for the agent, one for each delegate, and one more after each condensation."""
     history = [record] if is_event(record) else list_at(record, "history")
     fields = {} if is_event(record) else record
     metadata = {k: v for k, v in fields.items() if k not in ("history", "instance_id")}
@@ -106,7 +96,7 @@ def read(record: Any) -> Trajectory:
 
 
 class _Options(NamedTuple):
-    """What the row's metadata says of how the events were shown."""
+    """How the events were shown to the model, by the row's metadata."""
 
     max_chars: int | None
     extensions: bool
@@ -116,11 +106,10 @@ class _Options(NamedTuple):
 def _options(metadata: dict[str, Any]) -> _Options:
     agent = object_at(metadata, "agent_config")
     most = object_at(metadata, "llm_config").get("max_message_chars")
-    disabled = agent.get("disabled_microagents")
     return _Options(
         max_chars=most if type(most) is int and most >= 0 else None,
         extensions=agent.get("enable_prompt_extensions") is not False,
-        disabled=disabled if isinstance(disabled, list) else [],
+        disabled=listed(agent, "disabled_microagents"),
     )
 
 
@@ -140,7 +129,7 @@ def _calls(history: list[Any], options: _Options) -> Iterator[ModelCall]:
 
 
 def _delegated(history: list[Any]) -> tuple[list[Any], list[list[Any]]]:
-    """The agent's own events, and those between a delegation and its observation."""
+    """Split events into the agent's own and those of each delegate, from its delegation to its observation."""
     own: list[Any] = []
     delegates: list[list[Any]] = []
     depth = 0
@@ -184,7 +173,7 @@ def _shown(events: list[Any], options: _Options) -> Iterator[Shown | Condensatio
 
 
 def _action(event: dict[str, Any], action: str, responses: set[Any]) -> Shown:
-    """What an action shows: the model's reply with the first of its events, a user's message, or nothing."""
+    """What an action shows: the model's reply (at its first event), a user's message, or nothing."""
     identity, args = str(event.get("id")), object_at(event, "args")
     metadata = event.get("tool_call_metadata")
     if isinstance(metadata, dict):
@@ -205,13 +194,13 @@ def _action(event: dict[str, Any], action: str, responses: set[Any]) -> Shown:
 
 
 def _finished(thought: Any, reply: dict[str, Any]) -> dict[str, Any]:
-    """A finished run that goes on shows what was said and thought, not the call."""
+    """What later calls see of a `finish`, if the run goes on: what was said and thought, not the call."""
     texts = dict.fromkeys(text for text in (thought, reply["content"]) if isinstance(text, str) and text)
     return {"role": "assistant", "content": "\n".join(texts)}
 
 
 def _plain(event: dict[str, Any], action: str, args: dict[str, Any]) -> Shown:
-    """An action without a response: a message, a command of the user, or one whose text nobody recorded."""
+    """An action without a response: a message, a command of the user, or an action whose text was not recorded."""
     from_user = event.get("source") == "user"
     text = args.get("content") if action == "message" else args.get("thought") if action == "finish" else None
     if action == "message" and args.get("image_urls"):

@@ -1,10 +1,10 @@
-"""What OpenHands shows a model of an observation (`ConversationMemory` of version 0.48)."""
+"""The text of observations as OpenHands shows it to the model (`ConversationMemory` of version 0.48)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pivotmine.readers.openai_form import object_at
+from pivotmine.readers.openai_form import listed, object_at
 
 _UNSEEN = ("null", "agent_state_changed", "success", "loop_detection")
 _IMAGE_MARK = "![image](data:image/png;base64,"
@@ -14,7 +14,7 @@ _IMAGE_SHOWN = "![image](data:image/png;base64, ...) already displayed to user"
 def observed_text(
     event: dict[str, Any], kind: str, extras: dict[str, Any], max_chars: int | None, *, by_user: bool
 ) -> Any:
-    """The text of an observation; None where it is not shown. Content that is not text comes out as it is."""
+    """The text of an observation; None if it is not shown. Content that is not text is returned as it is."""
     content = event.get("content")
     if kind in _UNSEEN:
         return None
@@ -33,12 +33,12 @@ def observed_text(
         return _cut(content, max_chars) + "\n[Error occurred in processing last action]"
     if kind == "user_rejected":
         return f"OBSERVATION:\n{_cut(content, max_chars)}\n[Last action has been rejected by the user]"
-    # Files and pages come cut by the tool itself.
+    # The tool has cut files and pages itself.
     return content if kind in ("read", "browse") else _cut(content, max_chars)
 
 
 def command_output(content: str, metadata: dict[str, Any], extras: dict[str, Any]) -> str:
-    """A command's output as the model saw it: with where it ran and how it ended."""
+    """A command's output as the model saw it, with its directory, interpreter and exit code."""
     text = f"{metadata.get('prefix') or ''}{content}{metadata.get('suffix') or ''}"
     if metadata.get("working_dir"):
         text += f"\n[Current working directory: {metadata['working_dir']}]"
@@ -56,13 +56,12 @@ def _cut(text: str, max_chars: int | None) -> str:
 
 
 def recalled_text(extras: dict[str, Any], *, disabled: list[Any], known: set[str]) -> str | None:
-    """The text of a recall: the workspace's context and the microagents not shown before; None where it has none.
+    """The text of a recall: the workspace's context and the microagents not shown before; None if there is neither.
 
-    `known` gets the names of the microagents. Blank lines are not kept as OpenHands' templates leave them.
+    The names of the microagents are added to `known`. Blank lines differ from those of OpenHands' templates.
     """
     parts = _workspace(extras) if extras.get("recall_type") == "workspace_context" else []
-    agents = extras.get("microagent_knowledge")
-    for agent in agents if isinstance(agents, list) else ():
+    for agent in listed(extras, "microagent_knowledge"):
         name = str(agent.get("name")) if isinstance(agent, dict) else ""
         if not isinstance(agent, dict) or name in disabled or name in known:
             continue

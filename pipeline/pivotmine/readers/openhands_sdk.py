@@ -1,14 +1,14 @@
 """Event streams of the OpenHands software-agent SDK (OpenHands V1): rows with a `history`, and bare event lists.
 
-Events have a `kind`. Those of one model response (`llm_response_id`) are one turn, its text and reasoning in the
-first; the context of each call is built as the SDK builds it (1.58): results in the words that the model saw, a
+Events have a `kind`. The events of one model response (`llm_response_id`) are one turn; the first holds its text and
+reasoning. The context of each call is built as in SDK 1.58: results have the words that the model saw, and a
 condensation opens a new segment. Bare events of a file are one stream up to the next system prompt.
 
-What the model saw is not in the stream, and the turns from there on are a reject, where a stream begins in the
-middle, or where a result was worded by a tool or cut with a note that the event does not hold. Definitions of tools
-are in the stream only where it has them in OpenAI form: `metadata.unrecorded` says so where they are not.
+The turns from there on are rejected if the stream begins in the middle, or if the event of a result does not hold what
+the model saw: a tool worded it, or it was cut with a note. The stream holds definitions of tools only if they are in
+OpenAI form; otherwise `metadata.unrecorded` says so.
 
-The outcome is read as that of earlier versions' rows is (`openhands`).
+The outcome is read as in rows of earlier versions (`openhands`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of
+from pivotmine.readers.logs.event_views import Condensation, Shown, calls_of, streams_of
 from pivotmine.readers.logs.model_calls import segments_of
 from pivotmine.readers.openai_form import (
     assistant,
     list_at,
+    listed,
     object_at,
     plain,
+    thoughts_of,
     tool_call,
     tool_result,
     unreadable,
@@ -45,40 +47,23 @@ _RESULTS = ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation")
 
 
 def is_event(value: Any) -> bool:
-    """An object with an id, a `source` and the `kind` of an event."""
+    """Whether a value has an id, a `source` and the `kind` of an event."""
     return isinstance(value, dict) and {"id", "source", "kind"} <= value.keys() and isinstance(value["kind"], str)
 
 
 def matches(record: Any) -> bool:
-    """An event, or an object with a `history` of events."""
-    history = record.get("history") if isinstance(record, dict) else None
-    return is_event(record) or (isinstance(history, list) and bool(history) and is_event(history[0]))
+    """Whether a record is an event, or has a `history` of events."""
+    history = listed(record, "history")
+    return is_event(record) or (bool(history) and is_event(history[0]))
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """Events one after the other are one stream, until the next system prompt."""
-    first: Record | None = None
-    events: list[Any] = []
-    for record in records:
-        single = is_event(record.value)
-        is_next = single and record.value["kind"] == "SystemPromptEvent"
-        if events and (is_next or (not single and not record.problem)):
-            yield Record(first.index if first else None, {"history": events})
-            events = []
-        if record.problem and events:
-            events.append(None)  # a stream that lost an event tells no longer what the model saw
-        if not single:
-            yield record
-        elif events:
-            events.append(record.value)
-        else:
-            first, events = record, [record.value]
-    if events:
-        yield Record(first.index if first else None, {"history": events})
+    """Group consecutive events into one stream, up to the next system prompt."""
+    return streams_of(records, is_event, lambda _, event: event["kind"] == "SystemPromptEvent", lambda _: None)
 
 
 def read(record: Any) -> Trajectory:
-    """One conversation: a segment, and one more after each condensation."""
+    """Read one conversation: a segment, and one more after each condensation."""
     history = [record] if is_event(record) else list_at(record, "history")
     fields = {} if is_event(record) else record
     metadata = {k: v for k, v in fields.items() if k not in ("history", "instance_id")}
@@ -133,11 +118,11 @@ def _same_response(first: dict[str, Any], event: dict[str, Any]) -> bool:
 
 
 def _reply(batch: list[dict[str, Any]]) -> Iterator[Shown]:
-    """The reply at its first event; the others show nothing of their own, but may be forgotten by themselves."""
+    """The reply that several events make up, shown at the first of them."""
     made: list[dict[str, Any]] = []
     for event in batch:
         call = object_at(event, "tool_call")
-        # Earlier versions of the SDK keep the call as the API has it.
+        # Earlier versions of the SDK keep the call in the API's form.
         fields = object_at(call, "function") or call
         if call.get("id") is None or not isinstance(fields.get("name"), str):
             message = unreadable("assistant", "an action without the call that it came from")
@@ -150,11 +135,7 @@ def _reply(batch: list[dict[str, Any]]) -> Iterator[Shown]:
 
 def _reasoning(fields: dict[str, Any]) -> str:
     text = fields.get("reasoning_content")
-    if isinstance(text, str) and text:
-        return text
-    blocks = fields.get("thinking_blocks")
-    texts = [b.get("thinking") for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
-    return "\n".join(text for text in texts if isinstance(text, str))
+    return text if isinstance(text, str) and text else thoughts_of(fields)
 
 
 def _other(event: dict[str, Any]) -> Shown | None:

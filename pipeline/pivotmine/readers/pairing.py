@@ -1,4 +1,4 @@
-"""Call ids for formats that name none: which result belongs to which call is told by their order."""
+"""Call ids for formats without ids: results belong to calls by their order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class CallIds:
-    """Numbers the calls of one segment; results answer the calls made last, in the order of those calls."""
+    """Numbers the calls of one segment. Results answer the last calls, in the order of these calls."""
 
     def __init__(self) -> None:
         self._num_calls = 0
         self._waiting: deque[str] = deque()
 
     def calls(self, functions: Iterable[dict[str, Any]], *, more: bool = False) -> list[dict[str, Any]]:
-        """OpenAI tool calls of one turn (`more`: further ones of the same); earlier calls without result stay so."""
+        """Make the tool calls of a turn; with `more`, of the turn before. Older calls can no longer be answered."""
         if not more:
             self._waiting.clear()
         return [self._call(function) for function in functions]
@@ -27,6 +27,6 @@ class CallIds:
         return {"id": call_id, "type": "function", "function": function}
 
     def result(self, content: Any) -> dict[str, Any]:
-        """A tool message; without a call that waits for it, it has no id."""
+        """A tool message; it has no id if no call waits for a result."""
         message = {"role": "tool", "content": content}
         return {**message, "tool_call_id": self._waiting.popleft()} if self._waiting else message

@@ -2,7 +2,8 @@
 
 Both are lists of OpenAI messages (or their JSON text): the prompt is context, the completion holds the turns. Rows of
 verifiers (`example_id`, `task`, `info`, `answer`, `reward`) have their tools in `tool_defs` or `info.oai_tools`, and
-write calls as JSON text; `answer` and `info` are the environment's. Plain texts under these keys are refused.
+write calls as JSON text. Their `answer` and `info` belong to the environment. A plain text as prompt or completion is
+refused.
 
 Checked against TRL's documentation (dataset formats: prompt-completion, unpaired preference) and verifiers 0.1
 (`verifiers/utils/save_utils.py`, `types.py`: RolloutOutput).
@@ -22,7 +23,7 @@ KEYS = ("prompt", "completion")
 
 
 def matches(record: Any) -> bool:
-    """An object with a prompt and a completion that are lists, or their JSON text."""
+    """Whether a record has a prompt and a completion that are lists, or their JSON text."""
     return isinstance(record, dict) and "messages" not in record and all(_is_list(record.get(key)) for key in KEYS)
 
 
@@ -31,15 +32,15 @@ def _is_list(value: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: what the prompt holds is inherited."""
+    """Read a record as one segment; the prompt's messages are inherited."""
     fields = dict(object_of(record))
     prompt, completion = (message_list(fields.pop(key, None), key) for key in KEYS)
     named = next((fields[key] for key in ("tools", "functions", "tool_defs") if fields.get(key)), None)
     tools = named or object_at(fields, "info").get("oai_tools")
     found = of_messages([*prompt, *completion], {**fields, "tools": tools})
     segment = found.segments[0]
-    # A system prompt next to the messages stands before them.
-    num_inherited = len(prompt) + len(segment.messages) - len(prompt) - len(completion)
+    # Not the prompt's length: a system prompt next to the messages stands before them.
+    num_inherited = len(segment.messages) - len(completion)
     return replace(
         found,
         segments=(replace(segment, num_inherited=num_inherited),),

@@ -1,4 +1,4 @@
-"""What a record holds besides the messages: outcome, task, tools."""
+"""What stands next to the messages of a record: outcome, task, tools."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ OUTCOME_KEYS = (
     *("outcome", "reward", "score"),
     *("reward_info.reward", "metadata.reward"),
 )
-"""The first that is there is the label: whether the task is solved says more than a score. A dot leads into an object.
-Words that also name other things (`correct`, `status`) are not among them: an answer taken for a label would be worse
-than none."""
+"""The first of these keys that a record has holds its label. Keys for a solved task come first, because they say more
+than a score. A dot leads into an object. Words that also name other things (`correct`, `status`) are left out: a wrong
+label is worse than none."""
 _BOOLEAN_KEYS = ("label", "target")
-"""Labels only where they are true or false: KTO's `label` (TRL), and `target` of nebius' SWE-agent rows."""
+"""Labels only if they are true or false: KTO's `label` (TRL), and `target` of nebius' SWE-agent rows."""
 _HARBOR_KEYS = ("trial_name", "episode", "run_id")
-"""Next to `result`, what tells rows of Harbor's trace export: `result` is the trial's reward, or the error that ended
-it."""
+"""Keys that mark rows of Harbor's trace export. Their `result` is the trial's reward, or the error that ended it."""
 _SCHEMA_KEYS = dict.fromkeys(("input_schema", "inputSchema"), "parameters")
-"""What Anthropic's API and MCP call a tool's parameters."""
+"""Names of a tool's parameters in Anthropic's API and MCP."""
 TASK_KEYS = ("task_id", "instance_id", "problem_id")
 CONVERSATION_KEYS = (
     *("session_id", "trace_id", "conversation_id", "thread_id", "chat_id", "dialogue_id", "dialog_id"),
     *("litellm_session_id", "litellm_trace_id"),
 )
-"""Keys of a line of a log, or of its `metadata`, that tell which conversation it belongs to."""
+"""Keys that name the conversation of a log's line, in the line or its `metadata`."""
 
 
 def labelled(fields: Mapping[str, Any]) -> tuple[float | None, str | None]:
@@ -57,7 +56,7 @@ def _harbor_label(result: Any) -> float:
 
 
 def value_at(fields: Any, path: str) -> Any:
-    """The value under a path of keys joined by dots, None without one; a key that holds dots itself is found too."""
+    """The value under a path of keys joined by dots, or under a key that holds dots itself; None if there is none."""
     if not isinstance(fields, Mapping):
         return None
     if path in fields:
@@ -72,7 +71,7 @@ def task_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def conversation_of(line: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The key and the id of the conversation that a line belongs to; None: it names none."""
+    """The key and the id of the conversation that a line belongs to; None if it names none."""
     metadata = line.get("metadata")
     for place in (line, metadata if isinstance(metadata, Mapping) else {}):
         for key in CONVERSATION_KEYS:
@@ -82,9 +81,9 @@ def conversation_of(line: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def tool_definitions(tools: Any) -> list[Any] | None:
-    """Tools in OpenAI form: JSON text is parsed, a bare function object is wrapped; none or an empty list is None.
+    """Tools in OpenAI form; None if there are none. JSON text is parsed, and a bare function object is wrapped.
 
-    Raises BadTrajectory where they are not a list of objects with names.
+    Raises BadTrajectory if they are not a list of objects with names.
     """
     if isinstance(tools, str):
         tools = parsed("bad_tools", "the tools are", tools) if tools.strip() else None
@@ -105,20 +104,20 @@ def _definition(tool: Any) -> dict[str, Any]:
 
 
 def read_tools_file(path: Path) -> list[Any]:
-    """The tool definitions in a file, for sources without tools; UserError if the file has none."""
+    """Read the tool definitions in a file, for sources without tools; UserError if the file has none."""
     try:
         tools = tool_definitions(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--tools {path} cannot be read: {error}") from None
     except BadTrajectory as bad:
-        raise UserError(f"--tools {path} holds no JSON list of tool definitions: {bad.detail}") from None
+        raise UserError(f"--tools {path} is not a JSON list of tool definitions: {bad.detail}") from None
     if not tools:
-        raise UserError(f"--tools {path} holds no tool: a JSON list of tool definitions is needed")
+        raise UserError(f"--tools {path} contains no tool: write a JSON list of tool definitions")
     return tools
 
 
 def object_of(record: Any) -> dict[str, Any]:
-    """The record as an object; BadTrajectory if it is not one (a reader may be named for any record)."""
+    """The record as an object; BadTrajectory if it is not one, since `--format` may name a reader for any record."""
     if not isinstance(record, dict):
         raise BadTrajectory("unknown_format", f"the record is not an object but {type(record).__name__}")
     return record
@@ -131,14 +130,6 @@ def message_list(messages: Any, key: str) -> list[Any]:
     if not isinstance(messages, list):
         raise BadTrajectory("no_messages", f"`{key}` is not a list but {type(messages).__name__}")
     return messages
-
-
-def list_or_bad(fields: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under a record's key; BadTrajectory without one."""
-    found = fields.get(key)
-    if not isinstance(found, list):
-        raise BadTrajectory("no_messages", f"no list under `{key}`")
-    return found
 
 
 def parsed(reason: str, what: str, text: str) -> Any:

@@ -1,11 +1,11 @@
-"""Logs of requests to a model server: a line a call, `{"request": {"messages", "tools"}, "response": {"choices"}}`.
+"""Logs of requests to a model server: one line per call, `{"request": {"messages", "tools"}, "response": {"choices"}}`.
 
 The request's keys may stand in the line itself (LiteLLM). The answer may be Anthropic's (`{"role": "assistant",
-"content": [blocks]}`, with `system` in the request). Successive requests repeat what came before: lines with the same
-session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory, else those whose context
-continues another's, with its reasoning or without. Only logged answers are turns; a context that does not repeat the
-last one opens a new segment. Calls that the server left in the text become tool calls. At most MAX_OPEN conversations
-are followed at a time.
+"content": [blocks]}`, with `system` in the request). Successive requests repeat the messages before them. Lines with
+the same session (`session_id`, `trace_id`, ... in the line or its `metadata`) are one trajectory. Without a session, a
+line belongs to the trajectory that its context continues, with or without the reasoning. Only logged answers are turns.
+A context that does not repeat the last one opens a new segment. Calls that the server left in the text become tool
+calls. At most MAX_OPEN conversations are followed at a time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Conversation:
 
 
 def matches(record: Any) -> bool:
-    """A line with a request's messages and a response, or several that were joined."""
+    """Whether a record is a line with a request's messages and a response, or joined lines."""
     if not isinstance(record, dict):
         return False
     request = record.get("request", record)
@@ -44,7 +44,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """Conversations in the order in which they end; other records come out unchanged."""
+    """Join lines into conversations, in the order in which these end; pass other records unchanged."""
     followed: dict[str, _Conversation] = {}
     for record in records:
         try:
@@ -68,7 +68,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def _continued(followed: dict[str, _Conversation], context: list[Any], tools: list[Any] | None) -> str:
-    """Key of the conversation whose last answer is the last one in the context; empty: none."""
+    """Key of the conversation whose last answer is the last one in the context; empty if there is none."""
     ends = {key.rsplit(" ", 1)[0]: key for key in followed if key.startswith("state ")}
     replies = [place for place, message in enumerate(context) if is_assistants(message)]
     end = _end(context[: replies[-1] + 1], tools) if ends and replies else None
@@ -76,7 +76,7 @@ def _continued(followed: dict[str, _Conversation], context: list[Any], tools: li
 
 
 def _end(messages: list[Any], tools: list[Any] | None) -> str | None:
-    """Id of the conversation's end: reasoning, which many clients leave out of later prompts, does not count."""
+    """Id of a conversation's end, without reasoning, which many clients leave out of later prompts."""
     return state_after([_without_reasoning(message) for message in messages], tools)
 
 
@@ -92,7 +92,7 @@ def _record(conversation: _Conversation) -> Record:
 
 
 def _call(line: dict[str, Any]) -> tuple[list[Any], Any, list[Any] | None]:
-    """Context, answer and tools of one call; BadTrajectory where there is no one answer."""
+    """Context, answer and tools of one call; BadTrajectory if there is not exactly one answer."""
     request = line.get("request", line)
     context = request.get("messages") if isinstance(request, dict) else None
     if not isinstance(context, list):
@@ -119,7 +119,7 @@ def _answer(response: Any) -> Any:
 
 
 def read(record: Any) -> Trajectory:
-    """Joined lines, or one line by itself."""
+    """Read joined lines, or a single line."""
     fields = object_of(record)
     if _JOINED in fields:
         segments = _segments(fields[_JOINED])

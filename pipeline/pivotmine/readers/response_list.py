@@ -1,7 +1,7 @@
-"""Lists of Responses API items: one JSON array, an item a line, or under `messages` (OpenAI Agents SDK's input lists).
+"""Lists of Responses API items: a JSON array, one item per line, or under `messages` (OpenAI Agents SDK's input lists).
 
-Items are messages with a role, `reasoning`, `function_call`, `function_call_output`. What the model wrote are the
-turns, as in `responses`. Files of one item a line are joined by `message_list`.
+Items are messages with a role, `reasoning`, `function_call`, `function_call_output`. The turns are what the model
+wrote, as in `responses`. `message_list` joins files with one item per line.
 
 Checked against openai-agents-python (`docs/results.md`, `RunResult.to_input_list`) and codex (`ResponseItem`).
 """
@@ -17,7 +17,7 @@ from pivotmine.readers.trajectory import Reader, Trajectory
 
 
 def matches(record: Any) -> bool:
-    """A list (or one under `messages`) with an item that is not a message."""
+    """Whether a record is a list, or has one under `messages`, with an item that is not a message."""
     items = record.get("messages") if isinstance(record, dict) else record
     return isinstance(items, list) and any(is_item(item) for item in items)
 
@@ -28,7 +28,7 @@ def is_item(value: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One list, one segment: the format only ever appends."""
+    """Read a list as one segment: the context only grows."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"messages": record}
     return of_messages(to_messages(message_list(fields.pop("messages", None), "messages")), fields)
 

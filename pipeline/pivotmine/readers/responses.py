@@ -1,8 +1,8 @@
 """Responses-API logs: `{"responses_create_params": {"input", "tools", ...}, "response": {"output": [...]}}`.
 
-`output` may also stand next to the parameters, and the parameters in the record itself. The turns are those of the
-output; what the model wrote in the input was given to it. NeMo Gym's rollouts have this form, with `reward` as outcome.
-The last turn of a response that was cut off (`incomplete_details`) is masked and says so under `extra`.
+`output` may also stand next to the parameters, and the parameters in the record itself. Only the output holds turns;
+assistant messages in the input were given to the model. NeMo Gym's rollouts have this form, with `reward` as outcome.
+If a response was cut off (`incomplete_details`), its last turn is masked, and `extra` says so.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Traject
 
 PARAMS = "responses_create_params"
 TASK_KEYS = ("trajectory_id", "source_trajectory_uid", "uuid", "_ng_task_index")
-"""What names the task where none of `labels.TASK_KEYS` does: rows of one source trajectory belong together."""
+"""Keys that name the task if none of `record_fields.TASK_KEYS` does: rows of one source trajectory belong together."""
 
 
 def matches(record: Any) -> bool:
-    """An object with parameters (or `input`) and a list `output`, itself or in `response`."""
+    """Whether a record has parameters (or `input`) and a list `output`, itself or in `response`."""
     if not isinstance(record, dict) or "messages" in record:
         return False
     return isinstance(output_of(record), list) and (PARAMS in record or "input" in record)
 
 
 def output_of(record: dict[str, Any]) -> Any:
-    """The output items of a record; None: it has none."""
+    """The output items of a record; None if it has none."""
     response = record.get("response")
     return response.get("output") if isinstance(response, dict) else record.get("output")
 
 
 def params_of(record: Any) -> dict[str, Any]:
-    """The parameters of the request; BadTrajectory where they are not an object with `input`."""
+    """The parameters of the request; BadTrajectory if they are not an object with `input`."""
     params = object_of(record).get(PARAMS, record)
     if not isinstance(params, dict) or params.get("input") is None:
         raise BadTrajectory("no_messages", f"no `input` in `{PARAMS}`")
@@ -49,7 +49,7 @@ def input_messages(params: dict[str, Any]) -> list[Any]:
 
 
 def task(record: dict[str, Any]) -> str | None:
-    """The task's id."""
+    """The task's id; None if the record has none."""
     others = (text_or_none(record[k]) for k in TASK_KEYS if record.get(k) is not None)
     return task_of(record) or next(others, None)
 
@@ -64,7 +64,7 @@ def other_keys(record: dict[str, Any], *taken: str) -> dict[str, Any]:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment; the messages of the input are inherited."""
+    """Read a record as one segment; the input's messages are inherited."""
     params = params_of(record)
     before, written = input_messages(params), _written(record)
     outcome, key = labelled(record)
@@ -73,7 +73,7 @@ def read(record: Any) -> Trajectory:
         tools=tool_definitions(params.get("tools")),
         num_inherited=len(before),
         action_format=terminus_form(record),
-        # The reward of a response of one turn is that turn's.
+        # If the response is one turn, its reward is that turn's.
         rewards=(outcome,) if outcome is not None and len(written) == 1 else (),
     )
     metadata = other_keys(record, "response")
@@ -90,7 +90,7 @@ def read(record: Any) -> Trajectory:
 
 
 def terminus_form(record: dict[str, Any]) -> str | None:
-    """The action format of a row of NVIDIA's terminal servers: the form of its expected answer; None: another row."""
+    """The action format of a row of NVIDIA's terminal servers, by its expected answer; None for other rows."""
     return form_in(record.get("expected_answer"))
 
 

@@ -1,4 +1,4 @@
-"""Session files of coding agents: JSON lines, a header and then an entry a line.
+"""Session files of coding agents: JSON lines, a header and then one entry per line.
 
 | dialect | header | entries |
 |---|---|---|
@@ -7,10 +7,10 @@
 | Pi | `session` with `version` or `cwd` | `message` with `id` and `parentId`, `compaction`, ... |
 
 `group` joins the lines of a session. Entries of Pi are a tree: each path to a leaf is a segment. A compaction of Codex
-with its `replacement_history` opens a segment. What the file does not word as the model saw it (a compaction without
-its history, a summary, a shell command of the user, a rollback, a line that could not be read, a session without its
-header) ends the states from there on. The system prompt is in the file only as Codex' `base_instructions`, the tools
-never: `metadata.unrecorded` says so.
+with its `replacement_history` opens a segment. The turns from there on are rejected if the file does not hold what the
+model saw: after a compaction without its history, a summary, a shell command of the user, a rollback or an unreadable
+line, and in a session without its header. Only Codex records the system prompt (`base_instructions`), and no file holds
+the tools: `metadata.unrecorded` says so.
 
 Checked against openai/codex (`codex-rs/protocol/src/protocol.rs`, `models.rs`), badlogic/pi-mono
 (`packages/coding-agent/docs/session.md`, `src/core/messages.ts`) and huggingface.co/docs/hub/session-traces-format.
@@ -45,11 +45,11 @@ _SILENT = (
 )
 """Entries of Pi that show the model nothing."""
 _REWORDED = ("compaction", "branch_summary", "custom_message", "context_transform")
-"""Entries of Pi whose words, as the model saw them, are not in the file."""
+"""Entries of Pi that the model saw in words that the file does not hold."""
 
 
 def is_line(value: Any) -> bool:
-    """A line of a session file."""
+    """Whether a value is a line of a session file."""
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     kind = value["type"]
@@ -67,19 +67,19 @@ def _is_header(value: Any) -> bool:
 
 
 def matches(record: Any) -> bool:
-    """A line of a session file, or the joined lines of a session."""
+    """Whether a record is a line of a session file, or the joined lines of a session."""
     return is_line(record) or (isinstance(record, dict) and isinstance(record.get(_JOINED), list))
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """The lines from one header to the next as one record."""
+    """Join the lines from one header to the next into one record."""
     first: int | None = None
     lines: list[Any] = []
     for record in records:
         if record.problem or not is_line(record.value):
             yield record
             if lines:
-                lines.append(None)  # what could not be read may have been an entry
+                lines.append(None)  # the unreadable line may have been an entry
             continue
         is_next = _is_header(record.value) and any(not _is_header(line) for line in lines)
         if is_next:
@@ -92,7 +92,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def read(record: Any) -> Trajectory:
-    """One session."""
+    """Read one session."""
     lines = [record] if is_line(record) else list_at(record, _JOINED)
     kinds = {str(line.get("type")) for line in lines if isinstance(line, dict)}
     header = next((line for line in lines if _is_header(line)), {})
@@ -123,7 +123,7 @@ def _codex(lines: list[Any], meta: dict[str, Any]) -> tuple[Segment, ...]:
     def close() -> None:
         if items:
             messages = [*system, *given, *to_messages(items)]
-            # What a session begins with was nobody's turn; the history that replaced another holds earlier ones.
+            # The beginning of a session holds no turns. A history that replaced another holds earlier turns.
             segments.append(Segment(messages=messages, num_inherited=len(system) + len(given) if compacted else 0))
             items.clear()
 
@@ -187,7 +187,7 @@ def _tree(lines: list[Any]) -> list[Node]:
 
 
 def _message(line: dict[str, Any]) -> dict[str, Any] | None:
-    """What an entry shows the model; None: nothing."""
+    """The message that an entry shows the model; None if it shows nothing."""
     kind = line.get("type")
     if kind in _REWORDED:
         return unrecorded("user", f"the entry {kind!r} is not worded as the model saw it")

@@ -1,9 +1,9 @@
 """ShareGPT: `{"conversations": [{"from": "human", "value": "..."}, ...], "tools": "[...]", "system": "..."}`.
 
-`function_call` holds one call `{"name", "arguments"}` or a list of them, as JSON text; `observation` its result. Calls
-have no ids: results answer the last calls in their order. A `function_call` right behind a `gpt` or another
-`function_call` is of the same completion: nothing came between them that a model could have answered. A value that
-cannot be read stays as it is, and the state ends before it.
+`function_call` holds one call `{"name", "arguments"}` or a list of them, as JSON text; `observation` holds its result.
+Calls have no ids: results answer the last calls in their order. A `function_call` right after a `gpt` or another
+`function_call` is part of the same completion, because nothing between them asked the model again. A value that cannot
+be read stays as it is, and the turns from there on are rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TAKEN = ("from", "value", *MASK_KEYS)
 
 
 def matches(record: Any) -> bool:
-    """An object with `conversations`, or a list (of `messages`) whose first entry has `from` and `value`."""
+    """Whether a record has `conversations`, or is or has a list (`messages`) of entries with `from` and `value`."""
     if isinstance(record, dict) and "messages" not in record:
         return "conversations" in record
     entries = record["messages"] if isinstance(record, dict) else record
@@ -42,7 +42,7 @@ def _is_entry(value: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields: dict[str, Any] = dict(record) if isinstance(record, dict) else {"conversations": record}
     key = "conversations" if "conversations" in fields or "messages" not in fields else "messages"
     entries = message_list(fields.pop(key, None), key)
@@ -53,7 +53,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _is_toolace_call(entry: Any) -> bool:
-    """Whether an entry is nothing but calls in ToolACE's form: read as text, they would pass for an answer."""
+    """Whether an entry holds only calls in ToolACE's form. Read as text, they would pass for an answer."""
     said = _is_entry(entry) and ROLES.get(str(entry["from"])) == "assistant" and isinstance(entry["value"], str)
     return said and _TOOLACE.fullmatch(entry["value"].strip()) is not None
 
@@ -70,27 +70,29 @@ def to_messages(entries: list[Any]) -> list[Any]:
             joins = _is_entry(before) and (before["from"] in CALLS or ROLES.get(str(before["from"])) == "assistant")
             _add_calls(messages, entry, ids, joins=joins)
         elif entry["from"] in RESULTS:
-            messages.append({**ids.result(_text(entry["value"])), **_beside(entry)})
+            messages.append({**ids.result(_text(entry["value"])), **_other_fields(entry)})
         else:
             role = ROLES.get(str(entry["from"]), entry["from"])
-            messages.append({"role": role, "content": entry["value"], **_beside(entry)})
+            messages.append({"role": role, "content": entry["value"], **_other_fields(entry)})
         before = entry
     return messages
 
 
 def _add_calls(messages: list[Any], entry: dict[str, Any], ids: CallIds, *, joins: bool) -> None:
-    """Add the calls to the last message, or as a message of their own; other content is left unread."""
+    """Add the calls to the last message, or as a new message; content that is not a call is kept as it is."""
     functions = _functions(entry["value"])
     if functions is None:
         messages.append({"role": "assistant", "content": None, "tool_calls": _text(entry["value"])})
     elif joins and isinstance(calls := messages[-1].get("tool_calls", []), list):
-        messages[-1] |= {"tool_calls": calls + ids.calls(functions, more=bool(calls)), **_beside(entry)}
+        messages[-1] |= {"tool_calls": calls + ids.calls(functions, more=bool(calls)), **_other_fields(entry)}
     else:
-        messages.append({"role": "assistant", "content": None, "tool_calls": ids.calls(functions), **_beside(entry)})
+        messages.append(
+            {"role": "assistant", "content": None, "tool_calls": ids.calls(functions), **_other_fields(entry)}
+        )
 
 
 def _functions(value: Any) -> list[dict[str, Any]] | None:
-    """The functions called; None where the value holds none."""
+    """The called functions; None if the value holds anything else."""
     try:
         found = strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -102,7 +104,7 @@ def _functions(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _surplus(function: dict[str, Any]) -> dict[str, Any]:
-    """Keys that no call has: the action parser refuses them, so that nothing unread passes as a call."""
+    """Keys that calls do not have. They are kept so that the action parser refuses the call."""
     return {k: v for k, v in function.items() if k not in ("name", "arguments")}
 
 
@@ -110,7 +112,7 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, str) else strict_json.dumps(value)
 
 
-def _beside(entry: dict[str, Any]) -> dict[str, Any]:
+def _other_fields(entry: dict[str, Any]) -> dict[str, Any]:
     """Masks as they are (`weight`, axolotl's `train`, ...); all other fields are kept under `extra`."""
     rest = {k: v for k, v in entry.items() if k not in _TAKEN}
     masks = {k: entry[k] for k in MASK_KEYS if entry.get(k) is not None}

@@ -1,9 +1,9 @@
 """Spans of model calls: OpenInference (`llm.input_messages`) and OpenTelemetry's GenAI (`gen_ai.input.messages`).
 
-A span is one request with its answer. Spans of one trace are one trajectory, in the order of their start: a context
+A span is one request with its answer. The spans of a trace are one trajectory, in the order of their start. A context
 that repeats the last one and goes on extends its segment. Attributes may be nested, flat
-(`llm.input_messages.0.message.role`) or OTLP's list of `{"key", "value"}`; spans may stand in OTLP's `resourceSpans`.
-Spans of another kind (chains, tools) show nothing of their own and are left out.
+(`llm.input_messages.0.message.role`) or OTLP's list of `{"key", "value"}`. Spans may stand in OTLP's `resourceSpans`.
+Spans of another kind (chains, tools) are left out.
 
 Checked against Arize-ai/openinference (`spec/semantic_conventions.md`, `spec/llm_spans.md`) and OpenTelemetry's GenAI
 conventions (`gen-ai-input-messages.json`, `gen-ai-output-messages.json`, `gen_ai.tool.definitions`).
@@ -17,18 +17,18 @@ from typing import Any
 
 from pivotmine import strict_json
 from pivotmine.readers.logs.snapshots import Snapshots
-from pivotmine.readers.openai_form import assistant, object_at, tool_call, tool_result
+from pivotmine.readers.openai_form import assistant, listed, object_at, tool_call, tool_result
 from pivotmine.readers.record_fields import labelled, object_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Trajectory
 from pivotmine.sources.json_records import Record
 
 _JOINED = "spans"
 _MAX_ITEMS = 100_000
-"""Largest place in a list that a flat key may name."""
+"""Maximum index of a list in a flat key."""
 
 
 def matches(record: Any) -> bool:
-    """A span, joined spans, or an OTLP export."""
+    """Whether a record is a span, joined spans, or an OTLP export."""
     if not isinstance(record, dict):
         return False
     if isinstance(record.get(_JOINED), list) or isinstance(record.get("resourceSpans"), list):
@@ -49,7 +49,7 @@ class _Trace:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """The spans of each trace as one record, in the order in which the traces begin."""
+    """Join the spans of each trace into one record, in the order in which the traces begin."""
     traces: dict[str, _Trace] = {}
     for record in records:
         if record.problem or not matches(record.value) or _JOINED in record.value:
@@ -68,17 +68,12 @@ def _spans(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield record
         return
     for resource in record["resourceSpans"]:
-        for scope in _listed(resource, "scopeSpans"):
-            yield from (span for span in _listed(scope, "spans") if isinstance(span, dict))
-
-
-def _listed(value: Any, key: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, list) else []
+        for scope in listed(resource, "scopeSpans"):
+            yield from (span for span in listed(scope, "spans") if isinstance(span, dict))
 
 
 def read(record: Any) -> Trajectory:
-    """One trace."""
+    """Read one trace."""
     fields = object_of(record)
     spans = fields[_JOINED] if _JOINED in fields else list(_spans(fields))
     if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
@@ -140,15 +135,15 @@ def _otlp(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "arrayValue" in value:
-        return [_otlp(one) for one in _listed(value["arrayValue"], "values")]
+        return [_otlp(one) for one in listed(value["arrayValue"], "values")]
     if "kvlistValue" in value:
-        pairs = _listed(value["kvlistValue"], "values")
+        pairs = listed(value["kvlistValue"], "values")
         return {one["key"]: _otlp(one.get("value")) for one in pairs if isinstance(one, dict) and "key" in one}
     return next(iter(value.values()), None)
 
 
 def _json(value: Any) -> Any:
-    """A value that may be written as its JSON text."""
+    """Parse a value if it is JSON text."""
     if isinstance(value, str):
         try:
             return strict_json.loads(value)
@@ -165,7 +160,7 @@ def _openinference(attributes: dict[str, Any]) -> _Call | None:
     given, made = llm.get("input_messages"), llm.get("output_messages")
     if not isinstance(given, list) or not isinstance(made, list) or len(made) != 1:
         return None
-    tools = [_json(object_at(one, "tool").get("json_schema")) for one in _listed(llm, "tools")]
+    tools = [_json(object_at(one, "tool").get("json_schema")) for one in listed(llm, "tools")]
     return [_of_openinference(one) for one in given], _of_openinference(made[0]), tool_definitions(tools)
 
 
@@ -179,7 +174,7 @@ def _of_openinference(wrapped: Any) -> dict[str, Any]:
     if role != "assistant":
         return {"role": role, "content": content}
     functions = [
-        (one, object_at(one, "function")) for one in (object_at(c, "tool_call") for c in _listed(message, "tool_calls"))
+        (one, object_at(one, "function")) for one in (object_at(c, "tool_call") for c in listed(message, "tool_calls"))
     ]
     calls = [tool_call(one.get("id"), function.get("name"), function.get("arguments")) for one, function in functions]
     return assistant(content, tool_calls=calls)
@@ -212,8 +207,8 @@ def _text(parts: list[Any]) -> Any:
 
 
 def _of_gen_ai(message: Any) -> list[dict[str, Any]]:
-    """The messages of one: results of calls are messages of their own."""
-    role, parts = (message.get("role"), _listed(message, "parts")) if isinstance(message, dict) else (None, [])
+    """Split one message into several: each result of a call is a separate message."""
+    role, parts = (message.get("role"), listed(message, "parts")) if isinstance(message, dict) else (None, [])
     results: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     thoughts: list[str] = []

@@ -1,17 +1,17 @@
 """SWE-agent's `.traj` files: `{trajectory[], history[], info, replay_config}`, of all its action formats.
 
-`history` holds every message; what the model saw of it is in `query` of each step of `trajectory`, where the version
-writes that. Without it, the history processors that `replay_config` names are applied as SWE-agent 1.x applies them:
-`last_n_observations` elides old observations, so every later turn has its own segment. A processor whose
-doing the file does not tell makes a reject.
+`history` holds every message. In versions that write it, `query` of each step of `trajectory` holds what the model saw.
+Without it, the history processors that `replay_config` names are applied as in SWE-agent 1.x: `last_n_observations`
+elides old observations, so every later turn has its own segment. A run is rejected if the file does not record what a
+processor did.
 
-The action format is that of the parser that the configuration names. If none is named, it is the text convention in
-which the harness found what it recorded as `action`: a fenced block, `<command>` or `<function=...>`. With `tool_calls`
-it is `native`. In a text convention the action stays in the content: that is what the model wrote and sees later.
+The action format is that of the parser that the configuration names. Without one it is `native` if there are
+`tool_calls`, else the text convention that most replies follow: a fenced block, `<command>` or `<function=...>`. In a
+text convention the action stays in the content, as the model wrote it and sees it later.
 
-`is_demo` messages are masked. The outcome is `resolved`, of the record, of `info` or of a report in either; without
-it a run whose `exit_status` says that nothing was submitted failed (0), and one that submitted is unlabelled. The
-attempts of a retrying agent are trajectories of their own.
+`is_demo` messages are masked. The outcome is `resolved` of the record, of `info`, or of a report in either. Without it,
+a run failed (0) if its `exit_status` says that nothing was submitted; one that submitted is unlabelled. The attempts of
+a retrying agent are separate trajectories.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from pivotmine import strict_json
 from pivotmine.actions import NATIVE, read_message
 from pivotmine.readers.logs.model_calls import ModelCall, segments_of
-from pivotmine.readers.openai_form import first_label, list_at, object_at, unreadable
+from pivotmine.readers.openai_form import first_label, list_at, object_at, thoughts_of, unreadable
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
 from pivotmine.sources.json_records import Record
 
@@ -38,12 +38,12 @@ _PARSERS = {
     "xml_function_calling": "swe_agent_function_tags",
     "function_calling": NATIVE,
 }
-"""SWE-agent's parsers, by their names in version 1 and 0, with the action formats that they read."""
+"""Action formats of SWE-agent's parsers, by the parsers' names in versions 1 and 0."""
 _CONVENTIONS = ("swe_agent_function_tags", "swe_agent_xml", "swe_agent_thought")
 
 
 def matches(record: Any) -> bool:
-    """An object whose `history` holds messages with roles, or which keeps one next to `trajectory` or `attempts`."""
+    """Whether a record has a `history` of messages with roles, or `trajectory` next to `history` or `attempts`."""
     if not isinstance(record, dict) or "messages" in record or not isinstance(record.get("history"), list):
         return isinstance(record, dict) and isinstance(record.get("attempts"), list) and "trajectory" in record
     first = record["history"][0] if record["history"] else None
@@ -51,7 +51,7 @@ def matches(record: Any) -> bool:
 
 
 def group(records: Iterable[Record]) -> Iterator[Record]:
-    """A record with attempts is as many records; the one outside the list repeats one of them."""
+    """Split a record with `attempts` into these; the run outside the list repeats one of them and is dropped."""
     for record in records:
         attempts = record.value.get("attempts") if isinstance(record.value, dict) else None
         if not isinstance(attempts, list) or not attempts or not matches(record.value):
@@ -66,7 +66,7 @@ def group(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def read(record: Any) -> Trajectory:
-    """One run: a segment an agent, and one more wherever the context was rewritten."""
+    """Read one run: a segment for each agent, and one more wherever the context was rewritten."""
     history = list_at(record, "history")
     record = {**record, "replay_config": _config(record.get("replay_config"))}
     info = object_at(record, "info")
@@ -80,7 +80,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _action_format(record: dict[str, Any], history: list[Any]) -> str | None:
-    """The format that the configuration or the recorded actions name; None: neither does."""
+    """The action format that the configuration or the replies show; None if neither does."""
     agent = object_at(object_at(record, "replay_config"), "agent")
     parser = object_at(object_at(agent, "tools"), "parse_function").get("type") or agent.get("parse_function")
     if isinstance(parser, str) and parser in _PARSERS:
@@ -108,7 +108,7 @@ def _agent(entry: Any) -> str:
 
 
 def _recorded_calls(record: dict[str, Any], history: list[Any]) -> list[ModelCall]:
-    """The calls as the steps recorded them; none where the steps do not tell what each saw."""
+    """The calls as the steps recorded them; empty if the steps do not record what each call saw."""
     steps = record.get("trajectory")
     places = [place for place, entry in enumerate(history) if _is_reply(entry)]
     if not isinstance(steps, list) or len(steps) != len(places):
@@ -126,7 +126,7 @@ def _query(step: Any) -> list[Any] | None:
 
 
 def _processed_calls(record: dict[str, Any], history: list[Any]) -> list[ModelCall]:
-    """The calls that the history tells, its processors applied, and the conversation's last state."""
+    """The calls of the history, with its processors applied."""
     num_kept, polling = _elision(record)
     messages = [_message(entry) for entry in history]
     elided = [_elided(entry, message) for entry, message in zip(history, messages, strict=True)]
@@ -147,9 +147,9 @@ def _last_elided(num_observations: int, num_kept: int | None, polling: int) -> i
 
 
 def _elision(record: dict[str, Any]) -> tuple[int | None, int]:
-    """Observations that `last_n_observations` keeps (None: all), and how many it elides at a time.
+    """How many observations `last_n_observations` keeps (None for all), and how many it elides at a time.
 
-    Raises BadTrajectory where a processor changed the context in a way that the file does not tell.
+    Raises BadTrajectory if a processor changed the context in a way that the file does not record.
     """
     agent = object_at(object_at(record, "replay_config"), "agent")
     named = agent.get("history_processors", agent.get("history_processor"))
@@ -188,7 +188,7 @@ def _call(history: list[Any], place: int, context: list[Any]) -> ModelCall:
 
 
 def _message(entry: Any) -> Any:
-    """The message without SWE-agent's bookkeeping: `thought` and `action` are its reading of the content."""
+    """The message without the keys that SWE-agent adds: `thought` and `action` are parsed from the content."""
     if not isinstance(entry, dict):
         return entry
     if "content" not in entry:
@@ -197,18 +197,13 @@ def _message(entry: Any) -> Any:
     ids = entry.get("tool_call_ids")
     if isinstance(ids, list) and ids and entry.get("role") == "tool":
         message["tool_call_id"] = str(ids[0])
-    if thinking := _thinking(entry.get("thinking_blocks")):
+    if thinking := thoughts_of(entry):
         message.setdefault("reasoning_content", thinking)
     return {**message, "weight": 0} if entry.get("is_demo") else message
 
 
-def _thinking(blocks: Any) -> str:
-    texts = [b.get("thinking") for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
 def _config(value: Any) -> Any:
-    """SWE-agent 1.x writes its configuration as JSON text."""
+    """Parse the configuration, which SWE-agent 1.x writes as JSON text."""
     try:
         return strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:

@@ -1,8 +1,8 @@
 """ms-swift's agent rows: `{"messages": [{"role": "tool_call", "content": "{...}"}, ...], "tools"}`.
 
-A `tool_call` is an assistant's call as JSON text; several in a row, or one behind the assistant's text, are one turn. A
-`tool_response` (or `tool`) answers the calls in their order. `loss` masks a message. They are read as ShareGPT's
-entries of the same names are.
+A `tool_call` is an assistant's call as JSON text. Several in a row, or calls right after the assistant's text, are one
+turn. A `tool_response` (or `tool`) answers the calls in their order. `loss` masks a message. The messages are read as
+ShareGPT entries of the same names.
 
 Checked against ms-swift's documentation (custom dataset, agent support).
 """
@@ -20,13 +20,13 @@ _OWN_ROLES = ("tool_call", "tool_response")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, at least one with a role that only ms-swift has."""
+    """Whether a record has `messages`, at least one with a role that only ms-swift has."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(isinstance(m, dict) and m.get("role") in _OWN_ROLES for m in messages)
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields = dict(object_of(record))
     entries = [_entry(message) for message in message_list(fields.pop("messages", None), "messages")]
     return of_messages(sharegpt.to_messages(entries), fields)

@@ -1,8 +1,8 @@
 """tau2-bench results: `{"simulations": [{"id", "task_id", "messages", "reward_info": {"reward"}}], "tasks", "info"}`.
 
 `group` makes each simulation a record. The agent sees what the user says and the results of its own calls. It does not
-see the user's own tool calls and their results (`requestor: user`). A greeting that opens the conversation
-is the orchestrator's. The system prompt and the tools are not among the messages: `metadata.unrecorded` names them.
+see the user's own tool calls and their results (`requestor: user`). A greeting that opens the conversation comes from
+the orchestrator. The messages hold neither the system prompt nor the tools: `metadata.unrecorded` names them.
 
 Checked against sierra-research/tau2-bench, `src/tau2/data_model/message.py` and `simulation.py`.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pivotmine.readers.openai_form import assistant, object_at, tool_call, tool_result, unreadable
-from pivotmine.readers.record_fields import list_or_bad, object_of
+from pivotmine.readers.openai_form import assistant, list_at, object_at, tool_call, tool_result, unreadable
+from pivotmine.readers.record_fields import object_of
 from pivotmine.readers.trajectory import Reader, Segment, Trajectory, outcome_label, text_or_none
 from pivotmine.sources.json_records import Record
 
@@ -21,7 +21,7 @@ _TAKEN = ("messages", "task_id")
 
 
 def matches(record: Any) -> bool:
-    """A simulation, or a file of them."""
+    """Whether a record is a simulation, or a file of them."""
     return _is_simulation(record) or _is_file(record)
 
 
@@ -38,7 +38,7 @@ def _is_file(value: Any) -> bool:
 
 
 def group(records: Iterator[Record]) -> Iterator[Record]:
-    """The simulations of each record, numbered through the file."""
+    """Yield the simulations of each record, numbered through the file."""
     index = 0
     for record in records:
         index = max(index, record.index or 0)
@@ -52,9 +52,9 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def read(record: Any) -> Trajectory:
-    """One simulation, one segment: the agent's context only grows."""
+    """Read a simulation as one segment: the context only grows."""
     fields = object_of(record)
-    messages = [seen for message in list_or_bad(fields, "messages") if (seen := _seen(message)) is not None]
+    messages = [seen for message in list_at(fields, "messages") if (seen := _seen(message)) is not None]
     reward = object_at(fields, "reward_info").get("reward")
     return Trajectory(
         segments=(Segment(messages=messages),),
@@ -67,7 +67,7 @@ def read(record: Any) -> Trajectory:
 
 
 def _seen(message: Any) -> dict[str, Any] | None:
-    """What the agent sees of a message; None: it is the user's business."""
+    """The message as the agent sees it; None if it does not see it."""
     if not isinstance(message, dict):
         return unreadable("user", "a message that is not an object")
     role, calls = message.get("role"), message.get("tool_calls")

@@ -2,11 +2,11 @@
 Qwen3-Coder's XML), `<function=...>` or `[TOOL_CALLS]`.
 
 The reader leaves the messages as they are. `conventions.settle` decides whether such a text is a harness's convention
-or a mere serialisation of native calls. `with_native_calls` makes native calls of the latter: the text around them is
-content, a leading `<think>` block is reasoning, and `extra` keeps the text as it was written. A text with a call that
-cannot be read stays as it is and is not a demonstration. A message that consists of `<tool_response>` blocks becomes
-tool messages. They and tool messages without an id answer the last calls in order. System prompts that list the tools
-stay as they are. Hermes calls may be written as Python dicts.
+or only serialises native calls. In the second case `with_native_calls` makes native calls of it: the text around them
+is content, a leading `<think>` block is reasoning, and `extra` keeps the text as it was written. A text with a call
+that cannot be read stays as it is and is not a demonstration. A message of `<tool_response>` blocks becomes tool
+messages. They, and tool messages without an id, answer the last calls in order. System prompts that list the tools stay
+as they are. Hermes calls may be written as Python dicts.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from pivotmine.readers.record_fields import message_list, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory
 
 _PARSERS = {"<function=": "qwen3_xml", "<tool_call>": "hermes", "[TOOL_CALLS]": "mistral"}
-"""By the mark that tells them, the more particular first."""
+"""Parsers by the markup that they read, the more specific first."""
 _RESULTS = re.compile(r"\s*(?:<tool_response>.*?</tool_response>\s*)+", re.DOTALL)
 _RESULT = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _MAX_LITERAL_CHARS = 100_000
-"""Longer Python literals are not read: Python's own parser would take their memory many times."""
+"""Longer Python literals are not read: Python's parser needs many times their size in memory."""
 _TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
 
 
 def matches(record: Any) -> bool:
-    """What the OpenAI or the ShareGPT reader takes, with call markup in a text of the assistant."""
+    """Whether the OpenAI or ShareGPT reader takes a record, and a text of the assistant holds call markup."""
     value = record
     if isinstance(record, dict):
         value = record.get("messages", record.get("conversations"))
@@ -52,7 +52,7 @@ def _listed(text: str) -> list[Any]:
 
 
 def _mark(message: Any) -> str | None:
-    """The markup in what an assistant wrote; None if it holds no markup, or has calls next to it."""
+    """The markup in an assistant's text; None if there is none, or if the message has calls."""
     if not isinstance(message, dict) or message.get("tool_calls") or message.get("function_call"):
         return None
     said = sharegpt.ROLES.get(str(message.get("from", message.get("role"))))
@@ -63,12 +63,12 @@ def _mark(message: Any) -> str | None:
 
 
 def read(record: Any) -> Trajectory:
-    """As the reader of the same messages without markup."""
+    """Read a record as the reader of the same messages without markup does."""
     return (sharegpt if sharegpt.matches(record) else openai_messages).READER.read(record)
 
 
 def with_native_calls(segment: Segment) -> Segment:
-    """The segment with the calls taken out of its texts; the same segment if its texts hold none."""
+    """Turn the calls in a segment's texts into native calls; return the same segment if there are none."""
     if not any(_mark(message) for message in segment.messages):
         return segment
     tools = segment.tools or listed_tools(segment.messages)
@@ -107,7 +107,7 @@ def _turn(message: dict[str, Any], mark: str, ids: CallIds, tools: list[Any]) ->
 
 
 def _with_json(text: str) -> str:
-    """The text with JSON in place of the Python dicts that some data sets write into `<tool_call>`."""
+    """Turn the Python dicts that some data sets write into `<tool_call>` into JSON."""
 
     def as_json(found: re.Match[str]) -> str:
         written = found[1].strip()
@@ -126,7 +126,7 @@ def _with_json(text: str) -> str:
 
 
 def native_turn(message: dict[str, Any], action: Action, ids: CallIds) -> dict[str, Any]:
-    """The message with the calls that were read of its text; `extra` keeps the text."""
+    """The message with the calls that were read from its text; `extra` keeps the text."""
     text = message["content"]
     calls = ids.calls([{"name": c.name, "arguments": strict_json.dumps(c.arguments)} for c in action.tool_calls])
     turn = {**message, "content": action.message or None, "tool_calls": calls}
@@ -136,9 +136,9 @@ def native_turn(message: dict[str, Any], action: Action, ids: CallIds) -> dict[s
 
 
 def listed_tools(messages: list[Any]) -> list[Any]:
-    """Tools listed in the first message, as JSON or a line each: they say of what type an argument is."""
+    """Tools that the first message lists, as JSON or one per line. They give the types of arguments."""
     first = messages[0].get("content") if messages and isinstance(messages[0], dict) else None
-    found = _TOOLS.search(first) if isinstance(first, str) and "<tools>" in first else None  # a quicker search
+    found = _TOOLS.search(first) if isinstance(first, str) and "<tools>" in first else None  # `in` is fast
     if found is None:
         return []
     listed = found[1].strip()

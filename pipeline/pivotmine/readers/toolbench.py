@@ -1,9 +1,10 @@
 """ToolBench answer files: `{"answer_generation": {"train_messages", "function", "query"}, "tree" or "trys", "win"}`.
 
 `train_messages` holds the path to the answer, call by call, each with all messages before it, in OpenAI's older form
-with `function_call`. A thought is logged as a separate message before its call: both are one turn. A file without
-them (no answer was found) is read from its tree: each path to a leaf is a segment, what it shares with the one before
-it is inherited. The prompts that the search adds when it tries a node again are not in the file. `win` is the outcome.
+with `function_call`. A thought is logged as a separate message before its call; both are one turn. Without
+`train_messages` (no answer was found) the tree is read: each path to a leaf is a segment, and inherits what it shares
+with the path before it. The file does not hold the prompts that the search adds when it tries a node again. `win` is
+the outcome.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from pivotmine.messages import is_assistants
 from pivotmine.readers.logs.snapshots import Snapshots
+from pivotmine.readers.openai_form import listed
 from pivotmine.readers.pairing import CallIds
 from pivotmine.readers.record_fields import object_of, tool_definitions
 from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Trajectory, outcome_label, text_or_none
@@ -19,16 +21,16 @@ from pivotmine.readers.trajectory import BadTrajectory, Reader, Segment, Traject
 _TAKEN = ("answer_generation", "tree", "trys", "compare_candidates", "win")
 _KEPT = ("query_count", "total_tokens", "finish_type", "valid_data", "final_answer")
 MAX_DEPTH = 200
-"""Nodes on one path: a search ends far sooner."""
+"""Maximum number of nodes on a path: a search ends far sooner."""
 
 
 def matches(record: Any) -> bool:
-    """An object with `answer_generation`."""
+    """Whether a record has an object `answer_generation`."""
     return isinstance(record, dict) and isinstance(record.get("answer_generation"), dict)
 
 
 def read(record: Any) -> Trajectory:
-    """One file, one trajectory."""
+    """Read a file as one trajectory."""
     found = object_of(record).get("answer_generation")
     if not isinstance(found, dict):
         raise BadTrajectory("no_messages", "no `answer_generation`")
@@ -60,7 +62,7 @@ def _path(calls: Any, tools: list[Any] | None) -> list[Segment]:
 
 
 def _joined(messages: list[Any]) -> list[Any]:
-    """A thought and the call behind it as one message."""
+    """Join each thought and the call after it into one message."""
     joined: list[Any] = []
     for message in messages:
         follows = bool(joined) and is_assistants(joined[-1]) and is_assistants(message)
@@ -74,11 +76,10 @@ def _joined(messages: list[Any]) -> list[Any]:
 def _branches(record: dict[str, Any], found: dict[str, Any], tools: list[Any] | None) -> list[Segment]:
     """The paths of the search tree, or the chains of the tries, as segments."""
     tree = record.get("tree")
-    tries = record.get("trys")
     if isinstance(tree, dict):
         paths = _leaf_paths(tree.get("tree"))
     else:
-        chains = [t.get("chain") for t in tries if isinstance(t, dict)] if isinstance(tries, list) else []
+        chains = [one.get("chain") for one in listed(record, "trys") if isinstance(one, dict)]
         paths = [chain for chain in chains if isinstance(chain, list)]
     segments: list[Segment] = []
     before: list[Any] = []
@@ -99,8 +100,7 @@ def _leaf_paths(root: Any) -> list[list[Any]]:
     stack: list[list[Any]] = [[root]]
     while stack:
         path = stack.pop()
-        children = path[-1].get("children") if isinstance(path[-1], dict) else None
-        inner = [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
+        inner = [child for child in listed(path[-1], "children") if isinstance(child, dict)]
         if not inner or len(path) > MAX_DEPTH:
             paths.append(path[1:])
         stack += [[*path, child] for child in reversed(inner)] if len(path) <= MAX_DEPTH else []

@@ -1,4 +1,4 @@
-"""What every reader returns: a trajectory in the project's words, or the reason why the record is not one."""
+"""What every reader returns: a trajectory, or the reason why the record is not one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = {"true": 1.0, "false": 0.0}
 
 
 class BadTrajectory(Exception):
-    """A record that is not a trajectory: becomes a row in `rejects`."""
+    """A record that is not a trajectory; it becomes a row in `rejects`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -28,16 +28,16 @@ class Segment:
     messages: list[Any]
     """OpenAI-style messages as the source has them; not yet checked."""
     tools: list[Any] | None = None
-    """Tool definitions in OpenAI form; None: the source carries none."""
+    """Tool definitions in OpenAI form; None if the source has none."""
     num_inherited: int = 0
-    """Messages at the start that earlier segments hold already, or that were made of theirs: assistant messages among
-    them are not turns here."""
+    """Number of messages at the start that come from earlier segments or were given to the model. Assistant messages
+    among them are not turns here."""
     action_format: str | None = None
-    """`native`, or the text convention in which the model acted, if the format says so; None: it does not."""
+    """`native`, or the text convention in which the model acted; None if the format does not say."""
     verbatim: bool = field(default=False, compare=False)
-    """Whether the messages are what the model was sent, call by call: a call without a result was sent so."""
+    """Whether the messages are recorded as the model was sent them. Then a call without a result was sent so."""
     rewards: tuple[Any, ...] = ()
-    """The reward of each turn itself, in order, as the source has it (None: none); empty: the source gives none."""
+    """The reward of each single turn, in order (None if it has none); empty if the source has no such rewards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +48,11 @@ class Trajectory:
     domain: str | None = None
     """The source's domain, or None."""
     outcome: float | None = None
-    """The source's outcome label, higher is better; None: unlabelled."""
+    """The source's outcome label, higher is better; None if unlabelled."""
     outcome_key: str | None = field(default=None, compare=False)
-    """Where the record holds the label, such as `reward_info.reward`; None: the format has one place for it."""
+    """Key of the label in the record, such as `reward_info.reward`; None if the format has one place for it."""
     failure_outcome: float = 0.0
-    """The label that the format gives to a failure: never good enough by default."""
+    """The format's label of a failure, which is never good enough by default."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """The other fields of the record."""
 
@@ -61,21 +61,21 @@ class Reader(NamedTuple):
     matches: Callable[[Any], bool]
     """Whether a record (a JSON value) looks like this format."""
     read: Callable[[Any], Trajectory]
-    """Record to trajectory; raises BadTrajectory where it cannot."""
+    """Turns a record into a trajectory; raises BadTrajectory if it cannot."""
     group: Callable[[Iterator[Record]], Iterator[Record]] | None = None
-    """Where a trajectory is spread over several records of a file, or one record holds several: all of the file's
-    records in order -> records whose values `read` takes, each with the index of its first piece. A record that is no
-    piece, one with a problem included, comes out as it went in. Never raises; holds the pieces of unfinished
-    trajectories, not the file. None: a record is a trajectory by itself."""
+    """For formats that spread a trajectory over several records of a file, or put several into one. It takes all
+    records of the file in order, and yields records whose values `read` takes, each with the index of its first piece.
+    Other records, also those with a problem, pass unchanged. It never raises, and holds the pieces of unfinished
+    trajectories, not the file. None if each record is a trajectory."""
 
 
 _MAPPED = "; say what words stand for: --outcome-column KEY --outcome-words pass=1,fail=0"
 
 
 def outcome_label(value: Any) -> float | None:
-    """A label as a number: true is 1, false is 0, the same as text; None is not a label.
+    """A label as a number: true is 1 and false is 0, also as text; None stays None.
 
-    Raises BadTrajectory for anything else: a label that cannot be read says nothing good of the trajectory.
+    Raises BadTrajectory for anything else, since a trajectory with an unreadable label may have failed.
     """
     if value is None:
         return None

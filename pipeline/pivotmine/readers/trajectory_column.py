@@ -1,7 +1,7 @@
 """Rows whose messages stand under `trajectory`: OpenAI messages, or nebius' `{"role": "ai", "text", "system_prompt"}`.
 
-The keys next to them are read as those of OpenAI messages; `resolved` or `target` is the label. In nebius' rows the
-system text stands in `system_prompt`, and `mask` is false everywhere: nobody documents it, and it masks nothing.
+The keys next to them are read as for OpenAI messages; `resolved` or `target` is the label. In nebius' rows the system
+text stands in `system_prompt`. Their `mask` is false everywhere and not documented, so it is ignored.
 
 Checked against the dataset cards of nebius/SWE-agent-trajectories and nebius/SWE-rebench-openhands-trajectories.
 """
@@ -19,7 +19,7 @@ _OF_NEBIUS = ("text", "system_prompt", "cutoff_date")
 
 
 def matches(record: Any) -> bool:
-    """An object with `trajectory`, a list of messages or its JSON text, and no other messages."""
+    """Whether a record has `trajectory`, a list of messages or its JSON text, and no other messages."""
     if not isinstance(record, dict) or "trajectory" not in record or "messages" in record or "history" in record:
         return False
     found = record["trajectory"]
@@ -34,7 +34,7 @@ def matches(record: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One row, one segment: the format only ever appends."""
+    """Read a row as one segment: the context only grows."""
     fields = dict(object_of(record))
     return of_messages([_message(m) for m in message_list(fields.pop("trajectory", None), "trajectory")], fields)
 

@@ -2,7 +2,7 @@
 
 Types: `text`, `reasoning`, `tool_call` (JSON text of one call `{"name", "arguments"}`), media. `loss_weight` 0 masks a
 message. Calls have no ids: results answer the last calls in their order. `tools` is a list or its JSON text. A block
-that cannot be read stays as it is, and the state ends before it.
+that cannot be read stays as it is, and the turns from there on are rejected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TAKEN = ("role", "content", "loss_weight")
 
 
 def matches(record: Any) -> bool:
-    """An object with `messages`, at least one with a block that has `value` and no key named after its type."""
+    """Whether a record has `messages`, at least one with a block that has `value` and no key named after its type."""
     messages = record.get("messages") if isinstance(record, dict) else None
     return isinstance(messages, list) and any(_is_typed(message) for message in messages)
 
@@ -39,7 +39,7 @@ def _is_block(block: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One record, one segment: the format only ever appends."""
+    """Read a record as one segment: the context only grows."""
     fields = dict(object_of(record))
     ids = CallIds()
     messages = [_message(message, ids) for message in message_list(fields.pop("messages", None), "messages")]

@@ -1,4 +1,4 @@
-"""What a user is told of a record that no reader knows: its look, the nearest reader, the remedy."""
+"""Describe a record that no reader knows: its keys, the nearest reader, what to do."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def is_message_list(value: Any) -> bool:
 
 
 def _nearest(record: dict[str, Any]) -> list[str]:
-    """The reader that finds most of its keys, with those that it misses."""
+    """The reader with the largest share of its keys in the record, and the missing keys."""
     shares = {name: sum(key in record for key in keys) / len(keys) for name, keys in _NEEDS.items()}
     name = max(shares, key=lambda one: shares[one])
     if not shares[name]:

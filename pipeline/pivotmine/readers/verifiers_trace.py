@@ -1,10 +1,10 @@
 """Traces of verifiers v1: `{"task", "nodes": [{"parent", "message", "sampled", "token_ids", ...}], "rewards"}`.
 
-A trace is a graph: each node is a message and names the one before it, a conversation is a path from a root to a leaf.
+A trace is a graph: each node is a message and names the one before it. A conversation is a path from a root to a leaf.
 Sampled nodes are the turns; other assistant messages were given to the model. Calls are flat (`id`, `name`,
-`arguments`); the tools stand at the root, or in the trace. Token ids and log-probabilities of a sampled node are kept
-under `extra`, for `record`; the node's `mask` is a list for its tokens and masks no turn. The outcome is `reward`, else
-the weighted sum of `rewards`.
+`arguments`). The tools stand at the root, or in the trace. `extra` keeps the token ids and log-probabilities of a
+sampled node for `record`. A node's `mask` marks tokens and does not mask the turn. The outcome is `reward`, else the
+weighted sum of `rewards`.
 
 Checked against PrimeIntellect-ai/verifiers, `verifiers/v1/trace.py` and `verifiers/v1/graph.py`.
 """
@@ -23,7 +23,7 @@ _TAKEN = ("nodes", "tools", "calls")
 
 
 def matches(record: Any) -> bool:
-    """An object with `nodes` that are messages with parents."""
+    """Whether a record has `nodes` that are messages with parents."""
     nodes = record.get("nodes") if isinstance(record, dict) else None
     return (
         isinstance(nodes, list)
@@ -34,7 +34,7 @@ def matches(record: Any) -> bool:
 
 
 def read(record: Any) -> Trajectory:
-    """One trace: a segment for each leaf."""
+    """Read one trace: a segment for each leaf."""
     fields = object_of(record)
     nodes = fields.get("nodes")
     if not isinstance(nodes, list) or not nodes:
@@ -69,7 +69,7 @@ def _node(node: Any, place: int) -> Node:
 
 
 def _sampled(extra: dict[str, Any], mask: Any) -> dict[str, Any]:
-    """The tokens of a node that the model sampled: those under a true mask, each with its log-probability."""
+    """Keep the tokens that the model sampled, where the mask is true, and log-probabilities if each has one."""
     tokens, logprobs = extra.get("token_ids"), extra.get("logprobs")
     if isinstance(tokens, list) and isinstance(mask, list) and len(mask) == len(tokens):
         tokens = [token for token, is_sampled in zip(tokens, mask, strict=True) if is_sampled is True]

@@ -1,7 +1,7 @@
-"""What must hold of any trajectory before its turns count: its context is whole.
+"""Check that the file holds the whole context of each turn.
 
 A turn demonstrates something only in a state that the file holds completely. `prepare` brings common shapes into one
-form. `find_gap` finds the first place behind which a state is not whole. Both work on messages in OpenAI form, from any
+form. `find_gap` finds the first place after which states are incomplete. Both work on messages in OpenAI form, from any
 reader.
 """
 
@@ -21,7 +21,7 @@ MEDIA_COLUMNS = {
     **dict.fromkeys(("videos", "video"), "video"),
     **dict.fromkeys(("audios", "audio"), "audio"),
 }
-"""Columns next to the messages that hold media, with the reason of the reject."""
+"""Columns next to the messages that hold media, with the kind of medium."""
 _PLACEHOLDERS = {"<image>": "image", "<video>": "video", "<audio>": "audio"}
 _MEDIA_FILE = re.compile(
     r"data:(?:image|video|audio)/|\S+\.(?:png|jpe?g|gif|webp|bmp|tiff?|mp4|avi|mov|webm|wav|mp3|flac)$", re.IGNORECASE
@@ -30,26 +30,26 @@ _RESULT_ROLES = ("tool", "function")
 
 
 class Part(NamedTuple):
-    """What a message is in the exchange of calls and results."""
+    """What part a message has in the exchange of calls and results."""
 
     role: str | None
     calls: tuple[str | None, ...] = ()
-    """Ids of the calls that an assistant message makes; None: the call has no id."""
+    """Ids of the calls that an assistant message makes; None for a call without an id."""
     answers: str | None = None
-    """Id of the call that a result names; None: it names none."""
+    """Id of the call that a result names; None if it names none."""
 
 
 class Gap(NamedTuple):
-    """The first place behind which no state is whole."""
+    """The first place after which no state is complete."""
 
     position: int
-    """Of the message; turns from there on are lost."""
+    """Position of the message; turns from there on are rejected."""
     reason: str
     detail: str
 
 
 _PARTS = {role: Part(role) for role in ROLES}
-"""Of the messages that neither make nor answer a call."""
+"""Parts of messages that neither make nor answer a call."""
 
 
 def part_of(message: Any) -> Part:
@@ -66,12 +66,12 @@ def part_of(message: Any) -> Part:
 
 
 def find_gap(parts: Sequence[Part], segment: Segment) -> Gap | None:
-    """The first gap among a segment's messages; None: every turn has its whole context.
+    """Find the first gap in a segment; None if every turn has its whole context.
 
-    parts: of the segment's messages up to the first that no state can hold. A gap is a turn with nothing before it, a
-    result that no call of the last turn asked for (`orphan_result`, or `early_result` if a later call has its id), or a
-    turn behind a call without a result. Inherited messages, and whole segments that are `verbatim`, are what the model
-    was sent: they have no gaps.
+    parts: those of the segment's messages, up to the first that no state can hold. A gap is a turn with nothing before
+    it, a turn after a call without a result, or a result that no call of the last turn asked for (`orphan_result`, or
+    `early_result` if a later call has its id). Inherited messages and `verbatim` segments have no gaps, because they
+    are what the model was sent.
     """
     if segment.verbatim:
         return None
@@ -106,7 +106,7 @@ def _before_turn(position: int, waiting: list[str | None], made_at: int, segment
 
 
 def _answered(waiting: list[str | None], call_id: str | None) -> bool:
-    """Whether an open call takes the result; it is open no longer then."""
+    """Close the open call that a result answers, and return whether there is one."""
     if call_id in waiting:
         waiting.remove(call_id)
     elif waiting and (call_id is None or None in waiting):
@@ -117,11 +117,11 @@ def _answered(waiting: list[str | None], call_id: str | None) -> bool:
 
 
 def prepare(found: Trajectory) -> Trajectory:
-    """The trajectory with results as text, media marked, and leading greetings as context.
+    """Turn results into text, mark media, and make leading greetings part of the context.
 
-    The content of a result that is an object, a number or a list of anything but blocks becomes its JSON text. A medium
-    in a column of the record makes the message that shows it one that no state can hold. Assistant messages without
-    calls that open a conversation are a greeting, and no turns.
+    The content of a result becomes JSON text if it is an object, a number or a list of anything but blocks. The message
+    that shows a medium becomes one that no state can hold. Assistant messages without calls that open a conversation
+    are a greeting, not turns.
     """
     medium = _medium_of(found.metadata)
     segments = tuple([_prepared(segment, medium) for segment in found.segments])
@@ -143,7 +143,7 @@ def _prepared(segment: Segment, medium: str | None) -> Segment:
 
 
 def _with_texts(messages: list[Any], roles: list[Any]) -> list[Any]:
-    """The messages, results as text; the same list if they are so already."""
+    """Turn results into text; return the same list if nothing changes."""
     made = messages
     for position, role in enumerate(roles):
         if role not in _RESULT_ROLES:
@@ -161,7 +161,7 @@ def _are_blocks(content: Any) -> bool:
 
 
 def _with_media(messages: list[Any], roles: list[Any], medium: str | None) -> list[Any]:
-    """The messages; the first that shows a medium holds a block that says so."""
+    """Mark the first message that shows a medium by a block of that kind."""
     for position, role in enumerate(roles):
         if role != "user":
             continue
@@ -184,7 +184,7 @@ def _marked(messages: list[Any], position: int, kind: str) -> list[Any]:
 
 
 def _medium_of(fields: Mapping[str, Any]) -> str | None:
-    """What kind of medium the columns of a record hold; a text counts only if it names a media file."""
+    """The kind of medium in a record's columns; a text counts only if it names a media file."""
     for column, kind in MEDIA_COLUMNS.items():
         value = fields.get(column)
         if isinstance(value, list | dict):
@@ -196,7 +196,7 @@ def _medium_of(fields: Mapping[str, Any]) -> str | None:
 
 
 def _num_greetings(messages: Sequence[Any]) -> int:
-    """Assistant messages without calls before anything else, if a message of another role follows them."""
+    """Number of assistant messages without calls at the start, if a message of another role follows them."""
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") != "assistant":
             return number if isinstance(message, dict) else 0

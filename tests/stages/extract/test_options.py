@@ -84,11 +84,11 @@ def test_tools_of_a_file_are_for_trajectories_that_carry_none(tmp_path: Path) ->
     [
         (None, "cannot be read: "),
         (b"\xff\xfe", "cannot be read: "),
-        (b"{", "holds no JSON list of tool definitions: "),
-        (b'{"a": 1}', "holds no JSON list of tool definitions: tools are a list, not dict"),
-        (b'[{"a": 1}]', "holds no JSON list of tool definitions: a tool without a name"),
-        (b"[]", "holds no tool: a JSON list of tool definitions is needed"),
-        (b"", "holds no tool: a JSON list of tool definitions is needed"),
+        (b"{", "is not a JSON list of tool definitions: "),
+        (b'{"a": 1}', "is not a JSON list of tool definitions: tools are a list, not dict"),
+        (b'[{"a": 1}]', "is not a JSON list of tool definitions: a tool without a name"),
+        (b"[]", "contains no tool: write a JSON list of tool definitions"),
+        (b"", "contains no tool: write a JSON list of tool definitions"),
     ],
 )
 def test_a_tools_file_that_is_none_is_a_user_error(tmp_path: Path, text: bytes | None, message: str) -> None:

@@ -1,18 +1,19 @@
-"""Event streams, in which one turn is several events: from what each event shows the model to its calls.
+"""Rebuild the calls of a model from an event stream, in which one turn is several events.
 
-Both versions of OpenHands build the messages of a call again from the live events: a reply with its calls, the results
-behind it in the order of the calls, calls without a result left out. A condensation forgets events and puts a summary
+Both versions of OpenHands build the messages of each call from the live events: a reply with its calls, then the
+results in the order of the calls. Calls without a result are left out. A condensation forgets events and puts a summary
 in their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pivotmine.readers.logs.model_calls import ModelCall
 from pivotmine.readers.openai_form import unrecorded
+from pivotmine.sources.json_records import Record
 
 _HEADLESS = "the stream begins in the middle of a conversation"
 
@@ -24,12 +25,12 @@ class Shown:
     identity: str
     """The event's id."""
     message: dict[str, Any] | None
-    """A separate message, a reply of the model, or the result of a call (`answers`); None: it shows nothing."""
+    """A separate message, a reply of the model, or the result of a call (`answers`); None if it shows nothing."""
     is_reply: bool = False
     answers: str | None = None
     """Id of the call that the message answers."""
     later: dict[str, Any] | None = None
-    """What later calls see instead of the reply; None: the reply."""
+    """What later calls see instead of the reply; None if they see the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +38,42 @@ class Condensation:
     forgotten: frozenset[str]
     """Ids of events that no later call sees."""
     summary: Shown | None = None
-    """What stands for them, where something does."""
+    """What replaces these events; None if nothing does."""
     offset: int = 0
-    """Its place among the live events that are left."""
+    """Position of the summary among the remaining live events."""
+
+
+def streams_of(
+    records: Iterable[Record],
+    is_event: Callable[[Any], bool],
+    starts_stream: Callable[[Any, Any], bool],
+    lost_event: Callable[[Any], Any],
+) -> Iterator[Record]:
+    """Join consecutive events into records with a `history`; pass other records unchanged.
+
+    starts_stream(last, event): whether the event begins a new stream. lost_event(last): the event that stands for a
+    record that cannot be read; from there on it is unknown what the model saw.
+    """
+    first: int | None = None
+    events: list[Any] = []
+    for record in records:
+        single = is_event(record.value)
+        if events and (starts_stream(events[-1], record.value) if single else not record.problem):
+            yield Record(first, {"history": events})
+            events = []
+        if record.problem and events:
+            events.append(lost_event(events[-1]))
+        if not single:
+            yield record
+            continue
+        first = first if events else record.index
+        events.append(record.value)
+    if events:
+        yield Record(first, {"history": events})
 
 
 def calls_of(events: Iterable[Shown | Condensation], tools: list[Any] | None) -> Iterator[ModelCall]:
-    """The calls, each with its context, and the conversation's last state."""
+    """Yield the calls, each with its context, and then the conversation's last state."""
     events = list(events)
     results = _results(event for event in events if isinstance(event, Shown))
     live: list[Shown] = []
@@ -66,7 +96,7 @@ def calls_of(events: Iterable[Shown | Condensation], tools: list[Any] | None) ->
 
 
 def call_ids(message: dict[str, Any]) -> list[str]:
-    """Ids of the calls of a message that a reader of events made: every call has one."""
+    """Ids of a message's calls. Readers of events give every call an id."""
     return [str(call["id"]) for call in message.get("tool_calls", ())]
 
 
@@ -90,7 +120,7 @@ def _results(shown: Iterable[Shown]) -> dict[str, dict[str, Any]]:
 
 
 def _answered(message: dict[str, Any], ids: list[str], results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The reply with those of its calls that have a result, and the results; nothing where none has one."""
+    """The reply with the calls that have a result, then the results; empty if no call has one."""
     kept = [call for call, identity in zip(message["tool_calls"], ids, strict=True) if identity in results]
     reply = message if len(kept) == len(ids) else {**message, "tool_calls": kept}
     return [reply, *(results[identity] for identity in ids if identity in results)] if kept else []

@@ -1,7 +1,8 @@
-"""From model calls, each with what the model saw, to segments in which the context only grows.
+"""Turn model calls, each with what the model saw, into segments in which the context only grows.
 
-A call whose context continues an open segment grows it; any other opens a new one: a rewritten context, a sub-agent,
-a turn taken back. Several segments stay open, so that an agent goes on where it was after its sub-agent is done.
+A call whose context continues an open segment extends it. Any other call opens a new one: a rewritten context, a
+sub-agent, a turn that was taken back. Several segments stay open, so that an agent can continue its segment after its
+sub-agent is done.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ class ModelCall:
     context: list[Any]
     """The messages that the model saw."""
     reply: Any
-    """What it answered; None: nobody asked it, the context is the conversation's last state."""
+    """What it answered; None if it was not called and the context is the conversation's last state."""
     answer: tuple[Any, ...] = ()
-    """The environment's answer, if it is known and no later context may show it."""
+    """The environment's answer, for the case that no later context shows it."""
     tools: list[Any] | None = None
-    """The tools it was offered, in OpenAI form; None: not recorded."""
+    """The tools it was offered, in OpenAI form; None if they are not recorded."""
 
 
 @dataclass(slots=True)
@@ -31,15 +32,15 @@ class _Open:
     seen: list[Any]
     """The messages as contexts have them."""
     messages: list[Any]
-    """The same as the segment has them: replies are turns, other assistant messages are masked."""
+    """The same messages in the segment: replies are turns, other assistant messages are masked."""
     tools: list[Any] | None
     num_inherited: int
     answer: tuple[Any, ...] = ()
-    """Belongs behind the messages, where no later call grows the segment."""
+    """Follows the messages if no later call extends the segment."""
 
 
 def segments_of(calls: Iterable[ModelCall]) -> tuple[Segment, ...]:
-    """The segments of the calls, in the order in which they open; a reply is a turn of exactly one."""
+    """The segments of the calls, in the order in which they open. A reply is a turn of exactly one."""
     opened: list[_Open] = []
     for call in calls:
         found = _grown(opened, call)
@@ -57,7 +58,7 @@ def segments_of(calls: Iterable[ModelCall]) -> tuple[Segment, ...]:
 
 
 def _grown(opened: list[_Open], call: ModelCall) -> _Open | None:
-    """The open segment that the call's context continues, grown to it: the longest, of equals the latest."""
+    """Extend the open segment that the call's context continues (the longest, then the latest); None without one."""
     fitting = [
         one
         for one in opened
@@ -74,7 +75,7 @@ def _grown(opened: list[_Open], call: ModelCall) -> _Open | None:
 
 
 def _opened(call: ModelCall, *, first: bool) -> _Open:
-    """A new segment; what the first one starts with was nobody's turn, what a later one starts with is inherited."""
+    """A new segment. The first one starts with messages that are not turns, a later one with inherited messages."""
     messages = [masked(message) for message in call.context] if first else list(call.context)
     return _Open(
         seen=list(call.context),

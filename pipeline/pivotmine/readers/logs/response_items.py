@@ -1,10 +1,10 @@
-"""Items of the Responses API as messages, and messages as items.
+"""Convert items of the Responses API to messages, and messages to items.
 
 A turn is a run of items that the model wrote (`reasoning`, an assistant `message`, calls) with nothing between them.
-Text or reasoning behind a call belongs to a later response: the result of the call was left out. A turn keeps its items
-under `extra`, and a result what its item has next to the output, so that items -> messages -> items is the identity. A
-custom tool's call is one with its text as the argument `input`, a local shell call one with its action. An item of
-another type stays as it is: it is not a message, and the state ends before it.
+Text or reasoning after a call belongs to a later response: the call's result was left out. `extra` keeps the items of a
+turn and the other keys of a result, so that items -> messages -> items is the identity. A custom tool's call has its
+text as the argument `input`, and a local shell call has its action as arguments. An item of another type is not a
+message: it stays as it is, and the turns from there on are rejected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ITEM_TYPES = (*_CALLS, *_RESULTS, "reasoning")
 
 
 def to_messages(items: Any) -> list[Any]:
-    """The messages of a list of items; a text stands for one message of the user."""
+    """The messages of a list of items; a text is one message of the user."""
     if not isinstance(items, list):
         return [{"role": "user", "content": items}]
     runs = [(own, list(run)) for own, run in groupby(items, _is_own)]
@@ -33,7 +33,7 @@ def to_messages(items: Any) -> list[Any]:
 
 
 def _responses(run: list[Any]) -> Iterator[list[Any]]:
-    """A run of items that the model wrote, cut into responses: behind a call, text or reasoning is a later one."""
+    """Split a run of items that the model wrote into responses: text or reasoning after a call begins another."""
     response: list[Any] = []
     for item in run:
         if response and item.get("type") not in _CALLS and response[-1].get("type") in _CALLS:
@@ -51,7 +51,7 @@ def _is_own(item: Any) -> bool:
 
 def _message(item: Any) -> Any:
     if not isinstance(item, dict) or item.get("type") not in _RESULTS:
-        return item  # messages of system, developer and user have the form that OpenAI messages have
+        return item  # messages of system, developer and user have OpenAI's form
     message = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
     kept = _OUTPUT if item["type"] == _RESULTS[0] else _OUTPUT[1:]
     rest = {k: v for k, v in item.items() if k not in kept}
@@ -68,7 +68,7 @@ def _turn(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _content(items: list[dict[str, Any]]) -> Any:
-    """The text of the blocks. If one is not text, the blocks: a state that holds it is a reject that names it."""
+    """The text of the blocks; the blocks if one is not text, so that the reject can name it."""
     contents = [item.get("content") for item in items]
     blocks = [block for content in contents for block in (content if isinstance(content, list) else [content])]
     texts = [_block_text(block) for block in blocks]
@@ -83,7 +83,7 @@ def _block_text(block: Any) -> Any:
 
 
 def _summary(item: dict[str, Any]) -> str:
-    """What can be read of the reasoning: its content, else its summary; encrypted reasoning cannot be read."""
+    """The readable reasoning: its content, else its summary; encrypted reasoning is dropped."""
     for parts in (item.get("content"), item.get("summary")):
         texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
         if found := "\n".join(text for text in texts if isinstance(text, str)):

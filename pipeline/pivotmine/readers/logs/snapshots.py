@@ -1,8 +1,8 @@
-"""Contexts logged call by call as segments: what each call saw, and what it answered.
+"""Make segments of logged calls: what each call saw, and what it answered.
 
-A context that repeats the segment so far and goes on with anything but an assistant message extends the segment.
-Any other (rewritten, compacted, asked again) opens a new one, in which only the new answer is a turn: what else the
-model is said to have written there was given to it.
+A context that repeats the segment so far and goes on with anything but an assistant message extends the segment. Any
+other context (rewritten, compacted, asked again) opens a new segment. Only its new answer is a turn: other assistant
+messages in it were given to the model.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pivotmine.readers.trajectory import Segment
 
 @dataclass(slots=True)
 class Snapshots:
-    """The segments of one trajectory, call by call; holds each message of a segment once."""
+    """The segments of one trajectory, built call by call; each message of a segment is held once."""
 
     segments: list[Segment] = field(default_factory=list[Segment])
     _end: str | None = None
 
     def add(self, context: list[Any], reply: Any, tools: list[Any] | None) -> None:
-        """One call: the messages that the model saw, the message that it answered, the tools that it was offered."""
+        """Add one call: the messages that the model saw, its answer, and the tools that it was offered."""
         last = self.segments[-1] if self.segments else None
         if last is not None and self.extended_by(context, tools):
             last.messages.extend([*context[len(last.messages) :], reply])

@@ -1,6 +1,6 @@
-"""Trees of messages, in which a conversation is a path from a root to a leaf: each path as a segment.
+"""Turn trees of messages into segments: a conversation is a path from a root to a leaf, and each path is a segment.
 
-What a path shares with an earlier one is inherited, so that every message is a turn at most once.
+A path inherits what it shares with an earlier one, so that every message is a turn at most once.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from pivotmine.readers.openai_form import masked
 from pivotmine.readers.trajectory import BadTrajectory, Segment
 
 MAX_MESSAGES = 2_000_000
-"""Messages of all paths together: a file that names more is hostile, or no trajectory."""
+"""Maximum number of messages in all paths together: a file with more is hostile, or not a trajectory."""
 
 
 class Node(NamedTuple):
     parent: int | None
-    """Place of the message before it, which comes earlier in the list; None: it begins a conversation."""
+    """Index of the message before it, which is smaller than its own; None if it begins a conversation."""
     message: Any
     is_turn: bool = True
-    """Whether a recorded answer of the model; other assistant messages were given to it."""
+    """Whether it may be a turn: assistant messages that were given to the model are not."""
 
 
 def segments_of_tree(
     nodes: Sequence[Node], tools: list[Any] | None = None, *, verbatim: bool = False
 ) -> tuple[Segment, ...]:
-    """A segment for each leaf that brings something new, in the order of the leaves; BadTrajectory if there are too
-    many messages."""
+    """A segment for each leaf, in the order of the leaves; BadTrajectory if there are too many messages."""
     depths: list[int] = []
     for node in nodes:
         depths.append(1 if node.parent is None else depths[node.parent] + 1)
