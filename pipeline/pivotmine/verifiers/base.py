@@ -163,7 +163,7 @@ class VerifierSpec:
 
     @property
     def judges_all(self) -> bool:
-        """Whether it sees truncated, unreadable and empty actions. A combination does; its members have own rules."""
+        """Whether it sees truncated, unreadable and empty actions. A combination does: each member decides itself."""
         return bool(self.members) or self.verifier.judges_all
 
     @property

@@ -17,17 +17,17 @@ class JudgeCall(NamedTuple):
     """How many such calls may run at once (`VerifierSpec.num_waiting`); 0 if it does not wait."""
 
 
-def judge_all(questions: Sequence[JudgeCall]) -> Iterator[Verdict]:
+def judge_all(calls: Sequence[JudgeCall]) -> Iterator[Verdict]:
     """The verdict on each action, in order. Calls that wait run in as many threads as the largest `num_waiting`."""
-    num_threads = max((question.num_waiting for question in questions), default=0)
+    num_threads = max((call.num_waiting for call in calls), default=0)
     if not num_threads:
-        yield from (question.judge(question.action) for question in questions)
+        yield from (call.judge(call.action) for call in calls)
         return
     pool = ThreadPoolExecutor(num_threads, "verdict")
     try:
-        asked = [pool.submit(q.judge, q.action) if q.num_waiting else None for q in questions]
-        for question, pending in zip(questions, asked, strict=True):
-            yield pending.result() if pending else question.judge(question.action)
+        started = [pool.submit(call.judge, call.action) if call.num_waiting else None for call in calls]
+        for call, pending in zip(calls, started, strict=True):
+            yield pending.result() if pending else call.judge(call.action)
     finally:
         # An interrupt must not wait for calls that have not started.
         pool.shutdown(wait=False, cancel_futures=True)

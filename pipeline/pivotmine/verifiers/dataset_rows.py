@@ -74,7 +74,7 @@ def row_spec(row: dict[str, Any], place: str, verifier: str | None = None) -> Ve
     if verifier is None and spec.verifier_id != row["verifier_id"]:
         raise UserError(
             f"{place} was scored by {row['verifier_id']}, and the installed verifier is {spec.verifier_id}: another "
-            "version gives other rewards; install the pivotmine that mined, or score and select again with this one"
+            "version gives other rewards; install the pivotmine that mined it, or score and select again with this one"
         )
     return spec
 

@@ -129,8 +129,8 @@ def test_a_trainer_makes_it_again_from_its_options() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("all", {}, "a verifier made of others needs at least one"),
-        ("weighted", {"members": [], "weights": []}, "at least one member, and for each a weight above 0"),
+        ("all", {}, "a verifier made of others needs at least one member"),
+        ("weighted", {"members": [], "weights": []}, "needs at least one member, and a weight above 0 for each"),
         ("any", {"members": ["exact"]}, "option members[0]: must be a verifier, {name, options}, is 'exact'"),
         ("any", {"members": [{"name": "exakt", "options": {}}]}, 'no verifier "exakt"'),
     ],
@@ -143,5 +143,5 @@ def test_members_that_are_none_are_user_errors(name: str, options: dict[str, Any
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")], [1.0, float("inf")], [1.0, -1.0]])
 def test_each_member_has_a_weight_above_zero(weights: list[float]) -> None:
-    with pytest.raises(UserError, match="for each a weight above 0"):
+    with pytest.raises(UserError, match="a weight above 0 for each"):
         combined("weighted", 1.0, 0.0, weights=weights)

@@ -399,7 +399,7 @@ def test_only_the_last_line_is_read(reply: str, expected: Any) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(UserError, match='option base_url: "file:///etc" begins with neither http:// nor https://'):
+    with pytest.raises(UserError, match='option base_url: must begin with http:// or https://, is "file:///etc"'):
         make_spec("judge", {"base_url": "file:///etc"})
     with pytest.raises(UserError, match="option max_attempts: must be above 0, is 0"):
         make_spec("judge", {"max_attempts": 0})

@@ -32,7 +32,7 @@ class CombinatorOptions:
 
     def __post_init__(self) -> None:
         if not self.members:
-            raise UserError("a verifier made of others needs at least one: members = [...]")
+            raise UserError("a verifier made of others needs at least one member: members = [...]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class WeightedOptions:
             or len(self.weights) != len(self.members)
             or not all(0 < w < math.inf for w in self.weights)
         ):
-            raise UserError("verifier weighted: at least one member, and for each a weight above 0")
+            raise UserError("verifier weighted: needs at least one member, and a weight above 0 for each")
 
 
 def prepare_all(state: State, demonstration: Action, options: CombinatorOptions) -> Callable[[Action], Verdict]:

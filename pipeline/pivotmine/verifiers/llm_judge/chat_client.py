@@ -181,7 +181,7 @@ class _Useless(Exception):
 
 
 class _Again(Exception):
-    """A failure that another attempt may not have."""
+    """A failure that another attempt may avoid."""
 
     def __init__(self, words: str, pause_s: float = 0.0) -> None:
         super().__init__(words)

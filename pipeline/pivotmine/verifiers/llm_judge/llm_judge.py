@@ -82,7 +82,7 @@ class JudgeOptions:
     def __post_init__(self) -> None:
         shown = public_address(self.base_url)
         if not self.base_url.startswith(("http://", "https://")):
-            raise UserError(f'verifier judge, option base_url: "{shown}" begins with neither http:// nor https://')
+            raise UserError(f'verifier judge, option base_url: must begin with http:// or https://, is "{shown}"')
         if self.base_url != shown:  # it is stored with the scores, and in every row of a dataset
             raise UserError(
                 f"verifier judge, option base_url: give {shown} without user, password and query; a key is read from "

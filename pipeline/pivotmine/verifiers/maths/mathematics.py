@@ -152,10 +152,8 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
         exact = scaled[0][0] == scaled[1][0]
         return same if exact or (scales == (1, 1) and equal_numbers(*scaled)) else different
     kinds = {kind_of(one.text), kind_of(other.text)}
-    if len(kinds) > 1:
-        bare = kinds == {"list", "set"} or "list" not in kinds
-        if kinds != {"list", "set"}:
-            return different if bare else unproven("a list without brackets")
+    if len(kinds) > 1 and kinds != {"list", "set"}:
+        return unproven("a list without brackets") if "list" in kinds else different
     if kinds == {"ratio"}:
         return _compare_ratios(one.text, other.text, same, different)
     if one.text.count("=") > 1 or other.text.count("=") > 1:
@@ -164,7 +162,7 @@ def compare(demonstrated: str, given: str, cpu_s: float) -> Verdict:
     if _only_case_differs(one.text, other.text):
         return unproven("letters in another case")
     if notation_of(one.text) != notation_of(other.text):
-        same = unproven("primes, names or fractions that algebra reads over")
+        same = unproven("primes, names or fractions that algebra reads over")  # math-verify would call them equal
     return _ask_worker(_scaled(one.text, scales[0]), _scaled(other.text, scales[1]), cpu_s, same, different)
 
 

@@ -43,7 +43,7 @@ def in_number(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Ve
 
 
 def in_names(demonstrated: Sequence[ToolCall], given: Sequence[ToolCall]) -> Verdict | None:
-    """The verdict if as many calls name other tools, in any order; None if they name the same tools."""
+    """The verdict if the calls, as many as demonstrated, name other tools in any order; None if they do not."""
     if len(given) == 1:
         name, only = given[0].name, demonstrated[0].name
         return None if name == only else wrong_tool(name, only)

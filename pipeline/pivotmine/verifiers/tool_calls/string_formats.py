@@ -1,4 +1,4 @@
-"""One spelling for each value of a string whose JSON schema names a `format`.
+"""Strings with a `format` in their JSON schema: one spelling for each value.
 
 A string that does not match its format is compared as text. Every pattern here is bounded and linear. Formats that are
 not listed have only one spelling of each value.
