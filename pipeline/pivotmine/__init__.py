@@ -1,6 +1,6 @@
 """pivotmine: mine the turns worth training on from recorded agent trajectories.
 
-`open_run` reads what a run holds. The stages are functions of the package `pivotmine_stages`.
+`open_run` gives the tables of a run. The stages are functions of the package `pivotmine_stages`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def counted(number: int, one: str, several: str = "") -> str:
-    """The number with what is counted: `one` for 1, else `several`, by default the regular plural of `one`."""
+    """A number and its noun: `one` for 1, else `several`, by default the regular plural of `one`."""
     return f"{number:,} {one if number == 1 else several or _plural(one)}"
 
 

@@ -11,8 +11,8 @@ class UserError(Exception):
 
 
 class NotTrusted(UserError):
-    """A file names code that nobody vouched for: nothing is wrong with it for who does not use it."""
+    """A file names code that the user has not trusted. This only matters to a command that needs the code."""
 
 
 class MissingPackage(UserError):
-    """A package is not installed: nothing is wrong with what the user wrote."""
+    """A package is not installed. The user's input may be correct."""

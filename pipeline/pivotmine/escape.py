@@ -1,4 +1,4 @@
-"""Foreign text made harmless: it never steers a terminal, and addresses are shown and stored without secrets."""
+"""Make foreign text harmless: it cannot steer a terminal, and addresses lose their secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PORT = re.compile(r"[^:]*(?::\d*)?|\[[^\]]*\](?::\d*)?")
 
 
 def inert(text: str) -> str:
-    """The text with every character that does not print written as its number."""
+    """The text with an escape in place of each unprintable character."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(ord(c)) for c in text)
 
 
@@ -19,13 +19,13 @@ def one_line(text: str) -> str:
 
 
 def public_address(address: str) -> str:
-    """An address without user, password, query and fragment, where keys and signatures are; a path as it is."""
+    """An address without user, password, query and fragment, which may be secrets; a path is unchanged."""
     protocol, found, rest = address.partition("://")
     return f"{protocol}://{_public(rest)}" if found else address
 
 
 def without_secrets(text: str) -> str:
-    """The text, each address in it as `public_address` gives it."""
+    """The text with `public_address` applied to each address in it."""
     return _ADDRESS.sub(lambda found: found[1] + _public(found[2]), text) if "://" in text else text
 
 
@@ -34,7 +34,7 @@ def _public(rest: str) -> str:
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = place.partition("/")
     host = host.rpartition("@")[2]
-    if not _PORT.fullmatch(host):  # a password that holds one of /?# without being quoted is no password to a parser
+    if not _PORT.fullmatch(host):  # an unquoted /, ? or # in a password ends the host too early
         return _public(rest.rpartition("@")[2]) if "@" in rest else host.partition(":")[0]
     return host + slash + path
 

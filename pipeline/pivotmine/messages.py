@@ -4,9 +4,9 @@ A message is kept as its source has it. Its id hashes all of it. A state's id ha
 role, name, content (outer white space aside), reasoning, calls and results, with call ids replaced by their position.
 So the same state recorded twice is one state: bookkeeping (usage, model, cost, ids, timestamps) does not count.
 
-Reasoning in the history counts, under whichever key the source keeps it: the recorded model saw it, as far as a file
-can tell. `reasoning_content`, `reasoning`, `thinking` and `reasoning_details` with the same text give the same id. A
-`<think>` block in the content is content. What a reader keeps under `extra` was not shown and does not count.
+Reasoning in the history counts, because the recorded model probably saw it. `reasoning_content`, `reasoning`,
+`thinking` and `reasoning_details` with the same text give the same id. A `<think>` block in the content is content. The
+model did not see what a reader keeps under `extra`, so that does not count.
 
 The action format of the segment is part of the id if it is a text convention. Ids of native states do not depend on it.
 """
@@ -22,8 +22,8 @@ from pivotmine import strict_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 UNREADABLE, UNRECORDED, SEVERAL_CONVERSATIONS = "unreadable", "unrecorded", "several_conversations"
-"""Keys under which a reader says why it could make no message of something, that the source does not hold it, or that
-what follows may belong to another conversation."""
+"""Keys under which a reader reports a problem: it could not convert a message, the source does not contain it, or the
+rest may belong to another conversation."""
 _READER_PROBLEMS = {
     UNREADABLE: "bad_message",
     UNRECORDED: "unrecorded_context",
@@ -45,7 +45,7 @@ MASK_KEYS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "l
 # Keys that a policy sees, reasoning aside. All others are bookkeeping of the source.
 _SEEN = frozenset(["role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call"])
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-"""Keys under which sources keep a message's reasoning as text; the first that is there counts."""
+"""Keys under which sources keep a message's reasoning as text; the first one present counts."""
 _REASONING = frozenset([*REASONING_KEYS, "reasoning_details"])
 _DETAIL_KEYS = ("text", "summary", "thinking", "content")
 _PLAIN_KEYS = frozenset(["role", "content", "name", "tool_call_id"])
@@ -61,7 +61,7 @@ def digest(data: bytes) -> str:
 
 
 def problem(message: Any) -> tuple[str, str] | None:
-    """Why a message cannot be part of a state: (reason, detail); None where it can."""
+    """Why a message cannot be part of a state: (reason, detail); None if it can."""
     if not isinstance(message, dict):
         return "bad_message", f"a message is a JSON object, not {type(message).__name__}"
     role = message.get("role")
@@ -108,7 +108,7 @@ def _calls_problem(calls: Any) -> tuple[str, str] | None:
 
 
 def is_assistants(message: Any) -> bool:
-    """Whether a value is a message of the assistant; it may be anything."""
+    """Whether a value of any type is an assistant message."""
     return isinstance(message, dict) and message.get("role") == "assistant"
 
 
@@ -120,9 +120,9 @@ def text_of(content: Any) -> str:
 
 
 def reasoning_of(message: dict[str, Any]) -> Any:
-    """A message's reasoning: what one of REASONING_KEYS holds, else the texts of `reasoning_details`; "": none.
+    """A message's reasoning: the value under one of REASONING_KEYS, else the texts of `reasoning_details`, else empty.
 
-    Encrypted details have no text. A value that is no text comes out as it is.
+    Encrypted details have no text. A value that is not text is returned as it is.
     """
     for key in REASONING_KEYS:
         if value := message.get(key):
@@ -150,33 +150,34 @@ def tools_id(tools: list[Any]) -> str:
 
 
 class Seen(NamedTuple):
-    """What the id of a state takes from a message: JSON in which the ids of calls are left out."""
+    """The part of a message that determines a state's id: JSON without the ids of calls."""
 
     shown: bytes
-    """What the policy sees of it; of a result that names its call, what stands before the place of that call."""
+    """What the policy sees of the message. If it is a result that names its call, only the part before the call's
+    id."""
     calls: tuple[str, ...] = ()
     """The ids of its calls."""
     answers: str | None = None
-    """The id of the call whose result it is; None: it names none."""
+    """The id of the call that it answers; None if it names no call."""
     rest: bytes = b""
-    """What stands behind the place of that call."""
+    """The part behind that call's id."""
 
 
 def seen(
     message: dict[str, Any], canonical: bytes | None = None, arguments: tuple[Sequence[Any], bool] | None = None
 ) -> Seen:
-    """What the id of a state takes from a message that has no `problem`.
+    """The part of a message that determines a state's id. The message has no `problem`.
 
-    canonical: the whole message as canonical JSON, if known: most messages are seen in that form. arguments:
-    those of all of its calls, which are `tool_calls`, as JSON values where they are known, and whether they and the
-    message are `strict_json.is_ordinary`.
+    canonical: the whole message as canonical JSON, if known; most messages are hashed in this form. arguments: if
+    known, the arguments of all `tool_calls` as JSON values, and whether they and the message are
+    `strict_json.is_ordinary`.
     """
     content = message.get("content")
     if canonical is not None and isinstance(content, str) and content == content.strip():
         if len(message) == 2:
             return Seen(canonical)  # a role and a text
         if "tool_call_id" in message and message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
-            # A result, as most are: its call comes last in canonical JSON.
+            # The usual result: the id of its call comes last in canonical JSON.
             call_id = message["tool_call_id"]
             end = len(canonical) - 1 - len(strict_json.canonical_bytes(call_id, ordinary=True))
             return Seen(canonical[:end], (), call_id, b"}")
@@ -190,13 +191,14 @@ def seen(
 
 
 def _around_place(fields: dict[str, Any], *, ordinary: bool | None) -> tuple[bytes, bytes]:
-    """Canonical JSON before and behind the place of the call that a result names; all of it where it names none."""
+    """Canonical JSON before and behind the id of the call that a result names; all of it if it names none."""
     if "tool_call_id" not in fields:
         return strict_json.canonical_bytes(fields, ordinary=ordinary), b""
     zero = strict_json.canonical_bytes({**fields, "tool_call_id": 0}, ordinary=ordinary)
     if max(fields) == "tool_call_id":  # the last key, as in nearly all results
         return zero[:-2], zero[-1:]
     one = strict_json.canonical_bytes({**fields, "tool_call_id": 1}, ordinary=ordinary)
+    # The two texts differ in one place: that of the id.
     start = next(at for at, (a, b) in enumerate(zip(zero, one, strict=True)) if a != b)
     return zero[:start], zero[start + 1 :]
 
@@ -218,13 +220,13 @@ class StateHash:
         self.add_seen(seen(message))
 
     def add_seen(self, message: Seen) -> None:
-        """Append a message; this is what the model sees of it."""
+        """Append a message, as `seen` returns it."""
         shown, calls, answers, rest = message
         for call_id in calls:
             # A source may use an id again in a later turn: it then means the later call.
             self._places[call_id] = self._num_calls
             self._num_calls += 1
-        # One JSON object after the other: where each ends is plain.
+        # No separator is needed: JSON objects one after another are unambiguous.
         self._hash.update(shown)
         if answers is not None:
             self._hash.update(b"%d%b" % (self._place(answers), rest))
@@ -234,7 +236,7 @@ class StateHash:
         return self._hash.hexdigest()
 
     def _place(self, call_id: str) -> int:
-        """Number of the call; the result of a call that is not in the state counts as one more."""
+        """Number of the call. A call that is not in the state gets the next number."""
         if call_id not in self._places:
             self._places[call_id] = self._num_calls
             self._num_calls += 1
@@ -242,7 +244,7 @@ class StateHash:
 
 
 def _seen(message: dict[str, Any], arguments: Sequence[Any] | None = None) -> dict[str, Any]:
-    """What the policy sees of a message; the call that a result names, by the source's id."""
+    """The fields of a message that the policy sees. A result names its call by the source's id."""
     if message.keys() <= _PLAIN_KEYS and {*map(type, message.values())} == {str}:
         seen = dict(message)
     else:
@@ -270,9 +272,9 @@ def _function(function: dict[str, Any]) -> list[Any]:
 
 
 def argument_value(arguments: Any) -> Any:
-    """Arguments as a JSON value, whether the source wrote an object or its text; text that is no JSON stays text.
+    """Arguments as a JSON value, whether the source wrote an object or its text; text that is not JSON stays text.
 
-    Null, its text and empty text are no arguments: an empty object.
+    Null, its text and empty text are an empty object.
     """
     if no_arguments(arguments):
         return {}
@@ -292,22 +294,22 @@ def no_arguments(arguments: Any) -> bool:
 def call_failed(reply: Iterable[dict[str, Any]]) -> bool:
     """Whether a tool result among the messages that answer a turn reports a failure.
 
-    A result fails where its message says so (`is_error`, `status`), where its text begins as an error does ("Error:",
-    "[ERROR]", "TypeError:", "Traceback (most recent call last)"), or where it is a JSON object with a truthy `error`,
-    `errors`, `is_error` or `isError`, with `status` "error" or "failed", or with `success` false.
+    A result fails if its message says so (`is_error`, `status`), or if its text begins like an error ("Error:",
+    "[ERROR]", "TypeError:", "Traceback (most recent call last)"). It also fails if it is a JSON object with a truthy
+    `error`, `errors`, `is_error` or `isError`, with `status` "error" or "failed", or with `success` false.
     """
     return any(result_failed(message) for message in reply if message.get("role") in ("tool", "function"))
 
 
 def result_failed(message: dict[str, Any]) -> bool:
-    """`call_failed` of one result."""
+    """Whether one tool result reports a failure, by the rules of `call_failed`."""
     if message.get("is_error") is True or message.get("status") == "error":
         return True
     text = text_of(message.get("content")).lstrip()
     if not text.startswith("{"):
         return _FAILURE.match(text) is not None
     if not _may_say(text):
-        return False  # most results: spared the reading
+        return False  # most results need no parsing
     try:
         value = strict_json.loads(text)
     except ValueError:
@@ -319,6 +321,6 @@ def result_failed(message: dict[str, Any]) -> bool:
 
 
 def _may_say(text: str) -> bool:
-    """Whether a text may be an object with one of the keys under which a result says how it went."""
+    """Whether a text may be an object with a key that reports success or failure: a quick test."""
     named = '"error' in text or '"status"' in text or '"success"' in text or '"is_error"' in text or '"isError"' in text
     return named or "\\u" in text

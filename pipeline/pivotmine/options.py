@@ -36,14 +36,14 @@ _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{_MAX_NAME - 1}}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """What an annotation says of an option beyond its type: `Annotated[int, Option(min=1)]`."""
+    """What an annotation says about an option beyond its type: `Annotated[int, Option(min=1)]`."""
 
     panel: str = "Options"
     """Heading in the help under which the option is listed."""
     flag: str = ""
     """Name of the flag and of the config key, with underscores; empty: the field's name."""
     was: str = ""
-    """Name of the flag in the version before; it still works and says so."""
+    """Name of the flag in the previous version; it still works, with a notice."""
     min: float | None = None
     """Smallest value that is allowed."""
     max: float | None = None
@@ -53,9 +53,9 @@ class Option:
     above: float | None = None
     """The value must be larger than this."""
     choices: Callable[[], Iterable[str]] | None = None
-    """Allowed words, where they come from a table and not from a `Literal`; called only when they are needed."""
+    """Allowed words, if they come from a table and not from a `Literal`; called only when they are needed."""
     read: Callable[[str], Any] | None = None
-    """Makes the field's value of a text; ValueError with words for a text that it cannot read."""
+    """Converts a text to the field's value; ValueError with a message if it cannot."""
     metavar: str = ""
     """What the help shows in place of the value."""
     is_set: bool = True
@@ -63,7 +63,7 @@ class Option:
     spelling: str = ""
     """The flag as it is typed, if its name cannot be a parameter's: `--class`, `-n`."""
     is_argument: bool = False
-    """Whether the command line takes the value by its place instead of a flag."""
+    """Whether it is a positional argument instead of a flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ class Declared:
     literals: tuple[str, ...]
     """Words of its `Literal`; empty without one."""
     default: Any
-    """MISSING where a value is required."""
+    """MISSING if a value is required."""
     help: str
     option: Option
 
     def words(self) -> tuple[str, ...]:
-        """The words that the option allows; empty where it takes any value."""
+        """The words that the option allows; empty if it takes any value."""
         return self.literals or tuple(self.option.choices() if self.option.choices else ())
 
     @property
@@ -96,13 +96,13 @@ class Declared:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the known name that is most like this one; empty where none is."""
+    """`; did you mean X?` for the most similar known name; empty if none is similar."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
 
 
 def name_problem(flag: str, name: str) -> str | None:
-    """Why a name cannot be a folder's as it is, with one that can; None: it can."""
+    """Why a name cannot be a folder's name, with an example that can; None if it can."""
     if _NAME.fullmatch(name):
         return None
     example = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_MAX_NAME]
@@ -181,7 +181,7 @@ def _docstrings(kind: type[Any]) -> dict[str, str]:
 
 
 def convert(one: Declared, value: Any, where: str) -> Any:
-    """A value from a flag or a file, as the field holds it; UserError that begins with `where`."""
+    """A value from a flag or a file as the field's type; UserError that begins with `where` if it is invalid."""
     if one.is_list:
         values = list(value) if isinstance(value, list | tuple) else [value]
         return tuple(_convert_one(one, item, where) for item in values)
@@ -248,7 +248,7 @@ def _out_of_range(option: Option, value: Any) -> str:
 
 
 def range_words(option: Option) -> str:
-    """The allowed range in words; empty: there is none."""
+    """The allowed range in words; empty if there is none."""
     low, high, above, below = option.min, option.max, option.above, option.below
     if (low is not None or above is not None) and (high is not None or below is not None):
         left = f"[{low:g}" if low is not None else f"({above:g}"
@@ -261,7 +261,7 @@ def range_words(option: Option) -> str:
 
 
 def problem(config: Any) -> str | None:
-    """The first value of a dataclass of options that its declaration does not allow, in words; None: all are fine."""
+    """A message about the first invalid value in a dataclass of options; None if all are valid."""
     for one in declared(type(config)):
         value = getattr(config, one.field, None)  # a nested dataclass checks its own
         if value is None or one.option.read is not None:
@@ -274,10 +274,10 @@ def problem(config: Any) -> str | None:
 
 
 def build(kind: type[T], given: Mapping[str, Any], **fixed: Any) -> T:
-    """An instance from values by the options' names; a name that is left out, or None, keeps the default.
+    """Make an instance from values by the options' names; a missing or None value keeps the default.
 
-    fixed: fields that are not options, by their names. UserError for a value that the declaration does not allow, for
-    a name that it does not have, and for a required one that is missing.
+    fixed: fields that are not options, by their names. UserError for an invalid value, an unknown name, or a missing
+    required option.
     """
     known = {name: one for one in declared(kind) for name in (one.option.was, one.name) if name}
     if unknown := [name for name in given if name not in known]:

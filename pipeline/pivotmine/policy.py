@@ -1,7 +1,7 @@
 """What a policy is, as hashes: weights, adapter, tokenizer, chat template and its options, sampling, engine.
 
-The number of samples, their token budget and the seed are no part of it. Only the standard library: the trainer
-imports this too.
+The number of samples, their token budget and the seed are not part of it. It imports only the standard library, because
+the trainer uses it too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.gguf")
 
 
 def hash_weights(folder: Path) -> str:
-    """Hash over names and contents of a model's (or an adapter's) weight files; UserError where there are none."""
+    """Hash over names and contents of a model's (or an adapter's) weight files; UserError if there are none."""
     files = sorted({path for pattern in WEIGHT_PATTERNS for path in folder.glob(pattern)})
     if not files:
         raise UserError(f"{folder} holds no weights ({', '.join(WEIGHT_PATTERNS)})")
@@ -59,7 +59,7 @@ def hash_token_ids(token_ids: Iterable[int]) -> str:
 
 
 def policy_id(name: str, fields: Mapping[str, Any]) -> str:
-    """`<name>-<12 hex>`: a folder's name that a person recognises and that no other policy has."""
+    """`<name>-<12 hex>`: a folder name that a person recognises and that no other policy has."""
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "policy"
     return f"{readable}-{hash_text(strict_json.canonical(fields))[:12]}"
 

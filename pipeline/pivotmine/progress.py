@@ -1,4 +1,4 @@
-"""How far a command is, on standard error: a bar in a terminal, elsewhere one plain line every 30 s.
+"""Progress of a command on standard error: a bar in a terminal, elsewhere one plain line every 30 s.
 
 `pivotmine --quiet` (the logger `pivotmine` above level INFO) shows neither.
 """
@@ -16,15 +16,16 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 LINE_EVERY_S = 30.0
-"""Between two lines where standard error is not a terminal: a log file stays short and is never silent for long."""
+"""Seconds between two lines if standard error is not a terminal: a log file stays short and is never silent for
+long."""
 SILENT_S = 0.7
-"""What takes longer than this says that it has begun."""
+"""`announced` logs its line if the work takes longer than this."""
 SURE_AFTER_S = 5.0
-"""The time left is shown after this long: the first item, which warms everything up, says nothing about the others."""
+"""The time left is shown only after this long, because the first item includes the warm-up."""
 _WHOLE_FROM = 100
-"""A rate from here on has no decimals: all of the line must fit 80 columns."""
+"""A rate of at least this has no decimals, so that the line fits 80 columns."""
 _EARLIER: dict[tuple[str, str], tuple[float, float]] = {}
-"""By label and unit, the work and seconds of what this process has finished: the rounds of one command are alike."""
+"""By label and unit, the work and seconds of progress that has ended: the rounds of one command have a similar pace."""
 
 
 class Progress:
@@ -38,7 +39,7 @@ class Progress:
         self._task: Any = None
 
     def advance(self, **amounts: float) -> None:
-        """Add to the counts; `total` is about the unit that was named first."""
+        """Add to the counts; `total` refers to the first unit."""
         for unit, amount in amounts.items():
             self._counts[unit] = self._counts.get(unit, 0) + amount
         now = time.monotonic()
@@ -67,7 +68,7 @@ class Progress:
         return "  ".join(parts)
 
     def remember(self) -> None:
-        """Let the time left of the next one of this label begin with this one's pace."""
+        """Remember the pace, so that the next progress with this label estimates its time left from it."""
         for unit, done in list(self._counts.items())[:1]:
             before, before_s = _EARLIER.get((self._label, unit), (0.0, 0.0))
             _EARLIER[self._label, unit] = before + done, before_s + time.monotonic() - self._started
@@ -106,7 +107,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def announced(line: str) -> Generator[None]:
-    """Say the line unless the block ends first: packages may take many seconds to import."""
+    """Log the line unless the block ends soon: packages may take many seconds to import."""
     timer = threading.Timer(SILENT_S, logging.getLogger("pivotmine").info, [line])
     timer.daemon = True
     timer.start()

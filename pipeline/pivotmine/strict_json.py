@@ -1,11 +1,11 @@
 """Strict JSON for untrusted text: one parser that only ever raises ValueError, one canonical writer.
 
-The standard parser accepts text that is not JSON (NaN, Infinity), keeps the last of two equal keys without a word,
-reads lone surrogates that no UTF-8 file can hold, and leaves with RecursionError on deep nesting. Text from
-trajectories and models may hold all four.
+The standard parser accepts text that is not JSON (NaN, Infinity), silently keeps the last of two equal keys, reads lone
+surrogates that no UTF-8 file can contain, and raises RecursionError on deep nesting. Text from trajectories and models
+may contain all four.
 
-Where the package orjson is installed it does the work, and the standard parser and writer do what orjson would do
-otherwise: the answers are the same with and without it.
+If the package orjson is installed, it does the work. Where its result would differ, the standard parser and writer are
+used. So the results are the same with and without it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from itertools import chain
 from typing import Any
 
 MAX_DEPTH = 100
-"""Deepest nesting of arrays and objects that is read; no tool call of ours or of a peer's comes near."""
+"""Maximum nesting of arrays and objects. No tool call of ours or of a peer's comes near it."""
 
 _WINDOW_CHARS = 1024
-"""What `raw_loads` looks at first: longer than nearly every tool call."""
+"""Size of the first window of `raw_loads`: longer than nearly every tool call."""
 
 _MARGIN_CHARS = 16
-"""An error or a number's end this close to a window's end may be the window's doing: no literal is longer."""
+"""An error or a number's end this close to a window's end may be due to the window: no literal is longer."""
 
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*+")
 _MAYBE_SURROGATE = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
@@ -47,12 +47,12 @@ def loads(text: str | bytes) -> Any:
 def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
     """Parse the strict JSON value at `start` (white space before it is skipped); any text may follow it.
 
-    Returns the value and the index just behind it. Raises ValueError with the reason; positions in it count
-    from the value's first character.
+    Returns the value and the index just behind it. Raises ValueError with the reason; positions in it count from the
+    value's first character.
 
-    The text is read through a window that grows while the value may go on behind it: the standard decoder's
-    errors count the lines of all text before them, which makes many broken values in one long text take
-    quadratic time.
+    The text is read through a window that grows while the value may extend beyond it. The standard decoder counts the
+    lines of all text before an error. Without the window, many broken values in one long text would take quadratic
+    time.
     """
     start = _skip_white_space(text, start)
     size = _WINDOW_CHARS
@@ -65,7 +65,7 @@ def raw_loads(text: str, start: int = 0) -> tuple[Any, int]:
         except RecursionError:
             raise ValueError("nested too deeply") from None
         except json.JSONDecodeError as error:
-            # An unterminated string is reported where it starts, however far away the window ends.
+            # An unterminated string is reported at its start, even if only the window cuts it.
             if whole or (error.pos < settled and not error.msg.startswith("Unterminated")):
                 raise ValueError(f"{error.msg} at character {error.pos}") from None
         else:
@@ -82,7 +82,7 @@ def dumps(value: Any, *, ordinary: bool | None = None) -> str:
 
 
 def dump_bytes(value: Any) -> bytes:
-    """`dumps` as UTF-8; UnicodeEncodeError where a string holds a lone surrogate."""
+    """`dumps` as UTF-8; UnicodeEncodeError if a string has a lone surrogate."""
     quick = _quick_dumps(value)
     return _ENCODER.encode(value).encode() if quick is None else _exact(quick)
 
@@ -94,18 +94,18 @@ def canonical(value: Any) -> str:
 
 
 def canonical_bytes(value: Any, *, ordinary: bool | None = None) -> bytes:
-    """`canonical` as UTF-8; UnicodeEncodeError where a string holds a lone surrogate.
+    """`canonical` as UTF-8; UnicodeEncodeError if a string has a lone surrogate.
 
-    ordinary: what `is_ordinary` says of the value, where that is known.
+    ordinary: `is_ordinary` of the value, if known.
     """
     quick = _quick_dumps(value, sort_keys=True, ordinary=ordinary)
     return _CANONICAL_ENCODER.encode(value).encode() if quick is None else _exact(quick)
 
 
 def fingerprint(value: Any) -> bytes:
-    """Bytes that differ for different JSON values, key order included: compact JSON where the value is ordinary.
+    """Bytes that differ for different JSON values, key order included; compact JSON for ordinary values.
 
-    They are a key within one process: another one may write exponents otherwise.
+    Compare them only within one process: with and without orjson, exponents are written differently.
     """
     if (package := _orjson()) is not None:
         try:
@@ -116,7 +116,7 @@ def fingerprint(value: Any) -> bytes:
 
 
 def as_text(data: bytes) -> str:
-    """Bytes that are no UTF-8 become lone surrogates, which strict JSON refuses."""
+    """Decode UTF-8. Invalid bytes become lone surrogates, which strict JSON refuses."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -136,10 +136,10 @@ def _orjson() -> Any:
 
 
 def _quick_loads(text: str | bytes) -> Any:
-    """orjson's answer if the strict parser would give the same, else `_UNSURE`: errors get their reason there.
+    """orjson's result if the strict parser would give the same, else `_UNSURE`; the strict parser then explains errors.
 
-    orjson keeps the last of two equal keys (the text then has more quotes than the value), and makes floats of
-    integers beyond 64 bits.
+    orjson keeps the last of two equal keys (the text then has more quotes than the value), and converts integers beyond
+    64 bits to floats.
     """
     if (package := _orjson()) is None:
         return _UNSURE
@@ -159,7 +159,10 @@ def _quick_loads(text: str | bytes) -> Any:
 
 
 def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None = None) -> bytes | None:
-    """orjson's answer if the standard writer would give the same: orjson writes other exponents, and more types."""
+    """orjson's result if the standard writer would give the same, else None.
+
+    orjson writes exponents differently, and accepts more types.
+    """
     if (package := _orjson()) is None:
         return None
     try:
@@ -170,12 +173,12 @@ def _quick_dumps(value: Any, *, sort_keys: bool = False, ordinary: bool | None =
 
 
 def _exact(data: bytes) -> bytes:
-    """A copy, to be kept: orjson's bytes hold the whole buffer that they were written in, some ten times their size."""
+    """A copy to keep: orjson's bytes hold the whole buffer that they were written in, about ten times their size."""
     return memoryview(data).tobytes()
 
 
 def is_ordinary(value: Any) -> bool:
-    """Whether a value is JSON of at most `MAX_DEPTH` levels whose floats every writer writes alike."""
+    """Whether a value is JSON of at most `MAX_DEPTH` levels, with only floats that all writers write the same way."""
     level: list[Any] = [value.values() if type(value) is dict else value if type(value) is list else (value,)]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
@@ -226,7 +229,7 @@ def _skip_white_space(text: str, start: int) -> int:
 
 
 def _check(value: Any, source: str) -> None:
-    # Fewer brackets than levels: the walk is spared where it cannot find anything.
+    # With fewer brackets than levels, the value cannot be too deep: skip the walk.
     if source.count("[") + source.count("{") > MAX_DEPTH and exceeds_depth(value, MAX_DEPTH):
         raise ValueError("nested too deeply")
     if _MAYBE_SURROGATE.search(source):

@@ -1,7 +1,7 @@
 """The stages as functions: `run_extract(ExtractConfig(...), Path("run"))`, and so on for each of them.
 
-Each takes the dataclass of its options and the run's folder, and returns the summary that its command prints.
-A function or a dataclass is imported when it is first asked for: `import pivotmine_stages` is light.
+Each takes the dataclass of its options and the run's folder, and returns the summary that its command prints. A
+function or a dataclass is imported on first use, so `import pivotmine_stages` is light.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C while it is still being imported is one line, too."""
+    """Run the command line. Ctrl-C gives one line even while it is still being imported."""
     try:
         from pivotmine_stages.cli.app import main as run
 

@@ -24,7 +24,7 @@ class Command:
     examples: tuple[str, ...] = ()
     """Commands to type, shown at the end of the help."""
     sources: str = ""
-    """What SOURCE... is; empty: the command's first argument is RUN. With sources, the run is the option --run."""
+    """Help of the argument SOURCE...; the run is then the option --run. Empty: the command's first argument is RUN."""
 
     def declared(self) -> tuple[Declared, ...]:
         """All options."""
@@ -36,13 +36,13 @@ class Command:
 
 
 OMITTED = {"omitted": True}
-"""Metadata of a summary's field that its JSON lacks if it is None."""
+"""Metadata of a summary's field that is left out of the JSON if it is None."""
 EMPTY = {"empty": True}
 """Metadata of a summary's field that is {} in its JSON if it is false."""
 
 
 def to_json(value: Any) -> Any:
-    """A summary as JSON has it. Summaries are dataclasses and may hold others, in lists and mappings too."""
+    """A summary as JSON values. Summaries are dataclasses and may contain others, also in lists and mappings."""
     if isinstance(value, dict):
         return {name: to_json(one) for name, one in value.items()}
     if isinstance(value, list):

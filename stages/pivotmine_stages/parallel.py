@@ -1,7 +1,7 @@
-"""Work in blocks: the records of all sources, cut into blocks of some megabytes, and blocks over processes in order.
+"""Cut the records of all sources into blocks of some megabytes, and map a function over them in processes, in order.
 
-Where a block ends depends on the records alone, so that the same sources give the same part files, however many
-processes share the work. Only a few blocks are in memory at a time.
+The end of a block depends only on the records. So the same sources give the same part files, whatever the number of
+processes. Only a few blocks are in memory at a time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from pivotmine.errors import UserError
 from pivotmine.sources.json_records import Record
 
 BLOCK_BYTES = 4 << 20
-"""Of JSON text or Parquet rows a block holds at least, but for the last one."""
+"""Minimum size of a block, in bytes of JSON text or Parquet rows; the last block may be smaller."""
 GROUP_SIGNAL_S = 0.2
-"""A signal to a group of processes may end the workers before this one notices it: then it is no broken worker."""
+"""A signal to the process group may end the workers before this process handles it. It waits this long, so that the
+user sees the signal's message and not the one about a worker."""
 _READ_BYTES = 1 << 13
-"""What a record counts for whose size is not known: one that was joined out of several."""
+"""Size that is assumed for a record of unknown size, which was joined from several."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,10 +61,10 @@ ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @contextmanager
 def process_map(num_processes: int | None) -> Generator[ParallelMap]:
-    """A `map` over processes (None: one a core) that are started with the second item; one item needs none.
+    """A `map` over processes (by default one per core). They start with the second item; a single item needs none.
 
-    The processes end with this one, even if it is killed, and at once where an exception leaves the block: what
-    they are at work on is not waited for.
+    They end with this process, even if it is killed. If an exception leaves the block, they end at once, without
+    finishing their items.
     """
     wanted = num_processes or os.cpu_count() or 1
     pools: list[ProcessPoolExecutor] = []
@@ -92,11 +93,11 @@ def process_map(num_processes: int | None) -> Generator[ParallelMap]:
 
 
 def _start_worker(lives: Connection) -> None:
-    """Have this worker take little memory, and end as soon as nobody holds the other end of the pipe.
+    """Keep this worker small, and end it as soon as nobody holds the other end of the pipe.
 
-    The kernel closes it for a killed process.
+    The kernel closes the pipe of a killed process.
     """
-    # Read as pyarrow is imported, which the first task does. Arrow's own pool keeps 50 MB that nothing uses any longer.
+    # pyarrow reads this on import, in the first task. Arrow's own pool would keep 50 MB of unused memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
     def watch() -> None:
@@ -108,7 +109,7 @@ def _start_worker(lives: Connection) -> None:
 
 @contextmanager
 def _uninterrupted() -> Generator[None]:
-    """Hold Ctrl-C back, also in the processes that are started meanwhile."""
+    """Block Ctrl-C, also in the processes that are started meanwhile."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -120,7 +121,7 @@ def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Itera
     pending: deque[Future[R]] = deque()
     try:
         for item in items:
-            with _uninterrupted():  # a worker inherits it: Ctrl-C is for this process, which ends its workers
+            with _uninterrupted():  # a worker inherits this: only this process handles Ctrl-C, and ends its workers
                 job = pool.submit(function, item)
             pending.append(job)
             if len(pending) > ahead:
@@ -130,6 +131,6 @@ def _ordered(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Itera
     except BrokenProcessPool:
         time.sleep(GROUP_SIGNAL_S)
         raise UserError(
-            "a worker process has ended, most likely for want of memory: try with a smaller --num-processes; "
+            "a worker process has ended, most likely for lack of memory: try a smaller --num-processes; "
             'in a script of your own, call this below `if __name__ == "__main__":`, since workers import the script'
         ) from None

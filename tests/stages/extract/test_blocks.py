@@ -85,7 +85,7 @@ def test_a_killed_worker_is_a_user_error(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(parallel, "BLOCK_BYTES", 1)
     with (
         pytest.raises(
-            UserError, match=r"^a worker process has ended, most likely for want of memory: .*--num-processes; "
+            UserError, match=r"^a worker process has ended, most likely for lack of memory: .*--num-processes; "
         ),
         parallel.process_map(2) as over,
     ):
