@@ -1,17 +1,17 @@
 """The samples of a policy under one token budget: which row of `rollouts` counts for each of them, and how.
 
-A sample keeps its index while its budget grows: each row of it begins with the tokens of the row before. So the row
-with the largest budget tells every smaller one: a sample with more tokens than the budget is truncated under it. A
-sample that a smaller budget cut is pending: its end is not known, and to count it as 0, or to draw it again, would
-favour short replies. It waits until `rollout` continues it from its tokens.
+A sample keeps its index while its budget grows, and each of its rows begins with the tokens of the row before. So the
+row with the largest budget is enough for every smaller one: a sample with more tokens than the budget is truncated
+under it. A sample that a smaller budget cut is pending, because its end is unknown. To count it as 0, or to draw it
+again, would favour short replies. It waits until `rollout` continues it from its tokens.
 
-Where a server returns no token ids, nothing can be continued, and the lengths that a smaller budget needs are not
-known. Samples that cannot be told are replaced: they do not count, and `rollout` draws the state's samples under new
-indices. All of the state's samples that were drawn so go with a cut one, not that one alone.
+If a server returns no token ids, nothing can be continued, and the lengths that a smaller budget needs are unknown.
+Such samples are replaced: they do not count, and `rollout` draws the state's samples again under new indices. If one of
+these samples was cut, all of the state are replaced, not only that one.
 
-A run may have more samples than memory, so they come in blocks of whole states. A state's samples may lie in any part
-of `rollouts`, because rounds and budgets add to them. Each part is read once. Of each row only what a budget asks of it
-is kept until its block's turn, 20 to 30 bytes, with a hash for its state.
+A run may have more samples than fit in memory, so they come in blocks of whole states. A state's samples may be in any
+part of `rollouts`, because rounds and budgets add to them. Each part is read once. Until its block's turn, a row takes
+20 to 30 bytes: the columns that a budget needs, and a hash of its state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from pivotmine.verifiers import Outcome
 from pivotmine_stages.policy.record import PolicyRecord, is_sampled, load_policy
 
 TOLD, LONGER, PENDING, REPLACED = "told", "longer", "pending", "replaced"
-"""What a sample is under a budget: its row's verdict holds, or it is truncated, waiting, or of no use."""
+"""Status of a sample under a budget: its row's verdict holds; it is truncated; it waits to be continued; it does not
+count."""
 SAMPLE = ("state_id", "sample_index")
 ROW = (*SAMPLE, "budget")
 ROWS_PER_BLOCK = 1 << 18
@@ -37,25 +38,25 @@ ROWS_PER_BLOCK = 1 << 18
 
 
 def stored_rows(run: Path, record: PolicyRecord) -> pl.LazyFrame:
-    """The rows of `rollouts` of a policy, each with its budget; a budget that nobody knows is 0."""
+    """The rows of `rollouts` of a policy, each with its budget; an unknown budget is 0."""
     parts = require_sound(run, "rollouts", run / "rollouts" / record.policy_id, may_lack=True)
     return rundir.scan(run, "rollouts", parts).with_columns(known_budget(record))
 
 
 def known_budget(record: PolicyRecord) -> pl.Expr:
-    """`budget` of a row of `rollouts` or `scores` of the policy; 0: nobody knows it."""
+    """`budget` of a row of `rollouts` or `scores` of the policy; 0 if unknown."""
     return pl.col("budget").fill_null(record.first_budget or 0)
 
 
 def longest_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Of each sample the row with the largest budget."""
+    """The row with the largest budget of each sample."""
     return rows.sort("budget").unique(SAMPLE, keep="last")
 
 
 def samples_under(run: Path, record: PolicyRecord, budget: int | None) -> pl.DataFrame:
     """A row per sample: state_id, sample_index, `budget` of the row that counts, and `status` (TOLD, ...).
 
-    budget: None for samples that were recorded elsewhere, whose budgets nobody knows: all of them count.
+    budget: None for samples recorded elsewhere. Their budgets are unknown, and all of them count.
     """
     return pl.concat(under(rows, budget) for rows in sample_blocks(run, record))
 
@@ -63,11 +64,11 @@ def samples_under(run: Path, record: PolicyRecord, budget: int | None) -> pl.Dat
 def sample_blocks(run: Path, record: PolicyRecord, scores: Path | None = None) -> Iterator[pl.DataFrame]:
     """The rows of `rollouts` of a policy in blocks (at least one): all rows of a state, in the order of the parts.
 
-    Columns: those that `under` reads. scores: a folder of `scores`; with it also `reward` and `outcome` of the row's
-    verdict, and `is_judged`, false where it has none.
+    Columns: those that `under` needs. scores: a folder of `scores`. It adds `reward` and `outcome` of the row's
+    verdict, and `is_judged`, which is false if the row has no verdict.
     """
     paths = [None, *require_sound(run, "rollouts", run / "rollouts" / record.policy_id, may_lack=True)]
-    # Hashes stand for ids where no two ids of this run share one; else another seed is tried.
+    # Hashes stand for ids to save memory. If two ids of this run have the same hash, another seed is tried.
     seeds = (_keyed_parts(run, record, paths, seed, scores) for seed in count())
     states, parts = next(found for found in seeds if found[0]["key"].n_unique() == len(found[0]))
     num_blocks = 1 + sum(len(part) for part in parts) // ROWS_PER_BLOCK
@@ -91,7 +92,7 @@ def _keyed_parts(
 def _keyed_part(
     run: Path, record: PolicyRecord, path: Path | None, seed: int, scores: Path | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The states of a part (None: of no part) with `key`, and its rows with `key` in place of `state_id`."""
+    """The states of a part with their `key`, and its rows with `key` instead of `state_id`; path None gives no rows."""
     keyed = pl.col("state_id").hash(seed).alias("key")
     rows = rundir.scan(run, "rollouts", [path] if path else []).with_columns(known_budget(record))
     told = _told_of(rows).with_columns(keyed)
@@ -107,7 +108,7 @@ def _keyed_part(
 
 
 def prompts_of_states(run: Path, record: PolicyRecord) -> pl.DataFrame:
-    """state_id, num_prompt_tokens and prompt_hash (a list, of one element unless something is amiss) as sampled."""
+    """state_id, num_prompt_tokens and prompt_hash of each sampled state. Several hashes in the list mean an error."""
     paths = require_sound(run, "rollouts", run / "rollouts" / record.policy_id)
     tokens, hashes = pl.col("num_prompt_tokens").max(), pl.col("prompt_hash")
     by_part = [
@@ -119,9 +120,9 @@ def prompts_of_states(run: Path, record: PolicyRecord) -> pl.DataFrame:
 
 
 def exceptions(run: Path, record: PolicyRecord, budget: int | None) -> pl.DataFrame:
-    """The rows of `rollouts` whose verdicts do not count as they are: ROW, and `is_longer`.
+    """The rows of `rollouts` whose verdicts do not count as they are: ROW and `is_longer`.
 
-    Those that are longer count as truncated, the others not at all.
+    The longer ones count as truncated, the others not at all.
     """
     found: list[pl.DataFrame] = []
     for rows in sample_blocks(run, record):
@@ -132,12 +133,12 @@ def exceptions(run: Path, record: PolicyRecord, budget: int | None) -> pl.DataFr
 
 
 class Counts(NamedTuple):
-    """The samples of a policy under a budget, counted."""
+    """Numbers of a policy's samples under a budget."""
 
     states: int
     """States with samples that count."""
     samples: int
-    """Those that count, pending ones among them."""
+    """Samples that count, including pending ones."""
     pending: int
     told: int
     longer: int
@@ -156,9 +157,9 @@ def count_samples(run: Path, record: PolicyRecord, budget: int | None) -> Counts
 
 
 def under(rows: pl.DataFrame, budget: int | None) -> pl.DataFrame:
-    """`samples_under` of given rows: state_id, sample_index, budget, num_tokens, cut, has_tokens."""
+    """`samples_under` for rows with state_id, sample_index, budget, num_tokens, cut and has_tokens."""
     limit = pl.lit(budget, pl.Int32)
-    # The row of this very budget first: it is the sample under it. Else the longest one, which tells all smaller ones.
+    # The last row of a sample counts: the one of exactly this budget, else the longest one.
     chosen = rows.sort((pl.col("budget") == limit).fill_null(False), "budget", maintain_order=True).unique(
         SAMPLE, keep="last", maintain_order=True
     )
@@ -180,9 +181,9 @@ def under(rows: pl.DataFrame, budget: int | None) -> pl.DataFrame:
 
 
 def unread_as_pending(samples: pl.DataFrame, states: list[str]) -> pl.DataFrame:
-    """The samples; pending are those of the given states that are longer than the budget.
+    """The samples, with the longer ones of these states as pending.
 
-    The verifier of those states reads truncated samples too, so it must see them as the budget cuts them: `rollout`
+    The verifier of these states also judges truncated samples, so it must see them as this budget cuts them. `rollout`
     with this budget writes that row.
     """
     unread = (pl.col("status") == LONGER) & pl.col("state_id").is_in(states)
@@ -198,18 +199,18 @@ def counts_of(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def first_samples(samples: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Of each state the first `count` samples that count."""
+    """The first `count` samples that count of each state."""
     counted = samples.filter(pl.col("status") != REPLACED)
     return counted.filter(pl.col("sample_index").rank("ordinal").over("state_id") <= count)
 
 
 def budget_of(profiles: pl.DataFrame, record: PolicyRecord) -> int | None:
-    """The token budget of the profiles of a policy; profiles of an older version do not name it."""
+    """The token budget of a policy's profiles; older profiles do not have it, so theirs is the first budget."""
     return next(iter(profiles["budget"].drop_nulls()), record.first_budget)
 
 
 def problem_of(profiles: pl.DataFrame, samples: Counts, record: PolicyRecord) -> str | None:
-    """In a few words why the profiles are not those of the samples under the policy's budget; None: they are."""
+    """Why the profiles do not match the samples under the policy's budget, in a few words; None if they do."""
     if not profiles.is_empty() and budget_of(profiles, record) != record.budget:
         return f"of a budget of {budget_of(profiles, record)} tokens, and the policy's is {record.budget}"
     known = int((profiles["num_samples"] - profiles["num_pending"]).sum())
@@ -218,9 +219,9 @@ def problem_of(profiles: pl.DataFrame, samples: Counts, record: PolicyRecord) ->
 
 
 def scores_under(scores: pl.LazyFrame, samples: pl.DataFrame, record: PolicyRecord) -> pl.DataFrame:
-    """The rows of `scores` that count, as they count: a sample longer than the budget is truncated and earns 0.
+    """The rows of `scores` that count under a budget. A sample longer than the budget is truncated and earns 0.
 
-    samples: those of `samples_under`; pending and replaced ones have no row.
+    samples: from `samples_under`; pending and replaced ones have no row.
     """
     told = samples.filter(pl.col("status").is_in([TOLD, LONGER]))
     joined = scores.with_columns(known_budget(record)).join(told.lazy(), on=ROW, how="inner").collect()
@@ -237,7 +238,7 @@ def scores_of_states(
 ) -> pl.DataFrame:
     """The rows of `scores` that count for these states under a budget, in the order of the samples.
 
-    Where the samples are gone, all rows that there are.
+    If the samples are gone, all stored rows count.
     """
     parts = require_sound(run, "scores", run / "scores" / policy_id / verifier_id)
     wanted = state_ids.unique().to_frame("state_id")
@@ -250,19 +251,22 @@ def scores_of_states(
 
 
 def rows_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame) -> pl.DataFrame:
-    """What `under` reads of the rows of `rollouts` of some states (`state_id`)."""
+    """The rows of `rollouts` of some states (`state_id`), with the columns that `under` needs."""
     return pl.concat(_told_of(rows) for rows in parts_of_states(run, record, wanted))
 
 
 def parts_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame | None) -> Iterator[pl.LazyFrame]:
-    """`stored_rows` of some states (`state_id`; None: of all), part by part, at least one: a part fits in memory."""
+    """`stored_rows` of some states (column `state_id`; of all if None), part by part, because one part fits in memory.
+
+    At least one part, perhaps empty.
+    """
     paths = require_sound(run, "rollouts", run / "rollouts" / record.policy_id, may_lack=True)
     for path in [None, *paths]:
         yield _of_states(run, "rollouts", path, wanted).with_columns(known_budget(record))
 
 
 def _of_states(run: Path, table: str, path: Path | None, wanted: pl.DataFrame | None) -> pl.LazyFrame:
-    """The rows of one part (None: of none) of some states (None: of all)."""
+    """The rows of one part (empty if path is None) that belong to some states (to all if wanted is None)."""
     rows = rundir.scan(run, table, [path] if path else [])
     if wanted is None:
         return rows
@@ -270,7 +274,7 @@ def _of_states(run: Path, table: str, path: Path | None, wanted: pl.DataFrame | 
 
 
 def _told_of(rows: pl.LazyFrame) -> pl.DataFrame:
-    """What `under` asks of rows of `rollouts`."""
+    """The columns that `under` needs."""
     cut = (pl.col("finish_reason") == "length").fill_null(False)
     has_tokens = pl.col("num_tokens").is_not_null() & pl.col("message").is_null()
     return rows.select(*ROW, "num_tokens", cut=cut, has_tokens=has_tokens).collect()

@@ -1,7 +1,7 @@
-"""What `rollout --from` carried over to a policy: bounds by state, and the decay that its own fresh samples show.
+"""Estimates that `rollout --from` carried over to a policy: bounds by state, and a decay fitted on its own samples.
 
-Two random sets of states are always sampled, even where the bounds decide. The decay is fitted on one and checked on
-the other. Both, and so every belief, follow from stored rows alone.
+Two random sets of states are always sampled, even if the bounds decide. The decay is fitted on one and checked on the
+other. Both sets depend only on stored rows, and so do all beliefs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from pivotmine.run.parts import require_sound
 from pivotmine.stats.carry_bounds import Bounds, Carried, Decay, Fresh, fit_decay
 
 RANDOM_STATES, RANDOM_SHARE = 128, 1 / 8
-"""States of each random set: this many, or this share of a smaller run."""
+"""Size of each random set: this many states, or this share of a smaller run."""
 _BOUNDS = ("carried_low", "carried_high", "unseen_mass")
 
 
 def carried_dir(run: Path, policy_id: str, verifier_id: str) -> Path:
-    """Where the parts of `carried` of one policy and verifier lie."""
+    """The folder with the parts of `carried` of one policy and verifier."""
     return run / "carried" / policy_id / verifier_id
 
 
 def carried_states(run: Path, policy_id: str, verifier_id: str, budget: int | None) -> dict[str, Carried]:
-    """The carried estimate by state_id: of a state's rows, that of smallest unseen mass. UserError for nonsense.
+    """The carried estimate by state_id, from the row with the smallest unseen mass. UserError if a row is invalid.
 
-    budget: the token budget that the rows must be of; None: any, where nobody knows the profile's.
+    budget: the token budget that the rows must have; None for any, if the profile's budget is unknown.
     """
     folder = carried_dir(run, policy_id, verifier_id)
     rows = rundir.scan(run, "carried", require_sound(run, "carried", folder))
@@ -44,7 +44,7 @@ def carried_states(run: Path, policy_id: str, verifier_id: str, budget: int | No
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{folder} is damaged ({str(error).splitlines()[0]}): {_REMEDY}") from None
     if not wrong.is_empty():
-        raise UserError(f"{folder}: no bounds of a mean reward in state {wrong['state_id'][0]!r}: {_REMEDY}")
+        raise UserError(f"{folder}: invalid bounds in state {wrong['state_id'][0]!r}: {_REMEDY}")
     return {row["state_id"]: _carried(row) for row in found.iter_rows(named=True)}
 
 
@@ -52,7 +52,7 @@ _REMEDY = "delete it and start the same `pivotmine rollout --from` again"
 
 
 def _is_sound() -> pl.Expr:
-    """Bounds that are probabilities in order, and a posterior of positive weights or none."""
+    """Whether the bounds are probabilities in order, and the posterior has positive weights or is missing."""
     low, high, unseen = (pl.col(name) for name in _BOUNDS)
     bounds = (low >= 0) & (low <= high) & (high <= 1) & unseen.is_between(0, 1)
     alpha, beta = pl.col("old_alpha"), pl.col("old_beta")
@@ -66,7 +66,7 @@ def _carried(row: Mapping[str, Any]) -> Carried:
 
 
 def random_sets(state_ids: Iterable[str], policy_id: str) -> tuple[list[str], list[str]]:
-    """The states to fit the decay on, and those to check it on: drawn alike, from all states."""
+    """The states to fit the decay on, and those to check it on: two random sets, the same in every process."""
 
     def place(state_id: str) -> bytes:
         return hashlib.blake2b(f"{policy_id}/{state_id}".encode(), digest_size=8).digest()
@@ -79,7 +79,7 @@ def random_sets(state_ids: Iterable[str], policy_id: str) -> tuple[list[str], li
 def fresh_samples(
     state_ids: Iterable[str], carried: Mapping[str, Carried], profiles: Iterable[Mapping[str, Any]]
 ) -> list[Fresh]:
-    """These of the carried states with the rewards of their profiles; those that were not sampled are left out."""
+    """The carried states among `state_ids` with the rewards of their profiles, except those without samples."""
     wanted = set(state_ids)
     return [
         Fresh(carried[row["state_id"]], row["mean"] * row["num_scored"], (1 - row["mean"]) * row["num_scored"])
@@ -89,6 +89,6 @@ def fresh_samples(
 
 
 def decay_of(carried: Mapping[str, Carried], policy_id: str, profiles: Iterable[Mapping[str, Any]]) -> Decay:
-    """Fitted on the first random set."""
+    """The decay fitted on the first random set."""
     fitted, _ = random_sets(carried, policy_id)
     return fit_decay(fresh_samples(fitted, carried, profiles))

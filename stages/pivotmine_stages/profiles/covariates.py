@@ -1,7 +1,7 @@
 """The covariates of the prior: facts about a state other than its rewards.
 
-Domain, the tool that its first demonstration calls, the depth of its turn (logarithm of one more than the turn's
-index), and the demonstration's probability under the policy, as a logit, where triage gave it.
+They are the domain, the tool that its first demonstration calls, the depth of its turn (logarithm of the turn's index
+plus one), and, if triage gave it, the demonstration's probability under the policy as a logit.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pivotmine.stats.success_prior import Observed
 COLUMNS = ("state_id", "domain", "kind", "demonstration", "turn_index")
 """Columns of `turns` that the covariates follow from."""
 _LEAST_MASS = 1e-6
-"""Less likely demonstrations count the same: one of very many ways, or an unlikely action."""
+"""All demonstrations below this probability count the same: they are one of very many ways, or unlikely actions."""
 
 
 def covariates(
     run: Path, turns: pl.DataFrame, policy_id: str, verifier_id: str, *, budget: int | None = None
 ) -> dict[str, Observed]:
-    """By state_id, with no rewards yet; `turns` are the demonstrated ones, the first of a state counts.
+    """The covariates by state_id, without rewards.
 
-    budget: the token budget of a sample.
+    turns: the demonstrated turns; the first of a state counts. budget: the token budget of a sample.
     """
     masses = demonstration_masses(run, policy_id, verifier_id, budget=budget)
     first = turns.select(COLUMNS).unique("state_id", keep="first", maintain_order=True)
@@ -38,7 +38,7 @@ def covariates(
 
 
 def covariates_of(turn: Mapping[str, Any], mass: float | None) -> Observed:
-    """Of one turn (COLUMNS); mass: the probability of its demonstration, None where it is not known."""
+    """The covariates of one turn (COLUMNS). mass: the probability of its demonstration, None if unknown."""
     categories, numbers = _categories(str(turn["domain"]), _tool(turn)), _depth(turn["turn_index"])
     if mass is not None:
         bounded = min(max(mass, _LEAST_MASS), 1 - _LEAST_MASS)
@@ -46,7 +46,7 @@ def covariates_of(turn: Mapping[str, Any], mass: float | None) -> Observed:
     return Observed(0.0, 0.0, categories, numbers)
 
 
-# Alike states share these: a run may have millions of states.
+# Cached, so that states share these objects: a run may have millions of states.
 @lru_cache(4096)
 def _categories(domain: str, tool: str) -> dict[str, str]:
     return {"domain": domain, "tool": tool}
@@ -58,16 +58,15 @@ def _depth(turn_index: int) -> dict[str, float]:
 
 
 def _tool(turn: Mapping[str, Any]) -> str:
-    """The first call's name; null for a message."""
+    """The first call's name, or `message`."""
     calls = json.loads(turn["demonstration"]).get("tool_calls") or []
     return str(calls[0].get("name")) if calls else str(turn["kind"])
 
 
 def demonstration_masses(run: Path, policy_id: str, verifier_id: str, *, budget: int | None = None) -> dict[str, float]:
-    """By state_id, the probability that the policy takes the demonstration: a bound on its mean reward from below.
+    """By state_id, the probability that the policy takes the demonstration: a lower bound of its mean reward.
 
-    States without triage are absent, those where it was refused, and those whose demonstration has more tokens than a
-    sample may have (`budget`).
+    Absent are states without triage, refused ones, and those whose demonstration has more than `budget` tokens.
     """
     parts = require_sound(run, "triage", run / "triage" / policy_id / verifier_id)
     rows = rundir.scan(run, "triage", parts).filter(pl.col("logprob").is_not_null() & pl.col("refusal").is_null())

@@ -29,14 +29,14 @@ from pivotmine.verifiers import Outcome, State, VerifierSpec, passes_gate, resol
 NO_VERIFIER = "no_verifier"
 SECONDS_PER_WRITE = 30.0
 _WRITES_SHARE = 20.0
-"""So many times as long as a write took, the next one waits: each writes the whole file."""
+"""The next write waits this many times as long as the last one took, because each rewrites the whole file."""
 STATES_AT_ONCE = 1 << 14
-"""States that are objects at a time."""
+"""Maximum number of states that are objects at a time."""
 _STORED = ("gate", "detail", "usable")
 
 
 class Actions(Mapping[str, Action]):
-    """Actions by their stored form, read when they are asked for: a run may hold millions of gates."""
+    """Actions by their stored form, parsed on access: a run may have millions of gates."""
 
     __slots__ = ("_texts",)
 
@@ -60,15 +60,15 @@ _NONE = Actions(())
 
 class Gate(NamedTuple):
     state: State
-    """What the verifier sees of the state, without its messages: they are long, and read where they are needed."""
+    """What the verifier sees of the state, without its messages: they are long, and read only if needed."""
     usable: Mapping[str, Action]
-    """The demonstrations that pass, by their stored form; empty where the gate fails."""
+    """The demonstrations that pass, by their stored form; empty if the gate fails."""
     gate: str
     """As in `profiles`: `correct`, the first demonstration's outcome, or `no_verifier`."""
     detail: str | None = None
     """Why the gate fails."""
     verifier: VerifierSpec | None = None
-    """The one that judges the state; None where the gate fails."""
+    """The verifier that judges the state; None if the gate fails."""
 
 
 class _Demonstration(NamedTuple):
@@ -76,11 +76,11 @@ class _Demonstration(NamedTuple):
     """Its stored form."""
     action: Action
     verifier: VerifierSpec | None
-    """The one that the rules name for it."""
+    """The verifier that the rules choose for it."""
 
 
 class _Job(NamedTuple):
-    """One state on its way to a gate."""
+    """A state whose gate is wanted."""
 
     state: State
     domain: str | None
@@ -88,15 +88,15 @@ class _Job(NamedTuple):
 
 
 class GateTable:
-    """The gates of many states as a table, which is a tenth of them as objects. `gates` gives some of them as objects.
+    """The gates of many states as a table, which takes a tenth of the memory. `gates` gives some of them as objects.
 
     `rows` has a row per state: state_id, tools_id, domain, action_format, demonstrations (a list of the distinct ones),
-    gate, detail, usable (places among the demonstrations; empty: the gate fails), needs_messages and judges_truncated
-    (of the verifier that judges the state; false: none does).
+    gate, detail, usable (indices of the demonstrations that pass; empty if the gate fails), needs_messages and
+    judges_truncated (of the verifier that judges the state; false if none does).
     """
 
     def __init__(self, run: Path, spec: VerifierSpec, states: pl.DataFrame) -> None:
-        """states: the first five columns."""
+        """states: the first five columns of `rows`."""
         self._native = {key: State(tools=tuple(found or ())) for key, found in tools_by_id(run).items()}
         self._spec = spec
         self.rows = states
@@ -107,7 +107,7 @@ class GateTable:
         return {row[0]: _stored_gate(self._spec, self.job(*row[1:5]), *row[5:]) for row in columns}
 
     def job(self, tools_id: str | None, domain: str | None, action_format: str | None, shown: list[str]) -> _Job:
-        """A row on its way to a gate."""
+        """The job of one row."""
         demonstrations = _demonstrations(self._spec, domain, shown)
         state = self._native[tools_id]
         if is_text(action_format):
@@ -124,8 +124,8 @@ _READS = {"needs_messages": pl.Boolean, "judges_truncated": pl.Boolean}
 def gate_states(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> dict[str, Gate]:
     """The gate of each state of the demonstrated `turns`, in their order.
 
-    A gate is judged once, and stored in `gates`. `turns` holds all demonstrated turns of its states. A state's domain
-    is that of its first turn. Messages are read only if the state's verifier asks for them.
+    A gate is judged once, and stored in `gates`. turns: all demonstrated turns of their states. A state's domain is
+    that of its first turn. Messages are read only if the state's verifier needs them.
     """
     table = _ungated(run, turns, spec)
     gates = {state_id: gate for state_id, gate, _ in _judged(run, table, turns, spec, None)}
@@ -150,7 +150,7 @@ def gate_table(run: Path, turns: pl.DataFrame, spec: VerifierSpec, texts: Segmen
 
 
 def _ungated(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> GateTable:
-    """The states of the turns, in their order; `gate`, `detail` and `usable` are null where no gate is stored."""
+    """The states of the turns, in their order; `gate`, `detail` and `usable` are null if no gate is stored."""
     columns = turns.select("state_id", "tools_id", "domain", "action_format", demonstrations="demonstration")
     states = columns.group_by("state_id", maintain_order=True).agg(
         pl.col("tools_id", "domain", "action_format").first(), pl.col("demonstrations").unique(maintain_order=True)
@@ -165,7 +165,7 @@ def _ungated(run: Path, turns: pl.DataFrame, spec: VerifierSpec) -> GateTable:
 def _judged(
     run: Path, table: GateTable, turns: pl.DataFrame, spec: VerifierSpec, texts: SegmentTexts | None
 ) -> Iterator[tuple[str, Gate, list[int]]]:
-    """(state_id, gate, usable) of every row; those whose gates are judged now and need messages come last."""
+    """(state_id, gate, usable) of every row; gates that are judged now and need messages come last."""
     waiting: list[str] = []
     with _GateWriter(run, spec) as writer:
         for row in table.rows.select(*_STATE, *_STORED).iter_rows():
@@ -204,7 +204,7 @@ def _stored_gate(spec: VerifierSpec, job: _Job, gate: str, detail: str | None, p
 
 
 class _GateWriter:
-    """Judges gates and stores them: now and then, so that a kill loses little, and at the end."""
+    """Judges gates and stores them: from time to time, so that a kill loses little, and at the end."""
 
     def __init__(self, run: Path, spec: VerifierSpec) -> None:
         self.run, self.spec = run, spec
@@ -218,7 +218,7 @@ class _GateWriter:
         self._write()
 
     def judge(self, state_id: str, job: _Job, state: State) -> tuple[Gate, list[int]]:
-        """The gate of a state, and which demonstrations pass. state: with the messages if the verifier needs them."""
+        """The gate of a state, and the indices of its usable demonstrations. state: with messages if needed."""
         gate, is_final = _gate(self.spec, job, state)
         places = [place for place, found in enumerate(job.demonstrations) if found.text in gate.usable]
         if is_final:
@@ -229,13 +229,13 @@ class _GateWriter:
         return gate, places
 
     def _write(self) -> None:
-        """Add the rows to the file; another process may have added the same, or others."""
+        """Add the rows to the file. Another process may have added the same rows, or others."""
         rows, self.rows = self.rows, []
         if not rows:
             return
         path, started = _gates_file(self.run, self.spec), time.monotonic()
         try:
-            # The locks of two processes that judge the same states are held for a moment only: wait.
+            # Other processes that judge gates hold this lock only for a moment: wait.
             with rundir.stage_lock(self.run, "gates", wait=True):
                 manifest = PartsManifest(self.run, path.parent)
                 manifest.forget_lost()
@@ -244,7 +244,7 @@ class _GateWriter:
                 every = pl.concat([known, added]).unique("state_id", keep="first").sort("state_id")
                 manifest.write(path, every.to_arrow().cast(GATES))
         except OSError as error:
-            # A run on a read-only disk can be audited; it judges again the next time.
+            # A run on a read-only disk can be audited, but judges these gates again the next time.
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
         self.written = time.monotonic()
@@ -256,7 +256,7 @@ def seen_states(
 ) -> Iterator[tuple[str, Gate, State]]:
     """The states of `turns` that pass their gate, each as its verifier sees it; with memory for one state's messages.
 
-    Those whose verifier asks for messages come last. texts: as in `state_messages`.
+    Those whose verifier needs messages come last. texts: as in `state_messages`.
     """
     asking: list[str] = []
     for state_id, gate in gates.items():
@@ -276,7 +276,7 @@ def _demonstrations(spec: VerifierSpec, domain: str | None, texts: list[str]) ->
 
 
 def _gate(spec: VerifierSpec, job: _Job, state: State) -> tuple[Gate, bool]:
-    """Judge each demonstration against itself, by its own verifier; False if the machinery failed for one of them."""
+    """Judge each demonstration against itself, by its own verifier; False if the machinery failed for one."""
     demonstrations = job.demonstrations
     verdicts = [(found, passes_gate(found.verifier, state, found.action)) for found in demonstrations if found.verifier]
     if not verdicts:
@@ -292,7 +292,7 @@ def _gate(spec: VerifierSpec, job: _Job, state: State) -> tuple[Gate, bool]:
 
 
 def reject_reason(gate: str) -> str:
-    """The reject's reason where the gate fails."""
+    """The reject's reason if the gate fails."""
     return NO_VERIFIER if gate == NO_VERIFIER else "unverifiable"
 
 

@@ -1,8 +1,8 @@
 """States that are never solved: deferred, not rejected.
 
-K failures do not show that a success rate is 0. The posterior says how likely a rate above 1 % still is; a later round
-may find those states under a hotter policy. A demonstration that the policy finds all but impossible is another
-matter: there a fault of format or verifier is likelier than difficulty.
+K failures do not show that a success rate is 0. The posterior says how likely a rate above 1 % still is, and a later
+round at a higher temperature may solve the state. It is different if a demonstration is almost impossible under the
+policy: then a fault of format or verifier is more likely than a hard state.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pivotmine.stats.beta import cdf
 MIN_RATE = 0.01
 """Success rate above which a state is worth another look."""
 MIN_LOGPROB = math.log(1e-6)
-"""A demonstration less likely than this is rather a fault of format or verifier than a hard state."""
+"""A demonstration less likely than this suggests a fault of format or verifier, not a hard state."""
 
 
 class NeverStates(NamedTuple):
     states: int
     expected: float
-    """How many of them are expected to have a success rate above MIN_RATE, by the posterior."""
+    """Expected number of these states, by the posterior, with a success rate above MIN_RATE."""
 
     def words(self) -> str:
         """The two figures as a sentence."""
@@ -50,10 +50,9 @@ def solvable_probability(a: float, b: float) -> float:
 def unlikely_demonstrations(
     connection: duckdb.DuckDBPyConnection, policy_id: str, verifier_id: str
 ) -> list[tuple[str, float]]:
-    """(state_id, natural log-probability) of unsolved states whose demonstrations are all but impossible, worst first.
+    """(state_id, natural log-probability) of unsolved states with almost impossible demonstrations, worst first.
 
-    A state that the policy solves otherwise shows that format and verifier work. Only demonstrations that
-    `triage` asked for are known.
+    Solved states are left out: they show that format and verifier work. Only demonstrations in `triage` are known.
     """
     return connection.execute(_UNLIKELY, [policy_id, policy_id, verifier_id, MIN_LOGPROB]).fetchall()
 

@@ -1,4 +1,4 @@
-"""The columns of `profiles` that the whole run decides: the posterior of every state, and what stopped it."""
+"""The columns of `profiles` that depend on the whole run: each state's posterior, and the rule that stopped it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pivotmine_stages.profiles.stopping import StoppingRule, read_rule
 
 INTERVAL = (0.05, 0.95)
 STATES_AT_ONCE = 1 << 14
-"""States that are objects at a time."""
+"""Maximum number of states that are objects at a time."""
 _remember = lru_cache(1 << 16)
 LIKELY_CLASS = 0.5
-"""Chance below which a class is not believed on few samples."""
+"""Minimum probability of a class; below it, few samples do not give the state that class."""
 
 
 def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> pl.DataFrame:
-    """The profiles of one policy and verifier, with POSTERIOR_COLUMNS filled; `turns`: the demonstrated ones."""
+    """The profiles of one policy and verifier with POSTERIOR_COLUMNS filled. turns: the demonstrated turns."""
     if profiles.is_empty():
         return profiles
     policy_id, verifier_id = profiles.select("policy_id", "verifier_id").row(0)
@@ -73,7 +73,7 @@ def _observed(row: Mapping[str, Any], masses: Mapping[str, float]) -> Observed:
 
 
 def _carried_class(rule: StoppingRule | None) -> pl.Expr:
-    """`reward_class`; null for a carried state whose few samples are alike where K samples would probably differ."""
+    """`reward_class`; null for a carried state whose few rewards are equal and would probably differ in K samples."""
     if rule is None:
         return pl.col("reward_class")
     weights = {"never": ("posterior_alpha", "posterior_beta"), "always": ("posterior_beta", "posterior_alpha")}
@@ -89,7 +89,7 @@ class _Doubt(NamedTuple):
     num_samples: int
 
     def __call__(self, weights: dict[str, float | None]) -> bool:
-        """Whether one of this many samples probably has the outcome of the first weight."""
+        """Whether at least one of this many samples probably has the outcome that the first weight counts."""
         a, b = weights.values()
         if a is None or b is None:
             return False
@@ -104,7 +104,7 @@ def observed(profile: Mapping[str, Any], known: Mapping[str, Observed]) -> Obser
 def with_rewards(known: Observed, profile: Mapping[str, Any]) -> Observed:
     """A state with the rewards of its profile."""
     n = profile["num_scored"]
-    # The mean of 0 and 1 times their number is whole but for rounding.
+    # With rewards of 0 and 1 this product is whole, except for rounding.
     successes = round(profile["mean"] * n, 9)
     return known._replace(successes=successes, failures=n - successes)
 
@@ -149,7 +149,7 @@ def pivot_probabilities(profiles: pl.DataFrame, max_mean: float, min_mean: float
 
 
 def most_samples(profiles: pl.DataFrame) -> int:
-    """Samples of the most profiled state, or those that a rule allowed it."""
+    """Samples of the most profiled state, or the maximum that a rule allowed."""
     rules = [StoppingRule.from_json(text).num_samples for text in profiles["stopping"].drop_nulls().unique()]
     drawn = [int(n) for n in profiles["num_samples"].drop_nulls()]
     return max([*rules, *drawn], default=1)

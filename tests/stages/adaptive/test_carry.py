@@ -296,7 +296,7 @@ def test_a_carried_file_that_says_nonsense_is_one_line(run: Path, new: Path, cha
     rows = pl.read_parquet(part).with_columns(pl.lit(value, pl.Float64).alias(name) for name, value in change.items())
     policy_id, verifier_id = part.parent.parent.name, part.parent.name
     PartsManifest(run, part.parent).write(part, rows.to_arrow())
-    with pytest.raises(UserError, match="no bounds of a mean reward"):
+    with pytest.raises(UserError, match="invalid bounds in state"):
         carried_states(run, policy_id, verifier_id, 40)
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(UserError) as found:
