@@ -1,4 +1,4 @@
-"""How policies, or verifiers, differ, in the words of their settings and never in hashes."""
+"""How policies or verifiers differ, in the names and values of their settings, never in hashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Settings = Mapping[str, Any]
 """The fields of `policy.json` or `verifier.json`."""
 
 ask: ContextVar[Callable[[], bool] | None] = ContextVar("ask", default=None)
-"""Asks a person whether to go on; None: nobody is asked. The command line sets it in a terminal."""
+"""Asks the user whether to continue; None if nobody is asked. The command line sets it in a terminal."""
 
 _LABELS = {
     "engine": "engine",
@@ -27,14 +27,14 @@ _LABELS = {
     "template_options": "template",
     "options": "",
 }
-"""Fields that are settings, with the word before their keys."""
+"""Fields that are settings, with the prefix of their keys."""
 _FILES = {"weights_hash": ("weights", "model"), "tokenizer_hash": ("tokenizer", "tokenizer")}
-"""A hash, what it is the hash of, and the field that names the place."""
+"""By hash: the word for what it hashes, and the field with its path."""
 _MISSING = "not given"
 
 
 def differences(theirs: Settings, ours: Settings) -> list[str]:
-    """`max_new_tokens 64 -> 512`, one entry per setting that differs; options of two verifiers are not compared."""
+    """`max_new_tokens 64 -> 512`, one entry per different setting; options of different verifiers are left out."""
     other = _is_other_verifier(theirs, ours)
     old, new = (flat_settings({**one, "options": {}} if other else one) for one in (theirs, ours))
     found = [
@@ -58,7 +58,7 @@ def _is_other_verifier(theirs: Settings, ours: Settings) -> bool:
 
 
 def telling_apart(known: Mapping[str, Settings]) -> str:
-    """`a (temperature 1.0), b (temperature 0.5)`: of each only the settings in which they differ."""
+    """`a (temperature 1.0), b (temperature 0.5)`: each with only the settings that differ."""
     flat = {
         name: {**flat_settings(one), **_budget(one), **{label: one.get(place) for label, place in _FILES.values()}}
         for name, one in known.items()
@@ -73,21 +73,21 @@ def telling_apart(known: Mapping[str, Settings]) -> str:
 
 
 def apart(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings of one in which those among it differ."""
+    """The settings of `one` that are not the same in all of `among`."""
     keys = dict.fromkeys(key for other in among for key in other)
     apart = [key for key in keys if len({_word(other.get(key, _MISSING)) for other in among}) > 1]
     return [f"{key} {_word(one.get(key, _MISSING))}" for key in apart]
 
 
 def _budget(record: Settings) -> dict[str, str]:
-    """The token budget, which is no part of a policy: only an older version made one of each budget."""
+    """The token budget. It is not part of a policy, but an older version made one policy per budget."""
     return {"max_new_tokens": _word(record["budget"])} if record.get("budget") is not None else {}
 
 
 def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str]]) -> None:
-    """Say how a new policy or verifier differs from the nearest one of the run, and ask if a person is there.
+    """Log how a new policy or verifier differs from the most similar one of the run, and ask the user, if one is there.
 
-    others: by id, the settings and what there is of it (`4,800 samples`). UserError if the person says no.
+    others: by id, the settings and the amount of data (`4,800 samples`). UserError if the user says no.
     """
     if not others:
         return
@@ -110,7 +110,7 @@ def flat_settings(record: Settings) -> dict[str, str]:
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every setting with its path; a verifier inside another is named, and its place in the list left out."""
+    """Every setting with its path. A verifier inside another one is named, instead of its place in the list."""
     if isinstance(value, Mapping) and set(value) == {"name", "options"}:
         yield (*path, "verifier"), str(value["name"])
         yield from _leaves(value["options"], (str(value["name"]),))

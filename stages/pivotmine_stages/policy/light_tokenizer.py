@@ -1,9 +1,9 @@
 """A tokenizer and its chat template without transformers, whose import takes seconds: `tokenizers` and Jinja alone.
 
-transformers may change a tokenizer while it loads it, by rules of each model family. So this one is used only where its
-hash, and that of its template, are those that rollout stored for the tokenizer that transformers had loaded. A fast
-tokenizer encodes with nothing but that state, and a template sees nothing but its arguments and the special tokens; a
-template that asks for a special token which the files do not name is left to transformers, which has defaults.
+transformers may change a tokenizer on loading, by rules of each model family. So this one is used only if its hash and
+that of its template equal those that rollout stored for the tokenizer that transformers loaded. A fast tokenizer
+encodes with only that state, and a template sees only its arguments and the special tokens. If a template uses a
+special token that the files do not name, it is left to transformers, which has defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pivotmine import policy
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _OWN_CODE = ("auto_map", "split_special_tokens")
-"""Settings with which transformers does more than the backend says."""
+"""Settings that make transformers do more than the backend does."""
 _NO_POST_PROCESSOR = {
     "type": "TemplateProcessing",
     "single": [{"Sequence": {"id": "A", "type_id": 0}}],
@@ -59,7 +59,7 @@ class LightTokenizer:
 
 
 def load_light(name: str, tokenizer_hash: str | None, template_hash: str | None) -> LightTokenizer | None:
-    """The tokenizer in a folder, if it is the one with these hashes; None: it is left to transformers."""
+    """The tokenizer in a folder, if it has these hashes; None if it is left to transformers."""
     folder = Path(name)
     if tokenizer_hash is None or template_hash is None or not (folder / "tokenizer.json").is_file():
         return None
@@ -75,7 +75,7 @@ def load_light(name: str, tokenizer_hash: str | None, template_hash: str | None)
 
 
 def _backend(path: Path, tokenizer_hash: str) -> Any:
-    """The `tokenizers.Tokenizer` with this hash: as the file has it, or written as transformers writes the same."""
+    """The `tokenizers.Tokenizer` with this hash, as the file or as transformers writes it; None if there is none."""
     from tokenizers import Tokenizer
 
     backend = Tokenizer.from_file(str(path))
@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """The one template; None where there are several by name, or none."""
+    """The template; None if there is none, or several by name."""
     if (folder / "additional_chat_templates").exists() or (folder / "chat_template.json").exists():
         return None
     file = folder / "chat_template.jinja"

@@ -24,10 +24,10 @@ def parser_names() -> list[str]:
 class PolicyConfig:
     engine: EngineOptions
     engine_name: Annotated[str | None, Option(panel="Policy", flag="engine", choices=_engines)] = None
-    """What samples; by default vllm if it is installed and a GPU is visible, else transformers."""
+    """Engine that samples; by default vllm if it is installed and a GPU is visible, else transformers."""
     tokenizer: Annotated[str | None, Option(panel="Policy")] = None
     """Folder or hub id of the tokenizer; by default the model's."""
     parser: Annotated[str | None, Option(panel="Policy", choices=parser_names)] = None
-    """Convention in which the policy writes its actions; by default recognised in the chat template."""
+    """Convention in which the policy writes its actions; by default detected in the chat template."""
     policy_name: Annotated[str | None, Option(panel="Policy")] = None
     """Readable part of the policy's id. Required for a server, whose weights cannot be hashed."""

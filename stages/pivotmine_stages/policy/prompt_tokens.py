@@ -1,13 +1,12 @@
-"""Prompts as token ids, each stretch of text tokenised once while the prompts of a segment grow.
+"""Tokenise prompts, each stretch of text once while the prompts of a segment grow.
 
-A tokenizer cuts a text at its added tokens before it does anything else, so a prompt falls into chunks, each of one
-added token and the text up to the next, whose ids do not depend on each other: ids(prompt) = ids(chunk 1) + ids(chunk
-2) + ... The next prompt of the segment repeats nearly all of them, also where its template rewrites a past turn: then
-that chunk alone is new. Chunks begin with their token because some tokenizers treat the very first text differently.
+A tokenizer cuts a text at its added tokens before anything else. So a prompt consists of chunks: an added token and the
+text up to the next one. Their ids do not depend on each other: ids(prompt) = ids(chunk 1) + ids(chunk 2) + ... The next
+prompt of the segment repeats nearly all chunks. If its template rewrites a past turn, only that chunk is new. Chunks
+begin with their token because some tokenizers treat the very first text differently.
 
-Where that cannot be relied on (a tokenizer in Python, an added token that swallows the white space next to it or is
-looked for in normalised text, or whole and chunked ids that differ on one of the first prompts) every prompt is
-tokenised whole.
+Every prompt is tokenised whole if this is not certain: the tokenizer is written in Python, an added token swallows the
+white space next to it or is looked for in normalised text, or whole and chunked ids differ in one of the first prompts.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ import re
 from typing import Any
 
 NUM_CHECKED = 16
-"""So many prompts are tokenised both ways before the chunks are trusted."""
+"""This many prompts are tokenised both ways before the chunks are trusted."""
 
 
 class PromptTokenizer:
-    """Tokenises prompts without adding special tokens; remembers the chunks of the last one, no more."""
+    """Tokenises prompts without adding special tokens; keeps only the chunks of the last prompt."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -59,7 +58,7 @@ class PromptTokenizer:
 
 
 def _cutter(tokenizer: Any) -> re.Pattern[str] | None:
-    """Finds the added tokens as the tokenizer does, the longest at the leftmost place; None: not to be relied on."""
+    """A pattern for added tokens as the tokenizer finds them: leftmost, then longest. None if chunks are not safe."""
     if not tokenizer.is_fast:
         return None
     added = list(tokenizer.added_tokens_decoder.values())

@@ -1,13 +1,14 @@
-"""Prompts: a state as the policy's own chat template renders it, with its tools and its options.
+"""Prompts: states as the policy's own chat template renders them, with their tools and its options.
 
-The template runs in a process that can be ended (`templates`): it comes from a stranger, as a model does.
+The template is as untrusted as the model that it comes with, so it runs in a process that can be killed (`templates`).
 
-What a template wants is found by asking it. Some want the arguments of past calls as an object, others as JSON text;
-some accept only call ids of nine characters; some know no `developer` role. Ids are rendered by position, so that one
-state gives one prompt whoever recorded it. Reasoning in the history is handed to the template, which keeps or drops it.
+Templates have different needs. Some need the arguments of past calls as an object, others as JSON text: a test
+rendering tells which. Some accept only call ids of nine characters. Some have no `developer` role. Call ids are
+rendered by position, so a state gives the same prompt from every source. Reasoning in the history is passed to the
+template, which keeps or drops it.
 
-The text is tokenised as it is: where a message holds a special token's text, such as `<|im_start|>`, the prompt holds
-the control token, and the message may seem to end there. vLLM's chat server and TRL do the same with the same template.
+The text is tokenised as it is. If a message contains a special token's text, such as `<|im_start|>`, the prompt
+contains the control token, and the message may seem to end there. vLLM's chat server and TRL do the same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pivotmine_stages.policy.templates import TemplateFailed, Templates
 
 REASONING_OPENERS = ("<think>", "[THINK]", "<thinking>", "<reasoning>")
 RENDERING = 2
-"""Version of how messages are handed to the template (`PolicyRecord.rendering`): a policy keeps that of its samples."""
+"""Version of how messages are passed to the template (`PolicyRecord.rendering`); a policy keeps that of its samples."""
 _PROBE = "pivotmine_probe"
 
 
@@ -35,7 +36,7 @@ class Prompt(NamedTuple):
     text: str
     """The rendered prompt, generation prompt included."""
     token_ids: list[int]
-    """What the engine is given."""
+    """The engine's input."""
     opened_reasoning: bool
     """Whether the prompt ends inside a reasoning block."""
 
@@ -54,19 +55,19 @@ class Renderer:
         self._prompts = PromptTokenizer(tokenizer)
         self._around, self._unchecked = _around(tokenizer), NUM_CHECKED
         self.template: str = tokenizer.get_chat_template(tools=[{}])
-        """The one in force; where the tokenizer has several by name, the one for tools."""
+        """The template in use; if the tokenizer has several by name, the one for tools."""
         self._as_text = _wants_text(self, _COMPLETE)
         self._developer = "developer" in self.template
 
     def render_as_before(self) -> None:
-        """Render as versions did that probed templates with a tool without properties.
+        """Render like older versions, which probed templates with a tool without properties.
 
         The samples of their policies answer those prompts.
         """
         self._as_text = _wants_text(self, {"type": "object"})
 
     def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Prompt:
-        """The prompt of a state. TemplateFailed where the template refuses its messages, or takes too much for them."""
+        """The prompt of a state. TemplateFailed if the template refuses its messages or exceeds its limits."""
         text = self._apply(self._prepared(messages, as_text=self._as_text), tools)
         token_ids = self._prompts.ids(text)
         return Prompt(text, token_ids, text.rstrip().endswith(REASONING_OPENERS))
@@ -79,8 +80,8 @@ class Renderer:
     def plain_text(self, prompt: Prompt) -> str | None:
         """The prompt as a text that, tokenised with the tokenizer's own special tokens, gives the same ids.
 
-        A trainer tokenises prompts so: a template that writes the beginning-of-sequence token and a tokenizer that adds
-        it would give it twice, so the text comes without it. None where no such text exists.
+        A trainer tokenises prompts this way. If the template writes the beginning-of-sequence token and the tokenizer
+        also adds it, the text comes without it. None if no such text exists.
         """
         bos = self.tokenizer.bos_token
         for text in dict.fromkeys((prompt.text, prompt.text.removeprefix(bos) if bos else prompt.text)):
@@ -89,9 +90,9 @@ class Renderer:
         return None
 
     def _trainer_ids(self, text: str, prompt: Prompt) -> list[int]:
-        """The ids of a text with the special tokens that its tokenizer adds; the prompt's own ids are not found again.
+        """The ids of a text with the special tokens that its tokenizer adds; known ids of the prompt are reused.
 
-        A fast tokenizer puts the same tokens around every text. The first texts are tokenised both ways.
+        A fast tokenizer puts the same tokens around every text. The first texts are tokenised both ways to check this.
         """
         if self._around is None:
             return self.tokenizer(text)["input_ids"]
@@ -157,7 +158,7 @@ def refusal_words(error: Exception) -> str:
 
 
 def _is_plain(tokenizer: Any, options: Mapping[str, Any]) -> bool:
-    """Whether its prompts are its template's, by transformers' own method; some families render by code of theirs."""
+    """Whether transformers' own method renders the template; some model families render with code of their own."""
     if isinstance(tokenizer, LightTokenizer):
         return True
     from transformers import PreTrainedTokenizerBase
@@ -173,7 +174,7 @@ def _legacy_call(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class _CallIds:
-    """Call ids by position in the state; a source may use one id for several calls: a result is the last one's."""
+    """Call ids by position in the state. If a source repeats an id, a result belongs to the last call that has it."""
 
     def __init__(self) -> None:
         self._number, self._by_source = 0, dict[str, str]()
@@ -184,7 +185,7 @@ class _CallIds:
         return identity
 
     def of_result(self, source_id: Any) -> str:
-        """The call's; for a result without a call one that no call has so far."""
+        """The call's id; for a result without a call, an id that no call has so far."""
         return self._by_source.get(str(source_id)) or _position_id(self._number)
 
 
@@ -203,7 +204,7 @@ def _position_id(number: int) -> str:
 
 
 def _around(tokenizer: Any) -> tuple[list[int], list[int]] | None:
-    """The special tokens that a tokenizer puts before and after every text; None: not to be relied on."""
+    """The special tokens that a tokenizer puts before and after every text; None if that is not certain."""
     bare, whole = tokenizer(_PROBE, add_special_tokens=False)["input_ids"], tokenizer(_PROBE)["input_ids"]
     for start in range(len(whole) - len(bare) + 1):
         if tokenizer.is_fast and bare and whole[start : start + len(bare)] == bare:
@@ -216,7 +217,7 @@ _COMPLETE = {"type": "object", "properties": {_PROBE: {"type": "string"}}, "requ
 
 
 def _wants_text(renderer: Renderer, parameters: dict[str, Any]) -> bool:
-    """Whether past arguments must be JSON text: an object breaks the template or is printed as Python prints it.
+    """Whether past arguments must be JSON text: the template fails on an object, or prints it as Python does.
 
     parameters: those of the tool that the template is probed with.
     """
@@ -242,9 +243,9 @@ def _wants_text(renderer: Renderer, parameters: dict[str, Any]) -> bool:
 def load_renderer(
     tokenizer: str, template_options: Mapping[str, Any], hashes: tuple[str | None, str | None] = (None, None)
 ) -> Renderer:
-    """The tokenizer in a folder or of a hub id; UserError if it cannot be loaded.
+    """The renderer for a tokenizer's folder or hub id; UserError if it cannot be loaded.
 
-    hashes: those of the tokenizer and of its template, if they are known. A tokenizer that has them is loaded without
+    hashes: those of the tokenizer and of its template, if known. A tokenizer that has them is loaded without
     transformers, in a tenth of the time.
     """
     if (light := load_light(tokenizer, *hashes)) is not None:
@@ -258,10 +259,10 @@ def load_renderer(
         ) from None
     try:
         loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except Exception as error:  # what a broken file makes its library raise is of a dozen kinds
+    except Exception as error:  # broken files raise a dozen kinds of errors
         is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
         reason = "no such folder" if is_path else one_line(f"{type(error).__name__}: {error}")[:300]
         raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
-    # The library's warning of prompts beyond its own limit; rollout rejects those with words of its own.
+    # Silences the library's warning about long prompts; rollout rejects those itself.
     loaded.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return Renderer(loaded, template_options)

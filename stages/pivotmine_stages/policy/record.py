@@ -43,16 +43,16 @@ class PolicyRecord:
     tokenizer_hash: str | None
     template_hash: str | None
     parser: str
-    """How its text becomes actions; no part of the id, since it is applied when scoring."""
+    """The action parser. It is not part of the id, because it is applied when scoring."""
     seed: int
-    """Of the first sampling; no part of the id, but one policy is sampled with one seed."""
+    """Seed of the first sampling. It is not part of the id, but one policy is sampled with one seed."""
     budget: int | None = None
-    """Token budget that was asked for last, by `rollout` or `score`: profiles are of it. None: recorded elsewhere."""
+    """Last token budget of `rollout` or `score`; the profiles have it. None if the samples were recorded elsewhere."""
     first_budget: int | None = None
-    """Budget of the rows that name none: that of an older version, which made it a part of the id. None: there is no
-    such row, or nobody knows it."""
+    """Budget of rows that do not have one: an older version made it part of the id. None if there are no such rows, or
+    it is unknown."""
     rendering: int = 1
-    """Version of how messages are handed to the chat template; 1: `Renderer.render_as_before`."""
+    """Version of how messages are passed to the chat template; 1 is `Renderer.render_as_before`."""
 
 
 def describe_policy(
@@ -64,9 +64,10 @@ def describe_policy(
     policy_name: str | None,
     run: Path | None = None,
 ) -> PolicyRecord:
-    """Hash every setting that changes the samples; UserError if a server's policy has no name.
+    """The record of a policy, with hashes of all settings that change the samples.
 
-    run: where an older version may have sampled the policy under an id of its own, which then stays.
+    run: if an older version sampled the policy there under another id, that id stays. UserError if a server's policy
+    has no name.
     """
     require_name(engine, policy_name)
     is_remote = engine_spec(engine).is_remote
@@ -99,14 +100,14 @@ def describe_policy(
 
 
 def _older_id(name: str, identity: Mapping[str, Any], budget: int) -> str:
-    """The policy's id as it was while the token budget was a part of it."""
+    """The policy's id in an older version, in which the token budget was part of it."""
     return policy.policy_id(name, {**identity, "sampling": {**identity["sampling"], "max_new_tokens": budget}})
 
 
 def _older_budget(run: Path, name: str, identity: Mapping[str, Any], budget: int) -> int | None:
-    """The budget with which an older version sampled this policy: that of now, else the largest; None: it did not.
+    """The budget with which an older version sampled this policy: the current one, else the largest, else None.
 
-    That of now is looked for without a record too, which may have been deleted.
+    The current budget is found even without a record, which may have been deleted.
     """
     known = sorted({one.first_budget for one in known_policies(run).values() if one.first_budget}, reverse=True)
     older = (found for found in (budget, *known) if (run / "rollouts" / _older_id(name, identity, found)).is_dir())
@@ -114,13 +115,13 @@ def _older_budget(run: Path, name: str, identity: Mapping[str, Any], budget: int
 
 
 def require_readable(name: str | None) -> None:
-    """UserError for a policy's name that could not be a folder's as it is."""
+    """Raise UserError if a policy's name cannot be a folder's name."""
     if name is not None and (problem := name_problem("--policy-name", name)):
         raise UserError(problem)
 
 
 def require_name(engine: str, policy_name: str | None) -> None:
-    """UserError where a server's policy has no name."""
+    """Raise UserError if a server's policy has no name."""
     if engine_spec(engine).is_remote and policy_name is None:
         raise UserError(f"--engine {engine} needs --policy-name NAME: a server's weights cannot be hashed")
 
@@ -131,16 +132,16 @@ def _weights_hash(options: EngineOptions) -> str:
 
 
 def _local(model: str) -> Path:
-    """The folder of a model: as given, or the hub's copy of it on this machine (fetched if need be)."""
+    """The folder of a model: as given, or the local copy from the hub, downloaded if needed."""
     if Path(model).is_dir():
-        return Path(model)  # looked at before anything was loaded
+        return Path(model)  # its files were checked before loading
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.json"]))
         if not list(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(model, allow_patterns=["*.bin", "*.json"]))
-    except Exception as error:  # the hub client raises a dozen kinds: no network, no such model, no right to it
+    except Exception as error:  # the hub client raises a dozen kinds: no network, unknown model, no access
         first = str(error).strip().splitlines()[0]
         raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
     require_whole_files(f"model {model}, in {folder}", folder)
@@ -148,7 +149,7 @@ def _local(model: str) -> Path:
 
 
 def check_seed(run: Path, record: PolicyRecord) -> None:
-    """UserError where the policy was sampled with another seed: its samples would not be those of one run."""
+    """Raise UserError if the policy was sampled with another seed: a policy keeps one seed."""
     if _path(run, record.policy_id).exists() and (seed := load_policy(run, record.policy_id).seed) != record.seed:
         raise UserError(
             f"{record.policy_id} was sampled with --seed {seed}, not {record.seed}: a policy keeps one seed"
@@ -179,7 +180,7 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     path = _path(run, policy_id)
     remedy = "delete it and start the same `pivotmine rollout` (or `record`) again, which writes it again"
     found = rundir.read_json(path, remedy)
-    # A field that a later version adds has a default: older records lack it.
+    # Fields that later versions added have defaults, because older records lack them.
     required = {field.name for field in fields(PolicyRecord) if field.default is MISSING}
     if not required <= found.keys() <= {field.name for field in fields(PolicyRecord)}:
         raise UserError(f"{path} is not a policy record: {remedy}")
@@ -190,14 +191,14 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
 
 
 def choose_policy(run: Path, name: str | None) -> PolicyRecord:
-    """The policy named (by id, or a part of it that no other has), or the only one; else UserError."""
+    """The policy with this id (or a part that only it has), or the only policy; else UserError."""
     known = known_policies(run)
     where = f"in {run}: run `pivotmine rollout {shlex.quote(str(run))}` first"
     return known[choose("policy", {key: asdict(record) for key, record in known.items()}, name, where)]
 
 
 def with_budget(record: PolicyRecord, budget: int | None) -> PolicyRecord:
-    """The policy with another token budget for its profiles, or as it is; UserError where nobody knows its budgets."""
+    """The policy with this token budget for its profiles (as it is if None); UserError if its budgets are unknown."""
     if budget is None:
         return record
     if record.budget is None:
@@ -216,7 +217,7 @@ def known_policies(run: Path) -> dict[str, PolicyRecord]:
 def stored_verifier(folder: Path) -> tuple[VerifierSpec, dict[str, Any]]:
     """The verifier that scored a folder of `scores`, and its settings: verifier, options, parser.
 
-    UserError where they are damaged, or where they name another package's code that nobody vouched for.
+    UserError if they are damaged, or if they name another package's code that the user has not trusted.
     """
     path = folder / "verifier.json"
     settings = rundir.read_json(path, "delete it and start the same `pivotmine score` again")
@@ -231,7 +232,7 @@ def stored_verifier(folder: Path) -> tuple[VerifierSpec, dict[str, Any]]:
 def scored_verifiers(run: Path, policy_id: str) -> dict[str, dict[str, Any]]:
     """By verifier id, the settings of the verifiers that have profiles of the policy: verifier, options, parser.
 
-    Empty settings where `verifier.json` is missing or broken: whoever chooses that verifier will be told.
+    Settings are empty if `verifier.json` is missing or broken. Choosing that verifier then gives an error.
     """
     found: dict[str, dict[str, Any]] = {}
     for folder in sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet")):
@@ -243,9 +244,9 @@ def scored_verifiers(run: Path, policy_id: str) -> dict[str, dict[str, Any]]:
 
 
 def choose(kind: Literal["policy", "verifier"], known: Mapping[str, Settings], name: str | None, where: str) -> str:
-    """The one of `known` that is named in full or by a part of its own, or the only one; else UserError.
+    """The id that equals `name`, or the only one that contains it, or the only one at all; else UserError.
 
-    known: by id, the settings in which they may differ.
+    known: settings by id; the error names those that differ.
     """
     if not known:
         raise UserError(f"no {kind} {where}")

@@ -1,6 +1,6 @@
-"""A policy ready to be sampled: its record, the renderer of its prompts, and its engine, opened when it is needed.
+"""A policy ready to be sampled: its record, the renderer of its prompts, and its engine, opened on first use.
 
-Several rounds of sampling share one: weights are hashed and loaded once, and vLLM starts once.
+Several rounds of sampling share one. So weights are hashed and loaded once, and vLLM starts once.
 """
 
 from __future__ import annotations
@@ -34,18 +34,21 @@ class PolicySession:
     engine_name: str
     options: EngineOptions
     renderer: Renderer | None
-    """None where a chat server renders and no tokenizer was given."""
+    """None if a chat server renders and no tokenizer was given."""
     record: PolicyRecord
     _engine: Engine | None = None
 
     def engine(self, num_stored: int) -> Engine:
-        """The engine; opened with the samples stored so far, which an engine seeded as a whole must not repeat."""
+        """The engine, opened on first use.
+
+        num_stored: the samples stored so far, which an engine with one seed for all samples must not repeat.
+        """
         if self._engine is None:
             self._engine = open_engine(self.engine_name, replace(self.options, num_stored=num_stored))
         return self._engine
 
     def context_length(self) -> int | None:
-        """Maximum tokens of prompt and reply together, without loading a model; None where nobody tells."""
+        """Maximum tokens of prompt and reply together, without loading a model; None if unknown."""
         if not engine_spec(self.engine_name).is_remote:
             return context_length(self.options)
         try:
@@ -60,7 +63,7 @@ class PolicySession:
 
 
 def check_policy(config: PolicyConfig) -> str:
-    """The engine's name; UserError for what can be told about the policy before anything is loaded."""
+    """Check what is possible before anything is loaded. Returns the engine's name; UserError for wrong settings."""
     engine, options = config.engine_name or default_engine(), config.engine
     spec, sampling = engine_spec(engine), config.engine.sampling
     require_readable(config.policy_name)
@@ -80,7 +83,7 @@ def check_policy(config: PolicyConfig) -> str:
 def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[PolicySession]:
     """Check and describe the policy; its engine is closed at the end. UserError for a missing or wrong setting.
 
-    run: searched for the policy under the id that an older version gave it.
+    run: an older version may have sampled the policy there under another id.
     """
     engine = check_policy(config)
     spec = engine_spec(engine)
@@ -89,7 +92,7 @@ def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[Poli
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,
-        config.engine.replica_engine if spec.hosts_replicas else engine,  # the host is only where it runs
+        config.engine.replica_engine if spec.hosts_replicas else engine,  # the host is not part of the policy
         renderer,
         parser=_parser(config, renderer),
         policy_name=config.policy_name,

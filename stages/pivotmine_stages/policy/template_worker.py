@@ -1,10 +1,10 @@
 """The process that renders chat templates: run as a script, one framed request in, one framed answer out.
 
-    {"template": "...", "arguments": {"messages": [...], ...}}   ->   b"T" and the text, or b"E" and why there is none
+    {"template": "...", "arguments": {"messages": [...], ...}}   ->   b"T" and the text, or b"E" and the error
 
 A frame is eight bytes of length and the data. A template comes with a model that anybody may have uploaded. Jinja's
-sandbox keeps it from files and from Python's insides, not from looping for ever or filling the memory, already while it
-is compiled. So the kernel ends this process at its CPU or memory limit, and the asking side starts another one.
+sandbox keeps it from files and from Python's insides, but it can still loop for ever or fill the memory, even during
+compilation. So the kernel kills this process at its CPU or memory limit, and the caller starts another one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     compiled: dict[str, Any] = {}
-    compile_template("")  # loads Jinja: the time of the first prompt is for the prompt
+    compile_template("")  # loads Jinja now, so that it does not count for the first prompt
     _answer(b"T")
     while len(head := sys.stdin.buffer.read(FRAME_BYTES)) == FRAME_BYTES:
         request = json.loads(sys.stdin.buffer.read(int.from_bytes(head)))
@@ -58,7 +58,7 @@ def compile_template(template: str) -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(jinja2.ext.Extension):
-        """`{% generation %}` marks what the assistant said: its text stays as it is."""
+        """`{% generation %}` marks the assistant's text for trainers; the text stays as it is."""
 
         tags = {"generation"}  # noqa: RUF012  (jinja's own)
 

@@ -1,4 +1,4 @@
-"""Chat templates, rendered in a process that can be ended (`template_worker`): each prompt has its limits."""
+"""Render chat templates in a process that can be killed (`template_worker`), with limits per prompt."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from pivotmine.errors import UserError
 from pivotmine_stages.policy.template_worker import FRAME_BYTES
 
 CPU_S = 10.0
-"""Processor time of one prompt: a prompt of a million characters takes a fraction of a second."""
+"""Seconds of processor time per prompt: a prompt of a million characters takes a fraction of a second."""
 WALL_S = 120.0
-"""For one prompt on a busy machine, and for the start of the process."""
+"""Seconds per prompt on a busy machine, and for the start of the process."""
 MEMORY_BYTES = 2 << 30
 MAX_TEXT_BYTES = 256 << 20
-"""Of a prompt: far more than any model reads."""
+"""Maximum size of a prompt: more than any model reads."""
 MAX_DEATHS = 3
-"""Prompts in a row that end the process: then it is the template's doing, not theirs."""
+"""If this many prompts in a row kill the process, the template is at fault and not the prompts."""
 
 
 class TemplateFailed(Exception):
-    """The template refuses a state, or takes too long or too much memory for it; the words are a reject's detail."""
+    """The template refuses a state or exceeds its limits for it; the message is the reject's detail."""
 
 
 class Templates:
-    """Renders templates; its process is started with the first prompt and ends with this object, or with Python."""
+    """Renders templates. Its process starts with the first prompt and ends with this object, or with Python."""
 
     def __init__(self, name: str) -> None:
-        """name: of the tokenizer, for messages."""
+        """name: the tokenizer's, for messages."""
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
 
     def render(self, template: str, arguments: Mapping[str, Any]) -> str:
-        """The text. TemplateFailed with the reason; UserError once every prompt fails."""
+        """The rendered text. TemplateFailed with the reason; UserError after MAX_DEATHS such failures in a row."""
         try:
             request = json.dumps({"template": template, "arguments": arguments}).encode()
         except (TypeError, ValueError, RecursionError) as error:
@@ -76,7 +76,7 @@ class Templates:
         self.close()
 
     def _ask(self, request: bytes) -> bytes | None:
-        """The answer; None where the process died of its limits."""
+        """The answer; None if the process died at its limits."""
         if self._process is None:
             self._process = _start()
             if _receive(self._process) is None:
@@ -91,7 +91,7 @@ class Templates:
             return _receive(self._process)
         except BrokenPipeError:
             return None
-        except BaseException:  # its answer would be taken for the next prompt's
+        except BaseException:  # Ctrl-C, for example: the answer would be taken for the next prompt's
             self.close()
             raise
 
@@ -108,7 +108,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _receive(process: subprocess.Popen[bytes]) -> bytes | None:
-    """One frame; None where it does not come whole within its time and size."""
+    """One frame; None if it does not arrive complete within its time and size."""
     assert process.stdout is not None
     descriptor, deadline = process.stdout.fileno(), time.monotonic() + WALL_S
     data, size = bytearray(), FRAME_BYTES
