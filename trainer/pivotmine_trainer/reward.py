@@ -1,15 +1,16 @@
-"""The reward: the verifier that the row names, on the action that the completion's tokens spell.
+"""The reward: each row's verifier judges the action that the completion's tokens encode.
+
+With TRL's own script:
 
     trl grpo --reward_funcs pivotmine_trainer.reward.pivot_reward ...
 
-works with TRL's own script: there the tokenizer is the one that the row names (or the folder in the environment
-variable PIVOTMINE_TOKENIZER, where the dataset has moved). `pivotmine-train` makes the same function by `make_reward`
-with the tokenizer of the model.
+There the tokenizer is the one in the row's column `tokenizer`. If its folder has moved, set the environment variable
+PIVOTMINE_TOKENIZER to the new one. `pivotmine-train` calls `make_reward` with the model's tokenizer.
 
-A completion is read from its token ids, special tokens kept: TRL's text has lost them, and tool-call markers may be
-among them. One that does not end with an end-of-turn token was truncated. The reward is None if the machinery failed,
-or if the verifier could prove nothing and its option `unproven` says null. TRL leaves such a sample out of its group's
-mean, and it has no advantage.
+Completions are decoded from token ids with special tokens kept: TRL's text lacks them, and tool-call markers may be
+special tokens. A completion without an end-of-turn token at its end was truncated. The reward is None if the machinery
+failed, or if the verdict is unproven and the verifier's option `unproven` is null. TRL leaves such a sample out of its
+group's mean and gives it no advantage.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pivotmine.verifiers.dataset_rows import COLUMNS, make_judge, read_completio
 LOGGED_OUTCOMES = (
     *(Outcome.CORRECT, Outcome.UNPROVEN, Outcome.INVALID_CALL, Outcome.TRUNCATED, Outcome.EMPTY, Outcome.ERROR),
 )
-"""Those whose shares are metrics. Every sample's outcome is in the table of completions."""
+"""Outcomes whose shares are logged as metrics. The table of completions has every sample's outcome."""
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -41,10 +42,10 @@ def make_reward(
     verifier: str | None = None,
     watch_verifier: str | None = None,
 ) -> RewardFunction:
-    """A reward function as TRL calls it.
+    """Make a reward function for TRL.
 
-    end_ids: the tokens that end a turn. verifier: one for all rows, instead of each row's own. watch_verifier: one
-    whose verdicts are logged next to the reward, and train nothing.
+    end_ids: the end-of-turn tokens. verifier: one for all rows, instead of each row's own. watch_verifier: a second one
+    whose verdicts are only logged.
     """
 
     def reward(*, completion_ids: list[list[int]], **columns: Any) -> list[float | None]:
@@ -61,14 +62,14 @@ def make_reward(
 
 
 def pivot_reward(*, completion_ids: list[list[int]], tokenizer: list[str | None], **columns: Any) -> list[float | None]:
-    """The reward for TRL's own script."""
+    """The reward function for TRL's own script; UserError if the tokenizer cannot be loaded."""
     folder = os.environ.get("PIVOTMINE_TOKENIZER") or tokenizer[0]
     loaded, end_ids = _load_tokenizer(folder)
     return make_reward(loaded, end_ids)(completion_ids=completion_ids, **columns)
 
 
 def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequence[int], row: dict[str, Any]) -> Action:
-    """The action that these tokens spell in this row's state, read by the row's action format."""
+    """Decode the tokens and parse the action by the row's parser and action format."""
     truncated = not completion_ids or completion_ids[-1] not in end_ids
     said = completion_ids if truncated else completion_ids[:-1]
     text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -76,7 +77,7 @@ def read_action(tokenizer: Any, end_ids: Collection[int], completion_ids: Sequen
 
 
 def end_of_turn_ids(*holders: Any) -> frozenset[int]:
-    """Every token that one of these (a tokenizer, a config, a generation config) calls the end of a turn."""
+    """Collect the end-of-turn tokens of a tokenizer, a model config and a generation config."""
     named = [getattr(holder, "eos_token_id", None) for holder in holders]
     lists = [ids if isinstance(ids, list | tuple) else [ids] for ids in named]
     return frozenset(token for ids in lists for token in ids if token is not None)
@@ -89,7 +90,7 @@ def _verdicts(
     completion_ids: list[list[int]],
     columns: dict[str, Any],
 ) -> list[Verdict]:
-    """One for each completion; those that wait for a server are asked for many at once, as `score` does."""
+    """Judge each completion. Calls to a server run concurrently, as in `score`."""
     judges: dict[tuple[Any, ...], tuple[Scorer, int]] = {}
     calls: list[JudgeCall] = []
     for index, ids in enumerate(completion_ids):
@@ -108,7 +109,7 @@ def _unjudged(action: Action) -> Verdict:
 
 
 def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
-    """Into TRL's table of completions and its metrics."""
+    """Add the verdicts to TRL's table of completions and to its metrics."""
     log_extra, log_metric = columns.get("log_extra"), columns.get("log_metric")
     if log_extra is not None:
         log_extra("state_id", list(columns["state_id"]))
@@ -123,21 +124,21 @@ def _log(verdicts: list[Verdict], columns: dict[str, Any]) -> None:
 
 
 def reward_bounds(verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Mean reward with each unproven sample as 0 and as 1, over the samples that the machinery did not fail on.
+    """Mean reward with unproven samples counted as 0 (`reward_low`) and as 1 (`reward_high`).
 
-    Actions that nothing decides may have no reward and so no loss: a policy can drift there. Then the mean of the
-    rewards rises while `reward_low` falls. Empty if every sample failed.
+    Samples on which the machinery failed do not count; empty if there are no others. Unproven actions may have no
+    reward and no loss, so a policy can drift towards them. Then the mean reward rises while `reward_low` falls.
     """
     judged = [v for v in verdicts if v.reward is not None or v.outcome == Outcome.UNPROVEN]
     if not judged:
         return {}
-    decided = sum(v.reward or 0.0 for v in judged)  # an unproven sample has 0 or nothing
+    decided = sum(v.reward or 0.0 for v in judged)  # an unproven sample's reward is 0 or None
     num_unproven = sum(v.outcome == Outcome.UNPROVEN for v in judged)
     return {"reward_low": decided / len(judged), "reward_high": (decided + num_unproven) / len(judged)}
 
 
 def _log_watch(watched: list[Verdict], verdicts: list[Verdict], columns: dict[str, Any]) -> None:
-    """The second verifier's verdicts, into the table of completions and the metrics."""
+    """Add the second verifier's verdicts to the table of completions and to the metrics."""
     log_extra, log_metric = columns.get("log_extra"), columns.get("log_metric")
     if log_extra is not None:
         log_extra("watch_reward", [verdict.reward for verdict in watched])
@@ -154,11 +155,11 @@ def _load_tokenizer(folder: str | None) -> tuple[Any, frozenset[int]]:
     from transformers import AutoTokenizer, GenerationConfig
 
     if folder is None:
-        raise UserError("the dataset names no tokenizer: name its folder in PIVOTMINE_TOKENIZER")
+        raise UserError("the dataset names no tokenizer: set PIVOTMINE_TOKENIZER to its folder")
     try:
         loaded = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise UserError(f"no tokenizer under {folder}: name its folder in PIVOTMINE_TOKENIZER ({error})") from None
+        raise UserError(f"no tokenizer under {folder}: set PIVOTMINE_TOKENIZER to its folder ({error})") from None
     try:
         generation = GenerationConfig.from_pretrained(folder)
     except (OSError, ValueError):  # a folder with a tokenizer and no model

@@ -1,4 +1,4 @@
-"""Fixtures: one small policy that sometimes does right, and a pivot dataset of its states."""
+"""Fixtures: one small policy that sometimes succeeds, and a pivot dataset of its states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command, refusing."""
+"""Run the command and return its refusal."""
 
 from __future__ import annotations
 

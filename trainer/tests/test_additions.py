@@ -1,4 +1,4 @@
-"""The curriculum, the reply as a target, the retrieval diagnostic, and the prompts' order."""
+"""The curriculum, the loss on replies, the retrieval diagnostic, and the order of prompts."""
 
 from __future__ import annotations
 

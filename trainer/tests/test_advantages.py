@@ -1,4 +1,4 @@
-"""The three advantages, the fixed one of invalid actions, and that a training step uses them."""
+"""The three advantages, the fixed one of invalid actions, and their use in a training step."""
 
 from __future__ import annotations
 

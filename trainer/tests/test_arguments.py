@@ -1,4 +1,4 @@
-"""What a `--config` file says counts as if the command line had said it; how long a warm-up may be."""
+"""Options in a `--config` file count like those on the command line; how long a warm-up may be."""
 
 from __future__ import annotations
 
@@ -79,8 +79,7 @@ def test_a_warm_up_as_long_as_the_training(
     assert isinstance(settings, GRPOSettings)
     check_steps(settings, 6)
     assert capsys.readouterr().err == (
-        f"warning: --warmup_steps 10: the training has {planned} steps, so that none has the full --learning_rate; "
-        "give fewer\n"
+        f"warning: --warmup_steps 10: the training has {planned} steps, none at the full --learning_rate; give fewer\n"
         if planned
         else ""
     )

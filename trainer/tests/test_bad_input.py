@@ -1,4 +1,4 @@
-"""Bad input is one clear line and exit code 1, before a model is loaded: the policies here have no weights."""
+"""Bad input is one clear line and exit code 1 before a model is loaded: the policies here have no weights."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_another_version_of_the_verifier(refused: Refused) -> None:
 
 def test_no_row_with_a_verifier(refused: Refused) -> None:
     nothing = {"verifier": None, "verifier_options": None, "verifier_id": None}
-    assert "no verifier judges any of the 6 rows of train.parquet" in refused(nothing)
+    assert refused(nothing) == ("train.parquet: no verifier judges any row (6 rows): mine pivots, or name a --verifier")
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_no_row_with_a_verifier(refused: Refused) -> None:
 def test_rewards_that_were_recorded(refused: Refused, name: str, options: dict[str, Any]) -> None:
     spec = make_spec(name, options)
     assert refused({"verifier": name, "verifier_options": spec.options_json, "verifier_id": spec.verifier_id}) == (
-        "row 0 of train.parquet (state state0): verifier recorded knows the rewards of samples that were mined and "
-        "cannot judge new ones; name a --verifier that can"
+        "row 0 of train.parquet (state state0): verifier recorded has the rewards of mined samples and cannot judge "
+        "new ones; name a --verifier that can"
     )
 
 
 def test_an_unknown_parser(refused: Refused) -> None:
-    assert "no action parser 'morse'" in refused({"parser": "morse"})
+    assert "unknown action parser 'morse', known are " in refused({"parser": "morse"})
 
 
 def test_a_second_beginning_of_sequence(
@@ -146,7 +146,7 @@ def test_a_second_beginning_of_sequence(
 
 def test_fewer_rows_than_a_step_needs(refused: Refused) -> None:
     assert refused(prompts_per_step=8) == (
-        "6 training rows, and one step takes 8: mine more states, or give a smaller --prompts_per_step"
+        "6 training rows, but one step takes 8: mine more states, or give a smaller --prompts_per_step"
     )
 
 
@@ -171,7 +171,7 @@ def test_prompts_longer_than_the_context(refused: Refused) -> None:
 def test_sampling_that_training_has_not(policy: Path, refused: Refused) -> None:
     (sampling,) = {row["sampling"] for row in tiny.pivot_rows(policy)}
     stopping = json.dumps({**json.loads(sampling), "stop": ["x"]})
-    assert refused({"sampling": stopping}).startswith("the dataset's sampling has stop, which training could not do")
+    assert refused({"sampling": stopping}).startswith("the dataset's sampling has stop, which training does not")
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,18 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"generation_kwargs": '{"do_sample": false}'}, "do_sample False: all actions of a group would be the same"),
         (
             {"generation_kwargs": '{"top_k": 1, "max_new_tokens": 4}'},
-            "generation_kwargs: top_k, max_new_tokens would go past what was checked; give --temperature, --top_p, "
-            "--top_k or --max_completion_length, or leave it out",
+            "generation_kwargs: top_k, max_new_tokens would bypass the checks; give --temperature, --top_p, --top_k or "
+            "--max_completion_length, or leave it out",
         ),
-        ({"generation_kwargs": '{"eos_token_id": 5}'}, "generation_kwargs: eos_token_id would go past"),
-        ({"generation_kwargs": '{"num_beams": 4}'}, "num_beams searches, it does not sample"),
+        ({"generation_kwargs": '{"eos_token_id": 5}'}, "generation_kwargs: eos_token_id would bypass the checks"),
+        ({"generation_kwargs": '{"num_beams": 4}'}, "num_beams searches instead of sampling"),
         ({"temperature": 0}, "temperature 0: all actions of a group would be the same"),
         ({"top_k": 1}, "top_k 1: all actions of a group would be the same"),
         ({"remove_unused_columns": "true"}, "the reward needs the dataset's other columns"),
-        ({"prompts_per_step": 3}, "3 prompts x 8 actions a step are not a multiple of the 32 actions of one pass"),
+        (
+            {"prompts_per_step": 3},
+            "--prompts_per_step 3 x --num_generations 8 is not a multiple of the 32 actions of one pass",
+        ),
         ({"invalid_action_advantage": 1}, "--invalid_action_advantage 1.0: a number of at most 0"),
         ({"echo_weight": -1}, "--echo_weight -1.0: in [0, 1]"),
         ({"retrieval_prompts": 1}, "--retrieval_prompts 1: 0, or at least 2"),
@@ -278,7 +281,7 @@ def test_sampling_of_two_kinds(policy: Path, refused: Refused) -> None:
         ({"per_device_train_batch_size": 0}, "--per_device_train_batch_size 0: at least 1"),
         ({"max_steps": 0}, "--max_steps 0: at least 1, or -1"),
         ({"seed": -1}, "--seed -1: in [0, 2^32)"),
-        ({"resume_from_checkpoint": "/nowhere"}, "--resume_from_checkpoint /nowhere: no whole checkpoint there"),
+        ({"resume_from_checkpoint": "/nowhere"}, "--resume_from_checkpoint /nowhere: not a complete checkpoint"),
     ],
 )
 def test_options_that_make_no_sense(refused: Refused, options: dict[str, Any], words: str) -> None:
@@ -291,8 +294,8 @@ def test_a_loss_on_replies_that_were_not_recorded(policy: Path, refused: Refused
         (entry,) = json.loads(row["demonstrations"])
         row["demonstrations"] = json.dumps([{**entry, "reply": []}])
     assert refused(rows=rows, echo_weight=0.05) == (
-        "--echo_weight 0.05: none of the 6 training rows has a recorded reply to learn from (no_reply 6); mine "
-        "trajectories with their environment's replies, or leave it out"
+        "--echo_weight 0.05: no training row has a recorded reply to learn from (no_reply 6); mine trajectories with "
+        "their environment's replies, or leave the option out"
     )
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint that training could not go on from as it would have is refused."""
+"""A checkpoint is refused if training could not continue exactly from it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_killed_before_the_model_was_saved_it_is_saved_without_another_step(
     capsys.readouterr()
     main(args)
     said = capsys.readouterr().out
-    assert f"resume    {out}/checkpoint-2: all 2 steps are done, the model is left to be saved\n" in said
+    assert f"resume    {out}/checkpoint-2: 2 steps done, none left; the model still has to be saved\n" in said
     assert f"trained   2 steps, saved to {out}\n" in said
     assert ((out / name).read_bytes(), {path.name for path in out.iterdir()}) == (saved, files)
     assert [found.step for found in heldout.read(out)] == ([] if "method" in options else [2])
@@ -109,7 +109,7 @@ def test_a_resumption_says_from_where_it_goes_on(
     assert "resume" not in capsys.readouterr().out
     main(tiny.command(policy, dataset, tmp_path / "out", **same, **length, resume_from_checkpoint="true"))
     said = capsys.readouterr().out
-    assert f"resume    {tmp_path}/out/checkpoint-1: 1 of 3 steps are done, 2 are left\n" in said
+    assert f"resume    {tmp_path}/out/checkpoint-1: 1 of 3 steps done, 2 left\n" in said
     assert f"trained   3 steps, saved to {tmp_path}/out\n" in said
 
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_adapter(
 ) -> None:
     args = tiny.command(policy, dataset, adapted, **{**LORA, **options}, resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
-        f"{adapted}/checkpoint-1 is of another training ({said}): give its settings, or start over"
+        f"{adapted}/checkpoint-1 belongs to another training ({said}): give its settings, or start over"
     )
 
 
@@ -173,8 +173,8 @@ def test_a_checkpoint_of_an_earlier_version(
     file.unlink()
     main(args)
     assert (
-        f"warning: {tmp_path}/out holds no training.json: nobody checked that {tmp_path}/out/checkpoint-1 is of a "
-        "training with these settings\n"
+        f"warning: cannot check that {tmp_path}/out/checkpoint-1 belongs to a training with these settings: "
+        f"{tmp_path}/out has no training.json\n"
     ) in capsys.readouterr().err
 
 
@@ -216,7 +216,7 @@ def test_a_checkpoint_of_other_rows(
     rows[3] |= changed
     args = tiny.command(policy, tiny.write_dataset(tmp_path / "pivots", rows[:-2], rows[-2:]), trained)
     found = refusal([*args, "--eval_strategy", "no", "--resume_from_checkpoint", "true"], capsys)
-    assert re.fullmatch(rf".*/checkpoint-1 is of another training \({said}\): .*", found)
+    assert re.fullmatch(rf".*/checkpoint-1 belongs to another training \({said}\): .*", found)
 
 
 def test_a_checkpoint_with_other_held_out_states(
@@ -225,7 +225,7 @@ def test_a_checkpoint_with_other_held_out_states(
     args = tiny.command(policy, dataset, tmp_path / "out", save_steps=1, max_steps=1)
     main(args)
     said = refusal([*args, "--max_steps", "2", "--heldout_states", "1", "--resume_from_checkpoint", "true"], capsys)
-    assert "/checkpoint-1 is of another training (heldout_states 256 -> 1, validation rows 2 -> 1): " in said
+    assert "/checkpoint-1 belongs to another training (heldout_states 256 -> 1, validation rows 2 -> 1): " in said
 
 
 def test_a_checkpoint_of_other_sft(

@@ -1,4 +1,4 @@
-"""What the trainer knows of the miner: the dataset's columns and three light modules."""
+"""What the trainer uses of the miner: the dataset's columns and a few light modules."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_another_token_budget_is_not_another_policy(
     _, settings, _ = parse(tiny.command(policy, dataset, Path("out"), max_completion_length=16))
     assert isinstance(settings, GRPOSettings)
     sample_as_mined(settings, load_split(str(dataset), "train"))
-    said = "--max_completion_length 16, and mining sampled with 32: the profiles are of another token budget\n"
+    said = "--max_completion_length 16, but mining used 32: the profiles are of another token budget\n"
     assert capsys.readouterr().err == f"warning: {said}"
 
 
@@ -97,7 +97,7 @@ def test_sampling_comes_from_the_dataset(
     sample_as_mined(settings, load_split(str(dataset), "train"))
     assert settings.temperature == (1.0 if given is None else 0.7)
     assert (settings.top_p, settings.top_k, settings.max_completion_length) == (1.0, 0, 32)
-    said = "warning: --temperature 0.7, and mining sampled with 1.0: the profiles are of another policy\n"
+    said = "warning: --temperature 0.7, but mining used 1.0: the profiles are of another policy\n"
     assert capsys.readouterr().err == ("" if given is None else said)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration loss: its gradient, its fair draw, and what is logged; and prompts drawn by weight."""
+"""The demonstration loss: its gradient, its random sample and its metrics; and prompts drawn by weight."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_what_no_template_can_write_is_an_error(policy: Path) -> None:
     tokenizer: Any = tiny.load_tokenizer(policy)
     tokenizer.chat_template = "{{ raise_exception('no') }}"
     data = Dataset.from_list(tiny.pivot_rows(policy))
-    with pytest.raises(UserError, match=r"--demonstration_weight 0\.5: the chat template writes none of the 6"):
+    with pytest.raises(UserError, match=r"^--demonstration_weight 0\.5: no demonstration can be used \(6 rows\): "):
         DemonstrationLoss(data, tokenizer, 0.5, never_share=None, seed=0, max_length=None)
 
 

@@ -1,4 +1,4 @@
-"""Statistics over held-out states, and what is said when they are used up."""
+"""Statistics over held-out states, and the messages when they are used up."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_nothing_scored_ends_the_training(
     monkeypatch.syspath_prepend(tmp_path)
     args = tiny.command(policy, dataset, tmp_path / "out", verifier="cannot_tell:reward")
     assert refusal(args, capsys) == (
-        "held-out pivots at step 0: the verifiers gave no reward for any of 16 samples; see that they work here, or "
-        "name another --verifier"
+        "held-out pivots at step 0: the verifiers gave no reward (16 samples); check that they work here, or name "
+        "another --verifier"
     )
 
 
@@ -128,7 +128,9 @@ def test_evaluations_are_read_back_and_a_torn_line_is_passed_over(tmp_path: Path
     with (tmp_path / "heldout.jsonl").open("a") as file:
         file.write('{"step": 40, "rew')
     assert heldout.read(tmp_path) == [again, last]
-    assert "change +0.700 [+0.700, +0.700]" in heldout.compared([again, last])
+    said = heldout.compared([again, last])
+    assert said.startswith("held out  1 state of 1 task, 95 % intervals over tasks\n")
+    assert "change +0.700 [+0.700, +0.700]" in said
     folder = tmp_path / "completions"
     folder.mkdir()
     for name in ("train_00003.parquet", "validation_00000_1.parquet", "notes.txt"):

@@ -1,4 +1,4 @@
-"""A training is gone on with as it was begun: every option and every column that a step depends on is compared."""
+"""A resumed training must match: every option and every column that a step depends on is compared."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_checkpoint_of_other_options(
     given = {"demonstration_weight": 0.1, "eval_strategy": "no", "resume_from_checkpoint": "true", **options}
     args = tiny.command(policy, demonstrated.parent / "pivots", demonstrated, **given)
     assert refusal(args, capsys) == (
-        f"{demonstrated}/checkpoint-1 is of another training ({said}): give its settings, or start over"
+        f"{demonstrated}/checkpoint-1 belongs to another training ({said}): give its settings, or start over"
     )
 
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_other_demonstrations(
     rows = tiny.pivot_rows(policy, reward_class="never")
     pq.write_table(pa.Table.from_pylist(rows, schema=PIVOTS), folder / "demonstrations.parquet")
     said = refusal(args, capsys)
-    assert said.startswith(f"{demonstrated}/checkpoint-1 is of another training (demonstrations reward_class ")
+    assert said.startswith(f"{demonstrated}/checkpoint-1 belongs to another training (demonstrations reward_class ")
     shutil.copy(demonstrated.parent / "pivots/demonstrations.parquet", folder)
     main(args)
     assert (tmp_path / "out/checkpoint-2").is_dir()

@@ -1,4 +1,4 @@
-"""What a person reads: the card, messages that blame the right thing, and the second verifier's warning."""
+"""What a person reads: the card, messages that name the real fault, and the second verifier's warning."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from pivotmine_trainer.checks.model import say_memory
 from pivotmine_trainer.cli.app import main
 from pivotmine_trainer.cli.arguments import parse
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.extras.watch import Watch
 
 Capture = pytest.CaptureFixture[str]
@@ -64,6 +65,13 @@ def test_the_card_of_sft(policy: Path, dataset: Path, tmp_path: Path) -> None:
     )
 
 
+def test_numbers_agree_with_their_nouns() -> None:
+    assert counted(0, "row") == "0 rows"
+    assert counted(1, "training row") == "1 training row"
+    assert counted(1_200, "step") == "1,200 steps"
+    assert [counted(n, "process", "processes") for n in (1, 2)] == ["1 process", "2 processes"]
+
+
 @pytest.mark.parametrize("option", ["verifier", "watch_verifier"])
 def test_a_verifier_that_there_is_not_is_the_option_s_fault(
     option: str, policy: Path, dataset: Path, tmp_path: Path, capsys: Capture
@@ -83,8 +91,9 @@ def test_demonstrations_that_were_not_selected(policy: Path, dataset: Path, tmp_
 def test_passes_that_make_no_step_and_what_does(policy: Path, dataset: Path, tmp_path: Path, capsys: Capture) -> None:
     given = {"prompts_per_step": 3, "per_device_train_batch_size": 16}
     assert refusal(tiny.command(policy, dataset, tmp_path, **given), capsys) == (
-        "3 prompts x 8 actions a step are not a multiple of the 16 actions of one pass (--per_device_train_batch_size "
-        "x 1 processes); give a --prompts_per_step that is a multiple of 2, or another --per_device_train_batch_size"
+        "--prompts_per_step 3 x --num_generations 8 is not a multiple of the 16 actions of one pass "
+        "(--per_device_train_batch_size x 1 process); give a --prompts_per_step that is a multiple of 2, or another "
+        "--per_device_train_batch_size"
     )
     for options in ({"prompts_per_step": 4}, {"per_device_train_batch_size": 8}):
         _, settings, _ = parse(tiny.command(policy, dataset, tmp_path, **{**given, **options}))
@@ -92,22 +101,25 @@ def test_passes_that_make_no_step_and_what_does(policy: Path, dataset: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("heldout_states", "more"),
-    [(3, "give a larger --heldout_states"), (30, "select again with a larger --validation-share")],
+    ("heldout_states", "rows_in_words", "more"),
+    [
+        (1, "1 held-out row", "give a larger --heldout_states"),
+        (3, "3 held-out rows", "give a larger --heldout_states"),
+        (30, "12 held-out rows", "select again with a larger --validation-share"),
+    ],
 )
 def test_few_held_out_rows(
-    heldout_states: int, more: str, policy: Path, tmp_path: Path, unloadable: Path, capsys: Capture
+    heldout_states: int, rows_in_words: str, more: str, policy: Path, tmp_path: Path, unloadable: Path, capsys: Capture
 ) -> None:
     """By the option, or because there are no more."""
     rows = tiny.pivot_rows(policy)
     validation = [
-        row | {"state_id": f"{row['state_id']}{n}"} for n in range(4 if heldout_states == 3 else 2) for row in rows
+        row | {"state_id": f"{row['state_id']}{n}"} for n in range(2 if heldout_states == 30 else 4) for row in rows
     ]
     folder = tiny.write_dataset(tmp_path / "pivots", rows, validation)
     with pytest.raises(SystemExit):  # the model has no weights
         main(tiny.command(unloadable, folder, tmp_path / "out", heldout_states=heldout_states))
-    count = min(heldout_states, len(validation))
-    assert f"warning: {count} held-out rows: figures over so few say little; {more}\n" in capsys.readouterr().err
+    assert f"warning: {rows_in_words}: figures over so few say little; {more}\n" in capsys.readouterr().err
 
 
 def test_options_of_the_other_method_are_called_that(
@@ -179,7 +191,7 @@ def test_what_was_not_scored_is_said_through_escaping(
     monkeypatch.syspath_prepend(tmp_path)
     main(tiny.command(policy, dataset, tmp_path / "out", verifier="torn:reward", max_steps=1, eval_strategy="no"))
     said = capsys.readouterr().err
-    assert "of 32 samples were not scored and carry no loss; the first: state state" in said
+    assert "of 32 samples without a reward, and so without a loss; the first: state state" in said
     assert "reward functions returned None" not in said
 
 

@@ -1,4 +1,4 @@
-"""TRL's GRPO with our options is the objective that `GRPOSettings` states: its advantages, and its mean over tokens."""
+"""TRL's GRPO with our options is the objective in `GRPOSettings`: its advantages, and its mean over tokens."""
 
 from __future__ import annotations
 

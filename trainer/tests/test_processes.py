@@ -1,4 +1,4 @@
-"""Several processes: what is wrong is said once, and a checkpoint is gone on with by as many."""
+"""Several processes: an error is printed once, and only as many processes can resume a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_two_processes_say_once_that_the_checkpoint_is_of_one(trained: Path, pol
     done = subprocess.run([*launch, *args], capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
-        f"error: {trained}/checkpoint-1 is of a training by 1 processes, and this one has 2: start as many, or start "
+        f"error: {trained}/checkpoint-1 was written by 1 process, and this training has 2: start as many, or start "
         "over in another --output_dir"
     ]
 
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_more_processes(
     (checkpoint / "rng_state.pth").unlink()
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
     assert refusal(args, capsys) == (
-        f"{checkpoint} is of a training by 3 processes, and this one has 1: start as many, or start over in another "
+        f"{checkpoint} was written by 3 processes, and this training has 1: start as many, or start over in another "
         "--output_dir"
     )
 

@@ -1,4 +1,4 @@
-"""What the libraries would say late, with a traceback or not at all is one line before the weights are loaded."""
+"""Errors that the libraries report late, with a traceback or never, are one line before the weights are loaded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_options_that_are_none_of_an_adapter(
     said = refusal(
         tiny.command(make_adapter(policy, tmp_path / "adapter"), dataset, tmp_path / "out", **options), capsys
     )
-    assert said == f"{tmp_path / 'adapter'} is an adapter: it is trained on as it is, leave out --{name}"
+    assert said == f"{tmp_path / 'adapter'} is an adapter, which is trained as it is; leave out --{name}"
 
 
 def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_an_adapter_whose_model_is_gone(
     make_adapter(Path("models/base"), tmp_path / "adapter", tokenizer_of=policy)
     said = refusal(tiny.command(Path("adapter"), dataset, tmp_path / "out"), capsys)
     assert said.startswith(
-        "adapter/adapter_config.json names models/base as the model below the adapter (base_model_name_or_path), and "
-        f"there is none; name its folder, a relative one as seen from {tmp_path}, or its hub id: "
+        "adapter/adapter_config.json: no base model models/base (base_model_name_or_path); name its folder, relative "
+        f"to {tmp_path}, or its hub id: "
     )
 
 
@@ -96,7 +96,7 @@ def test_an_adapter_that_names_no_model(
     file = make_adapter(policy, tmp_path / "adapter") / "adapter_config.json"
     file.write_text(text)
     assert refusal(tiny.command(file.parent, dataset, tmp_path / "out"), capsys) == (
-        f"{file} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+        f"{file} names no base_model_name_or_path: write the folder or hub id of the adapter's base model there"
     )
 
 
@@ -104,7 +104,7 @@ def test_an_adapter_without_a_tokenizer(policy: Path, dataset: Path, tmp_path: P
     adapter = make_adapter(policy, tmp_path / "adapter")
     (adapter / "tokenizer.json").unlink()
     said = refusal(tiny.command(adapter, dataset, tmp_path / "out"), capsys)
-    assert said.startswith(f"{adapter} holds no tokenizer, copy that of {policy} there: ")
+    assert said.startswith(f"{adapter} holds no tokenizer; copy the one of {policy} there: ")
 
 
 def make_adapter(policy: Path, adapter: Path, tokenizer_of: Path | None = None) -> Path:

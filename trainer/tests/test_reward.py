@@ -1,4 +1,4 @@
-"""The reward from token ids, as TRL hands them over."""
+"""The reward from token ids, as TRL passes them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_trl_s_own_script_loads_the_tokenizer_that_the_row_names(policy: Path, m
     given = columns(policy, len(TEXTS))
     assert pivot_reward(completion_ids=ids(policy, TEXTS), **given) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     moved: dict[str, Any] = given | {"tokenizer": ["/moved"] * len(TEXTS)}
-    with pytest.raises(UserError, match="no tokenizer under /moved: name its folder in PIVOTMINE_TOKENIZER"):
+    with pytest.raises(UserError, match="no tokenizer under /moved: set PIVOTMINE_TOKENIZER to its folder"):
         pivot_reward(completion_ids=ids(policy, TEXTS), **moved)
     monkeypatch.setenv("PIVOTMINE_TOKENIZER", str(policy))
     assert pivot_reward(completion_ids=ids(policy, TEXTS), **moved)[0] == 1.0

@@ -1,4 +1,4 @@
-"""Verdicts that wait for a server are asked for many at once, also by the function that TRL's own script calls."""
+"""Verdicts that wait for a server run concurrently, also in the function that TRL's own script calls."""
 
 from __future__ import annotations
 

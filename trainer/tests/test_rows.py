@@ -1,4 +1,4 @@
-"""A row that cannot be read is named, with its file and the column."""
+"""An error about a row names the row, its file and the column."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_tokens_that_differ_from_the_mined_ones(policy: Path, refused: Refused) 
     [
         ({"verifier_options": "{"}, "verifier_options cannot be read"),
         ({"sampling": "["}, "the dataset's sampling cannot be read"),
-        ({"sampling": "[]"}, "the dataset's sampling is no object: []"),
-        ({"prompt_messages": "[1]"}, "prompt_messages cannot be read: it is no list of objects"),
-        ({"tools": '{"a": 1}'}, "tools cannot be read: it is no list of objects"),
+        ({"sampling": "[]"}, "the dataset's sampling is not an object: []"),
+        ({"prompt_messages": "[1]"}, "prompt_messages cannot be read: it is not a list of objects"),
+        ({"tools": '{"a": 1}'}, "tools cannot be read: it is not a list of objects"),
     ],
 )
 def test_json_that_is_none_or_another(refused: Refused, columns: dict[str, str], words: str) -> None:
@@ -53,13 +53,13 @@ def nested(levels: int) -> str:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"prompt_ids": [1, -5]}, "prompt_ids cannot be read: -5 is no token"),
-        ({"prompt_ids": [1, None]}, "prompt_ids cannot be read: null is no token"),
+        ({"prompt_ids": [1, -5]}, "prompt_ids cannot be read: -5 is not a token id"),
+        ({"prompt_ids": [1, None]}, "prompt_ids cannot be read: null is not a token id"),
         ({"verifier_options": "[]"}, "verifier_options cannot be read: not a JSON object"),
         ({"verifier_options": None}, "verifier_options cannot be read: the JSON object must be str"),
         ({"verifier_options": nested(100_000)}, "verifier_options cannot be read: maximum recursion depth"),
         ({"template_options": "["}, "template_options cannot be read: Expecting value"),
-        ({"template_options": "[]"}, "template_options cannot be read: it is no object"),
+        ({"template_options": "[]"}, "template_options cannot be read: it is not an object"),
         ({"tools": nested(100_000)}, "tools cannot be read: maximum recursion depth exceeded"),
         ({"tools": nested(101)}, "tools cannot be read: it is nested more than 100 levels deep"),
         ({"prompt_messages": nested(101)}, "prompt_messages cannot be read: it is nested more than 100 levels deep"),

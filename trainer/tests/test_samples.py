@@ -1,4 +1,4 @@
-"""Every sample is kept once, its log-probabilities are TRL's, and training resumes exactly within a set of samples."""
+"""Every sample is stored once, log-probabilities are TRL's, and training resumes exactly within a set of samples."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_training_goes_on_exactly_within_a_set_of_samples(
     (half / "checkpoint-3/samples_0.pt").unlink()
     said = refusal(tiny.command(policy, dataset, half, **options, resume_from_checkpoint="true"), capsys)
     assert said == (
-        f"{half}/checkpoint-3/samples_0.pt is missing or broken (FileNotFoundError): step 3 lies within one set of "
-        "samples, and no other samples train the same; resume from another checkpoint, or start over in another "
+        f"{half}/checkpoint-3/samples_0.pt is missing or broken (FileNotFoundError): step 3 is in the middle of "
+        "these samples, and new ones would train differently; resume from another checkpoint, or start over in another "
         "--output_dir"
     )

@@ -1,4 +1,4 @@
-"""`--method sft`: whole trajectories, each prefix once; what is too long is left out whole."""
+"""`--method sft`: whole trajectories, each prefix once; demonstrations that are too long are left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tiny
 from refusing import refusal
 
 from pivotmine_trainer.cli.app import main
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.sft.demonstrations import continuations
 from pivotmine_trainer.sft.sft import Demonstration, join
 
@@ -26,8 +27,8 @@ def test_demonstrations_longer_than_max_length_are_left_out_whole(
     main(tiny.command(policy, dataset, tmp_path / "out", **SFT, max_length=fitting[-1], max_steps=1))
     count = len(lengths) - len(fitting)
     first, *_ = capsys.readouterr().out.splitlines()
-    num = len(fitting)
-    assert first == f"train     {num} demonstrations in {num} sequences; left out: longer_than_max_length {count}"
+    written = f"{counted(len(fitting), 'demonstration')} in {counted(len(fitting), 'sequence')}"
+    assert first == f"train     {written}; left out: longer_than_max_length {count}"
     said = refusal(tiny.command(policy, dataset, tmp_path / "none", **SFT, max_length=9), capsys)
     assert said == "--max_length 9: all demonstrations of train are longer; give more, or leave it out"
 
@@ -37,7 +38,7 @@ def test_demonstrations_longer_than_the_context(policy: Path, dataset: Path, tmp
     longest = max(demonstrated_lengths(policy)[:-2])
     assert refusal(tiny.command(short, dataset, tmp_path / "out", **SFT), capsys) == (
         f"a demonstration of train has {longest} tokens, more than the model's context of 40; --max_length 40 leaves "
-        "such out"
+        "out such demonstrations"
     )
 
 
@@ -75,4 +76,4 @@ def test_call_turns_only(policy: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "train     5 demonstrations in 5 sequences; left out: not_a_call 1\n" in capsys.readouterr().out
     messages = tiny.write_dataset(tmp_path / "messages", [row | {"kind": "message"} for row in rows], [])
     said = refusal(tiny.command(policy, messages, tmp_path / "none", **SFT, sft_turns="calls"), capsys)
-    assert said == "--sft_turns calls: none of the 6 rows of train is a call; leave it out"
+    assert said == "--sft_turns calls: no row of train is a call (6 rows); leave it out"

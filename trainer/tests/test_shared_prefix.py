@@ -36,7 +36,7 @@ SIZES: dict[str, Any] = {
     "bos_token_id": None,
 }
 PROMPTS = [list(range(5, 65)), list(range(70, 91)), [300, 301, 302], list(range(100, 140))]
-LINE = "prefixes  each prompt once a sample"
+LINE = "prefixes  each prompt once per sample"
 
 
 def make(kind: str) -> Any:

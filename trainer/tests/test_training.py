@@ -105,7 +105,7 @@ def test_ctrl_c_is_one_line(policy: Path, dataset: Path, tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (process.returncode, "Traceback" in errors) == (130, False)
-    assert errors.splitlines()[-1].startswith("interrupted: with --resume_from_checkpoint true the same command")
+    assert errors.splitlines()[-1].startswith("interrupted: add --resume_from_checkpoint true to the same command")
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
@@ -115,10 +115,10 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(
     main(args)
     with pytest.raises(SystemExit):
         main([*args, "--resume_from_checkpoint", "true", "--seed", "5", "--learning_rate", "0.001"])
-    assert "is of another training (learning_rate 0.003 -> 0.001, seed 42 -> 5)" in capsys.readouterr().err
+    assert "belongs to another training (learning_rate 0.003 -> 0.001, seed 42 -> 5)" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*args, "--resume_from_checkpoint", "true"])
-    assert "checkpoint-1 has 1 steps of --max_steps 1: nothing is left to train" in capsys.readouterr().err
+    assert "checkpoint-1 has 1 step of --max_steps 1: nothing is left to train" in capsys.readouterr().err
 
 
 def test_trl_s_own_script_trains_on_the_dataset(policy: Path, dataset: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TRL's colocate mode with the miner's vLLM, for two steps on a CPU: skipped where vLLM is not installed.
+"""TRL's colocate mode with the miner's vLLM, two steps on a CPU: skipped if vLLM is not installed.
 
 Two things of vLLM's CPU build are patched, both in this test only: TRL cannot ask for eager mode, and compiling takes
 minutes; and the CPU backend packs weights away where `sync_weights` looks for them.

@@ -1,4 +1,4 @@
-"""A policy of some hundred kB, and pivot datasets as the miner writes them: table `pivots`, rows made by hand.
+"""A policy of some hundred kB, and pivot datasets as the miner writes them (table `pivots`), with hand-made rows.
 
 Real parts: a Qwen3 architecture, a BPE tokenizer whose tool-call markers are special tokens (TRL's text loses them), a
 chat template in the Hermes convention, the miner's schema. The policy is trained by heart on how often to answer what.

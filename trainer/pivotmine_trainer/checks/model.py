@@ -1,6 +1,6 @@
-"""Can the model be made? Its files are looked at, and its modules made without weights, before a weight is loaded.
+"""Check before loading weights that the model can be built: look at its files, and build its modules without weights.
 
-What the library would say of an option after minutes of loading, or with a traceback, it says here in one line.
+A refused option is one line here. Otherwise it would end in a traceback, or fail after minutes of loading.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pivotmine_trainer.cli.console import say
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.gguf")
 _ADAPTER = ("adapter_model*",)
 SMALL_GB = 1.0
-"""Memory that no machine lacks, and nobody needs to read about."""
+"""Needs below this are not reported: every machine has as much memory."""
 
 
 def check_model(model: ModelSettings, config: Any, settings: GRPOSettings | SFTSettings) -> None:
-    """UserError where the weights are not there or broken, or where the library refuses an option of the model.
+    """Raise UserError if weights are missing or broken, or the library refuses an option of the model.
 
-    config: as `policies.load_config` gives it. A model that is not in a folder here is looked for by its loading.
+    config: from `policies.load_config`. Weights on a hub are checked only when they are loaded.
     """
     name = str(model.model_name_or_path)
     for folder in (Path(name), Path(base_of(name) or name)):
@@ -45,7 +45,7 @@ def check_model(model: ModelSettings, config: Any, settings: GRPOSettings | SFTS
 
 
 def say_memory(made: Any, model: ModelSettings, settings: GRPOSettings | SFTSettings) -> None:
-    """Say what weights, gradients and Adam's two moments take before a weight is loaded; the options that help, too."""
+    """Print the memory for weights, gradients and Adam's two moments, and the options that reduce it."""
     weights = [(weight.numel(), weight.requires_grad) for weight in made.parameters()]
     total, trained = sum(n for n, _ in weights), sum(n for n, is_trained in weights if is_trained)
     is_full, asked = trained == total, policies.model_init_kwargs(model, settings)["dtype"]
@@ -70,7 +70,7 @@ def say_memory(made: Any, model: ModelSettings, settings: GRPOSettings | SFTSett
 
 
 def check_weights(folder: Path) -> None:
-    """UserError where a folder holds no weights, or some that cannot be read."""
+    """Raise UserError if a folder holds no weights, or unreadable ones."""
     patterns = _ADAPTER if base_of(str(folder)) else _WEIGHTS
     if not any(path for pattern in patterns for path in folder.glob(pattern)):
         raise UserError(f"{folder} holds no weights ({', '.join(patterns)}): name a folder that a model was saved to")
@@ -79,7 +79,7 @@ def check_weights(folder: Path) -> None:
 
 
 def flaw(folder: Path, *endings: str) -> str | None:
-    """The fault in the files of these endings: one of the weights' index is missing, or one is truncated."""
+    """Find a fault: a file in the weights' index is missing, or a file with one of these endings is truncated."""
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not (folder / "model.safetensors").is_file():
         with refusals(f"{index} cannot be read"):
@@ -92,7 +92,7 @@ def flaw(folder: Path, *endings: str) -> str | None:
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether a file of safetensors, or one that torch saved, has its end: only its directory is read."""
+    """Whether a safetensors file, or one that torch saved, is complete. Reads only the file's directory of tensors."""
     if path.suffix != ".safetensors":
         return zipfile.is_zipfile(path)
     try:
@@ -103,7 +103,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def _without_weights(name: str, config: Any) -> Any:
-    """The model's modules; None where they are code of the model's own, which loading will run."""
+    """Build the model's modules; None if their code comes with the model, because only loading runs it."""
     if not config.architectures:
         raise UserError(f"{name}: its config.json names no architectures; save the model with `save_pretrained`")
     architecture = getattr(transformers, config.architectures[0], None)
@@ -115,7 +115,7 @@ def _without_weights(name: str, config: Any) -> Any:
 
 
 def _check_lora(made: Any, model: ModelSettings) -> Any:
-    """The model with its adapter; UserError where peft refuses an option, or the model lacks something named."""
+    """Add the adapter to the model; UserError if peft refuses an option, or the model lacks a named module."""
     _check_names("lora_modules_to_save", model, "module", [name for name, _ in made.named_modules()])
     _check_names("lora_target_parameters", model, "parameter", [name for name, _ in made.named_parameters()])
     with refusals("--use_peft"):
@@ -126,7 +126,7 @@ def _check_lora(made: Any, model: ModelSettings) -> Any:
 
 
 def _check_names(option: str, model: ModelSettings, what: str, found: list[str]) -> None:
-    """UserError for the first name of an option that none of the model's ends with; one text is a pattern of names."""
+    """Raise UserError for the first target that ends no name of the model. A string is a pattern, not checked here."""
     given = getattr(model, option)
     for target in given if isinstance(given, list) else ():
         if not any(f".{name}".endswith(f".{target}") for name in found):

@@ -1,5 +1,4 @@
-"""The values of TRL's options that make no sense: NaN trains a model of NaN without a word, and a name that is
-not is noticed in the first step, or never."""
+"""Checks of TRL's option values: NaN silently trains a model of NaN, and unknown names fail at step 1, or never."""
 
 from __future__ import annotations
 
@@ -65,7 +64,7 @@ RANGES = {
     "dataloader_prefetch_factor": _COUNT,
     "seed": Range(0, 2**32 - 1, "in [0, 2^32)"),
 }
-"""By option; None is left to the defaults."""
+"""Range of each option; None is always allowed."""
 _OBJECTS = ("model_init_kwargs", "generation_kwargs", "chat_template_kwargs", "lr_scheduler_kwargs")
 CHOICES = {
     "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
@@ -75,11 +74,11 @@ CHOICES = {
     "vllm_mode": ("server", "colocate"),
     "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
 }
-"""The names that TRL's GRPOConfig knows for these options, by its docstring."""
+"""Values of these options that the docstring of TRL's GRPOConfig lists."""
 
 
 def check_numbers(settings: Any) -> None:
-    """UserError for the first option that is not finite or outside of its range."""
+    """Raise UserError for the first option that is not finite or out of range."""
     for name in (field.name for field in fields(settings)):
         value = getattr(settings, name)
         if isinstance(value, float) and not math.isfinite(value):
@@ -91,7 +90,7 @@ def check_numbers(settings: Any) -> None:
 
 
 def check_deepspeed(config: Any) -> None:
-    """UserError where DeepSpeed is asked for and is not installed, or its file (or JSON text) is not there."""
+    """Raise UserError if DeepSpeed is requested and is not installed, or its config file does not exist."""
     if not config:
         return
     if isinstance(config, str) and not config.lstrip().startswith("{") and not Path(config).is_file():
@@ -101,11 +100,10 @@ def check_deepspeed(config: Any) -> None:
 
 
 def check_choices(settings: Any) -> None:
-    """UserError for the first option with a name that TRL does not know, or that is no object where it must be one.
+    """Raise UserError for the first option with an unknown value, or that must be a JSON object and is not.
 
-    `settings` as its config left them, which reads JSON text only where it begins as an object does.
-
-    Where the config itself lists the names they count too: argparse does not look at what a --config file says.
+    settings: after TRL's own `__post_init__`, which parses JSON text only if it starts like an object. Choices that
+    TRL declares are checked again: argparse does not check values from a --config file.
     """
     for name in _OBJECTS:
         value = getattr(settings, name, None)

@@ -22,7 +22,7 @@ from pivotmine_trainer.cli.console import is_first_process, warn
 from pivotmine_trainer.cli.folders import is_missing_folder
 
 _REFUSALS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
-"""What the libraries raise where they cannot do what an option asks for."""
+"""What the libraries raise if they refuse an option."""
 
 _LORA = (
     *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
@@ -34,9 +34,9 @@ _QUANTISED = ("load_in_8bit", "load_in_4bit")
 
 @contextmanager
 def refusals(where: str) -> Generator[None]:
-    """A UserError out of what a library refuses inside: `where`, and the first line of what it says.
+    """Turn a library's refusal into a UserError: `where`, and the first line of the library's message.
 
-    Around calls of a library alone: a bug of ours inside would lose its traceback.
+    Wrap only library calls: a bug of ours inside would lose its traceback.
     """
     try:
         yield
@@ -46,14 +46,14 @@ def refusals(where: str) -> Generator[None]:
 
 
 def check_lora(model: ModelSettings) -> None:
-    """UserError for an option of LoRA or quantisation that would be passed over."""
+    """Raise UserError for an option of LoRA or quantisation that would be ignored."""
     folder, is_adapter = model.model_name_or_path, base_of(model.model_name_or_path) is not None
     if is_adapter and model.use_peft:
-        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --use_peft")
+        raise UserError(f"{folder} is an adapter, which is trained as it is; leave out --use_peft")
     names = (*_LORA, *(_QUANTISED if is_adapter else ()))
     given = [option.name for option in fields(model) if option.name in names and _is_given(option, model)]
     if given and is_adapter:
-        raise UserError(f"{folder} is an adapter: it is trained on as it is, leave out --{given[0]}")
+        raise UserError(f"{folder} is an adapter, which is trained as it is; leave out --{given[0]}")
     if given and not model.use_peft:
         raise UserError(f"--{given[0]}: all weights are trained; give --use_peft true, or leave it out")
 
@@ -63,12 +63,12 @@ def _is_given(option: Field[Any], model: ModelSettings) -> bool:
 
 
 def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
-    """The model's tokenizer, as TRL would load it; UserError where there is none."""
+    """Load the model's tokenizer as TRL would; UserError if there is none."""
     folder = model.model_name_or_path
     check_folder(folder)
     base = base_of(folder)
     with refusals(
-        f"{folder} holds no tokenizer, copy that of {base} there" if base else f"{folder} holds no tokenizer"
+        f"{folder} holds no tokenizer; copy the one of {base} there" if base else f"{folder} holds no tokenizer"
     ):
         return AutoTokenizer.from_pretrained(
             model.model_name_or_path,
@@ -80,13 +80,13 @@ def load_tokenizer(model: ModelSettings, settings: GRPOSettings | SFTSettings) -
 
 
 def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
-    """The model's config, an adapter's being that of the model below it; UserError where there is none."""
+    """Load the config of the model, or of an adapter's base model; UserError if there is none."""
     folder = str(model.model_name_or_path)
     check_folder(folder)
     base = base_of(folder)
     missing = (
-        f"{folder}/{_ADAPTER_CONFIG} names {base} as the model below the adapter (base_model_name_or_path), and there "
-        f"is none; name its folder, a relative one as seen from {Path.cwd()}, or its hub id"
+        f"{folder}/{_ADAPTER_CONFIG}: no base model {base} (base_model_name_or_path); name its folder, relative to "
+        f"{Path.cwd()}, or its hub id"
     )
     with refusals(missing if base else f"no model under {folder}"):
         return AutoConfig.from_pretrained(
@@ -98,13 +98,13 @@ def load_config(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> A
 
 
 def check_folder(name: str | None) -> None:
-    """UserError where the policy's name is a folder's, and there is none."""
+    """Raise UserError if the policy's name can only mean a folder that does not exist."""
     if name and is_missing_folder(name):
         raise UserError(f"--model {name}: no such folder; name one that holds a model, or a model's name on the hub")
 
 
 def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> dict[str, Any]:
-    """How TRL is to load the model; what `--model_init_kwargs` says goes before it."""
+    """Arguments with which TRL loads the model. `--model_init_kwargs` overrides the other options."""
     given = settings.model_init_kwargs or {}
     assert isinstance(given, dict), "TrainingArguments reads JSON text into a dict"
     ours = {"revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype}
@@ -112,7 +112,7 @@ def model_init_kwargs(model: ModelSettings, settings: GRPOSettings | SFTSettings
 
 
 def trainer_arguments(model: ModelSettings, settings: GRPOSettings | SFTSettings, tokenizer: Any) -> dict[str, Any]:
-    """What every trainer of TRL takes of the policy. An adapter is loaded here, and any other model by TRL."""
+    """The policy as arguments of any TRL trainer. An adapter is loaded here, any other model by TRL."""
     adapter = load_adapter(model, settings)
     settings.model_init_kwargs = None if adapter else model_init_kwargs(model, settings)
     return {
@@ -125,20 +125,23 @@ def trainer_arguments(model: ModelSettings, settings: GRPOSettings | SFTSettings
 
 
 def load_adapter(model: ModelSettings, settings: GRPOSettings | SFTSettings) -> Any:
-    """The adapter in a folder with the model below it, ready to be trained on; None where the folder holds none."""
+    """Load the adapter in a folder with its base model, trainable; None if the folder holds no adapter."""
     folder = str(model.model_name_or_path)
     if base_of(folder) is None:
         return None
     from peft import AutoPeftModelForCausalLM
 
     options = model_init_kwargs(model, settings)
-    del options["revision"]  # of the adapter; its config knows the base's
+    del options["revision"]  # the adapter's own; its config has the base model's
     with refusals(f"no model under {folder}"):
         return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, **options)
 
 
 def base_of(folder: str | None) -> str | None:
-    """The model below the adapter in a folder, None where it holds no adapter; UserError where that names none."""
+    """Name of the base model of the adapter in a folder.
+
+    None if the folder holds no adapter; UserError if the adapter names no base model.
+    """
     path = Path(folder or "") / _ADAPTER_CONFIG
     if not folder or not path.is_file():
         return None
@@ -148,13 +151,13 @@ def base_of(folder: str | None) -> str | None:
         base = None
     if not base or not isinstance(base, str):
         raise UserError(
-            f"{path} names no base_model_name_or_path: write the folder or hub id of the adapter's model there"
+            f"{path} names no base_model_name_or_path: write the folder or hub id of the adapter's base model there"
         )
     return base
 
 
 def load_generation_config(name: str) -> GenerationConfig | None:
-    """The model's; None where it has none, as it need not."""
+    """Load the model's generation config; None if it has none."""
     try:
         return GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
@@ -162,7 +165,7 @@ def load_generation_config(name: str) -> GenerationConfig | None:
 
 
 def context_length(config: Any) -> int | None:
-    """Tokens that the model has positions for; None where its config says nothing."""
+    """Maximum number of tokens in the model's context; None if its config does not say."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
@@ -173,17 +176,22 @@ def compare_weights(data: Dataset, model: ModelSettings) -> None:
     profiled = {found for found in data.unique("weights_hash") if found is not None}
     ours = hash_weights(str(model.model_name_or_path))
     if not profiled or ours is None:
-        warn("the profiled policy's weights are not known here: nobody checked that this is the policy that was mined")
+        warn(
+            "cannot check that this is the profiled policy: a hash of its weights, or of the profiled ones, is missing"
+        )
     elif profiled != {ours}:
         warn(
-            f"{model.model_name_or_path} is not the policy that was profiled: states that were pivots for that one may "
-            "be none for this one; the share of groups with equal rewards tells"
+            f"{model.model_name_or_path} is not the policy that was profiled: some states may not be pivots for it; "
+            "the share of groups with equal rewards shows how many"
         )
 
 
 @lru_cache(maxsize=1)
 def hash_weights(name: str) -> str | None:
-    """The hash as the miner has it, an adapter's with the model below; None if it is not on this machine."""
+    """Hash of the weights as the miner computes it, an adapter's with its base model's.
+
+    None if the weights are not on this machine.
+    """
     folder = _local(name)
     if folder is None:
         return None
@@ -193,7 +201,7 @@ def hash_weights(name: str) -> str | None:
             return policy.hash_weights(folder)
         below = _local(base)
         return below and policy.hash_text(policy.hash_weights(below) + policy.hash_weights(folder))
-    except UserError:  # no weights in it: loading will say so
+    except UserError:  # no weights in it: loading reports that
         return None
 
 

@@ -1,7 +1,7 @@
-"""Can training be set up? What the options ask for is made once without a model, before a weight is loaded.
+"""Check before loading weights that training can be set up: make optimiser, schedule and reporters without a model.
 
-The library makes optimiser and schedule in the first step, reporters and kernels with the trainer: what it would say
-then, after minutes of loading and with a traceback, is said here in one line.
+The library makes them with the trainer or in the first step. There a refusal is a traceback after minutes of loading;
+here it is one line.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pivotmine_trainer.checks.policies import refusals
 from pivotmine_trainer.cli.arguments import GRPOSettings, SFTSettings
 
 _OF_THE_MODEL = ("galore", "apollo", "lomo", "adalomo")
-"""Optimisers that look for modules of the model: of these only whether they are installed can be told without it."""
+"""Optimisers that need modules of the model. Without the model, only their installation can be checked."""
 
 
 def check_training(settings: GRPOSettings | SFTSettings) -> None:
-    """UserError where the library refuses the optimiser, the schedule, the kernels or where to report to."""
+    """Raise UserError if the library refuses the optimiser, the schedule, the kernels or a reporter."""
     optimiser = _optimiser(settings)
     if optimiser is not None:
         _check_schedule(settings, optimiser)
@@ -34,7 +34,7 @@ def check_training(settings: GRPOSettings | SFTSettings) -> None:
 
 
 def _optimiser(settings: GRPOSettings | SFTSettings) -> torch.optim.Optimizer | None:
-    """The optimiser of a module that stands for the model; None where only the model's own would do."""
+    """Make the optimiser for a stand-in module; None if that works only with the model itself."""
     name, stand_in = str(getattr(settings.optim, "value", settings.optim)), torch.nn.Linear(1, 1)
     try:
         kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, stand_in)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""`pivotmine-train`: parse, train, and print bad input as one line, once a machine.
+"""`pivotmine-train`: parse the options and train. Bad input is one line, printed by one process per machine.
 
 Exit codes: 0 done, 1 bad input or configuration, 2 usage, 130 interrupted.
 """
@@ -15,7 +15,7 @@ from pivotmine_trainer.cli.folders import check_dataset_folder
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command; `args` are those of the process by default."""
+    """Run the command. args: by default those of the process."""
     try:
         _run(list(sys.argv[1:] if args is None else args))
     except UserError as error:
@@ -25,19 +25,19 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         silence_other_ranks()
         print(
-            "interrupted: with --resume_from_checkpoint true the same command goes on from the last checkpoint, if "
-            "there is one",
+            "interrupted: add --resume_from_checkpoint true to the same command to continue from the last checkpoint, "
+            "if there is one",
             file=sys.stderr,
         )
         raise SystemExit(_INTERRUPTED) from None
 
 
 _INTERRUPTED = 130
-"""As shells have it: 128 and the number of SIGINT."""
+"""128 plus the number of SIGINT, as shells report it."""
 
 
 def _run(args: list[str]) -> None:
-    # torch and TRL take many seconds to import: what needs neither is said before.
+    # torch and TRL take many seconds to import, so a missing folder is reported first.
     check_dataset_folder(args)
     from pivotmine_trainer.cli.arguments import SFTSettings, parse
     from pivotmine_trainer.sft import sft

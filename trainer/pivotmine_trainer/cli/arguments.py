@@ -1,10 +1,10 @@
 """The options: ours, and TRL's with the recipe's defaults.
 
-Every option of TRL's GRPOConfig (with `--method sft` SFTConfig) and ModelConfig can be given, on the command line or in
-the file named by `--config`; what is said there goes before what is said here. `settings` below is TRL's config.
+Every option of TRL's GRPOConfig (SFTConfig with `--method sft`) and ModelConfig can be given, on the command line or in
+the file named by `--config`. The classes below only change defaults. `settings` is always TRL's config.
 """
 
-# What TRL wants a number for and the dataset gives is None until then.
+# TRL declares some options as numbers that are None here until the dataset sets them.
 # pyright: reportIncompatibleVariableOverride=false
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from pivotmine.errors import UserError
 from pivotmine_trainer.checks.options import check_choices, check_deepspeed, check_numbers
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.cli.parser import Parser
 
 METHODS = ("grpo", "sft")
@@ -34,7 +35,7 @@ _GRPO_ONLY = (
     *("demonstration_weight", "never_share"),
 )
 _USAGE = "%(prog)s --dataset DIR --model DIR [--OPTION VALUE ...]; --help lists all options"
-"""In place of all 300, behind which a usage error would be lost."""
+"""Replaces argparse's usage text, whose 300 options would hide a usage error."""
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -43,55 +44,57 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 
 @dataclass
 class PivotArguments:
-    dataset: str = field(metadata={"help": "Folder that `pivotmine select` wrote, or a hub id of such a dataset."})
+    dataset: str = field(metadata={"help": "Folder that `pivotmine select` wrote, or the hub id of such a dataset."})
     method: str = _option(
-        "grpo", "grpo: on pivots; sft: the baseline, on the demonstrated actions.", choices=list(METHODS)
+        "grpo", "grpo: train on pivots. sft: the baseline, train on demonstrated actions.", choices=list(METHODS)
     )
     verifier: str | None = _option(
-        None, "Verifier for all rows, with its default options, instead of each row's own: `exact` is strict."
+        None, "Verifier for all rows, with its default options, instead of each row's own. `exact` is the strict one."
     )
     watch_verifier: str | None = _option(
-        None,
-        "A second verifier whose verdicts are logged next to the reward, and a warning where the two drift apart.",
+        None, "Second verifier: its verdicts are logged next to the reward, with a warning if the two drift apart."
     )
     shared_prefix: str = _option(
         "packed",
-        "How a group's prompt is computed once. packed: one sequence for prompt and actions. cached: by a cache with "
-        "gradients, without gradient checkpointing only. false: once a sample, as TRL does.",
+        "How a group's prompt is computed once. packed: one sequence for prompt and actions. cached: a prefix cache "
+        "with gradients; needs gradient checkpointing off. false: once per sample, as TRL does.",
         choices=["packed", "cached", "false"],
     )
     advantages: str = _option(
         "grpo",
-        "grpo: (r - mean) / (std + 1e-4) (arXiv 2402.03300, TRL). leave_one_out: mean and std of the others, not "
-        "divided where that std is 0 (NeMo RL's pivot recipes). rloo: mean of the others only (arXiv 2402.14740).",
+        "grpo: (r - mean) / (std + 1e-4) (arXiv 2402.03300, TRL). leave_one_out: with mean and std of the other "
+        "samples, not divided if that std is 0 (NeMo RL's pivot recipes). rloo: r - mean of the others (arXiv "
+        "2402.14740).",
         choices=["grpo", "leave_one_out", "rloo"],
     )
     invalid_action_advantage: float | None = _option(
         None,
-        "Advantage of a call that cannot be read, at most 0 (NVIDIA's SWE recipes: -5). Its reward stays the "
-        "verifier's, also in the mean of the others.",
+        "Advantage of a call that cannot be parsed, at most 0 (NVIDIA's SWE recipes: -5). The means of the other "
+        "samples still use its reward from the verifier.",
     )
-    heldout_states: int = _option(256, "Maximum number of states of the validation split that an evaluation samples.")
+    heldout_states: int = _option(256, "Maximum number of validation states that an evaluation samples.")
     mine_again_share: float = _option(
         0.5,
-        "Share of held-out pivots with all rewards equal, in groups as large as mining drew, above which it is time to "
-        "mine again.",
+        "Report that it is time to mine again if this share of held-out pivots has equal rewards only (estimated for "
+        "groups as large as in mining).",
     )
     demonstration_weight: float = _option(
-        0.0, "Weight of a negative log-likelihood on demonstrated actions of demonstrations.parquet."
+        0.0, "Weight of a negative log-likelihood on demonstrated actions from demonstrations.parquet."
     )
     never_share: float | None = _option(
-        None, "Maximum share of states that the policy never solves among these; by default their natural share."
+        None, "Maximum share, among these, of states that the policy never solves; by default their natural share."
     )
     sft_turns: str = _option(
-        "all", "With --method sft: all demonstrated actions, or turns with calls only.", choices=["all", "calls"]
+        "all", "With --method sft: all demonstrated actions, or only turns with calls.", choices=["all", "calls"]
     )
     curriculum: bool = _option(False, "Draw domains by upper confidence bounds on their advantages (DUMP).")
     echo_weight: float = _option(
-        0.0, "Weight of a next-token loss on the recorded environment's reply (ECHO; its paper's is 0.05)."
+        0.0, "Weight of a next-token loss on the environment's recorded reply (ECHO; its paper uses 0.05)."
     )
     retrieval_prompts: int = _option(
-        0, "Log how often a completion is likeliest under its own among this many prompts of the batch (RAGEN-2)."
+        0,
+        "Log how often a completion's own prompt is the one that makes it most likely, among this many prompts of the "
+        "batch (RAGEN-2).",
     )
 
     def __post_init__(self) -> None:
@@ -120,13 +123,13 @@ class PivotArguments:
 
 @dataclass
 class ModelSettings(ModelConfig):
-    """TRL's ModelConfig; the weights are float32, as an update of 1e-6 is lost in the 8 bits of a bfloat16 weight.
+    """TRL's ModelConfig with float32 weights: a bfloat16 weight has 8 significant bits and loses updates of 1e-6.
 
-    Where the hardware has bfloat16, the passes compute in it (`bf16`).
+    Passes compute in bfloat16 if the hardware has it (`bf16`).
     """
 
     model_name_or_path: str | None = _option(
-        None, "Folder or hub id of the policy, or folder of a LoRA adapter to train on.", aliases=["--model"]
+        None, "Folder or hub id of the policy, or folder of a LoRA adapter to train further.", aliases=["--model"]
     )
     lora_dropout: float = _option(
         0.0, "Dropout of the adapter. Above 0 the sampled policy is not the trained one, and prompts are not shared."
@@ -137,14 +140,15 @@ class ModelSettings(ModelConfig):
         if self.use_peft and self.lora_target_modules is None and not self.lora_target_parameters:
             self.lora_target_modules = "all-linear"  # pyright: ignore[reportAttributeAccessIssue] - as peft reads it
         target: Any = self.lora_target_modules
-        # TRL makes one target text, which peft reads as a regular expression over whole names: no plain name fits.
+        # TRL turns a single target into a string, which peft matches as a regular expression against whole names. A
+        # plain name would match none.
         if isinstance(target, str) and re.fullmatch(r"[\w.]+", target):
             self.lora_target_modules = [target]
 
 
 @dataclass
 class GRPOSettings(GRPOConfig):
-    """GRPO as PivotRL's paper and NVIDIA's public pivot recipes have it.
+    """GRPO with the defaults of PivotRL's paper and NVIDIA's public pivot recipes.
 
     J = E_s[1 / sum_i |a_i| * sum_i sum_t min(w_it A_i, clip(w_it, 1 - 0.2, 1 + 0.28) A_i)] - beta * KL(pi || pi_0)
     with A_i the advantage of action i among the G actions of one state (`train.advantages`).
@@ -154,12 +158,14 @@ class GRPOSettings(GRPOConfig):
     `--advantages leave_one_out`; its advantage for invalid calls is `--invalid_action_advantage -5`.
     """
 
-    num_generations: int | None = _option(16, "Actions a prompt, G (paper, recipe: 16).")
+    num_generations: int | None = _option(16, "Actions per prompt, G (paper, recipe: 16).")
     prompts_per_step: int = _option(
-        64, "Prompts an optimiser step (paper, recipe: 64), unless gradient_accumulation_steps says otherwise."
+        64, "Prompts per optimiser step (paper, recipe: 64); ignored if gradient_accumulation_steps is given."
     )
-    per_device_train_batch_size: int = _option(16, "Actions of one pass on one device.")
-    gradient_accumulation_steps: int | None = _option(None, "By default what makes prompts_per_step.")
+    per_device_train_batch_size: int = _option(16, "Actions per pass on one device.")
+    gradient_accumulation_steps: int | None = _option(
+        None, "Passes per optimiser step; by default as many as prompts_per_step needs."
+    )
     num_iterations: int = _option(1, "Updates on one set of samples (recipe: 1, on-policy).")
     learning_rate: float = _option(
         1e-6,
@@ -172,34 +178,34 @@ class GRPOSettings(GRPOConfig):
     warmup_steps: float = _option(10, "Steps of warm-up (recipe: 10).")
     epsilon: float = _option(0.2, "Clip below (recipe: 0.2).")
     epsilon_high: float | None = _option(0.28, "Clip above (recipe: 0.28).")
-    scale_rewards: str = _option("group", "Advantages are divided by each group's std (paper, recipe).")
-    loss_type: str = _option("dapo", "A mean over all tokens of a step (recipe: token-level loss).")
+    scale_rewards: str = _option("group", "Whose std divides the advantages. group: each group's (paper, recipe).")
+    loss_type: str = _option("dapo", "dapo: the mean over all tokens of a step (recipe: token-level loss).")
     beta: float = _option(
         0.0,
-        "Weight of the KL to the initial policy. The paper's objective has one, and its theorem 3.3 rests on it; its "
-        "public recipes have none.",
+        "Weight of the KL to the initial policy. The paper's objective and its theorem 3.3 have this term, the public "
+        "recipes do not.",
     )
     mask_truncated_completions: bool = _option(
         True, "Truncated samples carry no loss (recipe: overlong filtering); their reward of 0 counts in the baseline."
     )
-    temperature: float | None = _option(None, "By default the dataset's: training samples as mining did.")
+    temperature: float | None = _option(None, "By default the dataset's, as in mining.")
     top_p: float | None = _option(None, "By default the dataset's.")
     top_k: int | None = _option(None, "By default the dataset's.")
     max_completion_length: int | None = _option(None, "Token budget of one action; by default the dataset's.")
     vllm_importance_sampling_mode: str = _option("token_truncate", "Correction of vLLM's probabilities (recipe: TIS).")
-    vllm_importance_sampling_clip_max: float | None = _option(5.0, "Its cap (recipe: 5).")
-    bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
+    vllm_importance_sampling_clip_max: float | None = _option(5.0, "Maximum ratio in that correction (recipe: 5).")
+    bf16: bool | None = _option(None, "Compute in bfloat16; by default if the hardware has it.")
     eval_strategy: IntervalStrategy | str = _option(  # noqa: RUF009
-        "steps", "When held-out pivots are sampled; `no`: never."
+        "steps", "When to sample held-out pivots; `no`: never."
     )
     eval_steps: float | None = _option(20, "Steps between two evaluations.")
     eval_on_start: bool = _option(True, "Sample held-out pivots before the first step.")
-    per_device_eval_batch_size: int | None = _option(None, "By default as many as in training, in whole groups.")
+    per_device_eval_batch_size: int | None = _option(None, "By default as in training, rounded up to whole groups.")
     save_steps: float = _option(20, "Steps between two checkpoints.")
-    save_total_limit: int | None = _option(2, "Checkpoints kept.")
+    save_total_limit: int | None = _option(2, "Maximum number of checkpoints to keep.")
     logging_steps: float = _option(1, "Steps between two lines of metrics.")
     log_completions: bool = _option(True, "Write every sample once to OUTPUT_DIR/completions (`train.samples`).")
-    num_completions_to_print: int | None = _option(0, "Samples printed: raw text of a model, so none by default.")
+    num_completions_to_print: int | None = _option(0, "Samples to print; by default none, as they are raw model text.")
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -218,16 +224,18 @@ class GRPOSettings(GRPOConfig):
 
 @dataclass
 class SFTSettings(SFTConfig):
-    """The baseline: next-token loss on the demonstrated actions, by default of any length; none is cut."""
+    """The baseline: next-token loss on demonstrated actions. Actions are never cut; by default any length is used."""
 
     learning_rate: float = _option(
         2e-5,
         "Peak learning rate. By default 2e-5 (TRL's SFTConfig); with an adapter 2e-4, ten times that (Schulman et al. "
         "2025, LoRA Without Regret).",
     )
-    max_length: int | None = _option(None, "Longest demonstration in tokens, prompt and all: longer ones are left out.")
+    max_length: int | None = _option(
+        None, "Maximum tokens of a demonstration, prompt included; longer ones are left out."
+    )
     completion_only_loss: bool | None = _option(True, "The loss is on the demonstrated action only.")
-    bf16: bool | None = _option(None, "Compute in bfloat16; by default where the hardware has it.")
+    bf16: bool | None = _option(None, "Compute in bfloat16; by default if the hardware has it.")
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -241,7 +249,7 @@ SETTINGS: dict[str, type[GRPOSettings | SFTSettings]] = {"grpo": GRPOSettings, "
 
 
 def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, ModelSettings]:
-    """The options of a command line; UserError for values that make no sense, exit 2 for options there are not."""
+    """Parse a command line; UserError for values that make no sense, exit 2 for unknown options."""
     try:
         dataclasses: Any = (PivotArguments, SETTINGS[_method(args)], ModelSettings)
         # An abbreviated --method would not be seen by `_method`.
@@ -255,7 +263,7 @@ def parse(args: list[str]) -> tuple[PivotArguments, GRPOSettings | SFTSettings, 
         raise UserError("no policy to train: give its folder or hub id by --model")
     arguments.command = args
     is_adapter = model.use_peft or (Path(model.model_name_or_path) / "adapter_config.json").is_file()
-    # The parser hands the default on as the object that it is: a rate that was given is another one, even if equal.
+    # An omitted rate is the default object itself; a given rate is another object, even if it is equal.
     if is_adapter and settings.learning_rate is type(settings).learning_rate:
         settings.learning_rate *= 10
     return arguments, settings, model
@@ -271,7 +279,7 @@ def _refuse_unknown(parser: Parser, unknown: list[str], settings: GRPOSettings |
 
 
 def _method(args: list[str]) -> str:
-    """The method decides which options there are, so it is looked for first."""
+    """Find the method before the full parse, because it decides which options exist."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--method")
     first.add_argument("--config", type=Path)
@@ -286,14 +294,15 @@ def _method(args: list[str]) -> str:
 
 
 def _accumulation(settings: GRPOSettings, generations: int, world_size: int) -> int:
-    """Passes a step; UserError where a step cannot be made of whole passes."""
+    """Number of passes per optimiser step; UserError if it is not a whole number."""
     wanted, a_pass = settings.prompts_per_step * generations, settings.per_device_train_batch_size * world_size
     if wanted < a_pass or wanted % a_pass:
         fitting = math.lcm(generations, a_pass) // generations
         raise UserError(
-            f"{settings.prompts_per_step} prompts x {generations} actions a step are not a multiple of the {a_pass} "
-            f"actions of one pass (--per_device_train_batch_size x {world_size} processes); give a --prompts_per_step "
-            f"that is a multiple of {fitting}, or another --per_device_train_batch_size"
+            f"--prompts_per_step {settings.prompts_per_step} x --num_generations {generations} is not a multiple of "
+            f"the {a_pass} actions of one pass (--per_device_train_batch_size x "
+            f"{counted(world_size, 'process', 'processes')}); give a --prompts_per_step that is a multiple of "
+            f"{fitting}, or another --per_device_train_batch_size"
         )
     return wanted // a_pass
 

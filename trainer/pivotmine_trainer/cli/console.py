@@ -1,4 +1,4 @@
-"""What a person reads while training: once, from the first process, with everything that it quotes escaped."""
+"""What a person reads while training. Only the first process prints, and foreign text is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pivotmine.escape import inert
 
 GRACE_S = 20.0
-"""How long the other processes of a machine let its first one speak; by then their launcher has ended them."""
+"""Seconds that the other processes of a machine wait for its first one to print; their launcher ends them meanwhile."""
 
 
 def is_first_process() -> bool:
@@ -22,13 +22,18 @@ def is_first_process() -> bool:
 
 
 def silence_other_ranks() -> None:
-    """Before an error: return at once in the first process of a machine, in the others not before the grace is over.
+    """Before printing an error: return at once in the first process of a machine, after GRACE_S in the others.
 
-    A wrong option is wrong in all of them, and one line is enough. A process that ended at once could make the launcher
-    end the first before its line; a process that still runs after the grace has another error, and prints it.
+    A wrong option is wrong in all processes, and one line is enough. If another process ended at once, the launcher
+    could end the first one before it prints. A process that still runs after GRACE_S has its own error and prints it.
     """
     if int(os.environ.get("LOCAL_RANK", "0")) != 0:
         time.sleep(GRACE_S)
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """The number with its noun: `one` for 1, else `several`, by default `one` with an s."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def say(text: str) -> None:
@@ -38,7 +43,7 @@ def say(text: str) -> None:
 
 
 def say_rows(split: str, what: str, left_out: Counter[str]) -> None:
-    """Print what a split gives to train on, and how much was left out, by reason."""
+    """Print what is used of a split, and how much was left out, by reason."""
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()) if count)
     label = "train" if split == "train" else "held out"
     say(f"{label:<10}{what}; left out: {reasons or 'none'}")
@@ -52,7 +57,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def quiet_unscorable() -> Generator[None]:
-    """Keep TRL from printing a sample that could not be scored, raw model text and all; `warn` says it instead."""
+    """Keep TRL from printing unscored samples: they are raw model text, and the trainer warns about them itself."""
     logger = logging.getLogger("trl.trainer.grpo_trainer")
 
     def is_other(record: logging.LogRecord) -> bool:

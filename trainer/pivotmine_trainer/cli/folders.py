@@ -1,4 +1,4 @@
-"""Folders that a command line names: is there one, or is the name a hub's?"""
+"""Names on the command line: folders, or ids on a hub."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_missing_folder(name: str) -> bool:
-    """Whether a name can only be a folder's, and there is none.
+    """Whether a name can only mean a folder, and that folder does not exist.
 
-    A hub's names are `owner/name`; one whose first part is a folder here is a path with a slip in it.
+    Hub ids are `owner/name`. If `owner` is a folder here, the name is taken for a mistyped path.
     """
     if Path(name).exists():
         return False
@@ -22,7 +22,7 @@ def is_missing_folder(name: str) -> bool:
 
 
 def check_dataset_folder(args: list[str]) -> None:
-    """UserError where `--dataset` names a folder that is not there."""
+    """Raise UserError if `--dataset` names a folder that does not exist."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--dataset", nargs="?")
     name = parser.parse_known_args(args)[0].dataset

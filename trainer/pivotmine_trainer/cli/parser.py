@@ -1,4 +1,4 @@
-"""The command line: TRL's parser, to which what a file says is what the command line says."""
+"""TRL's parser, with the options of a --config file treated like those on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pivotmine_trainer.cli.console import silence_other_ranks
 
 
 class Parser(TrlParser):
-    """TrlParser, to which a file's options are the command line's: under all their names, and read by their types."""
+    """A TrlParser that accepts a file's options under all their names and reads them by their types."""
 
     def error(self, message: str) -> NoReturn:
         silence_other_ranks()
@@ -23,7 +23,7 @@ class Parser(TrlParser):
             name.removeprefix("--"): action
             for action in self._actions
             for name in action.option_strings
-            if action.nargs != 0  # `--no_gradient_checkpointing` is another's opposite
+            if action.nargs != 0  # a flag such as `--no_gradient_checkpointing` negates another option
         }
         read = {options[name].dest: _as_typed(value, options[name]) for name, value in said.items() if name in options}
         for name, value in said.items():
@@ -40,7 +40,7 @@ class Parser(TrlParser):
 
 
 def _as_typed(value: Any, action: argparse.Action) -> Any:
-    """A YAML value as it would be typed: `eval_strategy: no` is the word, though YAML has made it False."""
+    """A YAML value as one would type it: YAML reads `eval_strategy: no` as False, but the word is meant."""
     if action.nargs == "+" or not isinstance(value, int | float):
         return value
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
 """The pivot dataset: table `pivots` of the miner's data/README.md, as a folder or on a hub.
 
-A row that no verifier judges (`select --strategy all` writes such) is left out of GRPO and counted. Whatever else is
-wrong with a row is an error that names it: it was written by a program, not by a policy.
+Rows that no verifier judges (`select --strategy all` writes them) are left out of GRPO and counted. Any other fault of
+a row is an error that names the row, because a program wrote it, not a policy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from datasets import Dataset, LargeList, List, Value
 from pivotmine.errors import UserError
 from pivotmine.verifiers import VerifierSpec
 from pivotmine.verifiers.dataset_rows import named_spec, row_spec
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.data.rows import check_row, source_of, where
 
 TEXT = ("prompt", "prompt_messages", "tools", "demonstrations", "state_id", "domain", "kind", "parser", "sampling")
@@ -30,11 +31,11 @@ CONTRACT: dict[str, str] = {
     "opened_reasoning": "bool",
     **dict.fromkeys(("action_format", "action_tools"), "string"),
 }
-"""Columns that the trainer reads, with their kinds."""
+"""Columns that the trainer reads, with their types."""
 OPTIONAL = ("task_id", "trajectory_id", "num_samples", "weight", "reward_class")
-"""Columns that it reads where they are there."""
+"""Columns that it reads if they are present."""
 LATER = ("action_format", "action_tools")
-"""Columns that older datasets lack; null there, which means native."""
+"""Columns that older datasets lack. They are read as null, which means native."""
 NEVER_NULL = ("prompt", "prompt_ids", "prompt_messages", "demonstrations", "state_id", "kind", "parser", "sampling")
 
 
@@ -48,9 +49,9 @@ class Rows(NamedTuple):
 
 
 def load_split(name: str, split: str) -> Dataset:
-    """The columns of CONTRACT, those of OPTIONAL that there are, and `row`, each row's number.
+    """Load the columns of CONTRACT, those of OPTIONAL that are present, and `row`, each row's number.
 
-    UserError where the dataset, the split or a column is missing, or the split is empty.
+    UserError if the dataset, the split or a column is missing, or the split is empty.
     """
     data = _read(name, split)
     if len(data) == 0:
@@ -86,11 +87,11 @@ def _read(name: str, split: str) -> Dataset:
     datasets.disable_progress_bars()
     try:
         if file.is_file():
-            if pq.read_metadata(file).num_rows == 0:  # `datasets` reads no file without a row group
+            if pq.read_metadata(file).num_rows == 0:  # `datasets` cannot read a file without row groups
                 return Dataset.from_dict({})
             return Dataset.from_parquet(str(file))  # pyright: ignore[reportReturnType]
         return datasets.load_dataset(name, split=split)  # pyright: ignore[reportReturnType]
-    except Exception as error:  # the reader and the hub's client raise a dozen kinds
+    except Exception as error:  # the reader and the hub's client raise a dozen types
         words = str(error.__cause__ or error)
         raise UserError(f"{name}: the split {split} cannot be read: {words[:300]}") from None
 
@@ -103,10 +104,9 @@ def _is_kind(feature: Any, kind: str) -> bool:
 
 
 def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
-    """The rows that a verifier judges, every one of them checked; UserError where none is left.
+    """Check every row and keep those that a verifier judges; UserError if none is left.
 
-    source: as `source_of` gives it. verifier: the name of one for all rows, with its default options; None takes each
-    row's own.
+    source: from `source_of`. verifier: name of one for all rows, with its default options; None: each row's own.
     """
     kept: list[int] = []
     left_out: Counter[str] = Counter()
@@ -117,8 +117,8 @@ def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
             left_out["no_verifier"] += 1
         elif _is_recorded(spec):
             raise UserError(
-                f"{where(row, source)}: verifier recorded knows the rewards of samples that were mined and cannot "
-                "judge new ones; name a --verifier that can"
+                f"{where(row, source)}: verifier recorded has the rewards of mined samples and cannot judge new ones; "
+                "name a --verifier that can"
             )
         elif not spec.handles(row["kind"]):
             left_out[f"{spec.name} does not verify {row['kind']} turns"] += 1
@@ -127,18 +127,18 @@ def judged_rows(data: Dataset, source: str, verifier: str | None) -> Rows:
         check_row(row, source)
     if not kept:
         raise UserError(
-            f"no verifier judges any of the {len(data)} rows of {source}: mine pivots, or name a --verifier"
+            f"{source}: no verifier judges any row ({counted(len(data), 'row')}): mine pivots, or name a --verifier"
         )
     return Rows(data.select(kept), left_out)
 
 
 def _is_recorded(spec: VerifierSpec) -> bool:
-    """Whether the verifier, or one that it is made of, reads what was recorded."""
+    """Whether the verifier, or one of its members, is `recorded`."""
     return spec.name == "recorded" or any(map(_is_recorded, spec.members))
 
 
 def check_option(option: str, verifier: str | None) -> None:
-    """UserError that blames the option where it names no verifier."""
+    """Raise UserError that names the option if its value is not a verifier."""
     if verifier is not None:
         try:
             named_spec(verifier, "{}")
@@ -147,7 +147,7 @@ def check_option(option: str, verifier: str | None) -> None:
 
 
 def row_weights(data: Dataset, source: str) -> list[float] | None:
-    """The rows' `weight` column; None where there is none, or all are alike. UserError for a negative one."""
+    """The rows' `weight` column; None if it is absent or all weights are equal. UserError if one is negative."""
     if "weight" not in data.column_names:
         return None
     weights = [1.0 if weight is None else float(weight) for weight in data["weight"]]
@@ -160,9 +160,9 @@ def row_weights(data: Dataset, source: str) -> list[float] | None:
 
 
 def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
-    """UserError where a verifier of these rows waits for a server that gives no verdict: training would wait, too.
+    """Raise UserError if a verifier of these rows needs a server that gives no verdict: training would wait for it.
 
-    splits: rows as `judged_rows` gives them.
+    splits: rows from `judged_rows`.
     """
     named = {pair for data in splits for pair in zip(data["verifier"], data["verifier_options"], strict=True)}
     if verifier is not None:
@@ -172,7 +172,7 @@ def check_servers(splits: Iterable[Dataset], verifier: str | None) -> None:
 
 
 def check_rows(data: Dataset, source: str) -> None:
-    """UserError that names the first row with a column that cannot be read."""
+    """Raise UserError for the first row with an unreadable column."""
     for row in data:
         assert isinstance(row, dict)
         check_row(row, source)

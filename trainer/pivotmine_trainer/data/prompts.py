@@ -1,4 +1,4 @@
-"""Is the prompt that is trained on token for token the prompt that was mined, and does it fit?"""
+"""Check that each prompt has the tokens that were mined, and that it fits the context."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 from datasets import Dataset
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.data.rows import where
 
 ROWS_AT_ONCE = 256
 
 
 def check_prompts(data: Dataset, source: str, tokenizer: Any, model: str) -> None:
-    """UserError that names the first row whose prompt, tokenised as TRL will, gives other tokens than were mined.
+    """Raise UserError for the first row whose prompt, tokenised as TRL does, gives other tokens than were mined.
 
-    TRL tokenises a text prompt with the tokenizer's own special tokens, which adds a second beginning-of-sequence
-    where the template wrote one; a changed tokenizer or template shows here too.
+    TRL lets the tokenizer add its special tokens, which doubles a beginning-of-sequence token from the template. This
+    also finds a changed tokenizer or template.
     """
     for start in range(0, len(data), ROWS_AT_ONCE):
         rows: dict[str, list[Any]] = data[start : start + ROWS_AT_ONCE]  # pyright: ignore[reportAssignmentType]
@@ -43,10 +44,10 @@ def _token(tokenizer: Any, ids: list[int], place: int) -> str:
 
 
 def check_context(data: Dataset, source: str, max_completion_length: int, limits: dict[str, int | None]) -> None:
-    """UserError where a prompt and its token budget are longer than a context.
+    """Raise UserError if a prompt and its token budget exceed a limit.
 
-    limits: what sets each limit -> tokens; None: it sets none. TRL neither cuts nor filters prompts: vLLM stops the
-    training at the first one, transformers goes on past the positions that the model knows.
+    limits: name of each limit -> tokens, or None for no limit. TRL neither cuts nor filters long prompts: vLLM stops
+    the training at the first one, transformers continues past the model's positions.
     """
     for number, state_id, ids in zip(data["row"], data["state_id"], data["prompt_ids"], strict=True):
         for name, limit in limits.items():
@@ -58,6 +59,6 @@ def check_context(data: Dataset, source: str, max_completion_length: int, limits
                     else "give a smaller --max_completion_length"
                 )
                 raise UserError(
-                    f"{place}: {len(ids)} prompt tokens and {max_completion_length} for the action are more than "
-                    f"{name} {limit}; {instead}"
+                    f"{place}: {counted(len(ids), 'prompt token')} and {max_completion_length} for the action are more "
+                    f"than {name} {limit}; {instead}"
                 )

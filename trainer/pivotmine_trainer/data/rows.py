@@ -1,4 +1,4 @@
-"""One row of the dataset: what messages call it, and whether its columns can be read as training will read them."""
+"""One row of the dataset: its name in messages, and a check that training can read its columns."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pivotmine.errors import UserError
 from pivotmine.verifiers.dataset_rows import demonstrated_actions, tools_of
 
 MOST_NESTED = 100
-"""Levels of JSON in a column: far more than tools and messages have, and far fewer than end a program."""
+"""Maximum nesting of JSON in a column: far above that of tools and messages, far below the recursion limit."""
 
 
 def source_of(name: str, split: str) -> str:
-    """The split as messages name it: its file, or the dataset's name on the hub."""
+    """Name of a split in messages: its file, or the dataset's hub id."""
     file = Path(name) / f"{split}.parquet"
     return str(file) if file.is_file() else f"{name}, split {split},"
 
 
 def where(row: dict[str, Any], source: str) -> str:
-    """A row as messages name it."""
+    """Name of a row in messages."""
     return f"row {row['row']} of {source} (state {row['state_id']})"
 
 
 def check_row(row: dict[str, Any], source: str) -> None:
-    """UserError that names the row's first column that cannot be read."""
+    """Raise UserError for the row's first unreadable column."""
     for column, check in _CHECKS.items():
         try:
             check(row)
@@ -37,29 +37,29 @@ def check_row(row: dict[str, Any], source: str) -> None:
 
 def _check_parser(row: dict[str, Any]) -> None:
     if row["parser"] not in PARSERS:
-        raise ValueError(f"there is no action parser {row['parser']!r}, there are {', '.join(PARSERS)}")
+        raise ValueError(f"unknown action parser {row['parser']!r}, known are {', '.join(PARSERS)}")
 
 
 def _check_demonstrations(row: dict[str, Any]) -> None:
     _objects(json.loads(row["demonstrations"]))
     if not demonstrated_actions(row):
-        raise ValueError("it holds none")
+        raise ValueError("it has no demonstration")
 
 
 def _check_template_options(row: dict[str, Any]) -> None:
     if not isinstance(json.loads(row["template_options"] or "{}"), dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
 
 
 def _check_prompt_ids(row: dict[str, Any]) -> None:
     if wrong := [one for one in row["prompt_ids"] if one is None or one < 0]:
-        raise ValueError(f"{'null' if wrong[0] is None else wrong[0]} is no token")
+        raise ValueError(f"{'null' if wrong[0] is None else wrong[0]} is not a token id")
 
 
 def _objects(found: Any) -> None:
-    """ValueError where JSON is no list of objects, or so deep that a function of a library would not reach its end."""
+    """Raise ValueError if JSON is not a list of objects, or is nested too deeply for the libraries' recursion."""
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):  # pyright: ignore[reportUnknownVariableType]
-        raise ValueError("it is no list of objects")
+        raise ValueError("it is not a list of objects")
     level: list[Any] = [found]
     for _ in range(MOST_NESTED):
         inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
@@ -70,7 +70,7 @@ def _objects(found: Any) -> None:
 
 def _check_action_format(row: dict[str, Any]) -> None:
     if is_text(name := row.get("action_format")) and name not in CONVENTIONS:
-        raise ValueError(f"there is no action format {name!r}, there are {NATIVE}, {', '.join(CONVENTIONS)}")
+        raise ValueError(f"unknown action format {name!r}, known are {NATIVE}, {', '.join(CONVENTIONS)}")
 
 
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -83,4 +83,4 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "template_options": _check_template_options,
     "prompt_ids": _check_prompt_ids,
 }
-"""Column -> what reads it as training will."""
+"""Column -> function that reads it as training does, and raises if it cannot."""

@@ -4,9 +4,9 @@ For each domain d: mu_d = mean of |A| over the last 300 samples of d, A the grou
 score_d = mu_d + sqrt(2 ln(N + 1) / (n_d + 1)), n_d its samples so far, N those of all domains;
 a prompt is of domain d with probability softmax(score / 0.1)_d.
 
-As in the paper's section 4 and its code. Of that code one thing is left out: there validation rewards update the
-scores too. And one differs by need: the data loader fetches a batch ahead, so a step's advantages count from the step
-after the next on. Within a domain, prompts come in a random order, none a second time before all came once.
+This is the paper's section 4 and its code, with two differences. In their code, validation rewards update the scores
+too. Here the data loader fetches one batch ahead, so the advantages of step n count from step n + 2 on. Within a
+domain, prompts come in a random order, and each comes once before any comes again.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from pivotmine_trainer.train.advantages import group_advantages
 from pivotmine_trainer.train.prompt_sampler import PromptSampler, first_order, repeated
 
 WINDOW = 300
-"""Samples of a domain that its mean is over."""
+"""Number of the latest samples of a domain in its mean."""
 TEMPERATURE = 0.1
 
 
 class Curriculum:
-    """The scores of the domains, and which prompts were drawn so far."""
+    """The scores of the domains, and the prompts drawn so far."""
 
     def __init__(self, domains: Sequence[str | None], seed: int) -> None:
         self.rows: dict[str, list[int]] = {}
-        """Rows of each domain, in the order in which they come; rows without a domain are one."""
+        """Rows of each domain in drawing order. Rows without a domain are a domain of their own."""
         for row in first_order(len(domains), seed):
             self.rows.setdefault(domains[row] or "", []).append(row)
         self.seed = seed
         self.advantages: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in sorted(self.rows)}
         self.num_samples = dict.fromkeys(self.advantages, 0)
         self.drawn: list[list[int]] = []
-        """Every batch of prompts so far: a resumed training is given the same ones again."""
+        """Every batch of prompts so far; a resumed training gets the same ones again."""
         self._next = dict.fromkeys(self.advantages, 0)
 
     def learn(self, domains: Sequence[str | None], rewards: Sequence[float], num_generations: int) -> None:
-        """Count the advantages of one batch of samples, group by group; NaN: could not be scored."""
+        """Add the advantages of one batch of samples. rewards: group after group, NaN if a sample was not scored."""
         groups = torch.tensor(rewards, dtype=torch.float64).view(-1, num_generations)
         found = group_advantages(groups, "grpo")
         for group, worth, domain in zip(groups, found, domains[::num_generations], strict=True):
@@ -109,7 +109,7 @@ class Curriculum:
 
 
 class CurriculumSampler(PromptSampler):
-    """Batches of prompts as the curriculum draws them, as many an epoch as TRL's sampler gives."""
+    """Batches of prompts that the curriculum draws, as many per epoch as with TRL's sampler."""
 
     curriculum: Curriculum
 

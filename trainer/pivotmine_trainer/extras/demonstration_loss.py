@@ -1,14 +1,13 @@
 """A negative log-likelihood on demonstrated actions, mixed into GRPO: `--demonstration_weight`.
 
-L = L_GRPO + weight * -1/|T| * sum_{t in T} log p(a*_t | what stands before it)
+L = L_GRPO + weight * -1/|T| * sum_{t in T} log p(a*_t | the tokens before it)
 
-T: the tokens of one demonstrated action of each of as many states as a step has prompts. The states are a fair random
-sample of `demonstrations.parquet`: all demonstrated states, pivots or not, each with the same chance, with replacement.
-States that the policy never solves (`reward_class` never) come at their natural share, or at `--never_share` if that
-is less.
+Each step draws as many states as it has prompts. T: the tokens of one demonstrated action per state. States are drawn
+uniformly and with replacement from `demonstrations.parquet`, a sample of all demonstrated states, pivots or not. States
+that the policy never solves (`reward_class` never) keep their natural share, or get `--never_share` if that is less.
 
-Which states a step draws depends only on the seed and the step, so a resumed training draws the same. Log-probabilities
-are at the sampling temperature, like those of the loss next to it.
+The drawn states depend only on the seed and the step, so a resumed training draws the same ones. Log-probabilities are
+at the sampling temperature, as in the GRPO loss.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from datasets import Dataset
 from trl.trainer.utils import pad
 
 from pivotmine.errors import UserError
+from pivotmine_trainer.cli.console import counted
 from pivotmine_trainer.sft.demonstrations import continuations
 
 
 class DemonstrationLoss:
-    """The states, and the loss of a step."""
+    """The demonstrated states, and their loss in a step."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class DemonstrationLoss:
     ) -> None:
         self.weight, self._seed = weight, seed
         self.sequences: list[tuple[list[int], int]] = []
-        """(prompt + action, number of action tokens) of every state that the template can write and that fits."""
+        """(prompt and action tokens, number of action tokens) of each state whose action can be written and fits."""
         never: list[int] = []
         for row in data:
             assert isinstance(row, dict)
@@ -51,23 +51,24 @@ class DemonstrationLoss:
             self.sequences.append(([*row["prompt_ids"], *found.action_ids], len(found.action_ids)))
         if not self.sequences:
             raise UserError(
-                f"--demonstration_weight {weight}: the chat template writes none of the {len(data)} demonstrations as "
-                "they were read, or none fits the model's context; leave it out"
+                f"--demonstration_weight {weight}: no demonstration can be used ({counted(len(data), 'row')}): the "
+                "chat template cannot write it as it was read, or it exceeds the model's context; leave the option out"
             )
         self._never, self._others = never, sorted(set(range(len(self.sequences))) - set(never))
         natural = len(never) / len(self.sequences)
         self.never_share = natural if never_share is None or not self._others else min(natural, never_share)
 
     def draw(self, step: int, count: int) -> list[int]:
-        """Which sequences optimiser step `step` (from 0) learns from."""
+        """Choose the sequences of an optimiser step, counted from 0."""
         rng = random.Random(f"{self._seed}/demonstrations/{step}")
         return [rng.choice(self._never if rng.random() < self.never_share else self._others) for _ in range(count)]
 
     def backward(self, trainer: Any, model: Any) -> None:
-        """Add the gradient of one step, this process's part, and log the loss and the norm."""
+        """Add this process's part of one step's gradient; log the loss and the gradient norm."""
         args, world = trainer.args, trainer.accelerator.num_processes
         passes = trainer.current_gradient_accumulation_steps
         count = max(1, args.per_device_train_batch_size * world * passes // trainer.num_generations)
+        # Rounded up, so that every process has equally many: sharded models wait for each other.
         drawn = [self.sequences[place] for place in self.draw(trainer.state.global_step, -(-count // world) * world)]
         num_tokens = sum(n for _, n in drawn)
         mine = drawn[trainer.accelerator.process_index :: world]
@@ -85,7 +86,7 @@ class DemonstrationLoss:
         metrics["demonstration/grad_norm"].append(float(norm.item()))
 
     def _negative_log_likelihood(self, trainer: Any, model: Any, chosen: list[tuple[list[int], int]]) -> torch.Tensor:
-        """Sum over the actions' tokens."""
+        """Summed over the actions' tokens."""
         device, longest = trainer.accelerator.device, max(n for _, n in chosen)
         blank = trainer._tokenizer.pad_token_id
         prompts, actions = [torch.tensor(ids[:-n]) for ids, n in chosen], [torch.tensor(ids[-n:]) for ids, n in chosen]

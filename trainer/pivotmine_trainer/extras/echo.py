@@ -1,16 +1,16 @@
 """An auxiliary next-token loss on the environment's reply (ECHO, arXiv 2605.24517; `--echo_weight 0.05`).
 
-L = L_GRPO(actions) + lambda * L_env, L_env = -1/|O| * sum_{t in O} log p(o_t | what stands before it): the policy
-learns to foresee what its tools answer, which the reward alone does not teach. Lambda is 0.05 in the paper
+L = L_GRPO(actions) + lambda * L_env, L_env = -1/|O| * sum_{t in O} log p(o_t | the tokens before it): the policy
+learns to predict its tools' replies, which the reward alone does not teach. Lambda is 0.05 in the paper
 (0.01 to 0.05 works, 0.2 collapses).
 
 Differences from the paper:
-1. There the reply is the one to the sampled action, in the same sequence. A pivot's action is never carried out, so the
-   reply is the recorded one, after the recorded action: prompt + first demonstration + reply, one sequence a prompt.
+1. There the reply answers the sampled action, in the same sequence. A pivot's action is never executed, so here the
+   recorded reply follows the recorded action: prompt + first demonstration with a reply + reply, once per prompt.
 2. O is the whole reply as the chat template writes it, its few tokens of markup included.
-3. Log-probabilities are those of the other loss: at the sampling temperature.
+3. Log-probabilities are at the sampling temperature, as in the GRPO loss.
 
-|O| is counted over all passes of a step, so that the passes may be cut as memory asks.
+|O| counts the reply tokens of all passes of a step, so the size of a pass does not change the loss.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pivotmine_trainer.sft.demonstrations import continuations
 
 
 def check_replies(data: Dataset, echo: Echo) -> None:
-    """UserError where no row has a reply to learn from: the loss would be 0 in every step, and nobody would say so."""
+    """Raise UserError if no row has a reply to learn from: the loss would silently be 0 in every step."""
     asked = Echo(echo.tokenizer, echo.weight, echo.max_length)
     if all(asked.sequence(row) is None for row in data):  # pyright: ignore[reportArgumentType]
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(asked.left_out.items()))
         raise UserError(
-            f"--echo_weight {echo.weight}: none of the {len(data)} training rows has a recorded reply to learn from "
-            f"({reasons}); mine trajectories with their environment's replies, or leave it out"
+            f"--echo_weight {echo.weight}: no training row has a recorded reply to learn from ({reasons}); mine "
+            "trajectories with their environment's replies, or leave the option out"
         )
 
 
@@ -43,10 +43,10 @@ class Echo:
     def __init__(self, tokenizer: Any, weight: float, max_length: int | None) -> None:
         self.tokenizer, self.weight, self.max_length = tokenizer, weight, max_length
         self.left_out: Counter[str] = Counter()
-        """Prompts without a reply to learn from, each time one came, by reason."""
+        """How often a prompt had no reply to learn from, by reason."""
 
     def sequence(self, row: dict[str, Any]) -> tuple[list[int], int] | None:
-        """(prompt + action + reply, number of reply tokens); None where there is no reply, with the reason counted."""
+        """(prompt, action and reply tokens, number of reply tokens); None if there is no reply, or it is too long."""
         found = next((c for c in continuations(self.tokenizer, row, with_reply=True) if c.reply_ids), None)
         if found is None:
             self.left_out["no_reply"] += 1
@@ -58,10 +58,10 @@ class Echo:
         return ids, len(found.reply_ids)
 
     def batch(self, trainer: Any, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Columns for TRL's batch, a row a sample: the first sample of each prompt carries its prompt's sequence.
+        """Columns for TRL's batch, one row per sample; only the first sample of a prompt has the prompt's sequence.
 
-        echo_ids, echo_mask (samples, tokens), padded left, and echo_targets, 1 at the reply's tokens; num_echo_tokens,
-        those of all processes.
+        echo_ids, echo_mask, echo_targets (1 at reply tokens): (samples, tokens), padded left. num_echo_tokens: number
+        of reply tokens in all processes.
         """
         sequences: list[tuple[list[int], int]] = []
         seen: set[str] = set()
@@ -85,7 +85,7 @@ class Echo:
         targets = inputs["echo_targets"]
         rows = targets.any(dim=1).nonzero().flatten()
         if len(rows) == 0:
-            rows = rows.new_zeros(1)  # sharded models wait for each other: every process has a pass of its own
+            rows = rows.new_zeros(1)  # sharded models wait for each other, so every process makes a pass
         targets = targets[rows]
         reply_length = max(int(targets.sum(1).max()), 1)
         logps, _, _ = trainer._get_per_token_logps_and_entropies(

@@ -1,9 +1,9 @@
 """Does the completion still depend on the prompt? (RAGEN-2, arXiv 2604.06268; `--retrieval_prompts P`)
 
 L_ij = log p(Z_i | X_j) for one completion Z_i of each of P prompts X; accuracy = mean_i 1[argmax_j L_ij = i]. A policy
-that has collapsed to a template says the same to every prompt, and the accuracy falls to 1/P, the chance, while
-its entropy may still look healthy. The paper averages over all completions of a prompt; one is taken here, which costs
-P * P sequences of a forward pass each step. Nothing is drawn, so training is the same with it and without.
+that has collapsed to a template gives every prompt the same answer. Then the accuracy falls to chance, 1/P, while the
+entropy may still look healthy. The paper averages over all completions of a prompt. Here one is used, which costs a
+forward pass of P * P sequences per step. It uses no random numbers, so training is the same with and without it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 def accuracy(trainer: Any, output: dict[str, Any], num_prompts: int) -> tuple[float, float] | None:
-    """(accuracy, chance) over at most `num_prompts` distinct prompts of a batch; None where there are not two.
+    """(accuracy, chance) over at most `num_prompts` distinct prompts of a batch; None if there are fewer than two.
 
     output: TRL's prompt_ids and prompt_mask (samples, prompt tokens, padded left), completion_ids and completion_mask
     (samples, tokens, padded right).

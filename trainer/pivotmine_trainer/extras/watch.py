@@ -1,7 +1,7 @@
-"""A second verifier watches: `--watch_verifier exact`.
+"""Watch the training with a second verifier: `--watch_verifier exact`.
 
-Training raises the reward, also by faults of the verifier that gives it. A second one that no gradient follows shows
-that: where the first one's mean rises and the second one's does not, the two drift apart.
+Training raises the reward, also by exploiting faults of its verifier. The second verifier gives no reward, so it shows
+this: the first one's mean rises, the second one's does not, and the two drift apart.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 from pivotmine_trainer.cli.console import warn
 
 FILE = "watch.json"
-"""In a checkpoint: what a resumed training goes on counting from."""
+"""File in a checkpoint, from which a resumed training continues to count."""
 
 NUM_BATCHES = 10
-"""Batches at the start, and at the end, whose means are compared."""
+"""Number of first and of last batches that are compared."""
 MIN_SAMPLES = 32
-"""Samples at the start, and at the end, that a short training needs for its shares of unproven verdicts."""
+"""Minimum samples in each half of a short training for its shares of unproven verdicts."""
 DRIFT = 0.15
-"""Growth of a difference in reward that is worth a warning."""
+"""Growth of the difference in mean reward above which there is a warning."""
 UNPROVEN_RISE = 0.10
-"""Rise of the share of unproven verdicts that is worth a warning."""
+"""Growth of the share of unproven verdicts from which on there is a warning."""
 
 
 class _Batch(NamedTuple):
@@ -35,7 +35,7 @@ class _Batch(NamedTuple):
 
 
 class Watch:
-    """The differences so far, and what was said of them."""
+    """The batches so far, and the warnings that were given."""
 
     def __init__(self, name: str | None) -> None:
         self._name = name
@@ -43,12 +43,12 @@ class Watch:
         self._said: set[str] = set()
 
     def save(self, checkpoint: Path) -> None:
-        """Keep the batches so far and what was said of them."""
+        """Write the batches so far and the warnings that were given."""
         state = {"name": self._name, "batches": self._batches, "said": sorted(self._said)}
         (checkpoint / FILE).write_text(json.dumps(state), encoding="utf-8")
 
     def load(self, checkpoint: Path) -> None:
-        """Take up what `save` kept; a warning where that is not there, or is another verifier's."""
+        """Read what `save` wrote; warn if it is missing, or if it is another verifier's."""
         try:
             state: dict[str, Any] = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
             batches = [_Batch(*batch) for batch in state["batches"]]
@@ -69,7 +69,7 @@ class Watch:
     def learn(
         self, rewards: Sequence[float | None], watched: Sequence[float | None], outcomes: Sequence[str]
     ) -> list[str]:
-        """Count one batch of training samples; sentences to say, each once a training."""
+        """Add one batch of training samples. Returns new warnings, each once per training."""
         both = [(r, w) for r, w in zip(rewards, watched, strict=True) if r is not None and w is not None]
         apart = sum(r - w for r, w in both) / len(both) if both else None
         self._batches.append(_Batch(apart, sum(one == "unproven" for one in outcomes), len(outcomes)))
@@ -90,7 +90,7 @@ class Watch:
         return sum(values[:NUM_BATCHES]) / NUM_BATCHES, sum(values[-NUM_BATCHES:]) / NUM_BATCHES
 
     def _unproven_shares(self) -> tuple[float, float] | None:
-        """Of the first and the last batches; of a short training, of its halves."""
+        """Shares in the first and in the last batches; in the two halves of a short training."""
         size = min(NUM_BATCHES, len(self._batches) // 2)
         parts = self._batches[:size], self._batches[-size:]
         unproven = [sum(batch.unproven for batch in part) for part in parts]

@@ -1,9 +1,9 @@
-"""The demonstrated action as the policy would write it, and the environment's reply as its template shows it.
+"""The demonstrated action and the environment's reply as the policy's chat template writes them.
 
-The prompt is taken as it was mined; what follows it is taken from a short conversation with the same action, rendered
-by the tokenizer's own template, and cut behind the part that stands for the prompt. An action counts only where the
-text, read back by the row's parser, gives the same action: some templates want the arguments as an object, others as
-JSON text, and a few can write no calls at all.
+The prompt is the mined one. To get the text after it, the tokenizer's template renders a short conversation with the
+same action, and its first part, which stands for the prompt, is cut off. The action is used only if the row's parser
+reads it back unchanged: some templates need the arguments as an object, others as JSON text, and a few cannot write
+calls at all.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _ASKED = {"role": "user", "content": "?"}
 
 class Continuation(NamedTuple):
     action_ids: list[int]
-    """What follows the prompt, end of turn included."""
+    """Tokens after the prompt, end of turn included."""
     reply_ids: list[int]
-    """What follows the action, up to where the policy would go on; empty where no reply was asked for, or there is
-    none, or the template shows the action otherwise once a reply follows it."""
+    """Tokens after the action, up to the policy's next turn. Empty if no reply was requested or recorded, or if the
+    template writes the action differently once a reply follows it."""
 
 
 def continuations(tokenizer: Any, row: dict[str, Any], *, with_reply: bool = False) -> Iterator[Continuation]:
-    """One for each demonstration that the tokenizer's template can write."""
+    """Yield one continuation for each demonstration that the tokenizer's template can write."""
     offset = sum(len(message.get("tool_calls") or ()) for message in json.loads(row["prompt_messages"]))
     for entry in json.loads(row["demonstrations"]):
         action = action_from_json(json.dumps(entry["action"]))
@@ -42,7 +42,7 @@ def continuations(tokenizer: Any, row: dict[str, Any], *, with_reply: bool = Fal
 def _texts(
     tokenizer: Any, row: dict[str, Any], action: Action, replies: list[dict[str, Any]], offset: int, *, as_text: bool
 ) -> tuple[str, str] | None:
-    """The action's text and the reply's; None where the template does not write this action."""
+    """Text of the action and text of the reply; None if the template cannot write this action."""
     said = _message(action, offset, as_text=as_text)
     try:
         before = _render(tokenizer, row, [_ASKED], going_on=True)
@@ -53,7 +53,7 @@ def _texts(
     text = _until_end(tokenizer, alone.removeprefix(before))
     if not alone.startswith(before) or not _says(text, action, row):
         return None
-    # With a reply behind it, a template may leave the reasoning out: the reply then follows other words.
+    # Some templates drop the reasoning once a reply follows. Then the reply would follow another text.
     if not after.startswith(before + text):
         return text, ""
     return text, after.removeprefix(before + text)
@@ -65,7 +65,7 @@ def _says(text: str, action: Action, row: dict[str, Any]) -> bool:
 
 
 def _until_end(tokenizer: Any, text: str) -> str:
-    """The text up to its end-of-turn token: templates write a line break behind it that no policy writes."""
+    """The text with its end-of-turn token last: after it, templates write a line break that no policy writes."""
     end = tokenizer.eos_token
     stripped = text.rstrip()
     return stripped if stripped.endswith(end) else text + end
@@ -82,9 +82,9 @@ def _render(tokenizer: Any, row: dict[str, Any], messages: list[dict[str, Any]],
 
 
 def _message(action: Action, offset: int, *, as_text: bool) -> dict[str, Any]:
-    """The action as a chat message, its call ids by position in the state, as the miner's prompts have them.
+    """The action as a chat message, with call ids by position in the state, as in the miner's prompts.
 
-    An action that a text convention read is the text that was written.
+    An action of a text convention is its original text.
     """
     if action.text:
         return {"role": "assistant", "content": action.text}
@@ -107,7 +107,7 @@ def _message(action: Action, offset: int, *, as_text: bool) -> dict[str, Any]:
 
 
 def _results(replies: list[dict[str, Any]], offset: int) -> list[dict[str, Any]]:
-    """The reply's messages, the k-th call id in them being that of the action's k-th call."""
+    """The reply's messages, with the action's k-th call id in place of the k-th one in the reply."""
     places: dict[str, int] = {}
     ready: list[dict[str, Any]] = []
     for reply in replies:

@@ -1,10 +1,9 @@
-"""`--method sft`: the baseline that PivotRL is compared with, TRL's SFTTrainer on the demonstrated actions.
+"""`--method sft`: the baseline for PivotRL, TRL's SFTTrainer on the demonstrated actions.
 
-The prompt is the one that was mined, token for token. The turns of a trajectory are one sequence where the template
-keeps its history, so each prefix is computed once; the loss is on the demonstrated actions only, their ends of turn
-included (`--sft_turns calls`: on turns with calls only). Every demonstration of a row counts, whether a verifier judges
-it or not. One longer than `--max_length` is left out and counted: TRL would cut off its end, and half an action is no
-demonstration.
+The prompt has the mined tokens. If the template keeps the history, the turns of a trajectory are one sequence, and each
+prefix is computed once. The loss is on the demonstrated actions only, end of turn included (`--sft_turns calls`: only
+on turns with calls). Every demonstration of a row is used, even if no verifier judges it. Demonstrations longer than
+`--max_length` are left out and counted: TRL would cut off the end of the action.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import check_model
 from pivotmine_trainer.checks.setup import check_training
 from pivotmine_trainer.cli.arguments import ModelSettings, PivotArguments, SFTSettings
-from pivotmine_trainer.cli.console import is_first_process, say_rows
+from pivotmine_trainer.cli.console import counted, is_first_process, say_rows
 from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import check_rows, load_split
 from pivotmine_trainer.data.rows import source_of
@@ -53,7 +52,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
     with policies.refusals("the trainer cannot be made"):
         given = policies.trainer_arguments(model, settings, tokenizer)
         trainer = _Trainer(train_dataset=examples["train"], eval_dataset=examples.get("validation"), **given)
-    count = f"{len(examples['train'])} sequences of {len(rows['train'])} rows"
+    count = f"{counted(len(examples['train']), 'sequence')} of {counted(len(rows['train']), 'row')}"
     facts = {
         "policy": str(model.model_name_or_path),
         "dataset": f"{arguments.dataset} ({count})",
@@ -74,7 +73,7 @@ def train(arguments: PivotArguments, settings: SFTSettings, model: ModelSettings
 
 
 class _Trainer(SFTTrainer):
-    """TRL's with our card, which it writes with every checkpoint."""
+    """TRL's SFTTrainer with our model card, which it writes with every checkpoint."""
 
     write_card: Callable[[], None]
 
@@ -84,7 +83,7 @@ class _Trainer(SFTTrainer):
 
 
 def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None, turns: str) -> Dataset:
-    """input_ids and completion_mask of the sequences; UserError where no demonstration fits or can be written."""
+    """input_ids and completion_mask of the sequences; UserError if no demonstration fits or can be written."""
     trajectories: dict[str, list[Demonstration]] = {}
     left_out: Counter[str] = Counter()
     for number, row in enumerate(data):
@@ -105,11 +104,13 @@ def _examples(data: Dataset, split: str, tokenizer: Any, max_length: int | None,
             f"--max_length {max_length}: all demonstrations of {split} are longer; give more, or leave it out"
         )
     if left_out["not_a_call"] == len(data):
-        raise UserError(f"--sft_turns calls: none of the {len(data)} rows of {split} is a call; leave it out")
+        raise UserError(f"--sft_turns calls: no row of {split} is a call ({counted(len(data), 'row')}); leave it out")
     if not examples:
-        raise UserError(f"the chat template writes none of the {len(data)} demonstrations of {split} as they were read")
-    count = sum(map(len, trajectories.values()))
-    say_rows(split, f"{count} demonstrations in {len(examples)} sequences", left_out)
+        raise UserError(
+            f"the chat template cannot write any demonstration of {split} as it was read ({counted(len(data), 'row')})"
+        )
+    count = counted(sum(map(len, trajectories.values())), "demonstration")
+    say_rows(split, f"{count} in {counted(len(examples), 'sequence')}", left_out)
     return Dataset.from_list(examples)
 
 
@@ -119,10 +120,10 @@ class Demonstration(NamedTuple):
 
 
 def join(demonstrations: list[Demonstration], max_length: int | None = None) -> list[dict[str, list[int]]]:
-    """Sequences of one trajectory: a turn whose prompt goes on where an earlier action ended is joined to it.
+    """Join the turns of one trajectory: a turn is appended to the sequence that its prompt starts with.
 
-    So a trajectory whose template keeps its history as it was is one sequence, each token once, with the loss on all
-    demonstrated actions. Where a template rewrites history (reasoning that is dropped), a new sequence begins.
+    If the template keeps the history, the trajectory becomes one sequence: each token once, the loss on all
+    demonstrated actions. If the template rewrites the history (drops reasoning), a new sequence begins.
     """
     joined: list[tuple[list[int], list[int]]] = []
     for prompt, action in sorted(demonstrations, key=lambda one: len(one.prompt_ids)):
@@ -137,10 +138,10 @@ def join(demonstrations: list[Demonstration], max_length: int | None = None) -> 
 
 
 def _check_context(examples: Dataset, split: str, context: int | None) -> None:
-    """UserError where a demonstration has more tokens than the model has positions for."""
+    """Raise UserError if a demonstration is longer than the model's context."""
     longest = max(map(len, examples["input_ids"]))
     if context is not None and longest > context:
         raise UserError(
             f"a demonstration of {split} has {longest} tokens, more than the model's context of {context}; "
-            f"--max_length {context} leaves such out"
+            f"--max_length {context} leaves out such demonstrations"
         )

@@ -1,7 +1,7 @@
-"""What a sample's reward is worth within its group: `--advantages`.
+"""The advantage of a sample within its group: `--advantages`.
 
-Notation: r_i the rewards of one group, m and s the mean and standard deviation of all its scored samples, m_-i and s_-i
-those of the others.
+Notation: r_i are the rewards of one group, m and s the mean and standard deviation of its scored samples; m_-i and s_-i
+leave out sample i.
 
 | choice | advantage | source |
 |---|---|---|
@@ -12,10 +12,10 @@ those of the others.
 One success among 16: `grpo` gives +3.75 and -0.25, `leave_one_out` +1.00 and -0.27. NeMo RL's later versions put
 Bessel's correction into s_-i, which gives -0.26.
 
-A sample without a reward has advantage 0 and is in nobody's mean.
+A sample without a reward has advantage 0 and enters no mean.
 
-`--invalid_action_advantage` replaces the advantage of actions that cannot be read (NVIDIA's SWE recipes: -5). It is an
-advantage, not a reward: such a sample keeps its verifier's reward, mostly 0, in the means of the others.
+`--invalid_action_advantage` replaces the advantage of actions that cannot be parsed (NVIDIA's SWE recipes: -5). It is
+an advantage, not a reward: the means of the other samples still use the verifier's reward, mostly 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EPSILON = 1e-4
 
 
 def group_advantages(rewards: torch.Tensor, choice: str) -> torch.Tensor:
-    """Advantages of rewards (groups, samples), NaN where a sample was not scored; 0 there and in groups of one."""
+    """Advantages of rewards (groups, samples), same shape. NaN: not scored. These and groups of one get 0."""
     scored = ~rewards.isnan()
     r = rewards.double().nan_to_num(0.0)
     count = scored.sum(1, keepdim=True)
@@ -39,7 +39,7 @@ def group_advantages(rewards: torch.Tensor, choice: str) -> torch.Tensor:
         mean = (r.sum(1, keepdim=True) - r) / others
         found = r - mean
         if choice == "leave_one_out":
-            # From each sample's own distances: a difference of two sums of squares leaves rounding where all are equal.
+            # Sum each sample's distances: a difference of two sums of squares is not exactly 0 if all are equal.
             apart = (r[:, None, :] - mean[:, :, None]) ** 2 * scored[:, None, :]
             apart = apart * ~torch.eye(r.shape[1], dtype=torch.bool, device=r.device)
             spread = (apart.sum(2) / others).sqrt()
@@ -48,5 +48,5 @@ def group_advantages(rewards: torch.Tensor, choice: str) -> torch.Tensor:
 
 
 def with_invalid(advantages: torch.Tensor, is_invalid: torch.Tensor, fixed: float | None) -> torch.Tensor:
-    """The fixed advantage in place of that of invalid actions; None leaves all as they are."""
+    """Replace the advantage of invalid actions by `fixed`, unless that is None."""
     return advantages if fixed is None else torch.where(is_invalid, fixed, advantages)

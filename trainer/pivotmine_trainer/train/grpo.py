@@ -13,7 +13,7 @@ from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import check_model
 from pivotmine_trainer.checks.setup import check_training
 from pivotmine_trainer.cli.arguments import GRPOSettings, ModelSettings, PivotArguments
-from pivotmine_trainer.cli.console import is_first_process, say, say_rows, warn
+from pivotmine_trainer.cli.console import counted, is_first_process, say, say_rows, warn
 from pivotmine_trainer.data import prompts
 from pivotmine_trainer.data.dataset import (
     check_option,
@@ -35,11 +35,11 @@ from pivotmine_trainer.train.prompt_sampler import first_order
 from pivotmine_trainer.train.trainer import CURRICULUM_FILE, Additions, PivotTrainer
 
 FEW_ROWS = 20
-"""Held-out rows below which figures say little."""
+"""With fewer held-out rows there is a warning."""
 
 
 def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings) -> None:
-    """Train, evaluate, save to OUTPUT_DIR, and say what became of the held-out pivots."""
+    """Train, evaluate, save to OUTPUT_DIR, and report on the held-out pivots."""
     check_training(settings)
     check_option("verifier", arguments.verifier)
     check_option("watch_verifier", arguments.watch_verifier)
@@ -76,7 +76,7 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
         retrieval_prompts=arguments.retrieval_prompts,
         watch=watch,
         weights=row_weights(data, source_of(arguments.dataset, "train")),
-        on_heldout=_watch(arguments, settings, model, data),
+        on_heldout=_heldout_callback(arguments, settings, model, data),
         write_card=lambda: _write_card(arguments, settings, model, data),
     )
     trainer = _trainer(arguments, settings, model, tokenizer, config, data, held_out, additions)
@@ -90,27 +90,27 @@ def train(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetting
 
 
 def _data(arguments: PivotArguments, settings: GRPOSettings) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on, and those held out: None where they are never sampled."""
+    """Load the training rows and the held-out rows (None if they are never sampled)."""
     name, verifier = arguments.dataset, arguments.verifier
     rows = judged_rows(load_split(name, "train"), source_of(name, "train"), verifier)
-    say_rows("train", f"{len(rows.data)} rows", rows.left_out)
+    say_rows("train", counted(len(rows.data), "row"), rows.left_out)
     sampling.sample_as_mined(settings, rows.data)
     sampling.check_generation(settings)
     sampling.check_steps(settings, len(rows.data))
     if settings.eval_strategy == "no":
-        settings.eval_on_start = False  # TRL would look for a split to start with
+        settings.eval_on_start = False  # else TRL would need a validation split
         return rows.data, None
     try:
         validation = load_split(name, "validation")
     except UserError as error:
         raise UserError(f"{error}; to train without held-out pivots, give --eval_strategy no") from None
     held_out = judged_rows(validation, source_of(name, "validation"), verifier)
-    say_rows("validation", f"{len(held_out.data)} rows", held_out.left_out)
+    say_rows("validation", counted(len(held_out.data), "row"), held_out.left_out)
     order = first_order(len(held_out.data), 0)[: arguments.heldout_states]
     if len(order) < FEW_ROWS:
         is_all = len(held_out.data) < FEW_ROWS
         more = "select again with a larger --validation-share" if is_all else "give a larger --heldout_states"
-        warn(f"{len(order)} held-out rows: figures over so few say little; {more}")
+        warn(f"{counted(len(order), 'held-out row')}: figures over so few say little; {more}")
     return rows.data, held_out.data.select(sorted(order))
 
 
@@ -170,7 +170,7 @@ def _echo(arguments: PivotArguments, tokenizer: Any, config: Any, data: Dataset)
 
 
 def _demonstrated(arguments: PivotArguments, tokenizer: Any) -> Dataset | None:
-    """The rows of the demonstration loss; None without one."""
+    """Rows for the demonstration loss; None if it is off."""
     if arguments.demonstration_weight == 0:
         return None
     name, source = arguments.dataset, source_of(arguments.dataset, "demonstrations")
@@ -199,7 +199,7 @@ def _write_card(arguments: PivotArguments, settings: GRPOSettings, model: ModelS
     verifiers = arguments.verifier or ", ".join(sorted({name for name in data["verifier"] if name}))
     facts = {
         "policy": str(model.model_name_or_path),
-        "dataset": f"{arguments.dataset} ({len(data)} training rows)",
+        "dataset": f"{arguments.dataset} ({counted(len(data), 'training row')})",
         "verifier": verifiers,
         "advantages": arguments.advantages,
     }
@@ -208,8 +208,8 @@ def _write_card(arguments: PivotArguments, settings: GRPOSettings, model: ModelS
     saving.write_card(output_dir, "grpo", facts, figures, arguments.command, model.model_name_or_path)
 
 
-def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, data: Dataset) -> Any:
-    """Says once that the pivots are used up, for groups as large as mining drew."""
+def _heldout_callback(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettings, data: Dataset) -> Any:
+    """A callback that says once that the pivots are used up, estimated for groups as large as in mining."""
     said: list[int] = []
     drawn = [n for n in (data["num_samples"] if "num_samples" in data.column_names else ()) if n]
     group = int(statistics.median(drawn)) if drawn else int(settings.num_generations or 2)
@@ -218,9 +218,8 @@ def _watch(arguments: PivotArguments, settings: GRPOSettings, model: ModelSettin
         share = heldout.all_equal_share(found.counts, group)
         if share >= arguments.mine_again_share and found.step > 0 and not said:
             said.append(found.step)
-            what = (
-                f"the groups of {group} of the {len(found.rewards)} held-out pivots at step {found.step} (an estimate)"
-            )
+            pivots = counted(len(found.rewards), "held-out pivot")
+            what = f"the groups of {group} samples on {pivots} at step {found.step} (an estimate)"
             say(_mine_again(arguments, settings, model, share, what))
 
     return on_heldout
@@ -249,5 +248,5 @@ def _report(arguments: PivotArguments, settings: GRPOSettings, model: ModelSetti
     shares = [entry["frac_reward_zero_std"] for entry in trainer.state.log_history if "frac_reward_zero_std" in entry]
     last = shares[-10:]
     if last and sum(last) / len(last) >= arguments.mine_again_share:
-        what = f"the groups of the last {len(last)} logged steps"
+        what = f"the groups in the last {counted(len(last), 'logged step')}"
         say(_mine_again(arguments, settings, model, sum(last) / len(last), what))

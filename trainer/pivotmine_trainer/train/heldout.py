@@ -1,8 +1,8 @@
 """Held-out pivots: the reward on the validation split, and how far the pivots are used up.
 
 A pivot teaches while its rewards differ. The share of groups whose rewards are all equal depends on how many samples a
-group has: at a success rate of 0.1, 43 % of groups of 8 are all equal and 19 % of groups of 16. So the share is
-estimated for the number of samples that mining drew, not for that of an evaluation.
+group has: at a success rate of 0.1, 43 % of groups of 8 are all equal and 19 % of groups of 16. The share is therefore
+estimated for groups as large as in mining, not as in the evaluation.
 
 States of one task resemble each other, so intervals are bootstrapped over tasks.
 """
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pivotmine import policy
+from pivotmine_trainer.cli.console import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,23 +41,23 @@ class HeldOut(NamedTuple):
 
     step: int
     rewards: dict[str, float]
-    """Mean reward by state_id, of the samples that were scored; states without one are not in it."""
+    """state_id -> mean reward of its scored samples; states without scored samples are absent."""
     zero_variance_share: float
-    """Share of these states whose drawn rewards are all equal, in [0, 1]."""
+    """Share of these states whose rewards are all equal, in [0, 1]."""
     clusters: dict[str, str] = {}  # noqa: RUF012 - a NamedTuple's default
-    """Task (else trajectory) by state_id; a state that is not in it is a task of its own."""
+    """state_id -> task, or trajectory if the task is unknown. An absent state is a task of its own."""
     counts: list[list[int]] = []  # noqa: RUF012
-    """[samples, samples with reward 1] of each state; with the most frequent where rewards are not all 0 or 1."""
+    """[samples, samples with reward 1] of each state. If rewards other than 0 and 1 occur: with the most frequent."""
     unproven_share: float = 0.0
     """Share of all samples whose verdict is unproven, in [0, 1]."""
     mean_low: float | None = None
-    """Mean reward of all samples but failures, with each unproven one as 0; None: an earlier version wrote the line."""
+    """Mean reward without failed samples, unproven ones counted as 0; None if an earlier version wrote the line."""
     mean_high: float | None = None
-    """The same with each unproven sample as 1."""
+    """The same with unproven samples counted as 1."""
 
 
 def summarise(step: int, rows: Iterable[Mapping[str, Any]]) -> HeldOut | None:
-    """From every sample (`state_id`, `pivot_reward`, `cluster`, `outcome`); None where nothing was scored."""
+    """Summarise samples (`state_id`, `pivot_reward`, `cluster`, `outcome`); None if no sample was scored."""
     drawn: dict[str, list[float]] = {}
     clusters: dict[str, str] = {}
     unproven = num_rows = num_failed = 0
@@ -80,16 +81,16 @@ def summarise(step: int, rows: Iterable[Mapping[str, Any]]) -> HeldOut | None:
 
 
 def _num_alike(rewards: Sequence[float]) -> int:
-    """Of one state: see `HeldOut.counts`."""
+    """The second number of one state in `HeldOut.counts`."""
     found = Counter(round(r, 6) for r in rewards)
     return found[1.0] if found.keys() <= {0.0, 1.0} else found.most_common(1)[0][1]
 
 
 def all_equal_share(counts: Sequence[Sequence[int]], group: int) -> float:
-    """The share of groups of `group` samples whose rewards are all equal, estimated from `HeldOut.counts`.
+    """Estimate the share of groups of `group` samples whose rewards are all equal, from `HeldOut.counts` (n, k).
 
-    A state's chance p is Beta(a, b) over states, fitted by maximum likelihood (beta-binomial); the share is the mean
-    of p^group + (1 - p)^group, p drawn from each state's posterior: Beta(a + k, b + n - k).
+    The success rate p of a state has a Beta(a, b) prior, fitted to all states by maximum likelihood (beta-binomial).
+    The share is the mean of p^group + (1 - p)^group over each state's posterior Beta(a + k, b + n - k).
     """
     n, k = np.array(counts, dtype=np.float64).T
     grid = [(m * c, (1 - m) * c) for m in np.linspace(0.02, 0.98, 49) for c in np.geomspace(0.2, 200, 31)]
@@ -101,7 +102,7 @@ def all_equal_share(counts: Sequence[Sequence[int]], group: int) -> float:
 
 
 def _log_likelihood(n: Floats, k: Floats, a: float, b: float) -> float:
-    """Of the counts under a beta-binomial, up to a constant."""
+    """Log-likelihood of the counts under a beta-binomial, up to a constant."""
     return sum(
         count
         * (
@@ -121,7 +122,7 @@ def _log_rising(x: Floats, count: int) -> Floats:
 def interval(values: Iterable[float], seed: int = 0, clusters: Sequence[str] | None = None) -> Interval:
     """Mean of the values and its percentile bootstrap interval; clusters (tasks) are drawn with replacement.
 
-    clusters: the one of each value; None: each value is its own.
+    clusters: each value's cluster; None if each value is a cluster of its own.
     """
     given = np.fromiter(values, dtype=np.float64)
     _, place = np.unique(clusters if clusters is not None else np.arange(len(given)), return_inverse=True)
@@ -138,7 +139,7 @@ def reward_interval(found: HeldOut) -> Interval:
 
 
 def gain(before: HeldOut, after: HeldOut) -> Interval:
-    """What the mean reward of the states gained, with the interval of the differences state by state, over tasks."""
+    """Mean change of the reward, over states in both evaluations, with its interval over tasks."""
     both = sorted(before.rewards.keys() & after.rewards.keys())
     differences = [after.rewards[state] - before.rewards[state] for state in both]
     return interval(differences, clusters=[after.clusters.get(state, state) for state in both])
@@ -159,21 +160,21 @@ def metrics(found: HeldOut) -> dict[str, float]:
 
 
 def start_anew(output_dir: Path) -> None:
-    """Forget what a training wrote here that ended before its first checkpoint."""
+    """Delete what an earlier training wrote that ended before its first checkpoint."""
     (output_dir / "heldout.jsonl").unlink(missing_ok=True)
     for samples in (output_dir / "completions").glob("*_[0-9][0-9][0-9][0-9][0-9]*.parquet"):
-        samples.unlink()  # its steps would stand among those of the new training
+        samples.unlink()  # else its steps would mix with those of the new training
 
 
 def append(output_dir: Path, found: HeldOut) -> None:
-    """One line more in OUTPUT_DIR/heldout.jsonl."""
+    """Append one line to OUTPUT_DIR/heldout.jsonl."""
     output_dir.mkdir(parents=True, exist_ok=True)
     with (output_dir / "heldout.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(found._asdict()) + "\n")
 
 
 def read(output_dir: Path) -> list[HeldOut]:
-    """The evaluations of an output folder by step; of one step that was evaluated twice, the last."""
+    """Read the evaluations in order of their steps. If a step was evaluated twice, the last one counts."""
     path = output_dir / "heldout.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     by_step: dict[int, HeldOut] = {}
@@ -187,7 +188,7 @@ def read(output_dir: Path) -> list[HeldOut]:
 
 
 def mine_again(share: float, what: str, threshold: float, command: str) -> str:
-    """What a person reads when the pivots are used up."""
+    """The message that the pivots are used up."""
     return (
         f"time to mine again: {share:.0%} of {what} have rewards that are all equal (threshold {threshold:.0%}).\n"
         "Pass the same options as in the first mining: --config to rollout and score; --limit, --num-samples and "
@@ -198,11 +199,11 @@ def mine_again(share: float, what: str, threshold: float, command: str) -> str:
 def mine_again_command(dataset: str, output_dir: str, base: str | None, sampling: dict[str, Any]) -> str:
     """The commands that mine with the new policy, quoted for a shell.
 
-    base: the model below the policy if that is an adapter. sampling: the miner's parameters, as training sampled.
+    base: the base model if the policy is an adapter. sampling: training's values of the miner's parameters.
     """
     folder = Path(dataset)
     run = str(folder.parent.parent) if folder.parent.name == "pivots" else "RUN"
-    # What the miner makes of the folder's name: the other stages find the policy by it.
+    # As the miner derives it from the folder's name; the other stages find the policy by this name.
     name, _, _ = policy.policy_id(Path(output_dir).resolve().name, {}).rpartition("-")
     weights = ["--model", base, "--adapter", output_dir] if base else ["--model", output_dir]
     sampled = [word for key, value in sampling.items() for word in (f"--{key.replace('_', '-')}", str(value))]
@@ -221,8 +222,9 @@ def compared(evaluations: list[HeldOut]) -> str:
     if after.step > before.step:
         change = gain(before, after)
         lines.append(f"          change {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]")
-    tasks = len({after.clusters.get(state, state) for state in after.rewards})
-    return "\n".join([f"held out  {len(after.rewards)} states of {tasks} tasks, 95 % intervals over tasks", *lines])
+    tasks = counted(len({after.clusters.get(state, state) for state in after.rewards}), "task")
+    states = counted(len(after.rewards), "state")
+    return "\n".join([f"held out  {states} of {tasks}, 95 % intervals over tasks", *lines])
 
 
 def _line(found: HeldOut) -> str:

@@ -1,7 +1,7 @@
-"""What a training is: all that decides its steps, kept in OUTPUT_DIR/training.json. A resumption must be the same.
+"""The identity of a training: everything its steps depend on, in OUTPUT_DIR/training.json. A resumption must match it.
 
-Every option counts that is not in FREE, and every column of every split that training reads. So an option that a new
-version of TRL brings counts too.
+It has every option that is not in FREE, also options that a new version of TRL adds, and hashes of every column of the
+splits that training reads.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pivotmine_trainer.cli.console import is_first_process, warn
 
 FILE = "training.json"
 FORMAT = 2
-"""Of the file; 1 stores no number, and only some of the options."""
+"""Version of the file. Version 1 has no `format`, and only some of the options."""
 LENGTH = ("max_steps", "num_train_epochs")
 WHEN_TO_EVALUATE = ("eval_delay", "eval_on_start", "eval_steps")
 WHERE_FROM = ("model_name_or_path", "model_revision")
-"""Free where the hash of the weights is known."""
+"""Free if the hash of the weights is known."""
 FREE = (
     *("dataset", "resume_from_checkpoint", "output_dir"),  # the dataset's content counts
     *LENGTH,  # but see `_free`
@@ -59,7 +59,7 @@ _BY_EVALUATION = ("reduce_lr_on_plateau", "greedy")
 _FREE_COLUMNS = ("row", "tokenizer", "weights_hash", "policy_id", "num_samples")
 """Columns that only messages depend on."""
 _NAMES = ("_name_or_path", "transformers_version")
-"""Of a generation config: where it lay, and what wrote it."""
+"""Fields of a generation config that do not count: its location, and the version that wrote it."""
 _ROWS_AT_ONCE = 256
 
 Identity = dict[str, dict[str, Any]]
@@ -72,9 +72,10 @@ def identity(
     tokenizer: Any,
     splits: Mapping[str, Dataset | None],
 ) -> Identity:
-    """Options by name, hashes of the policy's files, and of the splits' columns; None where a split is not read.
+    """Collect the options by name, and hashes of the policy's files and of each split's columns.
 
-    The weights' hash, which one process takes for all, is None where they are not on this machine yet.
+    splits: None if a split is not read. Only the first process hashes the weights. Their hash is None in the other
+    processes, or if they are not on this machine yet.
     """
     name = str(model.model_name_or_path)
     generation = policies.load_generation_config(policies.base_of(name) or name)
@@ -102,7 +103,7 @@ def options_of(arguments: PivotArguments, settings: GRPOSettings | SFTSettings, 
 
 
 def _free(settings: GRPOSettings | SFTSettings) -> set[str]:
-    """FREE, without what the schedule of the learning rate depends on."""
+    """FREE without the options that the learning rate's schedule depends on."""
     schedule = _plain(settings.lr_scheduler_type)
     length = "max_steps" if settings.max_steps > 0 else "num_train_epochs"
     reads_length = schedule not in _ANY_LENGTH or 0 < settings.warmup_steps < 1
@@ -111,19 +112,19 @@ def _free(settings: GRPOSettings | SFTSettings) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back; an enumeration's value, and other objects as they are printed."""
+    """The value after a round trip through JSON: an enumeration is its value, another object its text."""
     return json.loads(json.dumps(value, default=lambda other: other.value if isinstance(other, Enum) else str(other)))
 
 
 def _hash(value: Any) -> str | None:
-    """Of a value as JSON, an object's without what wrote it; None of None."""
+    """Hash of a value as JSON, without the fields in _NAMES; None for None."""
     if isinstance(value, dict):
         value = {name: value[name] for name in value if name not in _NAMES}
     return None if value is None else policy.hash_text(json.dumps(value, sort_keys=True, default=str))[:16]
 
 
 def _split(name: str, data: Dataset | None) -> dict[str, Any]:
-    """`<split> rows`, and `<split> <column>` -> hash of the column."""
+    """`<split> rows` -> number of rows (None if not read), and `<split> <column>` -> hash of the column."""
     if data is None:
         return {f"{name} rows": None}
     columns = {column: hashlib.sha256() for column in data.column_names if column not in _FREE_COLUMNS}
@@ -136,16 +137,18 @@ def _split(name: str, data: Dataset | None) -> dict[str, Any]:
 
 
 def remember(settings: GRPOSettings | SFTSettings, ours: Identity, resumed: str | None) -> None:
-    """Write the identity next to the checkpoints; UserError where a resumed training has another one."""
+    """Write the identity next to the checkpoints; UserError if the resumed training has another one."""
     if resumed is not None:
         stored = Path(resumed).resolve().parent / FILE
         if stored.is_file():
             theirs = _remembered(stored)
             if changed := changes(theirs, ours):
-                raise UserError(f"{resumed} is of another training ({changed}): give its settings, or start over")
+                raise UserError(f"{resumed} belongs to another training ({changed}): give its settings, or start over")
             ours["inputs"]["weights"] = ours["inputs"]["weights"] or theirs["inputs"].get("weights")
         else:
-            warn(f"{stored.parent} holds no {FILE}: nobody checked that {resumed} is of a training with these settings")
+            warn(
+                f"cannot check that {resumed} belongs to a training with these settings: {stored.parent} has no {FILE}"
+            )
     if not is_first_process():
         return
     path = Path(str(settings.output_dir)) / FILE
@@ -159,7 +162,7 @@ def remember(settings: GRPOSettings | SFTSettings, ours: Identity, resumed: str 
 
 
 def changes(theirs: Identity, ours: Identity) -> str:
-    """What differs, each with its old and its new value; empty where nothing does.
+    """The differences, each with its old and new value; empty if there are none.
 
     Options that only one of two versions of a library has are not compared.
     """

@@ -1,7 +1,7 @@
-"""Which prompts come in which step: a function of the seed and the step, so that a resumed training goes on with them.
+"""The order of prompts. It depends only on the seed and the step, so a resumed training continues with the same ones.
 
 TRL's own sampler draws each epoch's order from one generator. Resumed in a later epoch, it starts that generator again
-and repeats the first epoch's order; here every epoch's order has a seed of its own.
+and repeats the first epoch's order. Here each epoch has its own seed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from trl.trainer.utils import RepeatSampler
 
 
 class PromptSampler(RepeatSampler):
-    """TRL's RepeatSampler, with orders that depend on the seed and the epoch alone."""
+    """TRL's RepeatSampler with an order that depends only on the seed and the epoch."""
 
     epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch, the first one after a resumption too."""
+        """Seed the epoch's order. Called before each epoch, also before the first one after a resumption."""
         self.epoch = epoch
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + epoch)
 
     @classmethod
     def like(cls, sampler: RepeatSampler) -> Self:
-        """The same rows, groups and repeats as TRL's sampler."""
+        """A sampler with the rows, groups and repeats of TRL's sampler."""
         return cls(
             sampler.data_source,
             sampler.mini_repeat_count,
@@ -40,8 +40,8 @@ class PromptSampler(RepeatSampler):
 class WeightedSampler(PromptSampler):
     """Prompts drawn by their rows' `weight`, with replacement.
 
-    An epoch is as many draws as there are rows (in whole batches): a row of weight w comes rows * w / sum(weights)
-    times on average, some rows several times and some not at all.
+    An epoch has as many draws as rows (in whole batches). On average, a row of weight w is drawn
+    rows * w / sum(weights) times: some rows several times, others not at all.
     """
 
     weights: torch.Tensor
@@ -61,12 +61,12 @@ class WeightedSampler(PromptSampler):
 
 
 def repeated(chunk: list[int], sampler: RepeatSampler) -> Generator[int]:
-    """One batch of rows as TRL wants it: each row a group, the whole as often as it is reused."""
+    """Yield one batch as TRL needs it: each row once per sample of its group, the whole batch once per reuse."""
     for _ in range(sampler.repeat_count):
         for index in chunk:
             yield from (index for _ in range(sampler.mini_repeat_count))
 
 
 def first_order(num_rows: int, seed: int) -> list[int]:
-    """The rows in a random order that only the seed decides."""
+    """The rows in a random order that depends only on the seed."""
     return torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed)).tolist()

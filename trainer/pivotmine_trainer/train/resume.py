@@ -1,4 +1,4 @@
-"""Resuming after a kill: exactly, from the last whole checkpoint, with the same data and settings, or not at all."""
+"""Resume a killed training from its last complete checkpoint: exactly, with the same data and settings, or refuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pivotmine.errors import UserError
 from pivotmine_trainer.checks import policies
 from pivotmine_trainer.checks.model import flaw
 from pivotmine_trainer.cli.arguments import GRPOSettings, SFTSettings
-from pivotmine_trainer.cli.console import say
+from pivotmine_trainer.cli.console import counted, say
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _RANDOM = re.compile(r"rng_state_(\d+)\.pth")
@@ -24,33 +24,33 @@ _INEXACT = {
     "ignore_data_skip": "a resumed training would begin with its first prompts again",
     "sync_ref_model": "checkpoints do not hold the synchronised reference model, so none can be resumed",
 }
-"""Options with which a resumption does not go on as the training would have, and why."""
+"""Options that prevent an exact resumption, and why."""
 _STATE = {
     "model.safetensors": ("*model*.safetensors", "pytorch_model*", "global_step*"),
     "optimizer.pt": ("*optimizer*", "global_step*"),
     "scheduler.pt": ("scheduler.pt", "global_step*"),
 }
-"""What a resumption reads -> the names under which it may lie: FSDP and DeepSpeed (global_step*) have their own."""
+"""File that a resumption reads -> its possible names: FSDP and DeepSpeed (global_step*) have their own."""
 
 
 def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None where training starts from the beginning.
+    """The checkpoint that `--resume_from_checkpoint true|FOLDER` means; None if training starts from the beginning.
 
-    UserError where there is none, where files of it are missing or broken, and where a new training would mix its
-    checkpoints with an earlier one's.
+    UserError if the folder is not a checkpoint, if files in it are missing or broken, or if a new training would mix
+    its checkpoints with those of an earlier one.
     """
     output_dir, given = Path(str(settings.output_dir)), settings.resume_from_checkpoint
     last = last_checkpoint(output_dir)
     if given is None or given.lower() in ("false", "no", "0"):
         if last is not None:
             raise UserError(
-                f"{output_dir} holds {last.name} of an earlier training: add --resume_from_checkpoint true to go on "
-                "from there, or choose another --output_dir"
+                f"{output_dir} holds {last.name} of an earlier training: add --resume_from_checkpoint true to continue "
+                "it, or choose another --output_dir"
             )
         return None
     if given.lower() not in _LAST:
         if not is_whole(Path(given)):
-            raise UserError(f"--resume_from_checkpoint {given}: no whole checkpoint there")
+            raise UserError(f"--resume_from_checkpoint {given}: not a complete checkpoint; name a folder checkpoint-N")
         last = Path(given)
     if last is None:
         say(f"resume    {output_dir} holds no checkpoint: training starts from the beginning")
@@ -63,7 +63,7 @@ def checkpoint_to_resume(settings: GRPOSettings | SFTSettings) -> str | None:
 
 
 def _random_files(settings: GRPOSettings | SFTSettings) -> list[str]:
-    """Where a checkpoint keeps the random numbers of this machine's processes."""
+    """Files in a checkpoint with the random states of this machine's processes."""
     if settings.world_size <= 1:
         return ["rng_state.pth"]
     first, count = settings.process_index - settings.local_process_index, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -71,9 +71,9 @@ def _random_files(settings: GRPOSettings | SFTSettings) -> list[str]:
 
 
 def _check_processes(checkpoint: Path, ours: int) -> None:
-    """UserError where another number of processes wrote the checkpoint: each goes on with random numbers of its own.
+    """Raise UserError if another number of processes wrote the checkpoint: each process needs its own random state.
 
-    Of more machines than one, each may hold only the files of its own processes: fewer files prove nothing there.
+    If there are several machines, each may hold only the files of its own processes, so fewer files prove nothing.
     """
     places = [int(match[1]) for path in checkpoint.glob("rng_state_*.pth") if (match := _RANDOM.fullmatch(path.name))]
     if not places and not (checkpoint / "rng_state.pth").is_file():
@@ -82,13 +82,13 @@ def _check_processes(checkpoint: Path, ours: int) -> None:
     is_one_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == ours
     if theirs > ours or (theirs < ours and is_one_machine):
         raise UserError(
-            f"{checkpoint} is of a training by {theirs} processes, and this one has {ours}: start as many, or start "
-            "over in another --output_dir"
+            f"{checkpoint} was written by {counted(theirs, 'process', 'processes')}, and this training has {ours}: "
+            "start as many, or start over in another --output_dir"
         )
 
 
 def _check_state(checkpoint: Path, random_files: list[str]) -> None:
-    """UserError where a file is missing, which transformers passes over without a word, or broken."""
+    """Raise UserError if a file is missing (transformers would silently ignore that) or broken."""
     instead = "resume from another checkpoint, or start over in another --output_dir"
     for name, patterns in {**_STATE, **{name: (name,) for name in random_files}}.items():
         if not any(path for pattern in patterns for path in checkpoint.glob(pattern)):
@@ -98,7 +98,7 @@ def _check_state(checkpoint: Path, random_files: list[str]) -> None:
 
 
 def last_checkpoint(output_dir: Path) -> Path | None:
-    """The latest whole checkpoint: one that a kill cut short is passed over."""
+    """Find the latest complete checkpoint; one that a kill left unfinished is skipped."""
     found = [
         (int(match[1]), path)
         for path in output_dir.glob("checkpoint-*")
@@ -108,7 +108,7 @@ def last_checkpoint(output_dir: Path) -> Path | None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether the file that is written last can be read."""
+    """Whether a checkpoint is complete: the file that is written last can be read."""
     try:
         TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     except (OSError, ValueError, TypeError):
@@ -117,20 +117,21 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def only_to_save(settings: GRPOSettings | SFTSettings, resumed: str | None) -> bool:
-    """Whether the checkpoint has all steps that are asked for, and a kill kept its model from being saved.
+    """Whether all requested steps are done, and only the model was not saved because of a kill.
 
-    UserError where nothing is left to do: transformers would train one step more.
+    UserError if nothing is left to do: transformers would train one more step.
     """
     if resumed is None or settings.max_steps <= 0:
         return False
     done = _state(resumed).global_step
     if done > settings.max_steps or (done == settings.max_steps and _is_saved(settings, resumed)):
-        raise UserError(f"{resumed} has {done} steps of --max_steps {settings.max_steps}: nothing is left to train")
+        steps = counted(done, "step")
+        raise UserError(f"{resumed} has {steps} of --max_steps {settings.max_steps}: nothing is left to train")
     return done == settings.max_steps
 
 
 def _is_saved(settings: GRPOSettings | SFTSettings, resumed: str) -> bool:
-    """Whether the output folder holds the file that a saved model ends with, and no earlier training's."""
+    """Whether the output folder holds the file that saving a model writes last, and it is not an earlier training's."""
     last = Path(str(settings.output_dir)) / TRAINING_ARGS_NAME
     return last.is_file() and last.stat().st_mtime >= (Path(resumed) / "trainer_state.json").stat().st_mtime
 
@@ -140,13 +141,13 @@ def _state(checkpoint: str) -> TrainerState:
 
 
 def train(trainer: Trainer, resumed: str | None, *, only_to_save: bool) -> None:
-    """Train to the last step; where only saving is left, be as training was when it ended."""
+    """Train to the last step. If only saving is left, restore the trainer's state after that step."""
     if resumed is None or not only_to_save:
         trainer.add_callback(_SayFrom(resumed))
         trainer.train(resume_from_checkpoint=resumed)
         return
     state = _state(resumed)
-    say(f"resume    {resumed}: all {state.global_step} steps are done, the model is left to be saved")
+    say(f"resume    {resumed}: {counted(state.global_step, 'step')} done, none left; the model still has to be saved")
     with policies.refusals(f"{resumed} cannot be loaded"):
         trainer._load_from_checkpoint(resumed)  # pyright: ignore[reportPrivateUsage]
     trainer.state.global_step, trainer.state.epoch = state.global_step, state.epoch
@@ -161,28 +162,28 @@ class _SayFrom(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         if self._resumed is not None:
-            left = state.max_steps - state.global_step
-            say(f"resume    {self._resumed}: {state.global_step} of {state.max_steps} steps are done, {left} are left")
+            steps, left = counted(state.max_steps, "step"), state.max_steps - state.global_step
+            say(f"resume    {self._resumed}: {state.global_step} of {steps} done, {left} left")
 
 
 def save_samples(checkpoint: Path, trainer: Any) -> None:
-    """Keep this process's samples that later steps still learn from (`--num_iterations`, `--steps_per_generation`)."""
+    """Save this process's samples that later steps still train on (`--num_iterations`, `--steps_per_generation`)."""
     if trainer._step % (trainer.args.steps_per_generation * trainer.num_iterations) and trainer._buffered_inputs:
         torch.save(trainer._buffered_inputs, checkpoint / _samples_file(trainer))
 
 
 def load_samples(checkpoint: Path, trainer: Any) -> None:
-    """Take up the samples under way, and the place in them; UserError where they were not kept."""
+    """Restore the samples that are still in use, and the position in them; UserError if they are missing."""
     trainer._step = trainer.state.global_step * trainer.args.gradient_accumulation_steps
     if trainer._step % (trainer.args.steps_per_generation * trainer.num_iterations) == 0:
         return
     path = checkpoint / _samples_file(trainer)
     try:
         loaded: Any = torch.load(path, map_location=trainer.accelerator.device, weights_only=True)
-    except Exception as error:  # missing, cut off, or another program's: of a dozen kinds
+    except Exception as error:  # missing, truncated or foreign files raise a dozen types
         raise UserError(
-            f"{path} is missing or broken ({type(error).__name__}): step {trainer.state.global_step} lies within one "
-            "set of samples, and no other samples train the same; resume from another checkpoint, or start over in "
+            f"{path} is missing or broken ({type(error).__name__}): step {trainer.state.global_step} is in the middle "
+            "of these samples, and new ones would train differently; resume from another checkpoint, or start over in "
             "another --output_dir"
         ) from None
     trainer._buffered_inputs = loaded

@@ -1,6 +1,6 @@
-"""OUTPUT_DIR/completions: every sample once, in training and held out, with what it was worth.
+"""OUTPUT_DIR/completions: every sample once, in training and held out, with its reward and advantage.
 
-Files: `train_<step>.parquet` (`train_<step>_<n>.parquet` where a step samples several times) and
+Files: `train_<step>.parquet` (`train_<step>_<n>.parquet` if a step samples several times) and
 `validation_<step>.parquet`.
 
 | column | meaning |
@@ -10,12 +10,12 @@ Files: `train_<step>.parquet` (`train_<step>_<n>.parquet` where a step samples s
 | state_id | the state |
 | completion | raw text, special tokens kept |
 | completion_ids | token ids, the end of turn included |
-| logprobs | natural log-probability of each token at the sampling temperature; null: the sampler does not tell |
-| budget | token budget of the sample: with this many tokens and no end of turn it is truncated, and can be continued |
-| pivot_reward | the verifier's reward; null: not scored |
+| logprobs | natural log-probability of each token at the sampling temperature; null if the sampler does not report it |
+| budget | token budget: a sample with this many tokens and no end of turn is truncated, and can be continued |
+| pivot_reward | the verifier's reward; null if not scored |
 | outcome, detail | the verdict |
-| watch_reward, watch_outcome | those of `--watch_verifier`; null: none was named, or it gave none |
-| advantage | what the loss used; null in validation |
+| watch_reward, watch_outcome | the same from `--watch_verifier`; null if the option was not given, or not scored |
+| advantage | the advantage in the loss; null in validation |
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 
 
 def write(output_dir: Path, rows: list[dict[str, Any]], part: int = 0) -> None:
-    """Write one file of samples, all of one split and step; an earlier file of the same name is replaced."""
+    """Write one file of samples of one split and step. It replaces an earlier file of the same name."""
     folder = output_dir / "completions"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{rows[0]['split']}_{rows[0]['step']:05d}{f'_{part}' if part else ''}.parquet"
@@ -57,7 +57,7 @@ def write(output_dir: Path, rows: list[dict[str, Any]], part: int = 0) -> None:
 
 
 def first_of_each(rows: list[dict[str, Any]], num_generations: int) -> list[dict[str, Any]]:
-    """The first `num_generations` samples of each state: processes that share an evaluation repeat some states."""
+    """Keep the first `num_generations` samples of each state: several processes evaluate some states twice."""
     seen: dict[str, int] = {}
     kept: list[dict[str, Any]] = []
     for row in rows:

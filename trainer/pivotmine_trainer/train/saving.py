@@ -1,4 +1,4 @@
-"""The trained policy's files: weights in the policy's own dtype, and a card that says what they are."""
+"""The trained policy's files: weights in the policy's own dtype, and a model card."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 from transformers import Trainer
 
 from pivotmine.escape import inert
-from pivotmine_trainer.cli.console import is_first_process, say
+from pivotmine_trainer.cli.console import counted, is_first_process, say
 from pivotmine_trainer.train import heldout
 from pivotmine_trainer.train.heldout import HeldOut
 
 
 def save(trainer: Trainer, config: Any) -> None:
-    """Save a trained model to OUTPUT_DIR with its card, and say so. config: as in `save_in_dtype`."""
+    """Save the trained model to OUTPUT_DIR with its card, and print where. config: see `save_in_dtype`."""
     trainer.save_model(trainer.args.output_dir)
     save_in_dtype(trainer.args.output_dir, config)
     trainer.create_model_card()
-    say(f"trained   {trainer.state.global_step} steps, saved to {trainer.args.output_dir}")
+    say(f"trained   {counted(trainer.state.global_step, 'step')}, saved to {trainer.args.output_dir}")
 
 
 def save_in_dtype(output_dir: str | None, config: Any) -> None:
@@ -38,7 +38,7 @@ def save_in_dtype(output_dir: str | None, config: Any) -> None:
     for path in sorted(folder.glob("model*.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if all(weight.dtype == dtype or not weight.is_floating_point() for weight in weights.values()):
             continue
         half = path.with_suffix(".tmp")
@@ -53,7 +53,7 @@ def save_in_dtype(output_dir: str | None, config: Any) -> None:
 def write_card(
     output_dir: Path, method: str, facts: dict[str, str], figures: list[str], command: list[str], base: str | None
 ) -> None:
-    """Write OUTPUT_DIR/README.md: what was trained on what, how, with which figures.
+    """Write OUTPUT_DIR/README.md: policy, dataset, method, figures and command.
 
     method: `grpo` or `sft`. figures: lines of Markdown. command: what was typed. base: the policy's name.
     """
@@ -74,13 +74,13 @@ def write_card(
 
 
 def heldout_figures(output_dir: Path) -> list[str]:
-    """The first and the last evaluation of held-out pivots."""
+    """A Markdown table of the first and the last evaluation of held-out pivots."""
     evaluations = heldout.read(output_dir)
     return ["## Held-out pivots", "", *(_figures(evaluations) if evaluations else ["No held-out pivots were sampled."])]
 
 
 def losses(history: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The first and the last loss, in training and held out, of a trainer's log."""
+    """A Markdown table of the first and the last loss in a trainer's log, in training and held out."""
     lines = ["## Loss", "", "| loss | step | nats a token |", "|---|---|---|"]
     for name, key in (("training", "loss"), ("held out", "eval_loss")):
         found = {int(entry["step"]): float(entry[key]) for entry in history if key in entry}

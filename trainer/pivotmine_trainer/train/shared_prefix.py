@@ -1,15 +1,16 @@
 """Log-probabilities of a group's actions with the prompt computed once.
 
-TRL computes the prompt once for each of its G actions. Two ways avoid that; both give the dense way's numbers.
+TRL computes the prompt once for each of its G actions (the dense way). Two ways avoid that, with the same results:
 
-- `packed` (the default): one sequence, prompt | a_1 | ... | a_G. Positions restart behind the prompt, and an action
-  sees the prompt and itself. One forward pass without a cache: it works with gradient checkpointing, DDP and FSDP.
-- `cached`: the prompt's keys and values are computed once with gradients and spread over the actions. Only without
-  gradient checkpointing: under it transformers drops the cache, and an action would not see its prompt.
+- `packed` (the default): one sequence, prompt | a_1 | ... | a_G. Each action's positions continue those of the prompt,
+  and it sees only the prompt and itself. One forward pass without a cache: it works with gradient checkpointing, DDP
+  and FSDP.
+- `cached`: the prompt's keys and values are computed once with gradients, and copied for each action. Only without
+  gradient checkpointing: with it, transformers drops the cache, and an action would not see its prompt.
 
-Models with layers that the mask does not reach, with router losses or with dropout take the dense way.
+Models with layers that ignore the mask, with router losses or with dropout use the dense way.
 
-Shapes: B samples, R rows of a pass (groups), P prompt tokens, C completion tokens, A tokens behind a prompt.
+Shapes: B samples, R rows of a pass (groups), P prompt tokens, C completion tokens, A tokens after a prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PADDED_SHARE = 0.1
 """Groups share a pass while at most this share of its tokens is padding."""
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
 TOLERANCE_HALF = 0.02
-"""Mean absolute difference in log-probability up to which two ways count as equal: rounding, by dtype."""
+"""Maximum mean absolute difference in log-probability, by dtype, that counts as rounding."""
 _KINDS = {"full_attention", "sliding_attention"}
 
 Logps = tuple[torch.Tensor, torch.Tensor | None]
@@ -44,7 +45,7 @@ class Group(NamedTuple):
 
 
 def groups_of(input_ids: torch.Tensor, attention_mask: torch.Tensor, num_completion: int) -> list[Group]:
-    """The batch (B, P + C; prompts padded left, completions right) cut into runs of equal prompts."""
+    """Split the batch (B, P + C; prompts padded left, completions right) into runs of equal prompts."""
     prompt_ids, prompt_mask = input_ids[:, :-num_completion], attention_mask[:, :-num_completion].bool()
     lengths = attention_mask[:, -num_completion:].sum(1).tolist()
     same = ((prompt_ids == prompt_ids.roll(1, 0)) | ~prompt_mask).all(1) & (prompt_mask == prompt_mask.roll(1, 0)).all(
@@ -60,7 +61,7 @@ def groups_of(input_ids: torch.Tensor, attention_mask: torch.Tensor, num_complet
 
 
 def dense_reason(model: Any, *, aux_loss: bool) -> str | None:
-    """Why a model takes the dense way; None where its prompts can be shared."""
+    """Why a model needs the dense way; None if its prompts can be shared."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if aux_loss:
@@ -75,9 +76,9 @@ def dense_reason(model: Any, *, aux_loss: bool) -> str | None:
 
 
 def _dropout_remedies(model: Any) -> list[str]:
-    """What turns off all dropout of a model, of layers that are skipped too; nothing where there is none.
+    """Options that turn off all dropout of a model, layer dropout included; empty if it has none.
 
-    TRL's option reaches modules only. What the model's code hands to functions comes from its config.
+    TRL's option changes Dropout modules only. Rates that the model's code passes to functions come from its config.
     """
     remedies: list[str] = []
     if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules()):
@@ -112,7 +113,7 @@ class SharedPrefix:
         """Tokens computed so far, padding included."""
 
     def _keep_places(self, module: Any, args: Any, output: Any) -> Any:
-        """Before the head: only the hidden states that predict an action's token, (R, A)."""
+        """Keep only the hidden states that predict an action's token, so that the head computes no others."""
         if self._places is not None:
             hidden = output.last_hidden_state
             output.last_hidden_state = hidden.gather(1, self._places[..., None].expand(-1, -1, hidden.shape[-1]))
@@ -138,8 +139,8 @@ class SharedPrefix:
         return logps, empty.index_put(places, torch.cat(entropies)) if entropies else None
 
     def _parts(self, groups: Sequence[Group], *, alone: bool) -> list[list[Group]]:
-        """Groups that share a pass: in one process those of like length. Several processes all make one pass, since
-        sharded models wait for each other."""
+        """Split the groups into passes of similar length. Several processes make one pass each, because sharded models
+        wait for each other."""
         if not alone:
             return [list(groups)]
         parts: list[list[Group]] = []
@@ -169,6 +170,7 @@ class SharedPrefix:
             ids[row, :length] = torch.tensor(group.prompt)
             action[row, :length] = -1
             start, label = wide, 0
+            # An action of n tokens takes n - 1: the prompt's last token predicts its first, its last predicts nothing.
             for number, (sample, n) in enumerate(zip(group.rows, group.lengths, strict=True)):
                 if n == 0:
                     continue
@@ -207,7 +209,7 @@ class SharedPrefix:
         return {"full_attention": full[:, :, wide:], "sliding_attention": sliding} if self._kinds else sliding
 
     def _cached(self, trainer: Any, model: Any, groups: list[Group], completions: torch.Tensor) -> Logps:
-        """All prompt tokens but the last once; each action begins with the prompt's last token."""
+        """Compute the prompt up to its last token once. Each action's pass begins with that last token."""
         device, wide = completions.device, max(len(group.prompt) for group in groups) - 1
         samples = [
             (place, sample, n)
@@ -254,7 +256,7 @@ class SharedPrefix:
         )
 
     def _score(self, trainer: Any, model: Any, places: torch.Tensor, labels: torch.Tensor, **inputs: Any) -> Logps:
-        """One pass: log-probabilities and entropies of the labels that are not -100, in order."""
+        """Make one pass. Returns log-probabilities and entropies of the labels that are not -100, in order."""
         self._places = places
         self.num_computed += inputs["input_ids"].numel()
         try:

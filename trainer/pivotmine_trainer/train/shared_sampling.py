@@ -1,7 +1,7 @@
-"""Sampling a group with its prompt computed once, by the code that the miner's transformers engine samples with.
+"""Sample groups with each prompt prefilled once, by the code of the miner's transformers engine.
 
-TRL's `generate` prefills each prompt G times. `pivotmine.sampling` prefills it once, and samples that have drawn the
-same tokens so far share a row.
+TRL's `generate` prefills each prompt G times. `pivotmine.sampling` prefills it once, and samples with the same tokens
+so far share a row.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pivotmine.sampling.settings import Sampling
 
 ROWS_AT_ONCE = 256
 TOKENS_AT_ONCE = 2**19
-"""Most rows, and most tokens in the cache, of one batch; a single prompt's group may have more."""
+"""Maximum rows, and maximum tokens in the cache, of one batch; a single group may have more."""
 
 
 def own_reason(trainer: Any) -> str | None:
-    """Why TRL's own generation is used; None where prompts can be shared."""
+    """Why TRL's own generation is used; None if prompts can be shared."""
     args = trainer.args
     if args.use_vllm:
         return "vLLM samples, and shares prompts by its prefix cache"
@@ -39,7 +39,7 @@ def own_reason(trainer: Any) -> str | None:
 
 
 def sample(trainer: Any, prompt_ids: list[list[int]]) -> tuple[list[list[int]], list[list[float]]]:
-    """A completion of every prompt, and its log-probabilities at the sampling temperature.
+    """Sample one completion per prompt; token ids, and log-probabilities at the sampling temperature.
 
     prompt_ids: token ids, the prompts of a group one after another. Random numbers come from torch's generator.
     """
@@ -83,7 +83,7 @@ def sample(trainer: Any, prompt_ids: list[list[int]]) -> tuple[list[list[int]], 
 
 
 def _batches(prompt_ids: list[list[int]], budget: int) -> Iterator[list[list[int]]]:
-    """Whole groups (rows of equal prompts), as many as fit."""
+    """Yield batches of whole groups (rows of equal prompts), as many as fit."""
     batch: list[list[int]] = []
     num_rows = longest = 0
     for group in _groups(prompt_ids):

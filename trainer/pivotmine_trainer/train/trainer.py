@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer with prompts computed once, held-out pivots state by state, exact resumption and the additions.
+"""TRL's GRPOTrainer with prompts computed once, evaluation on held-out pivots, exact resumption and the additions.
 
 Loss, precision and distribution are TRL's.
 """
@@ -18,7 +18,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from pivotmine.errors import UserError
 from pivotmine.sampling.attention import use_grouped_attention
-from pivotmine_trainer.cli.console import is_first_process, quiet_unscorable, say, warn
+from pivotmine_trainer.cli.console import counted, is_first_process, quiet_unscorable, say, warn
 from pivotmine_trainer.extras import retrieval
 from pivotmine_trainer.extras.curriculum import Curriculum, CurriculumSampler
 from pivotmine_trainer.extras.demonstration_loss import DemonstrationLoss
@@ -35,10 +35,10 @@ _LOGGED = ("outcome", "detail", "watch_reward", "watch_outcome")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Additions:
-    """What the options ask for beyond TRL's objective."""
+    """What the options add to TRL's objective."""
 
     shared_prefix: str = "packed"
-    """`packed`, `cached`, or `false`: prompts once a sample, as TRL computes them."""
+    """`packed`, `cached`, or `false`: the prompt once per sample, as TRL computes it."""
     advantages: str = "grpo"
     invalid_action_advantage: float | None = None
     curriculum: Curriculum | None = None
@@ -47,7 +47,7 @@ class Additions:
     retrieval_prompts: int = 0
     watch: Watch | None = None
     weights: list[float] | None = None
-    """Of the training rows: prompts are drawn by them, with replacement."""
+    """Weights of the training rows, by which prompts are drawn with replacement."""
     on_heldout: Callable[[HeldOut], None] = lambda found: None
     write_card: Callable[[], None] | None = None
 
@@ -75,11 +75,11 @@ class PivotTrainer(GRPOTrainer):
         if self._own_sampling is None:
             use_grouped_attention(model)
         elif not self.use_vllm:
-            say(f"sampling  each prompt once a sample: {self._own_sampling}")
+            say(f"sampling  each prompt once per sample: {self._own_sampling}")
         if way == "false":
             return {}
         if reason := shared_prefix.dense_reason(self.model, aux_loss=self.aux_loss_enabled):
-            say(f"prefixes  each prompt once a sample: {reason}")
+            say(f"prefixes  each prompt once per sample: {reason}")
             return {}
         if way == "cached" and (self.args.gradient_checkpointing or self.is_fsdp_enabled or self.is_deepspeed_enabled):
             say("prefixes  packed, not cached: gradient checkpointing or sharded weights need one pass without a cache")
@@ -92,7 +92,7 @@ class PivotTrainer(GRPOTrainer):
         return shared
 
     def _unwrapped(self, model: Any) -> Any:
-        """The transformers model inside of what accelerate and peft made of it."""
+        """The transformers model inside the wrappers of accelerate and peft."""
         plain: Any = self.accelerator.unwrap_model(model)
         return plain.get_base_model() if hasattr(plain, "peft_config") else plain
 
@@ -107,8 +107,8 @@ class PivotTrainer(GRPOTrainer):
         compute_aux_loss: bool = False,  # noqa: FBT001
         **images: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """TRL's, (B, C) each, with the prompt of a group computed once; 0 where a completion is masked."""
-        if not self._is_training and not self.use_vllm:  # held out nobody reads them
+        """As TRL's, (B, C) each, but computes a group's prompt once; 0 where a completion is masked."""
+        if not self._is_training and not self.use_vllm:  # an evaluation does not use them
             return torch.zeros(input_ids.shape[0], logits_to_keep, device=input_ids.device), None, None
         shared = self._shared.get("reference" if model is self.ref_model else "policy")
         dense = super()._get_per_token_logps_and_entropies
@@ -139,7 +139,7 @@ class PivotTrainer(GRPOTrainer):
     def _agree(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, group: Group, shared: SharedPrefix
     ) -> bool:
-        """Whether one group's log-probabilities are those of the dense way, in eval mode; one line where not."""
+        """Whether one group's log-probabilities equal those of the dense way, in eval mode; prints a line if not."""
         rows, dtype = group.rows, self._unwrapped(self.model).dtype
         is_half = self.args.bf16 or self.args.fp16 or dtype not in shared_prefix.TOLERANCE
         tolerance = shared_prefix.TOLERANCE_HALF if is_half else shared_prefix.TOLERANCE[dtype]
@@ -162,11 +162,11 @@ class PivotTrainer(GRPOTrainer):
         gathered: Any = self.accelerator.gather(apart.nan_to_num(torch.inf).reshape(1))
         worst = gathered.max().item()
         if worst > tolerance:
-            say(f"prefixes  each prompt once a sample: {words} from those of shared prompts")
+            say(f"prefixes  each prompt once per sample: {words} from those of shared prompts")
         return worst <= tolerance
 
     def _generate_single_turn(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
-        """Sample from the policy itself: without dropout, and each prompt computed once where that is possible."""
+        """Sample from the policy itself, without dropout. Each prompt is computed once, if that is possible."""
         with self._without_dropout():
             if self._own_sampling is None and images is None:
                 found = shared_sampling.sample(self, prompt_ids)
@@ -186,7 +186,7 @@ class PivotTrainer(GRPOTrainer):
             model.train(was_training)
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """TRL's, with whole groups shuffled: it shuffles samples, and each pass would see many prompts."""
+        """As TRL's, but shuffles whole groups: with shuffled samples, each pass would have many prompts."""
         if not self._is_training:
             return super()._prepare_inputs(generation_batch)
         args: Any = self.args
@@ -220,7 +220,7 @@ class PivotTrainer(GRPOTrainer):
         return PromptSampler.like(sampler)
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        """TRL's rewards of all processes, (samples, 1); each sample is kept with its verdict."""
+        """As TRL's: rewards of all processes, (samples, 1). Also keeps each sample with its verdict."""
         with quiet_unscorable():
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         first = self.accelerator.process_index * len(inputs)
@@ -258,8 +258,8 @@ class PivotTrainer(GRPOTrainer):
         if unscored:
             one = unscored[0]
             warn(
-                f"{len(unscored)} of {len(self._scored)} samples were not scored and carry no loss; the first: state "
-                f"{one['state_id']}, {one['outcome']}, {one['detail']}"
+                f"{len(unscored)} of {counted(len(self._scored), 'sample')} without a reward, and so without a loss; "
+                f"the first: state {one['state_id']}, {one['outcome']}, {one['detail']}"
             )
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class PivotTrainer(GRPOTrainer):
         return output
 
     def _advantages(self, of_trl: torch.Tensor) -> torch.Tensor:
-        """Of this process's samples, by `--advantages` and `--invalid_action_advantage`."""
+        """Advantages of this process's samples, by `--advantages` and `--invalid_action_advantage`."""
         first, mine = self.accelerator.process_index * len(of_trl), of_trl
         if self._additions.advantages != "grpo":
             rewards = torch.tensor(
@@ -313,11 +313,11 @@ class PivotTrainer(GRPOTrainer):
     # --- losses
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """TRL's; before the first pass of a step, the gradient of the demonstrations."""
+        """As TRL's; before the first pass of a step, adds the gradient of the demonstrations."""
         demonstrations = self._additions.demonstrations
         if demonstrations is not None and self._step % self.current_gradient_accumulation_steps == 0:
             model = args[0] if args else kwargs["model"]
-            model.train()  # an evaluation left it otherwise, and only TRL's step puts it back
+            model.train()  # an evaluation leaves it in eval mode until TRL's step, which comes later
             demonstrations.backward(self, model)
         return super().training_step(*args, **kwargs)
 
@@ -336,12 +336,12 @@ class PivotTrainer(GRPOTrainer):
     # --- held out
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Sample and score; a loss on held-out samples would cost a third of the time, and nobody reads it."""
+        """Sample and score. A loss on held-out samples would cost a third of the time, and nothing uses it."""
         self._prepare_inputs(inputs)
         return None, None, None
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """TRL's, with random numbers of its own: the same before and after, and training's are left alone."""
+        """As TRL's, with its own random numbers: all evaluations have the same ones, and training's are not used up."""
         self._heldout = []
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -350,10 +350,10 @@ class PivotTrainer(GRPOTrainer):
         rows = samples.first_of_each(self._heldout, int(self.num_generations_eval or 1))
         found = heldout.summarise(self.state.global_step, rows)
         is_blind = found is not None and found.unproven_share == 1 and self.state.global_step == 0
-        if found is None or is_blind:  # else a training without one judgement would end as one that went well
+        if found is None or is_blind:  # else a training in which no sample was ever judged would look successful
             raise UserError(
-                f"held-out pivots at step {self.state.global_step}: the verifiers gave no reward for any of "
-                f"{len(self._heldout)} samples; see that they work here, or name another --verifier"
+                f"held-out pivots at step {self.state.global_step}: the verifiers gave no reward "
+                f"({counted(len(self._heldout), 'sample')}); check that they work here, or name another --verifier"
             )
         output.metrics.update(heldout.metrics(found))
         if is_first_process():
@@ -366,7 +366,7 @@ class PivotTrainer(GRPOTrainer):
     # --- checkpoints
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """What a resumption needs; before trainer_state.json, whose presence makes a checkpoint whole."""
+        """Save what a resumption needs, before TRL writes trainer_state.json, which marks a checkpoint as complete."""
         super()._save_optimizer_and_scheduler(output_dir)
         if self._additions.curriculum is not None and self.args.should_save:
             self._additions.curriculum.save(Path(output_dir) / CURRICULUM_FILE)
@@ -380,6 +380,6 @@ class PivotTrainer(GRPOTrainer):
             resume.load_samples(Path(checkpoint), self)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Ours in place of TRL's, which knows nothing of policy, dataset, verifier and figures."""
+        """Write our card: TRL's lacks policy, dataset, verifier and figures."""
         if self._additions.write_card is not None and is_first_process():
             self._additions.write_card()
