@@ -1,9 +1,8 @@
-"""Scripted agents: what they decide, how they say it, and the conversation that they leave.
+"""Scripted agents: their decisions, the way they write calls, and the conversation that results.
 
-A domain's script asks the agent to `call` tools and to `choose` between a right way and wrong ones. Who the
-agent is lies in two tables: the chance of the right choice, and the chance of each unusual way of saying a
-call. The mediocre agent is what the base policy was pre-trained on: its chances, not the turn number, make
-states hard or easy.
+A domain's script lets the agent `call` tools and `choose` between a right option and wrong ones. Two tables define an
+agent: the chance of the right choice, and the chance of each unusual way of writing a call. The base policy was
+pre-trained on the mediocre agent. The agent's chances, not the turn number, make states hard or easy.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ DONE, GAVE_UP = "Done.", "I could not do that."
 
 
 class GiveUpError(Exception):
-    """The agent ends the conversation with nothing more to try."""
+    """The agent ends the conversation because it has nothing more to try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """Chances in [0, 1] of each unusual but functionally equal way of saying a call."""
+    """Chance in [0, 1] of each unusual but functionally equal way of writing a call."""
 
     defaults: float = 0.0
-    """An argument is given although it equals its default; one draw per argument."""
+    """An argument is given although it equals its default; drawn for each argument."""
     reorder: float = 0.0
-    """Arguments come in another order."""
+    """Arguments come in reverse order."""
     floats: float = 0.0
     """An integer is written as a float: 2.0."""
     words: float = 0.0
@@ -40,9 +39,9 @@ class Style:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Character:
     chances: Mapping[str, float] = field(default_factory=dict)
-    """Chance of the right choice by key; `otherwise` for the keys that are not there."""
+    """Key of a decision -> chance of the right choice."""
     otherwise: float = 1.0
-    """Chance of the right choice elsewhere."""
+    """Chance of the right choice for all other keys."""
     style: Style = Style()
 
 
@@ -50,7 +49,7 @@ PERFECT = Character()
 TEACHER = Character(otherwise=0.97, style=Style(defaults=0.6, reorder=0.3, floats=0.5, words=0.6))
 _SELDOM = Style(defaults=0.12, reorder=0.1, floats=0.12, words=0.12)
 GUIDED = Character(style=_SELDOM)
-"""Speaks as the mediocre agent does, and is led past every decision."""
+"""Writes calls like the mediocre agent, and decides everything right."""
 MEDIOCRE = Character(
     style=_SELDOM,
     chances={
@@ -79,7 +78,7 @@ MEDIOCRE = Character(
         "search.disputed": 0.5,
     },
 )
-"""0.004: known, and so rare that 16 samples seldom show it."""
+"""0.004: the policy knows the choice, but so rarely makes it that 16 samples seldom show it."""
 
 
 class Agent:
@@ -89,17 +88,17 @@ class Agent:
         self._desk, self._tools, self._character, self._rng = desk, tools, character, rng
         self.messages: list[dict[str, Any]] = []
         self.decisions: list[tuple[int, str, bool]] = []
-        """(number of calls before it, key, whether it was right), for the figures of the world."""
+        """(number of calls before the decision, its key, whether it was right)."""
 
     def choose(self, key: str, right: str, *wrong: str) -> str:
-        """The right option with the character's chance, else one of the wrong ones."""
+        """Return the right option with the character's chance, else a random wrong one."""
         chance = self._character.chances.get(key, self._character.otherwise)
         good = self._rng.random() < chance
         self.decisions.append((len(self.messages) // 2, key, good))
         return right if good else self._rng.choice(wrong)
 
     def call(self, name: str, /, **arguments: Any) -> Any:
-        """Say and execute one call; the answer as a JSON value. A refusal makes the agent give up."""
+        """Write and execute one call; return the answer as a JSON value. If the desk refuses, the agent gives up."""
         said = say(self._tools[name], arguments, self._character.style, self._rng)
         function = {"name": name, "arguments": dumps(said)}
         call_id = f"call_{len(self.messages) // 2 + 1}"
@@ -118,7 +117,7 @@ class Agent:
 
 
 def say(tool: Tool, arguments: dict[str, Any], style: Style, rng: random.Random) -> dict[str, Any]:
-    """The same call in one of its ways: the desk does the same for each of them."""
+    """The call's arguments, written in a random style. The desk does the same for each style."""
     said: dict[str, Any] = {}
     for key, param in tool.params.items():
         value: Any = arguments.get(key, param.default)

@@ -1,7 +1,7 @@
 """The card of data/desk: `python -m pivotmine_desk.card --data data/desk`.
 
-Reads figures.json (`measure`) and sft.json (`sft_check`) of the data directory and writes its README.md.
-Each requirement of the world and its policy stands next to the measured value; a missed one says so.
+Reads figures.json (`measure`) and sft.json (`sft_check`) in the data directory and writes its README.md. It compares
+each requirement on the world and its policy with the measured value, and marks missed ones.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 
 HEAD = """# The desk: data and base policy
 
-A small simulated service desk (orders, travel, files, search), a teacher's trajectories in it, and a base
-policy of {parameters:,} parameters: enough to see states that are never, sometimes and always solved, on two
-CPU cores. Everything here is made by the commands at the end, from `experiments/pivotmine_desk/`; this page
-is written by the last one.
+A small simulated service desk (orders, travel, files, search), a teacher's trajectories in it, and a base policy of
+{parameters:,} parameters. On two CPU cores, it shows states that are never, sometimes and always solved. The commands
+at the end make all of it from `experiments/pivotmine_desk/`; the last one writes this page.
 
-| file | what it is |
+| file | contents |
 |---|---|
 | `trajectories.jsonl` | {trajectories} trajectories of the teacher, {good} with outcome 1: `task_id`, \
 `domain`, `outcome`, `tools`, `messages` (OpenAI form) |
@@ -26,16 +25,15 @@ is written by the last one.
 in ChatML) |
 | `figures.json`, `sft.json` | the figures below |
 
-Names and ids are split by a hash of their text: the policy was pre-trained on `pretrain` (70 %), the
-trajectories are `train` (10 %), settings are chosen on `validation` (10 %), every figure is on `test` (10 %).
-No person, company, town, file or id of one split occurs in another; items, statuses and tool names are common
-to all.
+Names and ids are split by a hash of their text. The policy was pre-trained on `pretrain` (70 %), the trajectories are
+from `train` (10 %), settings are chosen on `validation` (10 %), and every figure is on `test` (10 %). No person,
+company, town, file or id of one split occurs in another. Items, statuses and tool names are common to all.
 
-Calls are compared by the verifier `tool_call` with `free_text = ["*.reason", "*.note"]`.
+The verifier `tool_call` compares calls, with `free_text = ["*.reason", "*.note"]`.
 """
 
 COMMANDS = """
-## Made by
+## Commands
 
 ```
 export PYTHONPATH=experiments:pipeline:stages:trainer
@@ -50,17 +48,17 @@ python -m pivotmine_desk.card --data data/desk
 
 
 def requirements(figures: dict[str, Any], sft: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
-    """(what, required, measured, met) of everything that is required."""
+    """(what, required, measured, whether it is met) of each requirement."""
     classes, skills = figures["classes"], figures["skills"]
     lead = classes["turn_alone"] - classes["majority"]
     worst = min(skills, key=lambda name: skills[name])
     success = figures["success"]["all"]
     return [
-        ("states mixed", "20 to 40 %", _percent(classes["mixed"]), 0.2 <= classes["mixed"] <= 0.4),
+        ("mixed states", "20 to 40 %", _percent(classes["mixed"]), 0.2 <= classes["mixed"] <= 0.4),
         ("states never solved", "15 % or more", _percent(classes["never"]), classes["never"] >= 0.15),
         ("states always solved", "15 % or more", _percent(classes["always"]), classes["always"] >= 0.15),
         (
-            "class told by the turn number alone, over the majority class",
+            "accuracy of guessing the class by the turn number, above that of the majority class",
             "at most 10 points",
             _points(lead),
             lead <= 0.1,
@@ -68,17 +66,17 @@ def requirements(figures: dict[str, Any], sft: dict[str, Any]) -> list[tuple[str
         ("success in episodes", "20 to 50 %", _percent(success), 0.2 <= success <= 0.5),
         (f"worst general skill ({worst})", "90 % or more", _percent(skills[worst]), skills[worst] >= 0.9),
         (
-            "SFT: success gained at its best setting",
+            "SFT: gain in success at the best setting",
             "10 points or more",
             _points(sft["gain"]),
             sft["gain"] >= 0.1,
         ),
-        ("SFT: general skills lost", "3 points or more", _points(sft["cost"]), sft["cost"] >= 0.03),
+        ("SFT: loss of general skills", "3 points or more", _points(sft["cost"]), sft["cost"] >= 0.03),
     ]
 
 
 def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) -> str:
-    """The page."""
+    """The page as Markdown. figures, sft: the two JSON files. about: from the function `about`."""
     rows = requirements(figures, sft)
     parts = [
         HEAD.format(**about),
@@ -95,9 +93,9 @@ def card(figures: dict[str, Any], sft: dict[str, Any], about: dict[str, Any]) ->
             [[k, _percent(v), _percent(figures["skills_greedy"][k])] for k, v in figures["skills"].items()],
         ),
         "\n## SFT on the teacher's trajectories\n",
-        f"The successful ones of {sft['trajectories']} trajectories; greedy, {sft['episodes']} episodes and "
-        f"{sft['questions']} questions of each skill. The settings are tried with seed 0; the best on `validation` "
-        "is trained with every seed, and the means of those on `test` are what it gained and lost.\n",
+        f"Trained on the successful ones of {sft['trajectories']} trajectories; measured greedily on {sft['episodes']} "
+        f"episodes and {sft['questions']} questions of each skill. Each setting is tried with seed 0. The best one on "
+        "`validation` is trained with every seed. Gain and loss are the means of these on `test`.\n",
         _settings(sft),
         _seeds(sft),
         *([sft["note"] + "\n"] if sft.get("note") else []),
@@ -153,14 +151,14 @@ def _points(difference: float) -> str:
 
 
 def about(data: Path) -> dict[str, Any]:
-    """Counts of the data directory."""
+    """Counts of the data directory, for the card's head."""
     outcomes = [json.loads(line)["outcome"] for line in (data / "trajectories.jsonl").read_text().splitlines()]
     header = (data / "policy" / "model.safetensors").read_bytes()
     tensors = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
     sizes = [t["data_offsets"] for name, t in tensors.items() if name != "__metadata__"]
     vocabulary = json.loads((data / "policy" / "config.json").read_text())["vocab_size"]
     return {
-        "parameters": sum(end - begin for begin, end in sizes) // 2,
+        "parameters": sum(end - begin for begin, end in sizes) // 2,  # bfloat16: two bytes each
         "trajectories": len(outcomes),
         "good": sum(outcomes),
         "vocabulary": vocabulary,

@@ -1,4 +1,4 @@
-"""Conversations as tokens: the template's text, the token ids, and which of them an assistant wrote."""
+"""Conversations as tokens: the template's text, its token ids, and the mask of the assistant's tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ END_OF_TURN = "<|im_end|>"
 
 
 def render(tokenizer: Any, messages: list[dict[str, Any]], tools: Any, *, prompt: bool = False) -> str:
-    """The chat template's text; with `prompt`, open for the assistant's next turn."""
+    """Render the chat template; with `prompt`, up to the start of the assistant's next turn."""
     return tokenizer.apply_chat_template(
         messages, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt
     )
@@ -20,8 +20,7 @@ def encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_turns(tokenizer: Any, messages: list[dict[str, Any]], tools: Any) -> tuple[list[int], list[bool]]:
-    """Token ids of a conversation, and for each whether an assistant wrote it (the end-of-turn token
-    included)."""
+    """Token ids of a conversation, and for each whether the assistant wrote it (end-of-turn tokens included)."""
     ids = encode(tokenizer, render(tokenizer, messages, tools))
     start = encode(tokenizer, "<|im_start|>assistant\n")
     end = tokenizer.convert_tokens_to_ids(END_OF_TURN)

@@ -1,12 +1,9 @@
-"""What the base policy reads: batches of desk episodes and of general skills, each batch a function of its
-number.
+"""Training data of the base policy: batches of desk episodes and of general skills.
 
-A resumed run reads exactly what an uninterrupted one would have read: nothing is carried from batch to
-batch.
+A batch depends only on its number, so a resumed run reads exactly what an uninterrupted one would have read.
 
-Some of the episodes are guided: faultless ones whose decisions are not learnt. Without them
-the policy would never have seen what comes after a rare right decision, and would be lost there for a reason
-that has nothing to do with the state.
+Some episodes are guided: all decisions are right, and their tokens have no loss. Without them the policy would never
+see the turns after a rare right decision, and would fail there for a reason that is not in the state.
 """
 
 # Capital suffixes name the axes: B sequences, T tokens.
@@ -28,12 +25,12 @@ from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 GUIDED_SHARE = 0.25
 """Share of guided episodes."""
 SKILL_WEIGHTS = {"add": 4, "copy": 2, "recall": 4}
-"""How often a skill is asked, where not once: these take longest."""
+"""Weight of a skill among the questions, if not 1: these take longest to learn."""
 LOOK_UP_BLOCKS = 64
-"""Blocks at the start that ask for look-ups alone (512 steps of two workers). To find a value by its key is learnt
-in 250 steps by itself, but not in 1,300 together with all the rest. Once learnt it stays, and the desk needs it."""
+"""Blocks at the start with look-ups only (512 steps of two workers). Alone, finding a value by its key is learnt in 250
+steps; together with everything else it is not learnt in 1,300. The desk needs it, and once learnt it stays."""
 BLOCK = 16
-"""Batches drawn together, then sorted by length, so that a batch's sequences are about equally long."""
+"""Batches drawn together and sorted by length, so that the sequences of a batch have similar lengths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +38,7 @@ class Batch:
     ids: np.ndarray
     """int64 [sequences, tokens], padded on the right."""
     mask: np.ndarray
-    """bool, same shape: tokens that an assistant wrote, the ones to learn."""
+    """bool, same shape: the assistant's tokens, which have a loss."""
 
 
 class Reader:
@@ -53,7 +50,7 @@ class Reader:
         self._block, self._batches = -1, list[tuple[Batch, Batch]]()
 
     def batch(self, number: int) -> tuple[Batch, Batch]:
-        """Desk and skills batch of a step; at first both of look-ups."""
+        """The desk batch and the skills batch of a number; at first both are look-ups."""
         block, place = divmod(number, BLOCK)
         if block != self._block:
             self._block, self._batches = block, self._draw(block)
@@ -90,7 +87,7 @@ def _skill(rng: random.Random) -> str:
 
 
 def without_turns(mask: list[bool], turns: set[int]) -> list[bool]:
-    """The mask with some of the assistant's turns (counted from 0) taken out."""
+    """Remove some of the assistant's turns, counted from 0, from the mask."""
     kept, turn = list[bool](), -1
     for position, written in enumerate(mask):
         turn += written and not mask[position - 1]
@@ -99,7 +96,7 @@ def without_turns(mask: list[bool], turns: set[int]) -> list[bool]:
 
 
 def pad(sequences: list[tuple[list[int], list[bool]]]) -> Batch:
-    """One batch, as long as its longest sequence, rounded up to 32 tokens."""
+    """Make one batch, as long as its longest sequence, rounded up to a multiple of 32 tokens."""
     length = -(-max(len(ids) for ids, _ in sequences) // 32) * 32
     ids_BT = np.zeros((len(sequences), length), dtype=np.int64)
     mask_BT = np.zeros((len(sequences), length), dtype=bool)

@@ -1,7 +1,7 @@
-"""Success in whole episodes, policy by policy: `python -m pivotmine_desk.episodes --policies BEFORE AFTER`.
+"""Success of policies in whole episodes: `python -m pivotmine_desk.episodes --policies BEFORE AFTER`.
 
-The same `test` tasks for each, whose names and ids no policy has ever read; at temperature 1. With two or more
-policies the difference to the first one is given too, both with 95 % bootstrap intervals over the tasks.
+All policies get the same `test` tasks, with names and ids that no policy was trained on, at temperature 1. Also prints
+each policy's difference to the first one. Intervals are 95 % bootstrap intervals over the tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NUM_RESAMPLES = 2_000
 
 
 def interval(values: list[float], seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high): the percentile bootstrap over the values."""
+    """(mean, low, high) of the values: 95 % percentile bootstrap."""
     rng = random.Random(seed)
     means = sorted(sum(rng.choices(values, k=len(values))) / len(values) for _ in range(NUM_RESAMPLES))
     cut = NUM_RESAMPLES // 40

@@ -1,4 +1,4 @@
-"""What a policy can do: classes of held-out states, success in episodes, general skills."""
+"""Measure a policy: classes of held-out states, success in episodes, general skills."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pivotmine_desk.tasks import numbered_task, open_desk, opening, play, succee
 from pivotmine_desk.world import MAX_TURNS, Desk, Task, dumps
 
 FREE_TEXT = ("*.reason", "*.note")
-"""The desk's arguments that hold words for a person: `tool_call`'s option `free_text`."""
+"""The desk's arguments with words for a person; the value of `tool_call`'s option `free_text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ class TeacherState:
     task_id: str
     domain: str
     turn: int
-    """From 0."""
+    """Counted from 0."""
     messages: list[dict[str, Any]]
-    """What stands before the turn."""
+    """Messages before the turn."""
     demonstration: Action
 
 
@@ -40,9 +40,9 @@ class TeacherState:
 class StateRewards:
     state: TeacherState
     functional: list[float]
-    """Rewards of the K samples under `tool_call`."""
+    """Rewards of the K samples by `tool_call`."""
     strict: list[float]
-    """Of the same samples under `exact`."""
+    """Rewards of the same samples by `exact`."""
 
     @property
     def kind(self) -> str:
@@ -79,7 +79,7 @@ def _states(task: Task, messages: list[dict[str, Any]]) -> Iterator[TeacherState
 
 
 def profile(policy: Policy, states: list[TeacherState], *, num_samples: int, seed: int) -> list[StateRewards]:
-    """Rewards of `num_samples` actions in each state, at temperature 1."""
+    """Sample `num_samples` actions in each state at temperature 1, and judge them."""
     functional, strict = make_spec("tool_call", {"free_text": list(FREE_TEXT)}), make_spec("exact", {})
     prompts = [prompt_ids(policy, state.messages, tool_definitions(state.domain)) for state in states]
     texts = sample(policy, prompts, num_samples=num_samples, generator=_generator(policy, seed))
@@ -99,14 +99,15 @@ def profile(policy: Policy, states: list[TeacherState], *, num_samples: int, see
 def _rewards(spec: VerifierSpec, state: TeacherState, actions: list[Action]) -> list[float]:
     judge = prepare(spec, State(tools=tool_definitions(state.domain)), [state.demonstration])
     rewards = [judge(action).reward for action in actions]
-    assert None not in rewards, "the desk's verifiers have no machinery that could fail"
+    assert None not in rewards, "nothing in the desk's verifiers can fail"
     return [reward or 0.0 for reward in rewards]
 
 
 def class_shares(rewarded: list[StateRewards]) -> dict[str, float]:
-    """Shares of states, in [0, 1]; `turn_alone` and `majority` are accuracies of guessing the class.
+    """Shares of the classes of states, accuracies of guessing the class, and mean rewards; all in [0, 1].
 
-    `turn_alone` guesses each turn number's commonest class, counted on the same states: an upper bound.
+    `majority` guesses the most frequent class. `turn_alone` guesses the most frequent class of the turn number,
+    counted on the same states, which is an upper bound.
     """
     total = len(rewarded)
     kinds = Counter(row.kind for row in rewarded)
@@ -126,7 +127,7 @@ def class_shares(rewarded: list[StateRewards]) -> dict[str, float]:
 
 @dataclass(slots=True, kw_only=True)
 class EpisodeRun:
-    """An episode under way."""
+    """An unfinished episode."""
 
     task: Task
     desk: Desk
@@ -134,7 +135,7 @@ class EpisodeRun:
 
 
 def episode_success(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, float]:
-    """Share of tasks whose desk ends as wanted: `all`, and by domain."""
+    """Share of successful tasks: `all`, and by domain."""
     tasks = [numbered_task(split, number) for number in numbers]
     won = episode_outcomes(policy, split, numbers, temperature=temperature, seed=seed)
     shares = {"all": sum(won.values()) / len(won)}
@@ -145,7 +146,7 @@ def episode_success(policy: Policy, split: Split, numbers: range, *, temperature
 
 
 def episode_outcomes(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, bool]:
-    """By task_id, whether the task's desk ends as wanted."""
+    """task_id -> whether the policy's episode succeeds."""
     tasks = [numbered_task(split, number) for number in numbers]
     runs = [EpisodeRun(task=task, desk=open_desk(task), messages=opening(task)) for task in tasks]
     generator = _generator(policy, seed)
@@ -160,7 +161,7 @@ def episode_outcomes(policy: Policy, split: Split, numbers: range, *, temperatur
 
 
 def act(run: EpisodeRun, text: str) -> bool:
-    """Execute a turn's calls; whether the episode goes on (a turn without a call ends it)."""
+    """Execute a turn's calls. Returns whether the episode continues; a turn without a call ends it."""
     action = parse_action(text, parser="hermes")
     if not action.tool_calls:
         return False
@@ -176,7 +177,7 @@ def act(run: EpisodeRun, text: str) -> bool:
 
 
 MAX_CHARACTERS = 1500
-"""What an episode may say before it is over: a policy that repeats itself must not outgrow its context."""
+"""Maximum characters in an episode: a policy that repeats itself must not exceed its context."""
 
 
 def skill_scores(
@@ -194,7 +195,7 @@ def skill_scores(
 
 
 def prompt_ids(policy: Policy, messages: list[dict[str, Any]], tools: Any) -> list[int]:
-    """The prompt of the next turn as tokens."""
+    """Token ids of the next turn's prompt."""
     return encode(policy.tokenizer, render(policy.tokenizer, messages, tools, prompt=True))
 
 

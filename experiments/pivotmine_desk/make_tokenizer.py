@@ -1,10 +1,9 @@
-"""Train the base policy's tokenizer on the desk's own text: `python -m pivotmine_desk.make_tokenizer --out
-DIR`.
+"""Train the base policy's tokenizer on the desk's text: `python -m pivotmine_desk.make_tokenizer --out DIR`.
 
-Byte-level BPE over pieces that never join words, digits, spaces and punctuation: a name is the same tokens
-in a sentence and in JSON, so that copying is copying; a number is its digits, the first one with the space or
-`#` before it, so that a value follows its key at once; the runs of punctuation that JSON is made of are one
-token each. Needs `tokenizers`, which comes with transformers.
+Byte-level BPE over pieces that never join words, digits, spaces and punctuation. A name has the same tokens in a
+sentence and in JSON, so it can be copied token by token. A number is its digits; the first one includes the space or
+`#` before it, so that a value directly follows its key. A run of JSON punctuation is one token. Needs `tokenizers`,
+which comes with transformers.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from pivotmine_desk.tasks import numbered_task, play, tool_definitions
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")
-"""Single tokens that stay visible when special tokens are skipped."""
+"""Single tokens that are not special: decoding keeps them if it skips special tokens."""
 PIECES = r"[A-Za-z_]+|[ #]?[0-9]|\n|[^\S\n]|[^A-Za-z_0-9\s#]+|#"
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def train(vocabulary: int, episodes: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocabulary` tokens from that many pre-training episodes, and skills next to them."""
+    """Train a tokenizer of `vocabulary` tokens on this many pre-training episodes, each with a skill question."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,7 +1,7 @@
 """The card's figures: `python -m pivotmine_desk.measure --policy DIR --figures FILE [--states 1200]`.
 
-Writes the figures as JSON; `python -m pivotmine_desk.card` makes the card of them. Every figure is on
-`test`, whose names and ids the policy has never read.
+Writes the figures as JSON, from which `python -m pivotmine_desk.card` makes the card. Every figure is on `test`, with
+names and ids that the policy was not trained on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pivotmine_desk.evaluate import class_shares, episode_success, profile, skil
 from pivotmine_desk.sampling import Policy, load_policy
 
 NUM_SAMPLES = 16
-"""K, the samples of a state."""
+"""K, the number of samples per state."""
 
 
 def figures(policy: Policy, *, states: int, episodes: int, questions: int, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Muon for the layers' matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/), in float32.
 
-torch's own orthogonalises in bfloat16. A CPU without bfloat16 instructions multiplies that 15 times slower than
+torch's own Muon orthogonalises in bfloat16. On a CPU without bfloat16 instructions that is 15 times slower than in
 float32, and the optimizer took as long as the gradient.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic Newton-Schulz iteration: steep at zero rather than exact at one."""
+"""Coefficients of the quintic Newton-Schulz iteration, chosen steep at zero rather than exact at one."""
 ITERATIONS = 5
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix [rows, columns] with its singular values brought to about 1 (0.7 to 1.2)."""
+    """Bring the singular values of a matrix [rows, columns] to about 1 (0.7 to 1.2)."""
     a, b, c = COEFFICIENTS
     tall = matrix.size(0) > matrix.size(1)
     x = matrix.T if tall else matrix
@@ -29,8 +29,8 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, at the step size that AdamW's would have (0.2 sqrt of the longer side,
-    Liu et al. 2025, section 2.2)."""
+    """Orthogonalised Nesterov momentum, scaled to AdamW's step size (0.2 sqrt of the longer side, Liu et al. 2025,
+    section 2.2)."""
 
     def __init__(self, matrices: Iterable[Any], *, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

@@ -1,9 +1,8 @@
-"""Names and ids of the desk's entities, and the split that each belongs to.
+"""Names and ids of the desk's entities, and the split of each.
 
-A name or id belongs to exactly one split: the one that a salted SHA-256 of its text falls into. A task
-draws all its entities from its own split, so that no person, company, town, file or id of one split is ever
-met in another. What is not an entity (items, statuses, reasons, tool names) is common to all: it is the
-language of the desk.
+A salted SHA-256 of its text assigns a name or id to exactly one split. A task draws all its entities from its own
+split, so no person, company, town, file or id of one split occurs in another. Items, statuses, reasons and tool names
+are not entities and are common to all splits.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ SPLITS: dict[Split, tuple[int, int]] = {
     "validation": (80, 90),
     "test": (90, 100),
 }
-"""Percent of the hash range, half open. The base policy reads `pretrain`, the teacher's work is `train`."""
+"""Percent of the hash range, half open. `pretrain` is for the base policy, `train` for the teacher."""
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text: how the lists of the desk's language are written."""
+    """The words of a text."""
     return tuple(text.split())
 
 
@@ -44,18 +43,18 @@ SYLLABLES = words(
 )
 """40 syllables: 64,000 made-up words of three, 1,600 of two."""
 ID_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-"""24 letters: with three digits, 24,000 ids; what is picked from a list has its word before the digits instead."""
+"""24 letters: with three digits, 24,000 ids. Entries of a list have a word instead of the letter: see `Names.id`."""
 
 
 def split_of(name: str) -> Split:
-    """The split that owns a name or an id."""
+    """The split of a name or an id."""
     digest = hashlib.sha256(f"desk/{name.casefold()}".encode()).digest()
     percent = int.from_bytes(digest[:4], "big") % 100
     return next(split for split, (low, high) in SPLITS.items() if low <= percent < high)
 
 
 class Names:
-    """Draws entities of one split; no draw is given twice by the same object."""
+    """Draws entities of one split; one object never draws the same one twice."""
 
     def __init__(self, rng: random.Random, split: Split) -> None:
         self._rng, self._split = rng, split
@@ -71,7 +70,7 @@ class Names:
         return self._draw(self._word)
 
     def stem(self) -> str:
-        """What the names of a folder and of all its files begin with."""
+        """The common start of the names of a folder and of its files."""
         return self._draw(lambda: self._word().lower())
 
     def id(self, word: str = "") -> str:

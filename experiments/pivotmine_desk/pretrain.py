@@ -1,8 +1,8 @@
 """The base policy's recipe: `python -m pivotmine_desk.pretrain --tokenizer DIR --work DIR --out DIR`.
 
-A Qwen3 of 0.9 M parameters reads the mediocre agent's episodes and general skills; the loss is on what an
-assistant wrote. Seeded; interrupted runs resume from the last checkpoint in --work. Runs wherever torch,
-transformers and numpy do: on a GPU where there is one, else on the CPU.
+A Qwen3 of 0.9 M parameters is trained on the mediocre agent's episodes and on general skills, with the loss on the
+assistant's tokens. Training is seeded, and an interrupted run resumes from the last checkpoint in --work. It needs only
+torch, transformers and numpy, and uses a GPU if there is one.
 """
 
 # Capital suffixes name the axes: B sequences, T tokens, H hidden, N turn tokens.
@@ -28,11 +28,11 @@ from pivotmine_desk.data import Batch, Reader
 from pivotmine_desk.muon import Muon
 
 SKILLS_WEIGHT = 1.0
-"""Weight of the skills batch's mean loss next to the desk batch's."""
+"""Weight of the skills batch's mean loss; the desk batch's has weight 1."""
 
 
 def new_model(tokenizer: Any, *, hidden: int, layers: int, seed: int) -> Qwen3ForCausalLM:
-    """An untrained policy; heads of 32, tied embeddings."""
+    """Make an untrained policy with heads of 32 dimensions and tied embeddings."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -62,12 +62,12 @@ def optimizers(model: Qwen3ForCausalLM, *, lr: float) -> list[torch.optim.Optimi
 
 
 def learning_rate(step: int, *, steps: int) -> float:
-    """Factor in [0, 1]: up over 100 steps, level, down to 0 over the second half."""
+    """Factor in [0, 1]: rises over 100 steps, stays level, and falls to 0 over the second half."""
     return min(1.0, (step + 1) / 100, (steps - step) / (steps / 2))
 
 
 def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
-    """Mean cross-entropy, in nats, of the tokens that an assistant wrote."""
+    """Mean cross-entropy of the assistant's tokens, in nats."""
     ids_BT = torch.from_numpy(batch.ids).to(device)
     mask_BT = torch.from_numpy(batch.mask).to(device)
     hidden_BTH = model.model(input_ids=ids_BT, use_cache=False)[0]  # padding is on the right: causal masks suffice
@@ -76,8 +76,7 @@ def turn_loss(model: Any, batch: Batch, device: str) -> torch.Tensor:
 
 
 def train(model: Qwen3ForCausalLM, reader: Reader, options: argparse.Namespace, rank: int) -> None:
-    """Train to `options.steps`; each worker reads its share of the batches, and all step with the mean
-    gradient."""
+    """Train up to `options.steps`. Each worker reads its share of the batches; all use the mean gradient."""
     opts = optimizers(model, lr=options.lr)
     checkpoint = options.work / "checkpoint.pt"
     start = load_checkpoint(checkpoint, model, opts)
@@ -122,14 +121,14 @@ def log_line(path: Path, row: dict[str, Any]) -> None:
 
 
 def save_checkpoint(path: Path, model: Any, opts: list[torch.optim.Optimizer], step: int) -> None:
-    """Written to a temporary file and renamed, so that an interruption leaves the old one whole."""
+    """Write to a temporary file and rename it, so that an interruption leaves the old checkpoint intact."""
     part = path.with_suffix(".tmp")
     torch.save({"model": model.state_dict(), "opts": [opt.state_dict() for opt in opts], "step": step}, part)
     part.rename(path)
 
 
 def load_checkpoint(path: Path, model: Any, opts: list[torch.optim.Optimizer]) -> int:
-    """The step to go on from; 0 where there is no checkpoint."""
+    """Load a checkpoint; return the step to continue from, 0 if there is none."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location=model.device, weights_only=True)
@@ -140,7 +139,7 @@ def load_checkpoint(path: Path, model: Any, opts: list[torch.optim.Optimizer]) -
 
 
 def save_policy(model: Any, tokenizer: Any, out: Path) -> None:
-    """Weights in bfloat16, configuration, tokenizer and chat template: what any engine loads."""
+    """Save what an engine needs: weights in bfloat16, configuration, tokenizer and chat template."""
     model.to(torch.bfloat16).save_pretrained(out)
     GenerationConfig(
         do_sample=True,
@@ -161,8 +160,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--num-desk", type=int, default=12, help="episodes a step and worker")
-    parser.add_argument("--num-skills", type=int, default=32, help="questions a step and worker")
+    parser.add_argument("--num-desk", type=int, default=12, help="episodes per step and worker")
+    parser.add_argument("--num-skills", type=int, default=32, help="questions per step and worker")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1 if torch.cuda.is_available() else 2)
     parser.add_argument("--save-every", type=int, default=100)
@@ -179,8 +178,8 @@ def main() -> None:
 def work(rank: int, options: argparse.Namespace) -> None:
     """One worker's run, from the tokenizer to the saved policy."""
     if options.device == "cpu":
-        # One thread a worker: two threads of a process wait for each other at every operation, and on a
-        # machine that does other work too the waiting costs more than the second thread brings.
+        # One thread per worker: the threads of a process wait for each other at every operation. On a busy machine
+        # the waiting costs more than a second thread saves.
         torch.set_num_threads(1)
     if options.workers > 1:
         meeting = f"file://{(options.work / f'workers-{options.run_id}').resolve()}"

@@ -1,7 +1,7 @@
-"""Sampling from a small policy on a CPU: many prompts at once, and what samples share is computed once.
+"""Sample from a small policy on a CPU: many prompts at once, shared prefixes computed once.
 
-For the desk's own measurements, which need episodes as well as states; mining goes through the engines. The decode loop
-is that of the transformers engine.
+For the desk's own measurements, which also play episodes; mining uses the engines. The decode loop is that of the
+transformers engine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Policy:
 
 
 def load_policy(directory: Path) -> Policy:
-    """A policy in float32, ready to sample."""
+    """Load a policy in float32, ready to sample."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     use_grouped_attention(model)
     return Policy(model=model, tokenizer=load_tokenizer(directory))
@@ -44,10 +44,10 @@ def sample(
     generator: torch.Generator,
     batch: int = 32,
 ) -> list[list[str]]:
-    """Texts per prompt, in no particular order, the end-of-turn token left off.
+    """Sample `num_samples` texts per prompt, without end-of-turn token, in no particular order.
 
-    `temperature` 0 is greedy. A sample that has not ended after MAX_NEW_TOKENS keeps them all. `batch`
-    prompts of similar length are read at once.
+    temperature: 0 is greedy. batch: number of prompts of similar length in one prefill. A sample that does not end
+    within MAX_NEW_TOKENS keeps them all.
     """
     end = policy.tokenizer.convert_tokens_to_ids(END_OF_TURN)
     texts: list[list[str]] = [[] for _ in prompts]

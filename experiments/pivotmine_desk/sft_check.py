@@ -1,9 +1,9 @@
-"""What SFT on the teacher's trajectories does: `python -m pivotmine_desk.sft_check --policy DIR --work DIR --out FILE`.
+"""Effect of SFT on the base policy: `python -m pivotmine_desk.sft_check --policy DIR --work DIR --out FILE`.
 
-Supervised training of the base policy on the teacher's successful `train` trajectories at several settings, by
-`pivotmine-train --method sft`; for each, the success in `validation` episodes and the general skills afterwards. The
-setting that is best on `validation` is trained again with every seed and measured on `test`: what it gained in the
-domain, and what it cost outside. Needs pivotmine and its trainer in one environment.
+Trains the base policy with `pivotmine-train --method sft` on the teacher's successful `train` trajectories, at several
+settings. Measures each setting's success in `validation` episodes and its general skills. The best setting is trained
+again with every seed and measured on `test`: gain in the domain, loss of general skills. Needs pivotmine and its
+trainer in one environment.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ SETTINGS = (
     Setting(lr=4e-3, epochs=6),
 )
 BATCH = 16
-"""Trajectories a step."""
+"""Sequences per step."""
 
 
 def demonstrations(policy: Path, work: Path, count: int) -> Path:
-    """The dataset of every turn in the successful ones of the teacher's first `count` trajectories.
+    """Mine a dataset of all turns in the successful ones of the teacher's first `count` trajectories.
 
-    `select` takes the prompts' rendering from a policy that was sampled: one state is.
+    One state is sampled, because `select` renders prompts as a sampled policy does.
     """
     run, source = work / "run", work / "trajectories.jsonl"
     work.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def demonstrations(policy: Path, work: Path, count: int) -> Path:
 
 
 def finetune(policy: Path, dataset: Path, setting: Setting, *, seed: int, out: Path) -> Policy:
-    """The policy after a setting's training; its folder is `out`."""
+    """Train a setting into the folder `out` and load the policy."""
     from pivotmine_trainer.cli.app import main as pivotmine_train  # imports TRL, which takes seconds
 
     options = {

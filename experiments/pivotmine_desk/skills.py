@@ -1,7 +1,7 @@
 """General skills outside the desk, each with a generator and an exact checker.
 
-What the base policy can do besides the desk, and what narrow training may cost it. A question is held out
-by the split of its text: `pretrain` questions and `test` questions never coincide.
+They are what narrow training may cost the base policy. A question belongs to the split of its text, so `pretrain`
+questions never occur in `test`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Question:
     messages: list[dict[str, Any]]
     """One user message."""
     tools: list[dict[str, Any]]
-    """Empty but for the skill `tools`."""
+    """Empty for all skills but `tools`."""
     answer: str
-    """The one right reply, as text; a JSON object where a call or JSON is asked for."""
+    """The only right reply as text; JSON for calls."""
 
 
 Draw = tuple[str, str]
-"""The user's words and the right reply."""
+"""The user's message and the right reply."""
 
 
 def _add(rng: random.Random) -> Draw:
@@ -59,7 +59,7 @@ def _reverse(rng: random.Random) -> Draw:
 
 
 def _recall(rng: random.Random) -> Draw:
-    """Several look-ups a question: with one, a small model copies a number of the list but not whose it is."""
+    """Ask for several look-ups: with one, a small model copies any number of the list, not the one asked for."""
     table = {word: rng.randint(10, 99) for word in rng.sample(WORDS, rng.randint(3, 6))}
     asked = rng.sample(list(table), rng.randint(1, len(table)))
     listed, answer = (", ".join(f"{word} {table[word]}" for word in words) for words in (table, asked))
@@ -91,11 +91,11 @@ TEXT_SKILLS: dict[str, Callable[[random.Random], Draw]] = {
     "format": _format,
 }
 SKILLS = (*TEXT_SKILLS, "tools")
-"""`tools`: a call of a tool with a made-up name and made-up parameters, among others like it."""
+"""`tools`: call one of several tools with made-up names and parameters."""
 
 
 def question(skill: str, split: Split, rng: random.Random) -> Question:
-    """Draw until the question belongs to the split."""
+    """Draw questions until one belongs to the split."""
     while True:
         drawn = _unseen_tool(rng) if skill == "tools" else _text(skill, rng)
         if split_of(drawn.messages[0]["content"]) == split:
@@ -103,7 +103,7 @@ def question(skill: str, split: Split, rng: random.Random) -> Question:
 
 
 def check(question: Question, reply: str) -> bool:
-    """Whether a reply (without its end-of-turn token) is exactly right; a call by its JSON value."""
+    """Whether a reply without its end-of-turn token is exactly right. Calls are compared as JSON values."""
     text = reply.strip()
     if question.skill != "tools":
         return text == question.answer

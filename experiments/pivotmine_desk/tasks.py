@@ -1,4 +1,4 @@
-"""Tasks, and scripted agents at work on them: the one place where domains, names and agents meet."""
+"""Tasks, and episodes of scripted agents on them. Only this module knows domains, names and agents together."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DOMAIN_NAMES = tuple(DOMAINS)
 class Episode:
     task: Task
     messages: list[dict[str, Any]]
-    """System and user message, then turns and tool results, to the closing message."""
+    """System and user message, turns and tool results, and the closing message."""
     outcome: int
-    """1: the tables at the end are those that were wanted."""
+    """1 if the tables at the end are as wanted, else 0."""
     decisions: list[tuple[int, str, bool]]
     """(turn number from 0, decision, right?) of the scripted agent."""
 
 
 def make_task(domain: str, split: Split, number: int) -> Task:
-    """The task of a number: the same on every machine."""
+    """Make the task of a number, the same on every machine."""
     task_id = f"{domain}-{split}-{number}"
     rng = random.Random(task_id)
     names = Names(rng, split)
@@ -44,13 +44,13 @@ def make_task(domain: str, split: Split, number: int) -> Task:
 
 
 def numbered_task(split: Split, number: int) -> Task:
-    """Domains in turn."""
+    """The task of a number, with the domains in turn."""
     return make_task(DOMAIN_NAMES[number % len(DOMAIN_NAMES)], split, number)
 
 
 @cache
 def tool_definitions(domain: str) -> tuple[dict[str, Any], ...]:
-    """The domain's tools in OpenAI form, the same for each of its tasks."""
+    """The domain's tools in OpenAI form."""
     return tuple(tool.definition(name) for name, tool in DOMAINS[domain].TOOLS.items())
 
 
@@ -67,19 +67,19 @@ def opening(task: Task) -> list[dict[str, Any]]:
 
 
 def wanted_tables(task: Task) -> Tables:
-    """The tables that a faultless agent leaves."""
+    """The tables that an agent leaves if every decision is right."""
     desk = open_desk(task)
     _work(task, Agent(desk, DOMAINS[task.domain].TOOLS, PERFECT, random.Random(0)))
     return desk.tables
 
 
 def succeeded(task: Task, desk: Desk) -> bool:
-    """Whether the desk is as the task wanted it."""
+    """Whether the desk's tables are as the task wants them."""
     return desk.tables == wanted_tables(task)
 
 
 def play(task: Task, character: Character, seed: int) -> Episode:
-    """A scripted agent's episode."""
+    """Play one episode with a scripted agent."""
     rng = random.Random(f"{task.task_id}/{seed}")
     desk = open_desk(task)
     agent = Agent(desk, DOMAINS[task.domain].TOOLS, character, rng)

@@ -1,8 +1,8 @@
 """The teacher's trajectories: `python -m pivotmine_desk.teacher --out FILE [--count 400] [--split train]`.
 
-One JSON object a line: `messages` and `tools` in OpenAI form, `outcome` (1: the desk ended as the task
-wanted it, else 0), `task_id`, `domain`. The teacher decides well, not always, and says its calls in ways
-that the base policy seldom uses.
+Each line is a JSON object: `messages` and `tools` in OpenAI form, `outcome` (1 if the desk ended as the task wanted,
+else 0), `task_id`, `domain`. The teacher mostly decides right, and writes calls in ways that the base policy seldom
+uses.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pivotmine_desk.world import dumps
 
 
 def trajectories(split: Split, count: int) -> Iterator[Episode]:
-    """The teacher on the split's first tasks: the same episodes on every machine."""
+    """Play the split's first tasks with the teacher; the same episodes on every machine."""
     for number in range(count):
         yield play(numbered_task(split, number), TEACHER, 0)
 
 
 def record(episode: Episode) -> dict[str, Any]:
-    """A line of the file."""
+    """The JSON object of one line."""
     return {
         "task_id": episode.task.task_id,
         "domain": episode.task.domain,

@@ -1,15 +1,13 @@
-"""The simulated desk: typed tools over tables, any call survived, the episode judged by the tables at its
-end.
+"""The simulated desk: typed tools over tables. Any call gets an answer, and the final tables decide success.
 
-A domain is a module that offers
+A domain is a module with
 
     TOOLS                      its tools, in the order in which a task lists them
-    make(rng, names) -> Draft  a task: the user's words, the tables, and what the script has to know
-    script(task, agent)        how an agent works on it: `agent.call` acts, `agent.choose` decides
+    make(rng, names) -> Draft  make a task: the user's message, the tables, and facts for the script
+    script(task, agent)        work on a task: `agent.call` acts, `agent.choose` decides
 
-Success is a comparison of tables: those that the episode left against those that the script leaves when
-every decision is right. Reading is free, and so is every detour that leaves no trace; a call too many that
-changes something is not.
+An episode succeeds if its final tables equal those that the script leaves if every decision is right. Calls that change
+nothing do no harm; an extra call that changes a table does.
 """
 
 from __future__ import annotations
@@ -24,11 +22,11 @@ Tables = dict[str, dict[str, dict[str, Any]]]
 """Table -> id -> row."""
 
 MAX_TURNS = 10
-"""Assistant turns after which an episode is over; the longest task takes 8."""
+"""Maximum number of assistant turns in an episode; the longest task takes 8."""
 
 
 class Refused(Exception):
-    """What the desk answers instead of acting."""
+    """The desk refuses a call; the message is its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +34,14 @@ class Param:
     kind: str = "string"
     """JSON type: `string`, `integer` or `boolean`."""
     default: Any = None
-    """Used where the argument is left out; null makes it required."""
+    """Value if the argument is left out; None makes the argument required."""
     options: tuple[str, ...] = ()
     """The only values allowed; empty allows all."""
     free_text: bool = False
-    """Words for a person: case and inner white space do not matter."""
+    """Words for a person: case and amount of white space do not matter."""
 
     def schema(self) -> dict[str, Any]:
-        """As JSON schema."""
+        """The parameter as JSON schema."""
         schema: dict[str, Any] = {"type": self.kind}
         if self.options:
             schema["enum"] = list(self.options)
@@ -52,7 +50,7 @@ class Param:
         return schema
 
     def read(self, name: str, value: Any) -> Any:
-        """The value in its one stored form; refuses one that the schema does not allow."""
+        """Bring a value into the form that is stored; refuse it if the schema does not allow it."""
         if self.kind == "string" and isinstance(value, str):
             text = value.strip()
             if self.options and value not in self.options:
@@ -70,12 +68,12 @@ class Tool:
     description: str
     """One line for a person; the chat template leaves it out."""
     params: dict[str, Param]
-    """Parameters in the order in which a call usually names them."""
+    """Parameters in the usual order of a call."""
     run: Callable[..., Any]
     """(tables, **arguments) -> JSON value; may change the tables or raise Refused."""
 
     def definition(self, name: str) -> dict[str, Any]:
-        """In OpenAI form."""
+        """The tool in OpenAI form."""
         parameters = {
             "type": "object",
             "properties": {key: param.schema() for key, param in self.params.items()},
@@ -87,14 +85,14 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a domain makes; `tasks.task` adds the rest."""
+    """A task as its domain makes it; `tasks.make_task` adds the rest."""
 
     request: str
-    """The user's words."""
+    """The user's message."""
     tables: Tables
     """The desk before the first call."""
     facts: dict[str, Any]
-    """What the script knows from the request."""
+    """Facts of the request that the script uses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +102,13 @@ class Task:
     domain: str
     split: str
     request: str
-    """The user's words."""
+    """The user's message."""
     tables: Tables = field(repr=False)
-    """The desk before the first call: never changed, see `Desk`."""
+    """The desk before the first call; never changed, because `Desk` copies it."""
     facts: dict[str, Any]
-    """What the script knows from the request."""
+    """Facts of the request that the script uses."""
     entities: frozenset[str] = field(repr=False)
-    """Every name and id of the task: all of its split."""
+    """Every name and id in the task, all from its split."""
 
 
 class Desk:
@@ -121,7 +119,7 @@ class Desk:
         self._tools = tools
 
     def call(self, name: Any, arguments: Any) -> str:
-        """Execute one call, right or wrong, and answer in compact JSON; never raises."""
+        """Execute any call and answer in compact JSON; never raises."""
         try:
             return dumps(self._execute(name, arguments))
         except Refused as refusal:
@@ -142,14 +140,14 @@ class Desk:
 
 
 def one(table: dict[str, dict[str, Any]], key: str, kind: str) -> dict[str, Any]:
-    """The row of an id; refuses an unknown one."""
+    """The row of an id; Refused if the id is unknown."""
     if key not in table:
         raise Refused(f"no such {kind}")
     return table[key]
 
 
 def find(table: dict[str, dict[str, Any]], field_name: str, value: str, kind: str) -> str:
-    """The id of the one row that holds the value; refuses where there is none."""
+    """The id of the row with this value; Refused if there is none."""
     for key, row in table.items():
         if row[field_name] == value:
             return key
@@ -157,7 +155,7 @@ def find(table: dict[str, dict[str, Any]], field_name: str, value: str, kind: st
 
 
 def fold(text: str) -> str:
-    """Free text as it is compared: case and runs of white space gone."""
+    """Free text as it is compared: lower case, single spaces."""
     return " ".join(text.casefold().split())
 
 

@@ -1,8 +1,7 @@
 """Files to tidy up or to share.
 
-Tidying: draft -> delete, final -> archive, secret -> lock, old -> what the rule says.
-Sharing: a guest may view, staff may edit, an owner is handed the file. A busy file is
-released first; folders are looked up as folders.
+Tidying: draft -> delete, final -> archive, secret -> lock, old -> as the rule says. Sharing: a guest may view, staff
+may edit, an owner gets the file. A busy file must be released first. Folders have their own look-up tool.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pivotmine_desk.world import Draft, Param, Refused, Tables, Task, Tool, find
 
 WORDS = words("budget plan notes report list")
 EASY, HARD = ("draft", "draft", "final"), ("secret", "old", "final")
-"""Kinds of file that the tasks of the two sorts draw from."""
+"""Kinds of file in easy and in hard tasks."""
 
 
 def _find_file(tables: Tables, name: str, order: str) -> Any:
@@ -122,7 +121,7 @@ TOOLS = {
 
 
 def make(rng: random.Random, names: Names) -> Draft:
-    """Files that share a stem, one of them meant; half of the tasks share it with a user."""
+    """Files with a common stem, one of which is meant; in half of the tasks it is shared with a user."""
     share, folder = rng.random() < 0.5, rng.random() < 0.45
     hard = rng.random() < (0.8 if folder else 0.3)
     stem = names.stem()
@@ -152,7 +151,7 @@ def _id(names: Names, name: str) -> str:
 
 
 def script(task: Task, agent: Agent) -> None:
-    """Find the file, then do what its kind, or the user's role, asks for."""
+    """Find the file, then do what its kind or the user's role requires."""
     facts = task.facts
     tool = agent.choose("files.folder", "find_folder", "find_file") if facts["folder"] else "find_file"
     found = agent.call(tool, name=facts["target"])
@@ -189,6 +188,6 @@ _OPTIONS = {
     "secret": ("lock_file", "archive_file"),
     "old": ("get_rule", "delete_file"),
 }
-"""Kind -> the right tool, then what a mediocre agent does instead."""
+"""Kind -> the right tool, and the wrong one of a mediocre agent."""
 _ROLES = {"guest": ("view", "edit"), "staff": ("edit", "view"), "owner": ("give", "edit")}
-"""Role -> what the user gets, then what a mediocre agent gives."""
+"""Role -> the right access, and the wrong one of a mediocre agent."""

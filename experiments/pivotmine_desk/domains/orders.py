@@ -1,7 +1,7 @@
-"""Orders that a customer does not want: find the customer, the order, and what its status asks for.
+"""Orders that a customer does not want: find the customer and the order, and do what its status requires.
 
-pending -> cancel, delivered -> return, shipped -> recall, lost -> replace, damaged -> what the rule says.
-A locked account is unlocked first. Companies have the awkward cases more often than people.
+pending -> cancel, delivered -> return, shipped -> recall, lost -> replace, damaged -> as the rule says. A locked
+account must be unlocked first. Companies have hard cases more often than people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REASONS = (
     "not needed any more",
 )
 EASY, HARD = ("pending", "pending", "delivered"), ("shipped", "lost", "damaged", "delivered")
-"""Statuses that the tasks of the two sorts draw from."""
+"""Statuses in easy and in hard tasks."""
 
 
 def _find_customer(tables: Tables, name: str) -> Any:
@@ -123,7 +123,7 @@ TOOLS = {
 
 
 def make(rng: random.Random, names: Names) -> Draft:
-    """Two to four orders of one customer, one or two of them unwanted; an unrelated customer next to them."""
+    """Two to four orders of one customer, one or two of them unwanted, and an unrelated customer."""
     company, direct = rng.random() < 0.45, rng.random() < 0.25
     name, other = (names.company(), names.company()) if company else (names.person(), names.person())
     locked = rng.random() < (0.6 if company else 0.2)
@@ -160,7 +160,7 @@ def make(rng: random.Random, names: Names) -> Draft:
 
 
 def script(task: Task, agent: Agent) -> None:
-    """Find, list, and settle every order that the customer does not want."""
+    """Find the customer, list the orders, and settle every unwanted one."""
     facts = task.facts
     if facts["order"]:
         _settle(agent, facts["order"], facts["reason"])
@@ -190,4 +190,4 @@ _OPTIONS = {
     "lost": ("replace_order", "return_order"),
     "damaged": ("get_rule", "return_order"),
 }
-"""Status -> the right tool, then what a mediocre agent does instead."""
+"""Status -> the right tool, and the wrong one of a mediocre agent."""

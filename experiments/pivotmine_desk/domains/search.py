@@ -1,7 +1,7 @@
-"""Questions whose answer stands in a page, or in the page that the first one names.
+"""Questions with the answer on a page, or on a second page that the first one names.
 
-The new edition of a page counts. A stale page has a newer one, an empty page needs an expert, a disputed
-answer is given as not sure. Companies stand in the register, not in the pages.
+The new edition of a page counts. A stale page has a newer one, an empty page needs an expert, a disputed answer is
+given as not sure. Companies are in the register, not in the pages.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ TOOLS = {
 
 
 def make(rng: random.Random, names: Names) -> Draft:
-    """A town or a company with a head, and the head's own page: questions of one or of two pages."""
+    """A town or a company with a head, and the head's page; the answer takes one page or two."""
     company, hops = rng.random() < 0.45, rng.choice((1, 1, 2))
     subject = names.company() if company else names.town()
     head, town, wrong = names.person(), names.town(), names.person()
@@ -111,7 +111,7 @@ def _page(title: str, facts: dict[str, Any], state: str) -> dict[str, Any]:
 
 
 def script(task: Task, agent: Agent) -> None:
-    """Find the page, take it as it is, follow to the second one where asked, answer."""
+    """Find the page, handle its state, go to the second page if needed, and answer."""
     facts = task.facts
     tool = agent.choose("search.company", "register", "search") if facts["company"] else "search"
     found = agent.call(tool, **{"name" if tool == "register" else "query": facts["subject"]})

@@ -1,8 +1,6 @@
-"""Flights to book: find the traveller (or the team), a flight that suits and has seats, and the cabin of
-their level.
+"""Flights to book: find the traveller or the team, the right flight with seats, and the cabin of their level.
 
-basic -> economy, gold -> business, crew -> what the rule says. A flight without seats means the waiting
-list.
+basic -> economy, gold -> business, crew -> as the rule says. Without seats: the waiting list.
 """
 
 from __future__ import annotations
@@ -96,7 +94,7 @@ TOOLS = {
 
 
 def make(rng: random.Random, names: Names) -> Draft:
-    """Two to four flights to a town, one asked for by its time of day; one flight elsewhere."""
+    """Two to four flights to a town, one of them requested by its time of day, and a flight elsewhere."""
     team = rng.random() < 0.45
     name = f"team {names.town()}" if team else names.person()
     hard = rng.random() < (0.75 if team else 0.25)
@@ -125,7 +123,7 @@ def make(rng: random.Random, names: Names) -> Draft:
 
 
 def script(task: Task, agent: Agent) -> None:
-    """Who, in which cabin, on which flight, and are there seats."""
+    """Find traveller, cabin and flight, look for seats, and book."""
     facts = task.facts
     tool = agent.choose("travel.team", "find_team", "find_traveller") if facts["team"] else "find_traveller"
     found = agent.call(tool, name=facts["name"])
