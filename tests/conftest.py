@@ -1,4 +1,4 @@
-"""Fixtures that need a policy: small real models, made once a session."""
+"""Fixtures that need a policy: small real models, made once per session."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, settings
 # The engines' fixtures serve the tests of engines and of decoding.
 pytest_plugins = ["engine_fixtures"]
 
-# A slow or busy machine is no fault of the code: no deadline per example, none for the making of examples.
+# A slow or busy machine is not a fault of the code: no deadline per example, and none for generating examples.
 settings.register_profile("pivotmine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pivotmine")
 
-# Nothing in the tests is on a hub: a wrong path must fail at once, not after a search for it.
+# Nothing in the tests is on a hub: a wrong path must fail at once, not after requests to the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The models are so small that a second thread costs more than it gives, a busy machine's second core most of all.
+# The models are so small that a second thread costs more than it saves, above all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def policies() -> ModuleType:
-    """The module `policies.py`, imported where it is asked for: it needs torch."""
+    """The module `policies.py`, imported only if requested, because it needs torch."""
     import policies
 
     return policies
@@ -32,7 +32,7 @@ def policies() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def coin_policy(policies: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Answers `policies.COIN` with the right call about 60 % of the time."""
+    """A policy that answers `policies.COIN` with the right call about 60 % of the time."""
     return policies.train_coin_policy(tmp_path_factory.mktemp("policy") / "coin")
 
 

@@ -1,4 +1,4 @@
-"""Foreign text steers no terminal, and an address shows none of its secrets."""
+"""Foreign text cannot control a terminal, and a printed address contains no secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A newcomer's five changes, each made in a copy of the project just as CONTRIBUTING says, and run."""
+"""A newcomer's five changes, each made in a copy of the project as CONTRIBUTING says, and run."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""An option that is declared once: what is read from the declaration, and what values it allows."""
+"""Options declared once: what is read from a declaration, and which values it allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README and the pages name what is there."""
+"""The README and the pages name what exists."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What holds for every convention and any text."""
+"""Properties of every convention on any text."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The server that misbehaves, against the real engine: what it does to a request is a reject with its reason."""
+"""The misbehaving server against the real engine: each fault becomes a reject with its reason."""
 
 import random
 

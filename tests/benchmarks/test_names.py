@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME ...`: names come first, and values of options are not names."""
+"""`python -m benchmarks NAME ...`: names come first, and values of options are not taken for names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The court: its pairs are what they claim to be, and the verifiers answer to them as the page says."""
+"""The court: its pairs have the properties they claim, and the verifiers answer as the page says."""
 
 from collections import Counter
 from difflib import SequenceMatcher

@@ -1,4 +1,4 @@
-"""Costs are counted once, whoever asks and however often a stage was killed."""
+"""Each cost is counted once, even if several arms use it or a stage was killed."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The page says what the cells say, and of what is missing that it is."""
+"""The page reports what the cells contain, and names missing cells."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""An episode of tokens is the conversation that the desk saw, and its ledger is what was sampled."""
+"""The tokens of an episode are the conversation that the desk saw, and its ledger counts what was sampled."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The chat template and what is read out of it."""
+"""The chat template, and the tokens and masks made with it."""
 
 from __future__ import annotations
 

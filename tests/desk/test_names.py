@@ -1,4 +1,4 @@
-"""No entity of one split is met in another."""
+"""No entity of one split occurs in another."""
 
 from __future__ import annotations
 

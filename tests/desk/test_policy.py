@@ -1,4 +1,4 @@
-"""The committed policy, and the card that speaks of it."""
+"""The committed policy and its card."""
 
 from __future__ import annotations
 

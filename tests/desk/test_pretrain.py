@@ -1,4 +1,4 @@
-"""The recipe: what it reads, that it resumes, that it ends in a policy."""
+"""The recipe of the base policy: its data, its resumption, and the policy that it saves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated desk against its teacher, against every way of saying a call, and against any call at all."""
+"""The simulated desk with its teacher, with every way of writing a call, and with arbitrary calls."""
 
 from __future__ import annotations
 

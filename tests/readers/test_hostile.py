@@ -1,4 +1,4 @@
-"""Readers on input that nobody meant to write: a trajectory or a reason, never a traceback."""
+"""Readers on broken input: a trajectory or a reason, never a traceback."""
 
 import random
 from pathlib import Path

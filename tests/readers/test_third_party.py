@@ -1,4 +1,4 @@
-"""Readers that other packages bring: real distributions, installed in a folder of the import path."""
+"""Readers of other packages: real distributions, installed in a folder on the import path."""
 
 import sys
 from collections.abc import Callable, Iterator

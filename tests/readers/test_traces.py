@@ -1,4 +1,4 @@
-"""The formats of traces and logs: what each record holds, and what ends its states."""
+"""The formats of traces and logs: the content of each record, and where its states end."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Half-written files: none is left by what fails, and what a killed process leaves is gone with the next stage."""
+"""Unfinished files: a failure leaves none, and the next stage removes those of a killed process."""
 
 from __future__ import annotations
 

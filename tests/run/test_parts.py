@@ -1,4 +1,4 @@
-"""Digests of parts: what is told of damage, and that no kill leaves a part that the manifests do not know."""
+"""Digests of parts: reports of damage, and no kill leaves a part that the manifests do not list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decode loop against transformers' own `generate`, and the choice of a token against its probabilities."""
+"""The decode loop against transformers' own `generate`, and sampled tokens against their probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens: both engines that tell them say the same."""
+"""Log-probabilities of given tokens: the two engines that report them agree."""
 
 from __future__ import annotations
 

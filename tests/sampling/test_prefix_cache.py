@@ -1,4 +1,4 @@
-"""Prompts read with each token once, against the same prompts each read by itself."""
+"""Prompts prefilled with each token computed once, against each prompt prefilled alone."""
 
 from __future__ import annotations
 

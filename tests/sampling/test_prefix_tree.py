@@ -1,4 +1,4 @@
-"""The limits of prefill economy against caches that are simulated token by token and block by block."""
+"""The limits of prefill economy against simulated caches, token by token and block by block."""
 
 from __future__ import annotations
 

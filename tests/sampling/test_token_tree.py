@@ -1,4 +1,4 @@
-"""Stored replies read as a tree: the numbers of reading each alone, and each shared token once."""
+"""Stored replies computed as a tree: the same numbers as each reply alone, with each shared token computed once."""
 
 from __future__ import annotations
 

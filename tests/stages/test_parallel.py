@@ -1,4 +1,4 @@
-"""Worker processes end with the one that started them, by a kill, SIGTERM or an error, and give memory back."""
+"""Worker processes end with their parent, by a kill, SIGTERM or an error, and return memory."""
 
 from __future__ import annotations
 

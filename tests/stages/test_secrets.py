@@ -1,4 +1,4 @@
-"""Signatures and passwords in addresses are used, and neither stored nor printed; a card names no place on a disk."""
+"""Signatures and passwords in addresses are used, but never stored or printed; a card contains no local path."""
 
 from __future__ import annotations
 

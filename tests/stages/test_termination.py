@@ -1,4 +1,4 @@
-"""SIGTERM: nothing that is finished is lost, and nothing that is not is waited for."""
+"""SIGTERM: finished work is kept, and unfinished work is not waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever reads samples after the rollouts reads those of one token budget: dataset, export, report, audit, SQL."""
+"""Every reader of samples uses those of one token budget: dataset, export, report, audit, SQL."""
 
 from __future__ import annotations
 

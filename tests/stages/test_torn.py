@@ -1,4 +1,4 @@
-"""Files of a run that were cut short: one line that says what to do, and doing it gives everything back."""
+"""Truncated files of a run: one line says what to do, and doing it restores everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code of another package that a file names is imported only if a person vouched for it."""
+"""Code of another package that a file names is imported only if the user allowed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The beta distribution against integrals by hand, and against its own identities."""
+"""The beta distribution against numerical integrals and its own identities."""
 
 from __future__ import annotations
 

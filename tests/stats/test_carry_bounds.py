@@ -1,4 +1,4 @@
-"""Carried bounds against exact enumeration: a policy of three tokens, whose every reply and reward is known."""
+"""Carried bounds against exact enumeration: a policy of three tokens with all replies and rewards known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fitted prior: it finds what simulated runs were made from, and its posteriors are calibrated."""
+"""The fitted prior: it recovers the prior of simulated runs, and its posteriors are calibrated."""
 
 from __future__ import annotations
 

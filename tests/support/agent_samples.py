@@ -1,4 +1,4 @@
-"""One record of each format that agents' harnesses write, as `format_samples` has them of the others."""
+"""One record of each format that agents' harnesses write; `format_samples` has the other formats."""
 
 from __future__ import annotations
 

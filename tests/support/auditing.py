@@ -1,4 +1,4 @@
-"""An audit whose summary is of the kind that its options ask for."""
+"""`audit` and `calibrate` with the exact type of their summary."""
 
 from __future__ import annotations
 

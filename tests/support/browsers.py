@@ -18,7 +18,7 @@ FLAGS = (
 
 
 def chromium() -> str | None:
-    """Where Chromium lies; None if it is not installed."""
+    """Path of Chromium; None if it is not installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -33,7 +33,7 @@ def browser() -> Generator[Browser]:
 
 
 class Watched:
-    """A page with what it printed, what it asked for, and what went wrong."""
+    """A page with its console output, its requests, and its errors."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -44,12 +44,12 @@ class Watched:
         page.on("request", lambda request: self.requests.append(request.url))
 
     def until(self, expression: str) -> None:
-        """Wait until the expression is true; asked from outside, because the page's policy forbids `eval`."""
+        """Wait until the expression is true. It is polled from outside, because the page's policy forbids `eval`."""
         deadline = time.monotonic() + 30
         while not self.page.evaluate(expression):
             assert time.monotonic() < deadline, expression
             time.sleep(0.02)
 
     def count(self) -> int:
-        """The number of states that the list says it found."""
+        """The number of states found, as the list shows it."""
         return int(self.page.inner_text("#found").split()[0].replace(",", ""))

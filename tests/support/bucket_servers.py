@@ -1,7 +1,7 @@
-"""Buckets and a hub on this machine, each reached through a front that can refuse and break off.
+"""Buckets and a hub on this machine, each behind a proxy that can refuse requests and break connections.
 
-S3 is moto's server, Google's storage is gcp-storage-emulator's. The hub is a double: no package plays it, and it is
-reached over a network only; it answers what HfFileSystem asks of a dataset (info, tree, paths-info, resolve).
+S3 is moto's server, Google's storage is gcp-storage-emulator's. The hub is a double, because no package imitates it and
+the real one needs a network. It answers HfFileSystem's requests for a dataset (info, tree, paths-info, resolve).
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Remote:
 
     url: str
     env: dict[str, str]
-    """What names the server and the credentials, as a user would say it."""
+    """Environment variables with the server and the credentials, as a user sets them."""
     put: Callable[[str, bytes], None]
     refusal: Answer
     asked: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     """Method, path and range of every request."""
     sent: list[int] = field(default_factory=list[int])
-    """Bytes of every body."""
+    """Number of bytes of every body."""
     refuses: bool = False
     breaks_at: int | None = None
-    """Where the bytes of an object break off; asked for again, it is refused."""
+    """Byte at which an object's answer breaks off. The next request for it is refused."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _gone() -> Answer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers a request with `answer`; a body shorter than its Content-Length is a connection that broke off."""
+    """Answers a request with `answer`. A body shorter than its Content-Length is a broken connection."""
 
     def answer(self, body: bytes) -> Answer:
         raise NotImplementedError
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _front(remote: Remote, behind: str) -> Generator[str]:
-    """Passes every request on; the remote says where it refuses and breaks off, and hears what was asked."""
+    """A proxy that forwards every request and records it in the remote, which says what to refuse or break off."""
 
     class Handler(_Handler):
         def answer(self, body: bytes) -> Answer:

@@ -1,4 +1,4 @@
-"""A server that never ends an answer: it sends a byte now and then, for as long as somebody listens."""
+"""A server that never ends an answer: it sends a byte now and then, as long as the client listens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Generator
 
 @contextlib.contextmanager
 def dripping_server(began: bytes, drop: bytes = b"x") -> Generator[str]:
-    """Its address. began: what it sends at once; drop: what follows every 20 ms."""
+    """Yield the server's address. began: sent at once. drop: sent every 20 ms from then on."""
     end = threading.Event()
 
     def answer(connection: socket.socket) -> None:

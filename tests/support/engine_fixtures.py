@@ -1,4 +1,4 @@
-"""The engines, each started once and on the same policy, the coin policy, which errs in 4 answers of 10."""
+"""The engines, each started once with the coin policy, which errs in 4 answers of 10."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pivotmine_stages.engines.options import EngineOptions
 from pivotmine_stages.engines.protocol import Engine, Request
 
 SERVER_START_S = 300
-"""More than a busy machine needs; a server that ends is noticed at once."""
+"""More than a busy machine needs. A server that ends earlier is noticed at once."""
 
 Open = Callable[..., contextlib.closing[Engine]]
 
@@ -39,7 +39,7 @@ def coin_prompt(policies: ModuleType, coin_policy: Path) -> list[int]:
 
 @pytest.fixture(scope="session")
 def ask(policies: ModuleType, coin_prompt: list[int]) -> Callable[..., Request]:
-    """A request for the coin's state, or for what is said otherwise."""
+    """Make a request for the coin's state; `fields` override its prompt, messages or tools."""
 
     def request(state_id: str = "coin", indices: tuple[int, ...] = (0,), **fields: Any) -> Request:
         said: dict[str, Any] = {
@@ -54,7 +54,7 @@ def ask(policies: ModuleType, coin_prompt: list[int]) -> Callable[..., Request]:
 
 @pytest.fixture(scope="session")
 def opened(coin_policy: Path) -> Callable[..., contextlib.closing[Engine]]:
-    """An engine on the coin policy, to be closed by `with`."""
+    """Open an engine on the coin policy, for a `with` statement."""
 
     def open_it(name: str, **options: Any) -> contextlib.closing[Engine]:
         defaults: dict[str, Any] = {"model": str(coin_policy), "sampling": Sampling(max_new_tokens=64)}
@@ -77,7 +77,7 @@ def vllm_engine(opened: Open) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[str]]:
-    """A vLLM server on loopback for the length of a `with` block, which gets its address."""
+    """A vLLM server on loopback for the length of a `with` block, which receives its address."""
 
     @contextlib.contextmanager
     def server(model: Path, *flags: str) -> Generator[str]:
@@ -105,14 +105,14 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractCon
 
 @dataclass
 class OddServer:
-    """Answers every POST with the next of `answers`, and then with the last one for ever."""
+    """Answers every POST with the next of `answers`, and repeats the last one."""
 
     address: str
     answers: list[tuple[int, Any]] = field(default_factory=list[Any])
     asked: list[dict[str, Any]] = field(default_factory=list[Any])
     models: Any = None
     keys: list[str] = field(default_factory=list[str])
-    """Headers `Authorization`."""
+    """`Authorization` headers of the requests."""
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def odd_server() -> Iterator[OddServer]:
 def vllm_server(
     serve: Callable[..., AbstractContextManager[str]], coin_policy: Path, coin_adapter: Path
 ) -> Iterator[str]:
-    """The address of a server of `coin` and, with its adapter, `adapter`."""
+    """Yield the address of a server of the model `coin` and, if it has an adapter, of `adapter`."""
     flags = ["--served-model-name", "coin", "--enable-prompt-tokens-details"]
     flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     flags += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"adapter={coin_adapter}"]

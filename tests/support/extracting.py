@@ -1,4 +1,4 @@
-"""Small sources, and what extract makes of them."""
+"""Small sources, and helpers that extract them."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def mine(run: Path, *sources: Path, **options: Any) -> ExtractSummary:
 
 
 def mine_nothing(run: Path, *sources: Path, **options: Any) -> ExtractSummary:
-    """Extract sources without a demonstration; the summary that the run keeps."""
+    """Extract sources without a demonstration; return the summary that the run keeps."""
     with pytest.raises(UserError, match=r"^(?:none of the|nothing is left of|the only (?:record|turn) )"):
         mine(run, *sources, **options)
     (manifest,) = rundir.read_manifests(run, "extract")
@@ -64,7 +64,7 @@ def rejects(run: Path) -> list[tuple[Any, ...]]:
 
 
 def contents(run: Path) -> dict[str, int]:
-    """Every file of a run with the time when it was written last."""
+    """Every file of a run -> its last modification time."""
     return {str(p.relative_to(run)): p.stat().st_mtime_ns for p in sorted(run.rglob("*")) if p.is_file()}
 
 
@@ -78,7 +78,7 @@ ASKS = [system("Be kind."), user("Book me a day.")]
 
 
 def fixture(folder: Path) -> Path:
-    """Four trajectories of one task: three labelled, one of them a failure; one that ends in a failed call."""
+    """Four trajectories of one task: three labelled, one of them as a failure, and one that ends in a failed call."""
     good = [
         *ASKS,
         PARALLEL,

@@ -1,4 +1,4 @@
-"""A file as the calls of a conversation show it."""
+"""Calls in a conversation that show a file."""
 
 from __future__ import annotations
 

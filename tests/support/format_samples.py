@@ -1,4 +1,4 @@
-"""One record of each format, as small as it can be and still hold everything that the format has."""
+"""One record of each format, as small as possible, with everything that the format has."""
 
 from __future__ import annotations
 
@@ -188,5 +188,5 @@ SAMPLES: dict[str, list[Any]] = {
         {"messages": json.dumps(OPENAI), "functions": [FUNCTION], "score": 0.5},
     ],
 }
-"""Records by the name of the reader that is to take them."""
+"""Name of a reader -> records that it must read."""
 EVERY = [(name, record) for name, records in SAMPLES.items() for record in records]

@@ -1,4 +1,4 @@
-"""Broken records: what a reader answers to each of them."""
+"""Broken records, and checks of what a reader makes of them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def strings(value: Any) -> Iterator[str]:
 
 @st.composite
 def broken(draw: st.DrawFn, records: list[Any]) -> list[Any]:
-    """The records with one to three of their inner values taken out, doubled, or replaced by junk."""
+    """The records with one to three inner values removed, doubled, or replaced by junk."""
     found = copy.deepcopy(records)
     for _ in range(draw(st.integers(1, 3))):
         paths = list(nodes(found))
-        # A level first, then a place on it: most of a record's values lie deep inside, most of its structure does not.
+        # Choose a level, then a value on it: most values of a record are deep inside, most of its structure is not.
         depth = draw(st.sampled_from(sorted({len(path) for path in paths})))
         *path, key = draw(st.sampled_from([path for path in paths if len(path) == depth]))
         parent = found
@@ -59,7 +59,7 @@ def broken(draw: st.DrawFn, records: list[Any]) -> list[Any]:
 
 
 def read_records(records: Iterable[Any], name: str | None = None) -> list[Trajectory | BadTrajectory]:
-    """The records of one file through the readers, as `extract` takes them; only BadTrajectory may be raised."""
+    """Read the records of one file as `extract` does; no exception but BadTrajectory may occur."""
     found: list[Trajectory | BadTrajectory] = []
     given = (r if isinstance(r, Record) else Record(i, r) for i, r in enumerate(records))
     for record in grouped(given, name):
@@ -74,7 +74,7 @@ def read_records(records: Iterable[Any], name: str | None = None) -> list[Trajec
 
 
 def usable_turns(found: Trajectory) -> list[tuple[str, dict[str, Any]]]:
-    """(state id, message) of the turns that `extract` would keep: those before a message that no state can hold."""
+    """(state id, message) of the turns that `extract` would keep: those before a message that no state can contain."""
     turns: list[tuple[str, dict[str, Any]]] = []
     for segment in found.segments:
         state = messages.StateHash(None)
@@ -90,7 +90,7 @@ def usable_turns(found: Trajectory) -> list[tuple[str, dict[str, Any]]]:
 
 
 def check_broken(records: list[Any], name: str | None = None) -> None:
-    """Reading never raises, and no turn says what the records do not hold."""
+    """Check that reading never raises, and that turns contain only text from the records."""
     texts = sorted({text for text in strings(records) if text}, key=len, reverse=True)
     for found in read_records(records, name):
         for _, message in usable_turns(found) if isinstance(found, Trajectory) else ():

@@ -1,4 +1,4 @@
-"""A chat server for the judge: real HTTP in a thread of this process; only what it says is made up."""
+"""A chat server for the judge: real HTTP in a thread of this process; only its answers are made up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Said = tuple[int, str | bytes, dict[str, str]]
 
 
 class Server:
-    """What was asked, how many at once, and what is said: a text, or a whole response, by question and number."""
+    """The requests, how many came at once, and the answer: a text or a whole response, by question and number."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -40,7 +40,7 @@ class Server:
 
 @contextmanager
 def judge_server() -> Generator[Server]:
-    """A server that listens; verdicts that another one gave are forgotten."""
+    """A running server; forgets the verdicts of earlier servers."""
     llm_judge._client.cache_clear()  # pyright: ignore[reportPrivateUsage]
     state = Server()
 
@@ -76,6 +76,6 @@ def judge_server() -> Generator[Server]:
         thread.start()
         try:
             yield state
-        finally:  # a test that fails must not leave a thread that keeps all tests from ending
+        finally:  # a failing test must not leave a thread that keeps pytest from ending
             listening.shutdown()
             thread.join()

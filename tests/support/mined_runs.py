@@ -1,4 +1,4 @@
-"""A scored run of two policies, whose texts try to be more than text."""
+"""A scored run of two policies with hostile texts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HOSTILE = (
 )
 ORDERS = ("A", "B", HOSTILE, "D", "E", "F")
 SOLVED = {"policy-1": (0, 1, 2, 3, 4, 4), "policy-2": (4, 4, 4, 4, 0, 0)}
-"""Of the 4 samples in the state of each order."""
+"""Number of solved samples, of 4, in the state of each order."""
 
 
 def mined_run(folder: Path) -> Path:
-    """Six states that ask for an order each, sampled by two policies and scored by `tool_call`; nothing is selected.
+    """Six states, one per order, sampled by two policies and scored by `tool_call`; nothing is selected.
 
     Under `policy-1` one state is never solved, three sometimes, two always; under `policy-2` four always, two never.
     """

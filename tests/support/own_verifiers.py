@@ -1,4 +1,4 @@
-"""Verifiers as another package would bring them: tests name them `own_verifiers:NAME`."""
+"""Verifiers of another package: tests name them `own_verifiers:NAME`."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pivotmine.verifiers import Outcome, Scorer, State, Verdict, Verifier
 
 
 def asked_for(state: State, demonstration: Action, action: Action) -> float | None:
-    """1 where the action names what the user wrote last; None where there is no message."""
+    """1 if the action names what the user wrote last, else 0; None if there is no message."""
     if not state.messages:
         return None
     return float(str(state.messages[-1]["content"]) in (action.message or str(action.tool_calls[0].arguments)))
@@ -50,7 +50,7 @@ def prepare_many(state: State, demonstration: Action, options: AtLeast) -> Score
 MANY = Verifier(prepare=prepare_many, options=AtLeast, version=3, kinds=frozenset({"tool_call"}))
 NUMBER = 3
 ANSWERS: list[Any] = [float("nan"), "0.5", "yes", [1], {"reward": 1}, 1j, Decimal("0.5"), True, np.float32(0.5)]
-"""All but the last two are wrong."""
+"""Answers of a verifier; all but the last two are of a wrong type or value."""
 
 
 def answering(state: State, demonstration: Action, action: Action) -> Any:
@@ -74,7 +74,7 @@ ANSWERING = Verifier(prepare=prepare_answering, options=AtLeast, version=1, kind
 
 
 def nothing_but_calls(state: State, demonstration: Action, action: Action) -> int:
-    """A leak: any call of the tool will do."""
+    """A leak: any call of the tool passes."""
     return int({call.name for call in action.tool_calls} == {call.name for call in demonstration.tool_calls})
 
 
@@ -83,6 +83,6 @@ def any_with_messages(state: State, demonstration: Action, action: Action) -> in
 
 
 def similar(state: State, demonstration: Action, action: Action) -> int:
-    """A leak: three quarters of the words in any order will do."""
+    """A leak: three quarters of the words in any order pass."""
     wanted, given = Counter(demonstration.message.split()), Counter(action.message.split())
     return int((wanted & given).total() >= 0.75 * wanted.total())

@@ -1,7 +1,7 @@
 """Policies for tests: real Qwen3-architecture models of a few hundred kB, saved as Hugging Face folders.
 
-`make_tiny_policy` has random weights; `train_policy` learns by heart how often to answer what, so that a test knows
-the success rate that every engine must show.
+`make_tiny_policy` has random weights. `train_policy` learns fixed frequencies of answers, so that a test knows the
+success rate that every engine must show.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ else function.arguments | tojson }}}
 {{- '<|im_start|>assistant\\n' }}
 {%- if enable_thinking is defined and not enable_thinking %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}
 {%- endif %}"""
-"""The Hermes convention as Qwen3 speaks it, small."""
+"""A small version of Qwen3's template, with the Hermes convention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """One state and what the policy is to answer there."""
+    """One state and the policy's answers in it."""
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
@@ -88,12 +88,12 @@ COIN = Lesson(
 
 
 def make_tiny_policy(path: Path, seed: int = 0) -> Path:
-    """Random weights."""
+    """A policy with random weights."""
     return _save(path, _model(seed), _tokenizer())
 
 
 def train_policy(path: Path, lessons: list[Lesson], seed: int = 0, steps: int = 160) -> Path:
-    """Trained until it answers each lesson's state with the lesson's frequencies; some seconds on two cores."""
+    """Train a policy to answer each lesson's state with the lesson's frequencies; takes seconds on two cores."""
     tokenizer, model = _tokenizer(), _model(seed)
     rows = [row for lesson in lessons for row in _rows(tokenizer, lesson)]
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -108,12 +108,12 @@ def train_policy(path: Path, lessons: list[Lesson], seed: int = 0, steps: int = 
 
 
 def train_coin_policy(path: Path) -> Path:
-    """Answers `COIN` with the right call about 60 % of the time, else with the wrong one."""
+    """Train a policy that answers `COIN` with the right call about 60 % of the time, else with the wrong one."""
     return train_policy(path, [COIN])
 
 
 def make_adapter(path: Path, policy: Path, seed: int = 0) -> Path:
-    """A LoRA adapter of rank 4 with weights large enough to be seen in every distribution."""
+    """A LoRA adapter of rank 4, with weights large enough to change every distribution visibly."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
@@ -195,7 +195,7 @@ def _model(seed: int) -> Any:
 
 
 def _tokenizer() -> Any:
-    """Byte-level BPE, trained on sentences and calls made from a few words."""
+    """Byte-level BPE, trained on sentences and calls of a few words."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

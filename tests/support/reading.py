@@ -1,4 +1,4 @@
-"""Help for the tests of readers: real files, and records through the readers as `extract` takes them."""
+"""Helpers for tests of readers: real files, and records through the readers as in `extract`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def real_file(path: str) -> Path:
 
 
 def records_of(path: Path) -> list[Any]:
-    """The values of a JSON or JSON-lines file, by the standard library alone."""
+    """The values of a JSON or JSON-lines file, read with the standard library only."""
     text = path.read_text(encoding="utf-8")
     return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
 
 
 def read_file(path: Path, name: str | None = None) -> list[tuple[str, Trajectory | BadTrajectory]]:
-    """Each record of a file with the reader that took it."""
+    """Each record of a file as (name of its reader, trajectory or fault)."""
     found: list[tuple[str, Trajectory | BadTrajectory]] = []
     for record in grouped(read_source(path), name):
         try:
@@ -42,7 +42,7 @@ def read_file(path: Path, name: str | None = None) -> list[tuple[str, Trajectory
 
 
 def trajectories(path: Path, reader: str) -> list[Trajectory]:
-    """The trajectories of a file that this reader takes whole."""
+    """The trajectories of a file; all of its records must go to this reader."""
     found = read_file(path)
     assert {name for name, _ in found} == {reader}, found
     kept = [trajectory for _, trajectory in found if isinstance(trajectory, Trajectory)]

@@ -1,6 +1,6 @@
 """Runs for tests: trajectories through the real extract, rollouts written row by row.
 
-The tests of score and select must know every sample, the malformed and the truncated ones too, so their rollouts are
+The tests of score and select must know every sample, also malformed and truncated ones. Their rollouts are therefore
 written as `rollout` would store them; no engine is imitated.
 """
 
@@ -48,11 +48,11 @@ def trajectory(*messages: dict[str, Any], **labels: Any) -> dict[str, Any]:
 
 
 def make_run(folder: Path, *records: dict[str, Any], name: str = "source.jsonl") -> Path:
-    """A run of these trajectories, one record a line of one source."""
+    """A run of these trajectories, from one source with a record per line."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / name
     source.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    with suppress(UserError):  # of a run without a demonstration, which is whole all the same
+    with suppress(UserError):  # raised for a run without a demonstration, which is complete nevertheless
         extract(ExtractConfig(sources=(source,), min_outcome=1.0), folder / "run")
     rundir.require_run(folder / "run")
     return folder / "run"
@@ -96,7 +96,7 @@ def remember(run: Path, record: PolicyRecord) -> None:
 
 
 def sample(text: str, **columns: Any) -> dict[str, Any]:
-    """What a policy said, with the columns of `rollouts` that matter to scoring."""
+    """A policy's text, with the columns of `rollouts` that scoring needs."""
     return {"text": text, "message": None, "finish_reason": "stop", "opened_reasoning": False, **columns}
 
 
@@ -108,7 +108,7 @@ def call_text(name: str, **arguments: Any) -> str:
 def add_rollouts(
     run: Path, samples: dict[str, list[dict[str, Any]]], *, policy_id: str = "policy-1", part: int = 0, first: int = 0
 ) -> None:
-    """A part of rollouts: samples by state id, indices from `first`."""
+    """Write a part of rollouts. samples: by state id; their indices start at `first`."""
     stored = [
         {"policy_id": policy_id, "state_id": state_id, "sample_index": index, "num_tokens": 1, **row}
         for state_id, found in samples.items()
@@ -120,7 +120,7 @@ def add_rollouts(
 
 
 def take_as_written(run: Path, path: Path) -> None:
-    """Let the manifests have the digest of a part that a test has changed."""
+    """Put the digest of a part that a test has changed into the manifests."""
     for manifest in (run / "manifests").glob("*.json"):
         body = json.loads(manifest.read_text(encoding="utf-8"))
         if path.relative_to(run).as_posix() in body.get("parts", {}):

@@ -1,4 +1,4 @@
-"""A policy without weights whose samples a test writes itself, and what `select` made of them."""
+"""A policy without weights, with samples from the test, and what `select` makes of them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TEMPLATE = """\
 {% for m in messages %}<{{ m.role }}>{{ m.content }}\
 {% for c in m.tool_calls or [] %}({{ c.function.name }} {{ c.function.arguments | tojson }}){% endfor %}\
 {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
-"""Writes the first token, which the tokenizer adds as well."""
+"""Writes the first token, which the tokenizer also adds."""
 
 
 def save_tokenizer(folder: Path, template: str = TEMPLATE) -> Path:
-    """One token a byte; <s> comes first in each text."""
+    """A tokenizer with one token per byte, and <s> first in each text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
@@ -43,7 +43,7 @@ def save_tokenizer(folder: Path, template: str = TEMPLATE) -> Path:
 def mine(
     run: Path, tokenizer: Path, samples: dict[str, list[dict[str, Any]]], verifier: VerifierSpec = TOOL_CALL
 ) -> None:
-    """Rollouts as if the policy with this tokenizer had said `samples`, and their scores."""
+    """Write rollouts with `samples` for a policy with this tokenizer, and score them."""
     renderer = load_renderer(str(tokenizer), {})
     hashes = {
         "tokenizer_hash": policy.hash_tokenizer(renderer.tokenizer),
@@ -60,13 +60,13 @@ MIXED = [RIGHT, WRONG, WRONG, WRONG]
 
 
 def dataset(run: Path, name: str = "default") -> list[dict[str, Any]]:
-    """Train, then validation."""
+    """The rows of train, then those of validation."""
     parts = [pl.read_parquet(run / "pivots" / name / f"{split}.parquet") for split in ("train", "validation")]
     return pl.concat(parts).to_dicts()
 
 
 def many_tasks(num_tasks: int, **labels: Any) -> list[dict[str, Any]]:
-    """Two states a task; the first one begins with its number."""
+    """Two states per task; the first message is `task NUMBER`."""
     return [
         trajectory(
             *(said(f"task {i}"), called("find", id="A"), answered(f"found {i}"), called("find", id="A"), answered("")),

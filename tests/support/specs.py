@@ -1,4 +1,4 @@
-"""One spec of every verifier in the registry, so that a new entry is under the tests for all of them by itself."""
+"""One spec of every verifier in the registry, so that a new one is included in the tests for all of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 SPECS: dict[str, VerifierSpec] = {name: make_spec(name, _OPTIONS.get(name, {})) for name in sorted(VERIFIERS)}
 
 OF_THE_DATA = frozenset({"judge", "recorded"})
-"""Not a function of state, demonstration and action alone."""
+"""Verifiers that depend on more than state, demonstration and action."""
 CALLS_AS_JSON = ("all", "any", "auto", "exact", "first_decided", "tool_call", "weighted")
-"""Compare calls of any tool by all of their arguments."""
+"""Verifiers that compare calls of any tool by all arguments."""
 EARLY = [name for name, spec in SPECS.items() if not spec.judges_all or spec.members]
-"""Truncated, unreadable and empty actions never come to these."""
+"""Verifiers that never see truncated, unparsable and empty actions."""

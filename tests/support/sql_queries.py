@@ -1,4 +1,4 @@
-"""Two statements as calls, and what `sql` says of them."""
+"""Two statements as calls, and the verdict of `sql` on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def query(text: Any, **more: Any) -> Action:
 
 
 def outcome(one: Any, other: Any, schema: str = "", **options: Any) -> Outcome:
-    """The outcome of two statements, either of them the demonstrated one."""
+    """The outcome of two statements; checks that it is the same if either is the demonstration."""
     spec = make_spec("sql", options)
     state = State(messages=({"role": "system", "content": schema},))
     there, back = (verify(spec, state, [query(a)], query(b)) for a, b in ((one, other), (other, one)))

@@ -1,4 +1,4 @@
-"""What stages said of one run, as their functions return it."""
+"""The summaries of one run, as the stages' functions return them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of messages: 100 that say the same, and pairs of a demonstration and a message that says something else."""
+"""Pairs of messages: 100 with the same meaning, and pairs of a demonstration and a different message."""
 
 # None of their nouns and verbs is named in the verifier.
 PARAPHRASES = [

@@ -157,4 +157,4 @@ TRACE_SAMPLES: dict[str, list[Any]] = {
         }
     ],
 }
-"""Records by the name of the reader that is to take them."""
+"""Name of a reader -> records that it must read."""

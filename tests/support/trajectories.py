@@ -1,4 +1,4 @@
-"""Trajectories for tests: a service desk of two tools, written by hand."""
+"""Trajectories for tests: a service desk with two tools, written by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def call(name: str, arguments: dict[str, Any] | str, identity: str = "c1") -> di
 
 
 def order_trajectory(number: str, **labels: Any) -> dict[str, Any]:
-    """Three turns: find the order, cancel it, say so."""
+    """Three turns: find the order, cancel it, report it."""
     find, cancel = call("find_order", {"order_id": number}, "c1"), call("cancel_order", {"order_id": number}, "c2")
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": f"Please cancel my order {number}."},
@@ -32,7 +32,7 @@ def order_trajectory(number: str, **labels: Any) -> dict[str, Any]:
 
 
 def coin_trajectory() -> dict[str, Any]:
-    """The one state that `policies.train_coin_policy` knows, with its right call."""
+    """The only state that `policies.train_coin_policy` learns, with its right call."""
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": "Please cancel my order A17."},
         {"role": "assistant", "content": None, "tool_calls": [call("cancel_order", {"order_id": "A17"})]},
@@ -42,6 +42,6 @@ def coin_trajectory() -> dict[str, Any]:
 
 
 def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
-    """One record a line."""
+    """Write one record per line."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path

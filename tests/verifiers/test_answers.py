@@ -1,4 +1,4 @@
-"""Three answers and a failure: every combination, several demonstrations, and what unproven is worth."""
+"""Three answers and a failure: every combination, several demonstrations, and the reward of unproven."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Every verifier stays below 5 s of processor time and 1 GB of memory on the largest inputs that are known to hurt."""
+"""Every verifier stays below 5 s of processor time and 1 GB of memory on the hardest large inputs that we know."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever a policy writes: a verdict, no exception, no hang, from every verifier in the registry."""
+"""Any text of a policy gets a verdict from every registered verifier: no exception, no hang."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What holds for every schema and every action: found by search, not by example."""
+"""Properties for every schema and every action, found by search."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`python`: programs that are the same and programs that are not, pair by pair, and hostile ones."""
+"""`python`: pairs of equal and of different programs, and hostile ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recorded`: the reward that came with the data, for any action."""
+"""`recorded`: the reward that came with the data."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Names, options and ids of verifiers, and what importing them costs."""
+"""Names, options and ids of verifiers, and the cost of importing them."""
 
 import json
 import pickle

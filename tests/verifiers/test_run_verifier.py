@@ -1,4 +1,4 @@
-"""The rules that every verifier is under: before it, around it and over several demonstrations."""
+"""Rules for every verifier: before it, around it and over several demonstrations."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""`search_query`: queries that a search engine answers alike and those that it does not, pair by pair."""
+"""`search_query`: pairs of queries that a search engine answers alike or differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text conventions: what counts as the action, what is the thought, and what is a format error."""
+"""Text conventions: which part of a text is the action, which is the thought, and what is a format error."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mining again from an earlier policy, with real policies that answer six orders at rates that training changed."""
+"""Mining again from an earlier policy: real policies on six orders, with success rates that training changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cost before: token counts against the tree by hand, and a pilot whose samples stay."""
+"""Cost estimates: token counts against a tree by hand, and a pilot whose samples are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilistic plans: what they spend, where they stop, and that the lattice says what simulation says."""
+"""Probabilistic plans: their cost, when they stop, and that the lattice agrees with simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds of plan, rollout and score with a real policy: five orders that it gets right never to always."""
+"""Rounds of plan, rollout and score with a real policy, which solves five orders from never to always."""
 
 from __future__ import annotations
 

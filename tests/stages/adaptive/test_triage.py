@@ -1,4 +1,4 @@
-"""The probability of a demonstration, against a forward pass by hand; and what is refused rather than believed."""
+"""The probability of a demonstration, against a forward pass by hand; and values that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""audit: rates of labelled mutations, agreement of stored scores, and what is printed of both."""
+"""audit: rates of labelled mutations, agreement of stored scores, and the printed report."""
 
 from __future__ import annotations
 

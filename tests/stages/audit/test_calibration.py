@@ -1,4 +1,4 @@
-"""A verifier against labelled pairs: figures over hand-made counts, and pairs in every form that the file may have."""
+"""A verifier against labelled pairs: figures over hand-made counts, and every form of the pairs' file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutations of commands: every kind once, with its label, and none whose label would be a guess."""
+"""Mutations of commands: every kind once, with its label, and none with an uncertain label."""
 
 from pivotmine_stages.audit.command_mutations import command_mutations
 from pivotmine_stages.audit.rivals import Rivals

@@ -1,4 +1,4 @@
-"""Mutations: every kind once, with its label, and none where it cannot be made."""
+"""Mutations: every kind once, with its label, and none if it cannot be made."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: what it prints, where, and with which exit code."""
+"""The command line for a person: what it prints, where, and its exit codes."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is printed of an audit: errors first, marked, and the verdict last."""
+"""The printed audit: errors first, marked, and the verdict last."""
 
 from __future__ import annotations
 

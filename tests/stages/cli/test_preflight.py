@@ -1,4 +1,4 @@
-"""`run` refuses before its first stage what its last one would refuse after a night's sampling."""
+"""`run` refuses at once what its last stage would refuse after hours of sampling."""
 
 from __future__ import annotations
 

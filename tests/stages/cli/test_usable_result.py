@@ -1,4 +1,4 @@
-"""What leaves nothing to go on with ends with exit code 1 and the reason; what finds everything done ends with 0."""
+"""A command without a usable result exits with 1 and a reason; a command that finds everything done exits with 0."""
 
 from __future__ import annotations
 

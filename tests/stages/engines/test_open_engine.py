@@ -1,4 +1,4 @@
-"""What is refused before anything heavy is loaded."""
+"""Refusals before anything heavy is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole road through every engine, with a policy that answers one call right part of the time."""
+"""All stages with every engine, and a policy that answers one call right part of the time."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""export: what other trainers read says the same as the pivots, and NVIDIA's rows come back as they went in."""
+"""export: the exported files have the content of the pivots, and NVIDIA's rows survive a round trip."""
 
 from __future__ import annotations
 

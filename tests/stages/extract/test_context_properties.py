@@ -1,4 +1,4 @@
-"""What holds for the records of every reader, after any change to them."""
+"""Properties of the records of every reader, after any change to them."""
 
 import json
 from contextlib import suppress

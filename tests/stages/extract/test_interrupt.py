@@ -1,4 +1,4 @@
-"""What is left where extract does not come to its end: Ctrl-C while workers are busy, and a full disk."""
+"""What an unfinished extract leaves: after Ctrl-C while workers are busy, and on a full disk."""
 
 import os
 import signal

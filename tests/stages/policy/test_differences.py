@@ -1,4 +1,4 @@
-"""What a person is told before a second policy or verifier is made, and when several match."""
+"""Messages before a second policy or verifier is made, and if several match."""
 
 from __future__ import annotations
 

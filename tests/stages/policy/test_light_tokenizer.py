@@ -1,4 +1,4 @@
-"""A tokenizer without transformers gives the ids that transformers gives, or is not used; so does its template."""
+"""The tokenizer without transformers gives transformers' ids or is not used; the same holds for its template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunked ids are the whole prompt's ids: over made-up texts, and over the real templates on real trajectories."""
+"""Ids of chunks equal the whole prompt's ids: on made-up texts, and with real templates on real trajectories."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Rendering asks a template what it wants: these templates are of our own writing, each with one known demand."""
+"""Rendering adapts to a template's demands; each template here is our own and has one known demand."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A chat template is a stranger's program: it gets a time and a memory limit, and costs its prompt alone."""
+"""A chat template is foreign code: it has a time and a memory limit, and its failure costs only its prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the samples of a policy are under a token budget, by whole enumeration of a policy of three tokens."""
+"""Samples under a smaller token budget, by complete enumeration of a policy with three tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which verifier judges which state, and what it sees of it: the gate, and the scores by a choice."""
+"""Which verifier judges which state, and what it sees of the state: the gate, and scores by a chosen verifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States that are never solved: what the posterior leaves open, how they are sampled again, and which are suspects."""
+"""States that are never solved: their posterior, sampling them again, and which are suspects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""record: which actions become samples of which states, their rewards, and that nothing is recorded twice."""
+"""record: which actions become samples of which states, their rewards, and that no action is recorded twice."""
 
 from __future__ import annotations
 

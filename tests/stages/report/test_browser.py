@@ -1,4 +1,4 @@
-"""The report in a browser, as a person uses it; what it shows is held against SQL over the run."""
+"""The report in a browser, as a person uses it, compared with SQL over the run."""
 
 from __future__ import annotations
 

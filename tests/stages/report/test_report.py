@@ -1,4 +1,4 @@
-"""The report without a browser: what it says, and that nothing foreign becomes markup."""
+"""The report without a browser: its content, and that no foreign text becomes markup."""
 
 from __future__ import annotations
 

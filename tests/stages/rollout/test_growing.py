@@ -1,4 +1,4 @@
-"""A larger token budget continues what a smaller one cut; a smaller one cuts without sampling. The real engine."""
+"""A larger token budget continues truncated samples; a smaller one cuts without sampling. With the real engine."""
 
 from __future__ import annotations
 

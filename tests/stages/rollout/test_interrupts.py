@@ -1,4 +1,4 @@
-"""What is stored when rollout is killed, when the disk is full and when the engine stops answering."""
+"""What is stored if rollout is killed, the disk is full or the engine stops answering."""
 
 import signal
 import subprocess

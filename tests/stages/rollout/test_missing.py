@@ -1,4 +1,4 @@
-"""Which states and samples rollout asks for: whole tables, without a model."""
+"""Which states and samples rollout requests: whole tables, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that writes parts: how long they are, how long they wait, and what an error costs."""
+"""The thread that writes parts: their size, their delay, and the effect of an error."""
 
 import contextlib
 import threading

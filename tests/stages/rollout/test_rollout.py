@@ -1,4 +1,4 @@
-"""rollout with the transformers engine, for real: what it samples, what it leaves alone, what it survives."""
+"""rollout with the real transformers engine: what it samples, what it skips, what it survives."""
 
 import json
 import os

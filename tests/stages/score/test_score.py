@@ -1,4 +1,4 @@
-"""score on hand-written rollouts: what each sample is worth, what is scored again, and what is refused."""
+"""score on hand-written rollouts: rewards, what is scored again, and what is refused."""
 
 from __future__ import annotations
 

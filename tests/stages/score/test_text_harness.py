@@ -1,4 +1,4 @@
-"""A text harness through extract and score: its convention alone reads demonstrations and samples."""
+"""A text harness through extract and score: only its own convention parses demonstrations and samples."""
 
 import json
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""The third split: which demonstrated states are drawn, with what chance, and what it never holds."""
+"""The third split: which demonstrated states are drawn, with what probability, and which never are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompts of a dataset's rows are those that were sampled."""
+"""The prompts of a dataset's rows are the sampled ones."""
 
 from __future__ import annotations
 

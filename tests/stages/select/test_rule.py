@@ -1,4 +1,4 @@
-"""Which states are chosen: each rule against its sentence, by examples and by search."""
+"""Which states are selected: each rule against its description, by examples and by search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""select: whole rows of the dataset, what is left out and why, and its card."""
+"""select: whole rows of the dataset, rows left out with reasons, and the card."""
 
 from __future__ import annotations
 

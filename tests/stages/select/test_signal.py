@@ -1,4 +1,4 @@
-"""What a selection trains on: the band, weights, quotas, what rows tell of their choice, and the random twin."""
+"""Training signal of a selection: band, weights, quotas, the columns that explain a choice, and the random twin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which selections profiles can answer that were stopped early; select refuses the others."""
+"""Selections that are possible on profiles that stopped early; select refuses the others."""
 
 from __future__ import annotations
 

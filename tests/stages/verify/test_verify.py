@@ -1,4 +1,4 @@
-"""verify: what is broken is named with its remedy; --repair makes that again, and nothing else."""
+"""verify: damage is named with its remedy; --repair redoes the damaged parts only."""
 
 from __future__ import annotations
 

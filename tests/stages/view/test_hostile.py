@@ -1,4 +1,4 @@
-"""The port of `view`, spoken to by somebody who means ill: it answers or hangs up, gives nothing, and stays up."""
+"""Hostile clients of `view`: it answers or closes the connection, reveals nothing, and keeps running."""
 
 from __future__ import annotations
 

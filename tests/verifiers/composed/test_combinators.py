@@ -1,4 +1,4 @@
-"""Verifiers made of verifiers: what each says of what its members say."""
+"""Verifiers made of verifiers: their verdicts from those of their members."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`first_decided` with a judge behind each verifier: the server is asked exactly where the verifier could not prove."""
+"""`first_decided` with a judge as the last member: the server is asked only if the first member gives no proof."""
 
 from __future__ import annotations
 

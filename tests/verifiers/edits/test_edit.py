@@ -1,4 +1,4 @@
-"""`edit`: edits that leave the same text behind and those that do not, pair by pair, with what the state shows."""
+"""`edit`: pairs of edits that leave the same text or different texts, with what the state shows of the file."""
 
 from __future__ import annotations
 

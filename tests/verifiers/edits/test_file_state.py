@@ -1,4 +1,4 @@
-"""What is known of a file."""
+"""What a state shows of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge asks a real HTTP server in a thread of this process; only what the server says is made up."""
+"""The judge asks a real HTTP server in a thread of this process; only the server's answers are made up."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Equal final answers pass however they are written; hostile ones are ended by the kernel."""
+"""Equal final answers pass in any notation; the kernel ends hostile ones."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""`shell`: what is one command and what is not, pair by pair, and what becomes of hostile text."""
+"""`shell`: pairs of equal and of different commands, and hostile text."""
 
 from __future__ import annotations
 

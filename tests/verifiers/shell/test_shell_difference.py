@@ -1,4 +1,4 @@
-"""Programs that are provably different, and forms that differ without a proof."""
+"""Programs that are provably different, and forms that differ without proof."""
 
 from __future__ import annotations
 

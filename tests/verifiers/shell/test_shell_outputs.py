@@ -1,4 +1,4 @@
-"""Filters in plain Python against the real ones, and what their outputs prove."""
+"""Filters in plain Python against the real programs, and what their outputs prove."""
 
 from __future__ import annotations
 

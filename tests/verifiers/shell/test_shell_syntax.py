@@ -1,4 +1,4 @@
-"""What is read of a command: its words, and what is refused because it is not read as a shell would."""
+"""Parsing a command: its words, and what is refused because a shell would parse it differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sql`: statements that ask for the same and those that do not, pair by pair, and what becomes of hostile ones."""
+"""`sql`: pairs of equal and of different statements, and hostile ones."""
 
 from __future__ import annotations
 

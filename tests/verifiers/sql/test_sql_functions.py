@@ -1,4 +1,4 @@
-"""`sql`: a function, a collation or a DISTINCT more or less, by trial; and functions that engines name differently."""
+"""`sql`: extra functions, collations or DISTINCT, decided by trial; functions with different names in engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of hostile statements, and the databases that statements are tried on."""
+"""Hostile statements, and the databases on which statements are tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keystroke batches: the same commands pass, whatever the waiting and the free text; nothing else does."""
+"""Keystroke batches: the same commands pass with any waiting times and free text; others do not."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What of a message is JSON."""
+"""Which part of a message is JSON."""
 
 import pytest
 

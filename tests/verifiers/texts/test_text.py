@@ -1,4 +1,4 @@
-"""Messages: what provably says the same passes, a contradiction fails, everything else is unproven."""
+"""Messages: provably the same pass, contradictions fail, all others are unproven."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Characters that carry meaning: marks, list numbers, layout, case. A message that lacks one is not the same."""
+"""Characters that carry meaning: marks, list numbers, layout, case. A message without one is not the same."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""`exact`: identical as JSON, calls in order, keys in any."""
+"""`exact`: identical as JSON; the order of calls matters, the order of keys does not."""
 
 from typing import Any
 

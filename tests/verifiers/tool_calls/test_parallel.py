@@ -1,4 +1,4 @@
-"""Several calls in one turn: which stand for which, and what a surplus or a missing one costs."""
+"""Several calls in one turn: how they are matched, and the effect of an extra or a missing one."""
 
 import random
 

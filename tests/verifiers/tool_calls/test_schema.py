@@ -1,4 +1,4 @@
-"""What `tool_call` takes from a schema, honest or hostile."""
+"""What `tool_call` uses of a schema, honest or hostile."""
 
 from typing import Any
 

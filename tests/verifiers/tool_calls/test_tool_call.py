@@ -1,4 +1,4 @@
-"""`tool_call` by example: each rule of its contract once, with the whole verdict."""
+"""`tool_call` by example: each rule once, with the whole verdict."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The same tools pass, in any order and with any arguments: here the leaks are the rule."""
+"""The same tools pass in any order and with any arguments: here the leaks are the rule."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How `tool_call` compares single values: what a schema or an option says of them."""
+"""How `tool_call` compares single values, by the schema or an option."""
 
 import json
 from typing import Any

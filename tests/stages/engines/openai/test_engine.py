@@ -1,4 +1,4 @@
-"""The openai engine: against a real vLLM server, and against a server of our own that misbehaves as others do."""
+"""The openai engine against a real vLLM server, and against a server of our own that misbehaves like real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's reply is not trusted: every field is read by type and range, and a bad reply costs its state alone."""
+"""Servers are not trusted: every field is checked for type and range, and a bad reply costs only its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of a server's answers: samples, token for token, or the reason why there are none."""
+"""A server's answers become samples, token for token, or a reason why there are none."""
 
 from __future__ import annotations
 

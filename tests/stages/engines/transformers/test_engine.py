@@ -1,4 +1,4 @@
-"""The transformers engine: what it draws depends on seed, state and sample index, and on nothing else."""
+"""The transformers engine: samples depend only on seed, state and sample index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What vLLM has started ends with the process that opened the engine, be that killed; nothing else does."""
+"""vLLM's processes end with the process that opened the engine, even if that is killed; no others end."""
 
 from __future__ import annotations
 

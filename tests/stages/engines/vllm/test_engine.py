@@ -1,4 +1,4 @@
-"""The vllm engine, in process, on vLLM's CPU build where there is no GPU."""
+"""The vllm engine, in process; on vLLM's CPU build if there is no GPU."""
 
 from __future__ import annotations
 
