@@ -327,7 +327,7 @@ def test_dates_beyond_those_of_python_are_told(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for statement in ("select date '99999-01-01' as d", "select [timestamp '290000-01-01'] as t"):
         for shown in (as_text_table, as_json_lines):
-            with pytest.raises(UserError, match="a date that Python has not: make it a text by ::varchar"):
+            with pytest.raises(UserError, match="a date outside Python's range: turn it into text with ::varchar"):
                 shown(sql.query(run, statement))
     text = sql.query(run, "select date '99999-01-01'::varchar as d, date '2020-01-01' as e")
     assert as_json_lines(text) == '{"d": "99999-01-01", "e": "2020-01-01"}'

@@ -42,7 +42,7 @@ log = logging.getLogger("pivotmine")
 if os.environ.get("NO_COLOR"):
     from typer import rich_utils
 
-    rich_utils.COLOR_SYSTEM = None  # rich would still print bold
+    rich_utils.COLOR_SYSTEM = None  # rich prints bold under NO_COLOR, unless it has no colour system
 
 app = typer.Typer(
     help="Mine the turns worth training on from recorded agent trajectories.",
@@ -63,16 +63,16 @@ Trust = Annotated[
     list[str] | None,
     typer.Option(
         "--trust-verifier",
-        help="Another package's verifier, PACKAGE.MODULE:NAME, that a file may have imported. Repeat it for several.",
+        help="Verifier of another package, PACKAGE.MODULE:NAME, that a file may import. Repeat it for several.",
         metavar="NAME",
         rich_help_panel="Output",
         show_default=False,
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel="Output")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: continue.", rich_help_panel="Output")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Continue without asking.", rich_help_panel="Output")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print what the engine logs as well.", rich_help_panel="Output")
+    bool, typer.Option("--verbose", "-v", help="Also print the engine's log.", rich_help_panel="Output")
 ]
 
 
@@ -85,7 +85,7 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
 
 
 def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
-    """Make a command from its declaration. body is called with the declaration's options that were given."""
+    """Make a command from its declaration. `body` gets the options that the user gave."""
     options = command.declared()
 
     def run_command(**values: Any) -> None:
@@ -103,7 +103,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
                 body(chosen, **fixed)
             except (UserError, SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException as error:  # polars panics with one
+            except BaseException as error:  # a panic of polars is a BaseException
                 if str(error) != _DUCKDB_INTERRUPTED and (told := _damage(fixed["run"])):
                     raise UserError(told) from None
                 raise
@@ -121,7 +121,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
 
 
 def _damage(run: Path) -> str | None:
-    """The damage in a run that may explain why a command failed; None: no damage, so the command has a bug."""
+    """Return the damage in a run that may explain why a command failed; None if there is none: then it is a bug."""
     from pivotmine.run.parts import first_problem
 
     return first_problem(run) if run.is_dir() else None
@@ -170,7 +170,7 @@ def _print_summary(report: str, summary: Any, *, as_json: bool) -> None:
 
 
 def _program() -> str:
-    """How a person types this program here: its name, or its path if the name is not found."""
+    """Return how a person runs this program here: by its name, or by its path if the name is not found."""
     called = Path(sys.argv[0])
     if shutil.which("pivotmine") or called.name != "pivotmine":
         return "pivotmine"
@@ -309,9 +309,9 @@ def _end(code: int) -> None:
 
 
 def _leave_threads(code: int) -> None:
-    """End now if threads still wait for an answer, such as a verdict: Python would wait for them.
+    """Exit at once if threads still wait for a reply, such as a verdict, because Python would wait for them.
 
-    Finished work is stored by here.
+    Finished work is already stored.
     """
     others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
     if others:

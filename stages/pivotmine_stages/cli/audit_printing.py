@@ -1,4 +1,4 @@
-"""What a person reads of an audit: rows with errors, the worst first, a line for the rest, and the verdict last."""
+"""An audit as text for a person: rows with errors, the worst first, a line for the rest, and the verdict last."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pivotmine_stages.cli.text_tables import as_text_table
 
 MAX_LINE = 400
 MAX_CONSTANTS = 5
-"""Groups whose best constant action is shown, the ones in which it earns most."""
+"""Maximum number of groups whose best constant action is shown, those in which it earns most."""
 MIN_STATES = 5
-"""Of fewer states a constant action says little: one of them alone is 20 %."""
+"""Minimum number of states of such a group. With fewer, one state is more than 20 % of the reward."""
 MAX_NUMBERS = 20
-"""Lines of a file that are named for one reason."""
+"""Maximum number of line numbers shown for one reason."""
 _NOTHING = "nothing in this run is worth imitating, so nothing can be tried: extract's rejects say why"
 _COUNTS = ("must_fail", "false_accept", "must_pass", "false_reject", "null")
 
@@ -40,7 +40,7 @@ def audit_report(s: AuditSummary | Calibration) -> str:
         f"{total['must_pass']:,} that must pass: {counted(total['false_reject'], 'false reject')}; "
         f"{total['null']:,} null",
         _elsewhere(s.other_states),
-        *([] if s.policy_id else ["no samples of this run are scored: demonstrations and mutations alone"]),
+        *([] if s.policy_id else ["no samples of this run are scored: only demonstrations and mutations were judged"]),
     ]
     parts = [f"{'audit' if number == 0 else '':<9} {inert(line)}" for number, line in enumerate(lines)]
     parts += _with_errors(s.mutations, "trial") + _with_errors(s.rates, "tool or domain", "tools and domains")
@@ -83,7 +83,7 @@ def _calibration(s: Calibration) -> str:
 
 
 def _not_asked(found: Sequence[NotAsked]) -> list[str]:
-    """A line for each reason, with the lines of the file."""
+    """Return a line for each reason, with the line numbers of the file."""
     lines: dict[str, list[int]] = {}
     for pair in found:
         lines.setdefault(pair.reason, []).append(pair.line)
@@ -99,7 +99,7 @@ def _rate(rate: float | None) -> str:
 
 
 def _elsewhere(found: OtherStates) -> str:
-    """One line on actions of other states."""
+    """Return one line on actions of other states."""
     if not found.tried:
         return "no action was tried in another state"
     sampled = f", a random sample of {counted(found.pairs, 'pair')}" if found.is_sample else ""

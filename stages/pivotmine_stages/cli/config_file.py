@@ -11,8 +11,8 @@
     tool = "search"
     verifier = "search_query"
 
-Flags on the command line win. `pivotmine.verifiers.configured` says what the verifiers' tables hold. The whole
-file is checked whichever command reads it: a typo in `[select]` is an error of `extract` already.
+Flags on the command line win. `pivotmine.verifiers.configured` describes the tables of verifiers. Every command checks
+the whole file, so `extract` already reports a typo in `[select]`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from pivotmine_stages.command import Command
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """The file's tables, checked; the options of each command by their names, as its dataclass holds them.
+    """Return the file's checked tables. Options of commands are converted for their dataclasses.
 
-    UserError if the file cannot be read, or holds a table, a key or a value that nothing reads.
+    UserError if the file cannot be read, or has an unknown table, an unknown key or an invalid value.
     """
     if path is None:
         return {}
@@ -45,7 +45,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
         raise UserError(f"--config {path} does not exist") from None
     except RecursionError:
         raise UserError(f"--config {path} cannot be read: nested too deeply") from None
-    except (OSError, ValueError) as error:  # bytes that are no text, or no TOML
+    except (OSError, ValueError) as error:  # not text, or not TOML
         raise UserError(f"--config {path} cannot be read: {error}") from None
     if strict_json.exceeds_depth(tables, strict_json.MAX_DEPTH):
         raise UserError(f"--config {path} cannot be read: nested too deeply")
@@ -65,7 +65,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
 
 def _command_options(path: Path, name: str, command: Command, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of one command; `-` and `_` are the same, and so are a flag's name and its former name."""
+    """Convert the options of one command. A key may be a flag's name or old name, with `-` or `_`."""
     declared = command.declared()
     known = {spelt: one for one in declared for spelt in (one.option.was, one.name) if spelt}
     found: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def _command_options(path: Path, name: str, command: Command, table: Mapping[str
 
 
 def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
-    """Every verifier that the file names, with all its options, whether or not this command uses it."""
+    """Check every verifier of the file with all its options, even if this command does not use it."""
     rules, verifiers = tables.get("choose", []), tables.get("verifiers", {})
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise UserError(f"--config {path}: rules are tables [[choose]], in two brackets")
@@ -93,7 +93,7 @@ def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
                 f"{', '.join(sorted(VERIFIERS))}, and a name of your own needs one of the keys {', '.join(DEFINING)}"
             )
     for name in [*verifiers, *(["auto"] if rules else [])]:
-        if ":" not in name:  # code of the user's, which is imported only when it is used
+        if ":" not in name:  # a verifier of another package is imported only by a command that uses it
             try:
                 configured_spec(name, verifiers, rules)
             except (MissingPackage, NotTrusted):
@@ -103,5 +103,5 @@ def _check_verifiers(path: Path, tables: Mapping[str, Any]) -> None:
 
 
 def verifier(tables: Mapping[str, Any], name: str) -> VerifierSpec:
-    """The verifier that the file means by a name; UserError for a name that means nothing."""
+    """Return the verifier of this name as the file defines it; UserError if the name is unknown."""
     return configured_spec(name, tables.get("verifiers", {}), tables.get("choose", ()))

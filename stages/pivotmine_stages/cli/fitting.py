@@ -1,4 +1,4 @@
-"""Lines that fit the terminal: a long one continues below its own beginning, between words."""
+"""Fit lines to the terminal: long lines are broken between words and indented."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import textwrap
 
 _LABEL = 10
-"""Where the text of a report begins, behind the name of the stage."""
+"""Column in which the text of a report begins, after the name of the stage."""
 _COMMAND = re.compile(r"\s*(\S*pivotmine(-train)?|duckdb|python3?) ")
-"""A command is left to the terminal, so that it is copied in one piece."""
+"""Commands are not broken, so that they can be copied in one piece."""
 _MIN_WIDTH = 40
 
 
 def fitted(text: str) -> str:
-    """The text as it is, or broken between words where standard output is a terminal that is too narrow for it."""
+    """Break the text between words if standard output is a terminal that is too narrow for it."""
     width = shutil.get_terminal_size().columns
     if not sys.stdout.isatty() or width < _MIN_WIDTH:
         return text

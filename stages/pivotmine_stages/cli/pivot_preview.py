@@ -1,4 +1,4 @@
-"""One pivot as a person looks at it: what was demonstrated, what the policy did instead, and what it earned."""
+"""One pivot as text for a person: what was demonstrated, what the policy did, and what it earned."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from pivotmine.actions import Action, action_from_json
+from pivotmine.escape import inert
 from pivotmine.messages import text_of
-from pivotmine_stages.cli.reports import inert
 from pivotmine_stages.profiles.budgets import scores_of_states
+from pivotmine_stages.report.details import action_of, on_one_line, reward_text
 
 WIDTH = 84
 LABEL = 28
@@ -19,7 +19,7 @@ MAX_LINES = 8
 
 
 def show_pivot(run: Path, name: str) -> str | None:
-    """The training row of `pivots/<name>` with the greatest variance (ties: the first); None where there is none."""
+    """Describe the training row of `pivots/<name>` with the greatest variance (ties: the first); None without rows."""
     path = run / "pivots" / name / "train.parquet"
     if not path.exists():
         return None
@@ -32,23 +32,20 @@ def show_pivot(run: Path, name: str) -> str | None:
         f"mean reward {pivot['mean']:.2f}",
         f"domain {pivot['domain'] or 'none'}",
     ]
+    actions = (json.dumps(demonstration["action"]) for demonstration in json.loads(pivot["demonstrations"]))
+    demonstrated = dict.fromkeys(actions)  # each once
     last = json.loads(pivot["prompt_messages"])[-1]
     lines = [
         f"pivot     state {pivot['state_id']}: {', '.join(facts)}",
         _line("sees", f"{last['role']}: {text_of(last.get('content')).strip()}"),
-        *[_line("demonstrated", _said(action)) for action in _demonstrated(pivot)],
+        *[_line("demonstrated", on_one_line(action_of(text))) for text in demonstrated],
         *_samples(run, pivot),
     ]
     return "\n".join(lines)
 
 
-def _demonstrated(pivot: dict[str, Any]) -> list[Action]:
-    texts = [json.dumps(demonstration["action"]) for demonstration in json.loads(pivot["demonstrations"])]
-    return [action_from_json(text) for text in dict.fromkeys(texts)]
-
-
 def _samples(run: Path, pivot: dict[str, Any]) -> list[str]:
-    """Equal samples are one line, the best and most frequent first."""
+    """Return a line for each group of equal samples, the best and most frequent first."""
     budget = json.loads(pivot["sampling"]).get("max_new_tokens")
     ids = (pivot["policy_id"], pivot["scores_verifier_id"])
     scores = scores_of_states(run, *ids, budget, pl.Series([pivot["state_id"]]))
@@ -58,26 +55,11 @@ def _samples(run: Path, pivot: dict[str, Any]) -> list[str]:
         .sort(["reward", "len", "action"], descending=[True, True, False], nulls_last=True)
     )
     lines = [
-        _line(f"{row['len']} x {_reward(row['reward'])} {row['outcome']}", _said(action_from_json(row["action"])))
+        _line(f"{row['len']} x {reward_text(row['reward'])} {row['outcome']}", on_one_line(action_of(row["action"])))
         for row in grouped.head(MAX_LINES).iter_rows(named=True)
     ]
     more = len(grouped) - MAX_LINES
     return [*lines, *([_line("", f"and {more} more")] if more > 0 else [])]
-
-
-def _reward(reward: float | None) -> str:
-    return "null" if reward is None else f"{reward:.2f}"
-
-
-def _said(action: Action) -> str:
-    """An action on one line: calls as calls, text as text."""
-    calls = [f"{call.name}({_arguments(call.arguments)})" for call in action.tool_calls]
-    broken = [f"unreadable: {piece.text}" for piece in action.unparsed]
-    return " ".join([*([action.message] if action.message and not calls else []), *calls, *broken]) or "(nothing)"
-
-
-def _arguments(arguments: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
 
 
 def _line(label: str, text: str) -> str:

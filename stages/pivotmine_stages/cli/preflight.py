@@ -1,6 +1,6 @@
-"""What a later stage would refuse, `pivotmine run` refuses before its first stage, not after a night's sampling.
+"""Checks of `pivotmine run` before its first stage: what a later stage would refuse is refused before sampling.
 
-It checks only what needs no earlier stage: options, names, installed packages, the model's folder.
+They cover what needs no earlier stage: options, names, installed packages, the model's folder.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pivotmine_stages.select.stage import check_name
 from pivotmine_stages.select.strategies import STRATEGIES
 
 _DRY = {"extract": CountOptions, "rollout": CostOptions, "select": PreviewOptions}
-"""Options of stages that only count."""
+"""Options of dry runs, by stage."""
 
 
 def check_ahead(
     tables: Tables, options: Mapping[str, Mapping[str, Any]], goal: Mapping[str, Any], *, run: Path
 ) -> None:
-    """UserError for the first thing that a stage would refuse. options: of each stage; goal: those of `--adaptive`."""
+    """Raise UserError for the first thing that a stage would refuse. options: by stage; goal: of `--adaptive`."""
     for command, kind in _DRY.items():
         if given := [one.name for one in declared(kind) if options[command].get(one.name)]:
             raise UserError(f"[{command}] {given[0]} is for a dry run of `pivotmine {command}`: leave it out of `run`")
@@ -51,7 +51,7 @@ def check_ahead(
         scored = ScoreConfig(verifier=rolled.verifier)
     engine = engine_spec(check_policy(rolled.policy))
     if engine.renders(rolled.policy.engine) and not (rolled.policy.tokenizer or chosen.tokenizer):
-        raise UserError("a chat server renders by itself, select does not: give the policy's tokenizer by --tokenizer")
+        raise UserError("a chat server renders the prompts, but select needs their tokens: give --tokenizer NAME")
     _check_name(run, rolled, scored, chosen)
 
 
@@ -65,13 +65,13 @@ def _check_adaptive(
     config = adaptive_config(tables, options, **goal)
     rounds.check(config)
     if "verifier" in options["score"] and scored.verifier != config.rollout.verifier:
-        raise UserError("--adaptive scores with rollout's verifier: give [score] no other one")
+        raise UserError("--adaptive scores with rollout's verifier: remove the verifier from [score]")
     if problem := stopped_profiles.unfit(chosen, config.stopping()):
         raise UserError(f"{problem}: leave it out, or sample without --adaptive")
 
 
 def _check_name(run: Path, rolled: RolloutConfig, scored: ScoreConfig, chosen: SelectConfig) -> None:
-    """A name that other settings, verifiers or policies have taken; weights are hashed only if the name is taken."""
+    """Raise UserError if other settings, verifiers or policies have the name. Weights are hashed only if it exists."""
     if (run / "pivots" / chosen.name).exists():
         with open_policy(rolled.policy, run) as policy:
             check_name(chosen, run, policy.record.policy_id, scored.verifier.verifier_id)

@@ -1,4 +1,4 @@
-"""What a person reads: each stage's summary as text."""
+"""Each stage's summary as text for a person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLE = 400
 _MAX_EXAMPLES = 5
-"""Reasons of rejects that are shown with their first place."""
+"""Maximum number of reject reasons that are shown with their first place."""
 
 
 def extract_report(s: ExtractSummary) -> str:
@@ -50,7 +50,7 @@ def extract_report(s: ExtractSummary) -> str:
 
 
 def _label(text: str) -> str:
-    """An outcome label without the noise of binary fractions: 0.69, not 0.6900000000000001."""
+    """Write an outcome label without the noise of binary fractions: 0.69, not 0.6900000000000001."""
     return "unlabelled" if text == "None" else repr(float(f"{float(text):.12g}"))
 
 
@@ -67,7 +67,7 @@ def _demonstrations(s: ExtractSummary) -> str:
 
 
 def _notes(s: ExtractSummary) -> list[str]:
-    """What a user may want to change, or must know before the next stage."""
+    """Return what a user may want to change, or must know before the next stage."""
     notes: list[str] = []
     if (s.kinds or {}).keys() == {"message"}:
         notes.append(
@@ -84,7 +84,7 @@ def _notes(s: ExtractSummary) -> list[str]:
     if s.undocumented_masks:
         notes.append(
             f"{counted(s.undocumented_masks, 'turn has', 'turns have')} `mask: false`, "
-            "which nobody documents: none is left out"
+            "which has no documented meaning: it excludes nothing"
         )
     return notes
 
@@ -97,8 +97,8 @@ def _estimated(s: ExtractSummary) -> list[str]:
     return [
         f"prompts of {total:,} {unit}, {distinct:,} in distinct prefixes, {longest:,} in the longest, "
         "without what a chat template adds",
-        f"{counted(s.too_long, 'prompt leaves', 'prompts leave')} no room for a reply in the "
-        f"{s.max_model_len:,} tokens of this policy: take one with a longer context"
+        f"{counted(s.too_long, 'prompt leaves', 'prompts leave')} no room for a reply in this policy's context of "
+        f"{s.max_model_len:,} tokens: take a policy with a longer one"
         if s.too_long
         else "",
         "dry run: nothing was written",
@@ -151,16 +151,16 @@ def rollout_report(s: RolloutSummary | CostEstimate) -> str:
 
 
 def _carried(carried: CarrySummary, adaptive: AdaptiveSummary) -> list[str]:
-    """What `--from` carried over, and what it left to be sampled."""
+    """Describe what `--from` carried over, and what it left to be sampled."""
     decay, checked = carried.decay, carried.calibration
-    fresh = "no state of the set that checks the decay was sampled"
+    fresh = "not checked, because no state of the check set was sampled"
     if checked:
         fresh = (
             f"checked on {counted(checked.states, 'state')}: mean reward {checked.expected:.3f} expected, "
-            f"{checked.observed:.3f} observed, squared error {checked.spread:.2f} of what was expected"
+            f"{checked.observed:.3f} observed, squared error {checked.spread:.2f} times the expected variance"
         )
     return [
-        f"{counted(carried.actions or 0, 'stored action')} read in {counted(carried.states, 'state')}: "
+        f"{counted(carried.actions or 0, 'stored action')} in {counted(carried.states, 'state')}: "
         f"{counted(carried.prefill_tokens or 0, 'token')} prefilled, {counted(carried.refused or 0, 'state')} refused"
         if carried.states
         else "",
@@ -168,7 +168,7 @@ def _carried(carried: CarrySummary, adaptive: AdaptiveSummary) -> list[str]:
         f"{counted(carried.unsampled, 'state needs', 'states need')} no sample",
         f"{counted(adaptive.samples, 'sample')}, {adaptive.samples / max(adaptive.fixed_samples, 1):.0%} of "
         f"{adaptive.fixed_samples:,}, in {counted(adaptive.rounds, 'round')}",
-        f"of old posteriors {decay.kept:g} is kept, unseen actions succeed at {decay.rate:g}; {fresh}",
+        f"old posteriors keep {decay.kept:g} of their weight, unseen actions succeed at rate {decay.rate:g}; {fresh}",
         f"{adaptive.seconds} s",
     ]
 
@@ -178,8 +178,8 @@ def _estimate_report(s: CostEstimate) -> str:
     lines = [
         f"dry run of {s.policy_id}: {counted(s.states, 'state')}, {counted(s.samples, 'sample')} to draw"
         + (f", {counted(s.continued, 'truncated one')} to continue" if s.continued else ""),
-        f"{counted(s.prompt_tokens, 'prompt token')}; as one request a sample {separate:,}, with every prefix shared "
-        f"{s.distinct_prefix_tokens:,}",
+        f"{counted(s.prompt_tokens, 'prompt token')}; {separate:,} with one request per sample, "
+        f"{s.distinct_prefix_tokens:,} with every prefix shared",
         f"{counted(s.unrendered, 'state')} that the template refuses" if s.unrendered else "",
         f"{counted(s.too_long, 'state')} left out: prompt and --max-new-tokens exceed the context of "
         f"{s.max_model_len:,} tokens; {s.longest:,} would hold all"
@@ -194,13 +194,11 @@ def _estimate_report(s: CostEstimate) -> str:
 
 
 def _generation(s: CostEstimate) -> list[str]:
-    """What is generated, and what that costs: an upper bound while no sample tells how long an action is."""
+    """Describe what is generated and what it costs: an upper bound until samples show how long actions are."""
     each = s.tokens_per_sample
     most = "at most " if each is None else ""
     told = (
-        "; --pilot 100 samples some states, and tells how long actions are"
-        if each is None
-        else f", {each:.1f} a sample"
+        "; --pilot 100 samples some states to learn how long actions are" if each is None else f", {each:.1f} a sample"
     )
     return [
         f"{most}{s.generated_tokens:,.0f} tokens to generate{told}",
@@ -245,7 +243,7 @@ def _pending(s: ScoreSummary) -> str:
 
 
 def _unproven(s: ScoreSummary) -> list[str]:
-    """What the mean reward hides if samples are unproven."""
+    """Return the bounds of the mean reward if samples are unproven."""
     if s.mean_low is None:
         return []
     return [f"mean reward {s.mean_low:.3f} if every unproven sample is wrong, {s.mean_high:.3f} if every one is right"]
@@ -256,7 +254,9 @@ def _classes(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {classes.get(name, 0):,}" for name in named)
 
 
-JUDGE_UNDECIDED = "undecided: the judge gave no answer, or another one in the other order, for enough samples of {}"
+JUDGE_UNDECIDED = (
+    "undecided: for too many samples of {}, the judge gave no answer or changed it when the actions were swapped"
+)
 UNDECIDED_ADVICE = (
     "undecided: the verifier could not prove enough samples of {}; add a judge behind it in the config: "
     '[verifiers.NAME] first_decided = ["auto", "judge"], then score and select with --verifier NAME'
@@ -278,8 +278,8 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
         f"{_left_out(drawn.left_out)}"
         if drawn.states
         else "",
-        f"pivots/{twin.name}: {twin.train:,} training and {twin.validation:,} validation rows, drawn at random without "
-        f"samples, where the choice took {s.cost.samples:,}{_left_out(twin.left_out)}"
+        f"pivots/{twin.name}: {twin.train:,} training and {twin.validation:,} validation rows, drawn at random; they "
+        f"took no samples, the choice took {s.cost.samples:,}{_left_out(twin.left_out)}"
         if twin
         else "",
         _rejects(s.rejects),
@@ -295,7 +295,7 @@ def select_report(s: SelectSummary | SelectPreview) -> str:
 
 
 def _deferred(s: SelectSummary) -> list[str]:
-    """What the states of class `never` still hold, and the demonstrations that are suspects."""
+    """Describe the deferred states of class `never`, and the demonstrations that are suspects."""
     from pivotmine_stages.profiles.never_states import MIN_LOGPROB, NeverStates
 
     lines: list[str] = []
@@ -307,7 +307,7 @@ def _deferred(s: SelectSummary) -> list[str]:
         named = ", ".join(f"{one.state_id} ({one.logprob})" for one in s.suspects[:_MAX_EXAMPLES])
         lines.append(
             f"suspects: {counted(len(s.suspects), 'demonstration is', 'demonstrations are')} less likely than "
-            f"{math.exp(MIN_LOGPROB):.0e}, rather a fault of format or verifier than hard states; "
+            f"{math.exp(MIN_LOGPROB):.0e}: a fault of format or verifier is likelier than difficulty; "
             f"by log-probability: {named}"
         )
     return lines
@@ -362,19 +362,19 @@ REPORTS: dict[str, Callable[[Any], str]] = {
 
 
 def closing(run: Path, s: RunSummary, program: str = "pivotmine") -> str:
-    """The end of `pivotmine run`: what was found, what it cost, what to type next (as `program` is called here)."""
+    """Return the end of `pivotmine run`: results, cost, and the next commands. program: how pivotmine is run here."""
     classes, rolled, selected = s.score.classes, s.rollout, s.select
-    from pivotmine_stages.report.subject import Subject, flags_of  # not light, and of use to this report alone
+    from pivotmine_stages.report.subject import Subject, flags_of  # heavy, and only this report needs it
 
     pivots = selected.train + selected.validation
     at, name = shlex.quote(str(run)), selected.name
     subject = Subject(rolled.policy_id, s.score.verifier_id)
     known = flags_of(run, subject)
-    if selected.deferred and selected.deferred.commands:  # they make another policy
+    if selected.deferred and selected.deferred.commands:  # they add a policy, so --policy will be needed
         known = {"policy": subject.policy_id} | known
     flags = [f" --{key} {shlex.quote(known[key])}" if key in known else "" for key in ("policy", "verifier")]
     which = "".join(flags)
-    # States that are never solved are the first question; where there are none, those worth training on.
+    # Show states that are never solved; without any, the states worth training on.
     looked_at = next((kind for kind in ("never", "sometimes") if classes.get(kind)), next(iter(classes), "unscored"))
     lines = [
         f"{counted(s.score.states, 'state')}: {_classes(classes)}",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pivotmine_stages.select.summary import SelectSummary
 
 GOAL = tuple(one.name for one in declared(AdaptiveOptions))
-"""Flags that replace rollout and score by rounds of both."""
+"""Options of `--adaptive`, which replaces rollout and score by rounds of both."""
 FLAGS = {
     "extract": ("tools", "format", "domain", "action_format", "calls", "min_outcome"),
     "rollout": tuple(one.name for one in declared(RolloutConfig) if one.name not in ("shard", "plan")),
@@ -36,11 +36,11 @@ FLAGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What the stages of one `run` said."""
+    """The summaries of the stages of one `run`."""
 
     extract: ExtractSummary
     adaptive: AdaptiveSummary | None = field(default=None, metadata=OMITTED)
-    """Of all rounds; None: `--adaptive` was not given."""
+    """Summary of all rounds; None without `--adaptive`."""
     rollout: RolloutSummary
     score: ScoreSummary
     select: SelectSummary
@@ -105,7 +105,7 @@ def mine(
 
 
 def _mined(name: str, summaries: Mapping[str, Any]) -> dict[str, str]:
-    """Each stage continues with what the stage before it made, and with nothing else in the run."""
+    """Return the options that bind a stage to the result of the previous one, because a run may hold others."""
     if name == "score":
         return {"policy": summaries["rollout"].policy_id}
     if name == "select":

@@ -18,7 +18,7 @@ _CUT = "..."
 
 
 def as_text_table(table: pa.Table) -> str:
-    """A table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
+    """Return a table for a terminal: cells cut at 80 characters, at most 200 rows, then the number of rows."""
     names = [_cell(name) for name in table.column_names]
     shown_rows = table.slice(0, MAX_ROWS)
     rows = list(zip(*([_cell(value) for value in _values(column)] for column in shown_rows.columns), strict=True))
@@ -37,7 +37,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):
-        raise UserError("the answer holds a date that Python has not: make it a text by ::varchar") from None
+        raise UserError("the answer has a date outside Python's range: turn it into text with ::varchar") from None
 
 
 def _cell(value: Any) -> str:
@@ -49,7 +49,7 @@ def _cell(value: Any) -> str:
 
 
 def as_json_lines(table: pa.Table) -> str:
-    """One JSON object a row; NaN and the infinities, which JSON has not, are null."""
+    """Return one JSON object per row. NaN and infinities become null, because JSON does not have them."""
     rows = zip(*(_values(column) for column in table.columns), strict=True)
     named = (dict(zip(table.column_names, row, strict=True)) for row in rows)
     return "\n".join(json.dumps(_finite(row), ensure_ascii=True, default=str) for row in named)

@@ -1,4 +1,4 @@
-"""Why a stage that ended well has left nothing to go on with: exit code 1, so that a chain of jobs stops."""
+"""Reasons why a finished stage left nothing usable: then the exit code is 1, so that a chain of jobs stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def require_usable(command: str, summary: Any) -> None:
-    """UserError with the reason, if the stage left nothing that a later one could use."""
+    """Raise UserError with the reason if the stage left nothing that a later one can use."""
     if command in _REASONS and (reason := _REASONS[command](summary)):
         raise UserError(reason)
 
@@ -29,7 +29,7 @@ def _rollout(s: RolloutSummary | CostEstimate) -> str | None:
 
     if isinstance(s, CostEstimate):
         return None
-    # A rerun that finds everything sampled but what can never be (a prompt too long) is done.
+    # A rerun is done if only states without a sample are left that can never be sampled (prompt too long).
     if s.stored.samples and (s.sampled or "engine_error" not in s.rejects):
         return None
     if not s.rejects:
@@ -58,7 +58,7 @@ def _audit(s: AuditSummary | Calibration) -> str | None:
     from pivotmine_stages.audit.calibration import Calibration
 
     if isinstance(s, Calibration):
-        return None if s.decided else f"no pair is decided by {s.verifier_id}: of {s.pairs:,} none has a reward"
+        return None if s.decided else f"{s.verifier_id} decides none of {counted(s.pairs, 'pair')}: none has a reward"
     return None if s.states else "nothing to try: the run has no demonstration; the rejects of extract say why"
 
 

@@ -19,7 +19,7 @@ _PIVOTS = "pivots/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileComparison:
-    """The other attributes are those of `compared`."""
+    """The states that both profiles have. `compared` describes the attributes that are not described here."""
 
     kind: Literal["profiles"] = "profiles"
     one: str
@@ -41,11 +41,11 @@ class SelectionComparison:
     one: str
     other: str
     groups: list[dict[str, Any]]
-    """{rows, states, examples} of the states in both, and in either one only."""
+    """{rows, states, examples}: for the states in both, only in the first, and only in the second."""
 
 
 def compare(config: CompareConfig, run: Path) -> ProfileComparison | SelectionComparison:
-    """Two profiles by the states that changed class, or two selections by their states.
+    """Compare two profiles by the states that changed class, or two selections by their states.
 
     UserError if a name fits nothing, or if a profile is compared with a selection.
     """
@@ -79,7 +79,7 @@ def _selections(config: CompareConfig, run: Path) -> SelectionComparison:
 
 
 def compare_report(found: ProfileComparison | SelectionComparison) -> str:
-    """The comparison as lines of text."""
+    """Return the comparison as lines of text."""
     lines = [f"{found.one}  against  {found.other}"]
     if isinstance(found, SelectionComparison):
         lines += [
@@ -93,7 +93,7 @@ def compare_report(found: ProfileComparison | SelectionComparison) -> str:
 
 
 def _where(rows: str) -> str:
-    """`both` and `only pivots/a` as words behind a number."""
+    """Return `both` or `only pivots/a` as words that follow a number."""
     return f"only in {rows.removeprefix('only ')}" if rows.startswith("only ") else f"in {rows}"
 
 

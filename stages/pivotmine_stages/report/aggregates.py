@@ -18,12 +18,12 @@ CLASSES = ("never", "sometimes", "always", "undecided", "constant", "unscored")
 NUM_BINS = 20
 """Bars of the histogram of mean rewards, each 0.05 wide; a mean of 1 falls into the last."""
 GROUPS = {"domain": "domain", "tool": "tool", "depth": "depth_from", "prompt tokens": "prompt_from"}
-"""What the classes are shown by -> the column of `state_index`; the last two are lower bounds."""
+"""How the page groups classes -> column of `state_index`; the last two columns hold lower bounds."""
 MAX_GROUPS = 30
 
 
 def aggregates(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """`classes`, `means` (histogram by class), `by` (classes by group), `outcomes`, `variances`, `totals`."""
+    """Return `classes`, `means` (histogram by class), `by` (classes by group), `outcomes`, `variances`, `totals`."""
     return {
         "classes": _counts(connection, "select class, count(*) from state_index group by all"),
         "means": _histogram(connection),
@@ -35,7 +35,7 @@ def aggregates(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _histogram(connection: duckdb.DuckDBPyConnection) -> list[dict[str, int]]:
-    """One dict a bin: class -> states."""
+    """Return one dict per bin: class -> number of states."""
     bins: list[dict[str, int]] = [{} for _ in range(NUM_BINS)]
     for number, kind, count in connection.execute(_MEANS.format(bins=NUM_BINS)).fetchall():
         bins[number][kind] = count
@@ -43,7 +43,7 @@ def _histogram(connection: duckdb.DuckDBPyConnection) -> list[dict[str, int]]:
 
 
 def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, Any]]:
-    """The largest groups: {group, states, classes, mean, decided}; the rest as one group `others`."""
+    """Return the largest groups: {group, states, classes, mean, decided}. The rest is one group `others`."""
     groups = connection.execute(_BY.format(column=column)).fetchall()
     names = [group for group, *_ in groups]
     if column in ("depth_from", "prompt_from"):
@@ -62,12 +62,15 @@ def _by(connection: duckdb.DuckDBPyConnection, column: str) -> list[dict[str, An
 
 
 def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -> list[dict[str, Any]]:
-    """From turns to rows: {step, count, lost: [{reason, count, example}]}; `lost` stands behind the step before."""
+    """Return the steps from trajectories to rows: {step, count, lost: [{reason, count, example}]}.
+
+    `lost` is what the previous step has and this one has not.
+    """
     steps = _row(connection, _FUNNEL)
     classes = _counts(connection, "select class, count(*) from state_index where num_scored > 0 group by all")
     alike = [one for kind, count in classes.items() if kind != "sometimes" for one in _named(kind, count)]
     met_before = _named("met in an earlier turn", steps["demonstrations"] - steps["states"])
-    unsampled = [*_lost(connection, "stage = 'rollout'"), *_named("not asked for yet", steps["unasked"])]
+    unsampled = [*_lost(connection, "stage = 'rollout'"), *_named("not sampled yet", steps["unasked"])]
     rows = [
         ("trajectories", steps["trajectories"], _lost(connection, "stage = 'extract' and turn_id is null")),
         ("turns", steps["turns"], []),
@@ -83,7 +86,7 @@ def funnel(connection: duckdb.DuckDBPyConnection, run: Path, name: str | None) -
 
 
 def cost(run: Path, subject: Subject) -> dict[str, Any]:
-    """What sampling the policy took: samples, tokens, seconds of sampling (null: recorded elsewhere)."""
+    """Return the cost of sampling the policy: samples, tokens, seconds of sampling (null if it was recorded)."""
     record = load_policy(run, subject.policy_id)
     samples = generated = 0
     for rows in sample_blocks(run, record):
@@ -128,7 +131,7 @@ def _row(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
 
 
 def dicts(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-    """The rows of an answer, each as a dict by column name."""
+    """Return the rows of a query, each as a dict by column name."""
     answer = connection.execute(query, list(values))
     names = [column[0] for column in answer.description or []]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

@@ -1,6 +1,6 @@
-"""One state as a person looks at it: the conversation, the demonstrations, the samples by what they do.
+"""One state for a person to look at: the conversation, the demonstrations, the samples grouped by what they do.
 
-Everything here is text of strangers and models: it leaves this module as JSON values, never as markup.
+All of this is hostile text from trajectories and models. It leaves this module as JSON values, never as markup.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pivotmine.messages import text_of
 from pivotmine_stages.report.aggregates import dicts
 
 MAX_CHARS = 20_000
-"""Characters shown of one text; the rest is counted."""
+"""Maximum number of characters shown of one text; the rest is only counted."""
 
 
 def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Each state in full, in the order given; states that are not in the index are left out.
+    """Return each state in full, in the given order, without states that are not in the index.
 
     Keys: state (its row of `state_index`), messages (ids into `message_texts`), tools (list of {name, text}),
-    demonstrations (list of {turn_id, outcome, usable, action}), samples (`sample_groups`), before and after (the
-    neighbouring states of the trajectory: {state_id, class}; null: none).
+    demonstrations (list of {turn_id, outcome, reject_reason, action}), samples (`sample_groups`), before and after
+    (the neighbouring states of the trajectory: {state_id, class}, or null).
     """
     wanted = list(state_ids)
     rows = {row["state_id"]: row for row in dicts(connection, _INDEX, [wanted])}
@@ -50,7 +50,7 @@ def details(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> 
 
 
 def message_texts(connection: duckdb.DuckDBPyConnection, message_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """By message id: {role, text, reasoning, calls: [{name, arguments}]}, long texts cut."""
+    """Return messages by message id: {role, text, reasoning, calls: [{name, arguments}]}, with long texts cut."""
     wanted = list(dict.fromkeys(message_ids))
     found = connection.execute(
         "select message_id, message from messages where message_id in (select unnest(?))", [wanted]
@@ -59,11 +59,11 @@ def message_texts(connection: duckdb.DuckDBPyConnection, message_ids: Iterable[s
 
 
 def sample_groups(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By state: samples that do the same as one group, the best reward and the most frequent first.
+    """Group the samples of each state by what they do, the best reward and the most frequent first.
 
-    Keys: count, reward (null: none was given), outcome, detail, action, indices (the first samples' indices). Samples
-    with the same calls do the same: their reasoning, their text and the order of arguments do not count. The group
-    shows one of the actions in it that occur most often.
+    Keys: count, reward (null without one), outcome, detail, action, indices (of the first samples). Samples with the
+    same calls do the same: reasoning, text and the order of arguments do not count. A group shows its most frequent
+    action.
     """
     found: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
     for state_id, reward, outcome, detail, action, indices in connection.execute(
@@ -82,14 +82,14 @@ def _best_first(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def doing(text: str) -> str:
-    """What a stored action does, as text: the calls with their arguments sorted by name, or else the message."""
+    """Return what a stored action does, as text: the calls with their arguments sorted by name, or the message."""
     action = json.loads(text)
     done = {name: action.get(name) for name in ("tool_calls", "unparsed", "truncated")}
     return json.dumps(done if action.get("tool_calls") else {**done, "message": action.get("message")}, sort_keys=True)
 
 
 def action_of(text: str) -> dict[str, Any]:
-    """A stored action as {text, reasoning, calls: [{name, arguments}], broken: [text]}."""
+    """Return a stored action as {text, reasoning, calls: [{name, arguments}], broken: [text]}."""
     action = json.loads(text)
     return {
         "text": cut(action.get("message") or ""),
@@ -99,8 +99,26 @@ def action_of(text: str) -> dict[str, Any]:
     }
 
 
+def on_one_line(action: dict[str, Any]) -> str:
+    """Write an action of `action_of`, or a message of `message_texts`, on one line: calls as calls, text as text."""
+    calls = [f"{call['name']}({_named_arguments(call['arguments'])})" for call in action["calls"]]
+    broken = [f"unreadable: {text}" for text in action.get("broken", [])]
+    return " ".join([*([action["text"]] if action["text"] and not calls else []), *calls, *broken]) or "(nothing)"
+
+
+def _named_arguments(arguments: Any) -> str:
+    if not isinstance(arguments, dict):
+        return json.dumps(arguments, ensure_ascii=False)
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+
+
+def reward_text(reward: float | None) -> str:
+    """Write a reward with two decimals, or `null`."""
+    return "null" if reward is None else f"{reward:.2f}"
+
+
 def cut(text: str) -> str:
-    """The text, or its beginning and its end with the number of characters left out between them."""
+    """Return a long text as its beginning and end, with the number of characters left out between them."""
     if len(text) <= MAX_CHARS:
         return text
     half = MAX_CHARS // 2

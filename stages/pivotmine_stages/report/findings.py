@@ -17,7 +17,7 @@ from pivotmine_stages.report.details import doing
 from pivotmine_stages.report.subject import Subject
 
 MIN_HELD_OUT = 20
-"""Rows below which a held-out mean says little: its 95 % interval is then above 0.2 wide on each side."""
+"""Minimum rows of a useful held-out mean: with fewer, its 95 % interval is wider than 0.2 on each side."""
 MAX_SUSPECTS = 50
 
 
@@ -28,12 +28,10 @@ class Finding(NamedTuple):
 
 
 def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audit: str | None) -> list[Finding]:
-    """Everything that speaks against training on the selection, the worst first, and the audit's verdict in any case.
+    """Return everything that speaks against training on the selection, the worst first, and always the audit's verdict.
 
-    If nothing speaks against it, a green line says so.
-
-    figures: `aggregates`; dataset: {name, train, validation}, None if nothing is selected; audit: its verdict in one
-    line, None if none was run.
+    If nothing speaks against it, the first finding is green and says so. figures: `aggregates`. dataset: {name, train,
+    validation}, None if nothing is selected. audit: the verdict in one line, None without an audit.
     """
     totals, classes = figures["totals"], figures["classes"]
     outcomes = {row["outcome"]: row["samples"] for row in figures["outcomes"]}
@@ -57,7 +55,7 @@ def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audi
 
 
 def level_of(found: list[Finding]) -> str:
-    """The worst level: red, amber or green."""
+    """Return the worst level: red, amber or green."""
     return next((level for level in ("red", "amber") if any(one.level == level for one in found)), "green")
 
 
@@ -78,7 +76,7 @@ def _one_class(domains: list[dict[str, Any]]) -> list[Finding]:
 
 def _audited(audit: str | None) -> Finding:
     if audit is None:
-        return Finding("amber", "the verifier was not put on trial on this run")
+        return Finding("amber", "the verifier was not audited on this run")
     level = {"fit": "green", "unfit": "red"}.get(audit.partition(":")[0], "amber")
     return Finding(level, f"audit: {audit}")
 
@@ -105,7 +103,7 @@ def next_steps(
     settings: Mapping[str, Any],
     flags: Mapping[str, str],
 ) -> list[dict[str, str]]:
-    """The three things most worth doing: {why, command}. flags: `flags_of` the profile."""
+    """Return the three most useful next steps: {why, command}. flags: `flags_of` the profile."""
     at = shlex.quote(str(run))
     of_policy, of_profile = (
         "".join(f" --{name} {shlex.quote(flags[name])}" for name in names if name in flags)
@@ -140,7 +138,7 @@ def next_steps(
 def suspects(
     connection: duckdb.DuckDBPyConnection, subject: Subject, num_stored: int = MAX_SUSPECTS
 ) -> list[dict[str, Any]]:
-    """States to look at: {state_id, why}; at most `num_stored` of each kind, the clearest first."""
+    """Return states to look at: {state_id, why, detail}, at most `num_stored` of each kind, the clearest first."""
     asked = {
         "another verifier disagrees": _DISAGREEING,
         **{f"audit: {why}": _AUDITED.replace("{error}", error) for error, why in _AUDIT_ERRORS.items()},
@@ -162,14 +160,14 @@ def suspects(
 
 
 def _unanimous(connection: duckdb.DuckDBPyConnection, num_stored: int) -> list[tuple[str, str]]:
-    """Never-states whose samples all do the same, those of the most samples first: state_id, words."""
+    """Return (state_id, words) of never-solved states whose samples all do the same, most samples first."""
     rows = connection.execute(_NARROW).fetchall()
     alike = [(state_id, count) for state_id, count, actions in rows if len({doing(text) for text in actions}) == 1]
     return [(state_id, f"{count} samples, one action") for state_id, count in alike[:num_stored]]
 
 
 def audit_verdict(run: Path, verifier_id: str) -> str | None:
-    """The last verdict line of `audit` on this verifier; None if none was run."""
+    """Return the last verdict line of `audit` on this verifier; None without an audit."""
     manifests = [one for one in rundir.read_manifests(run, "audit") if one["config"]["verifier_id"] == verifier_id]
     return str(manifests[-1]["summary"]["verdict"]) if manifests else None
 
@@ -179,7 +177,7 @@ _AUDIT_ERRORS = {
     "false_reject": "what must pass is not paid",
     "paid_elsewhere": "an action of another state is paid",
 }
-# States whose samples call the same tools in the same order; one action for each way in which a call is written.
+# States whose samples call the same tools in the same order, with one action for each way of writing the calls.
 _NARROW = """
     with done as (
         select state_id, num_samples, action, json_extract(action, '$.tool_calls[*].name')::varchar as called,

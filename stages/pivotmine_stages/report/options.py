@@ -22,7 +22,7 @@ class ReportConfig:
     price_per_hour: Annotated[float | None, Option(min=0)] = None
     """Price of one hour of the machine that sampled, in any currency."""
     max_states: Annotated[int, Option(min=1)] = 2000
-    """Maximum number of states that the page holds; figures always cover all states."""
+    """Maximum number of states in the page; figures always cover all states."""
 
 
 COMMAND = Command(

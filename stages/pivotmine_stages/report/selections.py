@@ -1,4 +1,4 @@
-"""What the selections of a run chose: which states each holds, and what it says of those that it left out."""
+"""What the selections of a run chose: the states of each, and why it left out the others."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pivotmine_stages.report.aggregates import dicts
 from pivotmine_stages.report.subject import differing
 
 MAX_SELECTIONS = 16
-"""Selections that a page compares: those made last."""
+"""Maximum number of selections that a page compares, the latest ones."""
 SPLITS = ("train", "validation")
 
 
 def selection_folders(run: Path) -> list[Path]:
-    """The folders of the run's finished selections, by name."""
+    """Return the folders of the run's finished selections, sorted by name."""
     folders = (path for path in sorted((run / "pivots").glob("*")))
     return [path for path in folders if any((path / f"{split}.parquet").exists() for split in SPLITS)]
 
 
 def chosen_states(run: Path, name: str) -> pl.DataFrame:
-    """The states of a selection: state_id, split (`train` or `validation`), domain. UserError if there is none."""
-    # Only a folder that is there is read: the name is never a path of its own.
+    """Return the states of a selection: state_id, split (`train` or `validation`), domain; UserError if unknown."""
+    # The name only picks one of the existing folders. It is never used as a path.
     folder = next((path for path in selection_folders(run) if path.name == name), None)
     if folder is None:
         known = ", ".join(path.name for path in selection_folders(run)) or "none"
@@ -41,11 +41,11 @@ def chosen_states(run: Path, name: str) -> pl.DataFrame:
 
 
 def selections(connection: duckdb.DuckDBPyConnection, run: Path) -> dict[str, Any]:
-    """The run's selections, for a page: {names: [{name, train, validation, words}], groups}.
+    """Return the run's selections, for a page: {names: [{name, train, validation, words}], groups}.
 
-    A group is {selected, class, domain, states, examples}: `selected` has bit i set if selection i holds the states;
-    `class` is that of the connection's profile, null if it has none of them. Also adds to the connection the tables
-    `chosen` (state_id, name, split), `left_out` (state_id, name, reason), and the column `selected` of `state_index`.
+    A group is {selected, class, domain, states, examples}. `selected` has bit i set if selection i holds the states.
+    `class` is from the connection's profile; null if it lacks the states. The connection gets the tables `chosen`
+    (state_id, name, split) and `left_out` (state_id, name, reason), and the column `selected` of `state_index`.
     """
     folders = sorted(selection_folders(run), key=lambda path: path.stat().st_mtime_ns)[-MAX_SELECTIONS:]
     names = sorted(path.name for path in folders)
@@ -70,7 +70,7 @@ def selections(connection: duckdb.DuckDBPyConnection, run: Path) -> dict[str, An
 
 
 def choices(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By state what each selection did with it: {name, split, reason}; one of the two is null."""
+    """Return what each selection did with a state, by state: {name, split, reason}; split or reason is null."""
     found: dict[str, list[dict[str, Any]]] = {}
     for state_id, *said in connection.execute(_CHOICES, [list(state_ids)]).fetchall():
         found.setdefault(state_id, []).append(dict(zip(("name", "split", "reason"), said, strict=True)))

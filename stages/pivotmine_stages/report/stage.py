@@ -1,4 +1,4 @@
-"""`pivotmine report`: one self-contained HTML file of what was mined, which makes no request."""
+"""`pivotmine report`: write what was mined as one self-contained HTML file, which makes no request."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from pivotmine_stages.select.strategies import rule_words
 MAX_BYTES = 15_000_000
 """Size of the page."""
 _STATES_BYTES = 11_000_000
-"""What the states and their messages may take of it, as JSON."""
+"""Maximum size of the states and their messages in the page, as JSON."""
 _STATES_AT_ONCE = 200
 _LINKED = 300
-"""States named by the comparison of selections that are sure to be in the page."""
+"""Maximum number of states that the page surely holds because the comparison of selections links to them."""
 _ROW = ("state_id", "class", "mean", "variance", "num_samples", "num_scored", "outcomes", "domain", "kind", "tool")
 _COLUMNS = (*_ROW, "depth", "prompt_tokens", "selected")
 
@@ -87,7 +87,7 @@ def report(config: ReportConfig, run: Path) -> ReportSummary:
 def page_facts(
     connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject, config: ReportConfig
 ) -> dict[str, Any]:
-    """What the page says without its states: `data` for its script, the rest for its template."""
+    """Return everything in the page except its states: `data` for its script, the rest for its template."""
     figures = aggregates(connection)
     settings = settings_of(run, subject)
     dataset = _dataset(run, subject, config.name)
@@ -96,7 +96,7 @@ def page_facts(
     no_bounds = ""
     try:
         bounds = rows_by_bound(run, subject.policy_id, subject.verifier_id, dataset and dataset["config"])
-    except UserError as error:  # scores of an older verifier: they can be looked at, but no selection is made from them
+    except UserError as error:  # scores of an older verifier can be viewed, but no selection is made from them
         bounds, no_bounds = [], str(error)
     return {
         "title": run.resolve().name,
@@ -124,16 +124,16 @@ def page_facts(
 
 
 def _never_states(run: Path, subject: Subject) -> dict[str, Any] | None:
-    """{words, commands}: what the states of class `never` still hold, and how to sample them hotter."""
+    """Return {words, commands}: what to expect of the states of class `never`, and how to sample them hotter."""
     folder = run / "scores" / subject.policy_id / subject.verifier_id
     profiles = rundir.scan(run, "profiles", [folder / "profiles.parquet"]).collect()
     found = never_states(profiles)
     if found is None:
         return None
     commands: list[str] = []
-    with suppress(UserError):  # a verifier that is not to be run here: its scores can be looked at all the same
+    with suppress(UserError):  # if the verifier cannot run here, its scores can still be viewed
         spec, _ = stored_verifier(folder)
-        # Scores of an older version have its id: a later round would be of the newer one.
+        # Scores of an older version keep its id, but a later round would be scored by the newer version.
         if spec.verifier_id == subject.verifier_id:
             commands = sample_hotter(run, load_policy(run, subject.policy_id), spec, profiles)
     return {"words": f"{found.words()}.", "commands": commands}
@@ -142,7 +142,7 @@ def _never_states(run: Path, subject: Subject) -> dict[str, Any] | None:
 def _embedded(
     connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject, config: ReportConfig, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """The states that fit: those that the page links to first, then a fixed random order."""
+    """Return the states that fit: first those that the page links to, then others in a fixed random order."""
     linked = [one["state_id"] for one in facts["suspects"]] + [row["example"] for row in facts["figures"]["outcomes"]]
     linked += [state_id for pair in facts["others"] for row in pair["transitions"] for state_id in row["examples"]]
     linked += [state_id for group in facts["selections"]["groups"] for state_id in group["examples"]][:_LINKED]
@@ -170,30 +170,30 @@ def _embedded(
 
 
 def other_subjects(run: Path, subject: Subject) -> list[Subject]:
-    """The profiles that the page compares with, in the order of their names."""
+    """Return the profiles that the page compares with, in the order of their names."""
     return [other for other in subjects(run) if other != subject][:MAX_OTHERS]
 
 
 def _others(connection: duckdb.DuckDBPyConnection, run: Path, subject: Subject) -> list[dict[str, Any]]:
-    """What `compared` gives for each other profile, with the settings in which it differs as `words`."""
+    """Return `compared` for each other profile, with the settings in which it differs as `words`."""
     others = other_subjects(run, subject)
     words = differing([settings_of(run, one) for one in (subject, *others)])[1:]
     return [{**compared(connection, other), "words": text} for other, text in zip(others, words, strict=True)]
 
 
 def chosen_details(connection: duckdb.DuckDBPyConnection, state_ids: list[str]) -> list[dict[str, Any]]:
-    """What `details` gives, and as `chosen` what each selection did with the state."""
+    """Return `details`, with what each selection did with the state as `chosen`."""
     chosen = choices(connection, state_ids)
     return [{**one, "chosen": chosen.get(one["state"]["state_id"], [])} for one in details(connection, state_ids)]
 
 
 def index_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of the list of states: the columns that it shows, and the words that a search looks through."""
+    """Return a row of the list of states: the columns that it shows, and the words that a search looks through."""
     return {**{name: row[name] for name in _COLUMNS}, "words": f"{row['domain']} {row['demonstration'][:400]}"}
 
 
 def _dataset(run: Path, subject: Subject, name: str) -> dict[str, Any] | None:
-    """{name, train, validation, config} of the selection of that name from these profiles; None if there is none."""
+    """Return {name, train, validation, config} of the named selection from these profiles; None if there is none."""
     wanted = {"name": name, "policy": subject.policy_id, "verifier": subject.verifier_id}
     manifests = rundir.read_manifests(run, "select")
     fitting = [one for one in manifests if wanted.items() <= one["config"].items()]
@@ -246,7 +246,7 @@ _ORDER = """
 
 
 def report_text(summary: ReportSummary) -> str:
-    """The summary as lines of text."""
+    """Return the summary as a line of text."""
     held = f"{summary.embedded_states:,} of {summary.states:,} states"
     return (
         f"report    {summary.path}: {summary.num_bytes / 1e6:,.1f} MB, {held}; {summary.verdict}; {summary.seconds} s"

@@ -36,13 +36,13 @@ class Subject(NamedTuple):
 
 
 def subjects(run: Path) -> list[Subject]:
-    """Every policy and verifier that has profiles, in the order of their names."""
+    """Return every policy and verifier with profiles, in the order of their names."""
     paths = sorted((run / "scores").glob("*/*/profiles.parquet"))
     return [Subject(path.parent.parent.name, path.parent.name) for path in paths]
 
 
 def choose_subject(run: Path, policy: str | None, verifier: str | None) -> Subject:
-    """The only profiled policy and verifier whose ids contain the given parts; else UserError with what differs."""
+    """Return the profile whose ids contain the given parts; UserError if none or several match, with differences."""
     rundir.require_run(run)
     known = subjects(run)
     found = [one for one in known if (policy or "") in one.policy_id and (verifier or "") in one.verifier_id]
@@ -58,7 +58,7 @@ def choose_subject(run: Path, policy: str | None, verifier: str | None) -> Subje
 
 
 def flags_of(run: Path, subject: Subject) -> dict[str, str]:
-    """The options that a command needs to mean this profile: `policy` and `verifier`, each only if others are there."""
+    """Return the options that make a command choose this profile: `policy` and `verifier`, each only if needed."""
     others = [one for one in subjects(run) if one != subject]
     flags: dict[str, str] = {}
     if any(one.policy_id != subject.policy_id for one in others):
@@ -69,13 +69,13 @@ def flags_of(run: Path, subject: Subject) -> dict[str, str]:
 
 
 def parse_subject(run: Path, text: str) -> Subject:
-    """`POLICY` or `POLICY/VERIFIER`, each in full or in part, as a subject; UserError if none or several match."""
+    """Parse `POLICY` or `POLICY/VERIFIER`, each in full or in part; UserError if none or several match."""
     policy, _, verifier = text.partition("/")
     return choose_subject(run, policy, verifier or None)
 
 
 def settings_of(run: Path, subject: Subject) -> dict[str, Any]:
-    """All settings of a policy and its verifier, flat: `temperature`, `max_new_tokens`, `verifier`, ..."""
+    """Return all settings of a policy and its verifier, flat: `temperature`, `max_new_tokens`, `verifier`, ..."""
     record = load_policy(run, subject.policy_id)
     folder = run / "scores" / subject.policy_id / subject.verifier_id
     verifier = rundir.read_json(folder / "verifier.json", "delete it and run the same `pivotmine score` again")
@@ -83,7 +83,7 @@ def settings_of(run: Path, subject: Subject) -> dict[str, Any]:
 
 
 def policy_settings(record: PolicyRecord) -> dict[str, Any]:
-    """What makes a policy, without the ids and paths that only a program reads."""
+    """Return the settings of a policy, without ids and paths that only a program reads."""
     named = {"policy": record.name, "engine": record.engine, "model": Path(record.model).name}
     others = {"adapter": record.adapter and Path(record.adapter).name, "template": record.template_hash}
     return {
@@ -97,12 +97,12 @@ def policy_settings(record: PolicyRecord) -> dict[str, Any]:
 
 
 def told_apart(run: Path, among: Sequence[Subject]) -> list[str]:
-    """For each subject the settings in which it differs from the others, in words."""
+    """Describe for each subject the settings in which it differs from the others."""
     return differing([settings_of(run, one) for one in among])
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each mapping, `key value` of the keys whose values are not the same in all; `the only one` for one alone.
+    """Describe each mapping by the keys whose values differ, as `key value`. A single mapping is `the only one`.
 
     The verifier's options, under the key OPTIONS, are compared with those of the same verifier.
     """
@@ -115,7 +115,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _options(one: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The options in which those with the same verifier differ; other verifiers have other options."""
+    """Describe the options in which mappings with the same verifier differ; other verifiers have other options."""
     alike = [other for other in settings if OPTIONS in other and other["verifier"] == one.get("verifier")]
     among = [flat_settings({"options": other[OPTIONS]}) for other in alike]
     return apart(flat_settings({"options": one[OPTIONS]}), among) if OPTIONS in one else []
@@ -131,13 +131,14 @@ def _word(value: Any) -> str:
 
 
 def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
-    """DuckDB over the run with the subject's rows: tables `state_index` and `lost`, views `samples` and `told`.
+    """Open DuckDB over the run with the subject's rows: tables `state_index` and `lost`, views `samples` and `told`.
 
-    `lost` has the rejects of extract, of sampling this policy and of these scores.
+    `lost` has the rejects of extract, of sampling this policy and of these scores. `told` has the profiles.
 
     `state_index` has a row per profiled state: state_id, class (`unscored` if nothing is scored), mean, variance,
-    num_samples, num_scored, gate, outcomes (list), domain, tool, kind, depth, prompt_tokens, offers_tools (a list of
-    tools, or a text convention, which tells them in the prompt), and the turn it is shown by.
+    num_samples, num_scored, gate, solvable_probability, outcomes (list), domain, tool, kind, depth, prompt_tokens,
+    offers_tools (a list of tools, or a text convention, which describes them in the prompt), and columns of the turn
+    that represents the state.
     """
     connection = connect_samples(run, subject)
     connection.register("lost_rows", _lost(run, subject).to_arrow())
@@ -147,7 +148,7 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
 
 
 def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
-    """DuckDB over the run with the views `samples` and `told` of the subject's rows."""
+    """Open DuckDB over the run with the views `samples` and `told` of the subject's rows."""
     require_sound(run, "turns")
     for table in ("scores", "profiles"):
         require_sound(run, table, run / "scores" / subject.policy_id / subject.verifier_id)
@@ -165,7 +166,7 @@ def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
 
 
 def connect_unscored(run: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB over a run that nothing is scored in: `state_index` has its demonstrated states, `samples` has no row."""
+    """Open DuckDB over an unscored run: `state_index` has its demonstrated states, `samples` is empty."""
     require_sound(run, "turns")
     connection = sql.connect(run)
     for statement in _UNSCORED_VIEWS:
@@ -179,12 +180,12 @@ def _lost(run: Path, subject: Subject) -> pl.DataFrame:
 
 
 def _bucket(column: str, bounds: Sequence[int]) -> str:
-    """SQL for the greatest of `bounds` that is not above the column."""
+    """Return SQL for the greatest of `bounds` that is not above the column."""
     cases = " ".join(f"when {column} >= {bound} then {bound}" for bound in reversed(bounds))
     return f"case {cases} end"
 
 
-# A state is shown by its first demonstration, or by its first turn if it has none.
+# The first demonstration represents a state, or its first turn if it has no demonstration.
 _VIEWS = (
     """
     create temp view samples as

@@ -11,17 +11,17 @@ from pivotmine_stages.report.aggregates import CLASSES
 from pivotmine_stages.report.subject import Subject
 
 MAX_OTHERS = 6
-"""Other profiles that a report compares with."""
+"""Maximum number of other profiles that a report compares with."""
 
 
 def compared(connection: duckdb.DuckDBPyConnection, other: Subject, num_examples: int = 3) -> dict[str, Any]:
-    """The connection's profile against another: {name, shared, mean, other_mean, decided, other_decided,
-    transitions}: a transition is {from, to, states, share, low, high, examples}.
+    """Compare the connection's profile with another one, over the states that both have.
 
-    `share` is of the states of class `from` under the connection's own profile that both have; `low` and `high` are
-    its 95 % interval (Wilson 1927).
+    Returns {name, shared, mean, other_mean, decided, other_decided, transitions}. A transition is {from, to, states,
+    share, low, high, examples}. `share` is the share of the states with class `from` in the connection's profile;
+    `low` and `high` are its 95 % interval (Wilson 1927).
     """
-    # The second profile's rows are read through the run's own view: the index is of the first.
+    # `state_index` holds the first profile only, so the second one is read through the run's view `profiles`.
     rows = connection.execute(_TRANSITIONS, [num_examples, other.policy_id, other.verifier_id]).fetchall()
     means = connection.execute(_MEANS, [other.policy_id, other.verifier_id]).fetchall()[0]
     rows.sort(key=lambda row: (CLASSES.index(row[0]), CLASSES.index(row[1])))
@@ -49,7 +49,7 @@ def _share(count: int, of: int) -> dict[str, float]:
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share: `count` of `of` (Wilson, JASA 22, 1927)."""
+    """Return the 95 % interval of the share `count` / `of` (Wilson, JASA 22, 1927)."""
     z = NormalDist().inv_cdf(0.975)
     share, square = count / of, z * z
     centre = (share + square / (2 * of)) / (1 + square / of)

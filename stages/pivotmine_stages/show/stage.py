@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pivotmine.errors import UserError
 from pivotmine.escape import inert
 from pivotmine.run import rundir
 from pivotmine_stages.profiles.never_states import MIN_RATE
-from pivotmine_stages.report.details import details, message_texts
+from pivotmine_stages.report.details import details, message_texts, on_one_line, reward_text
 from pivotmine_stages.report.subject import choose_subject, connect, connect_unscored, subjects
 from pivotmine_stages.show.options import ShowConfig
 from pivotmine_stages.view.listing import Filters, listing
@@ -23,18 +22,15 @@ if TYPE_CHECKING:
     import duckdb
 
 NUM_MESSAGES = 2
-"""Messages of a conversation that are shown, its last ones."""
+"""Maximum number of messages shown of a conversation, the last ones."""
 MAX_GROUPS = 8
-"""Groups of samples that are shown."""
+"""Maximum number of groups of samples shown."""
 WIDTH = 100
 _INDENT, _LABEL = 10, 28
 
 
 def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
-    """The states that fit, each as `report.details.details` gives it with its messages in full.
-
-    UserError if no state fits.
-    """
+    """Return the states that fit, like `report.details.details` but with messages in full; UserError if none fits."""
     connection, name = _opened(config, run)
     asked = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
     filters = replace(Filters(), **asked)
@@ -55,7 +51,7 @@ def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
 
 
 def _opened(config: ShowConfig, run: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
-    """The states to choose from, and what they are called: all demonstrated ones while nothing is scored."""
+    """Return the states to choose from, and how to call them. If nothing is scored, all demonstrated states are."""
     rundir.require_run(run)
     of_samples = (config.policy, config.verifier, config.reward_class, config.outcome)
     if not subjects(run) and of_samples == (None,) * len(of_samples):
@@ -65,7 +61,7 @@ def _opened(config: ShowConfig, run: Path) -> tuple[duckdb.DuckDBPyConnection, s
 
 
 def show_report(states: list[dict[str, Any]]) -> str:
-    """The states as lines of text, foreign text escaped and cut."""
+    """Return the states as lines of text, with foreign text escaped and cut."""
     return "\n\n".join("\n".join(_state_lines(one)) for one in states)
 
 
@@ -82,9 +78,9 @@ def _state_lines(one: dict[str, Any]) -> list[str]:
         inert(f"state     {row['state_id']}: {', '.join(facts)}, turn {row['depth']} of {row['trajectory_id']}"),
         _line("tools", ", ".join(tool["name"] for tool in one["tools"]) or _no_tools(row)),
         *([_line("", f"({earlier} earlier messages)")] if earlier > 0 else []),
-        *[_line(message["role"], _said(message)) for message in one["messages"][-NUM_MESSAGES:]],
-        *[_line("demonstrated", said) for said in dict.fromkeys(_said(demo["action"]) for demo in usable)],
-        *[_line(f"{g['count']} x {_reward(g['reward'])} {g['outcome']}", _judged(g)) for g in groups[:MAX_GROUPS]],
+        *[_line(message["role"], on_one_line(message)) for message in one["messages"][-NUM_MESSAGES:]],
+        *[_line("demonstrated", said) for said in dict.fromkeys(on_one_line(demo["action"]) for demo in usable)],
+        *[_line(f"{g['count']} x {reward_text(g['reward'])} {g['outcome']}", _judged(g)) for g in groups[:MAX_GROUPS]],
         *([_line("", f"and {len(groups) - MAX_GROUPS} more groups")] if len(groups) > MAX_GROUPS else []),
     ]
 
@@ -101,24 +97,7 @@ def _profile(row: dict[str, Any]) -> list[str]:
 
 
 def _judged(group: dict[str, Any]) -> str:
-    return _said(group["action"]) + (f"   [{group['detail']}]" if group["detail"] else "")
-
-
-def _reward(reward: float | None) -> str:
-    return "null" if reward is None else f"{reward:.2f}"
-
-
-def _said(action: dict[str, Any]) -> str:
-    """A message or an action on one line: calls as calls, text as text."""
-    calls = [f"{call['name']}({_arguments(call['arguments'])})" for call in action["calls"]]
-    broken = [f"unreadable: {text}" for text in action.get("broken", [])]
-    return " ".join([*([action["text"]] if action["text"] and not calls else []), *calls, *broken]) or "(nothing)"
-
-
-def _arguments(arguments: Any) -> str:
-    if not isinstance(arguments, dict):
-        return json.dumps(arguments, ensure_ascii=False)
-    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+    return on_one_line(group["action"]) + (f"   [{group['detail']}]" if group["detail"] else "")
 
 
 def _line(label: str, text: str) -> str:
@@ -127,6 +106,6 @@ def _line(label: str, text: str) -> str:
 
 
 def _width() -> int:
-    """Characters of text on a line: as many as fit a terminal."""
+    """Return how many characters of text fit on a line of the terminal."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH + _INDENT + _LABEL + 2
     return max(20, min(WIDTH, columns - _INDENT - _LABEL - 2))

@@ -28,18 +28,18 @@ class RunStatus:
     policies: list[dict[str, Any]]
     """{policy_id, words, max_new_tokens, samples, pending, states, estimated, refused, verifiers: [{verifier_id, words,
     samples, problem, classes}]}. `words`: settings that differ from those of the others. `pending`: samples that a
-    smaller budget cut. `estimated`: demonstrated states without a sample that `rollout --from` carried over. `refused`:
-    the others without a sample that `rollout` rejected for good, by reason. `problem`: why the profiles are not of
-    these samples; null: they are."""
+    smaller budget cut. Demonstrated states without a sample are counted in `estimated` if `rollout --from` carried them
+    over, or in `refused`, by reason, if `rollout` rejected them for good. `problem`: why the profiles do not fit the
+    samples; null if they do."""
     datasets: list[dict[str, Any]]
-    """{name, train, validation, policy_id, verifier_id, strategy, max_mean}."""
+    """{name, train, validation, policy_id, verifier_id, rule}."""
     missing: list[str]
-    """What a stage has not finished, a line each."""
+    """What the stages have not finished, one line each."""
     next_command: str
 
 
 def status(run: Path) -> RunStatus:
-    """Look at a run without changing it; UserError if it is no run."""
+    """Look at a run without changing it; UserError if it is not a run."""
     rundir.require_run(run)
     turns = rundir.scan(run, "turns")
     demonstrated = turns.filter(pl.col("reject_reason").is_null()).select(pl.col("state_id").n_unique())
@@ -87,7 +87,7 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
 
 
 def _without_sample(run: Path, record: PolicyRecord) -> dict[str, Any]:
-    """Of the demonstrated states that are not sampled: how many are carried over under this budget, or rejected."""
+    """Count the unsampled demonstrated states that are carried over under this budget, and those that are rejected."""
     turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null()).select("state_id").unique()
     left = turns.join(stored_rows(run, record).select("state_id"), on="state_id", how="anti")
     files = [path for path in rundir.table_files(run, "carried") if path.parents[1].name == record.policy_id]
@@ -162,16 +162,16 @@ def _next(run: Path, policies: list[dict[str, Any]], datasets: list[dict[str, An
         if not policy["verifiers"] or any(one["problem"] for one in policy["verifiers"]):
             return f"pivotmine score {at} --policy {policy['policy_id']}"
     classes = {name for policy in policies for one in policy["verifiers"] for name in one["classes"]}
-    # Where no rewards differ, there is nothing to select: the page says why.
+    # If no rewards differ, there is nothing to select; the report says why.
     command = "report" if datasets or "sometimes" not in classes else "select"
-    # The profile that was selected from last, or the first one: a run of several asks which.
+    # Name the profile of the last selection, or the first profile, because the run may have several.
     subject = Subject(datasets[-1]["policy_id"], datasets[-1]["verifier_id"]) if datasets else subjects(run)[0]
     flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in flags_of(run, subject).items())
     return f"pivotmine {command} {at}{flags}"
 
 
 def status_report(found: RunStatus) -> str:
-    """The status as lines of text."""
+    """Return the status as lines of text."""
     size = sum(found.table_bytes.values())
     words = {"trajectories": "trajectory", "turns": "turn", "demonstrated_states": "demonstrated state"}
     lines = [

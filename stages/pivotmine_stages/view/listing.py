@@ -1,4 +1,4 @@
-"""A page of the list of states, filtered and sorted by DuckDB: what `view` answers and `show` prints."""
+"""One page of the list of states, filtered and sorted by DuckDB, for `view` and `show`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import duckdb
 from pivotmine_stages.report.aggregates import dicts
 
 PAGE = 50
-"""States of one page."""
+"""Number of states on one page."""
 SORTS = {
     "variance": "variance desc nulls last, mean nulls last, state_id",
     "mean": "mean nulls last, state_id",
@@ -21,7 +21,7 @@ SORTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which states; an empty text asks for nothing."""
+    """Which states to list; an empty text does not filter."""
 
     reward_class: str = ""
     domain: str = ""
@@ -32,9 +32,9 @@ class Filters:
     low: float | None = None
     """Minimum mean reward."""
     high: float | None = None
-    """The mean reward is below it; 1 includes 1."""
+    """Upper bound of the mean reward, exclusive; 1 includes 1."""
     chosen: tuple[int, int] | None = None
-    """Bits of `selected` that are looked at, and what they must be; needs `report.selections`."""
+    """(mask, bits): `selected & mask` must be `bits`; needs `report.selections`."""
 
 
 def listing(
@@ -45,7 +45,7 @@ def listing(
     start: int = 0,
     count: int = PAGE,
 ) -> tuple[int, list[dict[str, Any]]]:
-    """The number of states that fit, and `count` rows of `state_index` from `start`."""
+    """Return the number of states that fit, and `count` rows of `state_index` from `start`."""
     where, values = _where(filters)
     total = connection.execute(f"select count(*) from state_index where {where}", values).fetchall()[0][0]
     query = f"select * from state_index where {where} order by {SORTS[sort]} limit ? offset ?"
@@ -53,7 +53,7 @@ def listing(
 
 
 def _where(filters: Filters) -> tuple[str, list[Any]]:
-    """Only values are taken from the filters; the text of the conditions is ours."""
+    """Return the condition and its values. Filters are hostile: they are bound as values, never part of the SQL."""
     asked: list[tuple[str, list[Any]]] = [("true", [])]
     for column, value in (("class", filters.reward_class), ("domain", filters.domain), ("tool", filters.tool)):
         if value:

@@ -33,7 +33,7 @@ from pivotmine_stages.view.options import ViewConfig
 
 HOST = "127.0.0.1"
 MAX_FIELDS = 32
-"""Of a question; the page asks with ten."""
+"""Maximum number of fields in a query; the page sends ten."""
 
 
 class Viewer:
@@ -48,7 +48,7 @@ class Viewer:
         self._connections: dict[str, duckdb.DuckDBPyConnection] = {}
         empty = {"index": [], "details": {}, "messages": {}}
         self._page = render(facts, {**facts["data"], **empty, "served": True}).encode()
-        # DuckDB answers one question at a time on one connection; requests come from several threads.
+        # A connection runs one query at a time, and requests come from several threads.
         self._lock = threading.Lock()
         self.token = secrets.token_urlsafe(24)
         try:
@@ -72,7 +72,7 @@ class Viewer:
             connection.close()
 
     def answer(self, path: str, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
-        """Status, content type and body for a request that may be answered."""
+        """Return status, content type and body for a permitted request."""
         if path == "/":
             return HTTPStatus.OK, "text/html; charset=utf-8", self._page
         found = {"/api/states": self._states, "/api/state": self._state, "/api/samples": self._samples}.get(path)
@@ -105,7 +105,7 @@ class Viewer:
         return {**found[0], "texts": message_texts(self._connection, found[0]["messages"])}
 
     def _samples(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The groups of samples of another profile in a state."""
+        """Return another profile's groups of samples in a state."""
         other = self._others[asked["other"]]
         if other.name not in self._connections:
             self._connections[other.name] = connect_samples(self._run, other)
@@ -114,7 +114,7 @@ class Viewer:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who closes a page in the middle of an answer is no error; a bug keeps its traceback."""
+        """Ignore a client that closes the page during a reply; a bug keeps its traceback."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -132,12 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
             address = urlsplit(self.path)
             asked = {name: values[-1] for name, values in parse_qs(address.query, max_num_fields=MAX_FIELDS).items()}
             status, kind, body = self._refusal(asked) or self._viewer.answer(address.path, asked)
-        except ValueError:  # no address, or too many fields
+        except ValueError:  # not a valid address, or too many fields
             status, kind, body = _refused(HTTPStatus.BAD_REQUEST, "the address is not understood")
         self._send(status, kind, body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server refuses by itself, without its page, which repeats what was asked."""
+        """Send a refusal of http.server itself without its error page, which would repeat the request."""
         self.close_connection = True
         self._send(*_refused(HTTPStatus(code), "this is not answered"))
 
@@ -179,7 +179,7 @@ def _refused(status: HTTPStatus, words: str) -> tuple[HTTPStatus, str, bytes]:
 
 
 def view(config: ViewConfig, run: Path) -> str:
-    """Serve until Ctrl-C; returns the address that it served."""
+    """Serve until Ctrl-C, and return the address that was served."""
     viewer = Viewer(config, run)
     sys.stdout.write(f"view      {viewer.address}\n          Ctrl-C ends it\n")
     sys.stdout.flush()
@@ -189,5 +189,5 @@ def view(config: ViewConfig, run: Path) -> str:
 
 
 def view_text(address: str) -> str:
-    """Printed at the end."""
+    """Return the line that is printed at the end."""
     return "view      ended"

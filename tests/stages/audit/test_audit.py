@@ -155,7 +155,7 @@ def test_limit_is_in_states_and_a_policy_that_is_not_there_is_an_error(run: Path
 
 
 def test_a_run_that_can_say_little_says_so(tmp_path: Path) -> None:
-    no_samples = "no samples of this run are scored: demonstrations and mutations alone"
+    no_samples = "no samples of this run are scored: only demonstrations and mutations were judged"
     text = audit_report(audit(AuditConfig(verifier=TOOL_CALL), make_run(tmp_path / "some", SHORT)))
     assert no_samples in text
     assert "8 mutations that must fail: 0 false accepts; 3 that must pass: 0 false rejects; 0 null" in text

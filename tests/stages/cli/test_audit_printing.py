@@ -43,7 +43,7 @@ PRINTED = r"""audit     2 states under text-1
           demonstrations against themselves: correct 2
           2 mutations that must fail: 1 false accept; 0 that must pass: 0 false rejects; 0 null
           10 actions of other states of the same tool, written otherwise, a random sample of 100 pairs: 1 paid (10.0%)
-          no samples of this run are scored: demonstrations and mutations alone
+          no samples of this run are scored: only demonstrations and mutations were judged
 
 verifier  trial    must_fail  false_accept  false_accept_rate  must_pass  false_reject  null  false_reject_rate
 --------  -------  ---------  ------------  -----------------  ---------  ------------  ----  -----------------

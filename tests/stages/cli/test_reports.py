@@ -42,7 +42,7 @@ def test_a_dry_run_says_what_prompts_would_cost(unit: str) -> None:
     ]
     short = extract_report(replace(EXTRACTED, dry_run=True, **sizes, max_model_len=4096, too_long=1)).splitlines()
     assert short[-3].strip() == (
-        "1 prompt leaves no room for a reply in the 4,096 tokens of this policy: take one with a longer context"
+        "1 prompt leaves no room for a reply in this policy's context of 4,096 tokens: take a policy with a longer one"
     )
 
 
@@ -71,7 +71,7 @@ NONE_FOUND = "outcomes: none found, all trajectories count as good; --outcome-co
             {"turns": 1, "demonstrations": 1, "demonstrated_states": 1, "kinds": {"tool_call": 1}},
             "1 of 1 turn is a demonstration (1 call), of 1 state",
         ),
-        ({"undocumented_masks": 2}, "2 turns have `mask: false`, which nobody documents: none is left out"),
+        ({"undocumented_masks": 2}, "2 turns have `mask: false`, which has no documented meaning: it excludes nothing"),
         (
             {"outcomes": {"0.0": 5}, "min_outcome": None, "all_failed": True},
             "outcomes 0.0: 5; no label makes a demonstration",
@@ -125,10 +125,10 @@ DRY = CostEstimate(
 def test_a_dry_run_bounds_what_no_sample_tells() -> None:
     assert rollout_report(DRY).splitlines() == [
         "rollout   dry run of tiny-0123456789ab: 1 state, 8 samples to draw",
-        "          90 prompt tokens; as one request a sample 720, with every prefix shared 90",
+        "          90 prompt tokens; 720 with one request per sample, 90 with every prefix shared",
         "          1 state left out: prompt and --max-new-tokens exceed the context of 1,024 tokens; "
         "1,044 would hold all",
-        "          at most 512 tokens to generate; --pilot 100 samples some states, and tells how long actions are",
+        "          at most 512 tokens to generate; --pilot 100 samples some states to learn how long actions are",
         "          at most 0.25 GPU-hours, prompt tokens included",
         "          at most 0.50 at the given price per hour",
     ]
@@ -182,8 +182,8 @@ def test_select_says_what_was_kept() -> None:
 def test_select_says_what_the_twin_saved() -> None:
     twin = TwinSummary(name="default-random", train=4, validation=1, left_out={})
     assert (
-        "          pivots/default-random: 4 training and 1 validation rows, drawn at random without samples, where the "
-        "choice took 80"
+        "          pivots/default-random: 4 training and 1 validation rows, drawn at random; they took no "
+        "samples, the choice took 80"
     ) in select_report(replace(SELECTED, twin=twin)).splitlines()
 
 
@@ -271,5 +271,5 @@ def test_select_says_in_one_line_how_states_become_decided() -> None:
     assert '[verifiers.NAME] first_decided = ["auto", "judge"]' in advice
     assert not any("add a judge" in line for line in select_report(SELECTED).splitlines())
     judged = select_report(replace(SELECTED, rejects={"undecided": 1}, verifier_id="judge-1"))
-    words = "the judge gave no answer, or another one in the other order, for enough samples of 1 state"
+    words = "for too many samples of 1 state, the judge gave no answer or changed it when the actions were swapped"
     assert f"          undecided: {words}" in judged.splitlines()

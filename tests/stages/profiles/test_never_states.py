@@ -146,7 +146,8 @@ def test_unlikely_demonstrations_are_the_same_suspects_everywhere(tmp_path: Path
         Suspect(state_id=unlikely, logprob=-13.9),
     ]
     line = (
-        "suspects: 2 demonstrations are less likely than 1e-06, rather a fault of format or verifier than hard states"
+        "suspects: 2 demonstrations are less likely than 1e-06: "
+        "a fault of format or verifier is likelier than difficulty"
     )
     assert f"{line}; by log-probability: {worse} (-40.0), {unlikely} (-13.9)" in select_report(summary)
     assert f"| {worse} | -40.0 |\n| {unlikely} | -13.9 |" in card(run)

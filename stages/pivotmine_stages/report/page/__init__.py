@@ -1,4 +1,4 @@
-"""The page: a template, its style and its script, which the page's own policy allows by their hashes alone."""
+"""The page: a template, a style and a script. The page's content policy allows only these two, by their hashes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FOLDER = Path(__file__).parent
 
 
 def render(facts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """The page as HTML. `facts` fill the template, escaped; `data` is for the script, as JSON.
+    """Return the page as HTML. `facts` fill the template, escaped; `data` is for the script, as JSON.
 
-    `data["served"]`: whether the page may ask the server that gave it.
+    `data["served"]`: whether the page may send requests to the server that served it.
     """
     style, script = _style(), _script()
     page_data = {name: value for name, value in facts.items() if name != "data"}
@@ -45,20 +45,20 @@ def render(facts: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def content_policy(*, served: bool) -> str:
-    """The Content-Security-Policy: the page's own script and style by hash, and nothing else."""
+    """Return the Content-Security-Policy: the page's own script and style by hash, and nothing else."""
     connect = "'self'" if served else "'none'"
     hashes = f"script-src 'sha256-{_hash(_script())}'; style-src 'sha256-{_hash(_style())}'"
     return f"default-src 'none'; {hashes}; connect-src {connect}; base-uri 'none'; form-action 'none'"
 
 
 def json_in_html(value: Any) -> str:
-    """JSON that no HTML parser can leave: no character of it opens a tag or a comment."""
+    """Return JSON without characters that could open a tag or a comment in HTML."""
     text = json.dumps(_finite(value), ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _finite(value: Any) -> Any:
-    """The value with numbers that JSON has not as null."""
+    """Replace NaN and infinities, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ let page = 0;
 let listed = [];
 let opened = "";
 
-/** What a list is sorted by, the smallest first; states that are equal in all of it by their id. @type {Record<string, ((row: Data) => number)[]>} */
+/** Sort keys of the list, the smallest first; ties are sorted by state_id. @type {Record<string, ((row: Data) => number)[]>} */
 const ORDERS = {
   variance: [(row) => -(row.variance ?? -1), (row) => row.mean ?? 2],
   mean: [(row) => row.mean ?? 2],
@@ -49,7 +49,7 @@ function matches(row, asked, words) {
   return within && (row.selected & mask) === bits && ["class", "domain", "tool"].every((key) => !asked[key] || row[key] === asked[key]) && (!asked.outcome || row.outcomes.includes(asked.outcome)) && (!words || row.words.toLowerCase().includes(words) || row.state_id.startsWith(words));
 }
 
-/** Answers from the server that gave this page; it wants the token of the page's own address. */
+/** Answers from the server of this page. It requires the token of the page's address. */
 const served = {
   /** @param {Data} asked @param {number} from */
   states: (asked, from) => get("states", { ...asked, from }),
@@ -97,7 +97,7 @@ let asked = 0;
 async function drawList() {
   const mine = ++asked;
   const found = await source.states(filters, page * PAGE);
-  if (mine !== asked || !found) return; // a newer question was asked meanwhile
+  if (mine !== asked || !found) return; // a newer request has replaced this one
   listed = found.rows.map((/** @type {Data} */ row) => row.state_id);
   const rows = found.rows.map((/** @type {Data} */ row) =>
     el("tr", { class: row.state_id === opened ? "open" : null, on: { click: () => go(row.state_id) } }, el("td", {}, stateLink(row.state_id)), el("td", { class: `class ${row.class}` }, row.class), el("td", { class: "number" }, fixed(row.mean)), el("td", { class: "number" }, `${count(row.num_scored)}/${count(row.num_samples)}`), el("td", {}, row.domain || "–"), el("td", {}, row.tool || row.kind), el("td", { class: "number" }, count(row.depth)), el("td", { class: "number" }, count(row.prompt_tokens))));
@@ -181,7 +181,7 @@ function callBox(call, gold) {
   return el("div", { class: "args mono" }, el("strong", {}, name), lines, missing);
 }
 
-/** The text with what differs between the common beginning and the common end marked. @param {string} text @param {string} other */
+/** The text, marked where it differs between the common beginning and the common end. @param {string} text @param {string} other */
 function marked(text, other) {
   if (text === other) return text;
   let start = 0, end = 0;
