@@ -1,4 +1,4 @@
-"""What two verifiers say of the same samples: from stored scores, pair by pair."""
+"""Compare the stored scores of two verifiers on the same samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from pivotmine.run import rundir
 
 SAME_REWARD = 1e-6
-"""Rewards that differ by no more agree."""
+"""Rewards agree if they differ by at most this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +23,20 @@ class Agreement:
     """Verifier id."""
     other: str
     samples: int
-    """Samples that both gave a reward."""
+    """Samples with a reward from both."""
     agree: int
     """Samples with the same reward."""
     only_one_higher: int
-    """Samples whose reward by the first is higher."""
+    """Samples with the higher reward from `one`."""
     only_other_higher: int
     null: int
-    """Samples that at least one of them gave no reward."""
+    """Samples without a reward from at least one of them."""
     examples: list[dict[str, Any]]
-    """Samples on which they disagree, once for each state and action, the greatest differences first."""
+    """Samples on which they disagree, one for each state and action, the greatest differences first."""
 
 
 def outcome_rates(run: Path, policy_id: str) -> list[dict[str, Any]]:
-    """Rows of verifier_id, outcome, samples and share, by verifier and then by number."""
+    """Return rows of verifier_id, outcome, samples and share, by verifier and then by number of samples."""
     scores = _scores(run, policy_id).group_by("verifier_id", "outcome").agg(samples=pl.len())
     share = pl.col("samples") / pl.col("samples").sum().over("verifier_id")
     ordered = scores.with_columns(share=share).sort(
@@ -46,7 +46,7 @@ def outcome_rates(run: Path, policy_id: str) -> list[dict[str, Any]]:
 
 
 def agreements(run: Path, policy_id: str, num_examples: int) -> list[Agreement]:
-    """Of each two verifiers that scored the policy."""
+    """Compare each two verifiers that scored the policy."""
     verifier_ids = sorted(path.name for path in (run / "scores" / policy_id).glob("*") if path.is_dir())
     return [
         _agreement(_scores(run, policy_id), one, other, num_examples)
@@ -55,7 +55,7 @@ def agreements(run: Path, policy_id: str, num_examples: int) -> list[Agreement]:
 
 
 def _scores(run: Path, policy_id: str) -> pl.LazyFrame:
-    """Of each sample the row with the largest token budget."""
+    """Return each sample's row with the largest token budget."""
     rows = rundir.scan(run, "scores", sorted((run / "scores" / policy_id).glob("*/part-*.parquet")))
     longest = rows.sort("budget", nulls_last=False, maintain_order=True)
     return longest.unique(["verifier_id", "state_id", "sample_index"], keep="last", maintain_order=True)

@@ -1,4 +1,4 @@
-"""A verifier against pairs that people labelled: agreement, Cohen's kappa, both error rates, and what stays unproven.
+"""Compare a verifier with labelled pairs: agreement, Cohen's kappa, both error rates, and unproven answers.
 
 The file has a JSON object per line:
 
@@ -7,7 +7,7 @@ The file has a JSON object per line:
 
 A demonstration or action is a text (a message), an assistant message in OpenAI form, or an action as the tables store
 it. The state is one of the run (`state_id`), or is given by `messages`, `tools` and `action_format`, all optional.
-`domain` counts for the rules of `auto`. Other keys are left alone.
+`domain` is for the rules of `auto`. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 
 class _Answer(NamedTuple):
     verdict: Verdict | None
-    """None: the verifier was not asked."""
+    """None if the verifier was not asked."""
     reason: str = ""
     """Why it was not asked."""
 
@@ -64,14 +64,14 @@ class NotAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelError:
-    """A pair whose answer is not its label."""
+    """A pair whose answer differs from its label."""
 
     line: int
     label: str
     """`same` or `different`."""
     answer: str
     detail: str
-    """Of the verdict."""
+    """Detail of the verdict."""
     demonstrated: str
     """The demonstration, as the tables store it."""
     given: str
@@ -80,7 +80,7 @@ class LabelError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A verifier against labels. Rates are from 0 to 1, over the decided pairs; None: nothing was decided."""
+    """A verifier compared with labels. Rates are from 0 to 1, over the decided pairs; None if there are none."""
 
     verifier_id: str
     pairs: int
@@ -91,7 +91,7 @@ class Calibration:
     """Pairs with a reward."""
     agreement: float | None
     kappa: float | None
-    """Cohen's; None also if chance alone explains the agreement."""
+    """Cohen's kappa; None also if chance alone explains the agreement."""
     false_accept: int
     """Decided pairs labelled `different` that were paid."""
     false_accept_rate: float | None
@@ -101,20 +101,20 @@ class Calibration:
     unproven_same: int
     unproven_different: int
     failed_same: int
-    """Pairs without a verdict, for the machinery failed."""
+    """Pairs without a verdict because the machinery failed."""
     failed_different: int
     not_asked_same: int
     not_asked_different: int
     not_asked: list[NotAsked]
     errors: list[LabelError]
-    """The first ones."""
+    """The first errors."""
     seconds: float
 
 
 def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> Calibration:
-    """Judge every pair of the file; UserError that names the line, before any is judged, if one cannot be read.
+    """Judge every pair of the file.
 
-    UserError if no pair got an answer.
+    UserError if a pair cannot be read (it names the line, before any pair is judged), or if no pair can be asked.
     """
     started = time.monotonic()
     pairs = _read(path, run)
@@ -141,9 +141,7 @@ def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> C
     ]
     if len(not_asked) == len(pairs):
         first = f"line {not_asked[0].line}: {not_asked[0].reason}"
-        raise UserError(
-            f"--calibrate {path}: {spec.name} can be asked about none of {counted(len(pairs), 'pair')}; {first}"
-        )
+        raise UserError(f"--calibrate {path}: {spec.name} cannot judge any of {counted(len(pairs), 'pair')}; {first}")
     summary: dict[str, Any] = {"verifier_id": spec.verifier_id, "pairs": len(pairs), **figures(counts)}
     rundir.write_manifest(
         run, "calibrate", {"verifier_id": spec.verifier_id, "file": str(path.resolve())}, {"summary": summary}
@@ -153,7 +151,7 @@ def calibrate(spec: VerifierSpec, path: Path, run: Path, num_examples: int) -> C
 
 
 def figures(counts: Counter[str]) -> dict[str, Any]:
-    """Agreement, kappa and rates, from counts of `<label>_<answer>`; null where nothing was decided."""
+    """Compute agreement, kappa and rates from counts of `<label>_<answer>`; they are None if nothing was decided."""
     right_same, refused = counts["same_same"], counts["same_different"]
     paid, right_different = counts["different_same"], counts["different_different"]
     same, different = right_same + refused, paid + right_different
@@ -189,7 +187,7 @@ def _answer(verdict: Verdict | None) -> str:
 
 
 def _judged(spec: VerifierSpec, pairs: Sequence[Pair]) -> list[_Answer]:
-    """The answer to each pair."""
+    """Return the answer to each pair. A pair is only asked if its demonstration passes against itself."""
     calls: list[JudgeCall | str] = []
     gates: list[JudgeCall] = []
     for pair in pairs:
@@ -208,7 +206,7 @@ def _judged(spec: VerifierSpec, pairs: Sequence[Pair]) -> list[_Answer]:
 
 
 def _refusal(gate: Verdict) -> str:
-    """Why a demonstration does not pass against itself; empty: it passes."""
+    """Return why a demonstration does not pass against itself; empty if it passes."""
     if gate.reward == 1:
         return ""
     return f"the demonstration does not pass against itself: {gate.outcome}" + (
@@ -269,7 +267,7 @@ def _pair(path: Path, number: int, row: dict[str, Any], known: dict[str, dict[st
 
 
 def _states(run: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    """By state_id: messages, tools, action_format and domain."""
+    """Return messages, tools, action_format and domain by state_id."""
     if not wanted:
         return {}
     turns = rundir.scan(run, "turns").filter(pl.col("state_id").is_in(list(wanted))).collect()

@@ -1,4 +1,4 @@
-"""Mutations of a shell command: other programs that a comparison of texts takes for the same one."""
+"""Mutations of a shell command: other commands that a comparison of texts may take for the same one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pivotmine_stages.audit.rivals import Rivals
 from pivotmine_stages.audit.text_mutations import MAX_EACH, TextMutation
 
-# `-e` and `--` stand in front of a word that means the same without them; `-u` and `-v` may only say more.
+# Not `-e` and `--`: the word after them means the same without them. Not `-u` and `-v`: they may only print more.
 _FLAG = re.compile(r"(?<= )-(?!(?:-|[euv])?(?: |$))[\w-]+(?: |$)")
 _REDIRECT = re.compile(r"(?<= )(>>? ?)([\w./-]+)")
-# An end behind which nothing can be appended to the same command, or where its status says nothing.
+# Endings after which text does not belong to the same command, or where the command's status means nothing.
 _ENDS_OTHERWISE = re.compile(r"(?:[;&|\\]|\btrue|\bexit(?: \d+)?)\s*$")
-# Commands and short flags without a value whose order says nothing.
+# Commands with short flags that take no value and whose order does not matter.
 _FLAGS = {"ls": "lahtrRS1", "rm": "rfv", "cp": "rvp", "grep": "rnivlc", "du": "shac", "wc": "lwc", "df": "haT"}
 _FLAG_WORDS = re.compile(r"(\w+)((?: -[A-Za-z0-9])+)((?: [\w./*-]+)*)")
 
 
 def command_mutations(command: str, rivals: Rivals) -> Iterator[TextMutation]:
-    """All mutations of one command; fewer of one with comments, here-documents or several lines."""
+    """Yield all mutations of a command; fewer if it has comments, here-documents or several lines."""
     for other in rivals.other_commands(command, MAX_EACH):
         yield TextMutation("another_turns_command", False, other)
     found = _FLAG_WORDS.fullmatch(command)

@@ -1,4 +1,4 @@
-"""An action as a person writes it into a file of labelled pairs."""
+"""Read an action that a person wrote into a file of labelled pairs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FORMS = "a text, an assistant message in OpenAI form, or an action as the table
 
 
 def read_labelled(given: Any, action_format: str, where: str) -> Action:
-    """The action in a text, in an assistant message, or in the stored form; UserError that begins with `where`.
+    """Return the action in a text, an assistant message, or the stored form; its UserError begins with `where`.
 
-    What a policy may get wrong is an action, too: calls that are not JSON, or markup in the text. A message whose
-    form is wrong is an error.
+    Mistakes that a policy can make are actions too: calls that are not JSON, or markup in the text. A malformed message
+    is an error.
     """
     if isinstance(given, str):
         return (
@@ -44,7 +44,7 @@ def _is_stored(given: Mapping[str, Any]) -> bool:
 
 
 def _fault(given: Mapping[str, Any]) -> str:
-    """The fault in the form of a message or of a stored action; empty: no fault."""
+    """Return the fault in the form of a message or of a stored action; empty if there is no fault."""
     if (role := given.get("role", "assistant")) != "assistant":
         return f"has the role {str(role)[:40]!r}: only an assistant acts"
     if given and not given.keys() & (_STORED_KEYS | _MESSAGE_KEYS):

@@ -1,4 +1,4 @@
-"""Two actions as one line of text, in which what differs is marked: `[-demonstrated-]{+given+}`."""
+"""Show two actions on one line, with the differences marked: `[-demonstrated-]{+given+}`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from pivotmine.escape import one_line
 
 MAX_TOKENS = 1_000
-"""Words and signs of each action that are compared, the first ones."""
+"""Maximum number of words and signs of each action that are compared, from its beginning."""
 _KEPT = 5
-"""Tokens on each side of a difference that are shown of a longer equal stretch."""
+"""Tokens shown on each side of a difference if the equal stretch is longer."""
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 def action_text(stored: str) -> str:
-    """A stored action on one line: its message, its calls, and what could not be read."""
+    """Write a stored action on one line: its message, its calls, and what could not be read."""
     action: Mapping[str, Any] = json.loads(stored)
     calls = [f"{call['name']}({_arguments(call['arguments'])})" for call in action.get("tool_calls", ())]
     broken = [f"unreadable: {piece['text']}" for piece in action.get("unparsed", ())]
@@ -32,7 +32,7 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 
 
 def marked(demonstrated: str, given: str) -> str:
-    """The difference of two stored actions, long stretches that are the same cut to `...`."""
+    """Write the difference of two stored actions, with long equal stretches cut to `...`."""
     one, other = (_TOKEN.findall(action_text(stored))[:MAX_TOKENS] for stored in (demonstrated, given))
     if one == other:
         return f"{''.join(one)} (the same but for white space, reasoning or types)"

@@ -1,7 +1,7 @@
-"""Mutations of a demonstration, each labelled by its construction: what must pass for it, and what must not.
+"""Mutations of a demonstration, each labelled by its construction: it must pass, or it must fail.
 
-The labels come from the schema and from JSON, never from a verifier, so that any verifier can be put on trial by them.
-A mutation that cannot be made of a demonstration (no number in it, nothing optional) is left out.
+The labels come from the schema and from JSON, never from a verifier, so they can test any verifier. A mutation that
+does not apply to a demonstration (no number in it, nothing optional) is left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pivotmine_stages.audit.text_mutations import (
 )
 
 MAX_EACH = 3
-"""Arguments of one call that each mutation is made of, the first ones."""
+"""Maximum number of arguments of a call that each mutation is applied to, the first ones."""
 _NUMBER = re.compile(r"\d")
 # Two letters or digits next to each other: the second one can be doubled, and no letter of a name is lost.
 _LETTERS = re.compile(r"[A-Za-z0-9]{2}")
@@ -46,9 +46,9 @@ NO_RIVALS = Rivals()
 
 class Mutation(NamedTuple):
     name: str
-    """What was done."""
+    """The kind of change."""
     must_pass: bool
-    """Whether it is still the demonstration."""
+    """Whether the action still equals the demonstration."""
     action: Action
 
 
@@ -64,7 +64,7 @@ def mutations(
     is_command: bool = False,
     ignored: Sequence[str] = (),
 ) -> Iterator[Mutation]:
-    """All mutations of one demonstration, itself the first.
+    """Yield all mutations of a demonstration, first the demonstration itself.
 
     is_command: whether a message is a command that the harness runs, as `VerifierSpec.is_command` says.
     ignored: arguments whose value does not count, as in the option `ignore` of `tool_call`.
@@ -133,18 +133,18 @@ def _of_calls(state: State, demonstration: Action, rivals: Rivals, ignored: Sequ
 
 
 def _cut_off(call: ToolCall) -> Action:
-    """The parsed action of a call whose text ends one character early, as after a stop sequence."""
+    """Return the parsed action of a call whose text ends one character early, as after a stop sequence."""
     written = strict_json.dumps({"name": call.name, "arguments": call.arguments})
     return parse_action(f"<tool_call>\n{written[:-1]}", parser="hermes")
 
 
 def _properties(parameters: Any) -> dict[str, dict[str, Any]]:
-    """What the schema says of each argument; of an optional one with a default `optional_default` too."""
+    """Return the schema of each argument. An optional argument with a default also gets `optional_default`."""
     if not isinstance(parameters, dict) or not isinstance(found := parameters.get("properties"), dict):
         return {}
     required = parameters.get("required")
     known = {name: schema for name, schema in found.items() if isinstance(schema, dict)}
-    # A default that depends on other arguments, or that nobody asked to be read, makes no label.
+    # With other keywords in the schema, a default may depend on other arguments. Then it gives no label.
     plain = set(parameters) <= {"type", "properties", "required", "additionalProperties", "description", "title"}
     for name, schema in known.items():
         if plain and "default" in schema and isinstance(required, list | None) and name not in (required or ()):
@@ -237,7 +237,7 @@ def _permute(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[
 
 
 def _blank(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Values of white space alone, each for another one and for text."""
+    """Replace a text by an empty one, and a blank text by another blank one."""
     texts = [(name, value) for name, value in arguments.items() if isinstance(value, str)]
     for name, value in texts[:MAX_EACH]:
         for blank in ("", " ", "\n"):
@@ -247,7 +247,7 @@ def _blank(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[di
 
 
 def _near_miss(arguments: dict[str, Any], properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A letter too many, and a number that is a little larger."""
+    """Double a letter, or make a number a little larger."""
     for name, value in list(arguments.items())[:MAX_EACH]:
         if isinstance(value, str) and (found := _LETTERS.search(value)):
             yield {**arguments, name: value[: found.end()] + value[found.end() - 1 :]}

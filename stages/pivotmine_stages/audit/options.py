@@ -21,10 +21,10 @@ class AuditConfig:
     policy: Annotated[str | None, Option()] = None
     """Policy id, or a part of it, whose samples and scores are used; by default the only one, if any is scored."""
     limit: Annotated[int | None, Option(min=1)] = None
-    """Maximum number of states, the first in the order of the sources; by default all."""
+    """Maximum number of states, in the order of the sources; by default all."""
     num_pairs: Annotated[int | None, Option(min=0)] = None
-    """Maximum number of verdicts on actions of other states; the best constant action of tools and of domains may take
-    twice as many each. By default 10,000, and 0 for a verifier that asks a server."""
+    """Maximum number of verdicts on actions of other states. The search for the best constant action may take twice as
+    many for tools, and again for domains. By default 10,000; 0 for a verifier that asks a server."""
     num_examples: Annotated[int, Option(min=0)] = 5
     """Maximum examples of each kind of error and of each disagreement."""
     calibrate: Annotated[Path | None, Option(metavar="FILE")] = None

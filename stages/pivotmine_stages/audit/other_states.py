@@ -1,8 +1,8 @@
-"""What the run's own actions earn in other states: each by itself, and the one that earns most everywhere.
+"""Try the run's own actions in other states, and find the one action that earns most everywhere.
 
-An action of another state has no label: two states may want the same. So actions with the same letters and digits are
-left out, and what is paid although it is written otherwise is counted and shown. The best constant action says what a
-policy would earn that never reads its prompt.
+An action of another state has no label, because two states may need the same action. So actions with the same letters
+and digits are left out, and differently written actions that are paid are counted and shown. The best constant action
+shows what a policy that never reads its prompt would earn.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pivotmine_stages.audit.trials import OTHER_STATES_ACTION, Subject, Trials
 from pivotmine_stages.profiles.gate import Gate, seen_states
 
 MAX_STATES = 2_000
-"""States that are looked at; of more a random sample."""
+"""Maximum number of states that are tried; if there are more, a random sample."""
 _SEED = 0
 
 
 class Pool(NamedTuple):
-    """The states that are looked at, and what was done in them."""
+    """The states that are tried, and the actions taken in them."""
 
     run: Path
     turns: pl.DataFrame
@@ -42,12 +42,12 @@ class Pool(NamedTuple):
 
     @property
     def num_pairs(self) -> int:
-        """Pairs of an action and another state of the same tool."""
+        """Number of pairs of an action and another state of the same tool."""
         sizes = Counter(subject.tool for subject in self.subjects.values())
         return sum(len(self.actions[state]) * (sizes[at.tool] - 1) for state, at in self.subjects.items())
 
     def judged(self, given: Mapping[str, set[str]], label: str) -> Iterator[tuple[str, dict[str, Verdict]]]:
-        """Each state with the verdicts on the actions that are given in it."""
+        """Yield each state with the verdicts on the actions that are given in it."""
         gates = {state_id: gate for state_id, gate in self.gates.items() if given.get(state_id)}
         for state_id, gate, state in track(seen_states(self.run, self.turns, gates), label, "states", len(gates)):
             assert gate.verifier is not None
@@ -60,7 +60,7 @@ class Pool(NamedTuple):
 def pool_of(
     run: Path, turns: pl.DataFrame, gates: Mapping[str, Gate], subjects: Mapping[str, Subject], policy_id: str | None
 ) -> Pool:
-    """The demonstrations of the judged states, and the policy's samples in them that are not truncated."""
+    """Collect the demonstrations of the judged states, and the policy's samples in them that are not truncated."""
     states = list(subjects)
     if len(states) > MAX_STATES:
         states = sorted(Random(_SEED).sample(states, MAX_STATES))
@@ -78,7 +78,7 @@ def pool_of(
 
 @lru_cache(maxsize=100_000)
 def _plain(text: str) -> str:
-    """An action without reasoning, and without the words next to its calls."""
+    """Return an action without reasoning, and without the words next to its calls."""
     action = action_from_json(text)
     return action_to_json(replace(action, reasoning="", text="", message="" if action.tool_calls else action.message))
 
@@ -90,12 +90,12 @@ def _action(text: str) -> Action:
 
 @lru_cache(maxsize=100_000)
 def _letters(text: str) -> int:
-    """A number that two actions share if they have the same letters and digits in any order."""
+    """Hash the letters and digits of an action, without their order and case."""
     return hash("".join(sorted(filter(str.isalnum, text.casefold()))))
 
 
 def try_other_states(pool: Pool, num_pairs: int, trials: Trials) -> None:
-    """Give actions in other states of the same tool: all pairs, or a random sample of this many."""
+    """Judge actions in other states of the same tool: all pairs, or a random sample of `num_pairs`."""
     given: dict[str, set[str]] = {}
     for target, text in _pairs(pool, num_pairs):
         if all(_letters(text) != _letters(_plain(own)) for own in pool.gates[target].usable):
@@ -108,7 +108,7 @@ def try_other_states(pool: Pool, num_pairs: int, trials: Trials) -> None:
 
 
 def _pairs(pool: Pool, num_pairs: int) -> Iterator[tuple[str, str]]:
-    """State and action of another state of its tool; the same pair may come twice if the sample is random."""
+    """Yield a state and an action of another state with the same tool. A random sample may repeat a pair."""
     by_tool: dict[str, list[str]] = {}
     for state_id, at in pool.subjects.items():
         by_tool.setdefault(at.tool, []).append(state_id)
@@ -137,11 +137,11 @@ class _Group(NamedTuple):
 
 
 def best_constants(pool: Pool, num_pairs: int, verifier_id: str) -> list[dict[str, Any]]:
-    """Rows of `audit_constants`, the highest mean reward first.
+    """Return rows of `audit_constants`, the highest mean reward first.
 
     It takes about 2 * num_pairs verdicts for all tools together, and as many for all domains. If a group has more pairs
-    than its share of `num_pairs`, its actions are screened on a random sample of its states; the best and the most
-    frequent ones are then given in every state.
+    than its share of `num_pairs`, its actions are screened on a random sample of its states. The best and the most
+    frequent ones are then judged in every state.
     """
     if not num_pairs:
         return []
@@ -182,7 +182,7 @@ _Earned = Mapping[str, tuple[float, int]]
 
 
 def _earned(pool: Pool, groups: Sequence[_Group]) -> list[_Earned]:
-    """What each candidate of each group earns in the group's states."""
+    """Return what each candidate of each group earns in the group's states."""
     given: dict[str, set[str]] = {}
     for group in groups:
         for state_id in group.states if group.candidates else ():

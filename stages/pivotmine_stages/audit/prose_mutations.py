@@ -1,4 +1,4 @@
-"""Mutations of a message in prose: what similarity does not see, and what changes nothing."""
+"""Mutations of a message in prose: changes that a similarity measure misses, and changes without a meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pivotmine_stages.audit.text_mutations import MAX_EACH, TextMutation, with_o
 
 _NUMBER = re.compile(r"\d+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-# The number of a list's item says where it stands, and no more.
+# The number of a list item only says where it stands.
 _ITEM = re.compile(r"^[\s>*#-]*\d+[.)](?=\s)", re.MULTILINE)
 _FRONT = ("It is false that ", "I refuse: ")
 _CONTRADICTIONS = (" Or rather the opposite.",)
@@ -39,7 +39,7 @@ _OPPOSITES = """accept reject|accepted rejected|approve deny|approved denied|can
 _PAIRS = [(one, other) for one, other in map(str.split, _OPPOSITES.split("|"))]
 _ANTONYMS = dict(_PAIRS) | {other: one for one, other in reversed(_PAIRS)}
 _ANTONYM = re.compile(rf"\b({'|'.join(sorted(_ANTONYMS, key=len, reverse=True))})\b", re.IGNORECASE)
-# Sentences that claim nothing, which a reader may leave out or not: no label.
+# Sentences that claim nothing. Leaving them out has no label.
 _COURTESY = re.compile(
     r"(?:hi|hello|hey|dear|thanks|thank you|you're welcome|you are welcome|sure|certainly|of course|absolutely|okay|ok"
     r"|great|perfect|no problem|my pleasure|i(?:'m| am)(?: \w+)? sorry|sorry|i (?:sincerely )?apologi[sz]e"
@@ -50,12 +50,12 @@ _BULLET = re.compile(r"^([ \t]*)-(?=[ \t])", re.MULTILINE)
 _THING = r"(?:the|a|an|your|my|our|his|her) ([a-z]{3,})"
 _PARTNERS = re.compile(rf"\b{_THING}((?: [a-z']+){{1,12}}?) {_THING}\b", re.IGNORECASE)
 _ROUTE = re.compile(r"\bfrom ([A-Z]\w+)( to )([A-Z]\w+)\b")
-# Words between two things that leave nobody in charge: "the name and the date".
+# Words between two things that may change places without another meaning: "the name and the date".
 _BALANCED = frozenset(("and", "or", "nor", "with", "as", "plus", "than", "is", "are", "was", "were", "be", "like"))
 
 
 def prose_mutations(text: str, rivals: Rivals) -> Iterator[TextMutation]:
-    """All mutations of one message in prose."""
+    """Yield all mutations of a message in prose."""
     items = [found.span() for found in _ITEM.finditer(text)]
     stated = [
         found.start()
@@ -102,7 +102,7 @@ def _with_antonyms(text: str) -> Iterator[str]:
 
 
 def _with_other_roles(text: str) -> Iterator[str]:
-    """Two things of a sentence that change places, or both ends of a route."""
+    """Exchange two things of a sentence, or both ends of a route."""
     for found in (*_ROUTE.finditer(text), *_PARTNERS.finditer(text)):
         one, between, other = found.groups()
         if one.lower() != other.lower() and not _BALANCED & set(between.lower().split()):

@@ -1,4 +1,4 @@
-"""What other turns of the run say and run: material for mutations that similarity does not tell from the original."""
+"""Words and commands of the run's other turns, for mutations that a similarity measure takes for the original."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pivotmine.actions import Action
 from pivotmine.verifiers.composed.call_kinds import command_of
 
 MAX_SOURCES = 20_000
-"""Demonstrations that are read, the first ones."""
+"""Maximum number of demonstrations that are read, the first ones."""
 _DETERMINERS = "the a an your my our his her their this that these those another no any each every"
-# A noun stands behind a determiner, or an adjective: words whose exchange says something else.
+# After a determiner stands a noun or an adjective. Exchanging it changes the meaning.
 _NAMED = re.compile(rf"\b({'|'.join(_DETERMINERS.split())}) ([a-z]{{3,}})\b")
 _STEM = 4
 
 
 class Rivals(NamedTuple):
-    """Texts of the demonstrations of a run, in their order."""
+    """Words and commands of a run's demonstrations, in their order."""
 
     words: Mapping[str, Sequence[str]] = {}
-    """Determiner -> the content words that stand behind it in messages."""
+    """Determiner -> the content words that follow it in messages."""
     commands: Sequence[str] = ()
     """Distinct commands of calls."""
 
     def exchanged(self, text: str, num: int) -> Iterator[str]:
-        """The text with a content word of its own replaced by one that it does not have, at up to `num` places."""
+        """Yield the text with one content word replaced by a word that it does not have, at up to `num` places."""
         place = zlib.crc32(text.encode("utf-8", "replace"))
         own = {word[:_STEM] for word in re.findall(r"[a-z]+", text.lower())}
         for found in _NAMED.finditer(text):
@@ -37,7 +37,7 @@ class Rivals(NamedTuple):
                 yield text[: found.start(2)] + others[place % len(others)] + text[found.end(2) :]
 
     def other_commands(self, command: str, num: int) -> Iterator[str]:
-        """Up to `num` commands of other turns that have other letters or digits, in any order."""
+        """Yield up to `num` commands of other turns whose letters and digits differ in more than their order."""
         at = self.commands.index(command) if command in self.commands else 0
         following = [*self.commands[at + 1 :][: 10 * num], *self.commands[: min(at, 10 * num)]]
         letters = _letters(command)
@@ -46,7 +46,7 @@ class Rivals(NamedTuple):
 
 
 def rivals_of(demonstrations: Iterable[Action]) -> Rivals:
-    """Read the first MAX_SOURCES demonstrations."""
+    """Collect words and commands from the first MAX_SOURCES demonstrations."""
     words: dict[str, dict[str, None]] = {}
     commands: dict[str, None] = {}
     for _, action in zip(range(MAX_SOURCES), demonstrations, strict=False):

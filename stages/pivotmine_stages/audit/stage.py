@@ -1,8 +1,8 @@
-"""audit: the verifier on trial, before anybody trains on its rewards.
+"""The audit stage: put the verifier on trial before anybody trains on its rewards.
 
 Every demonstration is judged against itself and against mutations of it that must fail or must pass. The run's own
-actions are tried in other states of the same tool, and the action is sought that earns most if it is given everywhere.
-What the run's rollouts were worth to the verifiers that scored them is compared. The result is in the tables
+actions are tried in other states of the same tool, and the audit finds the action that earns most if it is given
+everywhere. It also compares the rewards of all verifiers that scored the run's samples. The result is in the tables
 `audit_trials`, `audit_errors` and `audit_constants`.
 """
 
@@ -36,7 +36,7 @@ from pivotmine_stages.policy.record import choose_policy
 from pivotmine_stages.profiles.gate import Gate, gate_states, seen_states
 
 MAX_FALSE_ACCEPT_RATE = 0.01
-"""A verifier that accepts more of any mutation that must fail is unfit to train on."""
+"""A verifier that accepts a larger share of any mutation that must fail is unfit to train on."""
 _KEPT = ("verdict", "verifier_id", "policy_id", "states", "other_states")
 """What the manifest keeps of the summary."""
 
@@ -52,7 +52,7 @@ class OtherStates:
     tried: int
     """Distinct actions that were tried."""
     paid: int
-    """Those that earned a full reward."""
+    """Tried actions that earned a full reward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +75,16 @@ class AuditSummary:
     errors: list[dict[str, Any]]
     """Rows of `audit_errors`, the first of each kind."""
     policy_id: str | None
-    """None: no sample of the run is scored."""
+    """None if no sample of the run is scored."""
     outcomes: list[dict[str, Any]]
     """Rows of `outcome_rates`."""
     agreements: list[Agreement]
-    """Of each two verifiers that scored the policy."""
+    """One for each two verifiers that scored the policy."""
     seconds: float
 
 
 def audit(config: AuditConfig, run: Path) -> AuditSummary | Calibration:
-    """Run the trial, or the comparison with labels; returns the summary that the command prints."""
+    """Run the trial, or the comparison with labels, and return its summary."""
     rundir.require_run(run)
     if config.calibrate is not None:
         _refuse_with_labels(config)
@@ -130,7 +130,7 @@ def audit(config: AuditConfig, run: Path) -> AuditSummary | Calibration:
 
 
 def _refuse_with_labels(config: AuditConfig) -> None:
-    """UserError for options that would be ignored next to --calibrate."""
+    """Raise UserError for options that --calibrate would ignore."""
     ignored = {"--limit": config.limit, "--policy": config.policy, "--num-pairs": config.num_pairs}
     if given := [flag for flag, value in ignored.items() if value is not None]:
         raise UserError(
@@ -140,7 +140,7 @@ def _refuse_with_labels(config: AuditConfig) -> None:
 
 
 def _subjects(turns: pl.DataFrame, gates: dict[str, Gate]) -> dict[str, Subject]:
-    """The states that can be judged, in their order."""
+    """Return the states that can be judged, in their order."""
     domains = dict(turns.select("state_id", "domain").unique("state_id", keep="first").iter_rows())
     return {
         state_id: Subject(state_id, gate.verifier.name, _tool(next(iter(gate.usable.values()))), domains[state_id])
@@ -181,7 +181,7 @@ def _elsewhere(rows: list[dict[str, Any]], known: int, num_pairs: int) -> OtherS
 
 
 def _examples(errors: list[dict[str, Any]], num_examples: int) -> list[dict[str, Any]]:
-    """The first errors of each kind."""
+    """Return the first errors of each kind."""
     shown: Counter[tuple[str, str]] = Counter()
     found: list[dict[str, Any]] = []
     for error in errors:
@@ -193,7 +193,7 @@ def _examples(errors: list[dict[str, Any]], num_examples: int) -> list[dict[str,
 
 
 def _verdict(rates: list[dict[str, Any]]) -> str:
-    """Whether the verifier is fit to train on: one line that names the mutation with the most false accepts."""
+    """Say whether the verifier is fit to train on, in one line that names the mutation with the most false accepts."""
     if not sum(row["must_fail"] for row in rates):
         return "undecided: no mutation that must fail was judged"
     worst = max(rates, key=lambda row: row["false_accept_rate"] or 0.0)
@@ -203,14 +203,14 @@ def _verdict(rates: list[dict[str, Any]]) -> str:
 
 
 def _policy_id(config: AuditConfig, run: Path) -> str | None:
-    """The policy whose samples are used; UserError before any work if the choice is not clear."""
+    """Return the policy whose samples are used, None if none is scored; UserError if the choice is not clear."""
     if config.policy is None and not any(run.glob("scores/*/*/part-*.parquet")):
         return None
     return choose_policy(run, config.policy).policy_id
 
 
 def _store(run: Path, summary: AuditSummary, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """Write the tables and, last, the manifest; nothing if the disk is read-only."""
+    """Write the tables and, last, the manifest. On a read-only disk the audit is only printed."""
     folder = run / "audits" / summary.verifier_id
     told = {name: to_json(getattr(summary, name)) for name in _KEPT}
     try:

@@ -1,4 +1,4 @@
-"""Mutations of a message, each labelled by its construction: of any text, of JSON, of a terminal agent's keystrokes."""
+"""Mutations of a message, each labelled by its construction: of any text, JSON, or a terminal agent's keystrokes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any, NamedTuple
 from pivotmine.actions.conventions.keystrokes import FORMS, form_of, is_batch
 
 MAX_EACH = 3
-"""Places of one message that each mutation is made of, the first ones."""
+"""Maximum number of places of a message that each mutation is applied to, the first ones."""
 UNRELATED = "qvx 8213 zzyzx"
-"""No demonstration says it."""
+"""A text that no demonstration has."""
 LEAVES = (str, bool, int, float)
-"""Types of the JSON values that can be changed and keep their type."""
+"""Types of JSON values that a mutation changes without changing the type."""
 _NUMBER = re.compile(r"\d")
-# What these hold is shown to a reader, and does nothing.
+# The text of these commands is only shown to a reader.
 _SHOWN_ONLY = re.compile(r"echo|printf|#|commit")
 
 
 class TextMutation(NamedTuple):
     name: str
-    """What was done."""
+    """The kind of change."""
     must_pass: bool
-    """Whether it still says or types what the demonstration does."""
+    """Whether the text still says or types the same as the demonstration."""
     text: str
 
 
 def any_text_mutations(text: str) -> Iterator[TextMutation]:
-    """The mutations that any message can have."""
+    """Yield the mutations that any message can have."""
     yield TextMutation("white_space", True, f"\n {text} \n")
     yield TextMutation("other_text", False, UNRELATED)
 
 
 def json_mutations(value: Any) -> Iterator[TextMutation]:
-    """All mutations of a message that is a JSON object or list."""
+    """Yield all mutations of a message that is a JSON object or list."""
     respelled = json.dumps(reversed_keys(value), indent=3)
     yield TextMutation("json_respelled", True, respelled)
     yield TextMutation("json_cut_off", False, respelled[:-1])
@@ -45,7 +45,7 @@ def json_mutations(value: Any) -> Iterator[TextMutation]:
 
 
 def with_other_number(text: str, at: int = 0) -> str:
-    """The text with another digit where its first one from an index on stands; as it is where none does."""
+    """Change the first digit of the text from an index on; return the text unchanged if there is no digit."""
     return text[:at] + re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), text[at:], count=1)
 
 
@@ -59,7 +59,7 @@ def _of_json(value: Any) -> Iterator[tuple[str, bool, Any]]:
 
 
 def changed_leaves(value: Any, kind: type) -> Iterator[Any]:
-    """The value with one leaf of a kind changed, for each such leaf."""
+    """Yield the value with one leaf of a type changed, for each such leaf."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from ({**value, name: changed} for changed in changed_leaves(inner, kind))
@@ -71,7 +71,7 @@ def changed_leaves(value: Any, kind: type) -> Iterator[Any]:
 
 
 def other_leaf(value: Any) -> Any:
-    """Another value of the same type than a string, a truth value or a number."""
+    """Return another value of the same type, for a string, a boolean or a number."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -80,7 +80,7 @@ def other_leaf(value: Any) -> Any:
 
 
 def _of_batch(value: dict[str, Any]) -> Iterator[tuple[str, bool, dict[str, Any]]]:
-    """Other keystrokes or another completion flag fail; what the agent says of them does not count."""
+    """Mutate a batch: other keystrokes or another completion flag must fail; the agent's comments do not count."""
     form = FORMS[form_of(value)]
     commands: list[dict[str, Any]] = value["commands"]
     yield "completion_flipped", False, {**value, form.complete: not value.get(form.complete, False)}
@@ -110,7 +110,7 @@ def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def reversed_keys(value: Any) -> Any:
-    """The value with the keys of its objects in reverse, at every level."""
+    """Return the value with the keys of its objects in reverse order, at every level."""
     if isinstance(value, dict):
         return {name: reversed_keys(value[name]) for name in reversed(value)}
     return [reversed_keys(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a trial gives: counts by verifier, tool, domain and trial, and the errors among them."""
+"""Results of trials: counts by verifier, tool, domain and trial, and the errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pivotmine.verifiers import Verdict
 FULL_REWARD = 1 - 1e-6
 """An action is accepted if its reward is at least this."""
 MAX_STORED = 200
-"""Errors of one kind (verifier, trial, error) that are kept, the first ones."""
+"""Maximum number of stored errors of one kind (verifier, trial, error), the first ones."""
 OTHER_STATES_ACTION = "other_states_action"
 FALSE_ACCEPT, FALSE_REJECT, PAID_ELSEWHERE = "false_accept", "false_reject", "paid_elsewhere"
 
@@ -40,7 +40,7 @@ class Trials:
     def add(
         self, at: Subject, trial: str, pair: tuple[Action, Action], verdict: Verdict, *, must_pass: bool | None
     ) -> None:
-        """Count the verdict on a demonstration and the action that was given; must_pass: the label, None: none."""
+        """Count a verdict. pair: the demonstration and the judged action. must_pass: the label; None without one."""
         found = self.counts.setdefault((at.verifier, at.tool, at.domain, trial, must_pass), Counter())
         found["num_tried"] += 1
         accepted = verdict.reward is not None and verdict.reward >= FULL_REWARD
@@ -57,7 +57,7 @@ class Trials:
             self.errors.append({**where, "reward": verdict.reward, "detail": verdict.detail or None, **said})
 
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of `audit_trials`."""
+        """Return rows of `audit_trials`."""
         names = ("verifier", "tool", "domain", "trial", "must_pass")
         zero = dict.fromkeys(("num_tried", "num_accepted", "num_unproven", "num_failed"), 0)
         return [
@@ -75,10 +75,10 @@ def _error(*, must_pass: bool | None, accepted: bool, is_null: bool) -> str:
 
 
 def error_rates(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Numbers and rates of errors among the labelled trials, by columns of `audit_trials`; the worst first.
+    """Count the errors of the labelled trials, with rates, by columns of `audit_trials`; the worst first.
 
-    `must_fail` counts those that the verifier judged: an unproven answer pays nothing, which is right there.
-    `must_pass` counts those with a reward. `null` counts the others.
+    `must_fail` counts judged mutations, also unproven ones: an unproven answer pays nothing, which is right there.
+    `must_pass` counts mutations with a reward. `null` counts the others.
     """
     grouped: dict[tuple[Any, ...], Counter[str]] = {}
     for row in rows:
@@ -103,5 +103,5 @@ def _rated(found: Counter[str]) -> dict[str, Any]:
 
 
 def _badness(row: dict[str, Any]) -> tuple[float, float, int]:
-    """False accepts count more than false rejects, and those more than missing verdicts."""
+    """Sort key: false accepts count more than false rejects, and these more than missing verdicts."""
     return -(row["false_accept_rate"] or 0.0), -(row["false_reject_rate"] or 0.0), -row["null"]

@@ -13,9 +13,10 @@ from pivotmine_stages.command import Command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyConfig:
     repair: Annotated[bool, Option()] = False
-    """Remake broken files from undamaged ones. Rollouts are moved to RUN/set-aside: only a policy can draw them."""
+    """Remake broken files from undamaged ones. Broken rollouts are moved to RUN/set-aside, because only the policy can
+    draw them again."""
     source: Annotated[tuple[Path, ...], Option()] = ()
-    """Where the sources are now, for the repair of extract's tables; by default where extract found them."""
+    """Where the sources are now, to repair the tables of extract; by default where extract found them."""
 
 
 COMMAND = Command(

@@ -1,8 +1,8 @@
-"""Repair: remake only the files that follow from undamaged ones; the others are moved out of the way and named.
+"""Repair a run: remake the files that follow from undamaged ones, and move the other broken files out of the way.
 
-Extract's tables come from the same sources again, in a folder of their own: only parts whose digest is the one that the
-manifest has take the place of broken ones. Scores, profiles and gates come from rollouts, pivots from scores. Rollouts
-cannot be made here: their broken parts go to `RUN/set-aside`, and the command that draws their samples again is told.
+The sources are extracted again into a temporary folder. A new part replaces a broken one only if it has the digest in
+the manifest. Scores, profiles and gates are remade from rollouts, and pivots from scores. Rollouts cannot be remade
+here: their broken parts go to `RUN/set-aside`, and the result names the command that draws their samples again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class MendedFile:
 
     path: str
     table: str
-    """The part's, or `manifests`."""
+    """The part's table, or `manifests`."""
     how: str
 
 
 class Broken(NamedTuple):
     path: Path
     table: str
-    """The part's, or `manifests`."""
+    """The part's table, or `manifests`."""
     words: str
     """What is wrong."""
     remedy: str
@@ -53,13 +53,13 @@ class Broken(NamedTuple):
 
     @classmethod
     def of(cls, run: Path, problem: Problem) -> Broken:
-        """A broken part, with what to do about it."""
+        """Describe a broken part, with what to do about it."""
         words = str(problem).removeprefix(f"{problem.path} ")
         return cls(problem.path, problem.table, words, parts.remedy(run, problem), problem.kind)
 
 
 def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> list[MendedFile]:
-    """Make again what can be; returns what was done. What could not be is found broken again."""
+    """Repair what can be repaired, and return what was done. The next check finds the rest still broken."""
     done: list[MendedFile] = []
     manifests = [one for one in broken if one.table == "manifests" and not one.path.name.startswith("extract-")]
     for one in manifests:
@@ -71,14 +71,14 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> list[Men
     if tables := [one for one in broken if _is_of_extract(one)]:
         _extract_again(run, tables, sources, done)
     for one in broken:
+        how = "forgotten" if one.kind == "missing" else "moved to set-aside"
         if one.table in ("rollouts", "triage", "carried") and one.kind:
-            words = "forgotten" if one.kind == "missing" else "moved to set-aside"
             again = "" if one.kind == "not of this run" else "; the same `pivotmine rollout` draws its samples again"
-            _set_aside(run, one, done, words + again)
+            _set_aside(run, one, done, how + again)
         elif one.table == "rejects" and one.kind and _writer(run, one) is None and not _is_of_extract(one):
             is_drawn = one.path.parent.name.startswith("rollout-")
             again = "; the same `pivotmine rollout` writes it again" if is_drawn else ""
-            _set_aside(run, one, done, ("forgotten" if one.kind == "missing" else "moved to set-aside") + again)
+            _set_aside(run, one, done, how + again)
     for make_again in (_score_again, _select_again):
         try:
             make_again(run, broken, done)
@@ -88,7 +88,7 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> list[Men
 
 
 def _writer(run: Path, one: Broken) -> tuple[str, dict[str, Any]] | None:
-    """(stage, configuration) of rejects that are written again here; None: of other rejects."""
+    """Return (stage, configuration) of rejects that are remade here; None for all other files."""
     if one.table != "rejects":
         return None
     for stage in ("score", "select"):
@@ -106,7 +106,7 @@ def _is_of_extract(one: Broken) -> bool:
 
 
 def _set_aside(run: Path, one: Broken, done: list[MendedFile], how: str) -> None:
-    """Move a file out of the tables, and forget it."""
+    """Move a file out of the tables, and remove its digest."""
     if one.path.exists():
         place = run / SET_ASIDE / one.path.relative_to(run)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _set_aside(run: Path, one: Broken, done: list[MendedFile], how: str) -> None
 
 
 def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], done: list[MendedFile]) -> None:
-    """Take the broken parts from another extract of the same sources; those that it makes otherwise stay broken."""
+    """Extract the same sources again and take the broken parts from there. Parts with another digest stay broken."""
     foreign = [one for one in broken if one.kind == "not of this run"]
     for one in foreign:
         _set_aside(run, one, done, "moved to set-aside")
@@ -126,7 +126,7 @@ def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], d
     known = parts.known_parts(run).digests
     given = sources or tuple(Path(source) for source in manifests[-1].get("given", ()))
     if len(foreign) == len(broken) or not given or config.get("tools") is not None:
-        return  # tools from a file are known by their hash only
+        return  # of a tools file the manifest has only the hash
     named = {field.name for field in fields(ExtractConfig)} - {"sources", "tools_file", "num_processes"}
     options: dict[str, Any] = {key: value for key, value in config.items() if key in named}
     with tempfile.TemporaryDirectory(dir=run, prefix=".verify-", suffix=".tmp") as folder:
@@ -144,7 +144,7 @@ def _extract_again(run: Path, broken: list[Broken], sources: tuple[Path, ...], d
 
 
 def _score_again(run: Path, broken: list[Broken], done: list[MendedFile]) -> None:
-    """Score again what lost scores, profiles or gates; the parts that are whole keep their verdicts."""
+    """Score again where scores, profiles or gates are broken. Whole parts keep their verdicts."""
     wanted: dict[tuple[str, str], None] = {}
     for one in broken:
         if one.table in ("scores", "profiles") and one.kind:
@@ -166,13 +166,13 @@ def _score_again(run: Path, broken: list[Broken], done: list[MendedFile]) -> Non
 
 
 def _scored(run: Path, pattern: str) -> dict[tuple[str, str], None]:
-    """(policy_id, verifier_id) of the profiles in some folders of `scores`."""
+    """Return (policy_id, verifier_id) of the profiles in some folders of `scores`."""
     found = sorted(run.glob(f"scores/{pattern}/profiles.parquet"))
     return {(path.parent.parent.name, path.parent.name): None for path in found}
 
 
 def _select_again(run: Path, broken: list[Broken], done: list[MendedFile]) -> None:
-    """Select again what lost pivots, by the settings in its manifest."""
+    """Select again where pivots are broken, with the settings in the manifest."""
     names = dict.fromkeys(one.path.parent.name for one in broken if one.table in _SELECTED and one.kind)
     for one in broken:
         if one.kind and (writer := _writer(run, one)) is not None and writer[0] == "select":

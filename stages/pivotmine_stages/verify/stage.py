@@ -1,6 +1,6 @@
-"""verify: check every part of a run against its digest, every manifest and record as JSON; name faults and remedies.
+"""The verify stage: check parts against their digests, and manifests and records as JSON; name faults and remedies.
 
-With --repair, broken files and no others are made again (`repair`).
+`--repair` remakes broken files and no others (`repair`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BrokenFile:
 
     path: str
     table: str
-    """The part's, or `manifests`."""
+    """The part's table, or `manifests`."""
     problem: str
     remedy: str
 
@@ -44,7 +44,7 @@ class VerifySummary:
     files: int
     bytes: int
     without_digest: int
-    """Files of earlier versions, which were decoded instead."""
+    """Files of earlier versions without a digest, which were decoded instead."""
     broken: list[BrokenFile]
     mended: list[MendedFile]
     """What `--repair` did."""
@@ -52,7 +52,7 @@ class VerifySummary:
 
 
 def verify(config: VerifyConfig, run: Path) -> VerifySummary:
-    """Run the command; returns the summary that it prints."""
+    """Run the command and return its summary."""
     started = time.monotonic()
     rundir.require_run(run)
     broken, counts = check(run)
@@ -69,10 +69,10 @@ def verify(config: VerifyConfig, run: Path) -> VerifySummary:
 
 
 def check(run: Path) -> tuple[list[repair.Broken], dict[str, int]]:
-    """The broken files, manifests first, and how many files and bytes were read."""
+    """Return the broken files, manifests first, and how many files and bytes were read."""
     broken = [*_broken_json(run)]
     lost = {one.path for one in broken if one.table == "manifests"}
-    # With a manifest that cannot be read, its folder looks like one of an earlier version.
+    # Without its manifest, a folder counts as one of an earlier version.
     known = parts.known_parts(run, without=lost)
     counts = {"files": 0, "bytes": 0, "without_digest": 0}
     for table in track(TABLES, "verify", "tables", len(TABLES)):
@@ -87,14 +87,14 @@ def check(run: Path) -> tuple[list[repair.Broken], dict[str, int]]:
 
 
 def _unreadable(run: Path, table: str, files: Iterable[Path], known: Known) -> Iterator[repair.Broken]:
-    """The parts without a digest that cannot be decoded."""
+    """Yield the parts without a digest that cannot be decoded."""
     for path in sorted(files):
         if path.relative_to(run).as_posix() not in known.digests and not parts.is_readable(path):
             yield repair.Broken.of(run, Problem(path, table, "damaged"))
 
 
 def _broken_json(run: Path) -> Iterator[repair.Broken]:
-    """Manifests, and the records of policies and verifiers, that are no JSON of their kind."""
+    """Yield the manifests, and the records of policies and verifiers, that are not valid."""
     for path in sorted((run / "manifests").glob("*.json")):
         if wrong := _refusal(lambda path=path: parts.read_digests(run, path)):
             yield repair.Broken(path, "manifests", *_split(path, wrong))
@@ -117,13 +117,13 @@ def _refusal(read: Any) -> str | None:
 
 
 def _split(path: Path, line: str) -> tuple[str, str]:
-    """The fault and the remedy in an error's line."""
+    """Split an error's line into the fault and the remedy."""
     problem, _, remedy = line.removeprefix(f"{path} ").partition(": ")
     return problem, remedy
 
 
 def verify_report(s: VerifySummary) -> str:
-    """The summary as lines of text."""
+    """Return the summary as lines of text."""
     lines = [f"{counted(s.files, 'file')}, {s.bytes / 1e6:,.1f} MB"]
     if s.without_digest:
         lines.append(f"{counted(s.without_digest, 'file')} of earlier versions, without a digest, decoded")

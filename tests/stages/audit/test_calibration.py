@@ -152,7 +152,7 @@ def test_a_pair_that_cannot_be_asked_is_told_with_its_line(run: Path) -> None:
     assert unread.reason.startswith("the demonstration does not pass against itself: invalid_call")
     assert unhandled == NotAsked(3, "text handles no tool_call turn of domain x")
     assert "\n          line 3: text handles no tool_call turn of domain x" in audit_report(summary)
-    with pytest.raises(UserError, match=r"text can be asked about none of 1 pair; line 1: text handles no tool_call"):
+    with pytest.raises(UserError, match=r"text cannot judge any of 1 pair; line 1: text handles no tool_call"):
         calibrate(
             AuditConfig(verifier=make_spec("text", {}), calibrate=written(run, {**said, "demonstration": FIND_A})), run
         )
