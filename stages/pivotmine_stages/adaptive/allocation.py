@@ -1,16 +1,17 @@
-"""Where the next samples change the selection most per token.
+"""Allocate the next samples where they change the selection most per token.
 
-A state with a prior Beta(a, b) is worth, when sampling stops, what its selection is worth in the posterior: if the rule
-selects it (rewards differ, mean below `max_mean`)
+When sampling stops, a state has a worth, by its posterior Beta(a, b). If the rule selects it (rewards differ, mean
+below `max_mean`), the worth is
 
     E[sqrt(p (1 - p)); p < max_mean] - RENT * P(p >= max_mean)
 
-the signal that GRPO gets from it (PivotRL, theorem 3.2), less the place that a state above the bound takes from a
-pivot; else nothing. Drawing `batch_samples` more costs a price a token. By backward induction over (successes,
-failures) up to K this gives, for every price, the best policy, its worth and its expected cost, all exact under the
-prior. States are independent, so one price for all of them is the best use of any budget (a Lagrange multiplier).
+This is the signal that GRPO gets from it (PivotRL, theorem 3.2), less the place that a state above the bound takes from
+a pivot. Otherwise its worth is 0. Drawing `batch_samples` more costs a price per token. Backward induction over
+(successes, failures) up to K gives, for every price, the best decisions, their worth and their expected cost, all exact
+under the prior. States are independent, so one price for all of them is the best use of any budget (a Lagrange
+multiplier).
 
-A state whose prior is carried over from an earlier policy may be selected without a sample: where a new profile of K
+A state whose prior is carried over from an earlier policy may be selected without a sample, if a new profile of K
 samples would probably select it.
 """
 
@@ -25,13 +26,13 @@ from pivotmine.stats.profiles import SAME_REWARD
 from pivotmine.stats.success_prior import replication_probability
 
 LIKELY = 0.5
-"""A carried state is selected from this chance on that a new profile would select it."""
+"""A carried state is selected if a new profile would select it with at least this probability."""
 RENT = 0.4
-"""The mean of sqrt(p (1 - p)) over p uniform in (0, 0.6) is 0.40."""
+"""Cost of a selected state above the bound: the mean of sqrt(p (1 - p)) over p uniform in (0, 0.6)."""
 
 
 class Place(NamedTuple):
-    """Where a state stands: sums of its rewards, its least and greatest."""
+    """The rewards of a state so far: their sums, minimum and maximum."""
 
     successes: float
     failures: float
@@ -40,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What the best policy from a place on is worth, in signal, and what it draws, in samples: expected values."""
+    """Expected worth (in signal) and expected number of samples of the best decisions from a place on."""
 
     worth: float
     num_samples: float
@@ -56,7 +57,7 @@ class Lattice:
     """Samples drawn before the next decision."""
     max_mean: float
     carried_samples: int | None = None
-    """K of the new profile that a carried state is asked about; None: its own samples select it."""
+    """K of the new profile that has to select a carried state; None if the state's own samples have to."""
     _stops: dict[Place, float] = field(default_factory=dict[Place, float])
     _steps: dict[tuple[float, float, int], list[float]] = field(
         default_factory=dict[tuple[float, float, int], list[float]]
@@ -95,7 +96,7 @@ class Lattice:
         return self._steps[key]
 
     def outlook(self, at: Place, left: int, price: float, memo: dict[tuple[Place, int], Outlook]) -> Outlook:
-        """The best policy from `at` with `left` samples to draw at most, at a price a sample; ties stop."""
+        """The outlook of the best decisions from `at`, with at most `left` samples at a price per sample; ties stop."""
         if (at, left) in memo:
             return memo[at, left]
         best = Outlook(self.stop(at), 0.0)
@@ -111,7 +112,7 @@ class Lattice:
         return sum(chance * self.stop(moved(at, j, left - j)) for j, chance in enumerate(self.chances(at, left)))
 
     def drawing(self, at: Place, left: int, price: float, memo: dict[tuple[Place, int], Outlook]) -> Outlook:
-        """The outlook where a batch is drawn first."""
+        """The outlook if a batch is drawn first."""
         batch = min(self.batch_samples, left)
         worth = samples = 0.0
         for j, chance in enumerate(self.chances(at, batch)):

@@ -1,10 +1,10 @@
-"""carry: what earlier policies' stored actions say of a new one, from one prefill of each state's distinct actions.
+"""carry: estimate a new policy from stored actions of earlier ones, with one prefill of a state's distinct actions.
 
-`stats.carry_bounds` has the mathematics. The stored actions of a state (of policies of the run, of the trainer's
-`completions`, and its demonstration) are read as a tree behind its prompt, and their exact probabilities bound the new
-mean reward. That needs samples of the model's own distribution and token ids, as triage does. Where a prefill gives no
-probability the posterior alone is carried, and one line says so. Actions that another tokenizer wrote, or that another
-parser read, are other actions: they are left out, with a line.
+`stats.carry_bounds` has the mathematics. The stored actions of a state (from policies of the run, from the trainer's
+`completions`, and its demonstration) form a tree behind its prompt. Their exact probabilities bound the new mean
+reward. As in triage, this needs token ids and samples of the model's own distribution. If a prefill gives no
+probabilities, only the posterior is carried, with a warning. Actions of another tokenizer or parser are other actions.
+They are left out, with a warning.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ STATES_PER_READ = 2048
 
 
 class Sources(NamedTuple):
-    """Where the stored actions are from."""
+    """The sources of the stored actions."""
 
     policies: tuple[PolicyRecord, ...]
-    """The posterior is that of the first."""
+    """The posterior is that of the first one."""
     completions: tuple[Path, ...]
     """Parquet files of the trainer."""
 
     @property
     def name(self) -> str:
-        """The policies' ids and a hash of the completions: other ones are read again."""
+        """The policies' ids and a hash of the completions. If it changes, states are carried again."""
         parts = [record.policy_id for record in self.policies]
         if self.completions:
             parts.append("completions-" + rundir.config_digest({"files": [content_hash(p) for p in self.completions]}))
@@ -63,7 +63,7 @@ class Sources(NamedTuple):
 
 
 def find_sources(run: Path, policies: Sequence[str], folders: Sequence[Path], policy: PolicySession) -> Sources:
-    """The policies that are named, and the files in the folders; UserError for one that is not there."""
+    """The named policies, and the files in the folders; UserError if one does not exist."""
     records = tuple(choose_policy(run, name) for name in policies)
     if own := next((one for one in records if one.policy_id == policy.record.policy_id), None):
         raise UserError(f"--from {own.policy_id} is the policy that --model names: name an earlier one")
@@ -102,7 +102,7 @@ def carry(
 
 
 class _Action(NamedTuple):
-    """A stored action. Of the trainer's completions only the tokens are believed: None is found out here."""
+    """A stored action. Only the token ids of the trainer's completions are trusted; their other fields are None."""
 
     token_ids: list[int]
     has_ended: bool | None = None
@@ -120,7 +120,7 @@ class _Asked(NamedTuple):
 
 
 class _Work:
-    """One start: what waits for the engine, the rows to write."""
+    """The work of one start: states that wait for the engine, and rows to write."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _Work:
         self.waiting, self.counts = list[_Asked](), Counter[str]()
         self.manifest = PartsManifest(run, folder)
         self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
-        # All of them: actions whose rewards nobody knows would be read, bound nothing, and not be read again.
+        # All of them, so that one without scores fails here. Its actions would bound nothing, and not be read again.
         self.old, *_ = [_posteriors(run, one.policy_id, verifier_id) for one in sources.policies]
         self.stored: dict[str, list[_Action]] = {}
         self.problem = no_probabilities(policy)
@@ -164,7 +164,7 @@ class _Work:
         return reason is None
 
     def states(self, turns: pl.DataFrame) -> Iterator[StateMessages]:
-        """The states with their messages, and those of a block with their stored actions in `stored`."""
+        """The states with their messages. `stored` has the stored actions of the current block."""
         for block in turns.iter_slices(STATES_PER_READ):
             self.stored = {} if self.problem else self._stored(block["state_id"])
             yield from state_messages(self.run, block)
@@ -191,7 +191,7 @@ class _Work:
             self.ask()
 
     def _asked(self, state: StateMessages) -> _Asked | str:
-        """The state's prompt and distinct actions, or why there is nothing to ask."""
+        """The state's prompt and distinct actions, or the refusal."""
         assert self.policy.renderer is not None
         state_id, limit = state.turn["state_id"], self.engine.max_model_len
         gate, budget = self.gates[state_id], self.policy.options.sampling.max_new_tokens
@@ -218,7 +218,7 @@ class _Work:
         return _Asked(state_id, TokenTree(prompt.token_ids, [list(ids) for ids in events]), list(events.values()))
 
     def ask(self) -> None:
-        """Ask for what waits."""
+        """Prefill the states that wait, and write their rows."""
         waiting, self.waiting = self.waiting, []
         answers = self.engine.prefill_trees([asked.tree for asked in waiting]) if waiting else []
         for asked, answer in zip(waiting, answers, strict=True):
@@ -267,12 +267,12 @@ def _rollouts(run: Path, policy_id: str) -> pl.LazyFrame:
 
 
 def _parser(run: Path, earlier: PolicyRecord, verifier_id: str) -> str:
-    """The parser that the policy's samples were scored with."""
+    """The parser with which the policy's samples were scored."""
     return scored_verifiers(run, earlier.policy_id).get(verifier_id, {}).get("parser") or earlier.parser
 
 
 def _posteriors(run: Path, policy_id: str, verifier_id: str) -> dict[str, tuple[float, float]]:
-    """By state_id alpha and beta of a policy's posterior; UserError where it was not scored."""
+    """By state_id, alpha and beta of a policy's posterior; UserError if it was not scored."""
     path = run / "scores" / policy_id / verifier_id / "profiles.parquet"
     if not path.exists():
         raise UserError(
@@ -284,7 +284,7 @@ def _posteriors(run: Path, policy_id: str, verifier_id: str) -> dict[str, tuple[
 
 
 def _rewarded(run: Path, policy_id: str, verifier_id: str, wanted: pl.Expr) -> pl.DataFrame:
-    """The stored samples in these states that have token ids, as columns of `_Action` behind `state_id`."""
+    """The stored samples with token ids in these states: `state_id`, then the fields of `_Action`."""
     key = ("state_id", "sample_index", "budget")
     rollouts = _rollouts(run, policy_id).filter(wanted & pl.col("token_ids").is_not_null())
     parts = sorted((run / "scores" / policy_id / verifier_id).glob("part-*.parquet"))
@@ -297,7 +297,7 @@ def _rewarded(run: Path, policy_id: str, verifier_id: str, wanted: pl.Expr) -> p
 
 def _completions(path: Path, wanted: pl.Expr) -> pl.DataFrame:
     """`state_id` and `completion_ids` of the trainer's samples in these states; UserError for another file."""
-    problem = f"--completions: {path} is no file of the trainer's completions"
+    problem = f"--completions: {path} is not a file of the trainer's completions"
     ids = pl.col("completion_ids")
     try:
         rows = pl.scan_parquet(path, glob=False)

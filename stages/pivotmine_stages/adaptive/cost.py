@@ -1,9 +1,9 @@
-"""rollout --dry-run: what sampling would cost, before it does.
+"""rollout --dry-run: estimate the cost of sampling.
 
-Prompts are rendered and tokenised as rollout would, a segment at a time. Distinct prefix tokens are the nodes of the
-tree of all prompts, what an engine with an endless prefix cache prefills: over the prompts in sorted order, each adds
-what it does not share with the one before. Only prompts that the next one does not extend are held, 4 bytes a token.
-Generated tokens and what adaptive profiling would spend are told from stored samples, a pilot's among them.
+Prompts are rendered and tokenised as in rollout, segment by segment. Distinct prefix tokens are the nodes of the tree
+of all prompts, which an engine with an endless prefix cache prefills. In sorted order, each prompt adds the tokens that
+it does not share with the one before. Only prompts that the next one does not extend are held, 4 bytes per token.
+Generated tokens and the cost of adaptive profiling are estimated from stored samples, including those of a pilot.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from pivotmine_stages.score.stage import score
 from pivotmine_stages.select.options import SelectConfig
 
 PREFILL_SPEED = 10
-"""How many times faster a GPU prefills than it generates, unless --prompt-tokens-per-second is given; cautious, since
-prefill is limited by arithmetic and decoding by memory."""
+"""How many times faster a GPU prefills than it generates, if --prompt-tokens-per-second is not given. This is cautious:
+prefill is limited by arithmetic, decoding by memory."""
 
 
 def rollout_or_estimate(
     config: RolloutConfig, cost: CostOptions, again: CarryOptions, run: Path
 ) -> RolloutSummary | CostEstimate:
-    """`pivotmine rollout`: samples, or with --dry-run only says what it would cost."""
+    """`pivotmine rollout`: sample, or with --dry-run only estimate the cost."""
     if cost.dry_run and again.earlier:
         raise UserError("--dry-run counts the samples of --num-samples: leave --from out")
     if cost.dry_run:
@@ -66,7 +66,7 @@ def _require_defaults(kind: type[Any], given: Any, needed: str) -> None:
 
 
 def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> CarriedRollout:
-    """`rollout --from`: carries earlier policies over, and samples and scores in rounds what that leaves open."""
+    """`rollout --from`: carry earlier policies over, then sample and score in rounds what is still open."""
     if config.shard != (0, 1) or config.plan is not None:
         raise UserError("--from makes plans for the whole run by itself: leave --shard and --plan out")
     adaptive = AdaptiveConfig(
@@ -86,12 +86,10 @@ def rollout_from(config: RolloutConfig, again: CarryOptions, run: Path) -> Carri
 
 
 def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> CostEstimate:
-    """The summary that the command prints. With `cost.pilot`, that many states are sampled and scored first, and kept.
+    """The estimated cost. `cost.pilot`: number of states that are sampled and scored first; their samples are kept.
 
-    `generated_tokens` is what the samples are expected to take; if no sample is stored, `tokens_per_sample` is null,
-    and they take at most that many. `gpu_hours` are these at `tokens_per_second` and the distinct prefix tokens at
-    `prompt_tokens_per_second`; `price` is those hours at `price_per_hour`. Each is null where a figure is missing.
-    `longest` is the context that the longest of all prompts and its reply need.
+    `gpu_hours` counts `generated_tokens` at `tokens_per_second` and `distinct_prefix_tokens` at
+    `prompt_tokens_per_second`. `price` is those hours at `price_per_hour`. `CostEstimate` explains the other fields.
     """
     rundir.require_run(run)
     if cost.price_per_hour is not None and cost.tokens_per_second is None:
@@ -112,7 +110,7 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> CostEstimat
         counts, too_long = _prompt_counts(run, missing, policy.renderer, max_model_len, budget)
     fitting = missing.filter(~pl.col("state_id").is_in(too_long))
     samples = int(fitting["missing"].list.len().sum())
-    # A sample to continue costs at most what its stored tokens, as many as its budget was, leave of the new one.
+    # A cut sample has used all of its old budget, so it costs at most the rest of the new one.
     asked = fitting.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
     continued = stored.join(asked, on=["state_id", "sample_index"], how="semi")["budget"]
     rest, tokens = int((budget - continued).sum()), _tokens_per_sample(run, policy.record)
@@ -150,7 +148,7 @@ def _sample_pilot(
     wanted: pl.DataFrame,
     num_states: int,
 ) -> None:
-    """Sample and score states spread evenly over those wanted: ordinary rollouts, and as many of each as in a round."""
+    """Sample and score evenly spread states as ordinary rollouts, with as many samples each as in a round."""
     size = min(num_states, len(wanted))
     chosen = wanted["state_id"].gather([i * len(wanted) // size for i in range(size)])
     count = math.ceil(config.num_samples / 4)
@@ -193,14 +191,14 @@ def _prompt_counts(
 
 
 def _tokens_per_sample(run: Path, record: PolicyRecord) -> float | None:
-    """Mean over the stored samples, each state alike; None where there are none."""
+    """Mean tokens of the stored samples, with equal weight per state; None if there are none."""
     whole = longest_rows(stored_rows(run, record).select(*ROW, "num_tokens"))
     states = whole.drop_nulls("num_tokens").group_by("state_id")
     return states.agg(pl.col("num_tokens").mean()).select(pl.col("num_tokens").mean()).collect().item()
 
 
 def _adaptive_share(config: RolloutConfig, run: Path, policy: PolicySession, wanted: pl.DataFrame) -> float | None:
-    """Expected samples of `--adaptive probabilistic`, relative to all; None where nothing is scored at this budget."""
+    """Expected samples of `--adaptive probabilistic`, relative to all; None if nothing is scored at this budget."""
     record, ids = policy.record, (policy.record.policy_id, config.verifier.verifier_id)
     path = run / "scores" / ids[0] / ids[1] / "profiles.parquet"
     rows = rundir.scan(run, "profiles", [path] if path.exists() else []).filter(pl.col("num_scored") > 0).collect()

@@ -17,4 +17,4 @@ class AdaptiveOptions:
     sample_budget: Annotated[int | None, Option(panel="Adaptive", min=1)] = None
     """Maximum samples in all, stored ones included; by default as many as the target needs (probabilistic)."""
     triage: Annotated[bool, Option(panel="Adaptive")] = False
-    """Ask for the demonstrations' probabilities first, one prefill per segment."""
+    """Compute the demonstrations' probabilities first, with one prefill per segment."""

@@ -1,9 +1,9 @@
-"""Plans: how many samples each state shall have after the next round, from its rewards so far.
+"""Plans: how many samples each state needs after the next round, from its rewards so far.
 
-Exact: a state that is undecided gets the fewest samples that could decide it. Probabilistic: a prior fitted on the run
-says what further samples of each state are worth (`allocation`), and one price a token draws the line: the highest at
-which the expected worth of the selection is still `target_recall` of what K samples of every state would give, or
-where a budget is given, the lowest that keeps to it.
+Exact: an undecided state gets the minimum number of samples that could decide it. Probabilistic: a prior fitted on the
+run says what further samples of each state are worth (`allocation`), and one price per token decides which are drawn.
+That is the highest price at which the expected worth of the selection still is `target_recall` of what K samples of
+every state would give. If a sample budget ends first, it is the lowest price that keeps to the budget.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pivotmine_stages.adaptive.options import AdaptiveOptions
 from pivotmine_stages.profiles.stopping import Rewards, StoppingRule, is_decided, least_samples
 
 PILOT_STATES = 500
-"""States of the first round: enough to fit a prior, which may leave others unsampled."""
+"""Number of states in the first round: enough to fit a prior, which may leave other states unsampled."""
 LEAST_BATCH = 2
-"""A round costs a prefill: an exact plan asks for no single samples."""
+"""Minimum samples of a state in an exact round: a round costs a prefill, so single samples are too expensive."""
 _LOWEST_PRICE, _HIGHEST_PRICE = 1e-6, 1.0
 _PRICE_STEP = 0.02
 _TOKEN_STEP = math.log(2) / 2
-"""Costs of a sample are rounded to factors of the square root of 2, so that alike states are reckoned once."""
+"""Costs of a sample are rounded to factors of the square root of 2, so that similar states share one computation."""
 _MEAN_STEP, _WEIGHT_STEP = 0.125, math.log(2)
-"""So are carried priors: their means in logits, their weights to factors of 2."""
+"""Carried priors are rounded too: their means in logits, their weights to factors of 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,33 +41,34 @@ class StateSoFar:
     tokens: float = 1.0
     """Expected tokens of one more sample, in any unit that all states share."""
     least_mean: float = 0.0
-    """A bound from below on its mean reward: the policy's probability of the demonstration, where triage gave it, or of
-    all stored actions that succeed."""
+    """A lower bound of its mean reward: the policy's probability of the demonstration, if triage gave it, or of all
+    stored actions that succeed."""
     carried: tuple[float, float] | None = None
-    """Beta (alpha, beta) of its success rate that earlier policies' samples give; None: the run's prior."""
+    """Beta (alpha, beta) of its success rate, from earlier policies' samples; None for the run's prior."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a probabilistic plan spends samples for."""
+    """The goal of a probabilistic plan."""
 
     target_recall: float = AdaptiveOptions().target_recall
     """Share of what K samples of every state would give, in (0, 1]; wrong choices count against it."""
     sample_budget: int | None = None
-    """Most samples in all; None: as many as the target needs."""
+    """Maximum number of samples in all; None for as many as the target needs."""
     batch_samples: int | None = None
-    """Samples of a state between two decisions; None: a quarter of K."""
+    """Samples of a state between two decisions; None for a quarter of K."""
 
 
 class Plan(NamedTuple):
     counts: list[int]
-    """Samples that each state shall have, never fewer than it has."""
+    """Number of samples that each state needs, at least as many as it has."""
     facts: dict[str, float]
-    """Of a probabilistic plan: prior, price, expected recall and expected samples when all is done."""
+    """Of a probabilistic plan: `phi` of the prior, `price`, and `expected_samples` when all rounds are done; else
+    empty."""
 
 
 def exact_plan(states: Sequence[StateSoFar], rule: StoppingRule) -> Plan:
-    """Undecided states draw the fewest samples that could decide them, and no single ones."""
+    """Undecided states get the minimum number of samples that could decide them, at least LEAST_BATCH."""
     return Plan([_exact_count(state, rule) for state in states], {})
 
 
@@ -85,9 +86,9 @@ def probabilistic_plan(
     pilot_states: int = PILOT_STATES,
     pilot: Sequence[int] | None = None,
 ) -> Plan:
-    """The next round: the pilot's states at first, then every state whose next batch is worth its price.
+    """The next round: first the pilot's states, then every state whose next batch is worth its price.
 
-    pilot: its states by their places; None: `pilot_states` of them, spread evenly.
+    pilot: the indices of its states; None for `pilot_states` evenly spread ones.
     """
     batch = goal.batch_samples or math.ceil(rule.num_samples / 4)
     counts = [state.rewards.num_samples for state in states]
@@ -119,14 +120,14 @@ _LatticeKey = tuple[tuple[float, float], bool]
 
 
 class _Kind(NamedTuple):
-    """States that are alike: one computation for all."""
+    """Similar states, which share one computation."""
 
     prior: tuple[float, float]
     is_carried: bool
     at: Place
     left: int
     tokens: float
-    """Of a sample, relative to the mean over all states."""
+    """Tokens of a sample, relative to the mean over all open states."""
 
     @property
     def lattice(self) -> _LatticeKey:
@@ -158,7 +159,7 @@ def _priced(
 
 
 def _is_share(number: int, share: float) -> bool:
-    """Whether the number-th of many alike, from 1, is one of an even spread of that share."""
+    """Whether item `number` (from 1) of similar items belongs to an evenly spread share of them."""
     return math.floor(number * share) > math.floor((number - 1) * share)
 
 
@@ -188,7 +189,7 @@ def _lattice(prior: tuple[float, float], is_carried: bool, rule: StoppingRule, b
 
 
 def _done(states: Sequence[StateSoFar], open_states: list[int], rule: StoppingRule, prior: Prior, batch: int) -> float:
-    """Worth of the states that have all their samples: it counts on both sides of the recall."""
+    """Worth of the states that have all their samples. It is part of both sides of the recall."""
     is_open = set(open_states)
     total = 0.0
     for i, state in enumerate(states):
@@ -200,16 +201,16 @@ def _done(states: Sequence[StateSoFar], open_states: list[int], rule: StoppingRu
 
 
 class _Line(NamedTuple):
-    """Where the price is drawn: between two close ones: one asks too little, the other too much."""
+    """The price, between two close ones: the higher one draws too few samples, the lower one too many."""
 
     price: float
     above: dict[_Kind, Outlook]
     """Every kind's outlook at the higher price."""
     below: dict[_Kind, Outlook]
-    """At the lower one: a share of the states that only it samples are sampled."""
+    """Every kind's outlook at the lower price. Of the states that only this price samples, `share` are sampled."""
     share: float
     num_samples: float
-    """Expected samples in all when everything is done."""
+    """Expected samples in all when all rounds are done."""
 
 
 def _line(
@@ -219,7 +220,7 @@ def _line(
     goal: Goal,
     drawn: int,
 ) -> _Line:
-    """Bisection on the logarithm of the price of a mean sample: the highest that still asks enough."""
+    """The highest price of a mean sample that still draws enough, by bisection on its logarithm."""
     full = done + sum(count * lattices[kind.lattice].full(kind.at, kind.left) for kind, count in counted.items())
 
     def outlooks(log_price: float) -> dict[_Kind, Outlook]:
@@ -232,7 +233,10 @@ def _line(
         }
 
     def share(above: dict[_Kind, Outlook], below: dict[_Kind, Outlook]) -> float:
-        """How far from `above` to `below` the target lies, and the budget allows; above 1 where `below` is too dear."""
+        """Where the target or the budget is reached, between `above` (0) and `below` (1).
+
+        Over 1 if `below` reaches neither.
+        """
         worth = _between(done + _sum(counted, above, 0), done + _sum(counted, below, 0), goal.target_recall * full)
         if goal.sample_budget is None:
             return worth
@@ -258,7 +262,7 @@ def _sum(counted: Counter[_Kind], outlooks: dict[_Kind, Outlook], column: int) -
 
 
 def _between(start: float, end: float, wanted: float) -> float:
-    """Where `wanted` lies from start (0) to end (1); 0 where start has it already, 2 where end falls short of it."""
+    """Where `wanted` lies from start (0) to end (1); 0 if start has it already, 2 if end falls short of it."""
     if wanted <= start:
         return 0.0
     return (wanted - start) / (end - start) if wanted < end else 1.0 if wanted == end else 2.0

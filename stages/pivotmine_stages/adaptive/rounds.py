@@ -1,8 +1,7 @@
 """Adaptive profiling: rounds of plan, rollout and score, until every state is decided or worth no more samples.
 
-A round's plan is a file in the run directory, written before anything is sampled by it and a function of stored rows
-alone; rollout and score stay what they are. Killed at any time, the last plan is sampled to its end first: the rounds
-go on as if nothing had happened.
+A round's plan is a file in the run directory. It depends only on stored rows, and is written before its samples are
+drawn. After a kill, the next start first completes the last plan; then the rounds continue as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -54,30 +53,30 @@ from pivotmine_stages.score.options import ScoreConfig
 from pivotmine_stages.score.stage import ScoreSummary, score
 
 _PRIOR_SAMPLES = 2
-"""A state's own mean of tokens is averaged with the run's as if it came with this many samples."""
+"""The run's mean of tokens counts as this many samples of a state."""
 
 Report = Callable[[str, Any], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveConfig:
-    """What `run --adaptive` works with: its own options, and what it needs of rollout's, score's and select's."""
+    """The options of `run --adaptive`, and those that it needs of rollout, score and select."""
 
     options: AdaptiveOptions
     rollout: RolloutConfig
-    """`num_samples` is the maximum of a state."""
+    """`num_samples` is the maximum per state."""
     parser: str | None = None
-    """Of score; None: the one that rollout chose."""
+    """Parser of score; None for the one that rollout chose."""
     num_processes: int | None = None
-    """Of score; None: one per core."""
+    """Processes of score; None for one per core."""
     max_mean: float
     """The selection's bound on the mean; 1 for a selection without one."""
     min_scored: int
     """The selection's minimum of scored samples."""
     earlier: tuple[str, ...] = ()
-    """Policies of the run whose samples are carried over; the first one's posteriors are."""
+    """Policies of the run whose samples are carried over, and the posteriors of the first one."""
     completions: tuple[Path, ...] = ()
-    """Folders of the trainer's completions, whose actions are stored ones too."""
+    """Folders of the trainer's completions, whose actions are carried over too."""
 
     def stopping(self) -> StoppingRule:
         """The rule that stops a state."""
@@ -91,7 +90,7 @@ class AdaptiveConfig:
 
 
 def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None) -> Profiled:
-    """All rounds."""
+    """Run all rounds."""
     rundir.require_run(run)
     check(config)
     started = time.monotonic()
@@ -109,7 +108,7 @@ def profile_adaptively(config: AdaptiveConfig, run: Path, report: Report = None)
 
 
 def check(config: AdaptiveConfig) -> None:
-    """UserError where the settings make no sense."""
+    """Raise UserError for settings that are wrong or contradict each other."""
     options, default, wrong_value = config.options, AdaptiveOptions(), problem_of(config.options)
     wrong = {
         wrong_value or "": wrong_value is not None,
@@ -150,7 +149,7 @@ class _Rounds:
     def _identity(self) -> dict[str, Any]:
         identity = {**asdict(self.rule), **asdict(self.goal), "limit": self.config.rollout.limit}
         identity |= {"from": self.sources.name} if self.sources else {}
-        # The plans of an older version do not name its budget.
+        # Plans of an older version do not include the budget.
         return identity if self.budget == self.policy.record.first_budget else {**identity, "budget": self.budget}
 
     def all(self) -> Profiled:
@@ -166,7 +165,7 @@ class _Rounds:
             done = self._sample(self._write(wanted))
         while (wanted := self._next()) is not None:
             done = self._sample(self._write(wanted))
-        # Nothing was to be done: the stages say so themselves.
+        # Nothing is to be done: with an empty plan, the stages report this themselves.
         done = done or self._sample(self._write(dict.fromkeys(self.states["state_id"], 0)))
         return replace(done, carried=CarrySummary(**counts, **self._belief())) if self.sources else done
 
@@ -175,7 +174,7 @@ class _Rounds:
         return gate_states(self.run, turns, self.config.rollout.verifier)
 
     def _carry(self, sources: Sources) -> dict[str, Any]:
-        """Read the stored actions under the new policy, then compute every belief from those scores."""
+        """Prefill the stored actions with the new policy, and load the estimates that follow; returns counts."""
         if not is_sampled(self.run, self.ids[0]):
             announce_policy(self.run, self.policy.record)
         counts = carry(self.run, self.policy, self.ids[1], self.states, self._gates(), sources)
@@ -184,7 +183,7 @@ class _Rounds:
         return counts
 
     def _belief(self) -> dict[str, Any]:
-        """How much is unseen, the decay of what was believed of it, and its calibration on states of its own."""
+        """Mean unseen mass, states without samples, the fitted decay, and its calibration on other states."""
         profiles = self._profiles()
         decay = decay_of(self.carried, self.ids[0], profiles.values())
         _, checked = random_sets(self.carried, self.ids[0])
@@ -212,7 +211,7 @@ class _Rounds:
             self.report("triage", TriageSummary(above=len(above), max_mean=self.rule.max_mean, **counts))
 
     def _is_of_this_run(self, plan: Path) -> bool:
-        """A plan made before a later extract may name states that are no longer eligible."""
+        """Whether all states of a plan are still eligible, which a later extract may have changed."""
         rundir.require_whole(plan, "plans")
         planned = pl.read_parquet(plan, glob=False)
         return planned.join(self.states, on="state_id", how="anti").is_empty()
@@ -273,9 +272,9 @@ class _Rounds:
         )
 
     def _to_continue(self) -> dict[str, int] | None:
-        """The samples that each state has, where some are pending; None: none is, or they were tried already.
+        """A plan that only continues pending samples; None if there are none, or if they failed before.
 
-        They come first: without them only short samples would be known.
+        It comes first, because without them only short samples would be known.
         """
         drawn = self._profiles()
         counts = {state: drawn[state]["num_samples"] if state in drawn else 0 for state in self.states["state_id"]}
@@ -283,7 +282,7 @@ class _Rounds:
         return counts if pending - self.failed else None
 
     def _next(self) -> dict[str, int] | None:
-        """Samples that each state shall have; None where every state has them."""
+        """The next plan: the samples that each state needs; None if every state has them."""
         state_ids = [state for state in self.states["state_id"] if state not in self.failed]
         states = self._so_far(state_ids)
         plan = self._plan(state_ids, states)
@@ -291,7 +290,7 @@ class _Rounds:
         if all(count <= state.rewards.num_samples for count, state in zip(plan.counts, states, strict=True)):
             return None
         asked = dict(zip(state_ids, plan.counts, strict=True))
-        # What failed is tried again next to the others, and no other state waits for it.
+        # Failed states are tried again together with the others, and no state waits for them.
         return {state: asked.get(state, self.planned.get(state, 0)) for state in self.states["state_id"]}
 
     def _plan(self, state_ids: list[str], states: list[StateSoFar]) -> Plan:
@@ -322,7 +321,7 @@ class _Rounds:
         ]
 
     def _above(self) -> list[str]:
-        """States that triage alone decides: never pivots, however often they are sampled."""
+        """States that triage alone decides: they are not pivots, however often they are sampled."""
         masses = demonstration_masses(self.run, *self.ids, budget=self.budget)
         return [state for state in self.states["state_id"] if masses.get(state, 0.0) >= self.rule.max_mean]
 
@@ -332,7 +331,7 @@ class _Rounds:
         return {row["state_id"]: row for row in rows.select("state_id", *REWARDS).iter_rows(named=True)}
 
     def _tokens(self) -> tuple[dict[str, tuple[int, int]], float]:
-        """By state_id its samples whose tokens are known and their sum; and the mean over all."""
+        """By state_id, the number of samples with known tokens and the sum of these; and the mean over all samples."""
         whole = longest_rows(stored_rows(self.run, self.policy.record).select(*ROW, "num_tokens"))
         rows = whole.drop_nulls("num_tokens").group_by("state_id")
         sums = rows.agg(pl.len(), pl.col("num_tokens").cast(pl.Int64).sum()).collect()
@@ -346,6 +345,6 @@ def _known(profile: dict[str, Any] | None, own: Observed, known: dict[str, Obser
 
 
 def _shrunk(own: tuple[int, int] | None, mean: float) -> float:
-    """Expected tokens of a state's next sample: its own mean, drawn to the run's."""
+    """Expected tokens of a state's next sample: its own mean, shrunk towards the run's."""
     n, total = own or (0, 0)
     return (total + _PRIOR_SAMPLES * mean) / (n + _PRIOR_SAMPLES)

@@ -1,4 +1,4 @@
-"""What adaptive rounds, `rollout --from` and `rollout --dry-run` say when they are done."""
+"""Summaries of adaptive rounds, `rollout --from` and `rollout --dry-run`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TriageSummary:
     above: int
     """States that need no sample."""
     max_mean: float
-    """The probability of the demonstration from which on that is so."""
+    """Minimum probability of the demonstration in these states."""
     states: int = 0
-    """States asked by this start."""
+    """States that this start prefilled."""
     refused: int = 0
     """States among them whose demonstration has no probability; their rows say why."""
     prefill_tokens: int = 0
@@ -28,7 +28,7 @@ class TriageSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveSummary:
-    """All rounds up to one of them."""
+    """The rounds so far."""
 
     policy_id: str
     verifier_id: str
@@ -49,45 +49,45 @@ class AdaptiveSummary:
     failed_states: int
     """States that could not be sampled; the rejects say why."""
     phi: float | None = field(default=None, metadata=OMITTED)
-    """Dispersion of the fitted prior; None, as the next two: an exact rule, or a pilot."""
+    """Concentration of the fitted prior. It and the next two are None for an exact rule, or after a pilot."""
     price: float | None = field(default=None, metadata=OMITTED)
-    """Value of a token, below which no batch is drawn."""
+    """Price of a token: a batch that is worth less is not drawn."""
     expected_samples: float | None = field(default=None, metadata=OMITTED)
-    """Samples expected when all is done."""
+    """Expected samples when all rounds are done."""
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrySummary:
-    """What earlier policies say of this one."""
+    """What was carried over from earlier policies."""
 
     states: int | None = field(default=None, metadata=OMITTED)
-    """States whose stored actions this start read; None, as the next three: they were read before."""
+    """States whose stored actions this start prefilled. It and the next three are None if there were none left."""
     actions: int | None = field(default=None, metadata=OMITTED)
     refused: int | None = field(default=None, metadata=OMITTED)
     """States without bounds; their rows say why."""
     prefill_tokens: int | None = field(default=None, metadata=OMITTED)
     seconds: float
-    """Of reading."""
+    """Duration of carrying over."""
     unseen_mass: float
     """Mean over the states of the probability of actions that nobody has stored, from 0 to 1."""
     unsampled: int
     """States that need no sample."""
     decay: Decay
     calibration: Calibration | None
-    """On states that the decay was not fitted on; None: none of them was sampled."""
+    """On states that the decay was not fitted on; None if none of them was sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """What the rounds give."""
+    """The result of the rounds."""
 
     adaptive: AdaptiveSummary
     rollout: RolloutSummary
     """What this start sampled, in all its rounds."""
     score: ScoreSummary
     carried: CarrySummary | None = None
-    """None: nothing was to be carried over."""
+    """None if there was nothing to carry over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class CostEstimate:
     continued: int
     """Truncated samples to continue."""
     max_model_len: int | None
-    """The policy's context, in tokens; None: not known."""
+    """The policy's context, in tokens; None if unknown."""
     too_long: int
     """States whose prompt leaves no room for the token budget."""
     prompt_tokens: int
@@ -125,12 +125,12 @@ class CostEstimate:
     distinct_prefix_tokens: int
     """What an engine with an endless prefix cache prefills."""
     tokens_per_sample: float | None
-    """Mean over the stored samples, each state alike; None: no sample is stored."""
+    """Mean over the stored samples, with equal weight per state; None if no sample is stored."""
     generated_tokens: float
     """Expected; if no sample is stored, the maximum."""
     adaptive_share: float | None
-    """Samples that `--adaptive probabilistic` is expected to need, relative to all; None: nothing is scored."""
+    """Samples that `--adaptive probabilistic` is expected to need, relative to all; None if nothing is scored."""
     gpu_hours: float | None
-    """Prompt tokens included; None, as `price`: a figure that it needs was not given."""
+    """Prefill included. It and `price` are None if a figure that they need was not given."""
     price: float | None
     """In the unit of `--price-per-hour`."""

@@ -1,11 +1,13 @@
 """triage: the policy's probability of every demonstration, from one prefill of each segment.
 
-A demonstration that the verifier rewards, sampled with probability q, bounds the mean reward from below by q: with
-q >= max_mean a state is no pivot, and no sample is needed to know it. That holds where samples are drawn from the
-model's own distribution (temperature 1, top-p 1, no top-k), where the tokens are those that the policy would write,
-end of turn included, and where the parser reads the rendered demonstration as an action with reward 1. Each is checked;
-what fails is a row with its `refusal`. A segment's turns share their prefixes: where the template only ever appends,
-its last turn's tokens hold those of all turns, and one forward pass gives every log-probability.
+If the policy samples a rewarded demonstration with probability q, its mean reward is at least q. So with q >= max_mean
+a state is not a pivot, and needs no sample. This has three conditions, and each is checked:
+- Samples come from the model's own distribution (temperature 1, top-p 1, no top-k).
+- The tokens are those that the policy would write, end of turn included.
+- The parser reads the rendered demonstration as an action with reward 1.
+
+A state that fails a check gets a row with its `refusal`. The turns of a segment share their prefixes. If the template
+only appends, the last turn's tokens contain those of all turns, and one forward pass gives every log-probability.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ class Asked(NamedTuple):
     state_id: str
     turn_id: str
     start: int
-    """Its first token's place in the sequence."""
+    """Index of its first token in the sequence."""
     end: int
-    """The place after its end of turn."""
+    """Index after its end of turn."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def triage(
 ) -> dict[str, Any]:
     """Write the missing rows of `triage` for these states (their first demonstrated turns); returns counts.
 
-    UserError where the policy's samples are not drawn from its own distribution, or where it reasons before it acts.
+    UserError if the policy's samples are not drawn from its own distribution, or if it reasons before it acts.
     """
     check(policy)
     started = time.monotonic()
@@ -83,13 +85,13 @@ def triage(
 
 
 def check(policy: PolicySession) -> None:
-    """UserError where a demonstration's probability would bound nothing."""
+    """Raise UserError if the probabilities of demonstrations would bound nothing."""
     if problem := no_probabilities(policy):
         raise UserError(f"--triage needs {problem}")
 
 
 def no_probabilities(policy: PolicySession) -> str | None:
-    """What the policy lacks for a prefill to give an action's probability, in one line; None: nothing."""
+    """What the policy lacks for a prefill to give an action's probability, in one line; None if nothing."""
     sampling = policy.options.sampling
     if not engine_spec(policy.engine_name).can_prefill or policy.renderer is None:
         names = " or ".join(name for name, spec in ENGINES.items() if spec.can_prefill)
@@ -100,7 +102,7 @@ def no_probabilities(policy: PolicySession) -> str | None:
 
 
 def prompt_of(policy: PolicySession, state: StateMessages) -> Prompt | None:
-    """The state's prompt; None where the template refuses it."""
+    """The state's prompt; None if the template refuses it."""
     assert policy.renderer is not None
     try:
         return policy.renderer.render(state.messages, state.tools)
@@ -113,7 +115,7 @@ def prompt_of(policy: PolicySession, state: StateMessages) -> Prompt | None:
 def demonstrated(
     policy: PolicySession, state: StateMessages, prompt: Prompt | None, gate: Gate, max_model_len: int | None
 ) -> list[int] | str:
-    """Prompt and demonstration in tokens, end of turn included; or why its probability bounds nothing."""
+    """Prompt and demonstration in tokens, end of turn included; or the refusal."""
     assert policy.renderer is not None
     tokenizer = policy.renderer.tokenizer
     message = {key: value for key, value in state.message.items() if key not in _REASONING}
@@ -132,7 +134,7 @@ def demonstrated(
     if token_ids[:start] != prompt.token_ids or tokenizer.eos_token_id not in token_ids[start:]:
         return "not_appended"
     end = token_ids.index(tokenizer.eos_token_id, start) + 1
-    # Not where it exceeds the token budget: the row serves larger ones too (`demonstration_masses`).
+    # A demonstration over the token budget is not refused: its row serves larger budgets too (`demonstration_masses`).
     if max_model_len is not None and end >= max_model_len:
         return "too_long"
     is_rewarded = rewarder(policy, gate, state.messages)(token_ids[start : end - 1]) == 1
@@ -142,7 +144,7 @@ def demonstrated(
 def rewarder(
     policy: PolicySession, gate: Gate, messages: list[dict[str, Any]], *, opened_reasoning: bool = False
 ) -> Callable[[list[int]], float | None]:
-    """What the state's verifier gives an action, by its tokens without the end of turn."""
+    """A function that gives the verifier's reward for an action, from its tokens without the end of turn."""
     assert policy.renderer is not None
     assert gate.verifier is not None, "a state that fails its gate"
     tokenizer, state = policy.renderer.tokenizer, gate.state
@@ -164,7 +166,7 @@ def rewarder(
 
 
 class _Work:
-    """One start: the sequence that grows, those that wait for the engine, the rows to write."""
+    """The work of one start: the growing sequence, those that wait for the engine, and rows to write."""
 
     def __init__(self, run: Path, folder: Path, policy: PolicySession, gates: dict[str, Gate]) -> None:
         assert policy.renderer is not None
@@ -178,7 +180,7 @@ class _Work:
         self.reasoned = self.seen = 0
 
     def add(self, state: StateMessages) -> None:
-        """Put a state's demonstration at the end of the segment's sequence, or into a row with its refusal."""
+        """Append a state's demonstration to the segment's sequence, or write a row with its refusal."""
         gate = self.gates[state.turn["state_id"]]
         prompt = prompt_of(self.policy, state)
         token_ids = demonstrated(self.policy, state, prompt, gate, self.engine.max_model_len)
@@ -205,7 +207,7 @@ class _Work:
         for chain, answer in answered:
             self.seen += len(chain.asked)
             self.reasoned += sum(answer.likeliest[asked.start - 1] in self.openers for asked in chain.asked)
-        # Before their rows: another start would take those for known, and not notice.
+        # Checked before rows are written: a later start would skip those states and not notice.
         if self.reasoned > self.seen / 2:
             raise UserError("--triage: the policy reasons before it acts, no demonstration is likely; leave it out")
         for chain, answer in answered:
@@ -225,16 +227,19 @@ class _Work:
         self.manifest.write(self.folder / f"part-{number:06d}.parquet", rundir.table_of_rows("triage", rows))
 
     def finish(self) -> None:
-        """Ask for what waits."""
+        """Prefill the sequences that are left."""
         self._flush_chain()
         self._ask()
 
 
 def rows_of(chain: Chain, prefilled: Prefilled) -> Iterator[dict[str, Any]]:
-    """A row a demonstration: the sum over its tokens; each token of the sequence is counted as prefilled once."""
+    """One row per demonstration, with its summed log-probability.
+
+    Each token of the sequence counts as prefilled once.
+    """
     counted = 0
     for asked in chain.asked:
-        # The first token has no log-probability: that of token t stands at t - 1.
+        # The first token has no log-probability, so that of token t is at t - 1.
         logprobs = prefilled.logprobs[asked.start - 1 : asked.end - 1]
         yield {
             "state_id": asked.state_id,
@@ -247,6 +252,6 @@ def rows_of(chain: Chain, prefilled: Prefilled) -> Iterator[dict[str, Any]]:
 
 
 def _single_tokens(tokenizer: Any, texts: Iterable[str]) -> set[int]:
-    """The texts that the tokenizer has a token for."""
+    """The ids of the texts that are a single token."""
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     return {ids[0] for ids in encoded if len(ids) == 1}
