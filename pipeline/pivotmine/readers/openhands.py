@@ -252,7 +252,7 @@ def _condensation(event: dict[str, Any]) -> Condensation:
     args = object_at(event, "args")
     ids, start, end = (args.get(f"forgotten_event{k}") for k in ("_ids", "s_start_id", "s_end_id"))
     forgotten = {str(i) for i in ids} if isinstance(ids, list) else set[str]()
-    if type(start) is int and type(end) is int and end - start < 1_000_000:
+    if type(start) is int and type(end) is int and end - start < 1_000_000:  # a hostile range would fill the memory
         forgotten |= {str(i) for i in range(start, end + 1)}
     summary, offset = args.get("summary"), args.get("summary_offset")
     if not isinstance(summary, str) or type(offset) is not int or offset < 0:

@@ -60,6 +60,7 @@ def group(records: Iterator[Record]) -> Iterator[Record]:
         conversation = followed.pop(key, None) or _Conversation(record.index, Snapshots(), {})
         conversation.snapshots.add(context, reply, tools)
         conversation.fields |= {k: v for k, v in record.value.items() if k not in _TAKEN}
+        # The index keeps conversations with the same end apart.
         end = session or f"state {_end([*context, reply], tools)} {record.index}"
         followed[end] = conversation
         if len(followed) > MAX_OPEN:

@@ -96,7 +96,7 @@ def _start(span: dict[str, Any]) -> tuple[int, str]:
     for key in ("start_time", "startTimeUnixNano", "startTime", "start_time_unix_nano"):
         value = span.get(key)
         if isinstance(value, str | int | float):
-            text = str(value)
+            text = str(value)  # the length orders numbers; dates compare as text
             return (len(text), text) if text.isdigit() else (0, text)
     return (0, "")
 

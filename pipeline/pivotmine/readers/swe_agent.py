@@ -134,6 +134,7 @@ def _processed_calls(record: dict[str, Any], history: list[Any]) -> list[ModelCa
     calls: list[ModelCall] = []
     for place, entry in enumerate(history):
         if _is_reply(entry):
+            # SWE-agent never elides the first observation: it holds the task.
             old = set(observations[1 : _last_elided(len(observations), num_kept, polling)])
             context = [elided[i] if i in old else messages[i] for i in range(place)] if old else messages[:place]
             calls.append(_call(history, place, context))

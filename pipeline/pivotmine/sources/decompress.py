@@ -39,7 +39,7 @@ def read_blocks(file: io.BufferedReader, trouble: list[str]) -> Iterator[bytes]:
 
 def _unpacker(magic: bytes) -> Callable[[], Any] | None:
     if magic[:2] == b"\x1f\x8b":
-        return lambda: zlib.decompressobj(wbits=31)
+        return lambda: zlib.decompressobj(wbits=31)  # 31: with a gzip header
     # A zst file may start with a frame that readers must skip: pzstd writes one.
     if magic == b"\x28\xb5\x2f\xfd" or (magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50):
         return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj

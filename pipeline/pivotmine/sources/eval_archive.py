@@ -90,13 +90,13 @@ def _scanned(file: IO[bytes]) -> Iterator[Member]:
 def _contents(file: IO[bytes], member: Member) -> bytes:
     file.seek(member.offset)
     head = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    file.seek(head[9] + head[10], 1)
+    file.seek(head[9] + head[10], 1)  # skip the name and the extra field
     blocks = _packed(file, member.num_bytes)
     if member.method == zipfile.ZIP_STORED:
         data = b"".join(blocks)
     elif member.method == zipfile.ZIP_DEFLATED:
-        data = b"".join(unpacked(blocks, lambda: zlib.decompressobj(wbits=-15)))
-    elif member.method == 93:
+        data = b"".join(unpacked(blocks, lambda: zlib.decompressobj(wbits=-15)))  # -15: without a header
+    elif member.method == 93:  # zstd
         data = b"".join(unpacked(blocks, zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj))
     else:
         raise ValueError(f"packed by method {member.method}, which is not read")

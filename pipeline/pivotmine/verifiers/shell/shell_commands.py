@@ -107,7 +107,7 @@ def _joined(first: Any, second: Any) -> Form | None:
 def clean_path(path: str) -> str:
     """Drop `./`, empty parts and a trailing slash from a path; `..` stays, because the part before it may be a link."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if path.startswith("//") and not path.startswith("///"):
+    if path.startswith("//") and not path.startswith("///"):  # POSIX: two slashes may have their own meaning
         return path
     if path.startswith("/"):
         return "/" + "/".join(parts)

@@ -262,7 +262,7 @@ def _contradict(one: str, other: str) -> bool:
     if one.startswith("-") or other.startswith("-") or one.casefold() == other.casefold():
         return False
     if _NUMBER.fullmatch(one) and _NUMBER.fullmatch(other):
-        return int(one[:40]) != int(other[:40])
+        return int(one[:40]) != int(other[:40])  # int() of thousands of digits is slow, or refused
     if _MEASURE.fullmatch(one) or _MEASURE.fullmatch(other):
         return False
     return not _may_be_one_path(one, other)
@@ -275,7 +275,7 @@ def _may_be_one_path(one: str, other: str) -> bool:
     if first.startswith("/") and second.startswith("/"):
         return ".." in (*first.split("/"), *second.split("/"))
     ends, other_ends = first.split("/"), second.split("/")
-    if {".", ".."} & {ends[-1], other_ends[-1]}:
+    if {".", ".."} & {ends[-1], other_ends[-1]}:  # may have any name, seen from elsewhere
         return first.startswith("/") or second.startswith("/") or ".." in (*ends, *other_ends)
     return ends[-1] == other_ends[-1]
 

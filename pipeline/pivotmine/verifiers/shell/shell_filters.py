@@ -40,6 +40,7 @@ def pattern_of(text: str, *, extended: bool, ignore_case: bool = False) -> re.Pa
     plain = re.sub(r"\[\^?\]?[^\]\[\\]*\]", "x", text)
     if len(text) > _PATTERN_CHARS or re.search(r"[\\(){}+?\[\]]", plain.replace("\\.", "")) or plain.count("*") > 1:
         return None
+    # A star that repeats nothing, or an anchor inside: Python and grep may read them differently.
     if re.search(r"(?:^|[|*^])\*|.\^|\$.", plain.replace("|^", "|").replace("$|", "|")):
         return None
     try:
@@ -70,7 +71,7 @@ def _cut(flags: Flags, words: list[str]) -> Filter | None:
 
     def cut(line: str) -> str:
         parts = line.split(delimiter) if "f" in flags else list(line)
-        if "f" in flags and len(parts) == 1:
+        if "f" in flags and len(parts) == 1:  # cut passes lines without the delimiter
             return line
         kept = [part for at, part in enumerate(parts, 1) if any(low <= at <= high for low, high in ranges)]
         return (delimiter if "f" in flags else "").join(kept)
@@ -136,6 +137,7 @@ def _tail(flags: Flags, words: list[str]) -> Filter | None:
 
 
 def _sort(flags: Flags, words: list[str]) -> Filter | None:
+    # `sort -nu` keeps one line of each number, and which one depends on the input's order.
     if words or not flags.keys() <= {"r", "n", "u"} or {"n", "u"} <= flags.keys():
         return None
 

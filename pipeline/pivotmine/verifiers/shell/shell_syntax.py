@@ -237,6 +237,7 @@ def _heredoc(node: Any, source: bytes) -> tuple[list[Form], list[str]]:
 
 def _heredoc_body(source: bytes, after: int, end: Any, operator: str) -> str:
     line_end, line_start = source.find(b"\n", after), source.rfind(b"\n", 0, end.start_byte) + 1
+    # The modulus turns -1, no line end, into the end of the text.
     last = source[line_start : source.find(b"\n", end.start_byte) % (len(source) + 1)]
     last = last.lstrip(b"\t") if operator == "<<-" else last
     if source[after:line_end].strip(b" \t") or not 0 < line_end + 1 <= line_start:

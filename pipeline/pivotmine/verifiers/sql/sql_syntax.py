@@ -176,6 +176,7 @@ def _rename_tables(tree: Any) -> None:
     # A column that has a table's name may mean the whole row.
     if any(c.args.get("db") or (c.table not in names if c.table else c.name in names) for c in columns):
         return
+    # The new names hold a blank, so that no table of the query has one of them.
     outputs = {alias.alias for alias in tree.find_all(exp.Alias)}
     for column in columns:
         if not column.table:
