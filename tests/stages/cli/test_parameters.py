@@ -27,7 +27,7 @@ def test_help_shows_panels_choices_defaults_and_examples(pivotmine: Command, mon
     text = text_of(pivotmine, "rollout", "-h")
     for word in ("Policy", "Sampling", "Engine", "Ray", "Server", "Verifier", "Cost", "Output"):
         assert f" {word} " in text
-    assert "--engine [vllm|openai|transformers|ray] What samples;" in text
+    assert "--engine [vllm|openai|transformers|ray] Engine that samples;" in text
     assert "Samples per state (the paper's K). [in [1, 16384]] [default: 8]" in text
     assert "--model TEXT Folder or hub id of the policy; on a server, the served model's name. [required]" in text
     for flag in ("--api-key-env", "--served-model", "--max-retries"):
