@@ -19,6 +19,7 @@ from pivotmine_desk.conversation import encode, render
 from pivotmine_desk.names import Split
 from pivotmine_desk.sampling import Policy, sample
 from pivotmine_desk.tasks import numbered_task, open_desk, opening, play, succeeded, tool_definitions
+from pivotmine_desk.turn_cache import PrefilledTurn
 from pivotmine_desk.world import MAX_TURNS, Desk, Task, dumps
 
 FREE_TEXT = ("*.reason", "*.note")
@@ -132,6 +133,8 @@ class EpisodeRun:
     task: Task
     desk: Desk
     messages: list[dict[str, Any]]
+    turn: PrefilledTurn | None = None
+    """Its last prompt."""
 
 
 def episode_success(policy: Policy, split: Split, numbers: range, *, temperature: float, seed: int) -> dict[str, float]:
@@ -153,7 +156,10 @@ def episode_outcomes(policy: Policy, split: Split, numbers: range, *, temperatur
     active = runs
     for _ in range(MAX_TURNS):
         prompts = [prompt_ids(policy, run.messages, tool_definitions(run.task.domain)) for run in active]
-        texts = sample(policy, prompts, temperature=temperature, generator=generator)
+        turns = [run.turn for run in active]
+        texts = sample(policy, prompts, temperature=temperature, generator=generator, batch=96, turns=turns)
+        for run, turn in zip(active, turns, strict=True):
+            run.turn = turn
         active = [run for run, (text,) in zip(active, texts, strict=True) if act(run, text)]
         if not active:
             break

@@ -17,6 +17,7 @@ from pivotmine.sampling.attention import use_grouped_attention
 from pivotmine.sampling.decoding import Draw, decode
 from pivotmine.sampling.settings import Sampling
 from pivotmine_desk.conversation import END_OF_TURN, load_tokenizer
+from pivotmine_desk.turn_cache import PrefilledTurn, prefill_turns
 
 MAX_NEW_TOKENS = 64
 """The longest call of the desk takes about 45."""
@@ -43,11 +44,13 @@ def sample(
     temperature: float = 1.0,
     generator: torch.Generator,
     batch: int = 32,
+    turns: list[PrefilledTurn | None] | None = None,
 ) -> list[list[str]]:
     """Sample `num_samples` texts per prompt, without end-of-turn token, in no particular order.
 
     temperature: 0 is greedy. batch: number of prompts of similar length in one prefill. A sample that does not end
-    within MAX_NEW_TOKENS keeps them all.
+    within MAX_NEW_TOKENS keeps them all. turns: the prefilled prompt of each episode's previous turn, None for its
+    first turn; `sample` replaces it with that of this turn.
     """
     end = policy.tokenizer.convert_tokens_to_ids(END_OF_TURN)
     texts: list[list[str]] = [[] for _ in prompts]
@@ -59,12 +62,18 @@ def sample(
             Draw(prompt=place // num_samples, max_new_tokens=MAX_NEW_TOKENS, seed=seed)
             for place, seed in enumerate(seeds)
         ]
+        read = None
+        if turns is not None:
+            read, kept = prefill_turns(policy.model, [prompts[i] for i in chosen], [turns[i] for i in chosen])
+            for i, turn in zip(chosen, kept, strict=True):
+                turns[i] = turn
         drawn = decode(
             policy.model,
             [prompts[i] for i in chosen],
             draws,
             sampling=Sampling(temperature=temperature, max_new_tokens=MAX_NEW_TOKENS),
             eos_ids=frozenset({end}),
+            read=read,
         )
         for draw, one in zip(draws, drawn, strict=True):
             said = one.token_ids[:-1] if one.finish_reason == "stop" else one.token_ids
