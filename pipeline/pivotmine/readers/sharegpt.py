@@ -30,7 +30,7 @@ _TAKEN = ("from", "value", *MASK_KEYS)
 
 
 def matches(record: Any) -> bool:
-    """Whether a record has `conversations`, or is or has a list (`messages`) of entries with `from` and `value`."""
+    """Whether a record has `conversations`, or is (or has as `messages`) a list of entries with `from` and `value`."""
     if isinstance(record, dict) and "messages" not in record:
         return "conversations" in record
     entries = record["messages"] if isinstance(record, dict) else record

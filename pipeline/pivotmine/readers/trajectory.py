@@ -35,7 +35,7 @@ class Segment:
     action_format: str | None = None
     """`native`, or the text convention in which the model acted; None if the format does not say."""
     verbatim: bool = field(default=False, compare=False)
-    """Whether the messages are recorded as the model was sent them. Then a call without a result was sent so."""
+    """Whether the messages are recorded as they were sent to the model. Then a call without a result is not a gap."""
     rewards: tuple[Any, ...] = ()
     """The reward of each single turn, in order (None if it has none); empty if the source has no such rewards."""
 

@@ -275,7 +275,7 @@ def _may_be_one_path(one: str, other: str) -> bool:
     if first.startswith("/") and second.startswith("/"):
         return ".." in (*first.split("/"), *second.split("/"))
     ends, other_ends = first.split("/"), second.split("/")
-    if {".", ".."} & {ends[-1], other_ends[-1]}:  # may have any name, seen from elsewhere
+    if {".", ".."} & {ends[-1], other_ends[-1]}:  # they may stand for a folder of any name
         return first.startswith("/") or second.startswith("/") or ".." in (*ends, *other_ends)
     return ends[-1] == other_ends[-1]
 

@@ -161,7 +161,7 @@ def _read(text: str, dialect: str, columns: Mapping[str, frozenset[str]]) -> _Fo
 
 
 def _are_different(one: Statements, other: Statements) -> bool:
-    """Whether the syntax proves it: one reads and one writes, their tables differ, or nothing but their literals."""
+    """Whether the syntax proves it: one reads and one writes, their tables differ, or only their literals do."""
     if one.is_query != other.is_query or one.tables != other.tables:
         return True
     return one.literals != other.literals and _without_literals(one.form) == _without_literals(other.form)
