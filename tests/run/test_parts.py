@@ -70,7 +70,7 @@ def test_every_part_of_a_run_has_its_digest(run: Path) -> None:
 def test_a_flipped_bit_anywhere_is_told(run: Path, table: str, share: float) -> None:
     path = rundir.table_files(run, table)[0]
     flip(path, int(share * path.stat().st_size))
-    assert told(run, table).startswith(f"{path.relative_to(run)} is damaged: it is not what was written: ")
+    assert told(run, table).startswith(f"{path.relative_to(run)} is damaged: its content has changed: ")
 
 
 def test_a_change_after_a_check_is_told(run: Path) -> None:
@@ -82,11 +82,11 @@ def test_a_change_after_a_check_is_told(run: Path) -> None:
 def test_a_copy_a_part_of_another_run_and_a_lost_part_are_told(run: Path) -> None:
     shutil.copy(rollout(run), rollout(run, 7))
     assert told(run, "rollouts") == (
-        "rollouts/policy-1/part-0of1-000007.parquet is not in the run's manifests: it is a copy, or of another run: "
+        "rollouts/policy-1/part-0of1-000007.parquet is not in the run's manifests: it is a copy, or from another run: "
         f"move it away; `pivotmine verify {run} --repair` does so"
     )
     rollout(run, 7).replace(rollout(run, 1))
-    assert "part-0of1-000001.parquet is damaged: it is not what was written" in told(run, "rollouts")
+    assert "part-0of1-000001.parquet is damaged: its content has changed" in told(run, "rollouts")
     rollout(run, 1).unlink()
     assert told(run, "rollouts").startswith(
         "rollouts/policy-1/part-0of1-000001.parquet is missing: start the same `pivotmine rollout` again, which draws "

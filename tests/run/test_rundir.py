@@ -132,7 +132,7 @@ def test_a_run_is_a_folder_whose_path_duckdb_can_read(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file is a file: name a folder$"):
         rundir.check_new_run(tmp_path / "file")
-    with pytest.raises(UserError, match=r"DuckDB takes a backslash for a slash"):
+    with pytest.raises(UserError, match=r"DuckDB reads a backslash as a slash"):
         rundir.check_new_run(tmp_path / "back\\slash")
 
 

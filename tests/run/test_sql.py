@@ -211,7 +211,7 @@ def test_plain_duckdb_sees_every_table_from_another_directory(tmp_path: Path, na
             "select cast('\x1b]0;owned\x07' as int)",
             r"DuckDB: Conversion Error: Could not convert string '\x1b]0;owned\x07'",
         ),
-        ("", "the statement gives no table: ask with select"),
+        ("", "the statement returns no table: use select"),
     ],
 )
 def test_a_bad_statement_is_one_clear_line(tmp_path: Path, statement: str, message: str) -> None:

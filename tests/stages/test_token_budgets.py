@@ -155,5 +155,5 @@ def test_policies_of_older_versions_that_differ_in_their_budget_are_told_apart(g
 
 def test_recorded_samples_take_no_budget(grown: Path) -> None:
     remember(grown, policy_record(policy_id="recorded-1", engine="recorded", sampling={"state_key": "exact"}))
-    with pytest.raises(UserError, match="--max-new-tokens 64: nobody knows the budgets of recorded-1"):
+    with pytest.raises(UserError, match="--max-new-tokens 64: the budgets of recorded-1"):
         score({}, run=grown, policy="recorded-1", max_new_tokens=64)

@@ -118,7 +118,7 @@ def test_a_table_that_was_cut_short_anywhere_is_told(tmp_path: Path, size: int) 
 def test_rejects_that_no_command_writes_again_are_only_lost(tmp_path: Path) -> None:
     path = tmp_path / "rejects" / "extract-a" / "part-000000.parquet"
     rundir.write_rows(path, "rejects", [{"stage": "extract", "reason": "x"}])
-    with pytest.raises(UserError, match="is cut short: delete it; of some rejects the run then has no row"):
+    with pytest.raises(UserError, match="is cut short: delete it; the run then lacks some rows of `rejects`"):
         rundir.require_whole(cut(path), "rejects")
 
 

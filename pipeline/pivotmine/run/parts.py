@@ -57,9 +57,9 @@ class Problem(NamedTuple):
 
 _WORDS = {
     "cut short": "is cut short",
-    "damaged": "is damaged: it is not what was written",
+    "damaged": "is damaged: its content has changed",
     "missing": "is missing",
-    "not of this run": "is not in the run's manifests: it is a copy, or of another run",
+    "not of this run": "is not in the run's manifests: it is a copy, or from another run",
 }
 
 

@@ -30,7 +30,7 @@ def read_format(run: Path) -> int:
     except (ValueError, TypeError, KeyError, RecursionError):
         found = None
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise UserError(f'{path} is damaged: write {{"format": N}} there; a pivotmine of today writes {FORMAT}')
+        raise UserError(f'{path} is damaged: write {{"format": N}} there; this pivotmine writes {FORMAT}')
     if found > FORMAT:
         raise UserError(f"{run} has format {found}, and this pivotmine reads formats up to {FORMAT}: update pivotmine")
     return found

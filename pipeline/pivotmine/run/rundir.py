@@ -98,7 +98,7 @@ def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> Non
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder")
     if "\\" in str(run.resolve()):
-        raise UserError(f"--run {run}: DuckDB takes a backslash for a slash, name a path without one")
+        raise UserError(f"--run {run}: DuckDB reads a backslash as a slash, name a path without one")
     names = {path.name for path in run.iterdir()} if run.is_dir() else set[str]()
     if is_run(run) or not names:
         return
@@ -162,7 +162,7 @@ def remedy(path: Path, table: str) -> str:
     if table == "rollouts" and not _SAMPLED_HERE.fullmatch(path.name):
         return f"remove {path.parent}, and record the same sources again under another --policy-name"
     if table == "rejects" and path.parent.name.startswith(("extract-", "record-")):
-        return "delete it; of some rejects the run then has no row"
+        return "delete it; the run then lacks some rows of `rejects`"
     again = f"the same `pivotmine {_MADE_BY[table]}`" if table in _MADE_BY else "the command that wrote it"
     return f"delete it and start {again} again, which writes its rows again"
 

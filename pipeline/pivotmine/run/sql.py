@@ -173,14 +173,14 @@ def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Ta
         parsed = connection.extract_statements(statements)
         if not unsafe and (refused := next((one for one in parsed if not _reads(connection, one)), None)):
             kind = refused.type.name.replace("_", " ").lower()
-            raise UserError(f"sql: a statement of kind {kind} is not run, only reading ones are; --unsafe lifts this")
+            raise UserError(f"sql: {kind} statements are not allowed, only reading ones; --unsafe allows them")
         answers = [connection.sql(one.query) for one in parsed]
         tables = [_answer(connection, answer) for answer in answers if answer is not None]  # pyright: ignore[reportUnnecessaryComparison]
     except (duckdb.Error, pa.ArrowException) as error:
         # DuckDB repeats the statement below its message, and a message may quote a cell.
         raise UserError(f"DuckDB: {one_line(str(error).split(chr(10) * 2 + 'LINE ')[0])}") from None
     if not tables:
-        raise UserError("the statement gives no table: ask with select")
+        raise UserError("the statement returns no table: use select")
     return [table.rename_columns(_distinct(table.column_names)) for table in tables]
 
 

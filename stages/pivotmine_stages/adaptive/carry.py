@@ -142,7 +142,7 @@ class _Work:
         self.problem = no_probabilities(policy)
         self.readable = () if self.problem else tuple(one for one in sources.policies if self._is_readable(one))
         if self.problem:
-            log.warning("--from carries the posteriors alone: bounds need %s", self.problem)
+            log.warning("--from carries only the posteriors: bounds need %s", self.problem)
         else:
             assert policy.renderer is not None
             drawn = _rollouts(run, policy.record.policy_id).select(pl.len()).collect().item()
@@ -152,15 +152,15 @@ class _Work:
     def _is_readable(self, earlier: PolicyRecord) -> bool:
         ours, parser = self.policy.record, _parser(self.run, earlier, self.verifier_id)
         reasons = {
-            "its tokenizer is another one": earlier.tokenizer_hash != ours.tokenizer_hash,
-            f"its actions were read as {parser}, not {ours.parser}": parser != ours.parser,
+            "it has another tokenizer": earlier.tokenizer_hash != ours.tokenizer_hash,
+            f"its actions were parsed as {parser}, not {ours.parser}": parser != ours.parser,
             "its samples have no token ids": not _rollouts(self.run, earlier.policy_id)
             .select(pl.col("token_ids").is_not_null().any())
             .collect()
             .item(),
         }
         if reason := next((words for words, holds in reasons.items() if holds), None):
-            log.warning("--from %s carries its posteriors alone: %s", earlier.policy_id, reason)
+            log.warning("--from %s carries only its posteriors: %s", earlier.policy_id, reason)
         return reason is None
 
     def states(self, turns: pl.DataFrame) -> Iterator[StateMessages]:
@@ -276,7 +276,7 @@ def _posteriors(run: Path, policy_id: str, verifier_id: str) -> dict[str, tuple[
     path = run / "scores" / policy_id / verifier_id / "profiles.parquet"
     if not path.exists():
         raise UserError(
-            f"--from {policy_id} has no profiles by {verifier_id}: score it first, by the same --verifier and --config"
+            f"--from {policy_id} has no profiles by {verifier_id}: score it first with the same --verifier and --config"
         )
     rows = rundir.scan(run, "profiles", [path]).drop_nulls(["posterior_alpha", "posterior_beta"])
     found = rows.select("state_id", "posterior_alpha", "posterior_beta").collect()

@@ -96,7 +96,7 @@ def estimate(config: RolloutConfig, run: Path, cost: CostOptions) -> CostEstimat
         raise UserError("--price-per-hour prices GPU-hours: add --tokens-per-second")
     with open_policy(config.policy, run) as policy:
         if policy.renderer is None:
-            raise UserError("--dry-run counts prompt tokens: give the server's tokenizer by --tokenizer")
+            raise UserError("--dry-run counts prompt tokens: name the server's tokenizer with --tokenizer")
         eligible = eligible_states(run, config.verifier, config.shard, plan=config.plan, limit=config.limit)
         wanted = wanted_samples(
             eligible.states, num_samples=config.num_samples, plan=config.plan, limit=config.limit, shard=config.shard

@@ -209,7 +209,9 @@ class _Work:
             self.reasoned += sum(answer.likeliest[asked.start - 1] in self.openers for asked in chain.asked)
         # Checked before rows are written: a later start would skip those states and not notice.
         if self.reasoned > self.seen / 2:
-            raise UserError("--triage: the policy reasons before it acts, no demonstration is likely; leave it out")
+            raise UserError(
+                "--triage: the policy reasons before it acts, so no demonstration is likely; leave --triage out"
+            )
         for chain, answer in answered:
             for row in rows_of(chain, answer):
                 self._row(**row)

@@ -96,7 +96,7 @@ def announce(what: str, ours: Settings, others: Mapping[str, tuple[Settings, str
     words = ", ".join(compared[nearest]) or "in nothing but its version"
     log.warning("new %s: %s, against %s, which has %s", what, words, nearest, others[nearest][1])
     if (asked := ask.get()) is not None and not asked():
-        raise UserError(f"stopped: to continue with {nearest}, give its settings (with --config, if it had one)")
+        raise UserError(f"stopped: to continue with {nearest}, use its settings, and its --config if it has one")
 
 
 def flat_settings(record: Settings) -> dict[str, str]:

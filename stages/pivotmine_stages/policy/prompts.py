@@ -47,7 +47,7 @@ class Renderer:
     def __init__(self, tokenizer: Any, template_options: Mapping[str, Any]) -> None:
         if not tokenizer.chat_template:
             raise UserError(
-                f"the tokenizer {tokenizer.name_or_path} has no chat template: give one that has by --tokenizer"
+                f"the tokenizer {tokenizer.name_or_path} has no chat template: name one that has it with --tokenizer"
             )
         self.tokenizer = tokenizer
         self.options = dict(template_options)
@@ -262,7 +262,9 @@ def load_renderer(
     except Exception as error:  # broken files raise a dozen kinds of errors
         is_path = tokenizer.startswith(("/", ".", "~")) and not Path(tokenizer).exists()
         reason = "no such folder" if is_path else one_line(f"{type(error).__name__}: {error}")[:300]
-        raise UserError(f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id by --tokenizer") from None
+        raise UserError(
+            f"no tokenizer under {tokenizer}: {reason}; name its folder or hub id with --tokenizer"
+        ) from None
     # Silences the library's warning about long prompts; rollout rejects those itself.
     loaded.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return Renderer(loaded, template_options)

@@ -143,7 +143,7 @@ def _local(model: str) -> Path:
             folder = Path(snapshot_download(model, allow_patterns=["*.bin", "*.json"]))
     except Exception as error:  # the hub client raises a dozen kinds: no network, unknown model, no access
         first = str(error).strip().splitlines()[0]
-        raise UserError(f"no model folder {model}, and the hub does not give it: {first}") from None
+        raise UserError(f"no model folder {model}, and the hub cannot provide it: {first}") from None
     require_whole_files(f"model {model}, in {folder}", folder)
     return folder
 
@@ -203,7 +203,7 @@ def with_budget(record: PolicyRecord, budget: int | None) -> PolicyRecord:
         return record
     if record.budget is None:
         raise UserError(
-            f"--max-new-tokens {budget}: nobody knows the budgets of {record.policy_id}, recorded elsewhere"
+            f"--max-new-tokens {budget}: the budgets of {record.policy_id} are unknown: it was recorded elsewhere"
         )
     return replace(record, budget=budget)
 

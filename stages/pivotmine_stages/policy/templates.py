@@ -53,7 +53,7 @@ class Templates:
             if self._deaths >= MAX_DEATHS:
                 raise UserError(
                     f"tokenizer {self._name}: its chat template took more than {limits} for {MAX_DEATHS} prompts in a "
-                    "row; name a tokenizer with another one by --tokenizer"
+                    "row; name another tokenizer with --tokenizer"
                 )
             raise TemplateFailed(f"the chat template took more than {limits}")
         self._deaths = 0

@@ -252,8 +252,8 @@ def test_completions_that_are_none_are_one_line(run: Path, new: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"temperature": 0.7}, "--from carries the posteriors alone: bounds need samples of the model's own"),
-        ({"parser": "mistral"}, "carries its posteriors alone: its actions were read as hermes, not mistral"),
+        ({"temperature": 0.7}, "--from carries only the posteriors: bounds need samples of the model's own"),
+        ({"parser": "mistral"}, "carries only its posteriors: its actions were parsed as hermes, not mistral"),
     ],
 )
 def test_where_no_probability_is_to_be_had_the_posterior_alone_is_carried(

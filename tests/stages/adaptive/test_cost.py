@@ -133,7 +133,7 @@ def test_prompts_that_the_template_refuses_are_counted(run: Path, tiny_policy: P
 
 def test_a_dry_run_needs_a_tokenizer(run: Path) -> None:
     server: dict[str, Any] = {"engine": "openai", "api": "chat", "base_url": ["http://127.0.0.1:9/v1"]}
-    with pytest.raises(UserError, match="give the server's tokenizer by --tokenizer"):
+    with pytest.raises(UserError, match="name the server's tokenizer with --tokenizer"):
         rollout({}, run=run, model="m", policy_name="p", dry_run=True, verifier="tool_call", **server)
 
 

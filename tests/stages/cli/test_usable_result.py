@@ -111,10 +111,10 @@ def test_a_damaged_run_is_one_line_where_a_command_would_fail_on_it(
     path.write_bytes(data[:4] + bytes(len(data) // 4) + data[4 + len(data) // 4 :])
     code, _, err = pivotmine("status", run)
     assert code == 1
-    assert f"pivotmine: {path} is damaged: it is not what was written: extract the same sources again" in err
+    assert f"pivotmine: {path} is damaged: its content has changed: extract the same sources again" in err
     assert "Traceback" not in err
     code, out, err = pivotmine("verify", run)
     assert (code, err) == (1, "pivotmine: 1 of 6 files are broken\n")
-    assert f"{path} (turns) is damaged: it is not what was written: " in out
+    assert f"{path} (turns) is damaged: its content has changed: " in out
     code, out, _ = pivotmine("verify", run, "--repair")
     assert (code, f"mended {path} (turns): extracted again" in out) == (0, True)

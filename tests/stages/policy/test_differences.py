@@ -87,7 +87,7 @@ def test_a_person_may_say_no() -> None:
             if answer:
                 announce("policy", policy(adapter="a"), {"x": (policy(), "8 samples")})
             else:
-                with pytest.raises(UserError, match=r"^stopped: to continue with x, give its settings"):
+                with pytest.raises(UserError, match=r"^stopped: to continue with x, use its settings"):
                     announce("policy", policy(adapter="a"), {"x": (policy(), "8 samples")})
         finally:
             ask.reset(token)

@@ -152,7 +152,7 @@ def test_a_tokenizer_without_a_template_or_nowhere_is_one_clear_line(tmp_path: P
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"no tokenizer under .*: KeyError: 'added_tokens'; name its folder"):
         load_renderer(str(tmp_path), {})
-    with pytest.raises(UserError, match="nowhere: no such folder; name its folder or hub id by --tokenizer"):
+    with pytest.raises(UserError, match="nowhere: no such folder; name its folder or hub id with --tokenizer"):
         load_renderer(str(tmp_path / "nowhere"), {})
 
 

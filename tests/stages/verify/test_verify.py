@@ -96,7 +96,7 @@ def test_what_follows_from_whole_files_is_made_again_byte_for_byte(run: Path, pa
     (path,) = run.glob(pattern)
     name, table = str(path.relative_to(run)), "profiles" if "profiles" in pattern else pattern.partition("/")[0]
     damage(path)
-    words = "is damaged: it is not what was written" if damage is flip else "is cut short"
+    words = "is damaged: its content has changed" if damage is flip else "is cut short"
     words = words if path.exists() else "is missing"
     found = verify(CHECK, run)
     assert broken(found, run) == {name: (table, words)}
@@ -225,7 +225,7 @@ def test_rejects_are_checked_and_written_again(run: Path, tiny_policy: Path, sta
     select({}, run=run, strategy="mixed", min_scored=1, validation_share=0.0, tokenizer=str(tiny_policy))
     before = contents(run)
     (path,) = run.glob(f"rejects/{stage}-*/rejects.parquet")
-    for damage, words in ((flip, "is damaged: it is not what was written"), (Path.unlink, "is missing")):
+    for damage, words in ((flip, "is damaged: its content has changed"), (Path.unlink, "is missing")):
         damage(path)
         assert broken(verify(CHECK, run), run) == {str(path.relative_to(run)): ("rejects", words)}
         mended = verify(REPAIR, run)
