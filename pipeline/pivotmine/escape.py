@@ -14,7 +14,7 @@ def inert(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, white space squeezed, inert, and its addresses public."""
+    """The text on one line: single spaces, `inert`, and only public addresses."""
     return without_secrets(inert(" ".join(text.split())))
 
 
@@ -30,7 +30,7 @@ def without_secrets(text: str) -> str:
 
 
 def _public(rest: str) -> str:
-    """What follows `://`: host and path."""
+    """Host and path of what follows `://`."""
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = place.partition("/")
     host = host.rpartition("@")[2]

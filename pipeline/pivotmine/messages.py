@@ -323,4 +323,4 @@ def result_failed(message: dict[str, Any]) -> bool:
 def _may_say(text: str) -> bool:
     """Whether a text may be an object with a key that reports success or failure: a quick test."""
     named = '"error' in text or '"status"' in text or '"success"' in text or '"is_error"' in text or '"isError"' in text
-    return named or "\\u" in text
+    return named or "\\u" in text  # an escape can spell any key

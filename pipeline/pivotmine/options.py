@@ -5,8 +5,8 @@
         num_processes: Annotated[int | None, Option(panel="Output", min=1)] = None
         \"\"\"Number of worker processes; by default one per core.\"\"\"
 
-The field's name is the flag, its annotation the type, its default the default, and the docstring below it the help.
-A `Literal` is a choice. A field that holds another dataclass of options adds the options of that dataclass.
+The field's name is the flag, its annotation the type, its default the default, and the docstring below it the help. A
+`Literal` is a choice. A field of another dataclass of options adds the options of that dataclass.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Option:
     panel: str = "Options"
     """Heading in the help under which the option is listed."""
     flag: str = ""
-    """Name of the flag and of the config key, with underscores; empty: the field's name."""
+    """Name of the flag and of the config key, with underscores; by default the field's name."""
     was: str = ""
     """Name of the flag in the previous version; it still works, with a notice."""
     min: float | None = None
@@ -59,7 +59,7 @@ class Option:
     metavar: str = ""
     """What the help shows in place of the value."""
     is_set: bool = True
-    """False: the program sets this field; there is no flag."""
+    """False if the program sets this field and there is no flag."""
     spelling: str = ""
     """The flag as it is typed, if its name cannot be a parameter's: `--class`, `-n`."""
     is_argument: bool = False
@@ -119,7 +119,7 @@ def not_one_of(what: str, name: str, known: Iterable[str]) -> str:
 
 @functools.cache
 def declared(kind: type[Any]) -> tuple[Declared, ...]:
-    """The options of a dataclass, those of nested dataclasses included, in the order of the fields."""
+    """The options of a dataclass, including those of nested dataclasses, in the order of the fields."""
     hints, helps = typing.get_type_hints(kind, include_extras=True), _docstrings(kind)
     found: list[Declared] = []
     for one in fields(kind):

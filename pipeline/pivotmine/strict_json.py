@@ -1,4 +1,4 @@
-"""Strict JSON for untrusted text: one parser that only ever raises ValueError, one canonical writer.
+"""Strict JSON for untrusted text: a parser that raises nothing but ValueError, and a canonical writer.
 
 The standard parser accepts text that is not JSON (NaN, Infinity), silently keeps the last of two equal keys, reads lone
 surrogates that no UTF-8 file can contain, and raises RecursionError on deep nesting. Text from trajectories and models
@@ -153,7 +153,7 @@ def _quick_loads(text: str | bytes) -> Any:
     if not is_ordinary(value):
         return _UNSURE
     written: bytes = package.dumps(value)
-    if data.startswith(written):  # as compact text does
+    if data.startswith(written):  # compact text
         return value
     return _UNSURE if b"\\u0022" in data or data.count(b'"') != written.count(b'"') else value
 

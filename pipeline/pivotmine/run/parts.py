@@ -94,6 +94,7 @@ class PartsManifest:
         """Store the digest of a file that was written next to a part, then put the file in its place."""
         name, digest = _name(self._run, path), file_digest(place)
         with self._lock:
+            # Until the rename, the old file is still in place: both digests are accepted.
             self._digests[name] = [*self._digests.get(name, [ABSENT])[-1:], digest]
             self._save()
         settle(place, path)

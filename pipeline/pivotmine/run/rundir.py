@@ -44,7 +44,7 @@ _GLOBS = {
     "profiles": "scores/*/*/profiles.parquet",
     "triage": "triage/*/*/*.parquet",
     "carried": "carried/*/*/*.parquet",
-    "pivots": "pivots/*/[tv]*.parquet",
+    "pivots": "pivots/*/[tv]*.parquet",  # train and validation
     "demonstrations": "pivots/*/demonstrations.parquet",
     "rejects": "rejects/*/*.parquet",
     "audit_trials": "audits/*/trials.parquet",
@@ -80,7 +80,7 @@ def is_run(run: Path) -> bool:
 
 
 def require_run(run: Path) -> None:
-    """UserError unless extract has finished there, in a format that this version reads."""
+    """Raise UserError unless extract has finished there, in a format that this version reads."""
     if not is_run(run):
         command = f"pivotmine extract SOURCE --run {shlex.quote(str(run))}"
         raise UserError(f"{run} is not a run: no finished extract there; make one with `{command}`")
@@ -88,7 +88,7 @@ def require_run(run: Path) -> None:
 
 
 def check_new_run(run: Path, sources: Iterable[Path | str] = ("SOURCE",)) -> None:
-    """UserError unless extract may write there: an empty folder, its own unfinished work, or a run of this format."""
+    """Raise UserError unless the folder is new, empty, unfinished by extract, or a run of this format."""
     if is_run(run) and (found := run_format.read_format(run)) < FORMAT:
         given = " ".join(shlex.quote(public_address(str(source))) for source in sources)
         command = f"pivotmine extract {given} --run {shlex.quote(f'{run}-format-{FORMAT}')}"
@@ -168,26 +168,26 @@ def remedy(path: Path, table: str) -> str:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write Parquet (zstd) next to its place, flush it to the disk, rename it."""
+    """Write Parquet (zstd) to a temporary file, flush it to the disk, and rename it."""
     with temporary_place(path) as place:
         pq.write_table(table, place, compression="zstd")
         settle(place, path)
 
 
 def write_rows(path: Path, table: str, rows: list[dict[str, Any]]) -> None:
-    """Write rows under the schema of `table`; a key that the schema lacks is a bug."""
+    """Write rows with the schema of `table`; a key that the schema lacks is a bug."""
     write_table(path, table_of_rows(table, rows))
 
 
 def table_of_rows(table: str, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows under the schema of `table`; a key that the schema lacks is a bug."""
+    """Rows as a table with the schema of `table`; a key that the schema lacks is a bug."""
     schema = TABLES[table]
     assert not rows or set(rows[0]) <= set(schema.names), set(rows[0]) - set(schema.names)
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file next to its place, flush it to the disk, rename it."""
+    """Write text to a temporary file, flush it to the disk, and rename it."""
     with temporary_place(path) as place:
         place.write_text(text, encoding="utf-8")
         settle(place, path)
@@ -256,7 +256,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape a result, where installed."""
+    """Versions of Python and of the installed packages that shape a result."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

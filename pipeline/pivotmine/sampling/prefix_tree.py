@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 
 def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common prefix of two sequences of one type."""
+    """Length of the common prefix of two sequences of the same type, by bisection."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

@@ -136,6 +136,7 @@ class Decay:
         mean = min(max(low + unseen * a / (a + b), low), high)
         variance = unseen * unseen * a * b / ((a + b) ** 2 * (a + b + 1))
         mean = min(max(mean, 1e-6), 1 - 1e-6)
+        # The beta distribution with this mean and variance has this weight (alpha + beta).
         weight = min(mean * (1 - mean) / variance - 1, MOST_WEIGHT) if variance > 0 else MOST_WEIGHT
         weight = max(weight, 1e-3)
         return mean * weight, (1 - mean) * weight

@@ -32,7 +32,7 @@ def profile(
 ) -> pa.Table:
     """The `profiles` rows of one policy under one verifier and token budget, ordered by state_id.
 
-    scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples, num_pending (absent: 0) and
+    scores: rows of `scores` (state_id, reward, outcome). states: state_id, num_samples, num_pending (0 if absent) and
     gate of every sampled state, including those without scores.
     """
     if "num_pending" not in states.columns:
@@ -75,7 +75,7 @@ def _reward_class() -> pl.Expr:
 
 
 def _known(bound: str) -> pl.Expr:
-    """A bound of the mean; null where an older version did not write it (-1)."""
+    """A bound of the mean; null if an older version did not write it (-1)."""
     return pl.when(pl.col(bound) >= 0).then(pl.col(bound))
 
 

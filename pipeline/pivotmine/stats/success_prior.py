@@ -140,6 +140,7 @@ def _step(data: _Data, prior: Prior) -> tuple[float, ...]:
         slope = max(mean * (1 - mean), 1e-4)
         n = s + f
         weight = count * n * slope / (1 + (n - 1) / (prior.phi + 1))
+        # Clipped, so that a step from a distant start does not overshoot.
         target = logit + max(-4.0, min(4.0, (s / n - mean) / slope))
         for place, value in features:
             vector[place] += weight * value * target

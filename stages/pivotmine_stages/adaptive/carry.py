@@ -116,7 +116,7 @@ class _Asked(NamedTuple):
     state_id: str
     tree: TokenTree
     rewards: list[Reward]
-    """By branch."""
+    """One per branch."""
 
 
 class _Work:

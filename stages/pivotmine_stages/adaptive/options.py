@@ -1,4 +1,4 @@
-"""Options of `run --adaptive`. Light: the command line reads them for its help."""
+"""Options of `run --adaptive`. Few imports: the command line reads them for its help."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Goal:
     """The goal of a probabilistic plan."""
 
     target_recall: float = AdaptiveOptions().target_recall
-    """Share of what K samples of every state would give, in (0, 1]; wrong choices count against it."""
+    """Share of the signal that K samples of every state would give, in (0, 1]. Wrong selections reduce it."""
     sample_budget: int | None = None
     """Maximum number of samples in all; None for as many as the target needs."""
     batch_samples: int | None = None
@@ -151,6 +151,7 @@ def _priced(
     taken = Counter[_Kind]()
     for i, kind in kinds.items():
         taken[kind] += 1
+        # Of the states that only the lower price samples, an evenly spread share is sampled.
         if line.above[kind].num_samples > 0 or (
             line.below[kind].num_samples > 0 and _is_share(taken[kind], line.share)
         ):

@@ -236,6 +236,7 @@ class _Rounds:
         scored = self._score()
         drawn = self._profiles()
         planned = dict(pl.read_parquet(plan, glob=False).select("state_id", "num_samples").iter_rows())
+        # These states have fewer samples than planned: the template refused them, or the engine failed.
         self.failed = {state for state, n in planned.items() if n > (num_drawn(drawn[state]) if state in drawn else 0)}
         self.planned = planned
         facts = self._facts(plan, rolled.sampled)

@@ -45,7 +45,7 @@ class AdaptiveSummary:
     samples: int
     """Samples stored for these states."""
     fixed_samples: int
-    """Samples that all of them would have without rounds."""
+    """Samples that these states would have without rounds."""
     failed_states: int
     """States that could not be sampled; the rejects say why."""
     phi: float | None = field(default=None, metadata=OMITTED)

@@ -1,4 +1,4 @@
-"""A tokenizer and its chat template without transformers, whose import takes seconds: `tokenizers` and Jinja alone.
+"""A tokenizer and its chat template with only `tokenizers` and Jinja: importing transformers takes seconds.
 
 transformers may change a tokenizer on loading, by rules of each model family. So this one is used only if its hash and
 that of its template equal those that rollout stored for the tokenizer that transformers loaded. A fast tokenizer
@@ -25,7 +25,7 @@ _NO_POST_PROCESSOR = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
     "special_tokens": {},
 }
-"""How transformers spells that a tokenizer adds no special tokens."""
+"""How transformers writes that a tokenizer adds no special tokens."""
 
 
 class LightTokenizer:
@@ -80,6 +80,7 @@ def _backend(path: Path, tokenizer_hash: str) -> Any:
 
     backend = Tokenizer.from_file(str(path))
     state: dict[str, Any] = json.loads(backend.to_str())
+    # transformers may write out what the file leaves out: the post-processor, empty affixes.
     spelt = {**state, "post_processor": state["post_processor"] or _NO_POST_PROCESSOR}
     empty = dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), "")
     model = {key: empty.get(key, value) if value is None else value for key, value in state["model"].items()}

@@ -1,4 +1,4 @@
-"""What a policy is opened from. Light: the command line reads it for its help."""
+"""Options that define a policy. Few imports: the command line reads them for its help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _engines() -> list[str]:
 
 
 def parser_names() -> list[str]:
-    """The conventions in which an action can be written."""
+    """The conventions in which a policy can write actions."""
     return list(PARSERS)
 
 

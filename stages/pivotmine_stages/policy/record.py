@@ -1,4 +1,4 @@
-"""Which policy was sampled: its hashes, and the record of it next to its rollouts."""
+"""The record of a sampled policy, with its hashes, next to its rollouts."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class PolicyRecord:
     """Path or hub id, as given."""
     adapter: str | None
     tokenizer: str | None
-    """Path or hub id; None: a chat server renders."""
+    """Path or hub id; None if a chat server renders."""
     template_options: dict[str, Any]
     sampling: dict[str, Any]
-    """Sampling parameters, less the token budget."""
+    """Sampling parameters without the token budget."""
     weights_hash: str | None
-    """Weights and adapter; None: behind a server."""
+    """Hash of weights and adapter; None if they are on a server."""
     tokenizer_hash: str | None
     template_hash: str | None
     parser: str
@@ -184,7 +184,7 @@ def load_policy(run: Path, policy_id: str) -> PolicyRecord:
     required = {field.name for field in fields(PolicyRecord) if field.default is MISSING}
     if not required <= found.keys() <= {field.name for field in fields(PolicyRecord)}:
         raise UserError(f"{path} is not a policy record: {remedy}")
-    if isinstance(found["sampling"], dict) and "max_new_tokens" in found["sampling"]:  # an older version's
+    if isinstance(found["sampling"], dict) and "max_new_tokens" in found["sampling"]:  # from an older version
         found["first_budget"] = found["sampling"].pop("max_new_tokens")
         found["budget"] = found.get("budget") or found["first_budget"]
     return PolicyRecord(**found)

@@ -88,7 +88,7 @@ def open_policy(config: PolicyConfig, run: Path | None = None) -> Generator[Poli
     engine = check_policy(config)
     spec = engine_spec(engine)
     for name, value in spec.environment.items():
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)  # read when the engine's packages are imported
     renderer = _renderer(config, engine)
     record = describe_policy(
         config.engine,

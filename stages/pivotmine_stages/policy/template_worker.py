@@ -45,6 +45,7 @@ def _answer(data: bytes) -> None:
 
 
 def _limit_cpu(cpu_s: float) -> None:
+    # The kernel counts from the start of the process.
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(usage.ru_utime + usage.ru_stime + cpu_s)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

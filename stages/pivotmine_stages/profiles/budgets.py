@@ -95,7 +95,7 @@ def _keyed_part(
     """The states of a part with their `key`, and its rows with `key` instead of `state_id`; path None gives no rows."""
     keyed = pl.col("state_id").hash(seed).alias("key")
     rows = rundir.scan(run, "rollouts", [path] if path else []).with_columns(known_budget(record))
-    told = _told_of(rows).with_columns(keyed)
+    told = _needed_columns(rows).with_columns(keyed)
     states, told = told.select("state_id", "key").unique(maintain_order=True), told.drop("state_id")
     if scores is None:
         return states, told
@@ -166,6 +166,7 @@ def under(rows: pl.DataFrame, budget: int | None) -> pl.DataFrame:
     if budget is None:
         return chosen.select(*ROW, status=pl.lit(TOLD))
     smaller, larger = pl.col("budget") < budget, pl.col("budget") > budget
+    # A cut sample without tokens cannot be continued. Keeping the state's other samples would favour short replies.
     lost = smaller & pl.col("cut") & ~pl.col("has_tokens")
     replaced = pl.when(smaller).then(lost.any().over("state_id")).otherwise(larger & pl.col("num_tokens").is_null())
     status = (
@@ -252,7 +253,7 @@ def scores_of_states(
 
 def rows_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame) -> pl.DataFrame:
     """The rows of `rollouts` of some states (`state_id`), with the columns that `under` needs."""
-    return pl.concat(_told_of(rows) for rows in parts_of_states(run, record, wanted))
+    return pl.concat(_needed_columns(rows) for rows in parts_of_states(run, record, wanted))
 
 
 def parts_of_states(run: Path, record: PolicyRecord, wanted: pl.DataFrame | None) -> Iterator[pl.LazyFrame]:
@@ -273,7 +274,7 @@ def _of_states(run: Path, table: str, path: Path | None, wanted: pl.DataFrame | 
     return rows.join(wanted.lazy(), on="state_id", how="semi", maintain_order="left")
 
 
-def _told_of(rows: pl.LazyFrame) -> pl.DataFrame:
+def _needed_columns(rows: pl.LazyFrame) -> pl.DataFrame:
     """The columns that `under` needs."""
     cut = (pl.col("finish_reason") == "length").fill_null(False)
     has_tokens = pl.col("num_tokens").is_not_null() & pl.col("message").is_null()

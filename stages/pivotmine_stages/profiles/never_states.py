@@ -36,7 +36,7 @@ class NeverStates(NamedTuple):
 
 
 def never_states(profiles: pl.DataFrame) -> NeverStates | None:
-    """The expected success of the states of class `never`; None if no state has that class."""
+    """The number of states of class `never`, and how many of them probably succeed at times; None if there are none."""
     never = profiles.filter(pl.col("reward_class") == "never").select("posterior_alpha", "posterior_beta")
     chances = [solvable_probability(a, b) for a, b in never.drop_nulls().iter_rows()]
     return NeverStates(len(never), sum(chances)) if len(never) else None

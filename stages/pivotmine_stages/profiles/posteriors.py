@@ -124,6 +124,7 @@ def _columns(
     elif state is not None:
         a, b = prior.beta(state)
     else:
+        # `stopping` is the first column, the bounds are the last three.
         return (stopping, *[None] * (len(POSTERIOR_COLUMNS) - 4), *bounds)
     if state is not None:
         a, b = a + state.successes, b + state.failures
