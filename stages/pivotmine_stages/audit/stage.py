@@ -212,11 +212,11 @@ def _policy_id(config: AuditConfig, run: Path) -> str | None:
 def _store(run: Path, summary: AuditSummary, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Write the tables and, last, the manifest. On a read-only disk the audit is only printed."""
     folder = run / "audits" / summary.verifier_id
-    told = {name: to_json(getattr(summary, name)) for name in _KEPT}
+    kept = {name: to_json(getattr(summary, name)) for name in _KEPT}
     try:
         for name, rows in tables.items():
             rundir.write_rows(folder / f"{name}.parquet", f"audit_{name}", rows)
-        rundir.write_manifest(run, "audit", {"verifier_id": summary.verifier_id}, {"summary": told})
+        rundir.write_manifest(run, "audit", {"verifier_id": summary.verifier_id}, {"summary": kept})
         sql.write_views(run)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):

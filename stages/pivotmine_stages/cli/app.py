@@ -104,8 +104,8 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
             except (UserError, SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:  # a panic of polars is a BaseException
-                if str(error) != _DUCKDB_INTERRUPTED and (told := _damage(fixed["run"])):
-                    raise UserError(told) from None
+                if str(error) != _DUCKDB_INTERRUPTED and (damage := _damage(fixed["run"])):
+                    raise UserError(damage) from None
                 raise
 
     places = [_keyword("run", Run)]

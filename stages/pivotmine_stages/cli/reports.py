@@ -197,11 +197,11 @@ def _generation(s: CostEstimate) -> list[str]:
     """Describe what is generated and what it costs: an upper bound until samples show how long actions are."""
     each = s.tokens_per_sample
     most = "at most " if each is None else ""
-    told = (
+    length = (
         "; --pilot 100 samples some states to learn how long actions are" if each is None else f", {each:.1f} a sample"
     )
     return [
-        f"{most}{s.generated_tokens:,.0f} tokens to generate{told}",
+        f"{most}{s.generated_tokens:,.0f} tokens to generate{length}",
         "" if s.gpu_hours is None else f"{most}{s.gpu_hours:,.2f} GPU-hours, prompt tokens included",
         "" if s.price is None else f"{most}{s.price:,.2f} at the given price per hour",
     ]

@@ -48,10 +48,10 @@ def findings(figures: Mapping[str, Any], dataset: Mapping[str, Any] | None, audi
         _selected(classes, dataset),
         _held_out(dataset),
     ]
-    said = [finding for finding in found if finding is not None]
-    if level_of(said) == "green":
-        said.insert(0, Finding("green", "nothing speaks against training on this selection"))
-    return sorted(said, key=lambda finding: ("red", "amber", "green").index(finding.level))
+    shown = [finding for finding in found if finding is not None]
+    if level_of(shown) == "green":
+        shown.insert(0, Finding("green", "nothing speaks against training on this selection"))
+    return sorted(shown, key=lambda finding: ("red", "amber", "green").index(finding.level))
 
 
 def level_of(found: list[Finding]) -> str:
@@ -200,6 +200,6 @@ _DISAGREEING = """
 """
 _AUDITED = """
     select a.state_id, string_agg(distinct a.trial, ', ' order by a.trial) || ', judged by ' || any_value(a.verifier)
-    from audit_errors a join told using (verifier_id, state_id) where a.error = '{error}'
+    from audit_errors a join own_profiles using (verifier_id, state_id) where a.error = '{error}'
     group by a.state_id order by count(*) desc, a.state_id limit {limit}
 """

@@ -72,8 +72,8 @@ def selections(connection: duckdb.DuckDBPyConnection, run: Path) -> dict[str, An
 def choices(connection: duckdb.DuckDBPyConnection, state_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Return what each selection did with a state, by state: {name, split, reason}; split or reason is null."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for state_id, *said in connection.execute(_CHOICES, [list(state_ids)]).fetchall():
-        found.setdefault(state_id, []).append(dict(zip(("name", "split", "reason"), said, strict=True)))
+    for state_id, *choice in connection.execute(_CHOICES, [list(state_ids)]).fetchall():
+        found.setdefault(state_id, []).append(dict(zip(("name", "split", "reason"), choice, strict=True)))
     return found
 
 

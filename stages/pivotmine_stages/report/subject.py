@@ -131,9 +131,9 @@ def _word(value: Any) -> str:
 
 
 def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB over the run with the subject's rows: tables `state_index` and `lost`, views `samples` and `told`.
+    """Open DuckDB over the run: tables `state_index` and `lost`, views `samples` and `own_profiles` of the subject.
 
-    `lost` has the rejects of extract, of sampling this policy and of these scores. `told` has the profiles.
+    `lost` has the rejects of extract, of sampling this policy and of these scores. `own_profiles` has the profiles.
 
     `state_index` has a row per profiled state: state_id, class (`unscored` if nothing is scored), mean, variance,
     num_samples, num_scored, gate, solvable_probability, outcomes (list), domain, tool, kind, depth, prompt_tokens,
@@ -148,7 +148,7 @@ def connect(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
 
 
 def connect_samples(run: Path, subject: Subject) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB over the run with the views `samples` and `told` of the subject's rows."""
+    """Open DuckDB over the run with the views `samples` and `own_profiles` of the subject's rows."""
     require_sound(run, "turns")
     for table in ("scores", "profiles"):
         require_sound(run, table, run / "scores" / subject.policy_id / subject.verifier_id)
@@ -198,14 +198,14 @@ _VIEWS = (
     where policy_id = {policy_id} and verifier_id = {verifier_id} and (e.state_id is null or is_longer)
     """,
     """
-    create temp view told as
+    create temp view own_profiles as
     select * from profiles where policy_id = {policy_id} and verifier_id = {verifier_id}
     """,
 )
 _UNSCORED_VIEWS = (
     "create temp view samples as select * from scores where false",
     """
-    create temp view told as
+    create temp view own_profiles as
     select demonstrated.state_id, profiles.* exclude (state_id)
     from (select distinct state_id from turns where reject_reason is null) demonstrated left join profiles on false
     """,
@@ -232,6 +232,6 @@ _STATE_INDEX = f"""
         prompt_tokens, {_bucket("prompt_tokens", PROMPT_TOKENS)} as prompt_from,
         s.tools_id is not null or coalesce(action_format, 'native') <> 'native' as offers_tools,
         turn_id, s.trajectory_id, segment_id, position, s.tools_id, demonstration
-    from told join shown s using (state_id) left join segments using (segment_id)
+    from own_profiles join shown s using (state_id) left join segments using (segment_id)
         left join prompts using (state_id) left join happened using (state_id)
 """

@@ -32,8 +32,8 @@ _INDENT, _LABEL = 10, 28
 def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
     """Return the states that fit, like `report.details.details` but with messages in full; UserError if none fits."""
     connection, name = _opened(config, run)
-    asked = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
-    filters = replace(Filters(), **asked)
+    filter_values = {name: getattr(config, name) or "" for name in ("reward_class", "domain", "tool", "outcome")}
+    filters = replace(Filters(), **filter_values)
     if config.state is not None:
         query = "select state_id from state_index where starts_with(state_id, ?) order by state_id limit ?"
         rows = connection.execute(query, [config.state, config.num_states]).fetchall()
@@ -42,7 +42,7 @@ def show(config: ShowConfig, run: Path) -> list[dict[str, Any]]:
         _, found = listing(connection, filters, sort=config.sort, count=config.num_states)
         wanted = [row["state_id"] for row in found]
     if not wanted:
-        given = {name: value for name, value in {"state": config.state, **asked}.items() if value}
+        given = {name: value for name, value in {"state": config.state, **filter_values}.items() if value}
         words = ", ".join(f"{name} {value}" for name, value in given.items()) or "any filter"
         raise UserError(f"no {name} has {words}")
     shown = details(connection, wanted)

@@ -81,8 +81,10 @@ def _policy(run: Path, policy_id: str, words: str) -> dict[str, Any]:
     folders = sorted(path.parent for path in (run / "scores" / policy_id).glob("*/profiles.parquet"))
     remedy = "delete it and run the same `pivotmine score` again"
     settings = [rundir.read_json(folder / "verifier.json", remedy) for folder in folders]
-    told = differing([{"verifier": one["verifier"], OPTIONS: one["options"]} for one in settings])
-    verifiers = [_verifier(run, folder, text, record, samples) for folder, text in zip(folders, told, strict=True)]
+    words_by_verifier = differing([{"verifier": one["verifier"], OPTIONS: one["options"]} for one in settings])
+    verifiers = [
+        _verifier(run, folder, text, record, samples) for folder, text in zip(folders, words_by_verifier, strict=True)
+    ]
     return {"policy_id": policy_id, "words": words, "max_new_tokens": record.budget, **row, "verifiers": verifiers}
 
 

@@ -54,20 +54,20 @@ def listing(
 
 def _where(filters: Filters) -> tuple[str, list[Any]]:
     """Return the condition and its values. Filters are hostile: they are bound as values, never part of the SQL."""
-    asked: list[tuple[str, list[Any]]] = [("true", [])]
+    conditions: list[tuple[str, list[Any]]] = [("true", [])]
     for column, value in (("class", filters.reward_class), ("domain", filters.domain), ("tool", filters.tool)):
         if value:
-            asked.append((f"{column} = ?", [value]))
+            conditions.append((f"{column} = ?", [value]))
     if filters.outcome:
-        asked.append(("list_contains(outcomes, ?)", [filters.outcome]))
+        conditions.append(("list_contains(outcomes, ?)", [filters.outcome]))
     if filters.text:
         words = filters.text.lower()
         looked_at = "contains(lower(domain || ' ' || demonstration), ?) or starts_with(state_id, ?)"
-        asked.append((f"({looked_at})", [words, words]))
+        conditions.append((f"({looked_at})", [words, words]))
     if filters.low is not None:
-        asked.append(("mean >= ? - 1e-9", [filters.low]))
+        conditions.append(("mean >= ? - 1e-9", [filters.low]))
     if filters.high is not None:
-        asked.append(("(mean < ? - 1e-9 or (? = 1 and mean = 1))", [filters.high, filters.high]))
+        conditions.append(("(mean < ? - 1e-9 or (? = 1 and mean = 1))", [filters.high, filters.high]))
     if filters.chosen is not None:
-        asked.append(("(selected & ?) = ?", list(filters.chosen)))
-    return " and ".join(text for text, _ in asked), [value for _, values in asked for value in values]
+        conditions.append(("(selected & ?) = ?", list(filters.chosen)))
+    return " and ".join(text for text, _ in conditions), [value for _, values in conditions for value in values]

@@ -71,7 +71,7 @@ class Viewer:
         for connection in (self._connection, *self._connections.values()):
             connection.close()
 
-    def answer(self, path: str, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
+    def answer(self, path: str, query: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
         """Return status, content type and body for a permitted request."""
         if path == "/":
             return HTTPStatus.OK, "text/html; charset=utf-8", self._page
@@ -80,36 +80,36 @@ class Viewer:
             return _refused(HTTPStatus.NOT_FOUND, "no such page")
         try:
             with self._lock:
-                body = found(asked)
+                body = found(query)
         except (ValueError, KeyError, duckdb.Error) as error:
-            return _refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__}: the question is not understood")
+            return _refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__}: the request is not understood")
         return HTTPStatus.OK, "application/json", json_in_html(body).encode()
 
-    def _states(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        low, high = (float(asked[name]) if asked.get(name) else None for name in ("low", "high"))
-        words = {name: asked.get(name, "") for name in ("domain", "tool", "outcome", "text")}
-        filters = replace(Filters(low=low, high=high, reward_class=asked.get("class", "")), **words)
-        if asked.get("chosen"):
-            mask, bits = (int(word) for word in asked["chosen"].split(":"))
+    def _states(self, query: Mapping[str, str]) -> dict[str, Any]:
+        low, high = (float(query[name]) if query.get(name) else None for name in ("low", "high"))
+        words = {name: query.get(name, "") for name in ("domain", "tool", "outcome", "text")}
+        filters = replace(Filters(low=low, high=high, reward_class=query.get("class", "")), **words)
+        if query.get("chosen"):
+            mask, bits = (int(word) for word in query["chosen"].split(":"))
             filters = replace(filters, chosen=(mask, bits))
-        sort, start = asked.get("sort") or "variance", int(asked.get("from") or 0)
+        sort, start = query.get("sort") or "variance", int(query.get("from") or 0)
         if sort not in SORTS or not 0 <= start < 2**31:
             raise ValueError(sort)
         total, rows = listing(self._connection, filters, sort=sort, start=start, count=PAGE)
         return {"total": total, "rows": [index_row(row) for row in rows]}
 
-    def _state(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        found = chosen_details(self._connection, [asked["id"]])
+    def _state(self, query: Mapping[str, str]) -> dict[str, Any]:
+        found = chosen_details(self._connection, [query["id"]])
         if not found:
-            raise KeyError(asked["id"])
+            raise KeyError(query["id"])
         return {**found[0], "texts": message_texts(self._connection, found[0]["messages"])}
 
-    def _samples(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+    def _samples(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return another profile's groups of samples in a state."""
-        other = self._others[asked["other"]]
+        other = self._others[query["other"]]
         if other.name not in self._connections:
             self._connections[other.name] = connect_samples(self._run, other)
-        return sample_groups(self._connections[other.name], [asked["id"]]).get(asked["id"], [])
+        return sample_groups(self._connections[other.name], [query["id"]]).get(query["id"], [])
 
 
 class _Server(ThreadingHTTPServer):
@@ -130,8 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             address = urlsplit(self.path)
-            asked = {name: values[-1] for name, values in parse_qs(address.query, max_num_fields=MAX_FIELDS).items()}
-            status, kind, body = self._refusal(asked) or self._viewer.answer(address.path, asked)
+            query = {name: values[-1] for name, values in parse_qs(address.query, max_num_fields=MAX_FIELDS).items()}
+            status, kind, body = self._refusal(query) or self._viewer.answer(address.path, query)
         except ValueError:  # not a valid address, or too many fields
             status, kind, body = _refused(HTTPStatus.BAD_REQUEST, "the address is not understood")
         self._send(status, kind, body)
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Send a refusal of http.server itself without its error page, which would repeat the request."""
         self.close_connection = True
-        self._send(*_refused(HTTPStatus(code), "this is not answered"))
+        self._send(*_refused(HTTPStatus(code), "the request is refused"))
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -158,10 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _refusal(self, asked: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes] | None:
+    def _refusal(self, query: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes] | None:
         ours = {f"{HOST}:{self._viewer.port}", f"localhost:{self._viewer.port}"}
         origin = self.headers.get("Origin")
-        token = self.headers.get("X-Pivotmine-Token") or asked.get("token", "")
+        token = self.headers.get("X-Pivotmine-Token") or query.get("token", "")
         if self.headers.get("Host") not in ours:
             return _refused(HTTPStatus.FORBIDDEN, "another host name")
         if origin is not None and origin not in {f"http://{name}" for name in ours}:
