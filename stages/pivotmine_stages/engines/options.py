@@ -211,8 +211,8 @@ def sample_from_tokens(
     tokenizer: Any, sample_index: int, token_ids: list[int], logprobs: list[float] | None, finish_reason: str
 ) -> Sample:
     """A sample from its tokens; its text keeps special tokens, except the end-of-turn token."""
-    said = token_ids[:-1] if finish_reason == "stop" else token_ids
-    text = tokenizer.decode(said, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    shown = token_ids[:-1] if finish_reason == "stop" else token_ids
+    text = tokenizer.decode(shown, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return Sample(
         sample_index=sample_index,
         text=text,

@@ -44,10 +44,7 @@ from pivotmine_stages.record.state_keys import StateKey, known_formats, known_st
 from pivotmine_stages.score.stage import ScoreConfig, ScoreSummary, score
 
 SAMPLES_PER_PART = 4096
-_SAID = (
-    *("role", "content", *REASONING_KEYS, "reasoning_details"),
-    *("refusal", "tool_calls", "function_call"),
-)
+_WRITTEN = ("role", "content", *REASONING_KEYS, "reasoning_details", "refusal", "tool_calls", "function_call")
 """The keys of a recorded message that the policy wrote."""
 _COUNTED = ("records", "turns", "samples", "rewarded", "rejects")
 
@@ -307,21 +304,21 @@ def _write_part(work: _Work, name: str, samples: Iterable[_Sample], indices: Cou
     rollouts: list[dict[str, Any]] = []
     for sample in samples:
         place = {"state_id": sample.state_id, "sample_index": indices[sample.state_id]}
-        said = _rollout_columns(sample.message)
-        rollouts.append({"policy_id": work.policy.policy_id, **place, **said, "reward": sample.reward})
+        columns = _rollout_columns(sample.message)
+        rollouts.append({"policy_id": work.policy.policy_id, **place, **columns, "reward": sample.reward})
         indices[sample.state_id] += 1
     work.manifest.write(work.rollouts / name, rundir.table_of_rows("rollouts", rollouts))
 
 
 def _rollout_columns(message: dict[str, Any]) -> dict[str, Any]:
-    said = {key: message[key] for key in _SAID if message.get(key) is not None}
+    written = {key: message[key] for key in _WRITTEN if message.get(key) is not None}
     extra = message.get("extra") or {}
     if PARSED in extra:  # the action of a turn whose text was not recorded
-        said["extra"] = {PARSED: extra[PARSED]}
+        written["extra"] = {PARSED: extra[PARSED]}
     truncated = bool(extra.get("truncated")) or extra.get("finish_reason") == "length"
     return {
         "text": text_of(message.get("content")),
-        "message": strict_json.dumps(said),
+        "message": strict_json.dumps(written),
         "finish_reason": "length" if truncated else "stop",
         "opened_reasoning": False,
         **_tokens(extra),

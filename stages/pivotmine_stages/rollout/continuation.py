@@ -21,11 +21,11 @@ Row = Mapping[str, Any]
 """A row of `rollouts`."""
 
 
-def stored_samples(run: Path, record: PolicyRecord, asked: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+def stored_samples(run: Path, record: PolicyRecord, wanted: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """The longest row of each requested sample (state_id, sample_index), by state; all are held in memory."""
-    if asked.is_empty():
+    if wanted.is_empty():
         return {}
-    rows = stored_rows(run, record).join(asked.lazy(), on=["state_id", "sample_index"], how="semi")
+    rows = stored_rows(run, record).join(wanted.lazy(), on=["state_id", "sample_index"], how="semi")
     found: dict[str, list[dict[str, Any]]] = {}
     for row in longest_rows(rows).sort("state_id", "sample_index").collect().iter_rows(named=True):
         found.setdefault(row["state_id"], []).append(row)

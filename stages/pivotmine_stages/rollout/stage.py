@@ -50,8 +50,8 @@ STATES_PER_READ = 8192
 _OF_SAMPLE = [field.name for field in fields(Sample)]
 
 
-class _Asked(NamedTuple):
-    """The parts that a request in flight was made from."""
+class _InFlight(NamedTuple):
+    """The parts that the request was made from."""
 
     turn: dict[str, Any]
     prompt: Prompt | None
@@ -65,7 +65,7 @@ class _Work:
     def __init__(self, run: Path, config: RolloutConfig, record: PolicyRecord, rejects: list[dict[str, Any]]) -> None:
         self.run, self.folder = run, run / "rollouts" / record.policy_id
         self.config, self.record, self.rejects = config, record, rejects
-        self.in_flight: dict[tuple[str, tuple[int, ...]], _Asked] = {}
+        self.in_flight: dict[tuple[str, tuple[int, ...]], _InFlight] = {}
         self.tokenizer: Any = None
         """The tokenizer of the prompts; None if a chat server renders them, whose samples are never continued."""
         self.num_open: Counter[str] = Counter()
@@ -244,8 +244,8 @@ def _requests(
 ) -> Iterator[Request]:
     budget = work.config.policy.engine.sampling.max_new_tokens
     for some in missing.iter_slices(STATES_PER_READ):
-        asked = some.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
-        cut = stored_samples(run, work.record, asked)
+        pending = some.select("state_id", sample_index="pending").explode("sample_index").drop_nulls()
+        cut = stored_samples(run, work.record, pending)
         for state in state_messages(run, some):
             prompt = None
             if renderer is not None:
@@ -256,14 +256,14 @@ def _requests(
                     detail = f"{len(prompt.token_ids)} prompt tokens and {budget} new ones exceed {max_model_len}"
                     work.reject("prompt_too_long", state.turn, detail)
                     continue
-            asks = _asks(state, prompt, cut.get(state.turn["state_id"], []), work)
-            work.num_open[state.turn["state_id"]] = len(asks)
-            for request, rows in asks:
-                work.in_flight[request.key] = _Asked(state.turn, prompt, rows)
+            made = _requests_of_state(state, prompt, cut.get(state.turn["state_id"], []), work)
+            work.num_open[state.turn["state_id"]] = len(made)
+            for request, rows in made:
+                work.in_flight[request.key] = _InFlight(state.turn, prompt, rows)
                 yield request
 
 
-def _asks(
+def _requests_of_state(
     state: StateMessages, prompt: Prompt | None, cut: list[dict[str, Any]], work: _Work
 ) -> list[tuple[Request, dict[int, Row]]]:
     """A state's requests, each with the rows that it continues: first the samples from the prompt, without rows."""
@@ -275,11 +275,11 @@ def _asks(
         messages=state.messages,
         tools=state.tools,
     )
-    asks: list[tuple[Request, dict[int, Row]]] = [(fresh, {})] if fresh.sample_indices else []
+    made: list[tuple[Request, dict[int, Row]]] = [(fresh, {})] if fresh.sample_indices else []
     if cut and (prompt is None or {row["prompt_hash"] for row in cut} != {hash_token_ids(prompt.token_ids)}):
         work.reject("prompt_changed", state.turn, "its samples cannot be continued: its prompt has changed")
-        return asks
-    return [*asks, *continuing(fresh, cut)]
+        return made
+    return [*made, *continuing(fresh, cut)]
 
 
 def _render(renderer: Renderer, state: StateMessages, work: _Work) -> Prompt | None:
@@ -301,17 +301,17 @@ def sound(reply: Reply) -> Reply:
 
 def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
     for reply in map(sound, replies):
-        asked, state_id = work.in_flight.pop(reply.request.key), reply.request.state_id
+        sent, state_id = work.in_flight.pop(reply.request.key), reply.request.state_id
         if reply.failure:
-            work.reject(reply.failure, asked.turn, reply.detail)
-        work.parts.add(_rows(work, reply, asked))
+            work.reject(reply.failure, sent.turn, reply.detail)
+        work.parts.add(_rows(work, reply, sent))
         tokens = sum(sample.num_tokens or 0 for sample in reply.samples)
         work.num_open[state_id] -= 1
         work.sampled_states |= {state_id} if reply.samples else set()
         work.counts.update(
-            **{"continued" if asked.cut else "samples": len(reply.samples)},
+            **{"continued" if sent.cut else "samples": len(reply.samples)},
             tokens=tokens,
-            prompt_tokens=len(reply.request.prompt_ids) if asked.prompt else 0,
+            prompt_tokens=len(reply.request.prompt_ids) if sent.prompt else 0,
             cached_tokens=reply.num_cached_tokens or 0,
         )
         if reply.num_prefill_tokens is not None:
@@ -319,8 +319,8 @@ def _collect(replies: Iterator[Reply], work: _Work, shown: Progress) -> None:
         shown.advance(states=int(work.num_open[state_id] == 0), tokens=tokens)
 
 
-def _rows(work: _Work, reply: Reply, asked: _Asked) -> Rows:
-    prompt = asked.prompt
+def _rows(work: _Work, reply: Reply, sent: _InFlight) -> Rows:
+    prompt = sent.prompt
     of_state = {
         "policy_id": work.record.policy_id,
         "state_id": reply.request.state_id,
@@ -332,11 +332,11 @@ def _rows(work: _Work, reply: Reply, asked: _Asked) -> Rows:
     }
     rows: Rows = []
     for sample in reply.samples:
-        row = asked.cut.get(sample.sample_index)
+        row = sent.cut.get(sample.sample_index)
         whole = sample if row is None else joined(work.tokenizer, row, sample)
         # Not `asdict`, which copies every token while the engine waits.
-        said = {name: getattr(whole, name) for name in _OF_SAMPLE}
-        rows.append({**of_state, **said, "continues": row and row["budget"]})
+        columns = {name: getattr(whole, name) for name in _OF_SAMPLE}
+        rows.append({**of_state, **columns, "continues": row and row["budget"]})
     return rows
 
 

@@ -107,6 +107,7 @@ class OpenAIEngine:
                     in_flight.add(self._run(self._answer(request)))
                 if not in_flight:
                     return
+                # Take finished replies first, since SIGTERM may end the program in `waiting_for_more`.
                 answered, in_flight = wait(in_flight, 0, FIRST_COMPLETED)
                 if not answered:
                     with waiting_for_more():

@@ -102,9 +102,9 @@ class RayEngine:
         """Sample every request; replies come a block at a time."""
         blocks = whole_trajectories(requests, self._options.states_per_block)
         for _, block, replies in self._answered(blocks):
-            asked = {request.key: request for request in block}
+            requests_by_key = {request.key: request for request in block}
             for reply in replies:
-                yield replace(reply, request=asked[reply.request.key])
+                yield replace(reply, request=requests_by_key[reply.request.key])
 
     def prefill(self, sequences: list[list[int]]) -> list[Prefilled]:
         """See `protocol.Engine`; the sequences are shared out among the workers."""
@@ -114,9 +114,9 @@ class RayEngine:
         """See `protocol.Engine`; the trees are shared out among the workers."""
         return self._shared_out(trees)
 
-    def _shared_out(self, asked: list[Any]) -> list[Any]:
-        size = math.ceil(len(asked) / (self._options.num_replicas * CALLS_PER_WORKER))
-        blocks = [asked[start : start + size] for start in range(0, len(asked), size or 1)]
+    def _shared_out(self, items: list[Any]) -> list[Any]:
+        size = math.ceil(len(items) / (self._options.num_replicas * CALLS_PER_WORKER))
+        blocks = [items[start : start + size] for start in range(0, len(items), size or 1)]
         found = {place: answers for place, _, answers in self._answered(iter(blocks))}
         return [answer for place in range(len(blocks)) for answer in found[place]]
 
@@ -155,14 +155,14 @@ class RayEngine:
         ray.shutdown()
 
     def _add(self, number: int, block: list[Any]) -> None:
-        _got(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
+        _ledger_answer(self._ledger.add.remote(number, [_for_workers(one) for one in block]))
 
     def _answer(self, under_way: dict[int, _Block]) -> tuple[int, list[Any]]:
         """The number and answers of the next block; a second answer to a block is skipped."""
         while True:
             patience_s = max(PATIENCE_S, PATIENCE * self._longest_s) if self._longest_s else self._options.timeout_s
             try:
-                if self._answers.empty():
+                if self._answers.empty():  # else take it: SIGTERM may end the program in `waiting_for_more`
                     with waiting_for_more():
                         answer = self._answers.get(timeout=patience_s)
                 else:
@@ -233,7 +233,7 @@ class RayEngine:
                 raise _stopped(answer) from None
             if time.monotonic() - started > self._options.timeout_s and not ray.wait([placed], timeout=0)[0]:
                 raise UserError(f"no worker could start within {self._options.timeout_s:.0f} s: {_room(self._gpus)}")
-        max_model_len, trouble = _got(opened)
+        max_model_len, trouble = _ledger_answer(opened)
         if trouble is not None:
             raise UserError(trouble)
         return max_model_len
@@ -251,9 +251,9 @@ def whole_trajectories(requests: Iterable[Request], num_states: int) -> Iterator
         yield block
 
 
-def _for_workers(asked: Request | list[int]) -> Request | list[int]:
+def _for_workers(item: Request | list[int]) -> Request | list[int]:
     """A request without messages and tools, which only a chat server reads; tokens as they are."""
-    return replace(asked, messages=None, tools=None) if isinstance(asked, Request) else asked
+    return replace(item, messages=None, tools=None) if isinstance(item, Request) else item
 
 
 def _connect(address: str | None) -> None:
@@ -313,10 +313,10 @@ def _absolute(model: str) -> str:
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
-def _got(asked: Any) -> Any:
+def _ledger_answer(call: Any) -> Any:
     """The ledger's answer; UserError if the ledger was lost, for example if its machine ran out of memory."""
     try:
-        return ray.get(asked)
+        return ray.get(call)
     except RayError as error:
         raise _stopped(error) from None
 

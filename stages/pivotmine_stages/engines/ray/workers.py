@@ -158,7 +158,7 @@ class Worker:
                 is_tree = isinstance(block[0], TokenTree)
                 return self._engine.prefill_trees(block) if is_tree else self._engine.prefill(block)
         except BaseException as error:
-            return _told(error)
+            return _for_driver(error)
 
     def _replies(self, requests: list[Request]) -> list[Reply] | BaseException:
         call = _Call(requests)
@@ -178,12 +178,12 @@ class Worker:
                 with self._engine_lock:
                     self._sample_all(first)
             except BaseException as error:
-                self._fail(_told(error))
+                self._fail(_for_driver(error))
 
     def _sample_all(self, first: Request) -> None:
         for reply in self._engine.sample(itertools.chain([first], self._waiting())):
             call, _ = self._calls.pop(id(reply.request))
-            call.replies.append(replace(reply, request=_named(reply.request)))
+            call.replies.append(replace(reply, request=_key_only(reply.request)))
             call.left -= 1
             if call.left == 0:
                 call.done.set()
@@ -205,7 +205,7 @@ class Worker:
             self._calls.clear()
 
 
-def _told(error: BaseException) -> BaseException:
+def _for_driver(error: BaseException) -> BaseException:
     """The error in the form that goes to the driver; a worker whose engine died ends here instead."""
     if isinstance(error, EngineDied):
         # Ray then starts another worker and repeats the blocks.
@@ -215,10 +215,10 @@ def _told(error: BaseException) -> BaseException:
 
 def _given_up(block: list[Any], why: str) -> list[Reply] | UserError:
     if isinstance(block[0], Request):
-        return [failed(_named(request), "engine_error", why) for request in block]
+        return [failed(_key_only(request), "engine_error", why) for request in block]
     return UserError(f"engine ray: {counted(len(block), 'sequence')} could not be prefilled: {why}")
 
 
-def _named(request: Request) -> Request:
+def _key_only(request: Request) -> Request:
     """The request with only its key, since the driver has the rest."""
     return Request(state_id=request.state_id, prompt_ids=[], sample_indices=request.sample_indices)

@@ -104,7 +104,7 @@ class VllmEngine:
         """See `protocol.Engine`; vLLM always generates a token, which is thrown away."""
         params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
         prompts = [{"prompt_token_ids": token_ids} for token_ids in sequences]
-        with self._living():
+        with self._process_alive():
             outputs = self._llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora)
         return [_prefilled(ids, output.prompt_logprobs) for ids, output in zip(sequences, outputs, strict=True)]
 
@@ -129,7 +129,7 @@ class VllmEngine:
             outputs.put(EngineDeadError())
 
     @contextlib.contextmanager
-    def _living(self) -> Generator[None]:
+    def _process_alive(self) -> Generator[None]:
         """Context for calls to vLLM: EngineDied if its process has ended, which any call may be the first to notice."""
         try:
             if self._ended:
@@ -140,7 +140,7 @@ class VllmEngine:
             raise EngineDied(words) from error
 
     def _step(self) -> list[Any]:
-        with self._living(), waiting_for_more():
+        with self._process_alive(), waiting_for_more():
             return self._llm.llm_engine.step()
 
     def _add(self, request_id: str, request: Request) -> _InFlight | Reply:
@@ -149,7 +149,7 @@ class VllmEngine:
             return refused
         prompt, params, engine = {"prompt_token_ids": request.prompt_ids}, self._params(request), self._llm.llm_engine
         try:
-            with self._living():
+            with self._process_alive():
                 name = engine.add_request(request_id, prompt, params, lora_request=self._lora)
         except ValueError as error:
             return failed(request, "engine_error", str(error))

@@ -245,7 +245,7 @@ def test_a_worker_whose_engine_has_died_ends(monkeypatch: pytest.MonkeyPatch) ->
     ends: list[int] = []
     monkeypatch.setattr(workers.os, "_exit", ends.append)
     for error in (EngineDied("gone"), UserError("no weights")):
-        assert workers._told(error) is error  # pyright: ignore[reportPrivateUsage]
+        assert workers._for_driver(error) is error  # pyright: ignore[reportPrivateUsage]
     assert ends == [1]
 
 
