@@ -91,6 +91,7 @@ def _verdicts(
     columns: dict[str, Any],
 ) -> list[Verdict]:
     """Judge each completion. Calls to a server run concurrently, as in `score`."""
+    # The samples of a state share one prepared judge.
     judges: dict[tuple[Any, ...], tuple[Scorer, int]] = {}
     calls: list[JudgeCall] = []
     for index, ids in enumerate(completion_ids):

@@ -8,7 +8,7 @@ from pivotmine_trainer.cli.app import main
 
 
 def refusal(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that it ends with, exit code 1."""
+    """The command's only line of error; checks exit code 1."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main(args)

@@ -58,11 +58,11 @@ def test_a_domain_with_signal_is_drawn_more_often_than_one_without() -> None:
     drawn = Counter(domains[row] for place in range(20) for row in curriculum.draw(place, 8))
     assert drawn["live"] > 150
     first = [row for place in range(5) for row in curriculum.draw(place, 8) if row < 40]
-    assert len(set(first)) == len(first)  # none a second time before all came once
+    assert len(set(first)) == len(first)  # each comes once before any comes again
 
 
 def test_a_resumed_curriculum_gives_the_same_batches(tmp_path: Path) -> None:
-    """Those that were drawn before the kill, and those after it."""
+    """Batches drawn before the kill, and batches after it."""
     domains = ["a", "b"] * 10
 
     def batches(curriculum: Curriculum, places: range) -> list[list[int]]:
@@ -166,7 +166,7 @@ def test_echo_and_retrieval_are_logged(policy: Path, dataset: Path, tmp_path: Pa
 
 
 def test_likelihoods_are_those_of_each_completion_after_each_prompt() -> None:
-    """Against one forward pass a pair, without padding."""
+    """Against one forward pass per pair, without padding."""
     model = tiny.make_model()
     prompts, completions = [[7, 8, 9], [20, 21]], [[30, 31], [40, 41, 42]]
     output = {
@@ -185,7 +185,7 @@ def test_likelihoods_are_those_of_each_completion_after_each_prompt() -> None:
 
 
 class Scorer:
-    """What of TRL's trainer the diagnostic asks for, by plain transformers."""
+    """The part of TRL's trainer that the diagnostic needs, in plain transformers."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

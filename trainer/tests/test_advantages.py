@@ -47,7 +47,7 @@ def test_equal_rewards_teach_nothing() -> None:
 
 
 def test_an_invalid_action_s_advantage_is_fixed_and_the_others_keep_theirs() -> None:
-    """As a reward of -5 in the group, seven wrong calls next to an invalid one would have +0.35, and not -0.14."""
+    """If -5 were a reward, seven wrong calls in a group with an invalid one would have +0.35, not -0.14."""
     before = group_advantages(torch.tensor([[1.0] + [0.0] * 7]), "leave_one_out")
     is_invalid = torch.tensor([[False] * 7 + [True]])
     after = with_invalid(before, is_invalid, -5.0)

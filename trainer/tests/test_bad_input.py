@@ -82,7 +82,7 @@ def test_an_unknown_verifier(refused: Refused) -> None:
 def test_code_of_another_package_that_nobody_vouched_for(
     refused: Refused, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Importing `this` would print: it is not even imported."""
+    """Importing `this` would print; it is not imported."""
     monkeypatch.delitem(sys.modules, "this", raising=False)
     said = refused(named)
     assert said.startswith(
@@ -128,7 +128,7 @@ def test_an_unknown_parser(refused: Refused) -> None:
 def test_a_second_beginning_of_sequence(
     policy: Path, unloadable: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A tokenizer that writes one of its own before a prompt that has one."""
+    """The tokenizer adds one to a prompt that already has one."""
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = tiny.load_tokenizer(policy)
@@ -332,7 +332,7 @@ def test_usage(args: list[str], words: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_without_weights_it_gets_as_far_as_the_model(refused: Refused, unloadable: Path, tmp_path: Path) -> None:
-    """Everything above is said before the weights are looked for: this is what that says, and nothing is written."""
+    """All errors above come before the weights are looked for. This is the error after that; nothing is written."""
     assert refused() == (
         f"{unloadable} holds no weights (model*.safetensors, pytorch_model*.bin, *.gguf): name a folder that a model "
         "was saved to"

@@ -31,7 +31,7 @@ SFT: dict[str, Any] = {"method": "sft", "num_generations": None, "prompts_per_st
 
 @pytest.fixture(scope="module")
 def trained(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a training of one step, whose checkpoint is whole."""
+    """The output folder of a training of one step, with a complete checkpoint."""
     out = tmp_path_factory.mktemp("trained") / "out"
     main(tiny.command(policy, dataset, out, save_steps=1, max_steps=1, eval_strategy="no"))
     return out
@@ -77,7 +77,7 @@ def test_killed_before_the_model_was_saved_it_is_saved_without_another_step(
 def test_the_model_of_an_earlier_training_is_not_that_of_the_last_step(
     policy: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    """Gone on with and killed before the end, the output folder holds the model that the first training saved."""
+    """After a resumption that is killed before its end, the output folder has the model of the first training."""
     out = tmp_path / "out"
     args = tiny.command(policy, dataset, out, save_steps=1, eval_strategy="no", max_steps=1)
     main(args)
@@ -103,7 +103,7 @@ def test_a_resumption_says_from_where_it_goes_on(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An epoch is a step."""
+    """An epoch has one step."""
     same = {**options, "save_steps": 1, "eval_strategy": "no"}
     main(tiny.command(policy, dataset, tmp_path / "out", **same, max_steps=1))
     assert "resume" not in capsys.readouterr().out
@@ -149,7 +149,7 @@ def adapted(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactor
 def test_a_checkpoint_of_nobody_knows_which_training(
     text: str, trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it may be after the disk was full."""
+    """As a full disk may leave it."""
     file = Path(shutil.copytree(trained, tmp_path / "out")) / "training.json"
     file.write_text(text)
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_nobody_knows_which_training(
 def test_a_checkpoint_of_an_earlier_version(
     trained: Path, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whose file knew some of the options; without a file nothing is checked, and that is said."""
+    """Its file has only some of the options. Without a file nothing is checked, and a warning says so."""
     file = Path(shutil.copytree(trained, tmp_path / "out")) / "training.json"
     file.write_text('{"method": "grpo", "seed": 42}')
     args = tiny.command(policy, dataset, tmp_path / "out", eval_strategy="no", resume_from_checkpoint="true")

@@ -60,7 +60,7 @@ def test_states_that_came_twice_count_once() -> None:
 @pytest.mark.parametrize("p", [0.1, 0.3])
 @pytest.mark.parametrize("drawn", [8, 16])
 def test_the_share_of_equal_groups_is_that_of_the_mined_number(p: float, drawn: int) -> None:
-    """At p = 0.1 a group of 8 is all equal 43 % of the time, one of 16 19 %, whichever is drawn."""
+    """At p = 0.1, 43 % of groups of 8 and 19 % of groups of 16 are all equal, from evaluations of either size."""
     hits = np.random.default_rng(0).binomial(drawn, p, 2000)
     counts = [[drawn, int(k)] for k in hits]
     for group in (8, 16):
@@ -69,7 +69,7 @@ def test_the_share_of_equal_groups_is_that_of_the_mined_number(p: float, drawn: 
 
 
 def test_the_interval_is_over_tasks() -> None:
-    """Ten states of one task say as little as one."""
+    """Ten equal states of one task give as wide an interval as one."""
     rng = np.random.default_rng(0)
     tasks = rng.random(40)
     values = np.repeat(tasks, 10).tolist()
@@ -153,7 +153,7 @@ def test_the_command_that_mines_again() -> None:
 
 
 def test_the_command_that_mines_again_is_as_a_shell_reads_it() -> None:
-    """The policy's name is what the miner makes of the folder's."""
+    """The policy's name is what the miner derives from the folder's."""
     assert heldout.mine_again_command("my runs/d$k/pivots/default", "it's mine", "a base", {}) == (
         "  pivotmine rollout 'my runs/d$k' --model 'a base' --adapter 'it'\"'\"'s mine' --policy-name it-s-mine\n"
         "  pivotmine score 'my runs/d$k' --policy it-s-mine\n"

@@ -50,7 +50,7 @@ def made(policy: Path, dataset: Path, parts: Any, **splits: Dataset | None) -> I
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 def test_every_option_counts_but_the_listed_ones(method: str, policy: Path, dataset: Path) -> None:
-    """The initial policy's name is free where its weights are known."""
+    """The initial policy's name is free if its weights are known."""
     constant = {"lr_scheduler_type": "constant"}
     plain = made(policy, dataset, parts_of(policy, dataset, method, **constant))
     for place in range(3):
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_other_options(
 def test_a_checkpoint_of_other_demonstrations(
     demonstrated: Path, policy: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """From another folder, which holds the same rows and other demonstrations; the checkpoint may lie anywhere."""
+    """From another folder with the same rows and other demonstrations; the checkpoint may be anywhere."""
     folder = Path(shutil.copytree(demonstrated.parent / "pivots", tmp_path / "pivots"))
     given = {
         "demonstration_weight": 0.1,
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_other_demonstrations(
 
 @pytest.fixture(scope="module")
 def demonstrated(policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of one step with a demonstration loss; the dataset lies next to it."""
+    """The output folder of one step with a demonstration loss; the dataset is next to it."""
     base = tmp_path_factory.mktemp("demonstrated")
     rows = tiny.pivot_rows(policy)
     folder = tiny.write_dataset(base / "pivots", rows[:-2], rows[-2:])
@@ -176,7 +176,7 @@ def test_options_that_no_resumption_is_exact_with(
 
 
 def test_sft_goes_on_exactly(policy: Path, dataset: Path, tmp_path: Path) -> None:
-    """Over an epoch's end, with dropout."""
+    """Across the end of an epoch, with dropout."""
     given = {**SFT, "per_device_train_batch_size": 1, "save_steps": 1, "save_total_limit": 9, "max_steps": 6}
     given |= {"use_peft": "true", "lora_dropout": 0.3}
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -42,7 +42,7 @@ def test_the_card_names_policy_dataset_verifier_figures_and_command(
 
 
 def test_the_card_of_sft(policy: Path, dataset: Path, tmp_path: Path) -> None:
-    """TRL's own calls the policy None; the card of a checkpoint's time names the same."""
+    """TRL's own card calls the policy None. The card at a checkpoint is the same as at the end."""
     out = tmp_path / "out|put"
     given = {"method": "sft", "num_generations": None, "prompts_per_step": None, "max_steps": 2, "save_steps": 1}
     args = tiny.command(policy, dataset, out, **given, eval_strategy="steps", eval_steps=1, logging_steps=1)
@@ -111,7 +111,7 @@ def test_passes_that_make_no_step_and_what_does(policy: Path, dataset: Path, tmp
 def test_few_held_out_rows(
     heldout_states: int, rows_in_words: str, more: str, policy: Path, tmp_path: Path, unloadable: Path, capsys: Capture
 ) -> None:
-    """By the option, or because there are no more."""
+    """Because of the option, or because there are no more."""
     rows = tiny.pivot_rows(policy)
     validation = [
         row | {"state_id": f"{row['state_id']}{n}"} for n in range(2 if heldout_states == 30 else 4) for row in rows
@@ -160,7 +160,7 @@ def test_a_missing_dataset_folder_is_said_before_torch_is_imported(tmp_path: Pat
 def test_what_8_billion_parameters_take_is_said(
     options: list[str], said: str, hints: tuple[str, ...], tmp_path: Path, capsys: Capture
 ) -> None:
-    """4 bytes for each weight, gradient and moment; with a KL term, the reference's weights too."""
+    """4 bytes for each weight, gradient and moment; with a KL term, also for the reference's weights."""
     config = Qwen3Config(
         hidden_size=4096,
         intermediate_size=12288,
@@ -183,7 +183,7 @@ def test_what_8_billion_parameters_take_is_said(
 def test_what_was_not_scored_is_said_through_escaping(
     policy: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """TRL would print the sample and its row as they are."""
+    """TRL would print the sample and its row unescaped."""
     (tmp_path / "torn.py").write_text(
         "calls = []\ndef reward(state, demonstration, action):\n    calls.append(1)\n"
         "    return len(calls) % 2 or 1 / 0\n"
@@ -224,7 +224,7 @@ def test_a_growing_share_of_unproven_verdicts_is_said_once() -> None:
 
 
 def test_a_resumed_watch_goes_on_counting(tmp_path: Path, capsys: Capture) -> None:
-    """With the same verifier; the differences of another one are counted from zero, unproven verdicts go on."""
+    """With the same verifier. With another one, differences are counted from zero and unproven verdicts continue."""
     whole, kept = Watch("exact"), Watch("exact")
     batches = [([0.5 + 0.01 * b] * 4, [0.5] * 4, ["unproven" if b > 30 else "correct"] * 4) for b in range(40)]
     expected = [words for batch in batches for words in whole.learn(*batch)]

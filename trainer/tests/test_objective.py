@@ -42,7 +42,7 @@ def settings(output_dir: Path, **options: Any) -> GRPOSettings:
 
 
 def by_length(completion_ids: list[list[int]], **columns: Any) -> list[float | None]:
-    """A reward that random policies differ in; the first sample of all cannot be scored."""
+    """A reward that differs among samples of a random policy. The very first sample cannot be scored."""
     return [None, *(1.0 if len(ids) % 2 else 0.25 for ids in completion_ids[1:])]
 
 
@@ -70,7 +70,7 @@ def step(
 
 
 def test_advantages_are_those_of_the_formula(policy: Path, tmp_path: Path) -> None:
-    """A = (r - mean) / (std + 1e-4) over the group, std with Bessel's correction; what has no reward is left out."""
+    """A = (r - mean) / (std + 1e-4) over the group, std with Bessel's correction; unscored samples are left out."""
     step(policy, tmp_path)
     logged = pq.read_table(tmp_path / "completions/train_00001.parquet").to_pydict()
     rewards = torch.tensor([float("nan") if r is None else r for r in logged["pivot_reward"]], dtype=torch.float64)
@@ -104,7 +104,7 @@ def test_gradient_accumulation_changes_nothing(policy: Path, tmp_path: Path, ech
 
 
 def test_a_mean_of_means_would_be_seen(policy: Path, tmp_path: Path) -> None:
-    """The same comparison with a loss that has the bug: it differs."""
+    """The same comparison finds a difference in a loss with the bug."""
     at_once, _ = step(policy, tmp_path / "1", per_device_train_batch_size=8, loss_type="bnpo")
     in_eight, _ = step(policy, tmp_path / "8", per_device_train_batch_size=1, loss_type="bnpo")
     scale = max(change.abs().max().item() for change in at_once.values())
@@ -136,7 +136,7 @@ def trained_on(output_dir: Path) -> set[str]:
 
 
 def test_the_trainer_overrides_what_trl_has() -> None:
-    """A method of ours that TRL no longer calls would do nothing without a word."""
+    """A method of ours that TRL no longer calls would silently do nothing."""
     from trl.trainer.grpo_trainer import GRPOTrainer
 
     ours = {name for name, value in vars(trainers.PivotTrainer).items() if callable(value)}

@@ -22,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def trained(policy: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of one step by one process."""
+    """The output folder of one step with one process."""
     out = tmp_path_factory.mktemp("trained") / "out"
     main(tiny.command(policy, dataset, out, save_steps=1, max_steps=1, eval_strategy="no"))
     return out
@@ -71,7 +71,7 @@ def test_only_the_first_process_of_a_machine_speaks_at_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Capture,
 ) -> None:
-    """The others have a trouble of their own if they have not been ended by then."""
+    """The others have an error of their own if their launcher has not ended them by then."""
     if place is not None:
         monkeypatch.setenv("LOCAL_RANK", place)
     monkeypatch.setattr(console, "GRACE_S", grace_s)

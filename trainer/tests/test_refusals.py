@@ -79,7 +79,7 @@ def test_how_the_model_below_an_adapter_is_loaded(policy: Path, dataset: Path, t
 def test_an_adapter_whose_model_is_gone(
     policy: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """Moved, or named by a path that was relative to another folder."""
+    """It has moved, or its path was relative to another folder."""
     monkeypatch.chdir(tmp_path)
     make_adapter(Path("models/base"), tmp_path / "adapter", tokenizer_of=policy)
     said = refusal(tiny.command(Path("adapter"), dataset, tmp_path / "out"), capsys)
@@ -160,7 +160,7 @@ def test_options_that_a_library_refuses(
 def test_options_that_a_library_refuses_after_the_model_is_loaded(
     options: dict[str, Any], words: str, method: dict[str, Any], tmp_path: Path, capsys: Capture
 ) -> None:
-    """Here before the dataset and the model are looked for; neither is there."""
+    """Checked before the dataset and the model are looked for; neither exists."""
     nowhere = Path("owner/nowhere")
     said = refusal(tiny.command(nowhere, nowhere, tmp_path / "out", **{**method, **options}), capsys)
     assert said.startswith(words)
@@ -198,7 +198,7 @@ def test_names_that_there_are_not(options: dict[str, Any], said: str, tmp_path: 
     ],
 )
 def test_targets_of_lora(given: list[str], meant: Any) -> None:
-    """One name alone is a name, as several are; TRL makes it text, and peft reads text as a regular expression."""
+    """A single name is a name, as several are. TRL makes it a string, which peft reads as a regular expression."""
     assert ModelSettings("x", lora_target_modules=given).lora_target_modules == meant
 
 
@@ -226,7 +226,7 @@ def test_a_bug_is_not_a_refusal() -> None:
 
 
 def test_a_judge_whose_server_does_not_answer(policy: Path, tmp_path: Path, capsys: Capture) -> None:
-    """Also where it is one of several that a verifier is made of."""
+    """Also if it is one of several members of a verifier."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"

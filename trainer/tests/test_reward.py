@@ -40,13 +40,13 @@ def test_each_kind_of_completion(policy: Path) -> None:
 
 
 def test_the_markers_are_in_the_ids_and_not_in_trl_s_text(policy: Path) -> None:
-    """Read from the decoded text, no call would ever be one."""
+    """TRL's decoded text lacks the markers, so no call would be recognised in it."""
     tokenizer = tiny.load_tokenizer(policy)
     assert "<tool_call>" not in tokenizer.decode(ids(policy, [RIGHT])[0], skip_special_tokens=True)
 
 
 def test_the_machinery_s_failure_is_none(policy: Path) -> None:
-    """A message was demonstrated, which `tool_call` cannot compare: nobody can tell for a message, a call is wrong."""
+    """`tool_call` cannot compare messages: if a message was demonstrated, a message is unproven and a call is wrong."""
     changed = {"demonstrations": '[{"action": {"message": "Hi."}, "reply": [], "turn_id": "t"}]'}
     assert judged(policy, changed) == [0.0, 0.0, 0.0, 0.0, 0.0, None]
 
@@ -97,7 +97,7 @@ def logged(policy: Path, texts: list[str], worth: str) -> tuple[float | None, di
 
 
 def test_a_policy_that_drifts_into_what_nobody_can_prove_is_seen_in_the_log(policy: Path) -> None:
-    """Of two toy policies the second answers vaguely where the first is wrong: without a reward, and without a loss."""
+    """Two toy policies: the second answers vaguely where the first is wrong, and gets no reward and no loss."""
     right, wrong, vague = "print(1)", "print(2)", "!1"
     steps = [[right, wrong, wrong, wrong], [right, wrong, wrong, vague], [right, vague, vague, vague]]
     found = [logged(policy, step, "null") for step in steps]
@@ -133,7 +133,7 @@ def test_every_end_of_turn_counts() -> None:
 
 
 def test_the_rewards_are_those_that_score_gives(policy: Path) -> None:
-    """The miner's own reading and judging of the same texts, on the row's state."""
+    """The miner's own parser and verifier on the same texts and the row's state."""
     from pivotmine.actions import action_from_json, parse_action
     from pivotmine.verifiers import State, make_spec, verify
 

@@ -16,7 +16,7 @@ TOGETHER = 8
 
 
 class Waiting:
-    """A verifier's spec whose verdicts are given when 8 of them are being waited for at once, and never before."""
+    """A verifier that gives its verdicts only once 8 of them are waited for at the same time."""
 
     name, num_waiting = "waiting", TOGETHER
 

@@ -46,7 +46,7 @@ def test_json_that_is_none_or_another(refused: Refused, columns: dict[str, str],
 
 
 def nested(levels: int) -> str:
-    """A list with an object in which lists lie, `levels` in all."""
+    """A list with an object that contains nested lists, `levels` in all."""
     return '[{"a":' + "[" * (levels - 2) + "]" * (levels - 2) + "}]"
 
 
@@ -67,7 +67,7 @@ def nested(levels: int) -> str:
     ],
 )
 def test_a_row_that_cannot_be_read(policy: Path, refused: Refused, columns: dict[str, Any], said: str) -> None:
-    """It is named, also where rows before it were left out."""
+    """It is named correctly even if earlier rows were left out."""
     rows = tiny.pivot_rows(policy)
     rows[1] |= {"verifier": None, "verifier_options": None, "verifier_id": None}
     rows[3] |= columns
@@ -75,7 +75,7 @@ def test_a_row_that_cannot_be_read(policy: Path, refused: Refused, columns: dict
 
 
 def test_a_token_that_the_tokenizer_does_not_have(policy: Path, refused: Refused) -> None:
-    """The row is that of the file, not that among the rows which are left."""
+    """The row's number is the one in the file, not the one among the remaining rows."""
     rows = tiny.pivot_rows(policy)
     rows[1] |= {"verifier": None, "verifier_options": None, "verifier_id": None}
     rows[3]["prompt_ids"] = [10_000, *rows[3]["prompt_ids"][1:]]
@@ -92,7 +92,7 @@ def test_the_file_is_named(policy: Path, unloadable: Path, tmp_path: Path, capsy
 
 
 def test_as_deep_as_can_be_it_trains(policy: Path, tmp_path: Path) -> None:
-    """Reward, template and verifier reach the end of what is not refused."""
+    """Reward, template and verifier can process what is not refused."""
     tool = {**tiny.TOOLS[0], "x": json.loads(nested(97))}
     rows = tiny.pivot_rows(policy, tools=json.dumps([tool, *tiny.TOOLS[1:]]))
     folder = tiny.write_dataset(tmp_path / "pivots", rows, rows[:1])

@@ -66,7 +66,7 @@ def test_an_adapter_s_dropout_is_off_while_it_samples(policy: Path, dataset: Pat
 
 
 def assert_logprobs(rows: list[dict[str, Any]], model: Any, policy: Path) -> None:
-    """Of each sample under the model, at temperature 1.5."""
+    """Log-probabilities of each sample under the model, at temperature 1.5."""
     ids_of = {row["state_id"]: row["prompt_ids"] for row in tiny.pivot_rows(policy)}
     for row in rows:
         prompt, said = ids_of[row["state_id"]], row["completion_ids"]

@@ -43,7 +43,7 @@ def test_demonstrations_longer_than_the_context(policy: Path, dataset: Path, tmp
 
 
 def demonstrated_lengths(policy: Path) -> list[int]:
-    """Tokens of each state with its demonstration."""
+    """Number of tokens of each state with its demonstration."""
     tokenizer = tiny.load_tokenizer(policy)
     return [
         len(row["prompt_ids"]) + len(found.action_ids)
@@ -59,7 +59,7 @@ def test_turns_that_go_on_are_one_sequence_with_the_loss_on_actions() -> None:
 
 
 def test_a_history_that_was_rewritten_begins_a_new_sequence() -> None:
-    """Another demonstration of a state, and a turn whose prompt shows the earlier action otherwise."""
+    """Another demonstration of a state, and a turn whose prompt shows the earlier action differently."""
     turns = [Demonstration([1, 2], [3]), Demonstration([1, 2], [9]), Demonstration([1, 2, 4], [5])]
     assert join(turns) == [
         {"input_ids": [1, 2, 3], "completion_mask": [0, 0, 1]},

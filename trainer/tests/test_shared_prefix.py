@@ -40,7 +40,7 @@ LINE = "prefixes  each prompt once per sample"
 
 
 def make(kind: str) -> Any:
-    """Random weights; a window of 16 is shorter than most prompts."""
+    """A model with random weights; a window of 16 is shorter than most prompts."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if kind == "sliding":
@@ -65,7 +65,7 @@ def make(kind: str) -> Any:
 
 
 def completions(prompts: list[list[int]]) -> list[list[int]]:
-    """Of many lengths, each a function of its place in its group; one in five ends without an end-of-turn token."""
+    """Completions of many lengths, which depend on the place in the group; one in five has no end-of-turn token."""
     found: list[list[int]] = []
     for place, prompt in enumerate(prompts):
         rng = torch.Generator().manual_seed(1000 * prompt[0] + place % 4)
@@ -80,7 +80,7 @@ def reward(*, completion_ids: list[list[int]], **columns: Any) -> list[float]:
 
 
 class Replaying(PivotTrainer):
-    """Samples nothing: what the prompts are answered with is given."""
+    """A trainer that does not sample: the completions are given."""
 
     def _tokenize_prompts(self, prompts: list[str]) -> Any:
         return [PROMPTS[int(name)] for name in prompts], None, {}
@@ -181,7 +181,7 @@ def test_under_checkpointing_the_cached_way_is_the_packed_one(
 
 
 def test_tokens_are_computed_once(policy: Path, tmp_path: Path) -> None:
-    """Of each prompt all, of each action all but the last, which predicts nothing; padding at most a tenth more."""
+    """All tokens of each prompt, and of each action all but the last, which predicts nothing; at most 10 % padding."""
     _, trainer = gradient(policy, tmp_path, "full", "packed", mask_truncated_completions=False)
     assert trainer._buffered_inputs is not None
     drawn = {tuple(ids[mask.bool()].tolist()) for ids, mask in prompts_of(trainer)}
@@ -192,7 +192,7 @@ def test_tokens_are_computed_once(policy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_the_reference_s_prompts_are_shared_too(kind: str, policy: Path, tmp_path: Path) -> None:
-    """Two updates, so that policy and reference differ; an adapter's reference is the model below it."""
+    """Two updates, so that policy and reference differ; an adapter's reference is its base model."""
     if kind == "full":
         make("full").save_pretrained(tmp_path / "model")
         kind = str(tmp_path / "model")
@@ -222,7 +222,7 @@ def test_a_model_that_cannot_share_takes_the_dense_way(
 def test_the_advice_lets_a_model_share(
     kind: str, policy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each line's own words, given as they stand; the model is one that a user has in a folder."""
+    """Options are used exactly as the printed line has them; the model is in a user's folder."""
     folder, options = policy, {"max_steps": 1, "eval_strategy": "no"}
     if kind == "new adapter":
         options |= {"use_peft": "true", "lora_dropout": 0.1}
@@ -263,7 +263,7 @@ def test_a_difference_is_noticed_in_the_first_step(
 
 
 def test_in_bfloat16_the_error_is_that_of_rounding(policy: Path, tmp_path: Path) -> None:
-    """At most 1.5 times that of the dense way, both against float32."""
+    """At most 1.5 times the error of the dense way, both against float32."""
     exact, _ = gradient(policy, tmp_path / "exact", "full", "false")
     dense, _ = gradient(policy, tmp_path / "dense", "full", "false", bf16=True)
     packed, trainer = gradient(policy, tmp_path / "packed", "full", "packed", bf16=True)
@@ -279,8 +279,8 @@ def test_in_bfloat16_the_error_is_that_of_rounding(policy: Path, tmp_path: Path)
 def test_two_processes_make_the_step_of_one(
     way: str, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Groups whole on each process, two passes a step."""
-    # The processes import this module by its name, which pytest alone knows otherwise.
+    """Whole groups on each process, two passes per step."""
+    # The processes import this module by its name, which otherwise only pytest knows.
     monkeypatch.syspath_prepend(Path(__file__).parents[1])
     expected, _ = gradient(policy, tmp_path / "dense", "full", "false", **SHARED)
     with socket.socket() as free:

@@ -99,7 +99,7 @@ def test_the_optimum_raises_the_acceptable_mass_and_keeps_the_ratios(
     for other in (softmax(rng.normal(size=len(reference))) for _ in range(5)):
         assert other @ rewards - b * kl(other, reference) <= value + 1e-9
         moved = other * np.where(rewards == 1, mass / (other @ rewards), (1 - mass) / (1 - other @ rewards))
-        assert kl(moved, reference) >= kl(best, reference) - 1e-9  # the least change for that much mass
+        assert kl(moved, reference) >= kl(best, reference) - 1e-9  # the smallest change that gives this much mass
 
 
 def test_a_strict_reward_moves_mass_between_actions_that_do_the_same() -> None:

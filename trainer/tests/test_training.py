@@ -26,7 +26,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def order_of_prompts(output_dir: Path) -> dict[int, list[str]]:
-    """state_ids by step, from the logged completions."""
+    """step -> state_ids, from the logged completions."""
     tables = [pq.read_table(path).to_pydict() for path in sorted((output_dir / "completions").glob("train_*"))]
     return {table["step"][0]: table["state_id"] for table in tables}
 
@@ -71,7 +71,7 @@ def test_lora_trains_is_saved_and_goes_on(policy: Path, dataset: Path, tmp_path:
 
 
 def test_killed_it_goes_on_at_the_same_step_with_the_same_prompts(policy: Path, dataset: Path, tmp_path: Path) -> None:
-    """Over an epoch's end (an epoch is 2 steps), where TRL's own sampler would begin its first order again."""
+    """Over an epoch's end (an epoch is 2 steps), where TRL's own sampler would repeat its first order."""
     settings: dict[str, Any] = {"prompts_per_step": 2, "per_device_train_batch_size": 16, "max_steps": 7}
     settings |= {"save_steps": 1, "eval_strategy": "no"}
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"

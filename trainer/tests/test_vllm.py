@@ -42,7 +42,7 @@ if __name__ == "__main__":
 
 
 def test_two_steps_of_colocate_mode_have_importance_ratios_near_one(dataset: Path, tmp_path: Path) -> None:
-    policy = tiny.train_policy(tmp_path / "policy", head_dim=32)  # vLLM's CPU attention knows no heads of 16
+    policy = tiny.train_policy(tmp_path / "policy", head_dim=32)  # vLLM's CPU attention does not support heads of 16
     (tmp_path / "driver.py").write_text(DRIVER)
     out = tmp_path / "out"
     options = {"use_vllm": "true", "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.05, "use_cpu": "true"}

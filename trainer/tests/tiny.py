@@ -81,7 +81,7 @@ STATES = [
 
 
 def call_text(name: str, argument: str) -> str:
-    """A call as the template writes it."""
+    """The text of a call, as the template writes it."""
     return f'<tool_call>{{"name": "{name}", "arguments": {{"id": "{argument}"}}}}</tool_call>'
 
 
@@ -94,7 +94,7 @@ def render(tokenizer: Any, state: State) -> str:
 
 
 def train_policy(path: Path, share_right: float = 0.4, steps: int = 120, head_dim: int = 16) -> Path:
-    """Answers every state rightly with the given chance, else with the wrong call; some seconds."""
+    """Train a policy that answers each state rightly with the given chance, else with the wrong call; takes seconds."""
     tokenizer, model = make_tokenizer(), make_model(head_dim=head_dim)
     rows = [
         (tokenizer(render(tokenizer, state)).input_ids, tokenizer(f"{text}<|im_end|>").input_ids, share)
@@ -130,7 +130,7 @@ def _loss(model: Any, rows: list[tuple[list[int], list[int], float]]) -> torch.T
 
 
 def make_model(seed: int = 0, context: int = 256, head_dim: int = 16) -> Any:
-    """Random weights."""
+    """A model with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = Qwen3Config(
@@ -175,7 +175,7 @@ def make_tokenizer() -> Any:
 
 
 def pivot_rows(policy: Path, **columns: Any) -> list[dict[str, Any]]:
-    """A row for each of STATES, as `pivotmine select` would write it; `columns` take the place of its own."""
+    """A row for each of STATES, as `pivotmine select` would write it; `columns` replace its own."""
     tokenizer = load_tokenizer(policy)
     return [{**_row(policy, tokenizer, number, state), **columns} for number, state in enumerate(STATES)]
 
@@ -220,7 +220,7 @@ def _row(policy: Path, tokenizer: Any, number: int, state: State) -> dict[str, A
 
 
 def write_dataset(folder: Path, train: list[dict[str, Any]], validation: list[dict[str, Any]]) -> Path:
-    """Both splits, in the miner's schema; a split without rows has no row group, as there."""
+    """Write both splits in the miner's schema; a split without rows has no row group, as in the miner."""
     folder.mkdir(parents=True)
     for split, rows in (("train", train), ("validation", validation)):
         with pq.ParquetWriter(folder / f"{split}.parquet", PIVOTS) as writer:
@@ -230,7 +230,7 @@ def write_dataset(folder: Path, train: list[dict[str, Any]], validation: list[di
 
 
 def command(policy: Path, dataset: Path, output_dir: Path, **options: Any) -> list[str]:
-    """Arguments of a short training: 4 prompts x 8 actions a step; None leaves an option out."""
+    """Arguments of a short training: 4 prompts x 8 actions per step. None leaves an option out."""
     short: dict[str, Any] = {
         "model": policy,
         "dataset": dataset,

@@ -100,18 +100,16 @@ class PivotArguments:
     def __post_init__(self) -> None:
         self.command: list[str] = []  # what was typed, for the card
         fixed, never, weight = self.invalid_action_advantage, self.never_share, self.demonstration_weight
+        prompts = self.retrieval_prompts
         wrong = {
             f"--invalid_action_advantage {fixed}: a number of at most 0": fixed is not None and not -1e6 <= fixed <= 0,
-            f"--demonstration_weight {self.demonstration_weight}: in [0, 100]": not 0
-            <= self.demonstration_weight
-            <= 100,
+            f"--demonstration_weight {weight}: in [0, 100]": not 0 <= weight <= 100,
             f"--never_share {never}: in [0, 1]": never is not None and not 0 <= never <= 1,
             f"--never_share {never}: only with --demonstration_weight": never is not None and weight == 0,
             f"--heldout_states {self.heldout_states}: at least 1": self.heldout_states < 1,
             f"--mine_again_share {self.mine_again_share}: in (0, 1]": not 0 < self.mine_again_share <= 1,
             f"--echo_weight {self.echo_weight}: in [0, 1]": not 0 <= self.echo_weight <= 1,
-            f"--retrieval_prompts {self.retrieval_prompts}: 0, or at least 2": self.retrieval_prompts != 0
-            and self.retrieval_prompts < 2,
+            f"--retrieval_prompts {prompts}: 0, or at least 2": prompts != 0 and prompts < 2,
         }
         if problem := next((words for words, is_wrong in wrong.items() if is_wrong), None):
             raise UserError(problem)

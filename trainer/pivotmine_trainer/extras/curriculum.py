@@ -62,7 +62,7 @@ class Curriculum:
             + math.sqrt(2 * math.log(total + 1) / (self.num_samples[name] + 1))
             for name, window in self.advantages.items()
         }
-        highest = max(scores.values())
+        highest = max(scores.values())  # subtracted so that exp does not overflow
         powers = {name: math.exp((score - highest) / TEMPERATURE) for name, score in scores.items()}
         return {name: power / sum(powers.values()) for name, power in powers.items()}
 
@@ -72,6 +72,7 @@ class Curriculum:
             return self.drawn[place]
         assert place == len(self.drawn), "batches are drawn one after the other"
         weights = self.weights()
+        # Seeded by the batch's number, so a resumed training needs no state of a generator.
         rng = random.Random(f"{self.seed}/{place}")
         chosen = rng.choices(list(weights), list(weights.values()), k=num_prompts)
         self.drawn.append([self._take(domain) for domain in chosen])

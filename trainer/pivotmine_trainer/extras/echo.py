@@ -28,6 +28,7 @@ from pivotmine_trainer.sft.demonstrations import continuations
 
 def check_replies(data: Dataset, echo: Echo) -> None:
     """Raise UserError if no row has a reply to learn from: the loss would silently be 0 in every step."""
+    # A separate one, so that the counts of `echo` are those of the training.
     asked = Echo(echo.tokenizer, echo.weight, echo.max_length)
     if all(asked.sequence(row) is None for row in data):  # pyright: ignore[reportArgumentType]
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(asked.left_out.items()))
@@ -92,6 +93,7 @@ class Echo:
             model, inputs["echo_ids"][rows], inputs["echo_mask"][rows], reply_length
         )
         total = -(logps * targets[:, -reply_length:]).sum()
+        # num_echo_tokens is of all steps_per_generation passes and of all processes, whose gradients are averaged.
         passes = trainer.current_gradient_accumulation_steps / trainer.args.steps_per_generation
         normalizer = inputs["num_echo_tokens"].clamp(min=1.0) / trainer.accelerator.num_processes * passes
         loss = total / normalizer

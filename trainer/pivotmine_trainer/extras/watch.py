@@ -79,7 +79,7 @@ class Watch:
             words = f"reward minus that of --watch_verifier {self._name} grew from {apart[0]:+.2f} to {apart[1]:+.2f}"
             found += self._once("apart", f"{words}: the policy may have found a fault of the verifier")
         share = self._unproven_shares()
-        if share is not None and share[1] - share[0] > UNPROVEN_RISE - 1e-9:
+        if share is not None and share[1] - share[0] > UNPROVEN_RISE - 1e-9:  # exactly 10 points count, too
             words = f"the share of unproven verdicts grew from {share[0]:.0%} to {share[1]:.0%}"
             found += self._once("unproven", f"{words}: the policy's actions leave what the verifier can decide")
         return found

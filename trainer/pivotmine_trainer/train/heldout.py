@@ -93,6 +93,7 @@ def all_equal_share(counts: Sequence[Sequence[int]], group: int) -> float:
     The share is the mean of p^group + (1 - p)^group over each state's posterior Beta(a + k, b + n - k).
     """
     n, k = np.array(counts, dtype=np.float64).T
+    # a = m c and b = (1 - m) c, with m the prior's mean and c its concentration.
     grid = [(m * c, (1 - m) * c) for m in np.linspace(0.02, 0.98, 49) for c in np.geomspace(0.2, 200, 31)]
     best = max(grid, key=lambda ab: float(_log_likelihood(n, k, *ab)))
     a, b = best[0] + k, best[1] + n - k

@@ -61,7 +61,7 @@ class PivotTrainer(GRPOTrainer):
         self._heldout: list[dict[str, Any]] = []
         self._scored: list[dict[str, Any]] = []
         self._logprobs: list[list[float]] | None = None
-        self._part = (0, -1)
+        self._part = (0, -1)  # the step of the last file of samples, and its number in that step
         self._writes_samples, self.log_completions = self.log_completions, False  # TRL's table loses samples
         self._own_sampling = shared_sampling.own_reason(self)
         self._shared: dict[str, SharedPrefix] = self._share_prefixes()
@@ -114,6 +114,8 @@ class PivotTrainer(GRPOTrainer):
         dense = super()._get_per_token_logps_and_entropies
         more: dict[str, Any] = {"compute_entropy": compute_entropy, "compute_aux_loss": compute_aux_loss, **images}
         groups = shared_prefix.groups_of(input_ids, attention_mask, logits_to_keep) if shared else []
+        # A router's loss counts every token, single samples share nothing, and an empty prompt has no last token that
+        # could predict an action's first.
         if (
             shared is None
             or compute_aux_loss
@@ -126,6 +128,7 @@ class PivotTrainer(GRPOTrainer):
             if not self._agree(model, input_ids, attention_mask, logits_to_keep, groups[0], shared):
                 self._shared = {}
                 return dense(model, input_ids, attention_mask, logits_to_keep, batch_size, **more)
+        # batch_size counts samples, but a pass takes whole groups.
         at_once = max(1, (batch_size or len(input_ids)) // max(len(group.rows) for group in groups))
         found = [
             shared.logps(self, model, input_ids, groups[start : start + at_once], logits_to_keep)
@@ -159,6 +162,7 @@ class PivotTrainer(GRPOTrainer):
         finally:
             model.train()
         shared.num_computed = before
+        # All processes must take the same way, or sharded models would wait for each other for ever.
         gathered: Any = self.accelerator.gather(apart.nan_to_num(torch.inf).reshape(1))
         worst = gathered.max().item()
         if worst > tolerance:
@@ -198,7 +202,7 @@ class PivotTrainer(GRPOTrainer):
 
     def _shuffled(self, batch: dict[str, Any]) -> dict[str, Any]:
         num_rows, size = len(batch["prompt_ids"]), int(self.num_generations or 1)
-        size = size if num_rows % size == 0 else 1
+        size = size if num_rows % size == 0 else 1  # a process may have parts of groups
         groups = torch.arange(num_rows).view(-1, size)
         order = groups[torch.randperm(len(groups))].flatten()
         is_rows = {name: isinstance(v, torch.Tensor) and v.ndim > 0 and len(v) == num_rows for name, v in batch.items()}
