@@ -316,8 +316,8 @@ def result_failed(message: dict[str, Any]) -> bool:
         return False
     if not isinstance(value, dict):
         return False
-    said = any(value.get(key) for key in ("error", "errors", "is_error", "isError"))
-    return said or value.get("status") in ("error", "failed") or value.get("success") is False
+    has_error = any(value.get(key) for key in ("error", "errors", "is_error", "isError"))
+    return has_error or value.get("status") in ("error", "failed") or value.get("success") is False
 
 
 def _may_say(text: str) -> bool:

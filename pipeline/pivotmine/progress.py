@@ -34,7 +34,7 @@ class Progress:
     def __init__(self, label: str, total: float | None) -> None:
         self._label, self._total, self._started = label, total, time.monotonic()
         self._counts: dict[str, float] = {}
-        self._told = self._started
+        self._last_line = self._started
         self._bar: Any = None
         self._task: Any = None
 
@@ -46,8 +46,8 @@ class Progress:
         if self._bar is not None:
             done = next(iter(self._counts.values()))
             self._bar.update(self._task, completed=done, words=self.words(now - self._started))
-        elif now - self._told >= LINE_EVERY_S and _is_wanted():
-            self._told = now
+        elif now - self._last_line >= LINE_EVERY_S and _is_wanted():
+            self._last_line = now
             sys.stderr.write(f"{self._label}  {self.words(now - self._started)}\n")
             sys.stderr.flush()
 

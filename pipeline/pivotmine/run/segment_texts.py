@@ -56,9 +56,9 @@ class SegmentTexts:
         if not wanted:
             return
         self._tools = self._tools or tools_by_id(self._run)
-        asked = pl.DataFrame({"segment_id": wanted}, schema={"segment_id": pl.String})
+        new = pl.DataFrame({"segment_id": wanted}, schema={"segment_id": pl.String})
         segments = rundir.scan(self._run, "segments", require_sound(self._run, "segments"))
-        rows = segments.select("segment_id", message_id="message_ids").join(asked.lazy(), on="segment_id", how="semi")
+        rows = segments.select("segment_id", message_id="message_ids").join(new.lazy(), on="segment_id", how="semi")
         rows = rows.explode("message_id").collect()
         self._read(rows.select(pl.col("message_id").unique()).drop_nulls())
         assert self._known is not None

@@ -184,10 +184,10 @@ def query_all(run: Path, statements: str, *, unsafe: bool = False) -> list[pa.Ta
     return [table.rename_columns(_distinct(table.column_names)) for table in tables]
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, asked: duckdb.DuckDBPyRelation) -> pa.Table:
+def _answer(connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation) -> pa.Table:
     """Run a query in a thread, so that Ctrl-C and SIGTERM interrupt it: DuckDB does not check for signals."""
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(asked.to_arrow_table)
+        answer = pool.submit(relation.to_arrow_table)
         try:
             return answer.result()
         except BaseException:

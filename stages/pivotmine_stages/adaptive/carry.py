@@ -95,7 +95,7 @@ def carry(
         with work.parts:
             for state in track(work.states(in_prefix_order(run, missing)), "carry", "states", len(missing)):
                 work.add(state)
-            work.ask()
+            work.prefill()
         sql.write_views(run)
         counts = work.counts
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
@@ -110,7 +110,7 @@ class _Action(NamedTuple):
     opened_reasoning: bool | None = None
 
 
-class _Asked(NamedTuple):
+class _WaitingState(NamedTuple):
     """A state that waits for the engine."""
 
     state_id: str
@@ -133,7 +133,7 @@ class _Work:
     ) -> None:
         self.run, self.folder, self.policy, self.verifier_id, self.gates = run, folder, policy, verifier_id, gates
         self.sources, self.source = sources, sources.name
-        self.waiting, self.counts = list[_Asked](), Counter[str]()
+        self.waiting, self.counts = list[_WaitingState](), Counter[str]()
         self.manifest = PartsManifest(run, folder)
         self.parts = PartWriter(self.write, num_rows=STATES_PER_PART, seconds=SECONDS_PER_PART)
         # All of them, so that one without scores fails here. Its actions would bound nothing, and not be read again.
@@ -182,15 +182,15 @@ class _Work:
 
     def add(self, state: StateMessages) -> None:
         """Let a state wait for the engine, or write its row with the refusal."""
-        found = "no_probabilities" if self.problem else self._asked(state)
+        found = "no_probabilities" if self.problem else self._prepared(state)
         if isinstance(found, str):
             self._row(state.turn["state_id"], Bounds(), refusal=found)
             return
         self.waiting.append(found)
         if len(self.waiting) >= TREES_PER_BATCH * self.policy.options.num_replicas:
-            self.ask()
+            self.prefill()
 
-    def _asked(self, state: StateMessages) -> _Asked | str:
+    def _prepared(self, state: StateMessages) -> _WaitingState | str:
         """The state's prompt and distinct actions, or the refusal."""
         assert self.policy.renderer is not None
         state_id, limit = state.turn["state_id"], self.engine.max_model_len
@@ -215,22 +215,23 @@ class _Work:
             stored.append(Stored(whole[len(prompt.token_ids) :], has_ended=True, reward=1.0))
         judges_truncated = gate.verifier is not None and gate.verifier.judges_truncated
         events = exclusive_events(stored, budget, self.end_ids, judges_truncated=judges_truncated)
-        return _Asked(state_id, TokenTree(prompt.token_ids, [list(ids) for ids in events]), list(events.values()))
+        tree = TokenTree(prompt.token_ids, [list(ids) for ids in events])
+        return _WaitingState(state_id, tree, list(events.values()))
 
-    def ask(self) -> None:
+    def prefill(self) -> None:
         """Prefill the states that wait, and write their rows."""
         waiting, self.waiting = self.waiting, []
-        answers = self.engine.prefill_trees([asked.tree for asked in waiting]) if waiting else []
-        for asked, answer in zip(waiting, answers, strict=True):
-            self._answer(asked, answer)
+        answers = self.engine.prefill_trees([state.tree for state in waiting]) if waiting else []
+        for state, answer in zip(waiting, answers, strict=True):
+            self._answer(state, answer)
 
-    def _answer(self, asked: _Asked, answer: TreeLogprobs) -> None:
+    def _answer(self, state: _WaitingState, answer: TreeLogprobs) -> None:
         masses = [math.exp(min(sum(logprobs), 0.0)) for logprobs in answer.logprobs]
         facts = {"num_actions": len(masses), "num_prefill_tokens": answer.num_computed}
         if any(map(math.isnan, masses)):
-            self._row(asked.state_id, Bounds(), refusal="not_a_number", **facts)
+            self._row(state.state_id, Bounds(), refusal="not_a_number", **facts)
         else:
-            self._row(asked.state_id, bounds(zip(masses, asked.rewards, strict=True)), **facts)
+            self._row(state.state_id, bounds(zip(masses, state.rewards, strict=True)), **facts)
 
     def _row(self, state_id: str, found: Bounds, **columns: Any) -> None:
         old = self.old.get(state_id)

@@ -198,9 +198,9 @@ class _Work:
             self.waiting.append(self.chain)
         self.chain = Chain()
         if len(self.waiting) >= SEQUENCES_PER_BATCH * self.policy.options.num_replicas:
-            self._ask()
+            self._prefill()
 
-    def _ask(self) -> None:
+    def _prefill(self) -> None:
         waiting, self.waiting = self.waiting, []
         prefilled = self.engine.prefill([chain.token_ids for chain in waiting]) if waiting else ()
         answered = list(zip(waiting, prefilled, strict=True))
@@ -231,7 +231,7 @@ class _Work:
     def finish(self) -> None:
         """Prefill the sequences that are left."""
         self._flush_chain()
-        self._ask()
+        self._prefill()
 
 
 def rows_of(chain: Chain, prefilled: Prefilled) -> Iterator[dict[str, Any]]:

@@ -64,12 +64,12 @@ def telling_apart(known: Mapping[str, Settings]) -> str:
         for name, one in known.items()
     }
     verifiers = {name: one.get("verifier") for name, one in known.items()}
-    told: list[str] = []
+    listed: list[str] = []
     for name, one in flat.items():
         alike = [other for label, other in flat.items() if verifiers[label] == verifiers[name]]
         which = [f"verifier {verifiers[name]}"] if len(alike) < len(flat) else []
-        told.append(", ".join([*which, *apart(one, alike)]))
-    return ", ".join(f"{name} ({words or 'the same settings'})" for name, words in zip(flat, told, strict=True))
+        listed.append(", ".join([*which, *apart(one, alike)]))
+    return ", ".join(f"{name} ({words or 'the same settings'})" for name, words in zip(flat, listed, strict=True))
 
 
 def apart(one: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -104,8 +104,8 @@ def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _needs_transformers(config: Mapping[str, Any], template: str) -> bool:
-    asked = set(re.findall(rf"\b(?:{'|'.join(SPECIAL_TOKENS)})\b", template))
-    return any(config.get(key) for key in _OWN_CODE) or any(not config.get(name) for name in asked)
+    used = set(re.findall(rf"\b(?:{'|'.join(SPECIAL_TOKENS)})\b", template))
+    return any(config.get(key) for key in _OWN_CODE) or any(not config.get(name) for name in used)
 
 
 def _content(token: Any) -> str:

@@ -95,15 +95,15 @@ def _keyed_part(
     """The states of a part with their `key`, and its rows with `key` instead of `state_id`; path None gives no rows."""
     keyed = pl.col("state_id").hash(seed).alias("key")
     rows = rundir.scan(run, "rollouts", [path] if path else []).with_columns(known_budget(record))
-    told = _needed_columns(rows).with_columns(keyed)
-    states, told = told.select("state_id", "key").unique(maintain_order=True), told.drop("state_id")
+    kept = _needed_columns(rows).with_columns(keyed)
+    states, kept = kept.select("state_id", "key").unique(maintain_order=True), kept.drop("state_id")
     if scores is None:
-        return states, told
+        return states, kept
     files = [scores / path.name] if path and (scores / path.name).exists() else []
     verdicts = rundir.scan(run, "scores", files).with_columns(known_budget(record))
     judged = {"outcome": pl.col("outcome").cast(pl.Categorical), "is_judged": pl.lit(True)}
     verdicts = verdicts.select(keyed, *ROW[1:], "reward", **judged).collect()
-    joined = told.join(verdicts, on=("key", *ROW[1:]), how="left", maintain_order="left")
+    joined = kept.join(verdicts, on=("key", *ROW[1:]), how="left", maintain_order="left")
     return states, joined.with_columns(pl.col("is_judged").fill_null(False))
 
 
@@ -224,8 +224,8 @@ def scores_under(scores: pl.LazyFrame, samples: pl.DataFrame, record: PolicyReco
 
     samples: from `samples_under`; pending and replaced ones have no row.
     """
-    told = samples.filter(pl.col("status").is_in([TOLD, LONGER]))
-    joined = scores.with_columns(known_budget(record)).join(told.lazy(), on=ROW, how="inner").collect()
+    counted = samples.filter(pl.col("status").is_in([TOLD, LONGER]))
+    joined = scores.with_columns(known_budget(record)).join(counted.lazy(), on=ROW, how="inner").collect()
     is_longer = pl.col("status") == LONGER
     return joined.with_columns(
         reward=pl.when(is_longer).then(0.0).otherwise("reward"),

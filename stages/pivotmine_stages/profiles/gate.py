@@ -176,9 +176,9 @@ def _judged(
                 waiting.append(state_id)
             else:
                 yield state_id, *writer.judge(state_id, job, job.state)
-        asked = pl.DataFrame({"state_id": waiting}, {"state_id": pl.String})
+        wanted = pl.DataFrame({"state_id": waiting}, {"state_id": pl.String})
         first = turns.unique("state_id", keep="first", maintain_order=True)
-        first = first.join(asked, on="state_id", how="semi", maintain_order="left")
+        first = first.join(wanted, on="state_id", how="semi", maintain_order="left")
         first = first.select("state_id", "segment_id", "position", "tools_id")
         with ExitStack() as stack:
             texts = stack.enter_context(SegmentTexts(run)) if texts is None else texts
