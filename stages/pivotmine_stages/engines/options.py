@@ -86,7 +86,7 @@ def require_model(model: str) -> None:
         if not (folder / "config.json").is_file():
             raise UserError(f"model {model}: the folder has no config.json; name a Hugging Face model folder")
         if not any(True for pattern in TOKENIZER_FILES for _ in folder.glob(pattern)):
-            raise UserError(f"model {model}: the folder has no tokenizer; save the policy's own next to its weights")
+            raise UserError(f"model {model}: the folder has no tokenizer; save the policy's tokenizer into it")
         require_whole_files(f"model {model}", folder)
     elif folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise UserError(f"model {model}: no such folder; name a Hugging Face model folder or a hub id")

@@ -1,4 +1,4 @@
-"""Engine `openai`: what it is. This module is light; `engine.py` imports the client."""
+"""Engine `openai`, described. Light: `engine.py` imports the client."""
 
 from __future__ import annotations
 

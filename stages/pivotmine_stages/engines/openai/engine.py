@@ -72,7 +72,7 @@ class OpenAIEngine:
 
     def __init__(self, options: EngineOptions) -> None:
         if not options.base_urls:
-            raise UserError("engine openai needs a server: give its address, such as http://127.0.0.1:8000/v1")
+            raise UserError("engine openai needs a server: give --base-url, such as http://127.0.0.1:8000/v1")
         for url in options.base_urls:
             if not url.startswith(("http://", "https://")):
                 address = public_address(url)
@@ -342,7 +342,7 @@ def _fields(options: EngineOptions, *, is_vllm: bool) -> dict[str, Any]:
         fields["max_tokens"] = sampling.max_new_tokens
     if not is_vllm:
         if sampling.top_k > 0 or (chat and options.template_options):
-            raise UserError("top_k and template options need a vLLM server; this one takes neither")
+            raise UserError("--top-k and --template-options need a vLLM server; this one takes neither")
         return fields
     fields["logprobs"] = True if chat else 0
     # Neutral values are sent too, or vLLM takes those of the model's generation_config.json.

@@ -1,4 +1,4 @@
-"""Engine `ray`: what it is. This module is light; `engine.py` imports Ray."""
+"""Engine `ray`, described. Light: `engine.py` imports Ray."""
 
 from __future__ import annotations
 

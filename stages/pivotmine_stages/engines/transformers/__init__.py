@@ -1,4 +1,4 @@
-"""Engine `transformers`: what it is. This module is light; `engine.py` imports torch."""
+"""Engine `transformers`, described. Light: `engine.py` imports torch."""
 
 from __future__ import annotations
 

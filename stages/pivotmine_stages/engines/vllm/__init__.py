@@ -1,4 +1,4 @@
-"""Engine `vllm`: what it is. This module is light; `engine.py` imports vLLM."""
+"""Engine `vllm`, described. Light: `engine.py` imports vLLM."""
 
 from __future__ import annotations
 

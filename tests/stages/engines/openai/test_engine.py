@@ -185,7 +185,7 @@ def test_a_server_that_is_not_vllm_gets_no_field_of_vllms(opened: Opened, ask: A
         (6, "c", "length"),
     ]
     assert {(s.token_ids, s.logprobs, s.num_tokens) for s in reply.samples} == {(None, None, None)}
-    with pytest.raises(UserError, match="top_k and template options need a vLLM server"):
+    with pytest.raises(UserError, match="--top-k and --template-options need a vLLM server"):
         opened("openai", base_urls=(odd_server.address,), sampling=Sampling(top_k=5))
 
 
