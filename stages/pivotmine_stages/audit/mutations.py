@@ -122,6 +122,7 @@ def _of_calls(state: State, demonstration: Action, rivals: Rivals, ignored: Sequ
     counted = {name: value for name, value in first.arguments.items() if name not in uncounted}
     for name, (must_pass, change) in _CHANGES.items():
         for arguments in change(first.arguments, properties):
+            # Only ignored arguments changed, so the mutation does not have to fail.
             if not must_pass and counted == {key: arguments[key] for key in arguments if key not in uncounted}:
                 continue
             yield Mutation(name, must_pass, calling(ToolCall(name=first.name, arguments=arguments), *others))

@@ -167,6 +167,7 @@ def _try_mutations(
         judge = prepare(gate.verifier, state, [demonstration])
         is_command = gate.verifier.is_command(demonstration)
         options = gate.verifier.options
+        # `shell`, `sql` and the like keep the options for a call's other arguments in `rest`.
         ignored = getattr(getattr(options, "rest", options), "ignore", ())
         tried = list(mutations(state, demonstration, rivals, is_command=is_command, ignored=ignored))
         judged = judge_all([JudgeCall(judge, mutation.action, gate.verifier.num_waiting) for mutation in tried])

@@ -95,6 +95,7 @@ def add_command(name: str, command: Command, body: Callable[..., None]) -> None:
         typed = [
             chosen[one.name] for one in options if one.type is VerifierSpec and isinstance(chosen.get(one.name), str)
         ]
+        # A verifier of another package is trusted if the user typed its name.
         trust(*(values["trust_verifier"] or ()), *(name for name in typed if ":" in name))
         if sys.stdin.isatty() and sys.stderr.isatty() and not values["yes"]:
             ask.set(lambda: typer.confirm("Continue?", err=True))
@@ -220,7 +221,7 @@ def sql(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
-    """Ask DuckDB about the run. Cells are cut at 80 characters, answers at 200 rows: --json prints all of them."""
+    """Query the run with DuckDB. It prints 200 rows, and 80 characters of a cell; --json prints everything."""
     from pivotmine.run.example_queries import EXAMPLES
     from pivotmine.run.sql import query_all
     from pivotmine_stages.cli.text_tables import as_json_lines, as_text_table

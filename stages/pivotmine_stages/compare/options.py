@@ -12,11 +12,11 @@ from pivotmine_stages.command import Command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareConfig:
     one: Annotated[str, Option(is_argument=True, metavar="A")]
-    """POLICY, POLICY/VERIFIER or pivots/NAME; a part of an id is enough."""
+    """A profile (POLICY or POLICY/VERIFIER; a part of an id is enough) or a selection (pivots/NAME)."""
     other: Annotated[str, Option(is_argument=True, metavar="B")]
-    """The same, to compare with."""
+    """Another profile or selection."""
     num_examples: Annotated[int, Option(min=0)] = 3
-    """Maximum number of states named for each transition."""
+    """Maximum number of states named for each change of class."""
 
 
 COMMAND = Command(

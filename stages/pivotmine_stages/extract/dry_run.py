@@ -89,6 +89,7 @@ def _prompts(run: Path, folder: Path, size: Size) -> tuple[array[int], int]:
             _write(folder, num_parts, nodes)
             nodes, num_parts = [], num_parts + 1
     _write(folder, num_parts, nodes)
+    # Messages of equal states may differ in call ids and white space, and so in size: the largest counts.
     query = "select coalesce(sum(size), 0)::bigint from (select max(size) as size from read_parquet(?) group by node)"
     answer = merge.connect(folder).execute(query, [[str(p) for p in folder.glob("*.parquet")]]).fetchone()
     assert answer is not None

@@ -18,7 +18,7 @@ class ReportConfig:
     verifier: Annotated[str | None, Option()] = None
     """Verifier id of the scores, or a part of it; needed only if there are several."""
     name: Annotated[str, Option()] = "default"
-    """Pivot dataset that the funnel ends in."""
+    """Pivot dataset at the end of the funnel."""
     price_per_hour: Annotated[float | None, Option(min=0)] = None
     """Price of one hour of the machine that sampled, in any currency."""
     max_states: Annotated[int, Option(min=1)] = 2000

@@ -222,19 +222,18 @@ def _settings(
     rows = [(key, str(value)[:12] if key in ("template", "weights") else str(value)) for key, value in shown.items()]
     rows.append(("samples per state", f"{high}" if low == high else f"{low} to {high}"))
     if dataset is not None:
-        chosen = dataset["config"]
-        rows.append(("rule", rule_words(chosen)))
+        rows.append(("rule", rule_words(dataset["config"])))
     return rows
 
 
 def _cost(taken: dict[str, Any], price_per_hour: float | None) -> list[tuple[str, str]]:
     names = ("samples", "generated_tokens", "prompt_tokens")
-    rows = [(name.replace("_", " "), f"{taken[name]:,}") for name in names if taken[name] is not None]
-    hours = None if taken["sampling_s"] is None else taken["sampling_s"] / 3600
-    if hours is not None:
+    rows = [(name.replace("_", " "), f"{taken[name]:,}") for name in names]
+    if taken["sampling_s"] is not None:
+        hours = taken["sampling_s"] / 3600
         rows.append(("hours of sampling", f"{hours:,.3f}"))
-    if hours is not None and price_per_hour is not None:
-        rows.append(("price", f"{hours * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour"))
+        if price_per_hour is not None:
+            rows.append(("price", f"{hours * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour"))
     return rows
 
 

@@ -121,7 +121,7 @@ def pivot_rows(
     num_processes = 1 if len(kept) < ROWS_WORTH_PROCESSES else None
     with SegmentTexts(run) as texts, process_map(num_processes) as over:
         texts.add(pl.concat([kept.select("segment_id"), several.select("segment_id")]))
-        _renderers.clear()
+        _renderers.clear()  # for rows that this process writes; workers load their own renderer
         _renderers[_renderer_key(work)] = renderer
         done = over(partial(_rows, work), _batches(kept, several, texts))
         for row, reject in track(chain.from_iterable(done), "select", "states", len(kept)):
@@ -137,7 +137,7 @@ class _Work(NamedTuple):
     run: Path
     config: SelectConfig
     mined: Mined
-    """Without its tables."""
+    """Without its tables, which rows do not need: this object is sent to workers."""
     scored_by: str | None
     provenance: dict[str, Any]
 

@@ -91,6 +91,7 @@ def mined_profiles(config: SelectConfig, run: Path, record: PolicyRecord) -> Min
     held_out = None
     if config.holdout == "half":
         profiles, held_out = split_profiles(run, profiles, record, samples_under(run, record, record.budget))
+    # `pivot_probability` is always for --max-mean; `carried_chance` is for the strategy's own bound.
     bound, low = STRATEGIES[config.strategy].max_mean, config.min_mean or 0.0
     highs = {"pivot_probability": config.max_mean, "carried_chance": bound(config) if bound else config.max_mean}
     chances = [

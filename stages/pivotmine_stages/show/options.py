@@ -16,15 +16,15 @@ class ShowConfig:
     reward_class: Annotated[
         Literal["never", "sometimes", "always", "undecided", "constant", "unscored"] | None, Option(spelling="--class")
     ] = None
-    """Class of the states."""
+    """Show only states of this class."""
     num_states: Annotated[int, Option(spelling="-n", min=1)] = 1
     """Maximum number of states to show."""
     domain: Annotated[str | None, Option()] = None
-    """Domain of the states."""
+    """Show only states of this domain."""
     tool: Annotated[str | None, Option()] = None
-    """Tool of the demonstrated call."""
+    """Show only states whose demonstration calls this tool first."""
     outcome: Annotated[str | None, Option()] = None
-    """Outcome that at least one sample has."""
+    """Show only states in which a sample has this outcome."""
     sort: Annotated[Literal["variance", "mean", "depth", "prompt tokens"], Option()] = "variance"
     """Order of the states."""
     policy: Annotated[str | None, Option()] = None

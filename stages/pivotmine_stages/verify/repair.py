@@ -82,7 +82,7 @@ def mend(run: Path, broken: list[Broken], sources: tuple[Path, ...]) -> list[Men
     for make_again in (_score_again, _select_again):
         try:
             make_again(run, broken, done)
-        except UserError as error:
+        except UserError as error:  # the other repairs go on
             log.warning("%s", error)
     return done
 

@@ -122,6 +122,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version, protocol_version = "pivotmine", "", "HTTP/1.1"
     timeout = 30
+    """Seconds after which a silent client no longer holds a thread."""
 
     def __init__(self, viewer: Viewer, *args: Any) -> None:
         self._viewer = viewer

@@ -37,7 +37,7 @@ def test_help_shows_panels_choices_defaults_and_examples(pivotmine: Command, mon
 
 def test_help_says_once_that_an_argument_is_required(pivotmine: Command) -> None:
     text = text_of(pivotmine, "compare", "--help")
-    assert "* B <str> The same, to compare with. [required]" in text
+    assert "* B <str> Another profile or selection. [required]" in text
     assert "[required] [required]" not in text
 
 
