@@ -87,7 +87,7 @@ def write_rollouts(run: Path) -> None:
     """K samples of every demonstrated state, in parts: the i-th state has i mod 17 right ones."""
     turns = rundir.scan(run, "turns").filter(pl.col("reject_reason").is_null()).select("state_id", "demonstration")
     found = turns.collect().unique("state_id", maintain_order=True).with_row_index("number")
-    schema = pl.DataFrame(TABLES["rollouts"].empty_table()).schema
+    schema = pl.Schema(TABLES["rollouts"])
     folder = run / "rollouts" / POLICY
     for part, start in enumerate(range(0, len(found), STATES_PER_PART)):
         some = found.slice(start, STATES_PER_PART)

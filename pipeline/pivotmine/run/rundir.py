@@ -120,7 +120,7 @@ def scan(run: Path, table: str, files: Iterable[Path] | None = None) -> pl.LazyF
     for path in paths:
         require_whole(path, table)
     if not paths:
-        return pl.DataFrame(TABLES[table].empty_table()).lazy()
+        return pl.LazyFrame(schema=pl.Schema(TABLES[table]))
     schema = TABLES[table]
     forms = groupby(paths, key=lambda path: run_format.lacking(path, schema))
     return pl.concat([_of_one_form(table, list(group), lacking) for lacking, group in forms])
@@ -134,7 +134,7 @@ def _of_one_form(table: str, paths: list[Path], lacking: tuple[str, ...]) -> pl.
     found = pl.scan_parquet(paths, glob=False, extra_columns="ignore")
     if not lacking:
         return found.select(schema.names)
-    types = pl.DataFrame(schema.empty_table()).schema
+    types = pl.Schema(schema)
     return found.with_columns(
         pl.lit(absent_value(schema.field(name)), types[name]).alias(name) for name in lacking
     ).select(schema.names)

@@ -37,7 +37,7 @@ def profile(
     """
     if "num_pending" not in states.columns:
         states = states.with_columns(num_pending=pl.lit(0))
-    types = pl.DataFrame(PROFILES.empty_table()).schema
+    types = pl.Schema(PROFILES)
     aggregates = [aggregate(pl).cast(types[name]).alias(name) for name, aggregate in STATISTICS.items()]
     counts = [name for name in STATISTICS if types[name].is_integer()]
     is_open = (pl.col("outcome") == str(Outcome.UNPROVEN)) & pl.col("reward").is_null()

@@ -43,7 +43,7 @@ def with_posteriors(run: Path, turns: pl.DataFrame, profiles: pl.DataFrame) -> p
     decay = decay_of(carried, policy_id, rows.select("state_id", "num_scored", "mean").iter_rows(named=True))
     scored = rows.filter(pl.col("num_scored") > 0)
     prior = fit_prior([_observed(row, masses) for row in scored[fitted_places(len(scored))].iter_rows(named=True)])
-    types = pl.DataFrame(PROFILES.empty_table()).schema
+    types = pl.Schema(PROFILES)
     filled = pl.concat(
         pl.DataFrame(
             [
