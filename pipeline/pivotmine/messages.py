@@ -133,6 +133,27 @@ def reasoning_of(message: dict[str, Any]) -> Any:
     return "\n".join(text for detail in details if (text := _detail_text(detail)))
 
 
+def for_chat_server(messages: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages in the form that chat servers take today: content is text, and calls are `tool_calls`.
+
+    A legacy `function_call` has no id, so its call and the result after it get one.
+    """
+    found: list[dict[str, Any]] = []
+    call_id = ""
+    for message in messages:
+        kept = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}
+        legacy = message.get("function_call")
+        if not kept.get("tool_calls") and isinstance(legacy, dict):
+            call_id = f"call_{len(found)}"
+            kept["tool_calls"] = [{"id": call_id, "type": "function", "function": legacy}]
+        role = message["role"]
+        if role == "function":
+            role = "tool"
+            kept.setdefault("tool_call_id", call_id)
+        found.append({"role": role, "content": text_of(message.get("content")), **kept})
+    return found
+
+
 def _detail_text(detail: Any) -> str:
     if not isinstance(detail, dict):
         return detail if isinstance(detail, str) else ""

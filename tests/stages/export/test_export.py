@@ -26,6 +26,7 @@ from runs import (
 )
 
 from pivotmine.errors import UserError
+from pivotmine.messages import for_chat_server
 from pivotmine.verifiers import make_spec
 from pivotmine.verifiers.dataset_rows import COLUMNS
 from pivotmine_stages.export.stage import ExportConfig, export
@@ -329,3 +330,28 @@ def test_nvidias_example_rows_come_back(tmp_path: Path) -> None:
         row["responses_create_params"].setdefault("parallel_tool_calls", None)
         back["responses_create_params"].setdefault("parallel_tool_calls", None)
         assert {key: back[key] for key in row} == row
+
+
+def test_a_chat_server_is_sent_legacy_calls_as_tool_calls() -> None:
+    """The taskset's requests lost them: its library is not in this environment, the function that makes them is."""
+    function = {"name": "find", "arguments": "{}"}
+    call = {"id": "a", "type": "function", "function": function}
+    blocks = [{"type": "text", "text": "cancelled"}]
+    recorded = [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": None, "function_call": function, "reasoning_content": "hm"},
+        {"role": "function", "name": "find", "content": "open"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": blocks},
+    ]
+    assert for_chat_server(recorded) == [
+        {"role": "user", "content": "Where is it?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "name": "find", "tool_call_id": "call_1", "content": "open"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "cancelled"},
+    ]

@@ -19,7 +19,7 @@ import httpx
 import verifiers.v1 as vf
 
 from pivotmine.actions import action_from_message, is_text
-from pivotmine.messages import text_of
+from pivotmine.messages import for_chat_server
 from pivotmine.verifiers.dataset_rows import judge_action, read_completion, tools_of
 from pivotmine_stages.export.verifiers.package import read_rows
 
@@ -97,7 +97,8 @@ class PivotHarness(vf.Harness[vf.HarnessConfig]):
         data: PivotData,
     ) -> Any:
         """Call the policy through the endpoint, which records its answer."""
-        body: dict[str, Any] = {"model": ctx.model, "messages": request_messages(data.row)}
+        messages = for_chat_server(json.loads(data.row["prompt_messages"]))
+        body: dict[str, Any] = {"model": ctx.model, "messages": messages}
         if tools := tools_of(data.row):
             body["tools"] = tools
         async with httpx.AsyncClient(timeout=None) as client:
@@ -106,16 +107,6 @@ class PivotHarness(vf.Harness[vf.HarnessConfig]):
             )
         failed = reply.is_error
         return vf.ProgramResult(exit_code=int(failed), stdout="", stderr=reply.text if failed else "")
-
-
-def request_messages(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The state's messages for a chat request; content is text."""
-    found: list[dict[str, Any]] = []
-    for message in json.loads(row["prompt_messages"]):
-        kept = {key: message[key] for key in ("tool_calls", "tool_call_id", "name") if message.get(key) is not None}
-        role = "tool" if message["role"] == "function" else message["role"]
-        found.append({"role": role, "content": text_of(message.get("content")), **kept})
-    return found
 
 
 def as_chat(message: Any) -> dict[str, Any]:
