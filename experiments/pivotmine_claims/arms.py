@@ -1,8 +1,7 @@
 """The arms: what each does, and the settings that were tried for it.
 
-Arms that differ in their data or their reward alone are a family with the same settings: then one thing differs. Each
-family has 6 tries of its first arm, on one seed, half of its steps long, judged by greedy validation episodes. The
-best one is frozen for all seeds of the family; ties go to the first.
+Each arm has 6 tries, on one seed, half of its steps long, judged by greedy validation episodes. The best one is frozen
+for all seeds; ties go to the first. A matched control has no tries: it takes the settings of the arm that it controls.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Arm:
     steps: str = "rl_steps"
     """The field of `Scale` that counts its steps."""
     like: str | None = None
-    """The first arm of its family, whose frozen settings it takes; null: it is the first itself."""
+    """The arm whose frozen settings a matched control takes."""
     after: str | None = None
     """The arm whose policy it starts from, with that arm's frozen settings."""
 
@@ -54,7 +53,7 @@ ARMS: dict[str, Arm] = {
         words="SFT on the turns with calls only, which is what the RL arms train on.",
         recipe="sft",
         options={"turns": "calls"},
-        like="sft",
+        tries=SFT_TRIES,
         steps="sft_steps",
     ),
     "pivots": Arm(
@@ -65,9 +64,9 @@ ARMS: dict[str, Arm] = {
     ),
     "sft_then_pivots": Arm(
         title="SFT, then pivots",
-        words="SFT as users do it, then turn-level RL on the pivots of the policy that came of it.",
+        words="SFT as users do it, then turn-level RL on the pivots of the SFT policy.",
         recipe="sft_then_pivots",
-        like="pivots",
+        tries=RL_TRIES,
         after="sft",
     ),
     "random": Arm(
@@ -75,7 +74,7 @@ ARMS: dict[str, Arm] = {
         words="Turn-level RL on as many random call states as there are pivots.",
         recipe="turn_level",
         options={"rule": "random"},
-        like="pivots",
+        tries=RL_TRIES,
     ),
     "pivots_demonstrations": Arm(
         title="pivots + demonstration loss",
@@ -102,33 +101,33 @@ ARMS: dict[str, Arm] = {
         words="The same pivots, rewarded by `exact`.",
         recipe="turn_level",
         options={"verifier": "exact"},
-        like="pivots",
+        tries=RL_TRIES,
     ),
     "mined_again": Arm(
         title="pivots, mined again",
         words="Pivots, mined again with the policy of the moment every 20 steps.",
         recipe="mined_again",
-        like="pivots",
+        tries=RL_TRIES,
     ),
     "random_strict": Arm(
         title="random, strict",
         words="The same random states, rewarded by `exact`.",
         recipe="turn_level",
         options={"rule": "random", "verifier": "exact"},
-        like="pivots",
+        tries=RL_TRIES,
     ),
     "mixed": Arm(
         title="mixed, no bound on the mean",
         words="Turn-level RL on all states whose rewards differ.",
         recipe="turn_level",
         options={"rule": "mixed"},
-        like="pivots",
+        tries=RL_TRIES,
     ),
     "rejection": Arm(
         title="rejection-sampling SFT",
         words="SFT on one of the base policy's own successes in each state that mining saw it solve.",
         recipe="rejection_sampling",
-        like="sft",
+        tries=SFT_TRIES,
         steps="sft_steps",
     ),
 }

@@ -17,7 +17,7 @@ from pivotmine_claims.mining import Lab, World, digest, functional
 from pivotmine_claims.scale import Scale
 
 RECIPES_VERSION = 1
-"""To be raised when a recipe or a measure comes to mean something else."""
+"""Raise it when a recipe or a measure changes its meaning: all cells are then made again."""
 TRY_SEED = 0
 
 
@@ -27,13 +27,13 @@ class Cell:
     seed: int
     settings: Settings
     place: int | None = None
-    """A try's place among its arm's; null: a cell of the table."""
+    """The try's place in its arm's list; None if it is a cell of the table."""
     first: Settings | None = None
     """Settings of the arm that this one starts after."""
 
 
 def key_of(cell: Cell, world: World, scale: Scale) -> str:
-    """What the cell is known by."""
+    """Return the hash that names the cell."""
     return digest(
         {
             "recipes": RECIPES_VERSION,
@@ -47,7 +47,7 @@ def key_of(cell: Cell, world: World, scale: Scale) -> str:
 
 
 def file_of(cell: Cell, world: World, scale: Scale, results: Path) -> Path:
-    """Where the finished cell lies."""
+    """Return the path of the finished cell."""
     key = key_of(cell, world, scale)[:8]
     if cell.place is not None:
         return results / world.name / "tries" / f"{cell.arm}-{cell.place + 1}-{key}.json"
@@ -55,12 +55,12 @@ def file_of(cell: Cell, world: World, scale: Scale, results: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A finished cell; None where there is none."""
+    """Read a finished cell; None if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def tries_of(arm: str, world: World, scale: Scale, results: Path) -> list[Cell] | None:
-    """The arm's tries; None where they have to wait for another arm's."""
+    """List the arm's tries; None while they wait for the tries of another arm."""
     first, name = None, ARMS[arm].after
     if name is not None and (first := frozen(name, world, scale, results)) is None:
         return None
@@ -69,7 +69,7 @@ def tries_of(arm: str, world: World, scale: Scale, results: Path) -> list[Cell] 
 
 
 def frozen(arm: str, world: World, scale: Scale, results: Path) -> Settings | None:
-    """The settings of the best try; None before all tries are done. An arm without tries has no settings."""
+    """Return the settings of the best try; None before all tries are done. An arm without tries has no settings."""
     if (other := ARMS[arm].like) is not None:
         return frozen(other, world, scale, results)
     tries = tries_of(arm, world, scale, results)
@@ -83,7 +83,7 @@ def frozen(arm: str, world: World, scale: Scale, results: Path) -> Settings | No
 
 
 def cell_of(arm: str, seed: int, world: World, scale: Scale, results: Path) -> Cell | None:
-    """The arm's cell of a seed; None while tries are missing."""
+    """Return the arm's cell of a seed; None while tries are missing."""
     settings, first, after = frozen(arm, world, scale, results), None, ARMS[arm].after
     if after is not None:
         first = frozen(after, world, scale, results)
@@ -93,7 +93,7 @@ def cell_of(arm: str, seed: int, world: World, scale: Scale, results: Path) -> C
 
 
 def make(cell: Cell, world: World, scale: Scale, work: Path, results: Path) -> Path:
-    """Make the cell, going on where an earlier attempt was killed; its file."""
+    """Make the cell and return its file; continue where an earlier attempt was killed."""
     from pivotmine_claims.recipes import RECIPES  # TRL takes seconds to import, and the page does not need it
 
     arm, is_try = ARMS[cell.arm], cell.place is not None

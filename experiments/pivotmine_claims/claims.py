@@ -188,12 +188,21 @@ def _ablation(scores: Scores) -> str:
                 worse="It does harm.",
                 undecided="It is not worth more than its interval.",
             )
+            + _rates(scores, ours, theirs)
         )
     words.append(
         f"Groups without a signal, whose rewards are all equal: pivots {_dead(scores, 'pivots')}, random states "
         f"{_dead(scores, 'random')}."
     )
     return _bullets(words)
+
+
+def _rates(scores: Scores, *arms: str) -> str:
+    """The learning rates of arms that were tuned to different ones; empty if they are the same."""
+    rates = [next((cell["settings"]["learning_rate"] for cell in scores.cells[arm].values()), None) for arm in arms]
+    if None in rates or len(set(rates)) == 1:
+        return ""
+    return f" The arms' learning rates differ too: {' and '.join(f'{rate:g}' for rate in rates)}."
 
 
 def conclusions(scores: Scores) -> str:

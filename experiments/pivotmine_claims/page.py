@@ -41,7 +41,7 @@ def write(out: Path, results: Path, world: World, scale: Scale, readme: Path | N
 
 
 def _why(scores: Scores) -> str:
-    """The arms that a user chooses among, and what follows from their differences."""
+    """The README's table of the arms that a user chooses among, and its conclusions."""
     rows: list[list[str]] = []
     for arm in ("base", "sft", "pivots", "sft_then_pivots", "pivots_demonstrations", "end_to_end"):
         cost, seeds = scores.cost(arm), len(scores.cells[arm])
@@ -66,8 +66,8 @@ def _page(scores: Scores, world: World, scale: Scale, results: Path, classes: di
     parts = [
         "# Results: PivotRL's claims on the desk",
         "This page is written by `python -m pivotmine_claims page` from the cells under `docs/results`. "
-        f"{made} of {wanted} cells are there; what is missing is {claims.MISSING}. Where an arm has fewer than 3 "
-        "seeds, no interval is given and nothing is concluded.",
+        f'{made} of {wanted} cells are there; a missing one reads "{claims.MISSING}". For an arm with fewer than 3 '
+        "seeds the page gives no interval and draws no conclusion.",
         _other_files(scores),
         "## What was measured",
         _world(world, classes),
@@ -75,8 +75,8 @@ def _page(scores: Scores, world: World, scale: Scale, results: Path, classes: di
         "## The middle world",
         _results(scores),
         "Means over the seeds that are there. Turns are sampled actions; tokens are generated, prefilled and trained "
-        "together; CPU seconds are those of one core of a busy machine, measuring left out. Dead groups are the share "
-        "of training groups whose rewards were all equal. Skills are the mean and the worst of 8. KL is to the base "
+        "together; CPU seconds are those of one core of a busy machine, without measuring. Dead groups are training "
+        "groups whose rewards were all equal. Skills are the mean and the worst of 8. KL is to the base "
         "policy, in nats a token of pre-training text.",
         f"![Greedy success over turns, tokens and CPU seconds]({place}/curves.svg)",
         f"Greedy success of measured policies; a line is a seed. Points before the last are {scale.curve_tasks} test "
@@ -140,7 +140,7 @@ def _how(scale: Scale) -> str:
         ("test tasks at the end, greedy and sampled", "1,000", f"{scale.final_tasks:,}"),
         ("test tasks of a curve's point", "200", f"{scale.curve_tasks:,}"),
         ("validation tasks of a try", "not said", f"{scale.try_tasks:,}"),
-        ("tries", "6 an arm", f"6 a family of arms, {scale.try_share:.0%} of the steps long"),
+        ("tries", "6 an arm", f"6 an arm, {scale.try_share:.0%} of the steps long"),
         ("samples of a state in mining", "not said", f"{scale.mining_samples}"),
         ("turn-level RL", "not said", f"{scale.rl_steps} steps of {scale.prompts} states x {scale.group} samples"),
         ("SFT", "not said", f"{scale.sft_steps} steps of {scale.sft_batch} trajectories"),
@@ -152,18 +152,15 @@ def _how(scale: Scale) -> str:
         ("worlds", "3 (never 5, 20 and 40 %)", "1 (never 20 %)"),
     ]
     return (
-        "Sizes are smaller than planned, since all of it runs on two shared cores:\n\n"
+        "What was planned, and what was done on two shared cores:\n\n"
         + table(("what", "planned", "here"), rows)
         + "\n\n- All arms use the same demonstrations, the same sampler and, for RL, the same loss "
         "(`pivotmine-train`).\n- Turn-level RL trains on call turns, so strict and functional rewards see the same "
         "states.\n- Random states are as many as pivots. They are charged no mining, since choosing them needs none. "
         "They are drawn by `select --strategy random --max-rows`, not by `--twin random`.\n"
-        "- Arms that differ in data or reward alone are a family with the same settings, so that one thing differs: "
-        "SFT; turn-level RL; pivots with the demonstration loss and its control; end-to-end RL.\n"
-        "- SFT's grid of rates ends where longer training ruined the skills (`data/desk/sft.json`). Its largest rate "
-        "is the frozen one, so the best may be larger.\n"
-        "- Tries were planned for each arm. They became tries for each family before any turn-level RL had run, "
-        "because time was short; the tries of `SFT, call turns` from before were dropped.\n"
+        "- Each arm has tries of its own, so arms that differ in data or reward alone may have different rates. A "
+        "matched control takes the settings of the arm that it controls.\n"
+        "- SFT's grid of rates ends where longer training ruined the skills (`data/desk/sft.json`).\n"
         f"- End-to-end RL filters its tasks: {scale.filter_tasks} tasks, {scale.filter_episodes} episodes each, those "
         "kept that are sometimes solved. These episodes are its mining.\n"
         "- Mining, training and the episodes' random numbers all depend on the seed; arms are paired by it."
@@ -235,16 +232,21 @@ def _difference(estimate: Estimate) -> str:
 
 
 def _tried(scores: Scores, world: World, scale: Scale, results: Path) -> str:
-    rows: list[list[str]] = []
+    rows, at_ends = list[list[str]](), list[str]()
     for arm, tried in ARMS.items():
         best = frozen(arm, world, scale, results)
         for settings, found in zip(tried.tries, scores.tries[arm], strict=True):
             score = claims.MISSING if found is None else percent(found["points"][-1]["measured"]["greedy"])
             words = ", ".join(f"{name} {value:g}" for name, value in settings.items())
             rows.append([tried.title, words, score, "frozen" if best == settings else ""])
+        rates = [settings["learning_rate"] for settings in tried.tries]
+        if rates and best is not None and best["learning_rate"] in (min(rates), max(rates)):
+            which = "smallest" if best["learning_rate"] == min(rates) else "largest"
+            at_ends.append(f"{tried.title} ({which})")
+    ends = f" A better rate may lie outside of what was tried: {', '.join(at_ends)}." if at_ends else ""
     return (
         f"Greedy success in {scale.try_tasks} validation episodes after {scale.try_share:.0%} of the arm's steps, seed "
-        f"{TRY_SEED}. Every family has the same number of tries; the best is frozen for all its arms and seeds, ties "
-        "go to the first. A shorter try favours small rates and small weights: what is best after a part of the steps "
-        "need not be best at the end.\n\n" + table(("arm", "setting", "validation", ""), rows)
+        f"{TRY_SEED}. The best is frozen for all seeds, ties go to the first. A shorter try favours small rates and "
+        "small weights: what is best after a part of the steps need not be best at the end."
+        f"{ends}\n\n" + table(("arm", "setting", "validation", ""), rows)
     )

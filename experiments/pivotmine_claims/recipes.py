@@ -15,7 +15,7 @@ from pivotmine_claims.training import checkpoint, grpo_settings, sft_settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A policy on the way, and all that it took to get there."""
+    """A policy during or after training, and its total cost."""
 
     step: int
     policy: Path
@@ -32,7 +32,7 @@ def base(lab: Lab, settings: Settings) -> list[Point]:
 
 
 def sft(lab: Lab, settings: Settings, *, turns: str = "all") -> list[Point]:
-    """SFT on the demonstrations: every turn, or call turns only. It needs no mining, and is charged none."""
+    """SFT on the demonstrations: every turn, or call turns only. It needs no mining, so none is charged."""
     dataset = chosen(mine(lab, lab.world.policy, "mine-base"), "all", lab.seed)
     return _sft(lab, dataset, sft_settings(lab, settings, turns=turns), ())
 
@@ -49,8 +49,8 @@ def turn_level(
 ) -> list[Point]:
     """Turn-level RL on states of the base policy's mining.
 
-    Random states are as many as pivots, and of the same mining; choosing them needs no samples, and they are charged
-    none. verifier: one for the training's rewards in place of the mined one.
+    Random states are as many as pivots and come from the same mining. Choosing them needs no samples, so no mining is
+    charged. verifier: replaces the mining's verifier in training.
     """
     mined = mine(lab, lab.world.policy, "mine-base")
     pivots = chosen(mined, "pivots", lab.seed)
@@ -109,7 +109,7 @@ def mined_again(lab: Lab, settings: Settings) -> list[Point]:
 
 
 def sft_then_pivots(lab: Lab, settings: Settings, *, first: Settings) -> list[Point]:
-    """SFT as users do it, then turn-level RL on the pivots of the policy that came of it. first: SFT's settings."""
+    """SFT as users do it, then turn-level RL on the pivots of the SFT policy. first: SFT's settings."""
     before = sft(lab, first)[-1]
     mined = mine(lab, before.policy, "mine-sft", sft=first, sft_steps=lab.scale.sft_steps, batch=lab.scale.sft_batch)
     paid = (*before.ledger, mined.entry)
@@ -182,7 +182,7 @@ def _grpo(
     demos: bool = False,
     made: Settings | None = None,
 ) -> list[Point]:
-    """start: which policy, for the folder's name; made: what made it."""
+    """start and made name the policy that training starts from; both are part of the folder's name."""
     scale, steps = lab.scale, steps or lab.scale.rl_steps
     options = grpo_settings(lab, settings, steps=steps)
     loss = demonstrations.demonstration_loss(dataset, policy, lab.seed) if demos else None
@@ -205,7 +205,7 @@ def _point(folder: Path, step: int, paid: Sequence[Entry], name: str, cost: Cost
 
 
 def _measured(steps: int, every: int) -> list[int]:
-    """The steps whose policies are kept: every so many, and the last."""
+    """Return the steps whose policies are kept: every `every`-th, and the last."""
     return sorted({*range(every, steps + 1, every), steps})
 
 
@@ -218,6 +218,6 @@ def _sizes(lab: Lab) -> Settings:
 
 
 def _folder(lab: Lab, name: str, settings: Settings) -> Path:
-    """Where a training's checkpoints lie: equal settings and seeds give the same folder, whoever asks."""
+    """Return the folder of a training's checkpoints. Equal settings and seeds give the same folder for every arm."""
     key = digest({"data": lab.world.digest(), "verifier": functional().verifier_id, "seed": lab.seed, **settings})
     return lab.work / lab.world.name / "trained" / f"{name}-{lab.seed}-{key[:8]}"

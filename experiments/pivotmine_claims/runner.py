@@ -1,4 +1,4 @@
-"""Make cells, one after another: seed by seed over all arms, an arm's tries before its first cell.
+"""Make cells, one after another: all tries, then seed by seed over all arms.
 
 Several processes may run at once: each cell is made by one of them. A killed one loses at most what it did since the
 last checkpoint; the next start goes on from there.
@@ -16,7 +16,7 @@ import torch
 
 from pivotmine.errors import UserError
 from pivotmine_claims.arms import ARMS
-from pivotmine_claims.cells import TRY_SEED, Cell, cell_of, file_of, key_of, make, tries_of
+from pivotmine_claims.cells import Cell, cell_of, file_of, key_of, make, tries_of
 from pivotmine_claims.ledger import locked, stage, write_json
 from pivotmine_claims.measure import WORLD_SAMPLES, WORLD_STATES, demonstration_probabilities, world_classes
 from pivotmine_claims.mining import World, functional
@@ -26,7 +26,7 @@ from pivotmine_claims.scale import Scale
 def run(
     world: World, scale: Scale, work: Path, results: Path, *, arms: Sequence[str] = (), minutes: float | None = None
 ) -> int:
-    """Make what is missing; the number of cells that could not be made. `minutes`: start none after that long."""
+    """Make the missing cells; return how many could not be made. `minutes`: start no cell after this time."""
     torch.set_num_threads(1)  # two threads of so small a model wait for each other
     check_world(world, work, results)
     until, refused = None if minutes is None else time.monotonic() + 60 * minutes, set[Path]()
@@ -44,13 +44,13 @@ def run(
                 refused.add(path)
                 _say(f"{cell_name(cell)}: {error}")
             if made:
-                break  # what is missing has changed
+                break  # a finished try may decide which cell comes next
         if not made:
             return len(refused)
 
 
 def _make_alone(cell: Cell, world: World, scale: Scale, work: Path, results: Path) -> bool:
-    """Make a cell unless another process is at it or has done it; whether it was made."""
+    """Make a cell unless another process makes it or has made it; return whether this call made it."""
     folder = work / world.name / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -65,13 +65,13 @@ def _make_alone(cell: Cell, world: World, scale: Scale, work: Path, results: Pat
 
 
 def missing(world: World, scale: Scale, results: Path, arms: Sequence[str] = ()) -> Iterator[Cell]:
-    """Cells without a file that can be made now."""
-    for seed in range(scale.seeds):
-        for arm in arms or ARMS:
-            cells = (tries_of(arm, world, scale, results) or []) if seed == TRY_SEED else []
-            if (cell := cell_of(arm, seed, world, scale, results)) is not None:
-                cells = [*cells, cell]
-            yield from (one for one in cells if not file_of(one, world, scale, results).is_file())
+    """Cells without a file that can be made now: all tries, then seed by seed."""
+    names = arms or list(ARMS)
+    tries = [one for arm in names for one in tries_of(arm, world, scale, results) or ()]
+    cells = [cell_of(arm, seed, world, scale, results) for seed in range(scale.seeds) for arm in names]
+    yield from (
+        one for one in [*tries, *cells] if one is not None and not file_of(one, world, scale, results).is_file()
+    )
 
 
 def check_world(world: World, work: Path, results: Path) -> None:

@@ -29,9 +29,9 @@ class Scale:
     filter_episodes: int = 4
     """Episodes of each task with which end-to-end RL filters its tasks."""
     warmup_steps: int = 2
-    curve_tasks: int = 100
+    curve_tasks: int = 200
     """Greedy test episodes at a checkpoint before the last one."""
-    final_tasks: int = 300
+    final_tasks: int = 1_000
     """Test episodes at the end, greedy and sampled."""
     questions: int = 200
     """Questions of each general skill, greedy."""
@@ -39,7 +39,7 @@ class Scale:
     """Batches of 12 episodes and 32 questions of pre-training text, for the KL to base."""
     try_share: float = 1 / 2
     """Length of a try, as a share of the arm's steps."""
-    try_tasks: int = 80
+    try_tasks: int = 200
     """Greedy validation episodes of a try."""
 
     def tried(self, steps: str) -> Scale:

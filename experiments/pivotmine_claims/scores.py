@@ -1,4 +1,4 @@
-"""The finished cells of the settings that hold now, as the page reads them."""
+"""The finished cells of the present settings, as the page reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scores:
     tries: dict[str, list[dict[str, Any] | None]]
     """By arm, in the order of its list; null: not made yet."""
     other_files: int
-    """Files of cells with other settings, which the page leaves out."""
+    """Number of files with other settings; the page leaves them out."""
 
     def final(self, arm: str, measure: str) -> dict[int, float]:
         """By seed."""
@@ -64,12 +64,12 @@ class Scores:
 
 
 def cost_at(point: dict[str, Any], kind: str | None = None) -> Cost:
-    """What it took to get to a measured policy."""
+    """Return the total cost up to a measured policy."""
     return total(entry.cost for entry in from_json(point["ledger"]) if kind in (None, entry.kind))
 
 
 def load(world: World, scale: Scale, results: Path) -> Scores:
-    """The cells and tries that are there."""
+    """Read the finished cells and tries."""
     cells: dict[str, dict[int, dict[str, Any]]] = {}
     tries: dict[str, list[dict[str, Any] | None]] = {}
     seen: set[Path] = set()

@@ -38,7 +38,7 @@ def point(greedy: float, *, how: str = "final", turns: int = 100) -> dict[str, A
 
 def write_cell(cell: Cell | None, results: Path, *points: dict[str, Any]) -> None:
     assert cell is not None
-    write_json(file_of(cell, WORLD, SCALE, results), {"points": list(points)})
+    write_json(file_of(cell, WORLD, SCALE, results), {"settings": cell.settings, "points": list(points)})
 
 
 def tried(arm: str, results: Path, best: int) -> None:
@@ -59,18 +59,28 @@ def test_the_best_try_is_frozen_and_ties_go_to_the_first(tmp_path: Path) -> None
     assert cell_of("sft_then_pivots", 0, WORLD, SCALE, tmp_path) is None
     tried("sft", tmp_path, best=2)
     assert frozen("sft", WORLD, SCALE, tmp_path) == ARMS["sft"].tries[2]
-    tried("pivots", tmp_path, best=17)
-    assert frozen("pivots", WORLD, SCALE, tmp_path) == ARMS["pivots"].tries[0]
+    assert cell_of("sft_then_pivots", 0, WORLD, SCALE, tmp_path) is None
+    tried("sft_then_pivots", tmp_path, best=17)
+    assert frozen("sft_then_pivots", WORLD, SCALE, tmp_path) == ARMS["sft_then_pivots"].tries[0]
     after = cell_of("sft_then_pivots", 0, WORLD, SCALE, tmp_path)
     assert after is not None
-    assert (after.settings, after.first) == (ARMS["pivots"].tries[0], ARMS["sft"].tries[2])
+    assert (after.settings, after.first) == (ARMS["sft_then_pivots"].tries[0], ARMS["sft"].tries[2])
 
 
-def test_an_arm_takes_the_settings_of_its_family(tmp_path: Path) -> None:
+def test_a_matched_control_takes_the_settings_of_its_arm(tmp_path: Path) -> None:
     assert list(missing(WORLD, SCALE, tmp_path, ["demonstrations"])) == []
     tried("pivots_demonstrations", tmp_path, best=3)
     (cell, *_) = missing(WORLD, SCALE, tmp_path, ["demonstrations"])
     assert (cell.settings, cell.place) == (ARMS["pivots_demonstrations"].tries[3], None)
+
+
+def test_tries_come_before_cells_and_a_rate_at_an_end_is_told(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "results.md"
+    tried("sft", results, best=5)
+    order = [(cell.arm, cell.place) for cell in missing(WORLD, SCALE, results, ["sft", "pivots", "base"])]
+    assert order == [*[("pivots", place) for place in range(6)], *[("sft", None), ("base", None)] * 3]
+    page.write(out, results, WORLD, SCALE)
+    assert "outside of what was tried: SFT (largest).\n" in out.read_text(encoding="utf-8")
 
 
 def test_words_follow_from_the_seeds(tmp_path: Path) -> None:
@@ -96,6 +106,22 @@ def test_words_follow_from_the_seeds(tmp_path: Path) -> None:
     )
     svg = ElementTree.fromstring((results / "middle" / "curves.svg").read_text(encoding="utf-8"))
     assert len(svg.findall(".//{*}path[@stroke-width]")) == 9  # three seeds of one arm with a curve, in three panels
+
+
+def test_a_comparison_tells_rates_that_differ(tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "results.md"
+    for arm, best in (("pivots", 2), ("random", 0), ("mixed", 2)):
+        tried(arm, results, best=best)
+        for seed in range(3):
+            write_cell(cell_of(arm, seed, WORLD, SCALE, results), results, point(0.4 + seed / 100))
+    page.write(out, results, WORLD, SCALE)
+    text = out.read_text(encoding="utf-8")
+    said = [line for line in text.splitlines() if line.startswith(("- Pivots in place of random", "- No bound"))]
+    none = "+0.0 points [+0.0, +0.0] (3 seeds). It is not worth more than its interval."
+    assert said == [
+        f"- Pivots in place of random states: {none} The arms' learning rates differ too: 0.0003 and 0.0001.",
+        f"- No bound on the mean: {none}",
+    ]
 
 
 def test_cells_of_other_settings_are_counted_and_left_out(tmp_path: Path) -> None:
