@@ -149,7 +149,7 @@ def test_a_file_a_glob_and_a_folder_are_extracted_as_local_ones(bucket: Bucket, 
     expected = extract(ExtractConfig(sources=tuple(tmp_path / "local" / name for name in names)), tmp_path / "run")
 
     code, output, errors = bucket.command(
-        "extract", *(f"{bucket.url}/{name}" for name in names), "--run", tmp_path / "remote", "--json"
+        "extract", *(f"{bucket.url}/{name}" for name in names), "--run", tmp_path / "remote", "--json", "--quiet"
     )
     assert (code, errors) == (0, "")
     without_places = [_without_places(summary) for summary in (json.loads(output), to_json(expected))]

@@ -313,8 +313,8 @@ def test_killed_at_any_time_and_started_again_it_equals_an_undisturbed_run(
     # A state a part, so that some are written before the kill and some are not.
     command = (
         "import time; from pivotmine_stages.adaptive import carry; from pivotmine_stages.profiles import carry_decay; "
-        "carry_decay.RANDOM_STATES = 0; carry.STATES_PER_PART = carry.TREES_PER_BATCH = 1; ask = carry._Work.ask; "
-        "carry._Work.ask = lambda self: (time.sleep(0.3), ask(self)); "
+        "carry_decay.RANDOM_STATES = 0; carry.STATES_PER_PART = carry.TREES_PER_BATCH = 1; "
+        "prefill = carry._Work.prefill; carry._Work.prefill = lambda self: (time.sleep(0.3), prefill(self)); "
         "from pivotmine_stages.cli.app import main; main()"
     )
     flags = f"--model {new} --engine transformers --num-samples {K} --max-new-tokens 40 --policy-name new --from old"

@@ -50,7 +50,11 @@ def run_it(source: Path, model: object, text: str = "", /, **flags: Any) -> RunS
         ("[rollout]\ndry_run = true\n", {}, r"\[rollout\] dry_run is for a dry run of `pivotmine rollout`"),
         ("[extract]\ndry_run = true\n", {}, r"\[extract\] dry_run is for a dry run of `pivotmine extract`"),
         ("", {"engine": "openai"}, "--policy-name NAME"),
-        ("", {"engine": "openai", "policy_name": "p", "api": "chat"}, "give the policy's tokenizer by --tokenizer"),
+        (
+            "",
+            {"engine": "openai", "policy_name": "p", "api": "chat"},
+            "select needs their tokens: give --tokenizer NAME",
+        ),
         ("", {"model": "/no/such"}, "model /no/such: no such folder"),
         ("", {"adapter": "/no/such"}, "adapter /no/such: no readable adapter_config.json"),
     ],
