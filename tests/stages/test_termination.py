@@ -30,7 +30,10 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # restored in the end
     monkeypatch.setattr(termination, "_state", termination._State())  # pyright: ignore[reportPrivateUsage]
     on_sigterm()
+    # A shell starts background jobs with SIGINT ignored.
+    before_int = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGINT, before_int)
     signal.signal(signal.SIGTERM, before)
     signal.set_wakeup_fd(-1)
 
