@@ -1,6 +1,6 @@
 """Cut the records of all sources into blocks of some megabytes, and map a function over them in processes, in order.
 
-The end of a block depends only on the records. So the same sources give the same part files, whatever the number of
+The end of a block depends only on the records. So the same sources give the same part files with any number of
 processes. Only a few blocks are in memory at a time.
 """
 

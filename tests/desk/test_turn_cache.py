@@ -20,7 +20,7 @@ def policy() -> Policy:
 
 
 def growing(chance: random.Random, turns: int) -> list[list[int]]:
-    """An episode's prompts: each begins with the one before, but for a few tokens that the template writes anew."""
+    """An episode's prompts: each begins with the one before, but for a few tokens that the template may change."""
     prompts = [[chance.randrange(700) for _ in range(chance.randint(2, 40))]]
     for _ in range(turns - 1):
         kept = prompts[-1][: len(prompts[-1]) - chance.randint(0, 2)]

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,19 @@ for write in (lambda: rundir.write_text(folder / "a.json", "x" * 9999), lambda: 
 """  # noqa: E501
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout.split(), list(tmp_path.iterdir())) == (["told", "told"], [])
+
+
+def test_a_table_without_files_is_scanned_without_pandas(tmp_path: Path) -> None:
+    """pyarrow's own empty tables import pandas if it is installed: half a second of each command."""
+    (tmp_path / "pandas.py").write_text("raise RuntimeError('pandas is imported')")
+    script = (
+        "from pathlib import Path; from pivotmine.run import rundir; from pivotmine.run.tables import TABLES\n"
+        "for table in TABLES:\n"
+        "    found = rundir.scan(Path('none'), table).collect()\n"
+        "    assert (len(found), found.columns) == (0, TABLES[table].names)"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
